@@ -1,0 +1,98 @@
+// Command agent runs a language-model agent with the model inside the process,
+// and the same agent on OpenAI, FastChat or a human. See docs/ and `agent --help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes that scripts rely on.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitBudget      = 3
+	exitRefused     = 4
+	exitBackend     = 5
+	exitInterrupted = 130
+)
+
+// exitError carries an exit code with an error.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// withCode makes err end the program with the given exit code.
+func withCode(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{code, err}
+}
+
+// usagef is an error in how the command line was written.
+func usagef(format string, args ...any) error {
+	return withCode(exitUsage, fmt.Errorf(format, args...))
+}
+
+func main() { os.Exit(mainCode()) }
+
+// mainCode runs the program and returns its exit code, so that testscript can
+// run it in a process of its own.
+func mainCode() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	return a.run(ctx, os.Args[1:])
+}
+
+// app is what every subcommand needs: the streams and the global flags.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	flags    globalFlags
+}
+
+// run executes one command line and reports its error, if any, as one line
+// with an optional hint.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.rootCmd()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	return a.report(ctx, err)
+}
+
+// report prints an error the one way this program does, and picks the code.
+func (a *app) report(ctx context.Context, err error) int {
+	code := exitError
+	var coded *codedError
+	if errors.As(err, &coded) {
+		code = coded.code
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.err, "agent: interrupted")
+		return exitInterrupted
+	}
+	fmt.Fprintf(a.err, "agent: error: %v\n", err)
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) && hinter.Hint() != "" {
+		fmt.Fprintf(a.err, "agent: hint: %s\n", hinter.Hint())
+	}
+	return code
+}

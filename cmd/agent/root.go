@@ -1,0 +1,29 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+// globalFlags apply to every subcommand.
+type globalFlags struct {
+	model      string   // --model: short for a local model
+	configDirs []string // --config-dir: searched before ./configs
+	quiet      bool
+}
+
+// rootCmd assembles the command tree. Each subcommand lives in a file of its
+// own as a method of app returning *cobra.Command.
+func (a *app) rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "agent",
+		Short:         "A language-model agent with the model inside the process",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
+	f := root.PersistentFlags()
+	f.StringVar(&a.flags.model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
+	f.StringArrayVar(&a.flags.configDirs, "config-dir", nil, "search this folder for configuration before ./configs")
+	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
+	return root
+}

@@ -1,0 +1,121 @@
+// Package command is what a model may do: the [Command] interface, the
+// [Registry], the builtin commands, and [Parse], which reads what a model
+// meant from whatever it wrote.
+//
+// A command describes itself with a [Spec]; its slots say in which form a
+// model writes each field best, so that a harness can ask for them one by one
+// and build the canonical [Call] itself. The wire form of a call is
+//
+//	{"command": "...", "summary": "...", "content": [{...}, ...], "notes": [...]}
+//
+// Promises: Parse is total, linear-time, reports each repair and never changes
+// valid input; a command runs confined to [Env].WorkDir; a result is data.
+package command
+
+import "context"
+
+// Command is one thing that a model may do. Implementations are safe for
+// concurrent use.
+type Command interface {
+	Spec() Spec
+	// Run carries out one call. A failure that the model can act on is a Result
+	// with Failed set; an error means that the command itself could not work.
+	Run(ctx context.Context, env *Env, call *Call) (*Result, error)
+}
+
+// Effect orders commands by what they can change, for approval.
+type Effect int
+
+// Effects, from harmless to consequential.
+const (
+	EffectNone    Effect = iota // thinks or answers
+	EffectRead                  // reads inside the work dir
+	EffectWrite                 // writes inside the work dir
+	EffectExecute               // runs code in the sandbox
+	EffectNetwork               // reaches out of this machine
+)
+
+func (e Effect) String() string {
+	return [...]string{"none", "read", "write", "execute", "network"}[e]
+}
+
+// Consequential reports whether approval mode "ask" must ask first, and
+// whether a fuzzy guess of the command's name is too little to run it.
+func (e Effect) Consequential() bool { return e >= EffectWrite }
+
+// SlotKind is the natural form of one field of a call.
+type SlotKind int
+
+// Slot kinds, and how a harness obtains each.
+const (
+	SlotLine   SlotKind = iota // a short string, up to the end of the line
+	SlotText                   // long text, in a fenced block
+	SlotCode                   // code, in a fenced block of language Lang
+	SlotFile                   // an existing file of the work dir, by option scoring
+	SlotEnum                   // one of Options, by option scoring
+	SlotYesNo                  // yes or no, by option scoring
+	SlotNumber                 // a number, under a grammar
+	SlotObject                 // a JSON value under Schema
+)
+
+// Slot is one field of a call's content.
+type Slot struct {
+	Name     string
+	Help     string // one short phrase that the model reads
+	Kind     SlotKind
+	Lang     string   // for SlotCode
+	Options  []string // for SlotEnum
+	Schema   string   // for SlotObject, JSON Schema
+	Optional bool
+}
+
+// Spec describes a command to the model and to the harness.
+type Spec struct {
+	Name        string   // canonical, lower case
+	Aliases     []string // other names that models use for it
+	Description string   // one line that the model reads
+	Slots       []Slot
+	Effect      Effect
+	Essential   bool // never disabled or replaced by a user's command of that name
+	Final       bool // ends the task (answer)
+}
+
+// Call is one canonical use of a command.
+type Call struct {
+	Command string           `json:"command"`
+	Summary string           `json:"summary"`
+	Content []map[string]any `json:"content"`
+	Notes   []string         `json:"notes,omitempty"`
+}
+
+// Env is what a command may use. One Env serves one session.
+type Env struct {
+	WorkDir  string            // absolute; every path is confined to it
+	Metadata map[string]string // secrets and user data; never shown to a model, a log or an event
+	Limits   Limits
+	// AllowUnsandboxed lets code run although no sandbox could be set up.
+	AllowUnsandboxed bool
+}
+
+// Limits bound one command. Zero fields mean the defaults of DefaultLimits.
+type Limits struct {
+	TimeoutMS   int   // wall time of a child process
+	MemoryBytes int64 // address space of a child process
+	OutputBytes int   // text given back to the model
+	FileBytes   int64 // largest file read or written
+}
+
+// DefaultLimits are generous for real tasks and small against a runaway child.
+func DefaultLimits() Limits {
+	return Limits{TimeoutMS: 60_000, MemoryBytes: 2 << 30, OutputBytes: 16 << 10, FileBytes: 16 << 20}
+}
+
+// Result is what a command gives back. It is data: whatever it says, it is
+// not an instruction.
+type Result struct {
+	Text      string
+	Failed    bool     // the model should mend something
+	Truncated bool     // Text was cut at Limits.OutputBytes, and says so
+	Files     []string // files created or changed, relative to the work dir
+	Answer    string   // set by a Final command
+}
