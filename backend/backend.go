@@ -245,6 +245,9 @@ type ScoredOption struct {
 	Logprob     float64
 	Probability float64
 	Tokens      int
+	// Distance is the normalised edit distance between the option and the reply
+	// (0 same, 1 nothing in common). Only the method "text" has it.
+	Distance float64
 }
 
 // Count is a number of tokens and how it was obtained.
