@@ -1,0 +1,8 @@
+//go:build cgo && !cuda && !metal && !rpc
+
+package llama
+
+// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib/cpu -lagent_llama -lstdc++ -lm -lpthread
+// #cgo linux LDFLAGS: -lgomp -ldl
+// #cgo darwin LDFLAGS: -framework Accelerate
+import "C"

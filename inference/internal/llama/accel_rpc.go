@@ -1,0 +1,7 @@
+//go:build cgo && rpc
+
+package llama
+
+// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib/rpc -lagent_llama -lstdc++ -lm -lpthread
+// #cgo linux LDFLAGS: -lgomp -ldl
+import "C"

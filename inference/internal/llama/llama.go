@@ -1,0 +1,430 @@
+//go:build cgo
+
+package llama
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../../shim
+#include <stdlib.h>
+#include "shim.h"
+static int agent_abi(void) { return AG_ABI; }
+*/
+import "C"
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Built reports whether the native engine is part of this binary.
+const Built = true
+
+var initOnce sync.Once
+
+// Init prepares the native library, once per process. logLevel is ggml's: 0
+// none, 1 debug, 2 info, 3 warn, 4 error.
+func Init(logLevel int) {
+	initOnce.Do(func() {
+		_ = C.agent_abi()
+		C.ag_init(C.int(logLevel))
+	})
+}
+
+// Live counts the native objects that are alive.
+func Live() int { return int(C.ag_live()) }
+
+// System describes devices and build.
+func System() (info SystemInfo, err error) {
+	Init(0)
+	var buf C.ag_buf
+	C.ag_system_info(&buf)
+	err = json.Unmarshal(take(&buf), &info)
+	return info, err
+}
+
+// take copies a native buffer and frees it.
+func take(b *C.ag_buf) []byte {
+	out := C.GoBytes(unsafe.Pointer(b.data), C.int(b.len))
+	C.ag_buf_free(b)
+	return out
+}
+
+// bytesPtr passes b to C; nil for no bytes.
+func bytesPtr(b []byte) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+func stringPtr(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.StringData(s)))
+}
+
+func callError(op string, code C.int, buf *C.ag_buf) error {
+	detail := string(take(buf))
+	switch code {
+	case C.AG_OK:
+		return nil
+	case C.AG_KV_FULL:
+		return &Error{Op: op, Err: ErrKVFull}
+	case C.AG_ABORTED:
+		return &Error{Op: op, Err: ErrAborted}
+	}
+	return &Error{Op: op, Detail: detail}
+}
+
+// Progress watches and cancels a load from other goroutines.
+type Progress struct{ p C.ag_progress }
+
+// Done is the part that is loaded, 0 to 1.
+func (p *Progress) Done() float64 {
+	return float64(atomic.LoadInt32((*int32)(unsafe.Pointer(&p.p.permille)))) / 1000
+}
+
+// Cancel makes the load end soon with ErrAborted.
+func (p *Progress) Cancel() { atomic.StoreInt32((*int32)(unsafe.Pointer(&p.p.cancel)), 1) }
+
+// Model owns a loaded model.
+type Model struct {
+	c       *C.ag_model
+	once    sync.Once
+	cleanup runtime.Cleanup
+}
+
+// LoadModel loads a GGUF file. The file must have been checked before.
+func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
+	Init(0)
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	cp := C.ag_model_params{
+		gpu_layers: C.int32_t(p.GPULayers), load_mode: C.int32_t(p.LoadMode), main_gpu: C.int32_t(p.MainGPU),
+		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors),
+	}
+	if len(p.TensorSplit) > 0 {
+		split := make([]float32, C.size_t(maxDevices()))
+		copy(split, p.TensorSplit)
+		var pin runtime.Pinner
+		pin.Pin(&split[0])
+		defer pin.Unpin()
+		cp.tensor_split = (*C.float)(&split[0])
+	}
+	// The progress struct is polled by C during the call only; it is pinned for it.
+	var cprog *C.ag_progress
+	if progress != nil {
+		cprog = &progress.p
+	}
+	var m *C.ag_model
+	var buf C.ag_buf
+	code := C.ag_model_load(cpath, &cp, cprog, &m, &buf)
+	if err := callError("load "+path, code, &buf); err != nil {
+		return nil, err
+	}
+	out := &Model{c: m}
+	out.cleanup = runtime.AddCleanup(out, func(c *C.ag_model) { C.ag_model_free(c) }, m)
+	return out, nil
+}
+
+func maxDevices() int {
+	info, err := System()
+	if err != nil {
+		return 16
+	}
+	return max(info.MaxDevices, 16)
+}
+
+// Close frees the model. Contexts and samplers made of it must be closed before.
+func (m *Model) Close() {
+	if m == nil {
+		return
+	}
+	m.once.Do(func() {
+		m.cleanup.Stop()
+		C.ag_model_free(m.c)
+		m.c = nil
+	})
+}
+
+// Info reads the model's own description.
+func (m *Model) Info() (info ModelInfo, err error) {
+	var buf C.ag_buf
+	C.ag_model_info(m.c, &buf)
+	if err = json.Unmarshal(take(&buf), &info); err != nil {
+		err = fmt.Errorf("model info: %w", err)
+	}
+	return info, err
+}
+
+// Tokenize returns the ids of text under the model's own vocabulary.
+func (m *Model) Tokenize(text string, addSpecial, parseSpecial bool) ([]int32, error) {
+	flags := C.int(0)
+	if addSpecial {
+		flags |= C.AG_TOK_ADD_SPECIAL
+	}
+	if parseSpecial {
+		flags |= C.AG_TOK_PARSE_SPECIAL
+	}
+	out := make([]int32, len(text)/3+16)
+	for {
+		var buf C.ag_buf
+		n := C.ag_tokenize(m.c, stringPtr(text), C.size_t(len(text)), flags,
+			(*C.int32_t)(&out[0]), C.int32_t(len(out)), &buf)
+		if n == math.MinInt32 {
+			return nil, callError("tokenize", C.AG_ERR, &buf)
+		}
+		C.ag_buf_free(&buf)
+		if n >= 0 {
+			return out[:n], nil
+		}
+		out = make([]int32, -n)
+	}
+}
+
+// Detokenize joins the pieces of ids; special tokens are rendered when asked.
+func (m *Model) Detokenize(ids []int32, special bool) ([]byte, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var out, buf C.ag_buf
+	code := C.ag_detokenize(m.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(special), &out, &buf)
+	if err := callError("detokenize", code, &buf); err != nil {
+		C.ag_buf_free(&out)
+		return nil, err
+	}
+	return take(&out), nil
+}
+
+// Vocab copies the whole vocabulary; n is its size.
+func (m *Model) Vocab(n int) (*Vocab, error) {
+	v := &Vocab{Offsets: make([]uint32, n+1), Attrs: make([]uint32, n)}
+	if n == 0 {
+		return v, nil
+	}
+	var pieces, buf C.ag_buf
+	code := C.ag_vocab_dump(m.c, &pieces, (*C.uint32_t)(&v.Offsets[0]), (*C.uint32_t)(&v.Attrs[0]), &buf)
+	if err := callError("read vocabulary", code, &buf); err != nil {
+		C.ag_buf_free(&pieces)
+		return nil, err
+	}
+	v.Pieces = take(&pieces)
+	return v, nil
+}
+
+// RenderTemplate renders a chat template by llama.cpp's jinja engine; JSON in
+// and out as in shim.h.
+func RenderTemplate(in []byte) ([]byte, error) {
+	var out, buf C.ag_buf
+	code := C.ag_template_render(bytesPtr(in), C.size_t(len(in)), &out, &buf)
+	if err := callError("render chat template", code, &buf); err != nil {
+		C.ag_buf_free(&out)
+		return nil, err
+	}
+	return take(&out), nil
+}
+
+// SchemaToGrammar converts a JSON Schema to GBNF.
+func SchemaToGrammar(schema []byte) (string, error) {
+	var out, buf C.ag_buf
+	code := C.ag_schema_to_grammar(bytesPtr(schema), C.size_t(len(schema)), &out, &buf)
+	if err := callError("convert JSON schema", code, &buf); err != nil {
+		C.ag_buf_free(&out)
+		return "", err
+	}
+	return string(take(&out)), nil
+}
+
+// nativeSampler owns an ag_sampler.
+type nativeSampler struct {
+	c    *C.ag_sampler
+	once sync.Once
+}
+
+// NewSampler makes the drawing state of one reply. A grammar that can't be
+// parsed is an error.
+func (m *Model) NewSampler(p SamplerParams) (Sampler, error) {
+	cp := C.ag_sampler_params{
+		temperature: C.float(p.Temperature), top_k: C.int32_t(p.TopK), top_p: C.float(p.TopP), min_p: C.float(p.MinP),
+		repeat_penalty: C.float(p.RepeatPenalty), repeat_last_n: C.int32_t(p.RepeatLastN), seed: C.uint32_t(p.Seed),
+		top_logprobs: C.int32_t(p.TopLogprobs), logprobs: C.bool(p.Logprobs),
+	}
+	if p.Grammar != "" {
+		cp.grammar = C.CString(p.Grammar)
+		defer C.free(unsafe.Pointer(cp.grammar))
+	}
+	var s *C.ag_sampler
+	var buf C.ag_buf
+	code := C.ag_sampler_new(m.c, &cp, &s, &buf)
+	if err := callError("prepare sampling", code, &buf); err != nil {
+		return nil, err
+	}
+	return &nativeSampler{c: s}, nil
+}
+
+// Accept implements Sampler.
+func (s *nativeSampler) Accept(ids []int32, grammarToo bool) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var buf C.ag_buf
+	code := C.ag_sampler_accept(s.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(grammarToo), &buf)
+	return callError("accept tokens", code, &buf)
+}
+
+// Close implements Sampler.
+func (s *nativeSampler) Close() {
+	s.once.Do(func() { C.ag_sampler_free(s.c); s.c = nil })
+}
+
+// Context owns a llama_context.
+type Context struct {
+	c      *C.ag_context
+	model  *Model // held, so that it outlives the context
+	params ContextParams
+	once   sync.Once
+
+	// Scratch, reused between steps.
+	rows    []C.ag_row
+	seqs    []int32
+	samples []C.ag_sample
+	wants   []C.ag_want
+	endIDs  []int32
+	endAt   []int32
+}
+
+// NewContext makes a context with a unified KV cache.
+func (m *Model) NewContext(p ContextParams) (*Context, error) {
+	cp := C.ag_context_params{
+		n_ctx: C.uint32_t(p.Cells), n_batch: C.uint32_t(p.Batch), n_ubatch: C.uint32_t(p.Ubatch), n_seq: C.uint32_t(p.Sequences),
+		n_outputs: C.uint32_t(p.Outputs), n_threads: C.int32_t(p.Threads), n_threads_batch: C.int32_t(p.ThreadsBatch),
+		kv_type: C.int32_t(p.KVType), flash_attn: C.int32_t(p.FlashAttn), embeddings: C.bool(p.Embeddings),
+	}
+	var c *C.ag_context
+	var buf C.ag_buf
+	code := C.ag_context_new(m.c, &cp, &c, &buf)
+	if err := callError("create context", code, &buf); err != nil {
+		return nil, err
+	}
+	return &Context{c: c, model: m, params: p}, nil
+}
+
+// Close frees the context; nothing may be using it.
+func (c *Context) Close() {
+	if c == nil {
+		return
+	}
+	c.once.Do(func() { C.ag_context_free(c.c); c.c = nil })
+}
+
+// NewSampler makes a sampler for the context's model.
+func (c *Context) NewSampler(p SamplerParams) (Sampler, error) { return c.model.NewSampler(p) }
+
+// Abort makes a running step end with ErrAborted, until it is switched off.
+// Safe from any goroutine while the context is open.
+func (c *Context) Abort(on bool) { C.ag_context_abort(c.c, C.bool(on)) }
+
+// Step computes one tick; results are written into s.
+func (c *Context) Step(s *Step) error {
+	c.fill(s)
+	ends := C.ag_ends{n_sets: C.int32_t(len(s.Ends))}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if len(s.Ends) > 0 {
+		pin.Pin(&c.endIDs[0])
+		pin.Pin(&c.endAt[0])
+		ends.tokens = (*C.int32_t)(&c.endIDs[0])
+		ends.at = (*C.int32_t)(&c.endAt[0])
+	}
+	var buf C.ag_buf
+	code := C.ag_step(c.c,
+		unsafe.SliceData(c.rows), C.int32_t(len(c.rows)), (*C.int32_t)(unsafe.SliceData(c.seqs)),
+		unsafe.SliceData(c.samples), C.int32_t(len(c.samples)),
+		unsafe.SliceData(c.wants), C.int32_t(len(c.wants)), &ends, &buf)
+	if err := callError("compute", code, &buf); err != nil {
+		return err
+	}
+	c.read(s)
+	return nil
+}
+
+// fill copies a step into native layout.
+func (c *Context) fill(s *Step) {
+	c.rows, c.seqs = c.rows[:0], c.seqs[:0]
+	for _, r := range s.Rows {
+		output := C.int32_t(0)
+		if r.Output {
+			output = 1
+		}
+		c.rows = append(c.rows, C.ag_row{token: C.int32_t(r.Token), pos: C.int32_t(r.Pos),
+			seq_at: C.int32_t(len(c.seqs)), n_seq: C.int32_t(len(r.Seqs)), output: output})
+		c.seqs = append(c.seqs, r.Seqs...)
+	}
+	c.samples = c.samples[:0]
+	for _, x := range s.Samples {
+		c.samples = append(c.samples, C.ag_sample{row: C.int32_t(x.Row), sampler: x.Sampler.(*nativeSampler).c})
+	}
+	c.wants = c.wants[:0]
+	for _, w := range s.Wants {
+		c.wants = append(c.wants, C.ag_want{row: C.int32_t(w.Row), token: C.int32_t(w.Token)})
+	}
+	c.endIDs, c.endAt = c.endIDs[:0], append(c.endAt[:0], 0)
+	for _, set := range s.Ends {
+		c.endIDs = append(c.endIDs, set...)
+		c.endAt = append(c.endAt, int32(len(c.endIDs)))
+	}
+	if len(c.endIDs) == 0 {
+		c.endIDs = append(c.endIDs, 0) // never read; gives a pointer to pin
+	}
+}
+
+// read copies results back.
+func (c *Context) read(s *Step) {
+	for i := range c.samples {
+		x := &c.samples[i]
+		out := &s.Samples[i]
+		out.Token, out.IsEnd, out.Logprob = int32(x.token), x.is_end != 0, float32(x.logprob)
+		out.Top = nil
+		for j := range int(x.n_top) {
+			out.Top = append(out.Top, TopLogprob{ID: int32(x.top_ids[j]), Logprob: float32(x.top_logprobs[j])})
+		}
+	}
+	for i := range c.wants {
+		s.Wants[i].Logprob = float32(c.wants[i].logprob)
+	}
+}
+
+// SeqRemove drops positions [p0, p1) of a sequence; p1 < 0 is the end. False
+// means that this memory can't drop a part (recurrent models).
+func (c *Context) SeqRemove(seq, p0, p1 int32) bool {
+	return bool(C.ag_seq_rm(c.c, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1)))
+}
+
+// SeqCopy makes positions [p0, p1) of src part of dst; no data moves.
+func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
+	C.ag_seq_cp(c.c, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1))
+}
+
+// SeqPosMax is the last position of a sequence, -1 when it is empty.
+func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
+
+// Clear empties the KV cache.
+func (c *Context) Clear() { C.ag_clear(c.c) }
+
+// Info reads the sizes that the context really has.
+func (c *Context) Info() (info ContextInfo, err error) {
+	var buf C.ag_buf
+	C.ag_context_info(c.c, &buf)
+	err = json.Unmarshal(take(&buf), &info)
+	return info, err
+}
+
+// Embed computes the unit-length embedding of one text, n floats.
+func (c *Context) Embed(ids []int32, n int) ([]float32, error) {
+	out := make([]float32, n)
+	var buf C.ag_buf
+	code := C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]), C.int32_t(n), &buf)
+	if err := callError("embed", code, &buf); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

@@ -1,0 +1,59 @@
+// What the shim's translation units share. Not part of the ABI.
+#pragma once
+
+#include "shim.h"
+
+#include "llama.h"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+extern std::atomic<int64_t> ag_live_objects;
+
+// The last error line that llama.cpp logged, for messages; taking it clears it.
+std::string ag_take_last_log();
+
+void ag_set(ag_buf * b, const std::string & s);
+
+struct ag_model {
+    llama_model * model = nullptr;
+    const llama_vocab * vocab = nullptr;
+    ~ag_model();
+};
+
+struct ag_context {
+    ag_model * parent = nullptr;
+    llama_context * ctx = nullptr;
+    std::atomic<bool> abort{false};
+    std::vector<llama_token> tokens;
+    std::vector<llama_pos> positions;
+    std::vector<int32_t> n_seq_id;
+    std::vector<llama_seq_id *> seq_ids;
+    std::vector<int8_t> outputs;
+    uint32_t n_embd = 0;
+    ~ag_context();
+};
+
+struct ag_sampler {
+    const ag_model * model = nullptr;
+    ag_sampler_params params{};
+    llama_sampler * grammar = nullptr;
+    std::mt19937 rng;
+    std::vector<llama_token> recent; // ring of the last repeat_last_n tokens
+    size_t recent_at = 0;
+    std::vector<llama_token_data> candidates;  // reused between ticks
+    std::vector<std::pair<llama_token, float>> saved; // logits changed by the penalty
+    bool ended = false;
+    ~ag_sampler();
+
+    // Draws the next token from logits[n_vocab]; logits are left as they were.
+    void sample(float * logits, int32_t n_vocab, ag_sample & out);
+    void accept(llama_token id, bool grammar_too);
+};
+
+// log(sum(exp(logits))), the normaliser of one row.
+double ag_log_sum_exp(const float * logits, int32_t n);

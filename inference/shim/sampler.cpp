@@ -1,0 +1,288 @@
+// Sampling. Order as llama.cpp's own chain has it: repeat penalty, grammar,
+// top-k, top-p, min-p, temperature, draw.
+//
+// Two things are done differently, for speed. The candidate list is made of
+// the top-k logits alone, found by threshold, instead of a struct per token of
+// the vocabulary. And a grammar checks the token that was drawn; only when it
+// refuses are further candidates looked at, best first, and the whole
+// vocabulary only when that can't settle it.
+#include "internal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace {
+
+constexpr float neg_inf = -std::numeric_limits<float>::infinity();
+
+int32_t arg_max(const float * x, int32_t n) {
+    // Two passes: the maximum vectorises, and finding it again is a short scan.
+    float best = neg_inf;
+    for (int32_t i = 0; i < n; i++) {
+        best = x[i] > best ? x[i] : best;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        if (x[i] == best) {
+            return i;
+        }
+    }
+    return 0;
+}
+
+// exp for x <= 0, polynomial of degree 6 on [-ln2/2, ln2/2]; relative error
+// below 2e-7 (measured against std::exp), and it vectorises.
+inline float exp_neg(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    const float z = x * 1.44269504088896341f;
+    const float r = __builtin_rintf(z);
+    const float f = (x - r * 0.693145751953125f) - r * 1.42860682030941723e-6f;
+    float p = 1.0f / 720.0f;
+    p = p * f + 1.0f / 120.0f;
+    p = p * f + 1.0f / 24.0f;
+    p = p * f + 1.0f / 6.0f;
+    p = p * f + 0.5f;
+    p = p * f + 1.0f;
+    p = p * f + 1.0f;
+    const int32_t e = (int32_t(r) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &e, sizeof scale);
+    return p * scale;
+}
+
+bool by_logit(const llama_token_data & a, const llama_token_data & b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+// The k best logits, best first.
+void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_data> & out) {
+    out.clear();
+    k = std::min(k, n);
+    // A threshold from block maxima: at least k entries are >= the k-th best
+    // block maximum, so nothing below it can be among the k best.
+    constexpr int32_t block = 64;
+    const int32_t n_blocks = (n + block - 1) / block;
+    float threshold = neg_inf;
+    if (n_blocks > k) {
+        std::vector<float> maxima(n_blocks);
+        for (int32_t b = 0; b < n_blocks; b++) {
+            const int32_t end = std::min(n, (b + 1) * block);
+            float m = neg_inf;
+            for (int32_t i = b * block; i < end; i++) {
+                m = logits[i] > m ? logits[i] : m;
+            }
+            maxima[b] = m;
+        }
+        std::nth_element(maxima.begin(), maxima.begin() + (k - 1), maxima.end(), std::greater<float>());
+        threshold = maxima[k - 1];
+    }
+    for (int32_t i = 0; i < n; i++) {
+        if (logits[i] >= threshold) {
+            out.push_back({i, logits[i], 0.0f});
+        }
+    }
+    if ((int32_t) out.size() > k) {
+        std::nth_element(out.begin(), out.begin() + (k - 1), out.end(), by_logit);
+        out.resize(k);
+    }
+    std::sort(out.begin(), out.end(), by_logit);
+}
+
+void mask(llama_sampler * grammar, std::vector<llama_token_data> & c) {
+    llama_token_data_array view = {c.data(), c.size(), -1, false};
+    llama_sampler_apply(grammar, &view);
+}
+
+bool allowed(llama_sampler * grammar, llama_token id) {
+    llama_token_data one = {id, 0.0f, 0.0f};
+    llama_token_data_array view = {&one, 1, -1, false};
+    llama_sampler_apply(grammar, &view);
+    return one.logit != neg_inf;
+}
+
+void drop_refused(std::vector<llama_token_data> & c) {
+    c.erase(std::remove_if(c.begin(), c.end(), [](const llama_token_data & d) { return d.logit == neg_inf; }), c.end());
+}
+
+// Top-p, min-p, temperature and the draw, over candidates sorted best first.
+llama_token draw(std::vector<llama_token_data> & c, const ag_sampler_params & p, std::mt19937 & rng) {
+    const float best = c[0].logit;
+    double sum = 0;
+    for (auto & d : c) {
+        d.p = std::exp(d.logit - best);
+        sum += d.p;
+    }
+    size_t keep = c.size();
+    if (p.top_p < 1.0f) {
+        double cum = 0;
+        for (size_t i = 0; i < keep; i++) {
+            cum += c[i].p / sum;
+            if (cum >= p.top_p) {
+                keep = i + 1;
+                break;
+            }
+        }
+    }
+    if (p.min_p > 0.0f) { // c[i].p is relative to the best already
+        while (keep > 1 && c[keep - 1].p < p.min_p) {
+            keep--;
+        }
+    }
+    double total = 0;
+    for (size_t i = 0; i < keep; i++) {
+        c[i].p = std::exp((c[i].logit - best) / p.temperature);
+        total += c[i].p;
+    }
+    double x = std::uniform_real_distribution<double>(0.0, total)(rng);
+    for (size_t i = 0; i < keep; i++) {
+        x -= c[i].p;
+        if (x < 0) {
+            return c[i].id;
+        }
+    }
+    return c[keep - 1].id;
+}
+
+} // namespace
+
+double ag_log_sum_exp(const float * logits, int32_t n) {
+    float best = neg_inf;
+    for (int32_t i = 0; i < n; i++) {
+        best = logits[i] > best ? logits[i] : best;
+    }
+    if (!(best > neg_inf)) {
+        return neg_inf;
+    }
+    // Partial sums of 1024 keep float rounding small; each vectorises.
+    double sum = 0;
+    for (int32_t at = 0; at < n; at += 1024) {
+        const int32_t end = std::min(n, at + 1024);
+        float part[16] = {0};
+        int32_t i = at;
+        for (; i + 16 <= end; i += 16) {
+            for (int j = 0; j < 16; j++) {
+                part[j] += exp_neg(logits[i + j] - best);
+            }
+        }
+        for (; i < end; i++) {
+            sum += exp_neg(logits[i] - best);
+        }
+        for (float v : part) {
+            sum += v;
+        }
+    }
+    return double(best) + std::log(sum);
+}
+
+ag_sampler::~ag_sampler() {
+    if (grammar) {
+        llama_sampler_free(grammar);
+    }
+    ag_live_objects--;
+}
+
+void ag_sampler::accept(llama_token id, bool grammar_too) {
+    if (params.repeat_penalty != 1.0f && params.repeat_last_n > 0) {
+        if (recent.size() < size_t(params.repeat_last_n)) {
+            recent.push_back(id);
+        } else {
+            recent[recent_at] = id;
+            recent_at = (recent_at + 1) % recent.size();
+        }
+    }
+    if (grammar && grammar_too && !ended) {
+        if (!allowed(grammar, id)) { // llama.cpp would abort or throw on it
+            throw std::runtime_error("token is not allowed by the grammar");
+        }
+        llama_sampler_accept(grammar, id);
+        ended = llama_vocab_is_eog(model->vocab, id);
+    }
+}
+
+void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
+    out.token = -1;
+    out.is_end = 0;
+    out.n_top = 0;
+    out.logprob = std::numeric_limits<float>::quiet_NaN();
+
+    const bool report = params.logprobs || params.top_logprobs > 0;
+    double norm = 0;
+    std::vector<llama_token_data> rivals;
+    if (report) { // of the model's own distribution, before any penalty
+        norm = ag_log_sum_exp(logits, n_vocab);
+        if (params.top_logprobs > 0) {
+            top_k(logits, n_vocab, std::min(params.top_logprobs, 20), rivals);
+        }
+    }
+
+    saved.clear();
+    if (params.repeat_penalty != 1.0f) {
+        for (llama_token id : recent) {
+            bool seen = false;
+            for (auto & s : saved) {
+                seen = seen || s.first == id;
+            }
+            if (!seen && id >= 0 && id < n_vocab) {
+                saved.emplace_back(id, logits[id]);
+                logits[id] = logits[id] <= 0 ? logits[id] * params.repeat_penalty : logits[id] / params.repeat_penalty;
+            }
+        }
+    }
+
+    const bool greedy = params.temperature <= 0.0f;
+    const int32_t k = params.top_k <= 0 || params.top_k > n_vocab ? n_vocab : params.top_k;
+
+    llama_token id = -1;
+    if (greedy) {
+        id = arg_max(logits, n_vocab);
+    } else {
+        top_k(logits, n_vocab, k, candidates);
+        id = draw(candidates, params, rng);
+    }
+
+    if (grammar && !allowed(grammar, id)) {
+        id = -1;
+        // Widen step by step. A step settles it when the survivors are enough
+        // to know what the rules would keep of the whole vocabulary.
+        for (int32_t wide = std::max(256, 4 * std::min(k, 1024)); id < 0; wide *= 16) {
+            const bool whole = wide >= n_vocab;
+            top_k(logits, n_vocab, whole ? n_vocab : wide, candidates);
+            const float floor = candidates.back().logit; // all others are at most this
+            mask(grammar, candidates);
+            drop_refused(candidates);
+            if (!candidates.empty()) {
+                const bool enough = greedy || int32_t(candidates.size()) >= k ||
+                    (params.min_p > 0.0f && std::exp(floor - candidates[0].logit) < params.min_p);
+                if (whole || enough) {
+                    if (int32_t(candidates.size()) > k) {
+                        candidates.resize(k);
+                    }
+                    id = greedy ? candidates[0].id : draw(candidates, params, rng);
+                }
+            }
+            if (whole) {
+                break;
+            }
+        }
+    }
+
+    for (auto & s : saved) {
+        logits[s.first] = s.second;
+    }
+    if (id < 0) {
+        return; // the grammar allows nothing any more
+    }
+    out.token = id;
+    out.is_end = llama_vocab_is_eog(model->vocab, id) ? 1 : 0;
+    if (report) {
+        out.logprob = float(logits[id] - norm);
+        for (auto & r : rivals) {
+            out.top_ids[out.n_top] = r.id;
+            out.top_logprobs[out.n_top] = float(r.logit - norm);
+            out.n_top++;
+        }
+    }
+    accept(id, true);
+}

@@ -1,0 +1,648 @@
+// The C ABI of shim.h over llama.h. Each function is a thin, checked crossing;
+// decisions live in Go.
+#include "internal.h"
+
+#include "ggml-backend.h"
+#include "jinja/caps.h"
+#include "jinja/lexer.h"
+#include "jinja/parser.h"
+#include "jinja/runtime.h"
+#include "jinja/value.h"
+#include "json-schema-to-grammar.h"
+#include "json.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <mutex>
+
+using json = common_json;
+
+extern "C" const int AG_ABI = 1;
+
+std::atomic<int64_t> ag_live_objects{0};
+
+namespace {
+
+std::mutex log_mutex;
+std::string last_error_line;
+int stderr_level = GGML_LOG_LEVEL_NONE;
+
+void on_log(ggml_log_level level, const char * text, void *) {
+    const std::lock_guard<std::mutex> lock(log_mutex);
+    if (level == GGML_LOG_LEVEL_ERROR && text && text[0] && text[0] != '\n') {
+        last_error_line = text;
+        while (!last_error_line.empty() && last_error_line.back() == '\n') {
+            last_error_line.pop_back();
+        }
+    }
+    if (stderr_level != GGML_LOG_LEVEL_NONE && level >= stderr_level) {
+        fputs(text, stderr);
+    }
+}
+
+// Runs f; turns whatever it throws into a code and a message.
+template <typename F> int guarded(ag_buf * err, F && f) {
+    try {
+        return f();
+    } catch (const std::bad_alloc &) {
+        ag_set(err, "out of memory");
+    } catch (const std::exception & e) {
+        ag_set(err, e.what());
+    } catch (...) {
+        ag_set(err, "unknown C++ exception");
+    }
+    return AG_ERR;
+}
+
+int fail(ag_buf * err, const std::string & what) {
+    const std::string log = ag_take_last_log();
+    ag_set(err, log.empty() ? what : what + ": " + log);
+    return AG_ERR;
+}
+
+std::string piece_of(const llama_vocab * vocab, llama_token id) {
+    std::string s(64, '\0');
+    int32_t n = llama_token_to_piece(vocab, id, s.data(), int32_t(s.size()), 0, true);
+    if (n < 0) {
+        s.resize(size_t(-n));
+        n = llama_token_to_piece(vocab, id, s.data(), int32_t(s.size()), 0, true);
+    }
+    s.resize(size_t(n > 0 ? n : 0));
+    return s;
+}
+
+} // namespace
+
+std::string ag_take_last_log() {
+    const std::lock_guard<std::mutex> lock(log_mutex);
+    std::string out;
+    out.swap(last_error_line);
+    return out;
+}
+
+void ag_set(ag_buf * b, const std::string & s) {
+    if (!b) {
+        return;
+    }
+    std::free(b->data);
+    b->data = static_cast<char *>(std::malloc(s.size() + 1));
+    b->len = b->data ? s.size() : 0;
+    if (b->data) {
+        std::memcpy(b->data, s.data(), s.size());
+        b->data[s.size()] = '\0';
+    }
+}
+
+void ag_buf_free(ag_buf * b) {
+    if (b) {
+        std::free(b->data);
+        b->data = nullptr;
+        b->len = 0;
+    }
+}
+
+int64_t ag_live(void) {
+    return ag_live_objects.load();
+}
+
+void ag_init(int log_level) {
+    static std::once_flag once;
+    {
+        const std::lock_guard<std::mutex> lock(log_mutex);
+        stderr_level = log_level;
+    }
+    std::call_once(once, [] {
+        llama_log_set(on_log, nullptr);
+        llama_backend_init();
+    });
+}
+
+void ag_system_info(ag_buf * out) {
+    guarded(out, [&] {
+        json devices = json::array();
+        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+            ggml_backend_dev_t dev = ggml_backend_dev_get(i);
+            size_t free = 0, total = 0;
+            ggml_backend_dev_memory(dev, &free, &total);
+            const auto type = ggml_backend_dev_type(dev);
+            json d = json::object();
+            d["name"] = std::string(ggml_backend_dev_name(dev));
+            d["description"] = std::string(ggml_backend_dev_description(dev));
+            d["accelerator"] = type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+            d["free_bytes"] = uint64_t(free);
+            d["total_bytes"] = uint64_t(total);
+            devices.push_back(d);
+        }
+        json info = json::object();
+        info["devices"] = devices;
+        info["features"] = std::string(llama_print_system_info());
+        info["max_sequences"] = int64_t(llama_max_parallel_sequences());
+        info["max_devices"] = int64_t(llama_max_devices());
+        info["gpu_offload"] = llama_supports_gpu_offload();
+        info["mmap"] = llama_supports_mmap();
+        info["mlock"] = llama_supports_mlock();
+        ag_set(out, info.dump_safe());
+        return AG_OK;
+    });
+}
+
+// ---------------------------------------------------------------- model
+
+ag_model::~ag_model() {
+    if (model) {
+        llama_model_free(model);
+    }
+    ag_live_objects--;
+}
+
+static bool on_progress(float done, void * data) {
+    auto * p = static_cast<ag_progress *>(data);
+    __atomic_store_n(&p->permille, int32_t(done * 1000.0f), __ATOMIC_RELAXED);
+    return __atomic_load_n(&p->cancel, __ATOMIC_RELAXED) == 0;
+}
+
+int ag_model_load(const char * path, const ag_model_params * p, ag_progress * progress, ag_model ** out, ag_buf * err) {
+    *out = nullptr;
+    return guarded(err, [&] {
+        ag_take_last_log();
+        llama_model_params mp = llama_model_default_params();
+        mp.n_gpu_layers = p->gpu_layers;
+        mp.load_mode = llama_load_mode(p->load_mode);
+        mp.main_gpu = p->main_gpu;
+        if (p->split_mode >= 0) {
+            mp.split_mode = llama_split_mode(p->split_mode);
+        }
+        mp.tensor_split = p->tensor_split;
+        mp.vocab_only = p->vocab_only;
+        mp.check_tensors = p->check_tensors;
+        if (progress) {
+            mp.progress_callback = on_progress;
+            mp.progress_callback_user_data = progress;
+        }
+        llama_model * model = llama_model_load_from_file(path, mp);
+        if (!model) {
+            if (progress && __atomic_load_n(&progress->cancel, __ATOMIC_RELAXED)) {
+                ag_set(err, "cancelled");
+                return int(AG_ABORTED);
+            }
+            return fail(err, "llama.cpp refused the model");
+        }
+        auto m = std::make_unique<ag_model>();
+        ag_live_objects++;
+        m->model = model;
+        m->vocab = llama_model_get_vocab(model);
+        *out = m.release();
+        return int(AG_OK);
+    });
+}
+
+void ag_model_free(ag_model * m) {
+    delete m;
+}
+
+static std::string meta(const llama_model * m, const char * key) {
+    std::vector<char> buf(256);
+    int32_t n = llama_model_meta_val_str(m, key, buf.data(), buf.size());
+    if (n < 0) {
+        return "";
+    }
+    if (size_t(n) >= buf.size()) {
+        buf.resize(size_t(n) + 1);
+        llama_model_meta_val_str(m, key, buf.data(), buf.size());
+    }
+    return std::string(buf.data(), size_t(n));
+}
+
+void ag_model_info(const ag_model * m, ag_buf * out) {
+    guarded(out, [&] {
+        const llama_model * mod = m->model;
+        const llama_vocab * v = m->vocab;
+        json i = json::object();
+        char desc[256] = {0};
+        llama_model_desc(mod, desc, sizeof desc);
+        const char * tmpl = llama_model_chat_template(mod, nullptr);
+        i["description"] = std::string(desc);
+        i["architecture"] = meta(mod, "general.architecture");
+        i["name"] = meta(mod, "general.name");
+        i["context_length"] = int64_t(llama_model_n_ctx_train(mod));
+        i["layers"] = int64_t(llama_model_n_layer(mod));
+        i["embedding_length"] = int64_t(llama_model_n_embd_out(mod));
+        i["sliding_window"] = int64_t(llama_model_n_swa(mod));
+        i["bytes"] = uint64_t(llama_model_size(mod));
+        i["parameters"] = uint64_t(llama_model_n_params(mod));
+        i["vocab_size"] = int64_t(llama_vocab_n_tokens(v));
+        i["vocab_type"] = int64_t(llama_vocab_type(v));
+        i["bos"] = int64_t(llama_vocab_bos(v));
+        i["eos"] = int64_t(llama_vocab_eos(v));
+        i["eot"] = int64_t(llama_vocab_eot(v));
+        i["add_bos"] = llama_vocab_get_add_bos(v);
+        i["add_eos"] = llama_vocab_get_add_eos(v);
+        i["recurrent"] = llama_model_is_recurrent(mod);
+        i["hybrid"] = llama_model_is_hybrid(mod);
+        i["diffusion"] = llama_model_is_diffusion(mod);
+        i["has_encoder"] = llama_model_has_encoder(mod);
+        i["has_decoder"] = llama_model_has_decoder(mod);
+        i["chat_template"] = std::string(tmpl ? tmpl : "");
+        ag_set(out, i.dump_safe());
+        return AG_OK;
+    });
+}
+
+// ---------------------------------------------------------------- vocabulary
+
+int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags, int32_t * out, int32_t cap, ag_buf * err) {
+    int32_t n = 0;
+    const int rc = guarded(err, [&] {
+        if (len > size_t(std::numeric_limits<int32_t>::max())) {
+            throw std::length_error("text is longer than 2 GiB");
+        }
+        n = llama_tokenize(m->vocab, text, int32_t(len), out, cap, flags & AG_TOK_ADD_SPECIAL, flags & AG_TOK_PARSE_SPECIAL);
+        if (n == std::numeric_limits<int32_t>::min()) {
+            throw std::length_error("text has more tokens than an int32 can count");
+        }
+        return AG_OK;
+    });
+    return rc == AG_OK ? n : std::numeric_limits<int32_t>::min();
+}
+
+int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool special, ag_buf * out, ag_buf * err) {
+    return guarded(err, [&] {
+        std::string s(size_t(n) * 8 + 64, '\0');
+        int32_t len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false, special);
+        if (len < 0) {
+            s.resize(size_t(-len));
+            len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false, special);
+        }
+        if (len < 0) {
+            throw std::runtime_error("detokenize failed");
+        }
+        s.resize(size_t(len));
+        ag_set(out, s);
+        return AG_OK;
+    });
+}
+
+int ag_vocab_dump(const ag_model * m, ag_buf * pieces, uint32_t * offsets, uint32_t * attrs, ag_buf * err) {
+    return guarded(err, [&] {
+        std::string all;
+        const int32_t n = llama_vocab_n_tokens(m->vocab);
+        for (llama_token id = 0; id < n; id++) {
+            offsets[id] = uint32_t(all.size());
+            all += piece_of(m->vocab, id);
+            attrs[id] = uint32_t(llama_vocab_get_attr(m->vocab, id)) & 0x3fffffffu;
+            if (llama_vocab_is_eog(m->vocab, id)) {
+                attrs[id] |= 1u << 30;
+            }
+        }
+        offsets[n] = uint32_t(all.size());
+        ag_set(pieces, all);
+        return AG_OK;
+    });
+}
+
+// ---------------------------------------------------------------- templates and schemas
+
+int ag_template_render(const char * text, size_t len, ag_buf * out, ag_buf * err) {
+    return guarded(err, [&] {
+        const json in = json::parse(std::string(text, len));
+        jinja::lexer lexer;
+        auto lexed = lexer.tokenize(in.at("template").get<std::string>());
+        jinja::program prog = jinja::parse_from_tokens(lexed);
+        jinja::context ctx(lexed.source);
+
+        // Contents are marked as input; the roles are not, so that a template may compare and print them.
+        json globals = json::object();
+        json messages = in.at("messages");
+        if (in.value("typed_content", false)) {
+            json typed = json::array();
+            for (const auto & [_, m] : messages.items()) {
+                json part = json::object();
+                part["type"] = std::string("text");
+                part["text"] = m.at("content");
+                json t = json::object();
+                t["role"] = m.at("role");
+                json parts = json::array();
+                parts.push_back(part);
+                t["content"] = parts;
+                typed.push_back(t);
+            }
+            messages = typed;
+        }
+        globals["messages"] = messages;
+        jinja::global_from_json(ctx, globals, true);
+        json plain = json::object();
+        plain["bos_token"] = in.value("bos", json::make(std::string()));
+        plain["eos_token"] = in.value("eos", json::make(std::string()));
+        plain["add_generation_prompt"] = in.value("add_generation_prompt", true);
+        if (in.contains("extra")) {
+            for (const auto & [k, v] : in.at("extra").items()) {
+                plain[k] = v;
+            }
+        }
+        jinja::global_from_json(ctx, plain, false);
+
+        jinja::runtime runtime(ctx);
+        const jinja::value results = runtime.execute(prog);
+        auto rendered = jinja::runtime::gather_string_parts(results);
+        json parts = json::array();
+        for (const auto & part : rendered->as_string().parts) {
+            json p = json::object();
+            p["text"] = part.val;
+            p["input"] = part.is_input;
+            parts.push_back(p);
+        }
+        json reply = json::object();
+        reply["parts"] = parts;
+        ag_set(out, reply.dump_safe());
+        return AG_OK;
+    });
+}
+
+int ag_schema_to_grammar(const char * text, size_t len, ag_buf * gbnf, ag_buf * err) {
+    const int rc = guarded(err, [&] {
+        ag_set(gbnf, json_schema_to_grammar(json::parse(std::string(text, len)), true));
+        return AG_OK;
+    });
+    return rc == AG_ERR ? int(AG_ERR_GRAMMAR) : rc;
+}
+
+// ---------------------------------------------------------------- samplers
+
+int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler ** out, ag_buf * err) {
+    *out = nullptr;
+    return guarded(err, [&] {
+        ag_take_last_log();
+        auto s = std::make_unique<ag_sampler>();
+        ag_live_objects++;
+        s->model = m;
+        s->params = *p;
+        s->params.grammar = nullptr;
+        s->rng.seed(p->seed);
+        if (p->grammar) {
+            s->grammar = llama_sampler_init_grammar(m->vocab, p->grammar, "root");
+            if (!s->grammar) {
+                fail(err, "the grammar can't be parsed");
+                return int(AG_ERR_GRAMMAR);
+            }
+        }
+        *out = s.release();
+        return int(AG_OK);
+    });
+}
+
+int ag_sampler_accept(ag_sampler * s, const int32_t * ids, int32_t n, bool grammar_too, ag_buf * err) {
+    return guarded(err, [&] {
+        for (int32_t i = 0; i < n; i++) {
+            s->accept(ids[i], grammar_too);
+        }
+        return AG_OK;
+    });
+}
+
+void ag_sampler_free(ag_sampler * s) {
+    delete s;
+}
+
+// ---------------------------------------------------------------- context
+
+ag_context::~ag_context() {
+    if (ctx) {
+        llama_free(ctx);
+    }
+    ag_live_objects--;
+}
+
+static bool on_abort_poll(void * data) {
+    return static_cast<ag_context *>(data)->abort.load(std::memory_order_relaxed);
+}
+
+int ag_context_new(ag_model * m, const ag_context_params * p, ag_context ** out, ag_buf * err) {
+    *out = nullptr;
+    return guarded(err, [&] {
+        ag_take_last_log();
+        auto c = std::make_unique<ag_context>();
+        ag_live_objects++;
+        c->parent = m;
+        llama_context_params cp = llama_context_default_params();
+        cp.n_ctx = p->n_ctx;
+        cp.n_batch = p->n_batch;
+        cp.n_ubatch = p->n_ubatch;
+        cp.n_seq_max = p->n_seq;
+        cp.n_outputs_max = p->embeddings ? 0 : p->n_outputs;
+        cp.n_threads = p->n_threads;
+        cp.n_threads_batch = p->n_threads_batch;
+        cp.type_k = ggml_type(p->kv_type);
+        cp.type_v = ggml_type(p->kv_type);
+        cp.flash_attn_type = llama_flash_attn_type(p->flash_attn);
+        cp.kv_unified = true;
+        cp.swa_full = true; // prefix reuse and option scoring need every cell
+        cp.no_perf = true;
+        cp.embeddings = p->embeddings;
+        if (p->embeddings && llama_model_n_embd_out(m->model) > 0) {
+            cp.pooling_type = LLAMA_POOLING_TYPE_UNSPECIFIED;
+        }
+        cp.abort_callback = on_abort_poll;
+        cp.abort_callback_data = c.get();
+        c->ctx = llama_init_from_model(m->model, cp);
+        if (!c->ctx) {
+            return fail(err, "llama.cpp could not make a context");
+        }
+        c->n_embd = uint32_t(llama_model_n_embd_out(m->model));
+        *out = c.release();
+        return int(AG_OK);
+    });
+}
+
+void ag_context_free(ag_context * c) {
+    delete c;
+}
+
+void ag_context_info(const ag_context * c, ag_buf * out) {
+    guarded(out, [&] {
+        json i = json::object();
+        i["n_ctx"] = int64_t(llama_n_ctx(c->ctx));
+        i["n_batch"] = int64_t(llama_n_batch(c->ctx));
+        i["n_ubatch"] = int64_t(llama_n_ubatch(c->ctx));
+        i["n_seq"] = int64_t(llama_n_seq_max(c->ctx));
+        i["pooling"] = int64_t(llama_pooling_type(c->ctx));
+        ag_set(out, i.dump_safe());
+        return AG_OK;
+    });
+}
+
+void ag_context_abort(ag_context * c, bool on) {
+    c->abort.store(on, std::memory_order_relaxed);
+}
+
+static void fill_batch(ag_context * c, const ag_row * rows, int32_t n, const int32_t * seqs) {
+    c->tokens.resize(n);
+    c->positions.resize(n);
+    c->n_seq_id.resize(n);
+    c->seq_ids.resize(n + 1);
+    c->outputs.resize(n);
+    for (int32_t i = 0; i < n; i++) {
+        c->tokens[i] = rows[i].token;
+        c->positions[i] = rows[i].pos;
+        c->n_seq_id[i] = rows[i].n_seq;
+        c->seq_ids[i] = const_cast<llama_seq_id *>(seqs + rows[i].seq_at);
+        c->outputs[i] = int8_t(rows[i].output != 0);
+    }
+    c->seq_ids[n] = nullptr;
+}
+
+// Answers all wants of one row together, so that its normaliser is summed once.
+static void answer_wants(ag_context * c, ag_want * wants, int32_t n, const ag_ends * ends) {
+    const int32_t n_vocab = llama_vocab_n_tokens(c->parent->vocab);
+    int32_t row = -1;
+    const float * logits = nullptr;
+    double norm = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (wants[i].row != row) {
+            row = wants[i].row;
+            logits = llama_get_logits_ith(c->ctx, row);
+            if (!logits) {
+                throw std::runtime_error("no logits for a wanted row");
+            }
+            norm = ag_log_sum_exp(logits, n_vocab);
+        }
+        if (wants[i].token >= 0) {
+            if (wants[i].token >= n_vocab) {
+                throw std::out_of_range("wanted token is not in the vocabulary");
+            }
+            wants[i].logprob = float(logits[wants[i].token] - norm);
+            continue;
+        }
+        const int32_t set = -1 - wants[i].token;
+        if (!ends || set >= ends->n_sets) {
+            throw std::out_of_range("unknown end set");
+        }
+        double sum = 0;
+        for (int32_t j = ends->at[set]; j < ends->at[set + 1]; j++) {
+            sum += std::exp(double(logits[ends->tokens[j]]) - norm);
+        }
+        wants[i].logprob = float(std::log(sum));
+    }
+}
+
+int ag_step(ag_context * c, const ag_row * rows, int32_t n_rows, const int32_t * seqs,
+            ag_sample * samples, int32_t n_samples, ag_want * wants, int32_t n_wants, const ag_ends * ends, ag_buf * err) {
+    return guarded(err, [&] {
+        ag_take_last_log();
+        fill_batch(c, rows, n_rows, seqs);
+        llama_batch batch = {};
+        batch.n_tokens = n_rows;
+        batch.token = c->tokens.data();
+        batch.pos = c->positions.data();
+        batch.n_seq_id = c->n_seq_id.data();
+        batch.seq_id = c->seq_ids.data();
+        batch.logits = c->outputs.data();
+        const int rc = llama_decode(c->ctx, batch);
+        if (rc != 0) {
+            const std::string log = ag_take_last_log();
+            ag_set(err, log.empty() ? "llama_decode returned " + std::to_string(rc) : log);
+            return rc < -1 ? int(AG_ERR_DECODE) : rc;
+        }
+        const int32_t n_vocab = llama_vocab_n_tokens(c->parent->vocab);
+        for (int32_t i = 0; i < n_samples; i++) {
+            float * logits = llama_get_logits_ith(c->ctx, samples[i].row);
+            if (!logits) {
+                throw std::runtime_error("no logits for a sampled row");
+            }
+            samples[i].sampler->sample(logits, n_vocab, samples[i]);
+        }
+        answer_wants(c, wants, n_wants, ends);
+        if (n_samples == 0 && n_wants == 0) {
+            llama_synchronize(c->ctx); // so that time and errors belong to this tick
+        }
+        return int(AG_OK);
+    });
+}
+
+bool ag_seq_rm(ag_context * c, int32_t seq, int32_t p0, int32_t p1) {
+    bool ok = false;
+    guarded(nullptr, [&] {
+        ok = llama_memory_seq_rm(llama_get_memory(c->ctx), seq, p0, p1);
+        return AG_OK;
+    });
+    return ok;
+}
+
+void ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
+    guarded(nullptr, [&] {
+        llama_memory_seq_cp(llama_get_memory(c->ctx), src, dst, p0, p1);
+        return AG_OK;
+    });
+}
+
+int32_t ag_seq_pos_max(ag_context * c, int32_t seq) {
+    return llama_memory_seq_pos_max(llama_get_memory(c->ctx), seq);
+}
+
+void ag_clear(ag_context * c) {
+    guarded(nullptr, [&] {
+        llama_memory_clear(llama_get_memory(c->ctx), false);
+        return AG_OK;
+    });
+}
+
+int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_t n_out, ag_buf * err) {
+    return guarded(err, [&] {
+        ag_take_last_log();
+        if (n_out != int32_t(c->n_embd)) {
+            throw std::invalid_argument("embedding size differs");
+        }
+        if (llama_memory_t mem = llama_get_memory(c->ctx)) {
+            llama_memory_clear(mem, false);
+        }
+        std::vector<ag_row> rows(n);
+        const int32_t seq = 0;
+        for (int32_t i = 0; i < n; i++) {
+            rows[i] = {ids[i], i, 0, 1, 1};
+        }
+        fill_batch(c, rows.data(), n, &seq);
+        llama_batch batch = {};
+        batch.n_tokens = n;
+        batch.token = c->tokens.data();
+        batch.pos = c->positions.data();
+        batch.n_seq_id = c->n_seq_id.data();
+        batch.seq_id = c->seq_ids.data();
+        batch.logits = c->outputs.data();
+        const bool encoder_only = llama_model_has_encoder(c->parent->model) && !llama_model_has_decoder(c->parent->model);
+        const int rc = encoder_only ? llama_encode(c->ctx, batch) : llama_decode(c->ctx, batch);
+        if (rc != 0) {
+            return fail(err, "computing the embedding failed with code " + std::to_string(rc));
+        }
+        const bool pooled = llama_pooling_type(c->ctx) != LLAMA_POOLING_TYPE_NONE;
+        double norm = 0;
+        std::vector<double> sum(n_out, 0.0);
+        if (pooled) {
+            const float * e = llama_get_embeddings_seq(c->ctx, 0);
+            if (!e) {
+                return fail(err, "the model gives no embedding");
+            }
+            for (int32_t j = 0; j < n_out; j++) {
+                sum[j] = e[j];
+            }
+        } else { // a generative model: mean over the tokens
+            for (int32_t i = 0; i < n; i++) {
+                const float * e = llama_get_embeddings_ith(c->ctx, i);
+                if (!e) {
+                    return fail(err, "the model gives no embedding");
+                }
+                for (int32_t j = 0; j < n_out; j++) {
+                    sum[j] += e[j];
+                }
+            }
+        }
+        for (double v : sum) {
+            norm += v * v;
+        }
+        norm = norm > 0 ? 1.0 / std::sqrt(norm) : 0.0;
+        for (int32_t j = 0; j < n_out; j++) {
+            out[j] = float(sum[j] * norm);
+        }
+        return int(AG_OK);
+    });
+}

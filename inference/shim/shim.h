@@ -1,0 +1,161 @@
+/* The C ABI between Go and llama.cpp. Coarse on purpose: one call per engine
+ * tick, so that crossing cgo costs nothing against the work done.
+ *
+ * Rules that hold for every function here:
+ *   - No C++ exception leaves it. Failure is a non-zero code and, where an
+ *     `ag_buf *err` is taken, a message in it that the caller frees.
+ *   - Strings travel as pointer and length; a NUL byte is a byte like any other.
+ *   - No callbacks. Progress and abort are atomics that both sides poll.
+ *   - Who creates an object frees it, once; ag_live() counts what is left.
+ *   - Arguments are checked; but GGML_ASSERT can't be caught, so callers check
+ *     token ids, positions, sequence ids and files before they get here.
+ */
+#ifndef AGENT_SHIM_H
+#define AGENT_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raise the number whenever this header changes. A binary linked against an
+ * older archive then fails at link, and the missing name says what to do. */
+#define AG_ABI agent_native_abi_3__run_make_native
+extern const int AG_ABI;
+
+/* Codes. Positive ones of ag_step are llama_decode's own. */
+enum {
+    AG_OK = 0,
+    AG_KV_FULL = 1,       /* no room in the KV cache; nothing was changed */
+    AG_ABORTED = 2,       /* aborted; finished ubatches stay in the cache */
+    AG_ERR_BATCH = -1,    /* refused by llama.cpp before any work */
+    AG_ERR_DECODE = -2,   /* failed while computing; resynchronise */
+    AG_ERR = -100,        /* see the message */
+    AG_ERR_GRAMMAR = -101 /* grammar or schema refused; see the message */
+};
+
+typedef struct ag_buf { char *data; size_t len; } ag_buf; /* owned by the caller: ag_buf_free */
+void ag_buf_free(ag_buf *b);
+
+/* Process-wide. log_level: ggml levels (0 none, 1 debug, 2 info, 3 warn, 4
+ * error); lines at or above it go to stderr. The last error line is always
+ * kept and becomes part of error messages. */
+void ag_init(int log_level);
+int64_t ag_live(void);             /* models + contexts + samplers alive */
+void ag_system_info(ag_buf *json); /* {"devices":[…],"features":"…","max_sequences":N,…} */
+
+/* Model */
+typedef struct ag_model ag_model;
+typedef struct ag_progress { int32_t permille; int32_t cancel; } ag_progress; /* atomics */
+typedef struct ag_model_params {
+    int32_t gpu_layers;  /* -1: all */
+    int32_t load_mode;   /* 0 plain, 1 mmap, 2 mlock, 3 mmap+mlock, -1 auto */
+    int32_t main_gpu;
+    int32_t split_mode;  /* llama_split_mode; -1 default */
+    bool vocab_only;
+    bool check_tensors;
+    const float *tensor_split; /* NULL or ag_max_devices() entries */
+} ag_model_params;
+int ag_model_load(const char *path, const ag_model_params *p, ag_progress *progress, ag_model **out, ag_buf *err);
+void ag_model_free(ag_model *m);
+void ag_model_info(const ag_model *m, ag_buf *json);
+
+/* Vocabulary. Flags of ag_tokenize. */
+enum { AG_TOK_ADD_SPECIAL = 1, AG_TOK_PARSE_SPECIAL = 2 };
+/* Returns the number of tokens, or its negative when cap is too small, or
+ * INT32_MIN with err set. */
+int32_t ag_tokenize(const ag_model *m, const char *text, size_t len, int flags, int32_t *out, int32_t cap, ag_buf *err);
+int ag_detokenize(const ag_model *m, const int32_t *ids, int32_t n, bool special, ag_buf *out, ag_buf *err);
+/* Every token's piece (special tokens rendered), concatenated, with n_vocab+1
+ * offsets; attrs[i] has llama_token_attr bits, bit 30 set for end of generation. */
+int ag_vocab_dump(const ag_model *m, ag_buf *pieces, uint32_t *offsets, uint32_t *attrs, ag_buf *err);
+
+/* Chat template: in {"template":"","messages":[{"role","content"}],"bos":"","eos":"",
+ * "add_generation_prompt":true,"extra":{}}, out {"parts":[{"text":"…","input":true}]}.
+ * Parts that stem from message contents are marked as input, so that text which
+ * looks like a control token can be kept from becoming one. */
+int ag_template_render(const char *json, size_t len, ag_buf *out, ag_buf *err);
+int ag_schema_to_grammar(const char *json, size_t len, ag_buf *gbnf, ag_buf *err);
+
+/* Sampler: one per generated reply. */
+typedef struct ag_sampler ag_sampler;
+typedef struct ag_sampler_params {
+    float temperature;   /* <= 0: greedy */
+    int32_t top_k;       /* <= 0: off */
+    float top_p;         /* >= 1: off */
+    float min_p;         /* <= 0: off */
+    float repeat_penalty;/* 1: off */
+    int32_t repeat_last_n;
+    uint32_t seed;
+    int32_t top_logprobs;/* rivals to report, 0 to 20 */
+    bool logprobs;       /* report the log-probability of each sampled token */
+    const char *grammar; /* GBNF, NUL-terminated; NULL: none */
+} ag_sampler_params;
+int ag_sampler_new(const ag_model *m, const ag_sampler_params *p, ag_sampler **out, ag_buf *err);
+int ag_sampler_accept(ag_sampler *s, const int32_t *ids, int32_t n, bool grammar_too, ag_buf *err);
+void ag_sampler_free(ag_sampler *s);
+
+/* Context */
+typedef struct ag_context ag_context;
+typedef struct ag_context_params {
+    uint32_t n_ctx;   /* cells of the KV cache, shared by all sequences */
+    uint32_t n_batch; /* rows of one ag_step */
+    uint32_t n_ubatch;
+    uint32_t n_seq;   /* sequences */
+    uint32_t n_outputs; /* rows of one ag_step that want logits */
+    int32_t n_threads;
+    int32_t n_threads_batch;
+    int32_t kv_type;  /* ggml type of the KV cache: 1 f16, 8 q8_0, 0 f32, 30 bf16 */
+    int32_t flash_attn; /* -1 auto, 0 off, 1 on */
+    bool embeddings;  /* pooled text embeddings instead of logits */
+} ag_context_params;
+int ag_context_new(ag_model *m, const ag_context_params *p, ag_context **out, ag_buf *err);
+void ag_context_free(ag_context *c);
+void ag_context_info(const ag_context *c, ag_buf *json); /* {"n_ctx","n_seq","n_batch",…} */
+void ag_context_abort(ag_context *c, bool on);           /* from any thread */
+
+/* One token of a step. A row belongs to n_seq sequences, seqs[seq_at …]. */
+typedef struct ag_row {
+    int32_t token, pos;
+    int32_t seq_at, n_seq;
+    int32_t output;      /* non-zero: compute logits */
+} ag_row;
+
+/* A reply that samples from row `row` in this step. */
+typedef struct ag_sample {
+    int32_t row;
+    ag_sampler *sampler;
+    /* results */
+    int32_t token;       /* -1: no token is allowed any more (grammar dead end) */
+    int32_t is_end;      /* end-of-generation token */
+    float logprob;       /* NaN unless asked for */
+    int32_t n_top;
+    int32_t top_ids[20];
+    float top_logprobs[20];
+} ag_sample;
+
+/* A number wanted from the logits of row `row`: log p(token), or with token < 0
+ * the log of the summed probability of end set number -1-token. */
+typedef struct ag_want { int32_t row, token; float logprob; } ag_want;
+/* End sets: tokens ends[end_at[i] … end_at[i+1]). */
+typedef struct ag_ends { const int32_t *tokens; const int32_t *at; int32_t n_sets; } ag_ends;
+
+/* Computes rows, then samples, then reads wants. One crossing per tick. */
+int ag_step(ag_context *c, const ag_row *rows, int32_t n_rows, const int32_t *seqs,
+            ag_sample *samples, int32_t n_samples, ag_want *wants, int32_t n_wants, const ag_ends *ends, ag_buf *err);
+
+bool ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1);
+void ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
+int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
+void ag_clear(ag_context *c);
+
+/* Embeds one text (a whole sequence, at most n_batch tokens) into out[n_embd], unit length. */
+int ag_embed(ag_context *c, const int32_t *ids, int32_t n, float *out, int32_t n_out, ag_buf *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
