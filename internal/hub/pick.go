@@ -1,0 +1,164 @@
+package hub
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// quantRanking is the order in which one of several quantisations is taken:
+// first what keeps nearly all quality at about 5 bits a weight, then better
+// and larger, then smaller. What is not listed comes last.
+var quantRanking = []string{
+	"Q4_K_M", "Q5_K_M", "Q8_0", "Q4_0", "Q4_K_S", "Q5_K_S", "Q6_K", "Q4_1", "Q5_0", "Q5_1",
+	"Q4_K_L", "Q5_K_L", "Q6_K_L", "Q4_K_XL", "IQ4_XS", "IQ4_NL", "MXFP4", "Q3_K_L", "Q3_K_M", "Q3_K_S",
+	"BF16", "F16", "F32", "Q2_K",
+}
+
+// candidate is one model among a repository's or folder's files: a single
+// file, or all parts of a split one.
+type candidate struct {
+	parts []string // paths, in order
+	quant string   // "Q4_K_M"; "" when the name does not say
+}
+
+func (c candidate) first() string { return c.parts[0] }
+
+var (
+	splitName = regexp.MustCompile(`(?i)^(.*)-([0-9]{5})-of-([0-9]{5})(\.gguf)$`)
+	quantPart = regexp.MustCompile(`(?i)(?:^|[-._/])((?:I?Q|TQ)[0-9]+(?:_[0-9A-Z]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?:$|[-._/])`)
+	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix)(?:$|[-._/])`)
+)
+
+// splitPartsMax bounds the parts of one model.
+const splitPartsMax = 999
+
+// splitParts returns the names of all parts of a split model, given any one of
+// them; a file that is not split is its own only part.
+func splitParts(file string) ([]string, error) {
+	m := splitName.FindStringSubmatch(file)
+	if m == nil {
+		return []string{file}, nil
+	}
+	no, _ := strconv.Atoi(m[2])
+	count, _ := strconv.Atoi(m[3])
+	if count < 1 || count > splitPartsMax || no < 1 || no > count {
+		return nil, fmt.Errorf("%s: part %d of %d makes no sense", file, no, count)
+	}
+	parts := make([]string, count)
+	for i := range parts {
+		parts[i] = fmt.Sprintf("%s-%05d-of-%05d%s", m[1], i+1, count, m[4])
+	}
+	return parts, nil
+}
+
+// quantOf reads the quantisation from a file's name, else from its folder's.
+func quantOf(file string) string {
+	if m := splitName.FindStringSubmatch(file); m != nil {
+		file = m[1] + m[4]
+	}
+	base := file[:len(file)-len(".gguf")]
+	for _, s := range []string{path.Base(base), path.Dir(base)} {
+		if all := quantPart.FindAllStringSubmatch(s, -1); len(all) > 0 {
+			return normalQuant(all[len(all)-1][1])
+		}
+	}
+	return ""
+}
+
+// normalQuant gives the one spelling of a quantisation's name.
+func normalQuant(q string) string {
+	q = strings.ToUpper(q)
+	switch q {
+	case "FP16":
+		return "F16"
+	case "FP32":
+		return "F32"
+	}
+	return strings.TrimSuffix(q, "_MOE")
+}
+
+// candidates groups files into models, best first. Projectors and importance
+// matrices are no models; a split model with a part missing is left out.
+func candidates(files []string) []candidate {
+	present := make(map[string]bool, len(files))
+	for _, f := range files {
+		present[f] = true
+	}
+	var out []candidate
+	for _, f := range files {
+		if !isGGUF(f) || notModel.MatchString(f) {
+			continue
+		}
+		parts, err := splitParts(f)
+		if err != nil || parts[0] != f || !allPresent(parts, present) {
+			continue
+		}
+		out = append(out, candidate{parts: parts, quant: quantOf(f)})
+	}
+	slices.SortStableFunc(out, func(a, b candidate) int {
+		return cmp.Or(
+			cmp.Compare(rank(a.quant), rank(b.quant)),
+			cmp.Compare(strings.Count(a.first(), "/"), strings.Count(b.first(), "/")),
+			cmp.Compare(len(a.first()), len(b.first())),
+			cmp.Compare(a.first(), b.first()),
+		)
+	})
+	return out
+}
+
+func allPresent(parts []string, present map[string]bool) bool {
+	for _, p := range parts {
+		if !present[p] {
+			return false
+		}
+	}
+	return true
+}
+
+func rank(quant string) int {
+	if i := slices.Index(quantRanking, quant); i >= 0 {
+		return i
+	}
+	return len(quantRanking)
+}
+
+// pick chooses one model of files. others are the ones not taken. The error
+// says what there is instead.
+func pick(files []string, quant string) (chosen candidate, others []candidate, err error) {
+	all := candidates(files)
+	if len(all) == 0 {
+		return candidate{}, nil, errNoGGUF
+	}
+	if quant == "" {
+		return all[0], all[1:], nil
+	}
+	want := normalQuant(quant)
+	for i, c := range all {
+		if c.quant == want {
+			return c, slices.Delete(slices.Clone(all), i, i+1), nil
+		}
+	}
+	names := quantNames(all)
+	advice := "there are: " + strings.Join(names, ", ")
+	if near := nearest(quant, names); near != "" {
+		advice = fmt.Sprintf("did you mean %s? %s", near, advice)
+	}
+	return candidate{}, all, &Error{Op: "choose a quantisation", Err: fmt.Errorf("there is no %s", quant), Reason: ErrNotFound, Advice: advice}
+}
+
+// quantNames lists candidates by quantisation, or by file where that is unknown.
+func quantNames(all []candidate) []string {
+	var names []string
+	for _, c := range all {
+		name := cmp.Or(c.quant, c.first())
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

