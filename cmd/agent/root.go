@@ -25,5 +25,6 @@ func (a *app) rootCmd() *cobra.Command {
 	f.StringVar(&a.flags.model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
 	f.StringArrayVar(&a.flags.configDirs, "config-dir", nil, "search this folder for configuration before ./configs")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
+	root.AddCommand(a.modelsCmd())
 	return root
 }
