@@ -12,7 +12,10 @@
 // valid input; a command runs confined to [Env].WorkDir; a result is data.
 package command
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Command is one thing that a model may do. Implementations are safe for
 // concurrent use.
@@ -36,7 +39,11 @@ const (
 )
 
 func (e Effect) String() string {
-	return [...]string{"none", "read", "write", "execute", "network"}[e]
+	names := [...]string{"none", "read", "write", "execute", "network"}
+	if e < 0 || int(e) >= len(names) {
+		return fmt.Sprintf("effect(%d)", int(e))
+	}
+	return names[e]
 }
 
 // Consequential reports whether approval mode "ask" must ask first, and
@@ -88,6 +95,25 @@ type Call struct {
 	Notes   []string         `json:"notes,omitempty"`
 }
 
+// TextSlot names the field that takes text written without a label: the last
+// required slot for text or code, else the first slot, else "text".
+func (s Spec) TextSlot() string {
+	for i := len(s.Slots) - 1; i >= 0; i-- {
+		slot := s.Slots[i]
+		if !slot.Optional && (slot.Kind == SlotText || slot.Kind == SlotCode) {
+			return slot.Name
+		}
+	}
+	if len(s.Slots) > 0 {
+		return s.Slots[0].Name
+	}
+	return defaultTextSlot
+}
+
+// defaultTextSlot takes the unlabelled text of a command that has no slots or
+// is not known.
+const defaultTextSlot = "text"
+
 // Env is what a command may use. One Env serves one session.
 type Env struct {
 	WorkDir  string            // absolute; every path is confined to it
@@ -103,6 +129,24 @@ type Limits struct {
 	MemoryBytes int64 // address space of a child process
 	OutputBytes int   // text given back to the model
 	FileBytes   int64 // largest file read or written
+}
+
+// orDefaults fills the zero fields from DefaultLimits.
+func (l Limits) orDefaults() Limits {
+	d := DefaultLimits()
+	if l.TimeoutMS <= 0 {
+		l.TimeoutMS = d.TimeoutMS
+	}
+	if l.MemoryBytes <= 0 {
+		l.MemoryBytes = d.MemoryBytes
+	}
+	if l.OutputBytes <= 0 {
+		l.OutputBytes = d.OutputBytes
+	}
+	if l.FileBytes <= 0 {
+		l.FileBytes = d.FileBytes
+	}
+	return l
 }
 
 // DefaultLimits are generous for real tasks and small against a runaway child.

@@ -1,0 +1,271 @@
+package command
+
+import (
+	"regexp"
+	"strings"
+)
+
+// The dialects of other agents' protocols: function calls in code, ReAct, and
+// tags. Each is taken only when it names a command that the registry knows for
+// certain, since all of them also occur in prose.
+
+// known returns the lookup of a name that is certain.
+func (s *salvage) known(name string) (Lookup, bool) {
+	l := s.reg.Lookup(name)
+	return l, l.Match <= MatchAlias
+}
+
+var callPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\(`)
+
+// callAtStart reads search(query="...") at the start of the text.
+func callAtStart(s *salvage, text string) []ParsedCall {
+	call, _, ok := s.functionCall(text)
+	if !ok {
+		return nil
+	}
+	return call
+}
+
+// callInLines reads function calls that start a line within other text.
+func callInLines(s *salvage, text string) []ParsedCall {
+	var out []ParsedCall
+	for pos := 0; pos < len(text) && *s.budget > 0; {
+		line := text[pos:]
+		indent := len(line) - len(strings.TrimLeft(line, " \t`"))
+		calls, length, ok := s.functionCall(line[indent:])
+		if ok {
+			out = append(out, calls...)
+			pos += indent + length
+		}
+		next := strings.IndexByte(text[pos:], '\n')
+		if next < 0 {
+			break
+		}
+		pos += next + 1
+	}
+	if len(out) > 0 {
+		s.repairs.add(RepairSurroundings)
+	}
+	return out
+}
+
+// functionCall reads name(arguments) and its length. Arguments without a name
+// fill the slots in order.
+func (s *salvage) functionCall(text string) ([]ParsedCall, int, bool) {
+	m := callPattern.FindStringSubmatch(text)
+	if m == nil {
+		return nil, 0, false
+	}
+	l, ok := s.known(m[1])
+	if !ok || l.Command == nil {
+		return nil, 0, false
+	}
+	r := literalReader{text: text, pos: len(m[0]), budget: s.budget}
+	content, ok := r.arguments(l.Command.Spec())
+	*s.budget -= r.pos
+	if !ok {
+		return nil, 0, false
+	}
+	s.repairs.add(RepairFunctionCall)
+	s.repairs.add(r.repairs...)
+	return s.oneCall(m[1], content), r.pos, true
+}
+
+// arguments reads the arguments of a function call up to its parenthesis.
+func (r *literalReader) arguments(spec Spec) (any, bool) {
+	fields := map[string]any{}
+	r.open = append(r.open, ')')
+	defer r.leave()
+	for position := 0; ; position++ {
+		r.skipSpace()
+		if r.take(')') {
+			return fields, true
+		}
+		name, ok := r.argumentName()
+		if !ok {
+			name = slotAt(spec, position)
+		}
+		value, ok := r.value()
+		if !ok {
+			return nil, false
+		}
+		if object, isObject := value.(map[string]any); isObject && position == 0 && name == slotAt(spec, 0) {
+			fields = object
+		} else {
+			fields[name] = value
+		}
+		if !r.separator(')') {
+			return nil, false
+		}
+	}
+}
+
+// argumentName reads "name=" if it is there.
+func (r *literalReader) argumentName() (string, bool) {
+	start := r.pos
+	for r.pos < len(r.text) && isNameByte(r.text[r.pos]) {
+		r.pos++
+	}
+	name := r.text[start:r.pos]
+	r.skipSpace()
+	if name != "" && r.take('=') {
+		return name, true
+	}
+	r.pos = start
+	return "", false
+}
+
+func slotAt(spec Spec, position int) string {
+	if position < len(spec.Slots) {
+		return spec.Slots[position].Name
+	}
+	return spec.TextSlot()
+}
+
+var (
+	actionPattern = regexp.MustCompile(`(?m)^[ \t*#-]*Action[ \t*]*:[ \t*]*(.+)$`)
+	inputPattern  = regexp.MustCompile(`(?m)^[ \t*#-]*Action[ _]?Input[ \t*]*:[ \t*]*`)
+	thoughtStart  = regexp.MustCompile(`(?m)^[ \t*#-]*Thought[ \t*]*:[ \t*]*`)
+	finalPattern  = regexp.MustCompile(`(?m)^[ \t*#-]*Final Answer[ \t*]*:[ \t*]*`)
+	observation   = regexp.MustCompile(`(?m)^[ \t*#-]*(Observation|Thought|Action|Final Answer)[ \t*]*:`)
+)
+
+// reAct reads "Action: search" with "Action Input: ...", or "Final Answer:".
+// Only the first action counts: what a model wrote after it stands on an
+// observation that it made up.
+func reAct(s *salvage, text string) []ParsedCall {
+	action := actionPattern.FindStringSubmatchIndex(text)
+	final := finalPattern.FindStringIndex(text)
+	if final != nil && (action == nil || final[0] < action[0]) {
+		s.repairs.add(RepairReAct)
+		return withThought(s.oneCall(answerName, strings.TrimSpace(text[final[1]:])), text[:final[0]])
+	}
+	if action == nil {
+		return nil
+	}
+	name := strings.TrimSpace(text[action[2]:action[3]])
+	rest := text[action[1]:]
+	if _, ok := s.known(name); !ok {
+		calls, length, isCall := s.functionCall(name + rest)
+		if !isCall || length == 0 {
+			return nil
+		}
+		s.repairs.add(RepairReAct)
+		return withThought(calls, text[:action[0]])
+	}
+	s.repairs.add(RepairReAct)
+	return withThought(s.oneCall(name, s.actionInput(rest)), text[:action[0]])
+}
+
+// actionInput reads the value after "Action Input:", nil when there is none.
+func (s *salvage) actionInput(text string) any {
+	at := inputPattern.FindStringIndex(text)
+	if at == nil {
+		return nil
+	}
+	input := text[at[1]:]
+	if end := observation.FindStringIndex(input); end != nil {
+		input = input[:end[0]]
+	}
+	input = strings.TrimSpace(input)
+	if _, body, ok := cutFence(input); ok {
+		s.repairs.add(RepairFence)
+		input = strings.TrimSpace(body)
+	}
+	if input == "" {
+		return nil
+	}
+	if strings.IndexByte("{[\"", input[0]) >= 0 {
+		v, end, made, ok := s.read(input, false)
+		if ok && strings.TrimSpace(input[end:]) == "" {
+			s.repairs.add(made...)
+			return v
+		}
+	}
+	return input
+}
+
+// withThought keeps what stood before the action as a note.
+func withThought(calls []ParsedCall, before string) []ParsedCall {
+	if at := thoughtStart.FindStringIndex(before); at != nil {
+		if note := strings.TrimSpace(before[at[1]:]); note != "" {
+			calls[0].Notes = []string{note}
+		}
+	}
+	return calls
+}
+
+var (
+	functionTag  = regexp.MustCompile(`<function=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
+	parameterTag = regexp.MustCompile(`<parameter=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
+)
+
+// functionTags reads <function=name><parameter=key>value</parameter></function>.
+func functionTags(s *salvage, text string) []ParsedCall {
+	var out []ParsedCall
+	starts := functionTag.FindAllStringSubmatchIndex(text, -1)
+	for i, m := range starts {
+		end := len(text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		body, _, _ := strings.Cut(text[m[1]:end], "</function>")
+		s.repairs.add(RepairXML)
+		out = append(out, s.oneCall(text[m[2]:m[3]], s.parameters(body))...)
+	}
+	return out
+}
+
+// parameters reads the parameters inside a function tag, which some models
+// write as JSON instead.
+func (s *salvage) parameters(body string) any {
+	marks := parameterTag.FindAllStringSubmatchIndex(body, -1)
+	if marks == nil {
+		body = strings.TrimSpace(body)
+		if strings.HasPrefix(body, "{") {
+			if v, _, made, ok := s.read(body, false); ok {
+				s.repairs.add(made...)
+				return v
+			}
+		}
+		if body == "" {
+			return nil
+		}
+		return body
+	}
+	fields := map[string]any{}
+	for i, m := range marks {
+		end := len(body)
+		if i+1 < len(marks) {
+			end = marks[i+1][0]
+		}
+		value, _, _ := strings.Cut(body[m[1]:end], "</parameter>")
+		value = strings.TrimPrefix(value, "\n")
+		fields[body[m[2]:m[3]]] = strings.TrimSuffix(value, "\n")
+	}
+	return fields
+}
+
+// commandTags reads <answer>42</answer> for the commands of the registry.
+func commandTags(s *salvage, text string) []ParsedCall {
+	if s.reg == nil {
+		return nil
+	}
+	for _, name := range s.reg.Names() {
+		_, rest, ok := strings.Cut(text, "<"+name+">")
+		if !ok {
+			continue
+		}
+		body, _, ok := strings.Cut(rest, "</"+name+">")
+		if !ok {
+			continue
+		}
+		s.repairs.add(RepairXML)
+		body = strings.TrimSpace(body)
+		if _, code, ok := cutFence(body); ok {
+			body = strings.TrimSpace(code)
+		}
+		return s.oneCall(name, body)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/agnivade/levenshtein"
+	"golang.org/x/text/encoding/charmap"
+)
+
+// fileKeys are the names by which models call a file.
+var fileKeys = []string{"file", "filename", "path", "file_path", "filepath", "file_name", "name", "url", "source"}
+
+// openWorkDir opens the folder that confines a command. Every access goes
+// through the returned root, which no path and no symbolic link leaves.
+func openWorkDir(env *Env) (*os.Root, error) {
+	if env.WorkDir == "" {
+		return nil, errors.New("open work dir: Env.WorkDir is empty")
+	}
+	root, err := os.OpenRoot(env.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("open work dir: %w", err)
+	}
+	return root, nil
+}
+
+// localPath makes a path that a model wrote relative to the work dir, and
+// reports false when it leads outside.
+func localPath(workDir, name string) (string, bool) {
+	name = strings.TrimSpace(name)
+	if rest, ok := strings.CutPrefix(name, "file://"); ok {
+		name = rest
+		if unescaped, err := url.PathUnescape(rest); err == nil {
+			name = unescaped
+		}
+	}
+	if strings.ContainsAny(name, "\x00\n\r") || strings.Contains(name, "://") {
+		return "", false
+	}
+	if filepath.IsAbs(name) {
+		relative, err := filepath.Rel(workDir, name)
+		if err != nil {
+			return "", false
+		}
+		name = relative
+	}
+	name = filepath.Clean(filepath.FromSlash(name))
+	return name, filepath.IsLocal(name)
+}
+
+// missing says that a file is not there, and what is.
+func missing(root *os.Root, path string) string {
+	names := fileNames(root)
+	const namesMax = 12
+	data := struct {
+		Path, Near string
+		Names      []string
+		More       int
+	}{Path: path, Near: nearestName(path, names), Names: names}
+	if len(names) > namesMax {
+		data.Names, data.More = names[:namesMax], len(names)-namesMax
+	}
+	return message("missing", data)
+}
+
+// fileNames lists the top of the work dir, without hidden files.
+func fileNames(root *os.Root) []string {
+	entries, err := readFolder(root, ".")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		names = append(names, displayName(e))
+	}
+	return names
+}
+
+const folderEntriesMax = 2000 // more are not looked at
+
+func readFolder(root *os.Root, path string) ([]fs.DirEntry, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(folderEntriesMax)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+func displayName(e fs.DirEntry) string {
+	if e.IsDir() {
+		return e.Name() + "/"
+	}
+	return e.Name()
+}
+
+// nearestName returns the name that was probably meant.
+func nearestName(path string, names []string) string {
+	best, bestDistance := "", 4
+	base := filepath.Base(path)
+	if len(base) > nameBytesMax {
+		return ""
+	}
+	for _, name := range names {
+		if d := levenshtein.ComputeDistance(strings.ToLower(base), strings.ToLower(name)); d < bestDistance && d < len(base) {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+// readBounded reads a regular file of at most max bytes. Devices and pipes are
+// refused before they are opened, since opening one may block.
+func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byte, error) {
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = fmt.Errorf("it grew beyond %d bytes while being read", max)
+	}
+	return data, err
+}
+
+// decodeText turns the bytes of a text file into UTF-8. The second value says
+// which encoding it had, empty for UTF-8; ok is false for a binary file.
+func decodeText(data []byte) (text, encoding string, ok bool) {
+	switch {
+	case strings.HasPrefix(string(data[:min(3, len(data))]), "\xef\xbb\xbf"):
+		data = data[3:]
+	case len(data) >= 2 && data[0] == 0xff && data[1] == 0xfe:
+		return decodeUTF16(data[2:], false), "UTF-16", true
+	case len(data) >= 2 && data[0] == 0xfe && data[1] == 0xff:
+		return decodeUTF16(data[2:], true), "UTF-16", true
+	}
+	if isBinary(data) {
+		return "", "", false
+	}
+	if utf8.Valid(data) {
+		return string(data), "", true
+	}
+	decoded, err := charmap.Windows1252.NewDecoder().Bytes(data)
+	if err != nil {
+		return strings.ToValidUTF8(string(data), "\uFFFD"), "invalid UTF-8", true
+	}
+	return string(decoded), "not UTF-8, read as Windows-1252", true
+}
+
+func decodeUTF16(data []byte, bigEndian bool) string {
+	units := make([]uint16, len(data)/2)
+	for i := range units {
+		hi, lo := data[2*i+1], data[2*i]
+		if bigEndian {
+			hi, lo = lo, hi
+		}
+		units[i] = uint16(hi)<<8 | uint16(lo)
+	}
+	return string(utf16.Decode(units))
+}
+
+// isBinary looks for NUL bytes and many control characters at the start.
+func isBinary(data []byte) bool {
+	const lookAt = 8000
+	data = data[:min(lookAt, len(data))]
+	controls := 0
+	for _, b := range data {
+		if b == 0 {
+			return true
+		}
+		if b < ' ' && !unicode.IsSpace(rune(b)) && b != 0x1b {
+			controls++
+		}
+	}
+	return controls*10 > len(data)
+}
+
+// failed is a result that the model can act on.
+func failed(name string, data any) *Result {
+	return &Result{Text: message(name, data), Failed: true}
+}
+
+// reason is the cause of a file error without the path, which the message has.
+func reason(err error) string {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	var linkErr *os.LinkError
+	if errors.As(err, &linkErr) {
+		err = linkErr.Err
+	}
+	return err.Error()
+}
