@@ -88,9 +88,10 @@ func (r readerWithContext) Read(p []byte) (int, error) {
 
 // A stamp remembers that a file had a hash when it had this size and time of
 // modification, so that hashing is not repeated. scripts/fetch-model.sh reads
-// and writes the same one-line form: "SHA256 BYTES MTIME_SECONDS".
+// and writes the same one-line form: "SHA256 BYTES SECONDS.NANOSECONDS".
 func stampLine(sha256Hex string, info os.FileInfo) string {
-	return fmt.Sprintf("%s %d %d\n", sha256Hex, info.Size(), info.ModTime().Unix())
+	at := info.ModTime()
+	return fmt.Sprintf("%s %d %d.%09d\n", sha256Hex, info.Size(), at.Unix(), at.Nanosecond())
 }
 
 const stampBytesMax = 256
