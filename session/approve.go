@@ -1,0 +1,81 @@
+package session
+
+import (
+	"context"
+	"fmt"
+
+	"agent/command"
+)
+
+// ApproveMode says what happens before a consequential call: one that writes,
+// runs code or reaches out.
+type ApproveMode string
+
+// Approval modes.
+const (
+	ApproveAsk   ApproveMode = "ask"   // the Approver decides each call
+	ApproveAuto  ApproveMode = "auto"  // allowed, inside the sandbox and the work dir
+	ApproveNever ApproveMode = "never" // refused
+)
+
+func (m ApproveMode) check() error {
+	switch m {
+	case ApproveAsk, ApproveAuto, ApproveNever:
+		return nil
+	}
+	return fmt.Errorf("unknown approval mode %q: known are ask, auto, never", m)
+}
+
+// Decision is what an [Approver] says. The model is shown the Reason of a
+// refusal.
+type Decision struct {
+	Allow  bool
+	Reason string
+}
+
+// Approver decides whether a consequential call may run. An error ends the
+// run; it should be the context's when the context ended.
+type Approver func(ctx context.Context, call command.Call, spec command.Spec) (Decision, error)
+
+// refusalsMax refused calls in a row end the run: the model wants only what
+// it may not do.
+const refusalsMax = 3
+
+// approve decides about one call and tells the decision.
+func (s *Session) approve(ctx context.Context, call *command.Call, spec command.Spec) (Decision, error) {
+	if !spec.Effect.Consequential() {
+		return Decision{Allow: true}, nil
+	}
+	d, err := s.decide(ctx, call, spec)
+	if err != nil {
+		return d, fmt.Errorf("approve %s: %w", call.Command, err)
+	}
+	s.emit(&Approval{Step: s.steps, Command: call.Command, Mode: string(s.opts.Approve), Allowed: d.Allow, Reason: d.Reason})
+	return d, nil
+}
+
+func (s *Session) decide(ctx context.Context, call *command.Call, spec command.Spec) (Decision, error) {
+	switch {
+	case s.opts.Approve == ApproveAuto:
+		return Decision{Allow: true}, nil
+	case s.opts.Approve == ApproveNever:
+		return Decision{Reason: s.refusal("mode_never", spec.Effect)}, nil
+	case s.opts.Approver == nil:
+		return Decision{Reason: s.refusal("no_one", spec.Effect)}, nil
+	}
+	d, err := s.opts.Approver(ctx, *call, spec)
+	if err == nil && !d.Allow && d.Reason == "" {
+		d.Reason = s.refusal("person", spec.Effect)
+	}
+	return d, err
+}
+
+// refusal words why a kind of effect is refused.
+func (s *Session) refusal(why string, effect command.Effect) string {
+	name := "effect_other"
+	switch effect {
+	case command.EffectWrite, command.EffectExecute, command.EffectNetwork:
+		name = "effect_" + effect.String()
+	}
+	return s.words.render(why, s.words.render(name, nil))
+}

@@ -1,0 +1,88 @@
+package session
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	"agent/command"
+)
+
+// identicalCallsMax identical calls in a row end the run.
+const identicalCallsMax = 3
+
+// callKey identifies what a call does: its command and content, not its words
+// about why. Space around strings does not make a call another one.
+func callKey(call *command.Call) string {
+	content := make([]any, len(call.Content))
+	for i, entry := range call.Content {
+		content[i] = trimmed(entry)
+	}
+	data, err := json.Marshal(content) // map keys are sorted
+	if err != nil {
+		return "" // not comparable: no circle is seen
+	}
+	sum := sha256.Sum256(append([]byte(call.Command+"\x00"), data...))
+	return hex.EncodeToString(sum[:12])
+}
+
+func trimmed(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k := range v {
+			out[k] = trimmed(v[k])
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = trimmed(v[i])
+		}
+		return out
+	}
+	return v
+}
+
+// doneCall is a call that was carried out: what it was, in which state of the
+// work dir, and what came of it.
+type doneCall struct {
+	Key     string `json:"key"`   // callKey
+	State   string `json:"state"` // snapshot hash before it ran
+	Step    int    `json:"step"`
+	Command string `json:"command"`
+	Result  string `json:"result"` // as the model was shown it
+	Failed  bool   `json:"failed"`
+}
+
+// circles remembers calls, to see when a run goes round in circles.
+type circles struct {
+	done  map[string]doneCall
+	last  string // key of the last call asked for
+	row   int    // how often it was asked for in a row
+	found int    // circles seen so far, to ask for another angle each time
+}
+
+func newCircles() *circles { return &circles{done: map[string]doneCall{}} }
+
+// ask notes that a call is wanted. It returns how many identical calls have
+// now been asked for in a row.
+func (c *circles) ask(key string) int {
+	if key == "" || key != c.last {
+		c.last, c.row = key, 0
+	}
+	c.row++
+	return c.row
+}
+
+// earlier finds the same call made in the same state of the work dir.
+func (c *circles) earlier(key, state string) (doneCall, bool) {
+	d, ok := c.done[key+state]
+	return d, ok && key != ""
+}
+
+// record remembers a call that ran.
+func (c *circles) record(d doneCall) { c.done[d.Key+d.State] = d }

@@ -1,0 +1,290 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"agent/backend"
+	"agent/command"
+)
+
+const (
+	messageOverhead   = 8   // tokens of a chat template around one message, generously
+	summaryTokensMax  = 300 // what the model writes of older exchanges
+	digestLinesMax    = 24  // calls listed in a summary
+	digestResultRunes = 120
+	shrinkRoundsMax   = 12
+	resultTokensMin   = 60 // a result is not cut below this to make room
+)
+
+// promptLimit is the most tokens that a prompt may have before it is
+// compacted: what the context leaves beside a reply.
+func (s *Session) promptLimit() int {
+	length := s.opts.Backend.ContextLength()
+	reserve := min(s.opts.Limits.FieldTokensMax+s.opts.Limits.NoteTokensMax+256, length*2/5)
+	limit := length - reserve
+	history := s.opts.Limits.HistoryTokensMax
+	if history <= 0 {
+		history = length * 3 / 4
+	}
+	return min(limit, history)
+}
+
+// countText counts plain text. A backend that can't count gives no reason to
+// stop here: what is sent is counted again by the backend itself.
+func (s *Session) countText(ctx context.Context, text string) int {
+	if c, ok := backend.As[backend.Counter](s.opts.Backend); ok {
+		if n, err := c.CountText(ctx, text); err == nil {
+			return n.Tokens
+		}
+	}
+	n, err := s.opts.Backend.CountTokens(ctx, []backend.Message{{Role: backend.RoleUser, Content: text}})
+	if err != nil {
+		return len(text)/3 + 1
+	}
+	return n
+}
+
+// entryTokens counts an entry once.
+func (s *Session) entryTokens(ctx context.Context, e *entry) int {
+	if e.tokens == 0 {
+		e.tokens = s.countText(ctx, e.Text) + messageOverhead
+	}
+	return e.tokens
+}
+
+// estimate adds up the entries' counts: cheap, and rather too much than too
+// little.
+func (s *Session) estimate(ctx context.Context) int {
+	total := s.systemTokens(ctx)
+	for _, e := range s.entries {
+		total += s.entryTokens(ctx, e)
+	}
+	return total
+}
+
+func (s *Session) systemTokens(ctx context.Context) int {
+	if s.systemCount == 0 {
+		s.systemCount = s.countText(ctx, s.system) + 2*messageOverhead
+	}
+	return s.systemCount
+}
+
+// fit compacts the conversation when its prompt would be too long. Only near
+// the limit is the whole prompt counted.
+func (s *Session) fit(ctx context.Context) error {
+	limit := s.promptLimit()
+	if s.estimate(ctx) <= limit {
+		return nil
+	}
+	n, err := s.promptTokens(ctx)
+	if err != nil || n <= limit {
+		return err
+	}
+	return s.compact(ctx, limit)
+}
+
+// promptTokens counts the whole prompt exactly.
+func (s *Session) promptTokens(ctx context.Context) (int, error) {
+	n, err := s.opts.Backend.CountTokens(ctx, messages(s.system, s.entries))
+	if err != nil {
+		return 0, backendError(ctx, err)
+	}
+	return n, nil
+}
+
+// compact makes the prompt fit: older exchanges become a summary, the user's
+// words and the last exchanges stay. When that is not enough the exchanges
+// that stay are cut too. Only a task that alone is too long does not fit.
+func (s *Session) compact(ctx context.Context, limit int) error {
+	before := len(s.entries)
+	costs := make([]int, before)
+	room := limit - s.systemTokens(ctx) - summaryTokensMax
+	for i, e := range s.entries {
+		costs[i] = s.entryTokens(ctx, e)
+		if e.Kind == kindTask {
+			room -= costs[i]
+		}
+	}
+	plan := planCompaction(s.entries, costs, room/2)
+	if len(plan.older) > 0 {
+		summary, err := s.summarise(ctx, plan.older, limit/2)
+		if err != nil {
+			return err
+		}
+		s.entries = plan.rebuild(summary)
+	}
+	if err := s.shrink(ctx, limit); err != nil {
+		return err
+	}
+	s.keep(record{Type: recCompacted, Entries: s.entries})
+	s.warn(fmt.Sprintf("the conversation was summarised to make room: %d parts became %d", before, len(s.entries)))
+	return nil
+}
+
+// compaction says which entries stay and which are summed up.
+type compaction struct {
+	tasks []*entry // the user's words
+	older []*entry // become the summary
+	tail  []*entry // stay as they are
+}
+
+// planCompaction keeps as many of the last exchanges as cost at most room
+// tokens. The tail begins with the model's turn, so that roles alternate.
+func planCompaction(entries []*entry, costs []int, room int) compaction {
+	start, sum := len(entries), 0
+	for i := len(entries) - 1; i >= 0 && entries[i].Kind != kindSummary; i-- {
+		if entries[i].Kind != kindTask { // it stays anyway
+			sum += costs[i]
+		}
+		if sum > room {
+			break
+		}
+		if entries[i].Kind == kindTurn {
+			start = i
+		}
+	}
+	var c compaction
+	for _, e := range entries[:start] {
+		if e.Kind == kindTask {
+			c.tasks = append(c.tasks, e)
+		} else {
+			c.older = append(c.older, e)
+		}
+	}
+	c.tail = entries[start:]
+	return c
+}
+
+func (c compaction) rebuild(summary *entry) []*entry {
+	out := append([]*entry{}, c.tasks...)
+	out = append(out, summary)
+	return append(out, c.tail...)
+}
+
+// summarise makes one entry of older ones: the calls and their results in a
+// line each, and the model's own words about what they brought. Without the
+// model, the lines alone.
+func (s *Session) summarise(ctx context.Context, older []*entry, roomTokens int) (*entry, error) {
+	var texts, digests []string
+	for _, e := range older {
+		texts = append(texts, e.Text)
+		if e.Digest != "" {
+			digests = append(digests, e.Digest)
+		}
+	}
+	digest := boundedDigest(strings.Join(digests, "\n"))
+	words, err := s.summaryByModel(ctx, strings.Join(texts, "\n\n"), roomTokens)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		s.warn("no summary by the model: " + err.Error())
+	}
+	text := s.tell(s.words.render("summary.tmpl", map[string]string{"Digest": fenced(digest), "Summary": fencedIf(words)}))
+	return &entry{Kind: kindSummary, Step: s.steps, Text: text, Digest: digest}, nil
+}
+
+func fencedIf(text string) string {
+	if text == "" {
+		return ""
+	}
+	return fenced(text)
+}
+
+func (s *Session) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
+	tokensMax, err := s.allowance(summaryTokensMax)
+	if err != nil {
+		return "", err
+	}
+	log, _ = shorten(log, max(roomTokens-summaryTokensMax, resultTokensMin), func(t string) int { return s.countText(ctx, t) },
+		func(lines, chars int) string {
+			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+		})
+	text, _, err := s.completion(ctx, &backend.Request{
+		Messages: []backend.Message{
+			{Role: backend.RoleSystem, Content: s.words.render("summary_system.tmpl", nil)},
+			{Role: backend.RoleUser, Content: s.words.render("summary_request.tmpl", map[string]string{
+				"Task": oneLine(s.task, taskLineRunes), "Block": fenced(log),
+			})},
+		},
+		Sampling: s.opts.Sampling, TokensMax: tokensMax,
+	}, func(string) {})
+	return strings.TrimSpace(text), err
+}
+
+// shrink cuts the largest results until the prompt fits.
+func (s *Session) shrink(ctx context.Context, limit int) error {
+	n := 0
+	for range shrinkRoundsMax {
+		var err error
+		if n, err = s.promptTokens(ctx); err != nil {
+			return err
+		}
+		if n <= limit {
+			return nil
+		}
+		if !s.cutLargest(ctx) {
+			break
+		}
+	}
+	if n <= s.opts.Backend.ContextLength()*9/10 {
+		return nil // over the limit of comfort, but it can be sent
+	}
+	return &BackendError{&backend.ContextError{Tokens: n, Max: s.opts.Backend.ContextLength()}}
+}
+
+// cutLargest halves the largest entry that is not the user's words.
+func (s *Session) cutLargest(ctx context.Context) bool {
+	largest := -1
+	for i, e := range s.entries {
+		if e.Kind != kindTask && (largest < 0 || s.entryTokens(ctx, e) > s.entryTokens(ctx, s.entries[largest])) {
+			largest = i
+		}
+	}
+	if largest < 0 || s.entries[largest].tokens <= resultTokensMin {
+		return false
+	}
+	e := *s.entries[largest]
+	e.Text, _ = shorten(e.Text, e.tokens/2, func(t string) int { return s.countText(ctx, t) },
+		func(lines, chars int) string {
+			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+		})
+	e.tokens = 0
+	s.entries[largest] = &e
+	return true
+}
+
+// digest is a call and its result in one line.
+func (s *Session) digest(call *command.Call, r reply) string {
+	return s.words.render("digest.tmpl", map[string]any{
+		"Step": s.steps, "Command": call.Command, "About": oneLine(aboutCall(call), 60),
+		"Failed": r.failed, "Result": oneLine(r.short, digestResultRunes),
+	})
+}
+
+// aboutCall is the shortest field of a call: a file name or a question rather
+// than code.
+func aboutCall(call *command.Call) string {
+	best := ""
+	for _, entry := range call.Content {
+		for _, v := range entry {
+			text := strings.TrimSpace(fmt.Sprint(v))
+			if text != "" && (best == "" || len(text) < len(best) || len(text) == len(best) && text < best) {
+				best = text
+			}
+		}
+	}
+	return best
+}
+
+// boundedDigest keeps the last lines of a digest and says how many are gone.
+func boundedDigest(digest string) string {
+	lines := strings.Split(digest, "\n")
+	if len(lines) <= digestLinesMax {
+		return digest
+	}
+	gone := len(lines) - digestLinesMax + 1
+	return fmt.Sprintf("[… %d …]\n%s", gone, strings.Join(lines[gone:], "\n"))
+}

@@ -1,0 +1,138 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"agent/backend"
+)
+
+// errTokensSpent ends a run whose token budget is used up.
+var errTokensSpent = errors.New("the token budget is spent")
+
+// BackendError is a failure of the model or of what serves it.
+type BackendError struct{ Err error }
+
+func (e *BackendError) Error() string { return "model: " + e.Err.Error() }
+func (e *BackendError) Unwrap() error { return e.Err }
+
+// Hint passes on the advice of the backend's own error.
+func (e *BackendError) Hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
+// draft is the assistant's message while it is written: fixed text of the
+// harness and text of the model by turns, in one growing reply. The backend
+// computes only what is new.
+type draft struct {
+	s    *Session
+	msgs []backend.Message
+	text strings.Builder
+}
+
+// write adds text of the harness.
+func (d *draft) write(text string) { d.text.WriteString(text) }
+
+// generation is one piece of free or constrained text.
+type generation struct {
+	tokensMax int
+	stop      []string
+	grammar   string
+	schema    string
+}
+
+// generate lets the model go on, and adds what it wrote. whole is false when
+// a limit cut it off.
+func (d *draft) generate(ctx context.Context, g generation) (text string, whole bool, err error) {
+	tokensMax, err := d.s.allowance(g.tokensMax)
+	if err != nil {
+		return "", false, err
+	}
+	req := &backend.Request{
+		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.s.opts.Sampling,
+		TokensMax: tokensMax, Stop: g.stop, Grammar: g.grammar, Schema: []byte(g.schema),
+	}
+	text, finish, err := d.s.completion(ctx, req, d.s.delta)
+	if err != nil {
+		return "", false, err
+	}
+	d.write(text)
+	return text, finish == backend.FinishStop || finish == "", nil
+}
+
+// choose lets the model pick one of the options as the rest of the line, and
+// adds it. One option is taken without asking.
+func (d *draft) choose(ctx context.Context, options []string) (int, error) {
+	index := 0
+	if len(options) > 1 {
+		if _, err := d.s.allowance(1); err != nil {
+			return 0, err
+		}
+		choice, err := d.s.opts.Backend.ChooseFromOptions(ctx, &backend.Request{
+			Messages: d.msgs, Prefill: d.text.String(),
+			Choose: &backend.ChooseConfig{EndTexts: []string{"\n"}},
+		}, backend.Options(options...))
+		if err != nil {
+			return 0, backendError(ctx, err)
+		}
+		d.s.usage.addChoice(choice)
+		if choice.Index < 0 || choice.Index >= len(options) {
+			return 0, &BackendError{fmt.Errorf("no option chosen of %d: %s", len(options), choice.Reason)}
+		}
+		index = choice.Index
+	}
+	d.write(options[index])
+	d.s.delta(options[index])
+	return index, nil
+}
+
+// allowance is how many tokens may be generated now: what is wanted, within
+// what the budget leaves.
+func (s *Session) allowance(wanted int) (int, error) {
+	if s.opts.Limits.TokensMax <= 0 {
+		return wanted, nil
+	}
+	left := s.opts.Limits.TokensMax - (s.usage.Computed() - s.usageBefore.Computed())
+	if left <= 0 {
+		return 0, errTokensSpent
+	}
+	return min(wanted, left), nil
+}
+
+// completion runs one completion to its end and counts its cost.
+func (s *Session) completion(ctx context.Context, req *backend.Request, watch func(string)) (string, backend.FinishReason, error) {
+	var text strings.Builder
+	var finish backend.FinishReason
+	for delta, err := range s.opts.Backend.ChatCompletion(ctx, req) {
+		if err != nil {
+			return text.String(), finish, backendError(ctx, err)
+		}
+		text.WriteString(delta.Text)
+		watch(delta.Text)
+		s.usage.addCall(delta.Usage)
+		finish = delta.Finish
+	}
+	return text.String(), finish, nil
+}
+
+// delta tells a piece of text to those who watch.
+func (s *Session) delta(text string) {
+	if s.opts.Stream && text != "" {
+		s.emit(&Delta{Step: s.steps, Text: text})
+	}
+}
+
+// backendError tells a failure of the model from the end of the caller's
+// context.
+func backendError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &BackendError{err}
+}

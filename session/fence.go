@@ -1,0 +1,66 @@
+package session
+
+import (
+	"regexp"
+	"strings"
+)
+
+// fenceFor returns a line of backticks longer than any run of them in
+// content, so that nothing inside can close it: data can't forge its own end.
+func fenceFor(content string) string {
+	longest, run := 0, 0
+	for i := range len(content) {
+		if content[i] != '`' {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return strings.Repeat("`", max(3, longest+1))
+}
+
+// fenced puts content between fences that it can't contain.
+func fenced(content string) string {
+	fence := fenceFor(content)
+	return fence + "\n" + strings.TrimRight(content, "\n") + "\n" + fence
+}
+
+// fenceMark is the fence around a field that the model writes: the one it
+// knows best. Fences inside the field are told from its end by blockEnd.
+const fenceMark = "```"
+
+var (
+	fenceClose = regexp.MustCompile("^```+[ \t]*$")
+	fenceOpen  = regexp.MustCompile("^```+[ \t]*[A-Za-z0-9_+.#-]+[ \t]*$")
+)
+
+// blockEnd finds where a fenced block that was opened before text ends: the
+// byte offset of the line with its closing fence, or -1 while it is open. A
+// fence with a language opens a nested block, which has a closing fence of
+// its own.
+func blockEnd(text string) int {
+	depth, offset := 0, 0
+	for line := range strings.SplitAfterSeq(text, "\n") {
+		bare := strings.TrimRight(line, "\r\n")
+		switch {
+		case fenceOpen.MatchString(bare):
+			depth++
+		case fenceClose.MatchString(bare) && depth > 0:
+			depth--
+		case fenceClose.MatchString(bare):
+			return offset
+		}
+		offset += len(line)
+	}
+	return -1
+}
+
+// blockBody cuts text at the end of its block, and gives it as lines without
+// the last line's end.
+func blockBody(text string) string {
+	if end := blockEnd(text); end >= 0 {
+		text = text[:end]
+	}
+	return strings.TrimRight(text, "\r\n")
+}

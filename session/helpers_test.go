@@ -1,0 +1,201 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/backend"
+	"agent/command"
+)
+
+// model is a backend that follows a script and remembers what it was asked.
+type model struct {
+	*backend.Scripted
+	t        *testing.T
+	mu       sync.Mutex
+	script   []string // replies and choices, in the order in which they are asked for
+	requests []backend.Request
+	onAsk    func(n int) error      // called before the n-th answer, from 0
+	summary  func() (string, error) // answers requests for a summary, beside the script
+	summed   int
+}
+
+// newModel scripts a model that can do slots, or plain chat with text.
+func newModel(t *testing.T, slots bool, script ...string) *model {
+	return newModelOf(t, 8192, slots, script...)
+}
+
+func newModelOf(t *testing.T, contextLength int, slots bool, script ...string) *model {
+	m := &model{t: t, script: script, summary: func() (string, error) { return "SUMMARY", nil }}
+	claims := backend.Capabilities{}
+	if slots {
+		claims = backend.Capabilities{Prefill: true, ExactChoice: true, Grammar: true, Schema: true}
+	}
+	m.Scripted = backend.NewScripted(backend.ScriptedConfig{
+		ModelID: "script", ContextLength: contextLength, Claims: &claims,
+		Reply: func(_ context.Context, req *backend.Request) (string, error) { return m.next(req) },
+		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			want, err := m.next(req)
+			if err != nil {
+				return nil, err
+			}
+			return backend.ChooseOption("scripted", want, options)
+		},
+	})
+	return m
+}
+
+func (m *model) Unwrap() backend.LanguageBackend { return m.Scripted }
+
+func (m *model) next(req *backend.Request) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if strings.HasPrefix(req.Messages[0].Content, "You shorten the log") {
+		m.summed++
+		return m.summary()
+	}
+	n := len(m.requests)
+	m.requests = append(m.requests, *req)
+	if m.onAsk != nil {
+		if err := m.onAsk(n); err != nil {
+			return "", err
+		}
+	}
+	for _, msg := range req.Messages {
+		assert.NotContains(m.t, msg.Content, "template:", "a prompt template failed")
+		assert.NotContains(m.t, msg.Content, "<no value>")
+	}
+	if n >= len(m.script) {
+		return "", fmt.Errorf("request %d: %w; it ends:\n%s", n, backend.ErrScriptEnded, tail(prompt(req), 300))
+	}
+	return m.script[n], nil
+}
+
+// prompt is a request as one text.
+func prompt(req *backend.Request) string {
+	var b strings.Builder
+	for _, m := range req.Messages {
+		fmt.Fprintf(&b, "<%s>\n%s\n</>\n", m.Role, m.Content)
+	}
+	b.WriteString("<assistant>\n" + req.Prefill)
+	return b.String()
+}
+
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+
+// testCommands are small real commands: they read and write the work dir.
+func testCommands(t *testing.T, more ...command.Command) *command.Registry {
+	reg := command.NewRegistry()
+	for _, c := range append([]command.Command{
+		command.Func(command.Spec{
+			Name: "reader", Description: "reads a file", Effect: command.EffectRead,
+			Slots: []command.Slot{{Name: "file", Help: "which file", Kind: command.SlotFile}},
+		}, func(_ context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+			data, err := os.ReadFile(filepath.Join(env.WorkDir, field(call, "file")))
+			if err != nil {
+				return &command.Result{Text: "no such file", Failed: true}, nil
+			}
+			return &command.Result{Text: string(data)}, nil
+		}),
+		command.Func(command.Spec{
+			Name: "writer", Description: "writes a file", Effect: command.EffectWrite,
+			Slots: []command.Slot{
+				{Name: "path", Help: "which file", Kind: command.SlotLine},
+				{Name: "text", Help: "its whole text", Kind: command.SlotText},
+			},
+		}, func(_ context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+			path := field(call, "path")
+			if strings.Contains(path, "..") {
+				return nil, errors.New("writer: outside of the work dir")
+			}
+			return &command.Result{Text: "written", Files: []string{path}},
+				os.WriteFile(filepath.Join(env.WorkDir, path), []byte(field(call, "text")+"\n"), 0o600)
+		}),
+		command.Func(command.Spec{
+			Name: "answer", Description: "ends the task", Final: true, Essential: true,
+			Slots: []command.Slot{{Name: "answer", Help: "the answer", Kind: command.SlotText}},
+		}, func(_ context.Context, _ *command.Env, call *command.Call) (*command.Result, error) {
+			return &command.Result{Answer: field(call, "answer")}, nil
+		}),
+	}, more...) {
+		require.NoError(t, reg.Register(c))
+	}
+	return reg
+}
+
+func field(call *command.Call, name string) string {
+	for _, entry := range call.Content {
+		if text, ok := entry[name].(string); ok {
+			return text
+		}
+	}
+	return ""
+}
+
+// rig is a session over a scripted model, with what it told.
+type rig struct {
+	*Session
+	model  *model
+	events []Event
+	dir    string
+}
+
+func newRig(t *testing.T, m *model, change func(*Options)) *rig {
+	r := &rig{model: m, dir: t.TempDir()}
+	opts := Options{
+		Backend: m, Registry: testCommands(t), Env: &command.Env{WorkDir: r.dir}, Approve: ApproveAuto,
+		Sink: func(ev Event) { r.events = append(r.events, ev) },
+	}
+	if change != nil {
+		change(&opts)
+	}
+	s, err := New(opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	r.Session = s
+	r.write(t, "a.txt", "nothing\n") // two files leave a choice
+	return r
+}
+
+func (r *rig) write(t *testing.T, name, text string) {
+	path := filepath.Join(r.dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// types lists the events told, without the first and last.
+func (r *rig) types() string {
+	var out []string
+	for _, ev := range r.events {
+		out = append(out, ev.Data.EventType())
+	}
+	return strings.Join(out, " ")
+}
+
+// lastUser is what the model was told last in its n-th request, from the end
+// when negative.
+func (r *rig) lastUser(n int) string {
+	if n < 0 {
+		n += len(r.model.requests)
+	}
+	msgs := r.model.requests[n].Messages
+	return msgs[len(msgs)-1].Content
+}
+
+func fixedClock() func() time.Time {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	return func() time.Time {
+		now = now.Add(time.Millisecond)
+		return now
+	}
+}

@@ -1,0 +1,129 @@
+package session
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	"agent/command"
+)
+
+//go:embed prompts/*.tmpl
+var promptFiles embed.FS
+
+// prompts renders the words that a model reads. They all live in
+// prompts/*.tmpl.
+type prompts struct{ t *template.Template }
+
+func newPrompts() (prompts, error) {
+	t, err := template.New("").Option("missingkey=error").ParseFS(promptFiles, "prompts/*.tmpl")
+	if err != nil {
+		return prompts{}, fmt.Errorf("session: prompts: %w", err)
+	}
+	return prompts{t}, nil
+}
+
+// render fills a template. A template that fails is a mistake in this package,
+// found by its tests; its error then stands in the prompt for all to see.
+func (p prompts) render(name string, data any) string {
+	var b strings.Builder
+	if err := p.t.ExecuteTemplate(&b, name, data); err != nil {
+		return "[" + err.Error() + "]"
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// reminder is the end of each message to the model: the task in one line.
+type reminder struct {
+	Task      string
+	StepsLeft int
+}
+
+// taskLineRunes cuts the task where it is repeated.
+const taskLineRunes = 400
+
+// oneLine puts text on one line of at most n runes.
+func oneLine(text string, n int) string {
+	return cutRunes(strings.Join(strings.Fields(text), " "), n)
+}
+
+type systemData struct {
+	Commands []command.Spec
+	Final    string
+}
+
+type firstData struct {
+	Task    string
+	Date    string
+	Count   int
+	More    bool
+	Files   []promptFile
+	Names   []string
+	Unnamed int
+}
+
+// promptFile is a file's head with its lines in a fence of their own.
+type promptFile struct {
+	fileView
+	Block string
+}
+
+func newPromptFile(v fileView) promptFile {
+	lines := v.Lines
+	if v.More {
+		lines = append(lines[:len(lines):len(lines)], "…")
+	}
+	return promptFile{v, fenced(strings.Join(lines, "\n"))}
+}
+
+// Bounds of the file list in the first message.
+const (
+	listFilesMax = 12 // files shown with their first lines
+	listLinesMax = 3
+	listNamesMax = 40 // further files, by name alone
+	headFilesMax = 3  // changed files shown after a command
+	headLinesMax = 6
+)
+
+// firstMessage is the task with what lies in the work dir.
+func (s *Session) firstMessage(task string, snap snapshot) string {
+	paths := snap.paths()
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly)}
+	shown := min(len(paths), listFilesMax)
+	for _, p := range paths[:shown] {
+		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, listLinesMax)))
+	}
+	names := paths[shown:]
+	d.Names = names[:min(len(names), listNamesMax)]
+	d.Unnamed = len(names) - len(d.Names)
+	return s.scrub.text(s.words.render("first.tmpl", d))
+}
+
+type resultData struct {
+	Command    string
+	Failed     bool
+	Block      string
+	Line       string
+	LineNumber int
+	Files      []promptFile
+}
+
+type circleData struct {
+	Earlier int
+	Block   string
+	Angle   string
+}
+
+type refusedData struct {
+	Command string
+	Reason  string
+	Final   string
+}
+
+// tell makes one message to the model of parts, with the task at its end.
+func (s *Session) tell(parts ...string) string {
+	parts = append(parts, s.words.render("reminder.tmpl", s.reminder()))
+	return strings.Join(parts, "\n\n")
+}

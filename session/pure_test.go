@@ -1,0 +1,303 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/command"
+)
+
+func TestCallKey(t *testing.T) {
+	call := func(name string, content ...map[string]any) *command.Call {
+		return &command.Call{Command: name, Summary: fmt.Sprint(time.Now()), Content: content}
+	}
+	base := callKey(call("python", map[string]any{"code": "print(1)", "n": 2}))
+	for _, tc := range []struct {
+		name string
+		call *command.Call
+		same bool
+	}{
+		{"order of keys", call("python", map[string]any{"n": 2, "code": "print(1)"}), true},
+		{"space around", call("python", map[string]any{"n": 2, "code": "\nprint(1) "}), true},
+		{"other code", call("python", map[string]any{"n": 2, "code": "print(2)"}), false},
+		{"other command", call("reader", map[string]any{"n": 2, "code": "print(1)"}), false},
+		{"two entries", call("python", map[string]any{"n": 2, "code": "print(1)"}, map[string]any{}), false},
+		{"not comparable", call("python", map[string]any{"f": func() {}}), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.same, callKey(tc.call) == base) })
+	}
+}
+
+func TestCircles(t *testing.T) {
+	c := newCircles()
+	assert.Equal(t, 1, c.ask("a"))
+	assert.Equal(t, 2, c.ask("a"))
+	assert.Equal(t, 1, c.ask("b"))
+	assert.Equal(t, 1, c.ask("a"), "not in a row")
+	assert.Equal(t, 1, c.ask(""))
+	assert.Equal(t, 1, c.ask(""), "calls that can't be compared are not the same")
+	c.record(doneCall{Key: "a", State: "s1", Step: 3})
+	d, ok := c.earlier("a", "s1")
+	assert.True(t, ok)
+	assert.Equal(t, 3, d.Step)
+	_, ok = c.earlier("a", "s2")
+	assert.False(t, ok, "the work dir changed")
+}
+
+func TestShorten(t *testing.T) {
+	counted := func(s string) int { return len(strings.Fields(s)) }
+	leftOut := func(lines, chars int) string { return fmt.Sprintf("[%d %d]", lines, chars) }
+	long := strings.Repeat("one two three four\n", 500)
+	for _, tc := range []struct {
+		name, text string
+		cut        bool
+	}{
+		{"fits", "a b c", false},
+		{"lines", long, true},
+		{"one line", strings.Repeat("word ", 5000), true},
+		{"no spaces in runes", strings.Repeat("äöü€ ", 5000), true},
+		{"invalid", strings.Repeat("\xff\xfe x ", 3000), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out, cut := shorten(tc.text, 100, counted, leftOut)
+			assert.Equal(t, tc.cut, cut)
+			assert.True(t, utf8.ValidString(out))
+			if !cut {
+				assert.Equal(t, tc.text, out)
+				return
+			}
+			assert.LessOrEqual(t, counted(out), 100)
+			valid := strings.ToValidUTF8(tc.text, "\uFFFD")
+			head, rest, ok := strings.Cut(out, "\n[")
+			require.True(t, ok)
+			numbers, end, _ := strings.Cut(rest, "]\n")
+			assert.True(t, strings.HasPrefix(valid, head))
+			assert.True(t, strings.HasSuffix(valid, end))
+			var lines, chars int
+			_, err := fmt.Sscanf(numbers, "%d %d", &lines, &chars)
+			require.NoError(t, err)
+			gone := utf8.RuneCountInString(valid) - utf8.RuneCountInString(head) - utf8.RuneCountInString(end)
+			assert.InDelta(t, gone, chars, 1, "the statement is exact but for the line break before it")
+		})
+	}
+}
+
+func TestPlanCompaction(t *testing.T) {
+	kinds := func(es []*entry) (out string) {
+		for _, e := range es {
+			out += string(e.Kind[0])
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name               string
+		entries            string // t: task, T: turn, r: result, s: summary
+		room               int    // each costs 10
+		tasks, older, tail string
+	}{
+		{"nothing", "", 100, "", "", ""},
+		{"all fits", "tTrTr", 100, "t", "", "TrTr"},
+		{"last exchange", "tTrTrTr", 25, "t", "TrTr", "Tr"},
+		{"no room", "tTrTr", 5, "t", "TrTr", ""},
+		{"tail begins with a turn", "tTrTr", 35, "t", "Tr", "Tr"},
+		{"summary goes into the next", "tsTrTr", 100, "t", "s", "TrTr"},
+		{"later words of the user stay", "tTrTtTr", 25, "tt", "TrT", "Tr"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var es []*entry
+			var costs []int
+			for _, c := range tc.entries {
+				kind := map[rune]entryKind{'t': kindTask, 'T': "Turn", 'r': kindResult, 's': kindSummary}[c]
+				if kind == "Turn" {
+					kind = kindTurn
+				}
+				es, costs = append(es, &entry{Kind: kind}), append(costs, 10)
+			}
+			c := planCompaction(es, costs, tc.room)
+			low := strings.ToLower
+			assert.Equal(t, low(tc.tasks), kinds(c.tasks))
+			assert.Equal(t, low(tc.older), kinds(c.older))
+			assert.Equal(t, low(tc.tail), kinds(c.tail))
+		})
+	}
+}
+
+func TestBoundedDigest(t *testing.T) {
+	assert.Equal(t, "a\nb", boundedDigest("a\nb"))
+	long := strings.TrimSuffix(strings.Repeat("line\n", 100), "\n")
+	assert.Len(t, strings.Split(boundedDigest(long), "\n"), digestLinesMax)
+	assert.True(t, strings.HasPrefix(boundedDigest(long), "[… 77 …]\n"))
+}
+
+func TestOffendingLine(t *testing.T) {
+	code := "import csv\nx = 1\nprint(y)\n"
+	for _, tc := range []struct {
+		name, text string
+		n          int
+		line       string
+	}{
+		{"named", `File "main.py", line 3, in <module>`, 3, "print(y)"},
+		{"shown already", "line 3\n    print(y)\nNameError", 0, ""},
+		{"last one that is ours", `line 2, then File "csv.py", line 300`, 2, "x = 1"},
+		{"none", "NameError", 0, ""},
+		{"empty line", "line 4", 0, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n, line := offendingLine(code, tc.text)
+			assert.Equal(t, tc.n, n)
+			assert.Equal(t, tc.line, line)
+		})
+	}
+}
+
+func TestUnquoted(t *testing.T) {
+	for in, want := range map[string]string{
+		" a.txt":      "a.txt",
+		"`a.txt`":     "a.txt",
+		`"a b"`:       "a b",
+		`"a" and "b"`: `"a" and "b"`,
+		`"`:           `"`,
+		"":            "",
+	} {
+		assert.Equal(t, want, unquoted(in))
+	}
+}
+
+func TestUnfenced(t *testing.T) {
+	for in, want := range map[string]string{
+		"42":                        "42",
+		"```\n42\n```":              "42",
+		"```text\n4\n2\n```":        "4\n2",
+		"```\n42\n```\nmore\nlines": "```\n42\n```\nmore\nlines",
+		"see\n```\n42\n```":         "see\n```\n42\n```",
+	} {
+		assert.Equal(t, want, unfenced(in))
+	}
+}
+
+func TestHeadLines(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		data   string
+		cut    bool
+		lines  []string
+		more   bool
+		binary bool
+	}{
+		{"empty", "", false, nil, false, false},
+		{"short", "a\r\nb\n", false, []string{"a", "b"}, false, false},
+		{"more", "a\nb\nc\nd", false, []string{"a", "b", "c"}, true, false},
+		{"binary", "a\x00b", false, nil, false, true},
+		{"not text", "\xff\xfea", false, nil, false, true},
+		{"torn rune", "ab\xe2\x82", true, []string{"ab"}, true, false},
+		{"long line", strings.Repeat("ä", 500), false, []string{strings.Repeat("ä", lineCharsMax) + "…"}, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			lines, more, binary := headLines([]byte(tc.data), 3, tc.cut)
+			assert.Equal(t, tc.lines, lines)
+			assert.Equal(t, tc.more, more)
+			assert.Equal(t, tc.binary, binary)
+		})
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string, age time.Duration) {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		at := time.Now().Add(-age)
+		require.NoError(t, os.Chtimes(path, at, at))
+	}
+	put("a.txt", "1", time.Hour)
+	put("sub/b.txt", "2", time.Hour)
+	put(".git/c", "3", 0)
+	put("__pycache__/d", "4", 0)
+	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
+	first := takeSnapshot(dir, snapshot{})
+	assert.Equal(t, []string{"a.txt", "sub/b.txt"}, first.paths())
+
+	put("a.txt", "1", time.Minute) // written again with the same content
+	same := takeSnapshot(dir, first)
+	assert.Equal(t, first.hash(), same.hash())
+	assert.Empty(t, changes(first, same))
+
+	put("a.txt", "9", time.Second)
+	put("new.txt", "", time.Second)
+	other := takeSnapshot(dir, same)
+	assert.NotEqual(t, first.hash(), other.hash())
+	assert.Equal(t, []string{"a.txt", "new.txt"}, changes(same, other))
+	assert.Empty(t, takeSnapshot(filepath.Join(dir, "gone"), first).files)
+	assert.Empty(t, viewFile(dir, "link", 3).Lines, "a link out of the work dir is not read")
+	assert.Empty(t, viewFile(dir, "../"+filepath.Base(dir)+"/a.txt", 3).Lines)
+}
+
+func TestScrubber(t *testing.T) {
+	s := newScrubber(map[string]string{"api_key": "abc", "lang": "en", "name": "Ada Lovelace", "token": "abcdef"})
+	for in, want := range map[string]string{
+		"key abc!":         "key [secret]!",
+		"abcdef":           "[secret]", // the longer one goes whole
+		"en passant":       "en passant",
+		"Ada Lovelace":     "[secret]",
+		"q=Ada+Lovelace":   "q=[secret]",
+		"QWRhIExvdmVsYWNl": "[secret]",
+	} {
+		assert.Equal(t, want, s.text(in))
+	}
+	deep := map[string]any{"a": []any{"abcdef", map[string]any{"abc": 1.0}}}
+	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, s.object(deep))
+}
+
+func TestEventsAreFlatLines(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, data := range []Payload{
+		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, callMade(1, &command.Call{Command: "reader"}, nil),
+		&Approval{Command: "writer"}, &CommandResult{Text: "t"}, &Delta{Text: "d"}, &Warning{Text: "w"}, &Result{Stop: StopAnswered},
+	} {
+		line, err := json.Marshal(Event{Time: at, Data: data})
+		require.NoError(t, err)
+		var flat map[string]any
+		require.NoError(t, json.Unmarshal(line, &flat))
+		assert.Equal(t, data.EventType(), flat["type"])
+		assert.Equal(t, "2026-11-21T12:00:00Z", flat["time"])
+		var back Event
+		require.NoError(t, json.Unmarshal(line, &back))
+		assert.Equal(t, data, back.Data)
+	}
+	line, err := json.Marshal(Event{Time: at, Data: &Result{Answer: "42", Stop: StopAnswered}})
+	require.NoError(t, err)
+	for _, key := range []string{`"answer":"42"`, `"stop":"answered"`, `"steps":0`, `"wall_ms":0`, `"usage":{"prompt_tokens":0,"evaluated_tokens":0,"cached_tokens":0,"completion_tokens":0,"invalid_replies":0,"repaired_replies":0}`} {
+		assert.Contains(t, string(line), key)
+	}
+}
+
+func TestRenderText(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		data Payload
+		want string
+	}{
+		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think[2J\n"},
+		{"call", callMade(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, nil), "→ python code:\n    a\n    b\n n: 1\n"},
+		{"result", &CommandResult{Text: "a\nb\n", Files: []string{"x"}}, "  a\n  b\n  changed: x\n"},
+		{"refused", &Approval{Reason: "no"}, "  not allowed: no\n"},
+		{"end", &Result{Stop: StopAnswered, Steps: 1, WallMS: 1234}, "answered after 1 step in 1.2s; prompt tokens: 0 evaluated, 0 reused; 0 generated\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var b bytes.Buffer
+			require.NoError(t, RenderText(&b, Event{Data: tc.data}, RenderOptions{}))
+			assert.Equal(t, tc.want, b.String())
+		})
+	}
+}

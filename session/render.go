@@ -1,0 +1,167 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RenderOptions say how events look on a terminal. Colours are functions, so
+// that this package knows none; nil leaves text as it is.
+type RenderOptions struct {
+	Dim    func(string) string // what is said beside the work
+	Strong func(string) string // commands
+	Bad    func(string) string // failures and warnings
+	// LinesMax cuts each result and field; 0: defaultRenderLines, < 0: no cut.
+	LinesMax int
+	// Streamed says that deltas are shown, so that notes need not be.
+	Streamed bool
+}
+
+const defaultRenderLines = 12
+
+func (o RenderOptions) style(f func(string) string, text string) string {
+	if f == nil {
+		return text
+	}
+	return f(text)
+}
+
+// RenderText writes one event as a person reads it. The last event's answer
+// is not written: it is the program's output, not its progress.
+func RenderText(w io.Writer, ev Event, o RenderOptions) error {
+	text := o.render(ev.Data)
+	if text == "" {
+		return nil
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func (o RenderOptions) render(data Payload) string {
+	switch e := data.(type) {
+	case *Started:
+		resumed := ""
+		if e.Resumed {
+			resumed = ", resumed"
+		}
+		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, visible(e.Model), visible(e.WorkDir))) + "\n"
+	case *Note:
+		if o.Streamed || e.Text == "" {
+			return ""
+		}
+		return o.style(o.Dim, fmt.Sprintf("%d. %s", e.Step, visible(e.Text))) + "\n"
+	case *CallMade:
+		return o.call(e)
+	case *Approval:
+		if e.Allowed {
+			return ""
+		}
+		return o.style(o.Bad, "  not allowed: "+visible(e.Reason)) + "\n"
+	case *CommandResult:
+		return o.result(e)
+	case *Delta:
+		return visible(e.Text)
+	case *Warning:
+		return o.style(o.Bad, "warning: "+visible(e.Text)) + "\n"
+	case *Result:
+		return o.style(o.Dim, SummaryLine(e)) + "\n"
+	}
+	return ""
+}
+
+func (o RenderOptions) call(e *CallMade) string {
+	var b strings.Builder
+	b.WriteString(o.style(o.Strong, "→ "+visible(e.Command)))
+	for _, entry := range e.Content {
+		keys := make([]string, 0, len(entry))
+		for k := range entry {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			value := fieldText(entry[k])
+			if !strings.Contains(value, "\n") {
+				fmt.Fprintf(&b, " %s: %s", visible(k), visible(cutRunes(value, 200)))
+				continue
+			}
+			fmt.Fprintf(&b, " %s:\n%s", visible(k), indent(o.cut(visible(value)), "    "))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+func (o RenderOptions) result(e *CommandResult) string {
+	body := indent(o.cut(visible(strings.TrimRight(e.Text, "\n"))), "  ")
+	if e.Failed {
+		body = o.style(o.Bad, strings.TrimRight(body, "\n")) + "\n"
+	}
+	if len(e.Files) > 0 {
+		body += o.style(o.Dim, "  changed: "+visible(strings.Join(e.Files, ", "))) + "\n"
+	}
+	return body
+}
+
+// SummaryLine is how a run ended and what it cost, in one line.
+func SummaryLine(r *Result) string {
+	wall := (time.Duration(r.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
+	return fmt.Sprintf("%s after %d step%s in %s; prompt tokens: %d evaluated, %d reused; %d generated",
+		r.Stop, r.Steps, plural(r.Steps), wall, r.Usage.EvaluatedTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens)
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+// fieldText is a field as text; a string as it is, anything else as JSON.
+func fieldText(v any) string {
+	if text, ok := v.(string); ok {
+		return strings.TrimRight(text, "\n")
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(data)
+}
+
+func (o RenderOptions) cut(text string) string {
+	limit := o.LinesMax
+	if limit == 0 {
+		limit = defaultRenderLines
+	}
+	lines := strings.Split(text, "\n")
+	if limit < 0 || len(lines) <= limit {
+		return text
+	}
+	return strings.Join(lines[:limit], "\n") + fmt.Sprintf("\n… %d more lines", len(lines)-limit)
+}
+
+func indent(text, by string) string {
+	if text == "" {
+		return ""
+	}
+	return by + strings.ReplaceAll(text, "\n", "\n"+by) + "\n"
+}
+
+// visible takes control characters out, so that what a model or a file says
+// can't move the cursor, recolour or retitle a terminal.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
+			return -1
+		case r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069: // text direction
+			return -1
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,177 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"agent/command"
+)
+
+// runCommand runs one call and makes of its result what the model is told.
+func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
+	before, start := s.snap, s.opts.Now()
+	res, err := s.runSafely(ctx, cmd, call)
+	if ctx.Err() != nil {
+		return reply{}, ctx.Err()
+	}
+	if err != nil {
+		res = &command.Result{Text: errorText(err), Failed: true}
+	}
+	wall := s.opts.Now().Sub(start)
+	s.snap = takeSnapshot(s.opts.Env.WorkDir, before)
+	text, cut := s.shortResult(ctx, s.scrub.text(res.Text))
+	files := changedFiles(res.Files, changes(before, s.snap))
+	s.emit(&CommandResult{
+		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
+		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
+	})
+	done := doneCall{Key: key, State: before.hash(), Step: s.steps, Command: call.Command, Result: text, Failed: res.Failed}
+	s.circles.record(done)
+	s.keep(record{Type: recDone, Done: &done})
+	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed}, nil
+}
+
+// runSafely runs a command; one that panics fails like one that errs.
+func (s *Session) runSafely(ctx context.Context, cmd command.Command, call *command.Call) (res *command.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.warn(fmt.Sprintf("command %s panicked: %v\n%s", call.Command, p, debug.Stack()))
+			err = fmt.Errorf("%s: internal error: %v", call.Command, p)
+		}
+	}()
+	res, err = cmd.Run(ctx, s.opts.Env, call)
+	if err == nil && res == nil {
+		err = errors.New("the command gave no result")
+	}
+	return res, err
+}
+
+// errorText is an error with its advice.
+func errorText(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		return err.Error() + "\n" + h.Hint()
+	}
+	return err.Error()
+}
+
+// shortResult cuts a result that is over its limit.
+func (s *Session) shortResult(ctx context.Context, text string) (string, bool) {
+	return shorten(text, s.opts.Limits.ResultTokensMax,
+		func(t string) int { return s.countText(ctx, t) },
+		func(lines, chars int) string {
+			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+		})
+}
+
+// resultText is a result as the model is shown it.
+func (s *Session) resultText(call *command.Call, text string, failed bool, files []string) string {
+	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
+	if failed {
+		d.LineNumber, d.Line = offendingLine(codeOf(call, s.opts.Registry), text)
+	}
+	for _, path := range files[:min(len(files), headFilesMax)] {
+		if _, there := s.snap.files[path]; there {
+			d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, path, headLinesMax)))
+		}
+	}
+	return s.words.render("result.tmpl", d)
+}
+
+// changedFiles joins what the command says it changed and what was seen to
+// change.
+func changedFiles(said, seen []string) []string {
+	out := slices.Concat(said, seen)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// codeOf is the code in a call, empty when it has none.
+func codeOf(call *command.Call, reg *command.Registry) string {
+	cmd, err := reg.Resolve(call.Command)
+	if err != nil || len(call.Content) == 0 {
+		return ""
+	}
+	for _, slot := range cmd.Spec().Slots {
+		if code, ok := call.Content[0][slot.Name].(string); ok && slot.Kind == command.SlotCode {
+			return code
+		}
+	}
+	return ""
+}
+
+var lineNumber = regexp.MustCompile(`\bline (\d{1,6})\b`)
+
+// offendingLine finds the line of code that an error names last, unless the
+// error shows it already.
+func offendingLine(code, errorText string) (int, string) {
+	found := lineNumber.FindAllStringSubmatch(errorText, -1)
+	if code == "" || len(found) == 0 {
+		return 0, ""
+	}
+	lines := strings.Split(code, "\n")
+	for _, m := range slices.Backward(found) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n < 1 || n > len(lines) {
+			continue // a line of something else
+		}
+		line := strings.TrimSpace(lines[n-1])
+		if line == "" || strings.Contains(errorText, line) {
+			return 0, ""
+		}
+		return n, cutRunes(line, lineCharsMax)
+	}
+	return 0, ""
+}
+
+// qaChecksMax is how often an answer may be held back.
+const qaChecksMax = 2
+
+// conclude ends the task with an answer, unless a check holds it back.
+func (s *Session) conclude(ctx context.Context, cmd command.Command, call *command.Call) (reply, error) {
+	res, err := s.runSafely(ctx, cmd, call)
+	if ctx.Err() != nil {
+		return reply{}, ctx.Err()
+	}
+	if err != nil {
+		res = &command.Result{Text: errorText(err), Failed: true}
+	}
+	if res.Failed {
+		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true}, nil
+	}
+	answer := answerText(res, call)
+	ok, err := s.checkAnswer(ctx, answer)
+	if err != nil {
+		return reply{}, err
+	}
+	if !ok {
+		text := s.words.render("withheld.tmpl", nil)
+		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
+		return reply{text: text, short: text, failed: true}, nil
+	}
+	return reply{stop: StopAnswered, answer: answer}, nil
+}
+
+// answerText is the answer in a final command's result, or else in its call.
+func answerText(res *command.Result, call *command.Call) string {
+	if res.Answer != "" {
+		return res.Answer
+	}
+	if res.Text != "" {
+		return res.Text
+	}
+	for _, entry := range call.Content {
+		for _, v := range entry {
+			if text, ok := v.(string); ok && text != "" {
+				return text
+			}
+		}
+	}
+	return call.Summary
+}

@@ -1,0 +1,388 @@
+// Package session runs one task to its answer: prompt, reply, command, result,
+// and again, within stated limits.
+//
+// Make a [Session] with [New] and call [Session.Run]; go on with an earlier one
+// by [Resume]. What happens is told as [Event] values to Options.Sink and kept
+// in a session file; [RenderText] writes events for a person.
+//
+// A turn has three parts in one prompt that only grows: a line of free
+// reasoning, the choice of a command by scoring, and the command's fields, each
+// asked for in the form in which a model writes it best. Backends that cannot
+// continue a reply and score options get the same turn as plain JSON, read by
+// [command.Parse].
+//
+// Promises: every loop has a limit, and each ending its own [Stop]; input is
+// counted before it is sent; results are data, never the system's words, and
+// can't forge the fences around them; values of Env.Metadata reach no prompt,
+// event or file; what a killed process did is on disk up to its last whole
+// line.
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"agent/backend"
+	"agent/command"
+)
+
+// Limits bound a run. A zero field means its value in [DefaultLimits];
+// TokensMax and Timeout are unbounded when zero.
+type Limits struct {
+	StepsMax  int           // turns of the model
+	TokensMax int           // prompt tokens evaluated and tokens generated, together
+	Timeout   time.Duration // wall time of the run
+
+	NoteTokensMax   int // the line of reasoning of a step
+	LineTokensMax   int // a short field
+	FieldTokensMax  int // a long field: text, code, an answer
+	ReplyTokensMax  int // a whole reply of a backend without slots
+	ResultTokensMax int // a command's result; what is over is cut from its middle
+	// HistoryTokensMax starts compaction when a prompt would be larger, also
+	// where the context could hold it: long prompts make small models worse and
+	// each step slower. 0: three quarters of the context.
+	HistoryTokensMax int
+}
+
+// DefaultLimits suit small models on a laptop.
+func DefaultLimits() Limits {
+	return Limits{
+		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024,
+		ReplyTokensMax: 1536, ResultTokensMax: 500,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	for _, f := range []struct{ field, def *int }{
+		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
+		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+	} {
+		if *f.field <= 0 {
+			*f.field = *f.def
+		}
+	}
+	return l
+}
+
+// Options configure a session. Backend, Registry and Env are needed.
+type Options struct {
+	Backend  backend.LanguageBackend
+	Registry *command.Registry
+	Env      *command.Env
+	Limits   Limits
+	Sampling *backend.Sampling // over the backend's own settings
+
+	Approve  ApproveMode // default ApproveAsk
+	Approver Approver    // asked in ApproveAsk; nil: nobody is there
+
+	// Sink is told every event, in order, from the goroutine that runs.
+	Sink func(Event)
+	// Stream also sends the model's text as it is written.
+	Stream bool
+	// QA sends an answer back, at most twice, when the model itself judges that
+	// it does not do what the task asks. Needs exact choice.
+	QA bool
+	// Text uses the plain JSON form also on a backend that could do slots.
+	Text bool
+
+	// SessionsDir keeps session files; empty: none is kept.
+	SessionsDir string
+	// Now is the clock, for tests; nil: time.Now.
+	Now func() time.Time
+}
+
+// Session is one conversation about a task and what follows from it. It is
+// used from one goroutine at a time.
+type Session struct {
+	opts  Options
+	mode  string
+	id    string
+	words prompts
+	scrub scrubber
+	log   *logWriter
+	caps  backend.Capabilities
+
+	system  string   // the fixed part of every prompt
+	entries []*entry // the conversation
+	task    string   // the newest task, in the user's words
+	circles *circles
+	snap    snapshot
+
+	steps       int
+	usage       Usage
+	wallMS      int64 // of earlier runs of this session
+	started     time.Time
+	resumed     bool
+	stepsBefore int // steps and usage when this run began
+	usageBefore Usage
+	refusals    int // refused calls in a row
+	checks      int // answers held back by QA
+	systemCount int // tokens of the fixed part, counted once
+}
+
+// The two forms of a turn.
+const (
+	modeSlots = "slots"
+	modeText  = "text"
+)
+
+// New prepares a session. It takes no file and asks no model before Run.
+func New(opts Options) (*Session, error) {
+	if err := checkOptions(&opts); err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	words, err := newPrompts()
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata), mode: modeText,
+		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(),
+	}
+	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {
+		s.mode = modeSlots
+	}
+	if s.id, err = newID(opts.Now()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func checkOptions(o *Options) error {
+	switch {
+	case o.Backend == nil:
+		return errors.New("no backend given")
+	case o.Registry == nil:
+		return errors.New("no commands given")
+	case o.Env == nil || o.Env.WorkDir == "":
+		return errors.New("no work dir given")
+	}
+	if st, err := os.Stat(o.Env.WorkDir); err != nil {
+		return fmt.Errorf("work dir: %w", err)
+	} else if !st.IsDir() {
+		return fmt.Errorf("work dir: %s is not a folder", o.Env.WorkDir)
+	}
+	dir, err := filepath.Abs(o.Env.WorkDir)
+	if err != nil {
+		return fmt.Errorf("work dir: %w", err)
+	}
+	env := *o.Env
+	env.WorkDir = dir
+	o.Env = &env
+	o.Limits = o.Limits.withDefaults()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Sink == nil {
+		o.Sink = func(Event) {}
+	}
+	if o.Approve == "" {
+		o.Approve = ApproveAsk
+	}
+	return o.Approve.check()
+}
+
+// newID is a name that sorts by time and is not guessed by accident.
+func newID(now time.Time) (string, error) {
+	var b [3]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("session: %w", err)
+	}
+	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b[:]), nil
+}
+
+// Resume goes on with the session kept at path, with what it had said, done
+// and spent. Its work dir is used unless opts.Env names another. Call Run with
+// an empty task to continue, or with new words of the user.
+func Resume(path string, opts Options) (*Session, error) {
+	old, err := loadLog(path)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Env == nil {
+		opts.Env = &command.Env{}
+	}
+	if opts.Env.WorkDir == "" {
+		env := *opts.Env
+		env.WorkDir = old.header.WorkDir
+		opts.Env = &env
+	}
+	s, err := New(opts)
+	if err != nil {
+		return nil, err
+	}
+	if s.log, err = reopenLog(path, old.wholeBytes); err != nil {
+		return nil, err
+	}
+	s.resumed = true
+	s.id, s.task, s.entries = old.header.ID, old.header.Task, old.entries
+	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
+	for _, d := range old.done {
+		s.circles.record(d)
+	}
+	return s, nil
+}
+
+// ID names the session, for resuming it.
+func (s *Session) ID() string { return s.id }
+
+// Path is the session file, empty when none is kept.
+func (s *Session) Path() string {
+	if s.log == nil {
+		return ""
+	}
+	return s.log.path
+}
+
+// Close gives back the session file. Run may not be called after it.
+func (s *Session) Close() error { return s.log.close() }
+
+// Run works on a task until it is answered or stopped. The result is never
+// nil and tells what was had; the error is that of the model or the program
+// when Stop is StopError, and nil for every other ending.
+func (s *Session) Run(ctx context.Context, task string) (*Result, error) {
+	s.started = s.opts.Now()
+	run, cancel := ctx, context.CancelFunc(func() {})
+	if s.opts.Limits.Timeout > 0 {
+		run, cancel = context.WithTimeout(ctx, s.opts.Limits.Timeout)
+	}
+	defer cancel()
+	res, err := s.work(run, task)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		res.Stop, err = StopInterrupted, nil
+	case run.Err() != nil && errors.Is(err, context.DeadlineExceeded):
+		res.Stop, err = StopTime, nil
+	case errors.Is(err, errTokensSpent):
+		res.Stop, err = StopTokens, nil
+	default:
+		res.Stop, res.Error = StopError, err.Error()
+	}
+	return s.finish(res), err
+}
+
+// finish completes and tells the result.
+func (s *Session) finish(res *Result) *Result {
+	res.ID, res.Steps, res.Usage = s.id, s.steps, s.usage
+	res.Answer = s.scrub.text(res.Answer)
+	res.WallMS = s.wallMS + s.opts.Now().Sub(s.started).Milliseconds()
+	s.saveStep()
+	s.emit(res)
+	s.log.sync()
+	return res
+}
+
+// begin opens the session file and puts the task into the conversation.
+func (s *Session) begin(task string) error {
+	if task != "" {
+		s.task = task
+	}
+	if s.task == "" {
+		return errors.New("session: no task given")
+	}
+	if err := s.openLog(); err != nil {
+		return err
+	}
+	s.stepsBefore, s.usageBefore = s.steps, s.usage
+	s.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.task, WorkDir: s.opts.Env.WorkDir, Mode: s.mode, Resumed: s.resumed})
+	s.system = s.systemPrompt()
+	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
+	if n := len(s.entries); n > 0 && s.entries[n-1].Kind == kindTurn && task == "" {
+		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("interrupted.tmpl", nil))})
+	}
+	switch {
+	case len(s.entries) == 0:
+		s.add(&entry{Kind: kindTask, Text: s.firstMessage(s.task, s.snap)})
+	case task != "":
+		s.add(&entry{Kind: kindTask, Step: s.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
+	}
+	return nil
+}
+
+func (s *Session) openLog() error {
+	if s.log != nil || s.opts.SessionsDir == "" {
+		return nil
+	}
+	var err error
+	if s.log, err = createLog(s.opts.SessionsDir, s.id); err != nil {
+		return err
+	}
+	return s.log.append(record{Type: recHeader, Time: s.opts.Now(), Header: &header{
+		Version: logVersion, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.scrub.text(s.task),
+		WorkDir: s.opts.Env.WorkDir, Mode: s.mode,
+	}})
+}
+
+// systemPrompt is the fixed part: the same for every step of a run, so that it
+// is evaluated once.
+func (s *Session) systemPrompt() string {
+	d := systemData{Commands: s.opts.Registry.Specs(), Final: s.finalName()}
+	return s.scrub.text(s.words.render("system_"+s.mode+".tmpl", d))
+}
+
+// finalName is the command that ends a task.
+func (s *Session) finalName() string {
+	for _, spec := range s.opts.Registry.Specs() {
+		if spec.Final {
+			return spec.Name
+		}
+	}
+	return ""
+}
+
+func (s *Session) reminder() reminder {
+	return reminder{Task: oneLine(s.task, taskLineRunes), StepsLeft: s.opts.Limits.StepsMax - s.runSteps()}
+}
+
+// runSteps is how many steps this run has made, without those before it was
+// resumed.
+func (s *Session) runSteps() int { return s.steps - s.stepsBefore }
+
+// add appends to the conversation and to the session file.
+func (s *Session) add(e *entry) {
+	e.Text, e.Raw = s.scrub.text(e.Text), s.scrub.text(e.Raw)
+	s.entries = append(s.entries, e)
+	s.keep(record{Type: recMessage, Entry: e})
+}
+
+// emit tells an event and keeps it. Secrets are gone before it leaves.
+func (s *Session) emit(p Payload) {
+	ev := Event{Time: s.opts.Now(), Data: s.scrub.payload(p)}
+	if _, streamed := p.(*Delta); !streamed {
+		s.keepLine(ev)
+	}
+	s.opts.Sink(ev)
+}
+
+func (s *Session) warn(text string) { s.emit(&Warning{Text: text}) }
+
+func (s *Session) keep(r record) {
+	r.Time = s.opts.Now()
+	s.keepLine(r)
+}
+
+// keepLine writes to the session file. When the disk fails the run goes on:
+// the first failure is told, and nothing more is kept.
+func (s *Session) keepLine(v any) {
+	if s.log == nil {
+		return
+	}
+	if err := s.log.append(v); err != nil {
+		s.log.close()
+		s.log = nil
+		s.opts.Sink(Event{Time: s.opts.Now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
+	}
+}
+
+func (s *Session) saveStep() {
+	usage := s.usage
+	s.keep(record{Type: recStep, Steps: s.steps, Usage: &usage, WallMS: s.wallMS + s.opts.Now().Sub(s.started).Milliseconds()})
+}

@@ -1,0 +1,251 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"agent/command"
+)
+
+const (
+	filesChoiceMax  = 100 // more files than this are named by writing, not by choosing
+	blockPartsMax   = 8   // fenced blocks inside one field
+	numberTokensMax = 24
+)
+
+// numberGrammar is one number to the end of its line.
+const numberGrammar = `root ::= " "? "-"? [0-9]{1,15} ("." [0-9]{1,15})? "\n"`
+
+// slotError is a field that the model wrote in a form that can't be read.
+type slotError struct {
+	name, problem string
+}
+
+func (e *slotError) Error() string { return fmt.Sprintf("field %s: %s", e.name, e.problem) }
+
+// fillSlots asks for the fields of a command one by one, each in the form in
+// which a model writes it best, and gives the content of the call.
+func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]any, error) {
+	content := map[string]any{}
+	for i, slot := range spec.Slots {
+		open := spec.Final && i == len(spec.Slots)-1 // the rest of the reply is the answer
+		value, err := d.fill(ctx, slot, open)
+		if err != nil {
+			return content, err
+		}
+		if value != nil {
+			content[slot.Name] = value
+		}
+	}
+	return content, nil
+}
+
+// fill asks for one field; nil means that an optional one was left out.
+func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, error) {
+	switch slot.Kind {
+	case command.SlotText, command.SlotCode:
+		if open && slot.Kind == command.SlotText {
+			return d.fillOpen(ctx, slot)
+		}
+		return d.fillBlock(ctx, slot)
+	case command.SlotFile:
+		return d.fillFile(ctx, slot)
+	case command.SlotEnum:
+		return d.fillChoice(ctx, slot, slot.Options)
+	case command.SlotYesNo:
+		return d.fillYesNo(ctx, slot)
+	case command.SlotNumber:
+		return d.fillNumber(ctx, slot)
+	case command.SlotObject:
+		return d.fillObject(ctx, slot)
+	}
+	if open {
+		return d.fillOpen(ctx, slot)
+	}
+	return d.fillLine(ctx, slot)
+}
+
+// label begins a field on a new line.
+func (d *draft) label(slot command.Slot) { d.write("\n" + d.s.words.render("slot", slot.Name)) }
+
+func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
+	d.label(slot)
+	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}})
+	if err != nil {
+		return nil, err
+	}
+	value := unquoted(text)
+	if slot.Optional && (value == "" || strings.EqualFold(value, d.s.words.render("none", nil))) {
+		return nil, nil
+	}
+	return value, nil
+}
+
+// fillOpen lets the last field of the last command run to the reply's end.
+func (d *draft) fillOpen(ctx context.Context, slot command.Slot) (any, error) {
+	d.label(slot)
+	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels()})
+	if err != nil {
+		return nil, err
+	}
+	return unfenced(strings.TrimSpace(text)), nil
+}
+
+// nextLabels are what a model writes when it goes on to another step or plays
+// the user, instead of ending its reply.
+func (s *Session) nextLabels() []string {
+	return []string{
+		"\n" + s.words.render("note", nil), "\n" + s.words.render("command", nil),
+		"\n" + s.words.render("task", nil),
+	}
+}
+
+// fillBlock asks for text or code in a fenced block, which may hold fenced
+// blocks itself.
+func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
+	if slot.Optional {
+		wanted, err := d.wanted(ctx, slot)
+		if err != nil || !wanted {
+			return nil, err
+		}
+	}
+	d.label(slot)
+	d.write("\n" + fenceMark + slot.Lang + "\n")
+	closing := "\n" + fenceMark + "\n"
+	body := ""
+	for range blockPartsMax {
+		part, whole, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{closing}})
+		if err != nil {
+			return nil, err
+		}
+		if !whole {
+			d.write("\n" + fenceMark)
+			return nil, &slotError{slot.Name, d.s.words.render("too_long", d.s.opts.Limits.FieldTokensMax)}
+		}
+		body += part
+		if blockEnd(body+closing) >= 0 {
+			break
+		}
+		body += closing // it closed a block inside this one
+		d.write(closing)
+	}
+	d.write("\n" + fenceMark)
+	return blockBody(body), nil
+}
+
+// wanted asks whether an optional block is given at all.
+func (d *draft) wanted(ctx context.Context, slot command.Slot) (bool, error) {
+	d.write("\n" + d.s.words.render("wanted", slot.Name))
+	return d.yes(ctx)
+}
+
+func (d *draft) yes(ctx context.Context) (bool, error) {
+	i, err := d.choose(ctx, []string{" " + d.s.words.render("yes", nil), " " + d.s.words.render("no", nil)})
+	return i == 0, err
+}
+
+func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
+	d.label(slot)
+	return d.yes(ctx)
+}
+
+// fillFile picks an existing file. With none to pick, or too many, the model
+// writes the name.
+func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
+	paths := d.s.snap.paths()
+	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
+		return d.fillLine(ctx, slot)
+	}
+	return d.fillChoice(ctx, slot, paths)
+}
+
+func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []string) (any, error) {
+	if slot.Optional {
+		options = append(slices.Clone(options), d.s.words.render("none", nil))
+	}
+	spaced := make([]string, len(options))
+	for i, o := range options {
+		spaced[i] = " " + o
+	}
+	d.label(slot)
+	i, err := d.choose(ctx, spaced)
+	if err != nil || slot.Optional && i == len(options)-1 {
+		return nil, err
+	}
+	return options[i], nil
+}
+
+func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) {
+	if slot.Optional {
+		if wanted, err := d.wanted(ctx, slot); err != nil || !wanted {
+			return nil, err
+		}
+	}
+	d.label(slot)
+	g := generation{tokensMax: numberTokensMax, stop: []string{"\n"}}
+	if d.s.caps.Grammar {
+		g.grammar = numberGrammar
+	}
+	text, _, err := d.generate(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.ParseFloat(strings.ReplaceAll(unquoted(text), ",", ""), 64)
+	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
+		return nil, &slotError{slot.Name, fmt.Sprintf("%q is no number", oneLine(text, 40))}
+	}
+	return n, nil
+}
+
+// fillObject asks for a JSON value, under its schema where the backend can.
+func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) {
+	if slot.Optional {
+		if wanted, err := d.wanted(ctx, slot); err != nil || !wanted {
+			return nil, err
+		}
+	}
+	d.label(slot)
+	d.write("\n" + fenceMark + "json\n")
+	g := generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
+	if d.s.caps.Schema && slot.Schema != "" {
+		g.schema = slot.Schema
+	}
+	text, _, err := d.generate(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	d.write("\n" + fenceMark)
+	var value any
+	if err := json.Unmarshal([]byte(blockBody(text)), &value); err != nil {
+		return nil, &slotError{slot.Name, fmt.Sprintf("it is no JSON: %v", err)}
+	}
+	return value, nil
+}
+
+// unquoted is a short field without the quotes or backticks around all of it.
+func unquoted(text string) string {
+	text = strings.TrimSpace(text)
+	for len(text) >= 2 && strings.ContainsRune("\"'`", rune(text[0])) && text[len(text)-1] == text[0] &&
+		strings.Count(text, text[:1]) == 2 {
+		text = strings.TrimSpace(text[1 : len(text)-1])
+	}
+	return text
+}
+
+// unfenced is the inside of text that is one fenced block and nothing else.
+func unfenced(text string) string {
+	first, rest, ok := strings.Cut(text, "\n")
+	if !ok || !strings.HasPrefix(first, fenceMark) {
+		return text
+	}
+	end := blockEnd(rest)
+	if end < 0 || strings.Contains(strings.TrimSpace(rest[end:]), "\n") {
+		return text
+	}
+	return blockBody(rest)
+}

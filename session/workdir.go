@@ -1,0 +1,216 @@
+package session
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of looking at a work dir. What lies beyond them is told, not read.
+const (
+	filesMax     = 2000    // files in one snapshot
+	dirDepthMax  = 6       // folders below the work dir
+	hashBytesMax = 1 << 20 // larger files are compared by size and time
+	peekBytes    = 2048    // read of a file for its first lines
+)
+
+// fileState is what is compared to see whether a file changed.
+type fileState struct {
+	size    int64
+	modTime time.Time
+	sum     [sha256.Size]byte // of the content, or of size and time if large
+}
+
+// snapshot is the state of a work dir: its files by slash-separated path.
+type snapshot struct {
+	files map[string]fileState
+	more  bool // there were more than filesMax
+}
+
+// takeSnapshot looks at dir. Files whose size and time are those of prev are
+// not read again. Hidden files and caches are left out.
+func takeSnapshot(dir string, prev snapshot) snapshot {
+	snap := snapshot{files: map[string]fileState{}}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return snap
+	}
+	defer root.Close()
+	// Unreadable folders are skipped: the model can't work in them anyway.
+	_ = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if d.IsDir() {
+			if path != "." && (skippedDir(d.Name()) || strings.Count(path, "/") >= dirDepthMax) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") {
+			return nil
+		}
+		if len(snap.files) >= filesMax {
+			snap.more = true
+			return fs.SkipAll
+		}
+		if info, err := d.Info(); err == nil {
+			snap.files[path] = stateOf(root, path, info, prev)
+		}
+		return nil
+	})
+	return snap
+}
+
+func skippedDir(name string) bool {
+	return strings.HasPrefix(name, ".") || name == "__pycache__" || name == "node_modules"
+}
+
+func stateOf(root *os.Root, path string, info fs.FileInfo, prev snapshot) fileState {
+	st := fileState{size: info.Size(), modTime: info.ModTime()}
+	if old, ok := prev.files[path]; ok && old.size == st.size && old.modTime.Equal(st.modTime) {
+		return old
+	}
+	h := sha256.New()
+	if st.size <= hashBytesMax {
+		if f, err := root.Open(path); err == nil {
+			_, err = io.Copy(h, io.LimitReader(f, hashBytesMax))
+			f.Close()
+			if err == nil {
+				h.Sum(st.sum[:0])
+				return st
+			}
+		}
+		h.Reset()
+	}
+	binary.Write(h, binary.LittleEndian, [2]int64{st.size, st.modTime.UnixNano()})
+	h.Sum(st.sum[:0])
+	return st
+}
+
+// paths lists the files in order.
+func (s snapshot) paths() []string {
+	out := make([]string, 0, len(s.files))
+	for p := range s.files {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// hash identifies the state: two snapshots with the same files of the same
+// content have the same hash, whenever they were written.
+func (s snapshot) hash() string {
+	h := sha256.New()
+	for _, p := range s.paths() {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+		sum := s.files[p].sum
+		h.Write(sum[:])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// changes lists the files that are new or different in after.
+func changes(before, after snapshot) []string {
+	var out []string
+	for _, p := range after.paths() {
+		if old, ok := before.files[p]; !ok || old.sum != after.files[p].sum {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// fileView is what a prompt tells of a file.
+type fileView struct {
+	Path   string
+	Size   string
+	Lines  []string // the first ones, each cut to lineCharsMax
+	More   bool     // there are more lines
+	Binary bool
+}
+
+// lineCharsMax cuts one line of a file's head.
+const lineCharsMax = 160
+
+// viewFile reads the head of a file: at most linesMax lines.
+func viewFile(dir, path string, linesMax int) fileView {
+	view := fileView{Path: path}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return view
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.FromSlash(path))
+	if err != nil {
+		return view
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		view.Size = sizeText(info.Size())
+	}
+	head, err := io.ReadAll(io.LimitReader(f, peekBytes+1))
+	if err != nil {
+		return view
+	}
+	cut := len(head) > peekBytes
+	view.Lines, view.More, view.Binary = headLines(head[:min(len(head), peekBytes)], linesMax, cut)
+	return view
+}
+
+// headLines gives the first lines of data; cut says that data itself was cut.
+func headLines(data []byte, linesMax int, cut bool) (lines []string, more, isBinary bool) {
+	if cut { // the last rune may be torn
+		for i := 0; i < utf8.UTFMax && len(data) > 0 && !utf8.Valid(data); i++ {
+			data = data[:len(data)-1]
+		}
+	}
+	if bytes.IndexByte(data, 0) >= 0 || !utf8.Valid(data) {
+		return nil, false, true
+	}
+	text := strings.TrimRight(string(data), "\r\n")
+	if text == "" {
+		return nil, cut, false
+	}
+	all := strings.Split(text, "\n")
+	for _, l := range all[:min(len(all), linesMax)] {
+		lines = append(lines, cutRunes(strings.TrimRight(l, "\r"), lineCharsMax))
+	}
+	return lines, cut || len(all) > linesMax, false
+}
+
+// cutRunes cuts text to at most n runes, with an ellipsis where it was cut.
+func cutRunes(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	count := 0
+	for i := range text {
+		if count == n {
+			return text[:i] + "…"
+		}
+		count++
+	}
+	return text
+}
+
+// sizeText is a size as a person says it.
+func sizeText(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+}
