@@ -92,12 +92,12 @@ type Request struct {
 // Sampling is how the next token is drawn. A nil field is the backend's
 // default; a pointer to zero is zero (temperature 0 is greedy).
 type Sampling struct {
-	Temperature   *float64 `json:"temperature,omitempty"`
-	TopK          *int     `json:"top_k,omitempty"`
-	TopP          *float64 `json:"top_p,omitempty"`
-	MinP          *float64 `json:"min_p,omitempty"`
-	RepeatPenalty *float64 `json:"repeat_penalty,omitempty"`
-	Seed          *uint32  `json:"seed,omitempty"`
+	Temperature   *float64 `json:"temperature,omitempty" yaml:"temperature"`
+	TopK          *int     `json:"top_k,omitempty" yaml:"top_k"`
+	TopP          *float64 `json:"top_p,omitempty" yaml:"top_p"`
+	MinP          *float64 `json:"min_p,omitempty" yaml:"min_p"`
+	RepeatPenalty *float64 `json:"repeat_penalty,omitempty" yaml:"repeat_penalty"`
+	Seed          *uint32  `json:"seed,omitempty" yaml:"seed"`
 }
 
 // Merge returns s with every nil field taken from base. Either may be nil.
@@ -222,9 +222,13 @@ type ChooseConfig struct {
 
 // Choice is a decision with its evidence. Index is -1 when Abstained.
 type Choice struct {
-	Index           int
-	Text            string
-	Method          string // "logits/sum", "service", "logprobs", "text", "human", "scripted"
+	Index int
+	Text  string
+	// Method says how the choice was obtained: "logits/sum" (and the like: scored
+	// in process), "service" (a decisions endpoint), "logprobs" (token
+	// log-probabilities of a server), "schema" (a reply under an enum), "text" (a
+	// free reply matched to an option), "human", "scripted" or "random".
+	Method          string
 	Abstained       bool
 	Reason          string // why it abstained
 	Tie             bool
