@@ -1,0 +1,497 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// overrideKind is what an override does to the key it names.
+type overrideKind uint8
+
+const (
+	changeKey overrideKind = iota // key=value: the key must exist
+	addKey                        // +key=value: it must not
+	forceKey                      // ++key=value: either way
+	deleteKey                     // ~key or ~key=value
+)
+
+// override is one parsed argument of the command line.
+type override struct {
+	kind    overrideKind
+	key     string // dotted path, or a group with slashes
+	pkg     string // after @
+	hasPkg  bool
+	value   *node  // nil for ~key, and for a sweep
+	sweep   *sweep // several values, one per job
+	text    string // as typed
+	literal bool   // the value is taken as it is, without interpolation
+	soft    bool   // an unknown key is a warning (from the environment)
+	origin  Origin
+}
+
+// commandLine is where overrides come from unless said otherwise.
+var commandLine = Origin{File: "command line"}
+
+// keyElement is the part before "=", which identifies the override.
+func (o *override) keyElement() string {
+	return [...]string{"", "+", "++", "~"}[o.kind] + o.groupKey()
+}
+
+// groupKey is the key with its package.
+func (o *override) groupKey() string {
+	if o.hasPkg {
+		return o.key + "@" + o.pkg
+	}
+	return o.key
+}
+
+// shown is the override as it may appear in an error.
+func (o *override) shown() string { return shownOverride(o.text) }
+
+// shownOverride hides the value where the key says that it is a secret.
+func shownOverride(text string) string {
+	key, _, ok := strings.Cut(text, "=")
+	if ok && (secretPath(key) || secretInText(text)) {
+		return key + "=" + redactedMark
+	}
+	const shownMax = 200
+	if len(text) > shownMax {
+		return text[:shownMax] + "…"
+	}
+	return text
+}
+
+const (
+	idPattern      = `[a-zA-Z_][a-zA-Z0-9_-]*`
+	keyPattern     = `[a-zA-Z_$][a-zA-Z0-9_$-]*`
+	segmentPattern = `(?:` + keyPattern + `|0|[1-9](?:_?[0-9])*)`
+	packagePattern = `(?:` + keyPattern + `|` + segmentPattern + `(?:\.` + segmentPattern + `)+)`
+)
+
+var keyRegexp = regexp.MustCompile(`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
+
+// parseOverride reads one argument in Hydra's grammar.
+func parseOverride(text string) (*override, error) {
+	o := &override{text: text, origin: commandLine}
+	if len(text) > overrideBytesMax {
+		return nil, problem(commandLine, "", "override has %d bytes, more than the %d allowed", len(text), overrideBytesMax)
+	}
+	rest := text
+	switch {
+	case strings.HasPrefix(rest, "++"):
+		o.kind, rest = forceKey, rest[2:]
+	case strings.HasPrefix(rest, "+"):
+		o.kind, rest = addKey, rest[1:]
+	case strings.HasPrefix(rest, "~"):
+		o.kind, rest = deleteKey, rest[1:]
+	}
+	key, value, hasValue := strings.Cut(rest, "=")
+	m := keyRegexp.FindStringSubmatchIndex(key)
+	if m == nil {
+		return nil, problem(commandLine, "", "override %q: %q is not a key", shownOverride(text), shownOverride(key)).
+			advise("write key=value with a dotted key, for example llm.temperature=0; put other text after --")
+	}
+	o.key, o.hasPkg = key[m[2]:m[3]], strings.Contains(key, "@")
+	if m[4] >= 0 {
+		o.pkg = key[m[4]:m[5]]
+	}
+	if !hasValue {
+		if o.kind != deleteKey {
+			return nil, problem(commandLine, "", "override %q has no value", shownOverride(text)).
+				advise("write %s=VALUE", shownOverride(text))
+		}
+		return o, nil
+	}
+	return o, o.parseValue(strings.TrimLeft(value, " \t"))
+}
+
+// parseValue reads what follows "=".
+func (o *override) parseValue(text string) error {
+	if text == "" {
+		o.value = newString("", o.origin)
+		return nil
+	}
+	p := &valueParser{s: text, at: o.origin}
+	e, err := p.value()
+	if err != nil {
+		return o.valueError(p, err)
+	}
+	if e.sweep != nil {
+		o.sweep = e.sweep
+	} else {
+		o.value = e.node
+	}
+	return nil
+}
+
+func (o *override) valueError(p *valueParser, err error) error {
+	column := len(o.text) - len(p.s) + p.pos + 1
+	key, _, _ := strings.Cut(o.text, "=")
+	return problem(commandLine, "", "override %q: %s at column %d", shownOverride(o.text), err, column).
+		advise(`quote text with special characters: %s='"…"'`, key)
+}
+
+// element is one value of the grammar, with the text it was read from.
+type element struct {
+	node  *node
+	sweep *sweep
+	text  string
+}
+
+// valueParser reads the value grammar of Hydra's command line.
+type valueParser struct {
+	s     string
+	pos   int
+	depth int
+	at    Origin
+}
+
+// grammarError says what was wrong; the caller says where.
+type grammarError string
+
+func (e grammarError) Error() string { return string(e) }
+
+// value is one element, or several separated by commas: a simple sweep.
+func (p *valueParser) value() (element, error) {
+	first, err := p.element()
+	if err != nil {
+		return element{}, err
+	}
+	items := []element{first}
+	for p.accept(',') {
+		e, err := p.element()
+		if err != nil {
+			return element{}, err
+		}
+		items = append(items, e)
+	}
+	p.space()
+	if p.pos < len(p.s) {
+		return element{}, p.unexpected()
+	}
+	if len(items) == 1 {
+		return first, nil
+	}
+	for _, it := range items {
+		if it.sweep != nil {
+			return element{}, grammarError("a sweep inside a list of values")
+		}
+	}
+	return element{sweep: &sweep{items: items, simple: true}}, nil
+}
+
+func (p *valueParser) unexpected() error {
+	if p.pos >= len(p.s) {
+		return grammarError("unexpected end")
+	}
+	r := []rune(p.s[p.pos:min(len(p.s), p.pos+4)])[0]
+	return grammarError("unexpected " + quotePython(string(r)))
+}
+
+func (p *valueParser) space() {
+	for p.pos < len(p.s) && (p.s[p.pos] == ' ' || p.s[p.pos] == '\t') {
+		p.pos++
+	}
+}
+
+// peekMark returns the next character after white space, or 0.
+func (p *valueParser) peekMark() byte {
+	for i := p.pos; i < len(p.s); i++ {
+		if p.s[i] != ' ' && p.s[i] != '\t' {
+			return p.s[i]
+		}
+	}
+	return 0
+}
+
+// accept consumes c with the white space around it.
+func (p *valueParser) accept(c byte) bool {
+	if p.peekMark() != c {
+		return false
+	}
+	p.space()
+	p.pos++
+	p.space()
+	return true
+}
+
+var functionStart = regexp.MustCompile(`^(` + idPattern + `)[ \t]*\([ \t]*`)
+
+func (p *valueParser) element() (element, error) {
+	p.depth++
+	defer func() { p.depth-- }()
+	if p.depth > depthMax {
+		return element{}, grammarError("value is nested too deep")
+	}
+	p.space()
+	start := p.pos
+	if p.pos >= len(p.s) {
+		return element{}, p.unexpected()
+	}
+	var e element
+	var err error
+	switch c := p.s[p.pos]; {
+	case c == '[':
+		e.node, err = p.list()
+	case c == '{':
+		e.node, err = p.dict()
+	case c == '"' || c == '\'':
+		e.node, err = p.quoted()
+	default:
+		if m := functionStart.FindStringSubmatch(p.s[p.pos:]); m != nil {
+			p.pos += len(m[0])
+			return p.function(m[1])
+		}
+		e.node, err = p.primitive(false)
+	}
+	if err != nil {
+		return element{}, err
+	}
+	e.text = strings.Trim(p.s[start:p.pos], " \t")
+	return e, nil
+}
+
+func (p *valueParser) list() (*node, error) {
+	n := newList(p.at)
+	p.accept('[')
+	if p.closes(']') {
+		return n, nil
+	}
+	for {
+		e, err := p.element()
+		if err != nil {
+			return nil, err
+		}
+		if e.sweep != nil {
+			return nil, grammarError("a sweep inside a list")
+		}
+		n.push(e.node)
+		if p.closes(']') {
+			return n, nil
+		}
+		if !p.accept(',') {
+			return nil, p.unexpected()
+		}
+	}
+}
+
+// closes consumes a closing bracket and the white space before it.
+func (p *valueParser) closes(c byte) bool {
+	if p.peekMark() != c {
+		return false
+	}
+	p.space()
+	p.pos++
+	return true
+}
+
+func (p *valueParser) dict() (*node, error) {
+	n := newMap(p.at)
+	p.accept('{')
+	if p.closes('}') {
+		return n, nil
+	}
+	for {
+		k, err := p.primitive(true)
+		if err != nil {
+			return nil, err
+		}
+		if !p.accept(':') {
+			return nil, p.unexpected()
+		}
+		e, err := p.element()
+		if err != nil {
+			return nil, err
+		}
+		if e.sweep != nil {
+			return nil, grammarError("a sweep inside a dict")
+		}
+		key, err := keyText(k)
+		if err != nil {
+			return nil, err
+		}
+		n.set(key, e.node)
+		if p.closes('}') {
+			return n, nil
+		}
+		if !p.accept(',') {
+			return nil, p.unexpected()
+		}
+	}
+}
+
+// keyText is the name that a parsed key stands for.
+func keyText(k *node) (string, error) {
+	switch k.kind {
+	case kindNull:
+		return "", grammarError("a key must not be null")
+	case kindBool:
+		return strings.ToLower(k.repr()), nil
+	default:
+		return k.display(), nil
+	}
+}
+
+func (p *valueParser) quoted() (*node, error) {
+	end := quotedEnd(p.s[p.pos:])
+	if end < 0 {
+		return nil, grammarError("missing closing quote")
+	}
+	text := unquote(p.s[p.pos : p.pos+end+1])
+	p.pos += end + 1
+	return newString(text, p.at), nil
+}
+
+// primitive reads an unquoted value up to a separator. In a dict's key a colon
+// is a separator too.
+func (p *valueParser) primitive(isKey bool) (*node, error) {
+	var atoms []atom
+	for p.pos < len(p.s) && !strings.ContainsRune(`,()[]{}='"`, rune(p.peekMark())) {
+		a, err := p.atom(isKey)
+		if err != nil {
+			return nil, err
+		}
+		if a.kind == atomNone {
+			break
+		}
+		p.pos += len(a.text)
+		atoms = append(atoms, a)
+	}
+	atoms = trimAtoms(atoms)
+	switch len(atoms) {
+	case 0:
+		return nil, p.unexpected()
+	case 1:
+		return atomValue(atoms[0], p.at)
+	}
+	var b strings.Builder
+	for _, a := range atoms {
+		b.WriteString(unescapeAtom(a))
+	}
+	return newString(b.String(), p.at), nil
+}
+
+var colonAtom = regexp.MustCompile(`^[ \t]*:[ \t]*`)
+
+// atom reads the next token of an unquoted value; atomNone means that it ends.
+func (p *valueParser) atom(isKey bool) (atom, error) {
+	rest := p.s[p.pos:]
+	if m := colonAtom.FindString(rest); m != "" {
+		if isKey {
+			return atom{}, nil
+		}
+		return atom{atomColon, m}, nil
+	}
+	if strings.HasPrefix(rest, "${") {
+		if isKey {
+			return atom{}, grammarError("an interpolation can't be a key")
+		}
+		end := interpolationEnd(rest)
+		if end < 0 {
+			return atom{}, grammarError("missing } of an interpolation")
+		}
+		return atom{atomRaw, rest[:end]}, nil
+	}
+	a, ok := nextAtom(rest)
+	if !ok {
+		return atom{}, p.unexpected()
+	}
+	return a, nil
+}
+
+// interpolationEnd returns the length of the interpolation at the start of s,
+// counting nested braces and skipping quoted text, or -1.
+func interpolationEnd(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '\'', '"':
+			if end := quotedEnd(s[i:]); end > 0 {
+				i += end
+			}
+		}
+	}
+	return -1
+}
+
+// function reads the arguments of a call and evaluates it.
+func (p *valueParser) function(name string) (element, error) {
+	var call call
+	for !p.closes(')') {
+		if len(call.args)+len(call.named) > 0 && !p.accept(',') {
+			return element{}, p.unexpected()
+		}
+		argName := ""
+		if m := argumentName.FindStringSubmatch(p.s[p.pos:]); m != nil {
+			argName = m[1]
+			p.pos += len(m[0])
+		}
+		e, err := p.element()
+		if err != nil {
+			return element{}, err
+		}
+		if err := call.add(argName, e); err != nil {
+			return element{}, err
+		}
+	}
+	f, ok := sweepFunctions()[name]
+	if !ok {
+		names := functionNames()
+		return element{}, grammarError("unknown function " + quotePython(name) + didYouMean(name, names) + ", known: " + strings.Join(names, ", "))
+	}
+	return f(call)
+}
+
+var argumentName = regexp.MustCompile(`^(` + idPattern + `)[ \t]*=[ \t]*`)
+
+// call is a function's arguments.
+type call struct {
+	args  []element
+	named map[string]element
+}
+
+func (c *call) add(name string, e element) error {
+	if name == "" {
+		if len(c.named) > 0 {
+			return grammarError("positional argument follows keyword argument")
+		}
+		c.args = append(c.args, e)
+		return nil
+	}
+	if c.named == nil {
+		c.named = map[string]element{}
+	}
+	if _, twice := c.named[name]; twice {
+		return grammarError("argument " + name + " is given twice")
+	}
+	c.named[name] = e
+	return nil
+}
+
+// bind gives the arguments by name, in the order of params.
+func (c *call) bind(params ...string) (map[string]element, error) {
+	if len(c.args) > len(params) {
+		return nil, grammarError("too many arguments")
+	}
+	bound := map[string]element{}
+	for i, a := range c.args {
+		bound[params[i]] = a
+	}
+	for name, a := range c.named {
+		if !slices.Contains(params, name) {
+			return nil, grammarError("unknown argument " + quotePython(name) + didYouMean(name, params))
+		}
+		if _, twice := bound[name]; twice {
+			return nil, grammarError("argument " + name + " is given twice")
+		}
+		bound[name] = a
+	}
+	return bound, nil
+}

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// redactedMark stands for a secret wherever a configuration is shown.
+const redactedMark = "[redacted]"
+
+// secretBytesMin is the shortest secret that is looked for inside other text;
+// shorter ones would blank out innocent words.
+const secretBytesMin = 4
+
+var (
+	secretName  = regexp.MustCompile(`(?:^|[_.])(?:api_?keys?|access_key|private_key|secret_key|secrets?|token|tokens?_secret|passwords?|passwd|passphrase|pwd|authorization|credentials?|bearer|cookie)$`)
+	vocabToken  = regexp.MustCompile(`(?:^|[_.])(?:pad|eos|bos|unk|sep|cls|mask|image|stop|start|end|eot|eom|prefix|suffix|middle)_token$`)
+	secretEnv   = regexp.MustCompile(`(?i)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|_PAT)$`)
+	secretTexts = regexp.MustCompile(`\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}`)
+	urlPassword = regexp.MustCompile(`://[^/\s:@]*:([^@/\s]+)@`)
+	camelHump   = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+)
+
+// secretKey reports whether a key's name says that its value is a secret:
+// api_key, openaiApiKey, hf_token, Authorization, but not max_tokens or
+// pad_token.
+func secretKey(key string) bool {
+	k := strings.ToLower(strings.ReplaceAll(camelHump.ReplaceAllString(key, "${1}_${2}"), "-", "_"))
+	return secretName.MatchString(k) && !vocabToken.MatchString(k)
+}
+
+// secretPath reports whether any part of a dotted path names a secret.
+func secretPath(p string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(p, func(r rune) bool { return strings.ContainsRune("./@+~[]", r) }), secretKey)
+}
+
+// secretInText finds text that looks like a well-known kind of key, or a URL
+// with a password, under a key that does not say so.
+func secretInText(s string) bool {
+	return secretTexts.MatchString(s) || urlPassword.MatchString(s)
+}
+
+// isPlaceholder knows values that stand for "no key", such as the EMPTY that
+// FastChat's users write.
+func isPlaceholder(s string) bool {
+	return slices.Contains([]string{"", "EMPTY", "none", "None", "null", missingMark}, s)
+}
+
+// secretSet collects the values that must not be shown.
+type secretSet map[string]bool
+
+func (s secretSet) add(value string) {
+	if !isPlaceholder(value) {
+		s[value] = true
+	}
+}
+
+// list returns the values, longest first, so that replacing one never leaves a
+// part of another.
+func (s secretSet) list() []string {
+	out := make([]string, 0, len(s))
+	for v := range s {
+		out = append(out, v)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if len(out[i]) != len(out[j]) {
+			return len(out[i]) > len(out[j])
+		}
+		return out[i] < out[j]
+	})
+	return out
+}
+
+// scrub replaces every secret in s.
+func (s secretSet) scrub(text string) string {
+	for _, v := range s.list() {
+		if len(v) >= secretBytesMin {
+			text = strings.ReplaceAll(text, v, redactedMark)
+		}
+	}
+	return text
+}
+
+// collect adds the secrets found at and below n. inSecret says that an
+// enclosing key names a secret.
+func (s secretSet) collect(n *node, inSecret bool) {
+	inSecret = inSecret || n.secret || (n.parent != nil && n.parent.kind == kindMap && secretKey(n.key))
+	switch n.kind {
+	case kindMap, kindList:
+		n.children(func(c *node) { s.collect(c, inSecret) })
+	case kindString:
+		if inSecret && !n.isInterpolation() {
+			s.add(n.text)
+		}
+		for _, m := range urlPassword.FindAllStringSubmatch(n.text, -1) {
+			if !strings.Contains(m[1], "${") {
+				s.add(m[1])
+			}
+		}
+		for _, m := range secretTexts.FindAllString(n.text, -1) {
+			s.add(m)
+		}
+	case kindInt, kindFloat:
+		if inSecret {
+			s.add(n.text)
+		}
+	}
+}
+
+// redact returns a copy of a tree with its secrets replaced.
+func (s secretSet) redact(n *node, inSecret bool) *node {
+	inSecret = inSecret || (n.parent != nil && n.parent.kind == kindMap && secretKey(n.key))
+	c := *n
+	c.parent, c.key = nil, ""
+	switch n.kind {
+	case kindMap:
+		c.keys, c.fields = nil, make(map[string]*node, len(n.keys))
+		for _, k := range n.keys {
+			c.set(k, s.redact(n.fields[k], inSecret))
+		}
+		return &c
+	case kindList:
+		c.items = nil
+		for _, it := range n.items {
+			c.push(s.redact(it, inSecret))
+		}
+		return &c
+	case kindNull:
+		return &c
+	}
+	if shown, changed := s.redactScalar(n, inSecret); changed {
+		return newString(shown, n.origin)
+	}
+	return &c
+}
+
+var pureEnv = regexp.MustCompile(`^\$\{oc\.env:[A-Za-z_][A-Za-z0-9_]*\}$`)
+
+// redactScalar returns what to show for a scalar instead of its value.
+func (s secretSet) redactScalar(n *node, inSecret bool) (string, bool) {
+	text := n.text
+	if n.kind == kindBool || (isPlaceholder(text) && n.kind == kindString) {
+		return "", false
+	}
+	if inSecret {
+		if n.kind == kindString && pureEnv.MatchString(text) {
+			return "", false // names where the secret comes from, not the secret
+		}
+		return redactedMark, true
+	}
+	if scrubbed := s.scrub(text); scrubbed != text {
+		return scrubbed, true
+	}
+	if n.secret {
+		return redactedMark, true
+	}
+	return "", false
+}
