@@ -44,19 +44,26 @@ verified() {
 
 finish() { mv -f "$1" "$target"; stamp_line >"$stamp"; say "$target"; exit 0; }
 
+# curl_config gives the token on stdin, for arguments can be seen by others.
+# curl keeps it from the hosts that it is redirected to.
+curl_config() { [[ -z ${HF_TOKEN:-} ]] || printf 'header = "Authorization: Bearer %s"\n' "$HF_TOKEN"; }
+
 from_hub() {
   case ${HF_HUB_OFFLINE:-} in 1 | [Oo][Nn] | [Yy][Ee][Ss] | [Tt][Rr][Uu][Ee]) say "hub: offline mode is on"; return 1 ;; esac
   command -v curl >/dev/null || { say "hub: curl is not installed"; return 1; }
   local endpoint=${HF_ENDPOINT:-https://huggingface.co}
-  local args=(--fail --location --silent --show-error --connect-timeout 5 --speed-limit 1 --speed-time 30 --retry 3)
-  if [[ -n ${HF_TOKEN:-} ]]; then # from a file: arguments can be seen by others; curl keeps it from other hosts
-    args+=(--config -)
-  fi
+  local url=${endpoint%/}/$repo/resolve/$revision/$hub_file
+  local args=(--fail --location --silent --show-error --connect-timeout 5 --config -)
+  curl "${args[@]}" --head --max-time 15 --output /dev/null "$url" < <(curl_config) || return 1
   [[ -t 2 ]] && args+=(--no-silent --progress-bar)
   [[ $(size_of "$partial") -lt $bytes ]] || rm -f "$partial"
   say "fetching $file from the hub"
-  printf 'header = "Authorization: Bearer %s"\n' "${HF_TOKEN:-}" |
-    curl "${args[@]}" --continue-at - --output "$partial" "${endpoint%/}/$repo/resolve/$revision/$hub_file" || return 1
+  local try
+  for try in 1 2 3; do # each goes on where the one before broke
+    curl "${args[@]}" --speed-limit 1 --speed-time 30 --continue-at - --output "$partial" "$url" < <(curl_config) && break
+    [[ $try -lt 3 ]] || return 1
+    sleep "$try"
+  done
   verified "$partial" || { rm -f "$partial"; return 1; }
 }
 

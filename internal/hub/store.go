@@ -88,13 +88,14 @@ func (s *Store) Locate(ctx context.Context, ref string) (*Model, error) {
 	return s.locate(ctx, ref, r)
 }
 
-// Pull is Resolve that asks the hub whether a branch has moved on.
+// Pull is Resolve that, unless offline, asks the hub whether a branch has moved
+// on.
 func (s *Store) Pull(ctx context.Context, ref string) (*Model, error) {
 	r, err := s.understand(ref)
 	if err != nil {
 		return nil, err
 	}
-	if r.kind != refHub || commitHash.MatchString(r.hub.revision) {
+	if r.kind != refHub || s.cfg.Offline || commitHash.MatchString(r.hub.revision) {
 		if m, err := s.locate(ctx, ref, r); !errors.Is(err, ErrAbsent) {
 			return m, err
 		}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"agent/inference/gguf/gguftest"
+	"agent/internal/hub/hubtest"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes this test binary stand in for the program, so that scripts
+// run the real command line in processes of their own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"agent": func() { os.Exit(mainCode()) }})
+}
+
+// TestScripts runs testdata/script/*.txtar, which read as documentation of the
+// command line. Beside testscript's own commands they have:
+//
+//	exits CODE COMMAND…         the command ends with exactly this code
+//	hub start                   a model hub on loopback; sets HF_ENDPOINT
+//	hub add OWNER/REPO DIR [gated]   serves the files of a folder
+//	hub faults NAME=VALUE…      lets it misbehave; without arguments it behaves
+//	hub asked N                 it was asked N times since
+//	gguf FILE [KEY=VALUE…]      writes a tiny, well-formed model
+//	fill FILE BYTES             writes a file of that size
+//
+// Each script has a home and a Hugging Face home of its own, and no network
+// but its hub.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUpScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": cmdExits,
+			"hub":   cmdHub,
+			"gguf":  cmdGGUF,
+			"fill":  cmdFill,
+		},
+	})
+}
+
+type hubKey struct{}
+
+// setUpScript gives a script clean folders. The environment is otherwise
+// testscript's own, so nothing of the developer's leaks in.
+func setUpScript(env *testscript.Env) error {
+	home := filepath.Join(env.WorkDir, "home")
+	for name, value := range map[string]string{
+		"HOME": home, "HF_HOME": filepath.Join(home, "hf"), "AGENT_MODELS_DIR": filepath.Join(home, "models"),
+		"XDG_DATA_HOME": filepath.Join(home, "data"), "XDG_CONFIG_HOME": filepath.Join(home, "config"), "XDG_CACHE_HOME": filepath.Join(home, "cache"),
+		"HF_ENDPOINT": "http://127.0.0.1:1", // nobody listens: a script that needs a hub starts one
+	} {
+		env.Setenv(name, value)
+	}
+	server := hubtest.New()
+	env.Defer(server.Close)
+	env.Values[hubKey{}] = server
+	return os.MkdirAll(home, 0o755)
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, expected %d", got, want)
+	}
+}
+
+func cmdHub(ts *testscript.TestScript, neg bool, args []string) {
+	server := ts.Value(hubKey{}).(*hubtest.Server)
+	switch {
+	case neg || len(args) == 0:
+		ts.Fatalf("usage: hub start | add | faults | asked")
+	case args[0] == "start":
+		ts.Setenv("HF_ENDPOINT", server.URL())
+	case args[0] == "add" && len(args) >= 3:
+		server.Add(args[1], hubtest.Repo{Files: filesIn(ts, ts.MkAbs(args[2])), Gated: len(args) > 3 && args[3] == "gated"})
+	case args[0] == "faults":
+		server.Misbehave(parseFaults(ts, args[1:]))
+	case args[0] == "asked" && len(args) == 2:
+		if got := strconv.Itoa(len(server.Requests())); got != args[1] {
+			ts.Fatalf("the hub was asked %s times, expected %s: %+v", got, args[1], server.Requests())
+		}
+	default:
+		ts.Fatalf("hub: can't read %q", args)
+	}
+}
+
+// filesIn reads a folder as a repository: weights are large files.
+func filesIn(ts *testscript.TestScript, dir string) []hubtest.File {
+	var out []hubtest.File
+	ts.Check(filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		rel, relErr := filepath.Rel(dir, path)
+		lfs := strings.HasSuffix(path, ".gguf") || strings.HasSuffix(path, ".safetensors")
+		out = append(out, hubtest.File{Path: filepath.ToSlash(rel), Data: data, LFS: lfs})
+		return errors.Join(err, relErr)
+	}))
+	return out
+}
+
+func parseFaults(ts *testscript.TestScript, args []string) hubtest.Faults {
+	var f hubtest.Faults
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		n, err := strconv.Atoi(value)
+		ts.Check(err)
+		switch name {
+		case "cuts":
+			f.Cuts = n
+		case "cut-after":
+			f.CutAfterBytes = n
+		case "status":
+			f.FailStatus = n
+		case "fails":
+			f.Fails = n
+		case "corrupt":
+			f.Corrupt = n != 0
+		case "slow-ms":
+			f.SlowPerBlock = time.Duration(n) * time.Millisecond
+		default:
+			ts.Fatalf("hub faults: unknown %q", name)
+		}
+	}
+	return f
+}
+
+func cmdGGUF(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: gguf FILE [KEY=VALUE…]")
+	}
+	model := gguftest.Model()
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		model.Set(key, value)
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(os.WriteFile(path, model.Bytes(), 0o644))
+}
+
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(i * 31 / 7)
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(os.WriteFile(path, data, 0o644))
+}
