@@ -119,7 +119,7 @@ func testCommands(t *testing.T, more ...command.Command) *command.Registry {
 				return nil, errors.New("writer: outside of the work dir")
 			}
 			return &command.Result{Text: "written", Files: []string{path}},
-				os.WriteFile(filepath.Join(env.WorkDir, path), []byte(field(call, "text")+"\n"), 0o600)
+				os.WriteFile(filepath.Join(env.WorkDir, path), []byte(field(call, "text")), 0o600)
 		}),
 		command.Func(command.Spec{
 			Name: "answer", Description: "ends the task", Final: true, Essential: true,

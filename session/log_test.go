@@ -34,17 +34,19 @@ func TestLogSurvivesAnyCut(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(work, "a.txt"), nil, 0o600))
 	path := filepath.Join(t.TempDir(), "cut"+logExt)
 	for cut := range len(whole) {
-		require.NoError(t, os.WriteFile(path, whole[:cut], 0o600))
-		show, err := Load(path)
+		lines, wholeBytes, err := readLog(bytes.NewReader(whole[:cut]))
+		require.NoError(t, err)
+		old, err := replay("cut", lines, wholeBytes)
 		if cut < header {
 			assert.Error(t, err, "cut at %d", cut)
 			continue
 		}
 		require.NoError(t, err, "cut at %d", cut)
-		assert.Equal(t, "task", show.Task)
+		assert.Equal(t, "task", old.header.Task)
 		if cut%53 != 0 {
 			continue // resuming at each byte would take long and show nothing more
 		}
+		require.NoError(t, os.WriteFile(path, whole[:cut], 0o600))
 		m := newModel(t, true, " so", " answer", " 42")
 		s, err := Resume(path, Options{Backend: m, Registry: testCommands(t), Env: &command.Env{WorkDir: work}, Approve: ApproveAuto})
 		require.NoError(t, err, "cut at %d", cut)

@@ -18,11 +18,22 @@ var promptFiles embed.FS
 type prompts struct{ t *template.Template }
 
 func newPrompts() (prompts, error) {
-	t, err := template.New("").Option("missingkey=error").ParseFS(promptFiles, "prompts/*.tmpl")
+	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"optional": optionalSlots}).ParseFS(promptFiles, "prompts/*.tmpl")
 	if err != nil {
 		return prompts{}, fmt.Errorf("session: prompts: %w", err)
 	}
 	return prompts{t}, nil
+}
+
+// optionalSlots are the fields that a command can do without.
+func optionalSlots(slots []command.Slot) []command.Slot {
+	var out []command.Slot
+	for _, slot := range slots {
+		if slot.Optional {
+			out = append(out, slot)
+		}
+	}
+	return out
 }
 
 // render fills a template. A template that fails is a mistake in this package,

@@ -418,3 +418,63 @@ func TestLongResultIsShortened(t *testing.T) {
 	assert.Regexp(t, `\[… \d+ lines, \d+ characters left out here …\]`, told)
 	assert.Less(t, r.countText(context.Background(), told), 600)
 }
+
+// Every kind of field is asked for in its own way and lands in the call.
+func TestEveryKindOfSlot(t *testing.T) {
+	var got map[string]any
+	all := command.Func(command.Spec{Name: "all", Description: "takes everything", Slots: []command.Slot{
+		{Name: "line", Kind: command.SlotLine},
+		{Name: "text", Kind: command.SlotText},
+		{Name: "code", Kind: command.SlotCode, Lang: "python"},
+		{Name: "file", Kind: command.SlotFile},
+		{Name: "enum", Kind: command.SlotEnum, Options: []string{"red", "green"}},
+		{Name: "sure", Kind: command.SlotYesNo},
+		{Name: "number", Kind: command.SlotNumber},
+		{Name: "object", Kind: command.SlotObject, Schema: `{"type":"object"}`},
+		{Name: "left", Kind: command.SlotLine, Optional: true},
+		{Name: "given", Kind: command.SlotNumber, Optional: true},
+	}}, func(_ context.Context, _ *command.Env, call *command.Call) (*command.Result, error) {
+		got = call.Content[0]
+		return &command.Result{Text: "ok"}, nil
+	})
+	m := newModel(t, true, " go", " all",
+		" `a line`", "two\nlines", "print(1)", " b.txt", " green", " no", " 1,250.5", `{"a": [1]}`, " given", " 7", " none",
+		" so", " answer", " ok")
+	r := newRig(t, m, func(o *Options) { o.Registry = testCommands(t, all) })
+	r.write(t, "b.txt", "")
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{
+		"line": "a line", "text": "two\nlines\n", "code": "print(1)\n", "file": "b.txt", "enum": "green", "sure": false,
+		"number": 1250.5, "object": map[string]any{"a": []any{1.0}}, "given": 7.0,
+	}, got)
+	assert.Equal(t, numberGrammar, m.requests[8].Grammar)
+	assert.JSONEq(t, `{"type":"object"}`, string(m.requests[9].Schema))
+	assert.True(t, strings.HasSuffix(m.requests[4].Prefill, "\ncode:\n```python\n"))
+	for i := 1; i < len(m.requests); i++ {
+		assert.True(t, strings.HasPrefix(prompt(&m.requests[i]), prompt(&m.requests[i-1])))
+	}
+}
+
+func TestFieldThatCanNotBeRead(t *testing.T) {
+	num := command.Func(command.Spec{Name: "num", Slots: []command.Slot{{Name: "n", Kind: command.SlotNumber}}},
+		func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+			t.Error("ran without a number")
+			return &command.Result{}, nil
+		})
+	r := newRig(t, newModel(t, true, " go", " num", " many", " so", " answer", " ok"), func(o *Options) { o.Registry = testCommands(t, num) })
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, 1, res.Usage.InvalidReplies)
+	assert.Contains(t, r.lastUser(-1), `the field n could not be read: "many" is no number`)
+}
+
+// Text that a limit cut off must not be written as if it were whole.
+func TestCutOffBlockIsNotRun(t *testing.T) {
+	r := newRig(t, newModel(t, true, " go", " writer", " x.txt", strings.Repeat("word ", 50), " so", " answer", " ok"),
+		func(o *Options) { o.Limits.FieldTokensMax = 10 })
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.NoFileExists(t, filepath.Join(r.dir, "x.txt"))
+	assert.Contains(t, r.lastUser(-1), "longer than 10 tokens")
+}

@@ -32,20 +32,46 @@ func (e *slotError) Error() string { return fmt.Sprintf("field %s: %s", e.name, 
 // which a model writes it best, and gives the content of the call.
 func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]any, error) {
 	content := map[string]any{}
+	var optional []command.Slot
 	for i, slot := range spec.Slots {
+		if slot.Optional {
+			optional = append(optional, slot)
+			continue
+		}
 		open := spec.Final && i == len(spec.Slots)-1 // the rest of the reply is the answer
 		value, err := d.fill(ctx, slot, open)
 		if err != nil {
 			return content, err
 		}
-		if value != nil {
-			content[slot.Name] = value
-		}
+		content[slot.Name] = value
 	}
-	return content, nil
+	return content, d.fillOptional(ctx, optional, content)
 }
 
-// fill asks for one field; nil means that an optional one was left out.
+// fillOptional lets the model choose which of the optional fields it gives,
+// if any. A field that is asked for gets filled, wanted or not: so none is
+// asked for outright.
+func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any) error {
+	for len(slots) > 0 {
+		options := []string{" " + d.s.words.render("none", nil)}
+		for _, slot := range slots {
+			options = append(options, " "+slot.Name)
+		}
+		d.write("\n" + d.s.words.render("optional", nil))
+		i, err := d.choose(ctx, options)
+		if err != nil || i == 0 {
+			return err
+		}
+		slot := slots[i-1]
+		if content[slot.Name], err = d.fill(ctx, slot, false); err != nil {
+			return err
+		}
+		slots = slices.Delete(slots, i-1, i)
+	}
+	return nil
+}
+
+// fill asks for one field.
 func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, error) {
 	switch slot.Kind {
 	case command.SlotText, command.SlotCode:
@@ -79,11 +105,7 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	value := unquoted(text)
-	if slot.Optional && (value == "" || strings.EqualFold(value, d.s.words.render("none", nil))) {
-		return nil, nil
-	}
-	return value, nil
+	return unquoted(text), nil
 }
 
 // fillOpen lets the last field of the last command run to the reply's end.
@@ -108,12 +130,6 @@ func (s *Session) nextLabels() []string {
 // fillBlock asks for text or code in a fenced block, which may hold fenced
 // blocks itself.
 func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
-	if slot.Optional {
-		wanted, err := d.wanted(ctx, slot)
-		if err != nil || !wanted {
-			return nil, err
-		}
-	}
 	d.label(slot)
 	d.write("\n" + fenceMark + slot.Lang + "\n")
 	closing := "\n" + fenceMark + "\n"
@@ -135,23 +151,21 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		d.write(closing)
 	}
 	d.write("\n" + fenceMark)
-	return blockBody(body), nil
+	return lines(blockBody(body)), nil
 }
 
-// wanted asks whether an optional block is given at all.
-func (d *draft) wanted(ctx context.Context, slot command.Slot) (bool, error) {
-	d.write("\n" + d.s.words.render("wanted", slot.Name))
-	return d.yes(ctx)
-}
-
-func (d *draft) yes(ctx context.Context) (bool, error) {
-	i, err := d.choose(ctx, []string{" " + d.s.words.render("yes", nil), " " + d.s.words.render("no", nil)})
-	return i == 0, err
+// lines ends text like a file of lines: that is what stands in a block.
+func lines(text string) string {
+	if text == "" {
+		return ""
+	}
+	return text + "\n"
 }
 
 func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
 	d.label(slot)
-	return d.yes(ctx)
+	i, err := d.choose(ctx, []string{" " + d.s.words.render("yes", nil), " " + d.s.words.render("no", nil)})
+	return i == 0, err
 }
 
 // fillFile picks an existing file. With none to pick, or too many, the model
@@ -165,27 +179,19 @@ func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 }
 
 func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []string) (any, error) {
-	if slot.Optional {
-		options = append(slices.Clone(options), d.s.words.render("none", nil))
-	}
 	spaced := make([]string, len(options))
 	for i, o := range options {
 		spaced[i] = " " + o
 	}
 	d.label(slot)
 	i, err := d.choose(ctx, spaced)
-	if err != nil || slot.Optional && i == len(options)-1 {
+	if err != nil {
 		return nil, err
 	}
 	return options[i], nil
 }
 
 func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) {
-	if slot.Optional {
-		if wanted, err := d.wanted(ctx, slot); err != nil || !wanted {
-			return nil, err
-		}
-	}
 	d.label(slot)
 	g := generation{tokensMax: numberTokensMax, stop: []string{"\n"}}
 	if d.s.caps.Grammar {
@@ -204,11 +210,6 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 
 // fillObject asks for a JSON value, under its schema where the backend can.
 func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) {
-	if slot.Optional {
-		if wanted, err := d.wanted(ctx, slot); err != nil || !wanted {
-			return nil, err
-		}
-	}
 	d.label(slot)
 	d.write("\n" + fenceMark + "json\n")
 	g := generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
