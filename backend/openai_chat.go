@@ -477,6 +477,9 @@ func (r *replyReader) cost() (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if limit := or(r.req.TokensMax, r.o.cfg.TokensMax); limit > 0 {
+		n.Tokens = min(n.Tokens, limit) // the server has counted that far
+	}
 	return &Usage{PromptTokens: r.count.Tokens, EvaluatedTokens: r.count.Tokens, CompletionTokens: n.Tokens}, nil
 }
 

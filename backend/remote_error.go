@@ -182,9 +182,10 @@ func (e *RemoteError) contextError() *ContextError {
 		}
 		size, err1 := strconv.Atoi(m[p.max])
 		tokens, err2 := strconv.Atoi(m[p.tokens])
-		if err1 == nil && err2 == nil && tokens >= size {
-			return &ContextError{Tokens: tokens, Max: size}
+		if err1 != nil || err2 != nil || tokens < size {
+			return nil
 		}
+		return &ContextError{Tokens: tokens, Max: size}
 	}
 	return nil
 }
