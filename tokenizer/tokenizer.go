@@ -7,8 +7,8 @@
 // which two tokenizers differ; [Probes] is a set of texts that tells them apart.
 //
 // Promises: a count is exact or an error, never silently short: text after a
-// NUL byte counts, truncation and padding settings of the file are not applied,
-// a text that encodes to nothing is an error. Text that looks like a special
+// NUL byte counts, truncation and padding settings of the file are not applied, a
+// failure inside the library is an error. Text that looks like a special
 // token is ordinary text unless [Options].ParseSpecial is set. All methods are
 // safe for concurrent use.
 //
@@ -229,16 +229,25 @@ func (t *Tokenizer) encodePiece(text string, o Options) ([]uint32, error) {
 		text = escapeNUL.Replace(text)
 	}
 	var ids []uint32
-	err := t.with(v, func(n native) { ids = n.encode(text, o.AddSpecial) })
-	if err != nil {
-		return nil, err
+	err := t.with(v, func(n native) {
+		ids = n.encode(text, o.AddSpecial)
+		if len(ids) == 0 && text != "" && failed(n, text) {
+			ids = nil
+		} else if ids == nil {
+			ids = []uint32{}
+		}
+	})
+	if err == nil && ids == nil {
+		err = &Error{Op: "encode text", What: fmt.Sprintf("the tokenizer failed on %d bytes", len(text)),
+			Advice: "it has no token for a word of the text, and none for unknown words"}
 	}
-	if len(ids) == 0 && text != "" {
-		return nil, &Error{Op: "encode text", What: fmt.Sprintf("%d bytes gave no tokens", len(text)),
-			Advice: "the tokenizer has no token for any character of the text, or failed"}
-	}
-	return ids, nil
+	return ids, err
 }
+
+// failed tells an error, which the library reports as no ids, from a text whose
+// characters have no tokens and are left out (as some control characters are by
+// many models): only the latter still works as part of a longer text.
+func failed(n native, text string) bool { return len(n.encode("a "+text, false)) == 0 }
 
 // checkText refuses bytes that the library would replace in silence.
 func checkText(text string) error {

@@ -125,18 +125,16 @@ func (c *checker) kind() *fault {
 		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture), nearest(in.Architecture, architectures()))
 	}
 	in.Kind = kind
-	if kind.Chats() {
+	if c.isModel() && len(in.Tensors) == 0 && c.f.Has(tokenizerKey("tokens")) {
+		in.Kind = Vocabulary
+	} else if kind.Chats() {
 		in.Kind = c.specialise(kind)
 	}
 	return nil
 }
 
-// specialise recognises decoders that were trained to embed or to rank, and
-// files without weights.
+// specialise recognises decoders that were trained to embed or to rank.
 func (c *checker) specialise(kind Kind) Kind {
-	if len(c.f.Tensors) == 0 && len(c.info.Files) == 1 {
-		return Vocabulary
-	}
 	pooling, _ := c.f.Uint(c.arch("pooling_type"))
 	causal, ok := c.f.Bool(c.arch("attention.causal"))
 	switch {

@@ -436,6 +436,26 @@ func TestKnownNames(t *testing.T) {
 	assert.Equal(t, names("src/llama-vocab.cpp", `tokenizer_pre == "([^"]+)"`), pretokenizers())
 }
 
+// The vocabularies that llama.cpp tests itself with are all accepted.
+func TestLlamaVocabularies(t *testing.T) {
+	src := os.Getenv("AGENT_LLAMA_SRC")
+	if src == "" {
+		src = "../../third_party/llama.cpp"
+	}
+	paths, err := filepath.Glob(filepath.Join(src, "models", "ggml-vocab-*.gguf"))
+	require.NoError(t, err)
+	if len(paths) == 0 {
+		t.Skip("needs the sources of llama.cpp: run make native, or set AGENT_LLAMA_SRC")
+	}
+	for _, path := range paths {
+		in, err := Check(path)
+		if assert.NoError(t, err) {
+			assert.Equal(t, Vocabulary, in.Kind, path)
+			assert.ErrorContains(t, in.RequireChat(), "a vocabulary without weights")
+		}
+	}
+}
+
 func TestGetters(t *testing.T) {
 	b := gguftest.Model().Set("x.i", int32(-3)).Set("x.f", float32(1.5)).Set("x.u8", uint8(7)).
 		Set("x.big", uint64(math.MaxUint64)).Set("x.bools", []bool{true, false}).Set("x.long", strings.Repeat("z", keptStringMax+1))
