@@ -1,6 +1,248 @@
 package command
 
-// Python returns the command that runs Python code in the sandbox.
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"agent/command/sandbox"
+)
+
+// Python returns the command that runs Python code in the sandbox and tells
+// what it printed, the value of a last expression, and which files it changed.
+// Each call starts afresh: variables are not kept, since keeping them would
+// mean loading what untrusted code wrote; files are.
 func Python() Command {
-	return Func(describe(Spec{Name: "python", Slots: []Slot{{Name: "code", Kind: SlotCode, Lang: "python"}}, Aliases: []string{"py", "python3", "execute", "run_code", "code"}, Effect: EffectExecute}), nil)
+	return &pythonCommand{spec: describe(Spec{
+		Name:    "python",
+		Aliases: []string{"py", "python3", "execute", "execute_python", "run_python", "run_code", "code_interpreter"},
+		Slots:   []Slot{{Name: "code", Kind: SlotCode, Lang: "python"}},
+		Effect:  EffectExecute,
+	})}
+}
+
+type pythonCommand struct {
+	spec    Spec
+	sandbox sandbox.Sandbox
+
+	mu    sync.Mutex
+	found *interpreter
+}
+
+func (p *pythonCommand) Spec() Spec { return p.spec }
+
+func (p *pythonCommand) Run(ctx context.Context, env *Env, call *Call) (*Result, error) {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	code := joinCode(root, env, call)
+	if strings.TrimSpace(code) == "" {
+		return failed("no_code", nil), nil
+	}
+	limits := env.Limits.orDefaults()
+	before := takeSnapshot(root)
+	out, err := p.runCode(ctx, env, limits, code)
+	if err != nil {
+		return nil, err
+	}
+	return pythonResult(out, limits, before.to(takeSnapshot(root))), nil
+}
+
+// runCode runs the code in the sandbox.
+func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, code string) (*sandbox.Outcome, error) {
+	python, err := p.interpreter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	script, err := prompts.ReadFile("prompts/run.py")
+	if err != nil {
+		return nil, fmt.Errorf("python: %w", err)
+	}
+	stdin, err := json.Marshal(map[string]string{"code": code})
+	if err != nil {
+		return nil, fmt.Errorf("python: %w", err)
+	}
+	dir, err := filepath.Abs(env.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("python: %w", err)
+	}
+	out, err := p.sandbox.Run(ctx, sandbox.Job{
+		Path: python.Executable,
+		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
+		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", string(script)},
+		Dir:      dir,
+		Stdin:    stdin,
+		Env:      []string{"PYTHONHASHSEED=0", "MPLBACKEND=Agg", "MPLCONFIGDIR=/tmp"},
+		ReadOnly: python.Paths,
+		Limits: sandbox.Limits{
+			Wall:        time.Duration(limits.TimeoutMS) * time.Millisecond,
+			MemoryBytes: limits.MemoryBytes,
+			FileBytes:   limits.FileBytes,
+			OutputBytes: limits.OutputBytes,
+		},
+		AllowUnconfined: env.AllowUnsandboxed,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("python: %w", err)
+	}
+	return out, nil
+}
+
+// interpreter finds Python once; a failure is tried again, since a person may
+// install it meanwhile.
+func (p *pythonCommand) interpreter(ctx context.Context) (*interpreter, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil {
+		found, err := findPython(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.found = found
+	}
+	return p.found, nil
+}
+
+// joinCode collects the code of all entries; an entry may name a script of the
+// work dir instead.
+func joinCode(root *os.Root, env *Env, call *Call) string {
+	var parts []string
+	for _, entry := range call.Content {
+		code, ok := stringField(entry, "code", "text", "script", "python", "source", "content", "input")
+		if !ok {
+			code = scriptFile(root, env, entry)
+		}
+		parts = append(parts, cleanCode(code))
+	}
+	return strings.Join(parts, "\n")
+}
+
+func scriptFile(root *os.Root, env *Env, entry map[string]any) string {
+	name, ok := stringField(entry, fileKeys...)
+	if !ok {
+		return ""
+	}
+	path, ok := localPath(env.WorkDir, name)
+	if !ok {
+		return ""
+	}
+	info, err := root.Stat(path)
+	if err != nil {
+		return ""
+	}
+	data, err := readBounded(root, path, info, env.Limits.orDefaults().FileBytes)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// cleanCode takes off what models put around code: fences, and an indentation
+// common to all lines.
+func cleanCode(code string) string {
+	code = strings.ReplaceAll(code, "\r\n", "\n")
+	if _, body, ok := cutFence(strings.TrimSpace(code)); ok {
+		code = body
+	}
+	return dedent(strings.Trim(code, "\n"))
+}
+
+func dedent(code string) string {
+	lines := strings.Split(code, "\n")
+	first := lines[0]
+	indent := first[:len(first)-len(strings.TrimLeft(first, " \t"))]
+	if indent == "" {
+		return code
+	}
+	for i, line := range lines {
+		if strings.TrimSpace(line) == "" {
+			lines[i] = ""
+			continue
+		}
+		rest, ok := strings.CutPrefix(line, indent)
+		if !ok {
+			return code // not common to all: leave the error to Python
+		}
+		lines[i] = rest
+	}
+	return strings.Join(lines, "\n")
+}
+
+// pythonResult tells the model how its code went.
+func pythonResult(out *sandbox.Outcome, limits Limits, c changes) *Result {
+	r := &Result{
+		Failed:    out.ExitCode != 0,
+		Truncated: out.Dropped > 0,
+		Files:     c.files(),
+	}
+	var parts []string
+	if text := outputText(out); text != "" {
+		parts = append(parts, text)
+	}
+	if ending := endingText(out, limits); ending != "" {
+		parts = append(parts, ending)
+	}
+	if c.any() {
+		c.Created, c.Changed, c.Removed = listed(c.Created), listed(c.Changed), listed(c.Removed)
+		parts = append(parts, message("files", c))
+	}
+	if len(parts) == 0 {
+		parts = []string{message("no_output", nil)}
+	}
+	r.Text = strings.Join(parts, "\n")
+	return r
+}
+
+// outputText is what was printed, with a line where some was left out.
+func outputText(out *sandbox.Outcome) string {
+	head := strings.ToValidUTF8(string(out.Head), "\uFFFD")
+	tail := strings.ToValidUTF8(string(out.Tail), "\uFFFD")
+	if out.Dropped == 0 {
+		return strings.TrimRight(head+tail, " \t\r\n")
+	}
+	whole := cutHead(head, len(head)-len(head)/8)
+	end := cutTail(tail, len(tail)-len(tail)/8)
+	dropped := out.Dropped + int64(len(head)-len(whole)+len(tail)-len(end))
+	return strings.TrimRight(whole, "\n") + "\n" + message("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
+}
+
+// endingText says how the code ended, when it did not end well.
+func endingText(out *sandbox.Outcome, limits Limits) string {
+	switch {
+	case out.TimedOut || out.Signal == "SIGXCPU":
+		return message("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
+	case out.Flooded:
+		return message("flooded", nil)
+	case out.Signal != "":
+		return message("killed", out.Signal)
+	case out.ExitCode != 0 && strings.Contains(string(out.Tail)+string(out.Head), "MemoryError"):
+		return message("out_of_memory", limits.MemoryBytes)
+	case out.ExitCode > 1:
+		return message("exit_code", out.ExitCode)
+	}
+	return ""
+}
+
+// SandboxReport describes how the python command is confined on this system,
+// for `agent doctor`.
+func SandboxReport(ctx context.Context) (sandbox.Report, error) {
+	var s sandbox.Sandbox
+	return s.Probe(ctx)
+}
+
+// PythonPath returns the interpreter that the python command uses, for
+// `agent doctor`.
+func PythonPath(ctx context.Context) (string, error) {
+	found, err := findPython(ctx)
+	if err != nil {
+		return "", err
+	}
+	return found.Executable, nil
 }

@@ -1,0 +1,80 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// interpreter is a Python of this system and what it needs to read.
+type interpreter struct {
+	Executable string   `json:"executable"`
+	Version    []int    `json:"version"`
+	Paths      []string `json:"paths"` // of its library and packages
+}
+
+// errNoPython means that no usable Python was found.
+type errNoPython struct{ tried []string }
+
+func (e *errNoPython) Error() string {
+	return fmt.Sprintf("python: no Python 3.8 or newer found (tried %v)", e.tried)
+}
+
+func (e *errNoPython) Hint() string {
+	return "install python3 and see that it is on PATH, or take the command away with --disable python"
+}
+
+const discoveryTimeout = 20 * time.Second
+
+// findPython looks for an interpreter and asks it where its files are. The
+// program on PATH may be a shim; what it starts is what counts.
+func findPython(ctx context.Context) (*interpreter, error) {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	var tried []string
+	for _, name := range []string{"python3", "python", "/usr/bin/python3"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			tried = append(tried, name)
+			continue
+		}
+		found, err := askPython(ctx, path)
+		if err == nil {
+			return found, nil
+		}
+		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, ctx.Err()
+		}
+		tried = append(tried, fmt.Sprintf("%s: %v", path, err))
+	}
+	return nil, &errNoPython{tried}
+}
+
+func askPython(ctx context.Context, path string) (*interpreter, error) {
+	script, err := prompts.ReadFile("prompts/where.py")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", string(script))
+	cmd.Dir = filepath.Dir(path)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	var found interpreter
+	if err := json.Unmarshal(out, &found); err != nil {
+		return nil, fmt.Errorf("unexpected output %q", clip(string(out)))
+	}
+	if !filepath.IsAbs(found.Executable) {
+		return nil, fmt.Errorf("its executable %q is no absolute path", found.Executable)
+	}
+	if v := found.Version; len(v) < 2 || v[0] < 3 || v[0] == 3 && v[1] < 8 {
+		return nil, fmt.Errorf("version %v is too old", v)
+	}
+	return &found, nil
+}

@@ -1,0 +1,93 @@
+"""Runs one piece of code the way a notebook does. It is given to python -c; the
+code comes as JSON on standard input, which is empty afterwards."""
+
+import ast
+import json
+import linecache
+import os
+import sys
+import traceback
+import types
+
+NAME = "<code>"
+FRAMES_MAX = 4
+LINE_MAX = 200
+
+
+def main():
+    source = json.loads(sys.stdin.buffer.read().decode("utf-8"))["code"]
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    sys.stdin = open(0)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    sys.path.insert(0, os.getcwd())
+    sys.argv = ["code.py"]
+    # With this, tracebacks and inspect find the lines of code that has no file.
+    linecache.cache[NAME] = (len(source), None, source.splitlines(True), NAME)
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    sys.exit(run(source, module.__dict__))
+
+
+def run(source, names):
+    try:
+        body, last = split(source)
+        exec(body, names)
+        if last is not None:
+            value = eval(last, names)
+            if value is not None:
+                print(value if isinstance(value, str) else repr(value))
+        return 0
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or 0
+        print(stop.code, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        sys.stdout.flush()
+        explain(error, source)
+        return 1
+
+
+def split(source):
+    """Compiles the code without its last expression, and that expression."""
+    tree = ast.parse(source, NAME)
+    last = None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = compile(ast.Expression(tree.body.pop().value), NAME, "eval")
+    return compile(tree, NAME, "exec"), last
+
+
+def explain(error, source):
+    """Prints an error with the lines of the code that led to it, no others."""
+    if isinstance(error, SyntaxError) and error.filename == NAME:
+        show(error.lineno or 1, (error.text or line(source, error.lineno or 1)).rstrip("\n"))
+        print(f"{type(error).__name__}: {error.msg}", file=sys.stderr)
+        return
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if own(f.filename)]
+    if len(frames) > FRAMES_MAX:
+        frames = frames[:1] + frames[1 - FRAMES_MAX :]
+    for frame in frames:
+        place = "" if frame.filename == NAME else os.path.relpath(frame.filename)
+        show(frame.lineno, frame.line or "", place)
+    for text in traceback.format_exception_only(type(error), error):
+        sys.stderr.write(text)
+
+
+def own(filename):
+    return filename == NAME or filename.startswith(os.getcwd() + os.sep)
+
+
+def line(source, number):
+    lines = source.splitlines()
+    return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+def show(number, text, place=""):
+    where = f"{place} line {number}" if place else f"line {number}"
+    print(f"Error in {where}: {text.strip()[:LINE_MAX]}", file=sys.stderr)
+
+
+main()

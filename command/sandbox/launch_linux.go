@@ -1,0 +1,277 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// launchMain is the second re-execution: it locks itself in, step by step, and
+// then becomes the program. Everything applies to this thread, which is the
+// one that survives execve.
+func launchMain() int {
+	runtime.LockOSThread()
+	problems := os.NewFile(4, "problems")
+	unix.CloseOnExec(4)
+	o, err := readOrder()
+	if err == nil {
+		err = o.launch()
+	}
+	fmt.Fprint(problems, err) // only reached when the program was not started
+	return 125
+}
+
+func (o *order) launch() error {
+	if err := limitProcess(o); err != nil {
+		return fmt.Errorf("set limits: %w", err)
+	}
+	dir := o.Job.Dir
+	if o.Plan.View {
+		if err := o.enterView(); err != nil {
+			return fmt.Errorf("private root: %w", err)
+		}
+		boundPIDs(o.Job.Limits.Processes)
+		if err := sealProc(); err != nil {
+			return fmt.Errorf("private root: %w", err)
+		}
+	}
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	if err := dropPrivileges(); err != nil {
+		return fmt.Errorf("drop privileges: %w", err)
+	}
+	if err := o.landlock(); err != nil {
+		return fmt.Errorf("landlock: %w", err)
+	}
+	if err := limitMemory(o.Job.Limits); err != nil {
+		return fmt.Errorf("set limits: %w", err)
+	}
+	if err := o.seccomp(); err != nil {
+		return fmt.Errorf("seccomp: %w", err)
+	}
+	if o.Canary != "" {
+		o.selfTest()
+	}
+	// Files that this program inherited without knowing must not be passed on.
+	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS {
+		return fmt.Errorf("close files: %w", err)
+	}
+	err := syscall.Exec(o.Job.Path, append([]string{o.Job.Path}, o.Job.Args...), o.Env)
+	return fmt.Errorf("run %s: %w", o.Job.Path, err)
+}
+
+// limitProcess sets what does not disturb this program itself.
+func limitProcess(o *order) error {
+	l := o.Job.Limits
+	seconds := uint64(l.Wall/time.Second) + 2
+	limits := map[int]uint64{
+		unix.RLIMIT_CPU:    seconds,
+		unix.RLIMIT_FSIZE:  uint64(l.FileBytes),
+		unix.RLIMIT_CORE:   0,
+		unix.RLIMIT_NOFILE: 1024,
+		unix.RLIMIT_NPROC:  uint64(l.Processes),
+	}
+	if !o.Plan.User { // then all processes of the user count
+		limits[unix.RLIMIT_NPROC] += ownTasks()
+	}
+	for what, value := range limits {
+		if err := setLimit(what, value); err != nil {
+			return err
+		}
+	}
+	// When memory runs out, the job goes first.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	return nil
+}
+
+// limitMemory comes late: this program has more address space than many jobs.
+func limitMemory(l Limits) error { return setLimit(unix.RLIMIT_AS, uint64(l.MemoryBytes)) }
+
+// setLimit lowers a limit for good; it never raises one.
+func setLimit(what int, value uint64) error {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(what, &old); err != nil {
+		return err
+	}
+	value = min(value, old.Max)
+	return unix.Setrlimit(what, &unix.Rlimit{Cur: value, Max: value})
+}
+
+// ownTasks counts the threads of this user.
+func ownTasks() uint64 {
+	tasks, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
+	uid, n := uint32(os.Getuid()), uint64(0)
+	for _, t := range tasks {
+		var st unix.Stat_t
+		if unix.Stat(t, &st) == nil && st.Uid == uid {
+			n++
+		}
+	}
+	return n
+}
+
+// boundPIDs bounds the processes of the namespace where the kernel can (Linux
+// 6.14); RLIMIT_NPROC does not hold root back.
+func boundPIDs(processes int) {
+	const pidMaxMin = 301 // the kernel takes no less
+	_ = os.WriteFile("/proc/sys/kernel/pid_max", []byte(strconv.Itoa(max(pidMaxMin, processes))), 0)
+}
+
+// dropPrivileges gives up every capability for good. Inside a user namespace
+// this process still has all of them.
+func dropPrivileges() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	for capability := 0; capability <= unix.CAP_LAST_CAP; capability++ {
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(capability), 0, 0, 0) // refused without privileges, and not needed then
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	return unix.Capset(&header, &none[0])
+}
+
+// selfTest checks the confinement from inside and ends the process.
+func (o *order) selfTest() {
+	if f, err := os.Open(o.Canary); err == nil {
+		f.Close()
+		fmt.Println("a file outside of the work dir can be read")
+		os.Exit(1)
+	}
+	if err := os.WriteFile("inside", []byte("x"), 0o644); err != nil {
+		fmt.Println("the work dir can't be written:", err)
+		os.Exit(1)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err == nil && o.Listener > 0 {
+		if unix.Connect(fd, &unix.SockaddrInet4{Port: o.Listener, Addr: [4]byte{127, 0, 0, 1}}) == nil {
+			fmt.Println("a listening port of this machine can be reached")
+			os.Exit(1)
+		}
+	}
+	os.Exit(0)
+}
+
+const (
+	landlockRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
+	landlockFile  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	landlockWrite = landlockRead | landlockFile |
+		unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_MAKE_FIFO |
+		unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
+)
+
+// landlockABI returns the version that the kernel has, 0 without Landlock.
+func landlockABI() int {
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0
+	}
+	return int(abi)
+}
+
+// handled lists the rights that a version of Landlock can take away.
+func handled(abi int) unix.LandlockRulesetAttr {
+	attr := unix.LandlockRulesetAttr{Handled_access_fs: 1<<13 - 1}
+	if abi >= 2 {
+		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_REFER
+	}
+	if abi >= 3 {
+		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	}
+	if abi >= 4 {
+		attr.Handled_access_net = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
+	}
+	if abi >= 5 {
+		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	}
+	if abi >= 6 {
+		attr.Scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
+	}
+	return attr
+}
+
+// landlock confines this thread and what it becomes. The system calls are made
+// directly and not with go-landlock, which must reach all threads and brings
+// its own C code for that; here one thread is enough.
+func (o *order) landlock() error {
+	if o.Plan.Landlock == 0 {
+		return nil
+	}
+	attr := handled(o.Plan.Landlock)
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
+	if errno != 0 {
+		return errno
+	}
+	ruleset := int(fd)
+	defer unix.Close(ruleset)
+	if err := o.allowPaths(ruleset, attr.Handled_access_fs); err != nil {
+		return err
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(ruleset), 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (o *order) allowPaths(ruleset int, rights uint64) error {
+	for _, path := range o.readable() {
+		if err := allowPath(ruleset, path, landlockRead&rights); err != nil {
+			return err
+		}
+	}
+	for _, path := range devices() {
+		device := uint64(unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE)
+		if err := allowPath(ruleset, path, device&rights); err != nil {
+			return err
+		}
+	}
+	written := []string{o.Job.Dir, o.tmp()}
+	if o.Plan.View {
+		written = append(written, "/dev/shm")
+		if err := allowPath(ruleset, "/proc", landlockRead&^unix.LANDLOCK_ACCESS_FS_EXECUTE); err != nil {
+			return err
+		}
+	}
+	for _, path := range written {
+		if err := allowPath(ruleset, path, landlockWrite&rights); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allowPath adds a rule for what is at and below path. What is not there needs
+// no rule.
+func allowPath(ruleset int, path string, rights uint64) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		rights &= landlockFile
+	}
+	attr := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("%s: %w", path, errno)
+	}
+	return nil
+}

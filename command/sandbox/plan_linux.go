@@ -1,0 +1,147 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// plan is a set of mechanisms that work together on this system.
+type plan struct {
+	User       bool // a user namespace, so that the others need no privileges
+	Namespaces bool // PID, network, IPC and host name
+	View       bool // a private root with only what the job may see
+	Landlock   int  // ABI version, 0 without
+	Seccomp    bool
+}
+
+// plans lists what to try, strongest first.
+func plans() []plan {
+	landlock, seccomp := landlockABI(), seccompWorks()
+	var out []plan
+	add := func(p plan) {
+		p.Landlock, p.Seccomp = landlock, seccomp
+		if p.files() != "" && p.network() != "" {
+			out = append(out, p)
+		}
+	}
+	add(plan{User: true, Namespaces: true, View: true})
+	add(plan{User: true, Namespaces: true})
+	if os.Geteuid() == 0 {
+		add(plan{Namespaces: true, View: true})
+		add(plan{Namespaces: true})
+	}
+	add(plan{})
+	return out
+}
+
+func (p plan) files() string {
+	var by []string
+	if p.View {
+		by = append(by, "private root")
+	}
+	if p.Landlock > 0 {
+		by = append(by, fmt.Sprintf("Landlock %d", p.Landlock))
+	}
+	return strings.Join(by, " + ")
+}
+
+func (p plan) network() string {
+	var by []string
+	if p.Namespaces {
+		by = append(by, "network namespace")
+	}
+	if p.Seccomp {
+		by = append(by, "seccomp")
+	}
+	return strings.Join(by, " + ")
+}
+
+func (p plan) processes() string {
+	if p.Namespaces {
+		return "PID namespace"
+	}
+	return "process tree"
+}
+
+func (p plan) String() string {
+	if p == (plan{}) {
+		return "nothing"
+	}
+	return "files: " + p.files() + ", network: " + p.network() + ", processes: " + p.processes()
+}
+
+// attributes are the namespaces that the init starts in. The private root
+// comes later, with the launcher.
+func (p plan) attributes() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if p.Namespaces {
+		attr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	}
+	if p.User {
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	return attr
+}
+
+// probe tries the plans in order and returns the first that really confines.
+func probe(ctx context.Context) (discovery, error) {
+	var reasons []string
+	for _, p := range plans() {
+		err := try(ctx, p)
+		if err == nil {
+			return discovery{p, Report{
+				Files: p.files(), Network: p.network(), Processes: p.processes(), Reasons: reasons,
+			}}, nil
+		}
+		if ctx.Err() != nil {
+			return discovery{}, ctx.Err()
+		}
+		reasons = append(reasons, fmt.Sprintf("%s: %v", p, err))
+	}
+	if len(reasons) == 0 {
+		reasons = []string{"the kernel has neither user namespaces nor Landlock with seccomp"}
+	}
+	return discovery{plan{}, Report{Reasons: reasons}}, nil
+}
+
+// try runs the self-test of the launcher under a plan: a file outside must not
+// open, and a listening port must not be reached.
+func try(ctx context.Context, p plan) error {
+	outside, err := os.MkdirTemp("", "agent-sandbox-probe-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(outside)
+	dir := filepath.Join(outside, "dir")
+	canary := filepath.Join(outside, "canary")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(canary, []byte("canary"), 0o644)); err != nil {
+		return err
+	}
+	o := order{Plan: p, Canary: canary, Job: Job{Path: "/proc/self/exe", Dir: dir, Limits: Limits{Wall: 10 * time.Second}.orDefaults()}}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err == nil {
+		defer listener.Close()
+		o.Listener = listener.Addr().(*net.TCPAddr).Port
+	}
+	out, err := o.run(ctx)
+	switch {
+	case err != nil:
+		return err
+	case out.TimedOut:
+		return errors.New("the self-test took too long")
+	case out.ExitCode != 0:
+		return fmt.Errorf("the self-test found a leak: %s", strings.TrimSpace(string(out.Head)))
+	}
+	return nil
+}

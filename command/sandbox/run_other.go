@@ -1,0 +1,62 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+)
+
+const systemPath = "/usr/local/bin:/usr/bin:/bin"
+
+// plan is empty here: nothing of this system is used to confine a program.
+type plan struct{}
+
+func probe(context.Context) (discovery, error) {
+	return discovery{report: Report{
+		Processes: "process group",
+		Reasons:   []string{"confinement needs Linux, this is " + runtime.GOOS},
+	}}, nil
+}
+
+// run runs a job unconfined, with a time limit and an output limit.
+func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
+	tmp, err := os.MkdirTemp("", "agent-sandbox-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	ctx, cancel := context.WithTimeout(ctx, job.Limits.Wall)
+	defer cancel()
+	output := newCapture(job.Limits.OutputBytes, cancel)
+	cmd := exec.CommandContext(ctx, job.Path, job.Args...)
+	cmd.Dir, cmd.Env = job.Dir, append(environment(job, tmp), requiredEnvironment()...)
+	cmd.Stdin = bytes.NewReader(job.Stdin)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.WaitDelay = 2 * time.Second
+	killGroup(cmd)
+	start := time.Now()
+	err = cmd.Run()
+	out := &Outcome{Wall: time.Since(start), Flooded: output.flooded, ExitCode: -1}
+	out.Head, out.Tail, out.Dropped = output.result()
+	out.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded) && out.Wall >= job.Limits.Wall
+	var exit *exec.ExitError
+	switch {
+	case out.TimedOut || out.Flooded:
+		return out, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.As(err, &exit):
+		out.ExitCode, out.Signal = exit.ExitCode(), signalName(exit)
+		return out, nil
+	case err != nil:
+		return nil, err
+	}
+	out.ExitCode = 0
+	return out, nil
+}

@@ -1,0 +1,206 @@
+// Package sandbox runs a program that nobody vouches for: it sees the system's
+// libraries and one folder, which it may write, and no network; it has limits
+// for time, memory, output and processes; and nothing of it is left when Run
+// returns, whatever it forked.
+//
+// On Linux the program re-executes itself twice: as an init that owns the
+// process namespace and reaps and kills, and as a launcher that locks itself in
+// and then becomes the program to run. Which mechanisms the kernel offers is
+// found out by trying them ([Sandbox.Probe]): user, mount, PID and network
+// namespaces with a private root, Landlock, and a seccomp filter. Files and
+// network must each be confined by at least one of them, else Run refuses.
+// Elsewhere Run refuses, unless the job allows running unconfined.
+//
+// The re-execution is recognised when this package is initialised, before main,
+// so that every program that imports it can run jobs, tests included, and none
+// can re-execute itself without end because it forgot a call.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Job is one program to run.
+type Job struct {
+	Path  string   // absolute path of the program
+	Args  []string // without the program's name
+	Dir   string   // absolute; the working folder and the only one that can be written
+	Stdin []byte   // then end of file
+	// Env is added to a minimal environment; nothing else is inherited.
+	Env []string
+	// ReadOnly are files and folders that can be read and executed besides the
+	// system's libraries and programs. What does not exist is skipped.
+	ReadOnly []string
+	Limits   Limits
+	// AllowUnconfined runs the job even where it can't be confined.
+	AllowUnconfined bool
+}
+
+// Limits of a job. Zero fields mean the defaults of DefaultLimits.
+type Limits struct {
+	Wall        time.Duration // then everything is killed
+	MemoryBytes int64         // address space of each process
+	FileBytes   int64         // size of each file written
+	OutputBytes int           // kept of stdout and stderr together
+	Processes   int           // processes and threads at one time
+}
+
+// DefaultLimits suit a script of a few seconds.
+func DefaultLimits() Limits {
+	return Limits{
+		Wall:        time.Minute,
+		MemoryBytes: 2 << 30,
+		FileBytes:   256 << 20,
+		OutputBytes: 64 << 10,
+		Processes:   256,
+	}
+}
+
+func (l Limits) orDefaults() Limits {
+	d := DefaultLimits()
+	if l.Wall <= 0 {
+		l.Wall = d.Wall
+	}
+	if l.MemoryBytes <= 0 {
+		l.MemoryBytes = d.MemoryBytes
+	}
+	if l.FileBytes <= 0 {
+		l.FileBytes = d.FileBytes
+	}
+	if l.OutputBytes <= 0 {
+		l.OutputBytes = d.OutputBytes
+	}
+	if l.Processes <= 0 {
+		l.Processes = d.Processes
+	}
+	return l
+}
+
+// Outcome is how a job ended.
+type Outcome struct {
+	// Head and Tail are the start and end of stdout and stderr, interleaved as
+	// they were written; Dropped bytes between them were not kept.
+	Head, Tail []byte
+	Dropped    int64
+	ExitCode   int    // -1 when a signal ended it
+	Signal     string // name of that signal
+	TimedOut   bool   // the wall limit was reached
+	Flooded    bool   // it was killed for printing without end
+	Wall       time.Duration
+	Confined   bool
+}
+
+// RefusedError says that a job was not run because it could not be confined.
+type RefusedError struct{ Reasons []string }
+
+func (e *RefusedError) Error() string {
+	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
+}
+
+// Hint says how to allow it all the same.
+func (e *RefusedError) Hint() string {
+	return "enable user namespaces or Landlock in the kernel, or accept the risk with --allow-unsandboxed"
+}
+
+// Report is what a system offers for confinement.
+type Report struct {
+	// Files and Network say what confines each: "private root + Landlock 7",
+	// empty when nothing does.
+	Files, Network, Processes string
+	// Reasons say why better ways do not work here.
+	Reasons []string
+}
+
+// Confined reports whether jobs run confined on this system.
+func (r Report) Confined() bool { return r.Files != "" && r.Network != "" }
+
+// Sandbox runs jobs. It finds out once what the system offers. The zero value
+// is ready to use; methods are safe for concurrent use.
+type Sandbox struct {
+	mu    sync.Mutex
+	found *discovery
+}
+
+// discovery is what trying the mechanisms gave.
+type discovery struct {
+	plan   plan
+	report Report
+}
+
+// Probe tries what this system offers and describes it, for `agent doctor`.
+func (s *Sandbox) Probe(ctx context.Context) (Report, error) {
+	d, err := s.discover(ctx)
+	return d.report, err
+}
+
+func (s *Sandbox) discover(ctx context.Context) (discovery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.found == nil {
+		d, err := probe(ctx)
+		if err != nil {
+			return discovery{}, err
+		}
+		s.found = &d
+	}
+	return *s.found, nil
+}
+
+// Run runs a job to its end. An error means that it could not be run or that
+// ctx was cancelled; how the program ended is in the Outcome.
+func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
+	if err := job.check(); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	job.Limits = job.Limits.orDefaults()
+	d, err := s.discover(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	if !d.report.Confined() && !job.AllowUnconfined {
+		return nil, &RefusedError{Reasons: d.report.Reasons}
+	}
+	out, err := run(ctx, job, d.plan)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	out.Confined = d.report.Confined()
+	return out, nil
+}
+
+func (j *Job) check() error {
+	if !filepath.IsAbs(j.Path) || !filepath.IsAbs(j.Dir) {
+		return fmt.Errorf("program %q and folder %q must be absolute paths", j.Path, j.Dir)
+	}
+	j.Dir = filepath.Clean(j.Dir)
+	if filepath.Dir(j.Dir) == j.Dir {
+		return errors.New("the root of the file system can't be the work dir; choose a folder")
+	}
+	info, err := os.Stat(j.Dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no folder", j.Dir)
+	}
+	return nil
+}
+
+// environment is what a job starts with: nothing of this process's own, which
+// may hold secrets.
+func environment(job Job, tmp string) []string {
+	env := []string{
+		"PATH=" + filepath.Dir(job.Path) + string(os.PathListSeparator) + systemPath,
+		"HOME=" + tmp,
+		"TMPDIR=" + tmp,
+		"LANG=C.UTF-8",
+	}
+	return append(env, job.Env...)
+}

@@ -1,0 +1,142 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// enterView gives this process a root of its own: an empty one in memory, with
+// the readable paths bound in read-only, the work dir bound in to write, and
+// private /tmp, /dev and /proc. The real root is gone afterwards.
+func (o *order) enterView() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	v := view{root: o.Scratch}
+	v.tmpfs("/", "size=4m,mode=0755")
+	v.tmpfs("/tmp", "size=256m,mode=1777")
+	for _, path := range o.readable() {
+		v.show(path)
+	}
+	v.tmpfs("/dev", "size=64k,mode=0755")
+	for _, path := range devices() {
+		v.bind(path)
+	}
+	v.tmpfs("/dev/shm", "size=64m,mode=1777")
+	v.proc()
+	v.bind(o.Job.Dir)
+	if git := filepath.Join(o.Job.Dir, ".git"); exists(git) {
+		v.bind(git) // hooks and configuration would run later, outside
+		v.readOnly(git)
+	}
+	if v.err != nil {
+		return v.err
+	}
+	return v.pivot()
+}
+
+// view builds a root step by step; the first error stops it.
+type view struct {
+	root string
+	err  error
+}
+
+func (v *view) try(what, path string, err error) {
+	if err != nil && v.err == nil {
+		v.err = fmt.Errorf("%s %s: %w", what, path, err)
+	}
+}
+
+func (v *view) tmpfs(path, options string) {
+	if v.err != nil {
+		return
+	}
+	target := filepath.Join(v.root, path)
+	v.try("make", path, os.MkdirAll(target, 0o755))
+	v.try("mount", path, unix.Mount("tmpfs", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options))
+}
+
+// show makes a path readable. Links of the system, such as /lib, stay links.
+func (v *view) show(path string) {
+	if link, err := os.Readlink(path); err == nil {
+		target := filepath.Join(v.root, path)
+		if _, err := os.Lstat(target); err == nil || v.err != nil {
+			return
+		}
+		v.try("make", path, os.MkdirAll(filepath.Dir(target), 0o755))
+		v.try("link", path, os.Symlink(link, target))
+		return
+	}
+	v.bind(path)
+	v.readOnly(path)
+}
+
+// bind shows a file or folder of the real root at the same path.
+func (v *view) bind(path string) {
+	if v.err != nil {
+		return
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		v.try("bind", path, err)
+		return
+	}
+	target := filepath.Join(v.root, path)
+	if info.IsDir() {
+		v.try("make", path, os.MkdirAll(target, 0o755))
+	} else if !exists(target) {
+		v.try("make", path, os.MkdirAll(filepath.Dir(target), 0o755))
+		v.try("make", path, os.WriteFile(target, nil, 0o644))
+	}
+	v.try("bind", path, unix.Mount(path, target, "", unix.MS_BIND|unix.MS_REC, ""))
+}
+
+// readOnly takes away writing from a mount and everything mounted below it.
+func (v *view) readOnly(path string) {
+	if v.err != nil {
+		return
+	}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}
+	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path), unix.AT_RECURSIVE, attr))
+}
+
+// proc shows the job's own processes. Containers may forbid it; most programs
+// do without.
+func (v *view) proc() {
+	target := filepath.Join(v.root, "proc")
+	v.try("make", "/proc", os.MkdirAll(target, 0o555))
+	_ = unix.Mount("proc", target, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+}
+
+// sealProc makes /proc read-only: its files belong to root, which this may be
+// without any privilege, and some of them change the whole machine.
+func sealProc() error {
+	if entries, err := os.ReadDir("/proc"); err != nil || len(entries) == 0 {
+		return nil // not mounted
+	}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	return unix.MountSetattr(unix.AT_FDCWD, "/proc", unix.AT_RECURSIVE, attr)
+}
+
+// pivot makes the new root the root and lets go of the old one.
+func (v *view) pivot() error {
+	if err := os.Chdir(v.root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave old root: %w", err)
+	}
+	return os.Chdir("/")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil || !os.IsNotExist(err) && !strings.Contains(err.Error(), "not a directory")
+}
