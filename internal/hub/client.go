@@ -23,6 +23,8 @@ const (
 	pagesMax     = 1000     // of one listing
 	redirectsMax = 10
 	dialTimeout  = 10 * time.Second
+	// noteWaitFrom is from when on a wait is worth a word.
+	noteWaitFrom = 3 * time.Second
 )
 
 // client speaks the hub's HTTP protocol: listings, metadata, file content.
@@ -46,7 +48,13 @@ func newClient(cfg Config) (*client, error) {
 	retry.RetryWaitMin = cfg.RetryWait
 	retry.RetryWaitMax = 16 * cfg.RetryWait
 	retry.CheckRetry = shouldRetry
-	retry.Backoff = backoff
+	retry.Backoff = func(least, most time.Duration, attempt int, resp *http.Response) time.Duration {
+		wait := backoff(least, most, attempt, resp)
+		if wait >= noteWaitFrom {
+			cfg.Note(fmt.Sprintf("the hub is busy; trying again in %s", wait.Round(time.Second)))
+		}
+		return wait
+	}
 	retry.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	retry.HTTPClient = &http.Client{
 		Transport:     &authTransport{next: transport, origin: origin(base), token: cfg.Token},

@@ -38,7 +38,7 @@ type filler func(ctx context.Context, p *partial, m *meter) error
 // interrupt leaves the partial for the next time. A partial that was begun
 // earlier and turns out wrong is fetched once more from the start.
 func (s *Store) obtain(ctx context.Context, t target, fill filler) error {
-	p, err := openPartial(ctx, t.partialPath())
+	p, err := s.openPartial(ctx, t)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -91,7 +91,8 @@ type partial struct {
 }
 
 // openPartial opens or creates a partial and hashes what it already holds.
-func openPartial(ctx context.Context, path string) (*partial, error) {
+func (s *Store) openPartial(ctx context.Context, t target) (*partial, error) {
+	path := t.partialPath()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -100,10 +101,14 @@ func openPartial(ctx context.Context, path string) (*partial, error) {
 		return nil, err
 	}
 	p := &partial{path: path, file: f, sum: digest{}.hasher(0), limit: -1}
-	p.size, err = io.CopyBuffer(p.sum, readerWithContext{ctx, f}, make([]byte, copyBufferBytes))
+	m := s.meter(t.name+" so far", PhaseVerify, 0, fileBytes(path))
+	p.size, err = io.CopyBuffer(io.MultiWriter(p.sum, m), readerWithContext{ctx, f}, make([]byte, copyBufferBytes))
 	if err != nil {
 		f.Close()
 		return nil, err
+	}
+	if p.size > 0 {
+		m.finish()
 	}
 	return p, nil
 }

@@ -161,14 +161,26 @@ func (r *Renderer) endLine() {
 
 func (r *Renderer) redraw(p Progress) {
 	line := progressLine(p)
-	if len([]rune(line)) >= r.columns {
-		line = string([]rune(line)[:r.columns-1])
+	if over := len([]rune(line)) - (r.columns - 1); over > 0 { // the numbers matter more than the name
+		p.Name = shorten(p.Name, over)
+		runes := []rune(progressLine(p))
+		line = string(runes[:min(len(runes), r.columns-1)])
 	}
 	fmt.Fprintf(r.w, "\r\x1b[K%s", line)
 	r.drawn = true
 	if p.Finished {
 		r.endLine()
 	}
+}
+
+// shorten takes n runes out of the middle of a name, as far as that is possible.
+func shorten(name string, n int) string {
+	runes := []rune(name)
+	keep := max(len(runes)-n-1, 8)
+	if keep+1 >= len(runes) {
+		return name
+	}
+	return string(runes[:keep/2]) + "…" + string(runes[len(runes)-(keep-keep/2):])
 }
 
 func (r *Renderer) tenthLine(p Progress) {

@@ -1,0 +1,141 @@
+package hub
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnderstand(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, f := range []string{"m.gguf", "folder/x.gguf", "bare", "acme/local/y.gguf"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(f), 0o755))
+		require.NoError(t, os.WriteFile(f, nil, 0o644))
+	}
+	require.NoError(t, os.MkdirAll("acme/empty", 0o755))
+	s := New(Config{Catalog: &Catalog{Models: []Entry{{Name: "tiny-chat"}, {Name: "folder"}}}})
+	const commit = "0123456789012345678901234567890123456789"
+	tests := []struct {
+		ref  string
+		want reference // of entry only whether there is one
+	}{
+		{"m.gguf", reference{kind: refPath, path: "m.gguf"}},
+		{"./m.gguf", reference{kind: refPath, path: "./m.gguf"}},
+		{"bare", reference{kind: refPath, path: "bare"}},
+		{"folder", reference{kind: refPath, path: "folder"}}, // a path wins over a name
+		{"acme/local", reference{kind: refPath, path: "acme/local"}},
+		{"acme/empty", reference{kind: refHub, hub: hubRef{repo: "acme/empty", revision: "main"}}}, // no model in it
+		{"Tiny-Chat", reference{kind: refCatalog}},
+		{"a/b", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main"}}},
+		{"a/b:q4_k_m", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", quant: "q4_k_m"}}},
+		{"hf://a/b", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main"}}},
+		{"hf://a/b:Q8_0", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", quant: "Q8_0"}}},
+		{"hf://a/b@v1", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "v1"}}},
+		{"hf://a/b@v1:Q8_0", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "v1", quant: "Q8_0"}}},
+		{"hf://a/b@" + commit + "/sub/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: commit, file: "sub/x.gguf"}}},
+		{"hf://a/b@refs/pr/7/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "refs/pr/7", file: "x.gguf"}}},
+		{"hf://a/b@feature%2Fx/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "feature/x", file: "x.gguf"}}},
+		{"hf://a/b/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", file: "x.gguf"}}},
+	}
+	for _, tt := range tests {
+		got, err := s.understand(tt.ref)
+		require.NoError(t, err, tt.ref)
+		assert.Equal(t, tt.want.kind == refCatalog, got.entry != nil, tt.ref)
+		got.entry = nil
+		assert.Equal(t, tt.want, got, tt.ref)
+	}
+	for _, ref := range []string{
+		"", "tiny-caht", "x.gguf", "./none", "/none/x.gguf", "a/b/c", "a/b/c.gguf", "a--b/c", "../x", "a/..",
+		"hf://a", "hf://a/b/x.bin", "hf://a/b/../../x.gguf", "hf://a/b@../x", "hf://a/b@%2e%2e%2fx", "hf://../b", "a\x00/b", "a/b\n", "hf://a/b//x.gguf",
+	} {
+		_, err := s.understand(ref)
+		assert.ErrorIs(t, err, ErrNotFound, "%q", ref)
+	}
+}
+
+func TestPick(t *testing.T) {
+	tests := []struct {
+		files  []string
+		quant  string
+		want   string
+		others []string
+	}{
+		{[]string{"m-Q8_0.gguf", "m-Q4_K_M.gguf", "m-Q2_K.gguf"}, "", "m-Q4_K_M.gguf", []string{"Q8_0", "Q2_K"}},
+		{[]string{"m.Q8_0.gguf", "m.Q5_K_M.gguf"}, "", "m.Q5_K_M.gguf", []string{"Q8_0"}},
+		{[]string{"m-f16.gguf", "m-q4_0.gguf", "m-q8_0.gguf"}, "", "m-q8_0.gguf", []string{"Q4_0", "F16"}},
+		{[]string{"m-fp16.gguf", "m-q4_0.gguf"}, "F16", "m-fp16.gguf", []string{"Q4_0"}},
+		{[]string{"only.gguf"}, "", "only.gguf", nil},
+		{[]string{"mmproj-F16.gguf", "m-IQ4_XS.gguf", "m.imatrix.gguf"}, "", "m-IQ4_XS.gguf", nil},
+		{[]string{"Q4_K_M/m-00001-of-00002.gguf", "Q4_K_M/m-00002-of-00002.gguf", "m-Q8_0.gguf"}, "", "Q4_K_M/m-00001-of-00002.gguf", []string{"Q8_0"}},
+		{[]string{"m-Q4_K_M-00001-of-00002.gguf", "m-Q8_0.gguf"}, "", "m-Q8_0.gguf", nil}, // a part is missing
+		{[]string{"qwen2.5-0.5b-q4_k_m.gguf", "qwen2.5-0.5b-q8_0.gguf"}, "Q8_0", "qwen2.5-0.5b-q8_0.gguf", []string{"Q4_K_M"}},
+		{[]string{"m-UD-Q4_K_XL.gguf", "m-BF16.gguf"}, "", "m-UD-Q4_K_XL.gguf", []string{"BF16"}},
+		{[]string{"gpt-oss-MXFP4_MOE.gguf"}, "mxfp4", "gpt-oss-MXFP4_MOE.gguf", nil},
+	}
+	for _, tt := range tests {
+		got, others, err := pick(tt.files, tt.quant)
+		require.NoError(t, err, tt.files)
+		assert.Equal(t, tt.want, got.first())
+		assert.Equal(t, tt.others, quantNames(others), tt.files)
+	}
+	_, _, err := pick([]string{"model.safetensors", "README.md"}, "")
+	assert.ErrorIs(t, err, errNoGGUF)
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"}
+	for name, want := range map[string]string{
+		"smolm2-135m-instruct": names[0], "SMOLLM2": names[0], "qwen": names[1], "qwen2.5-coder-05b-instruct": names[1], "llama": "", "": "", "x": "",
+	} {
+		assert.Equal(t, want, nearest(name, names), name)
+	}
+}
+
+// FuzzNames feeds names of people and servers: nothing panics, and what passes
+// stays inside the folder it is put in.
+func FuzzNames(f *testing.F) {
+	for _, s := range []string{"a/b:Q4_0", "hf://a/b@r/x.gguf", "m-00001-of-00003.gguf", "Q4_K_M/x.gguf", "../x.gguf", "refs/pr/1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if h, err := parseHubURL(s); err == nil {
+			c := cache{dir: "/store"}
+			for _, p := range []string{c.snapshotPath(h.repo, "0", h.file), c.blobPath(h.repo, "x"), filepath.Join(c.repoDir(h.repo), "refs", h.revision)} {
+				rel, err := filepath.Rel("/store/models--", p)
+				require.NoError(t, err)
+				in, err := filepath.Rel(c.repoDir(h.repo), p)
+				require.NoError(t, err, rel)
+				assert.True(t, filepath.IsLocal(in), "%q leads to %s", s, p)
+			}
+		}
+		if checkRepoPath(s) == nil {
+			assert.True(t, filepath.IsLocal(s))
+		}
+		if isGGUF(s) {
+			_ = quantOf(s)
+			_, _ = splitParts(s)
+		}
+		_ = candidates([]string{s, s + ".gguf"})
+		_, _, _ = parseContentRange(s)
+		_, _ = parseHubID(s)
+	})
+}
+
+func FuzzCatalog(f *testing.F) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "models", "catalog.yaml"))
+	require.NoError(f, err)
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := ParseCatalog(raw)
+		if err != nil {
+			return
+		}
+		for _, e := range c.Models {
+			assert.Equal(t, e.File, filepath.Base(e.File))
+		}
+	})
+}
