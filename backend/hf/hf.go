@@ -1,0 +1,384 @@
+// Package hf is a local GGUF model as a language backend: the model runs
+// inside this process. It is the one edge through which native code is
+// reached. The name is that of HEBO's HuggingFace backend, whose
+// configuration it takes.
+//
+// Open loads the model; the backend then counts with the vocabulary that the
+// engine really uses, generates by continuous batching, and chooses by
+// log-probability. Close frees everything.
+package hf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+
+	"agent/backend"
+	"agent/inference"
+)
+
+// Config says which model and how. The zero value of a field is its default.
+type Config struct {
+	ModelID       string // as the user named it, for logs and results
+	Path          string // the GGUF file, or the first of a split model
+	TokenizerPath string // tokenizer.json; empty: found beside the model, or built from it
+	ChatTemplate  string // jinja text; empty: the file's own
+	ContextLength int    // 0: as trained, within memory
+	Sampling      *backend.Sampling
+	TokensMax     int // most tokens of a reply when a request does not say; 0: no limit
+
+	GPULayers    *int // nil: all
+	MainGPU      int
+	TensorSplit  []float32
+	Threads      int
+	ThreadsBatch int
+	Parallel     int
+	Ubatch       int
+	KVType       string
+	NoMmap       bool
+	Mlock        bool
+	CheckTensors bool
+	NoFlashAttn  bool
+
+	Progress func(done float64)                           // loading, 0 to 1
+	Warn     func(msg string)                             // what a person should know
+	Vet      func(ctx context.Context, path string) error // before native code sees the file
+}
+
+// Sampling used where neither the request nor the configuration says
+// otherwise; llama.cpp's own defaults.
+const (
+	temperatureDefault = 0.8
+	topKDefault        = 40
+	topPDefault        = 0.95
+	minPDefault        = 0.05
+)
+
+// Backend is a loaded model. It is safe for concurrent use.
+type Backend struct {
+	cfg    Config
+	model  *inference.Model
+	engine *inference.Engine
+
+	counter  counter
+	endsMu   sync.Mutex
+	endsOf   map[string][]int32
+	warnOnce sync.Once
+	closing  sync.Once
+}
+
+// Open checks, loads and prepares a model. Cancelling ctx ends the load.
+func Open(ctx context.Context, cfg Config) (*Backend, error) {
+	if cfg.ModelID == "" {
+		cfg.ModelID = cfg.Path
+	}
+	if cfg.Warn == nil {
+		cfg.Warn = func(string) {}
+	}
+	if err := precheck(&cfg); err != nil {
+		return nil, err
+	}
+	model, err := inference.Load(ctx, cfg.Path, &inference.ModelOptions{
+		GPULayers: cfg.GPULayers, MainGPU: cfg.MainGPU, TensorSplit: cfg.TensorSplit, NoMmap: cfg.NoMmap, Mlock: cfg.Mlock,
+		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress, Vet: cfg.Vet})
+	if err != nil {
+		return nil, err
+	}
+	engine, err := model.NewEngine(engineOptions(&cfg))
+	if err != nil {
+		model.Close()
+		return nil, err
+	}
+	b := &Backend{cfg: cfg, model: model, engine: engine, endsOf: map[string][]int32{}}
+	b.counter.model = model
+	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
+		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
+			engine.ContextLength(), trained, cfg.ModelID))
+	}
+	if cfg.TokenizerPath != "" {
+		if err := b.counter.prepare(&b.cfg); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// precheck refuses, before anything is loaded, what can't chat or won't fit.
+func precheck(cfg *Config) error {
+	if !inference.Built() {
+		return nil // Load says what to do
+	}
+	file, err := inference.CheckFile(cfg.Path)
+	if err != nil {
+		return err
+	}
+	if err := file.RequireChat(); err != nil {
+		return err
+	}
+	for _, w := range file.Warnings {
+		cfg.Warn(w)
+	}
+	if cfg.GPULayers == nil || *cfg.GPULayers != 0 {
+		if sys, err := inference.System(); err == nil {
+			for _, d := range sys.Devices {
+				if d.Accelerator {
+					return nil // the accelerator says itself when it is short
+				}
+			}
+		}
+	}
+	return inference.CheckMemory(file, *engineOptions(cfg))
+}
+
+func engineOptions(cfg *Config) *inference.EngineOptions {
+	return &inference.EngineOptions{ContextLength: cfg.ContextLength, Parallel: cfg.Parallel, Ubatch: cfg.Ubatch,
+		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
+}
+
+// Close frees the model; requests in flight end with an error. Idempotent.
+func (b *Backend) Close() error {
+	if b == nil {
+		return nil
+	}
+	b.closing.Do(func() {
+		b.engine.Close()
+		b.model.Close()
+		b.counter.close()
+	})
+	return nil
+}
+
+// ModelID implements backend.LanguageBackend.
+func (b *Backend) ModelID() string { return b.cfg.ModelID }
+
+// ContextLength implements backend.LanguageBackend.
+func (b *Backend) ContextLength() int { return b.engine.ContextLength() }
+
+// Capabilities implements backend.Capable: everything, since the model is here.
+func (b *Backend) Capabilities() backend.Capabilities {
+	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true}
+}
+
+// Model is the loaded model, for benchmarks and inspection.
+func (b *Backend) Model() *inference.Model { return b.model }
+
+// Engine is the running engine, for benchmarks and inspection.
+func (b *Backend) Engine() *inference.Engine { return b.engine }
+
+// Device says where the model runs: "CPU", or the accelerators' names.
+func (b *Backend) Device() string {
+	if b.cfg.GPULayers != nil && *b.cfg.GPULayers == 0 {
+		return "CPU"
+	}
+	sys, err := inference.System()
+	if err != nil {
+		return "CPU"
+	}
+	var names []string
+	for _, d := range sys.Devices {
+		if d.Accelerator {
+			names = append(names, d.Name+" "+d.Description)
+		}
+	}
+	if len(names) == 0 {
+		return "CPU"
+	}
+	return strings.Join(names, ", ")
+}
+
+// encode renders and tokenises a chat; the result is what the engine computes.
+func (b *Backend) encode(msgs []backend.Message, prefill string) ([]inference.Part, []int32, error) {
+	chat := make([]inference.Message, len(msgs))
+	for i, m := range msgs {
+		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
+	}
+	parts, err := b.model.Render(chat, prefill)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids, err := b.model.Encode(parts)
+	return parts, ids, err
+}
+
+// ChatCompletion implements backend.LanguageBackend.
+func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
+	return func(yield func(backend.Delta, error) bool) {
+		call, trim, err := b.prepare(req)
+		if err != nil {
+			yield(backend.Delta{}, err)
+			return
+		}
+		for out, err := range b.engine.Generate(ctx, call) {
+			if err != nil {
+				yield(backend.Delta{}, b.translate(ctx, err))
+				return
+			}
+			d := delta(out)
+			if trim && d.Text != "" {
+				d.Text = strings.TrimPrefix(d.Text, " ")
+				trim = false
+			}
+			if !yield(d, nil) {
+				return
+			}
+		}
+		b.reportPaging()
+	}
+}
+
+// prepare turns a request into the engine's terms. trim: a space that ends the
+// prefill was left to the model, because most vocabularies glue it to the next
+// word, and its first one must not be shown twice.
+func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
+	if err := backend.CheckRequest(req); err != nil {
+		return nil, false, err
+	}
+	grammar := req.Grammar
+	if len(req.Schema) > 0 {
+		if grammar, err = inference.SchemaToGrammar(req.Schema); err != nil {
+			return nil, false, err
+		}
+	}
+	prefill := req.Prefill
+	if grammar == "" && strings.HasSuffix(prefill, " ") {
+		prefill, trim = strings.TrimSuffix(prefill, " "), true
+	}
+	_, ids, err := b.encode(req.Messages, prefill)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(ids) >= b.ContextLength() {
+		return nil, false, &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
+	}
+	tokensMax := req.TokensMax
+	if tokensMax == 0 {
+		tokensMax = b.cfg.TokensMax
+	}
+	return &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+		Stop: req.Stop, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+}
+
+// sampling merges a request's settings over the configured ones.
+func (b *Backend) sampling(s *backend.Sampling) inference.Sampling {
+	m := s.Merge(b.cfg.Sampling)
+	return inference.Sampling{
+		Temperature: or(m.Temperature, temperatureDefault), TopK: or(m.TopK, topKDefault), TopP: or(m.TopP, topPDefault),
+		MinP: or(m.MinP, minPDefault), RepeatPenalty: or(m.RepeatPenalty, 1), Seed: m.Seed,
+	}
+}
+
+func or[T any](p *T, def T) T {
+	if p == nil {
+		return def
+	}
+	return *p
+}
+
+// translate makes backend errors of the engine's.
+func (b *Backend) translate(ctx context.Context, err error) error {
+	var tooLong *inference.ContextError
+	switch {
+	case errors.As(err, &tooLong):
+		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max}
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return err
+}
+
+// delta makes a backend.Delta of one sampled token.
+func delta(out inference.Output) backend.Delta {
+	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish)}
+	if out.Logprob != nil {
+		d.Tokens = []backend.TokenLogprob{tokenLogprob(*out.Logprob)}
+	}
+	if out.Stats != nil {
+		u := usage(*out.Stats)
+		d.Usage = &u
+	}
+	return d
+}
+
+func tokenLogprob(t inference.TokenLogprob) backend.TokenLogprob {
+	lp := backend.TokenLogprob{ID: int(t.ID), Text: strings.ToValidUTF8(string(t.Text), "\uFFFD"), Bytes: t.Text, Logprob: float64(t.Logprob)}
+	for _, top := range t.Top {
+		lp.Top = append(lp.Top, tokenLogprob(top))
+	}
+	return lp
+}
+
+func usage(s inference.RequestStats) backend.Usage {
+	return backend.Usage{PromptTokens: s.Prompt, EvaluatedTokens: s.Evaluated, CachedTokens: s.Reused,
+		CompletionTokens: s.Generated, Prefill: s.Prefill, Decode: s.Decode}
+}
+
+// reportPaging says once when memory-mapped weights are read again and again.
+func (b *Backend) reportPaging() {
+	if w := b.engine.Stats().Warnings; len(w) > 0 {
+		b.warnOnce.Do(func() { b.cfg.Warn(w[0]) })
+	}
+}
+
+// PromptLogprobs evaluates plain text and returns the log-probability of each
+// of its tokens, the first one excepted, for completion endpoints with echo.
+func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]backend.TokenLogprob, backend.Usage, error) {
+	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+	if err != nil {
+		return nil, backend.Usage{}, err
+	}
+	lps, stats, err := b.engine.PromptLogprobs(ctx, ids, top)
+	if err != nil {
+		return nil, backend.Usage{}, b.translate(ctx, err)
+	}
+	out := make([]backend.TokenLogprob, 0, len(ids))
+	first := b.model.Piece(ids[0])
+	if b.model.IsControl(ids[0]) {
+		first = nil
+	}
+	out = append(out, tokenLogprob(inference.TokenLogprob{ID: ids[0], Text: first}))
+	for _, lp := range lps {
+		out = append(out, tokenLogprob(lp))
+	}
+	return out, usage(stats), nil
+}
+
+// Complete continues plain text, with no chat template, for completion endpoints.
+func (b *Backend) Complete(ctx context.Context, text string, req *backend.Request) iter.Seq2[backend.Delta, error] {
+	return func(yield func(backend.Delta, error) bool) {
+		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+		if err == nil && len(ids) >= b.ContextLength() {
+			err = &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
+		}
+		if err != nil {
+			yield(backend.Delta{}, err)
+			return
+		}
+		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
+			Grammar: req.Grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}
+		for out, err := range b.engine.Generate(ctx, call) {
+			if err != nil {
+				yield(backend.Delta{}, b.translate(ctx, err))
+				return
+			}
+			if !yield(delta(out), nil) {
+				return
+			}
+		}
+	}
+}
+
+// RenderChat is the chat as the model sees it, generation prompt included.
+func (b *Backend) RenderChat(msgs []backend.Message) (string, error) {
+	parts, _, err := b.encode(msgs, "")
+	return inference.Text(parts), err
+}
+
+var _ interface {
+	backend.LanguageBackend
+	backend.Capable
+	backend.Counter
+} = (*Backend)(nil)

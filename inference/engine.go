@@ -1,0 +1,604 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"agent/inference/internal/llama"
+)
+
+// EngineOptions size an engine; nil means the defaults, zero fields too.
+type EngineOptions struct {
+	ContextLength int    // most tokens of one request; 0: as trained, within memory
+	Parallel      int    // requests computed at a time (default 4)
+	Cells         int    // KV cache shared by all; 0: ContextLength and room for options
+	Ubatch        int    // most rows of one tick (default 512)
+	Threads       int    // while decoding (default: physical cores)
+	ThreadsBatch  int    // while prefilling (default: Threads)
+	KVType        string // f16 (default), bf16, f32, q8_0, q4_0
+	NoFlashAttn   bool
+}
+
+// Named limits of every engine.
+const (
+	parallelDefault = 4
+	parallelMax     = 128
+	ubatchDefault   = 512
+	leavesMax       = 64  // options scored in one batch
+	outputsMax      = 128 // rows with logits in one step
+	queueMax        = 4096
+	faultsPerToken  = 64 // major page faults per tick that mean thrashing
+)
+
+// ErrClosed: the engine was closed.
+var ErrClosed = errors.New("the engine is closed")
+
+// ErrBusy: too many requests are waiting.
+var ErrBusy = fmt.Errorf("more than %d requests are waiting", queueMax)
+
+// ContextError reports a prompt that does not fit. Nothing was truncated.
+type ContextError struct {
+	Tokens int // tokens of the prompt
+	Max    int // context length
+}
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("prompt has %d tokens, more than the context length of %d allows", e.Tokens, e.Max)
+}
+
+// device is what the scheduler drives; *llama.Context, or a fake in tests.
+type device interface {
+	Step(*llama.Step) error
+	NewSampler(llama.SamplerParams) (llama.Sampler, error)
+	SeqRemove(seq, p0, p1 int32) bool
+	SeqCopy(src, dst, p0, p1 int32)
+	SeqPosMax(seq int32) int32
+	Abort(on bool)
+	Close()
+}
+
+// traits are what the scheduler must know of a model.
+type traits struct {
+	vocabSize  int
+	contextMax int
+	ends       []int32
+	piece      func(int32) []byte // text of a token; nil for control tokens
+	partial    bool               // sequences can be shared and cut at any token
+	mapped     bool               // weights are memory-mapped
+}
+
+// Engine serves requests on one model. One goroutine, locked to its thread,
+// owns the native context; all methods are safe for concurrent use.
+type Engine struct {
+	traits   traits
+	dev      device
+	parallel int
+	ubatch   int
+	slots    []*slot
+	leaves   []int32 // scratch sequences for options
+	release  func()
+
+	mu      sync.Mutex
+	queue   []*job
+	active  []*job
+	closing bool
+	stats   EngineStats
+	wake    chan struct{}
+	done    chan struct{}
+
+	clock int64 // ticks, for recency; owner goroutine only
+	step  llama.Step
+}
+
+// slot is one sequence of the KV cache that serves one request at a time and
+// remembers its tokens for the next.
+type slot struct {
+	seq   int32
+	cache []int32 // tokens whose cells are in the KV cache
+	job   *job
+	used  int64
+}
+
+// EngineStats add up what an engine has done.
+type EngineStats struct {
+	Evaluated int           // prompt and option tokens computed
+	Reused    int           // prompt tokens taken from the cache
+	Generated int           // reply tokens
+	Ticks     int           // native calls
+	Busy      time.Duration // in native calls
+	Waiting   int           // requests in the queue now
+	Running   int           // requests being computed now
+	// PagingFaults counts major page faults during ticks. Many of them mean
+	// that memory-mapped weights are being read from disk again and again.
+	PagingFaults int64
+	Warnings     []string
+}
+
+// NewEngine makes an engine of m. Close it before the model.
+func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
+	o, err := m.resolve(opts)
+	if err != nil {
+		return nil, err
+	}
+	kv, ok := llama.KVType(o.KVType)
+	if !ok {
+		return nil, fmt.Errorf("engine: unknown KV cache type %q; known are f16, bf16, f32, q8_0, q4_0", o.KVType)
+	}
+	flash := -1
+	if o.NoFlashAttn {
+		flash = 0
+	}
+	leaves := leavesMax
+	if m.Info.Recurrent || m.Info.Hybrid {
+		leaves = 8 // each holds a whole state
+	}
+	seqs := o.Parallel + leaves
+	outputs := max(outputsMax, seqs)
+	ctx, err := m.native.NewContext(llama.ContextParams{Cells: o.Cells, Batch: max(o.Ubatch, outputs), Ubatch: max(o.Ubatch, outputs),
+		Sequences: seqs, Outputs: outputs, Threads: o.Threads, ThreadsBatch: o.ThreadsBatch, KVType: kv, FlashAttn: flash})
+	if err != nil {
+		return nil, &Error{Op: "start engine", Err: err, Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		ctx.Close()
+		return nil, errors.New("start engine: the model is closed")
+	}
+	m.engines.Add(1)
+	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
+		partial: !m.Info.Recurrent && !m.Info.Hybrid, mapped: m.Mapped, piece: m.replyPiece}
+	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, m.engines.Done), nil
+}
+
+// replyPiece is the text of a token as part of a reply; nil for control tokens.
+func (m *Model) replyPiece(id int32) []byte {
+	if m.IsControl(id) {
+		return nil
+	}
+	return m.vocab.Piece(id)
+}
+
+// resolve fills the defaults in and checks sizes against the model and memory.
+func (m *Model) resolve(opts *EngineOptions) (EngineOptions, error) {
+	o := EngineOptions{}
+	if opts != nil {
+		o = *opts
+	}
+	o.KVType = cmpOr(o.KVType, "f16")
+	o.Parallel = cmpOr(o.Parallel, parallelDefault)
+	o.Ubatch = cmpOr(o.Ubatch, ubatchDefault)
+	o.Threads = cmpOr(o.Threads, PhysicalCores())
+	o.ThreadsBatch = cmpOr(o.ThreadsBatch, o.Threads)
+	trained := m.Info.ContextLength
+	switch {
+	case o.Parallel < 1 || o.Parallel > parallelMax:
+		return o, fmt.Errorf("engine: parallel is %d, must be 1 to %d", o.Parallel, parallelMax)
+	case o.Ubatch < 32 || o.Ubatch > 1<<16:
+		return o, fmt.Errorf("engine: ubatch_size is %d, must be 32 to %d", o.Ubatch, 1<<16)
+	case o.Threads < 1 || o.Threads > 512 || o.ThreadsBatch < 1 || o.ThreadsBatch > 512:
+		return o, fmt.Errorf("engine: threads must be 1 to 512, not %d and %d", o.Threads, o.ThreadsBatch)
+	case o.ContextLength < 0:
+		return o, fmt.Errorf("engine: context length %d is negative", o.ContextLength)
+	case o.ContextLength > trained && trained > 0:
+		return o, &Error{Op: "engine", Err: fmt.Errorf("context length %d is larger than the %d the model was trained for", o.ContextLength, trained),
+			Advice: fmt.Sprintf("set llm.context_length to at most %d", trained)}
+	}
+	if o.ContextLength == 0 {
+		o.ContextLength = FittingContext(m.File, o)
+	}
+	if o.Cells == 0 {
+		o.Cells = o.ContextLength + cellsSpare
+	}
+	o.Cells = max((o.Cells+255)/256*256, 256)
+	return o, checkMemory(m.File, o, 0)
+}
+
+// cellsSpare is room beside a full prompt, so that options can be scored after it.
+const cellsSpare = 512
+
+func cmpOr[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
+// slots, the following ones scratch.
+func newEngine(dev device, tr traits, parallel, ubatch, leaves int, release func()) *Engine {
+	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, release: release,
+		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	for i := range parallel {
+		e.slots = append(e.slots, &slot{seq: int32(i)})
+	}
+	for i := range leaves {
+		e.leaves = append(e.leaves, int32(parallel+i))
+	}
+	go e.own()
+	return e
+}
+
+// ContextLength is the most tokens that one request may take.
+func (e *Engine) ContextLength() int { return e.traits.contextMax }
+
+// Stats are the engine's counters so far.
+func (e *Engine) Stats() EngineStats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.Waiting, s.Running = len(e.queue), len(e.active)
+	s.Warnings = append([]string(nil), s.Warnings...)
+	return s
+}
+
+// Close ends all requests with ErrClosed, waits for the owner and frees the
+// native context. It is idempotent and safe on nil.
+func (e *Engine) Close() {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	first := !e.closing
+	e.closing = true
+	if first {
+		e.dev.Abort(true)
+	}
+	e.mu.Unlock()
+	e.nudge()
+	<-e.done
+}
+
+func (e *Engine) nudge() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// submit queues a job. It is retired exactly once, by job.finish.
+func (e *Engine) submit(j *job) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closing:
+		return ErrClosed
+	case len(e.queue) >= queueMax:
+		return ErrBusy
+	}
+	j.submitted = time.Now()
+	e.queue = append(e.queue, j)
+	// A cancelled request must not wait for a long tick to end.
+	j.unwatch = context.AfterFunc(j.ctx, e.cancelled)
+	e.nudge()
+	return nil
+}
+
+// cancelled runs when some request's context ends. When nobody is left who
+// wants the running tick, it is aborted.
+func (e *Engine) cancelled() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	wanted := false
+	for _, j := range e.active {
+		wanted = wanted || j.ctx.Err() == nil
+	}
+	if !wanted && len(e.active) > 0 && !e.closing {
+		e.dev.Abort(true)
+	}
+	e.nudge()
+}
+
+// own is the owner goroutine: it alone touches the device.
+func (e *Engine) own() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(e.done)
+	for e.admit() {
+		if len(e.active) == 0 {
+			<-e.wake
+			continue
+		}
+		e.tick()
+	}
+	e.dev.Close()
+	if e.release != nil {
+		e.release()
+	}
+}
+
+// admit retires cancelled jobs and starts waiting ones. False: closing.
+func (e *Engine) admit() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		for _, j := range append(e.active, e.queue...) {
+			e.retire(j, ErrClosed)
+		}
+		e.active, e.queue = nil, nil
+		return false
+	}
+	e.active = e.sweep(e.active)
+	e.queue = e.sweep(e.queue)
+	if len(e.active) > 0 {
+		e.dev.Abort(false)
+	}
+	for len(e.queue) > 0 && e.mayStart(e.queue[0]) && e.start(e.queue[0]) {
+		e.active = append(e.active, e.queue[0])
+		e.queue = e.queue[1:]
+		e.dev.Abort(false)
+	}
+	return true
+}
+
+// mayStart: a job that was put back for want of room waits until another ends.
+func (e *Engine) mayStart(j *job) bool {
+	return j.startBelow == 0 || len(e.active) < j.startBelow
+}
+
+// sweep retires the jobs whose context has ended and returns the others.
+func (e *Engine) sweep(jobs []*job) []*job {
+	kept := jobs[:0]
+	for _, j := range jobs {
+		if j.ctx.Err() != nil {
+			e.retire(j, context.Cause(j.ctx))
+		} else if !j.retired {
+			kept = append(kept, j)
+		}
+	}
+	clear(jobs[len(kept):])
+	return kept
+}
+
+// retire frees what a job holds and tells its caller.
+func (e *Engine) retire(j *job, err error) {
+	if j.retired {
+		return
+	}
+	j.retired = true
+	if j.unwatch != nil {
+		j.unwatch()
+	}
+	if j.slot != nil {
+		j.slot.job = nil
+		j.slot = nil
+	}
+	j.finish(err)
+}
+
+// start gives a job a slot with as much of its prompt as is cached. False:
+// all slots are busy.
+func (e *Engine) start(j *job) bool {
+	plan := chooseSlot(e.views(), j.tokens, j.reusable)
+	if plan.host < 0 {
+		return false
+	}
+	e.clock++
+	host, donor := e.slots[plan.host], e.slots[plan.donor]
+	reuse := e.adopt(host, donor, plan.reuse)
+	host.job, host.used = j, e.clock
+	j.slot = host
+	if j.started.IsZero() {
+		j.started = time.Now()
+		j.stats.Reused = reuse
+		e.stats.Reused += reuse
+	}
+	return true
+}
+
+// adopt makes host hold exactly the first n tokens of donor and returns how
+// many it could keep.
+func (e *Engine) adopt(host, donor *slot, n int) int {
+	switch {
+	case n == len(host.cache) && host == donor:
+	case !e.traits.partial:
+		// A recurrent state can't be cut, only continued.
+		n = 0
+		e.drop(host)
+	case host == donor:
+		if !e.dev.SeqRemove(host.seq, int32(n), -1) {
+			n = 0
+			e.drop(host)
+		}
+	default:
+		e.drop(host)
+		if n > 0 {
+			e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
+		}
+	}
+	host.cache = append(host.cache[:0], donor.cache[:n]...)
+	return n
+}
+
+// drop empties a slot.
+func (e *Engine) drop(s *slot) {
+	if len(s.cache) > 0 {
+		e.dev.SeqRemove(s.seq, -1, -1)
+	}
+	s.cache = s.cache[:0]
+}
+
+func (e *Engine) views() []slotView {
+	views := make([]slotView, len(e.slots))
+	for i, s := range e.slots {
+		views[i] = slotView{tokens: s.cache, busy: s.job != nil, used: s.used}
+	}
+	return views
+}
+
+// tick computes one step: an option batch when one is ready, else rows of all
+// jobs together.
+func (e *Engine) tick() {
+	e.clock++
+	for _, j := range e.active {
+		if j.ready() {
+			e.finishExclusive(j, j.after(e))
+			return
+		}
+	}
+	jobs := e.fill()
+	err := e.compute()
+	if err == nil {
+		e.deliver(jobs)
+		return
+	}
+	e.recover(jobs, err)
+}
+
+func (e *Engine) finishExclusive(j *job, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing && errors.Is(err, llama.ErrAborted) {
+		err = ErrClosed
+	}
+	e.retire(j, err)
+}
+
+// share is what one job has in a step.
+type share struct {
+	job    *job
+	rows   int
+	sample int // index into step.Samples; -1: none
+}
+
+// fill plans the rows of one tick into e.step.
+func (e *Engine) fill() []share {
+	views := make([]workView, len(e.active))
+	for i, j := range e.active {
+		views[i] = workView{pending: len(j.tokens) - len(j.slot.cache), decode: j.decoding()}
+	}
+	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
+	var shares []share
+	for i, n := range planTick(views, e.ubatch) {
+		if n == 0 {
+			continue
+		}
+		j := e.active[i]
+		s := share{job: j, rows: n, sample: -1}
+		from := len(j.slot.cache)
+		for k := range n {
+			e.step.Rows = append(e.step.Rows, llama.Row{Token: j.tokens[from+k], Pos: int32(from + k), Seqs: []int32{j.slot.seq}})
+		}
+		if from+n == len(j.tokens) && j.sampler != nil {
+			s.sample = len(e.step.Samples)
+			e.step.Rows[len(e.step.Rows)-1].Output = true
+			e.step.Samples = append(e.step.Samples, llama.Sample{Row: len(e.step.Rows) - 1, Sampler: j.sampler})
+		}
+		shares = append(shares, s)
+	}
+	return shares
+}
+
+// compute runs the step on the device and keeps count.
+func (e *Engine) compute() error {
+	faults := majorFaults()
+	start := time.Now()
+	err := e.dev.Step(&e.step)
+	took := time.Since(start)
+	faults = majorFaults() - faults
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Ticks++
+	e.stats.Busy += took
+	e.stats.PagingFaults += faults
+	if e.traits.mapped && faults > faultsPerToken && e.stats.Ticks > 8 && len(e.stats.Warnings) == 0 {
+		e.stats.Warnings = append(e.stats.Warnings, fmt.Sprintf(
+			"memory-mapped weights are being read from disk again (%d page faults in one step): memory is short; "+
+				"free some, use a smaller model, or set llm.mmap=false or llm.mlock=true", faults))
+	}
+	return err
+}
+
+// deliver books computed rows and hands sampled tokens out.
+func (e *Engine) deliver(shares []share) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range shares {
+		j := s.job
+		from := len(j.slot.cache)
+		prompt := min(s.rows, max(0, j.promptLen-from))
+		j.stats.Evaluated += prompt
+		e.stats.Evaluated += prompt
+		j.slot.cache = append(j.slot.cache, j.tokens[from:from+s.rows]...)
+		j.slot.used = e.clock
+		if s.sample >= 0 {
+			e.stats.Generated++
+			if done, err := j.taker(&e.step.Samples[s.sample]); done || err != nil {
+				e.retire(j, err)
+			}
+		}
+	}
+}
+
+// recover handles a step that failed. A full cache is relieved and tried
+// again; after an abort or a failure the caches are brought in line with what
+// the device really holds.
+func (e *Engine) recover(shares []share, err error) {
+	if errors.Is(err, llama.ErrKVFull) {
+		if e.evictOne() || e.preempt(shares) {
+			return
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range shares {
+		e.resync(s.job.slot)
+		switch {
+		case errors.Is(err, llama.ErrAborted):
+			// The next admit retires those whose context ended.
+		case errors.Is(err, llama.ErrKVFull):
+			e.retire(s.job, &ContextError{Tokens: len(s.job.tokens), Max: e.traits.contextMax})
+		default:
+			e.retire(s.job, &Error{Op: "compute", Err: err})
+		}
+	}
+}
+
+// resync makes a slot's record agree with the device after a partial step.
+func (e *Engine) resync(s *slot) {
+	if s == nil {
+		return
+	}
+	if !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1) {
+		e.dev.SeqRemove(s.seq, -1, -1)
+		s.cache = s.cache[:0]
+		return
+	}
+	if held := int(e.dev.SeqPosMax(s.seq)) + 1; held < len(s.cache) {
+		s.cache = s.cache[:held]
+	}
+}
+
+// evictOne drops the cached prefix that was unused the longest.
+func (e *Engine) evictOne() bool {
+	order := evictionOrder(e.views())
+	if len(order) == 0 {
+		return false
+	}
+	e.drop(e.slots[order[0]])
+	return true
+}
+
+// preempt puts the youngest of several running jobs back into the queue; it
+// goes on from where it was when there is room again.
+func (e *Engine) preempt(shares []share) bool {
+	if len(shares) < 2 {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	last := shares[len(shares)-1].job
+	e.active = slices.DeleteFunc(e.active, func(j *job) bool { return j == last })
+	last.startBelow = len(e.active)
+	e.drop(last.slot)
+	last.slot.job = nil
+	last.slot = nil
+	e.queue = append([]*job{last}, e.queue...)
+	return true
+}

@@ -1,0 +1,332 @@
+// Package inference runs a GGUF model inside this process: load it ([Load]),
+// make an [Engine] of it, and generate or score.
+//
+// Model holds weights, vocabulary and chat template; Engine owns one context
+// on one goroutine and serves many requests at a time by continuous batching,
+// reusing the longest common prefix of what it has seen. This package is pure
+// Go above inference/internal/llama; without cgo everything builds and Load
+// says what to do.
+//
+// Promises: a file is checked before native code sees it; nothing is truncated
+// silently; a cancelled context is seen within one tick; Close is idempotent,
+// safe on nil, and waits for work in flight.
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"agent/inference/gguf"
+	"agent/inference/internal/llama"
+)
+
+// Error is a failed operation with advice for a person.
+type Error struct {
+	Op     string
+	Err    error
+	Advice string
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what a person can do about it.
+func (e *Error) Hint() string {
+	if e.Advice != "" {
+		return e.Advice
+	}
+	var inner interface{ Hint() string }
+	if errors.As(e.Err, &inner) {
+		return inner.Hint()
+	}
+	return ""
+}
+
+// ModelOptions configure loading; nil means the defaults. Names follow
+// llama.cpp and go-llama.cpp, so that people who know those find them.
+type ModelOptions struct {
+	GPULayers    *int // layers on accelerators; nil: all when there is one
+	MainGPU      int
+	TensorSplit  []float32 // share of each GPU
+	NoMmap       bool      // read the file into memory instead of mapping it
+	Mlock        bool      // keep the weights from being paged out
+	CheckTensors bool      // validate weights while loading (slow)
+	ChatTemplate string    // overrides the file's own
+	// Progress is called now and then with the part that is loaded, 0 to 1.
+	Progress func(done float64)
+	// Vet runs before native code sees the file, for instance [VetInChild].
+	Vet func(ctx context.Context, path string) error
+}
+
+// ModelInfo describes a loaded model; see llama.cpp's llama_model_* for the terms.
+type ModelInfo = llama.ModelInfo
+
+// Model is a loaded model. It is safe for concurrent use.
+type Model struct {
+	Path   string
+	Info   ModelInfo
+	File   *gguf.Info // what the pre-check read
+	Loaded time.Duration
+	// Mapped tells that weights are memory-mapped, not owned.
+	Mapped bool
+
+	native       *llama.Model
+	vocab        *llama.Vocab
+	specials     specialIndex
+	ends         []int32
+	template     string
+	typedContent bool
+	fragments    fragmentCache
+
+	mu      sync.Mutex
+	closed  bool
+	engines sync.WaitGroup
+}
+
+// Load checks and loads a GGUF file (or the first file of a split model).
+// Cancelling ctx ends the load soon.
+func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) {
+	if opts == nil {
+		opts = &ModelOptions{}
+	}
+	if !llama.Built {
+		return nil, &Error{Op: "load " + path, Err: llama.ErrNotBuilt, Advice: llama.BuildHint}
+	}
+	file, err := CheckFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Vet != nil {
+		if err := opts.Vet(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	start := time.Now()
+	native, err := loadNative(ctx, path, opts)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap}
+	if err := m.describe(opts); err != nil {
+		native.Close()
+		return nil, err
+	}
+	m.Loaded = time.Since(start)
+	return m, nil
+}
+
+// loadNative loads with progress and cancel.
+func loadNative(ctx context.Context, path string, opts *ModelOptions) (*llama.Model, error) {
+	params := llama.ModelParams{GPULayers: -1, LoadMode: loadMode(opts), MainGPU: opts.MainGPU,
+		TensorSplit: opts.TensorSplit, CheckTensors: opts.CheckTensors}
+	if opts.GPULayers != nil {
+		params.GPULayers = *opts.GPULayers
+	}
+	progress := new(llama.Progress)
+	stop := context.AfterFunc(ctx, progress.Cancel)
+	defer stop()
+	done := make(chan struct{})
+	var reporter sync.WaitGroup
+	if opts.Progress != nil {
+		reporter.Go(func() { reportProgress(progress, opts.Progress, done) })
+	}
+	native, err := llama.LoadModel(path, params, progress)
+	close(done)
+	reporter.Wait()
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &Error{Op: "load model", Err: err, Advice: "`agent models inspect FILE` shows what the file holds"}
+	}
+	return native, nil
+}
+
+func reportProgress(p *llama.Progress, report func(float64), done <-chan struct{}) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			report(p.Done())
+		}
+	}
+}
+
+func loadMode(o *ModelOptions) llama.LoadMode {
+	switch {
+	case o.NoMmap && o.Mlock:
+		return llama.LoadMlock
+	case o.NoMmap:
+		return llama.LoadPlain
+	case o.Mlock:
+		return llama.LoadMmapMlock
+	}
+	return llama.LoadMmap
+}
+
+// describe reads what never changes: metadata, vocabulary, template.
+func (m *Model) describe(opts *ModelOptions) (err error) {
+	if m.Info, err = m.native.Info(); err != nil {
+		return err
+	}
+	if m.vocab, err = m.native.Vocab(m.Info.VocabSize); err != nil {
+		return err
+	}
+	m.specials = newSpecialIndex(m.vocab)
+	for id := range int32(m.vocab.Len()) {
+		if m.vocab.Attrs[id]&llama.AttrEOG != 0 {
+			m.ends = append(m.ends, id)
+		}
+	}
+	m.template = m.Info.ChatTemplate
+	if opts.ChatTemplate != "" {
+		m.template = opts.ChatTemplate
+	}
+	m.typedContent = m.needsTypedContent()
+	return nil
+}
+
+// needsTypedContent reports whether the template drops plain string contents,
+// as those do that only iterate over typed parts.
+func (m *Model) needsTypedContent() bool {
+	if !strings.Contains(m.template, "content") {
+		return false
+	}
+	const probe = "\x02probe\x03"
+	parts, err := m.render([]Message{{"user", probe}}, "", false)
+	if err == nil && strings.Contains(joinParts(parts), probe) {
+		return false
+	}
+	m.typedContent = true
+	parts, err = m.render([]Message{{"user", probe}}, "", false)
+	return err == nil && strings.Contains(joinParts(parts), probe)
+}
+
+func joinParts(parts []Part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
+}
+
+// Text is the rendered prompt as one string.
+func Text(parts []Part) string { return joinParts(parts) }
+
+// TokenizeOptions say how plain text is read.
+type TokenizeOptions struct {
+	AddSpecial   bool // add what the vocabulary asks for (BOS, EOS)
+	ParseSpecial bool // text of control tokens becomes control tokens
+}
+
+// Tokenize returns the ids of text under the vocabulary that the engine uses.
+func (m *Model) Tokenize(text string, o TokenizeOptions) ([]int32, error) {
+	return m.native.Tokenize(text, o.AddSpecial, o.ParseSpecial)
+}
+
+// Detokenize joins the text of ids; control tokens appear only when asked for.
+func (m *Model) Detokenize(ids []int32, special bool) (string, error) {
+	if err := m.CheckTokens(ids); err != nil {
+		return "", err
+	}
+	b, err := m.native.Detokenize(ids, special)
+	return string(b), err
+}
+
+// CheckTokens refuses ids that are not in the vocabulary.
+func (m *Model) CheckTokens(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.Info.VocabSize {
+			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id, m.Info.VocabSize)
+		}
+	}
+	return nil
+}
+
+// Piece is the text of one token, control tokens included.
+func (m *Model) Piece(id int32) []byte { return m.vocab.Piece(id) }
+
+// IsControl reports whether a token is no text of the reply.
+func (m *Model) IsControl(id int32) bool {
+	return m.vocab.Attrs[id]&(llama.AttrControl|llama.AttrEOG) != 0
+}
+
+// EndTokens are the vocabulary's end-of-generation tokens.
+func (m *Model) EndTokens() []int32 { return m.ends }
+
+// TokensStarting finds the tokens whose text begins with prefix; for an option
+// that may end where such a text follows. Control tokens are left out.
+func (m *Model) TokensStarting(prefix string) []int32 {
+	var ids []int32
+	for id := range int32(m.vocab.Len()) {
+		if m.vocab.Attrs[id]&llama.AttrControl == 0 && strings.HasPrefix(string(m.vocab.Piece(id)), prefix) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// HasTemplate reports whether the model can render a chat.
+func (m *Model) HasTemplate() bool { return m.template != "" }
+
+// SchemaToGrammar converts a JSON Schema to GBNF, refusing what is too large
+// or too deep for the native converter to take safely.
+func SchemaToGrammar(schema []byte) (string, error) {
+	if err := checkSchema(schema); err != nil {
+		return "", err
+	}
+	gbnf, err := llama.SchemaToGrammar(schema)
+	if err != nil {
+		return "", &Error{Op: "JSON schema", Err: err, Advice: "simplify the schema; types, properties, items, enum, const, anyOf, $ref and pattern are known"}
+	}
+	return gbnf, CheckGrammar(gbnf)
+}
+
+// Close frees the model, after its engines were closed.
+func (m *Model) Close() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return
+	}
+	m.closed = true
+	m.mu.Unlock()
+	m.engines.Wait()
+	m.native.Close()
+}
+
+// LiveObjects counts native objects; 0 when everything was closed.
+func LiveObjects() int { return llama.Live() }
+
+// System describes the devices and the build.
+func System() (llama.SystemInfo, error) { return llama.System() }
+
+// Built reports whether this binary has the native engine.
+func Built() bool { return llama.Built }
+
+// SetLogLevel sends llama.cpp's own log to stderr: 1 debug to 4 error, 0 none.
+// It has an effect only before the first model is loaded.
+func SetLogLevel(level int) { llama.Init(level) }
+
+// CheckFile pre-checks a file in Go; see package gguf.
+func CheckFile(path string) (*gguf.Info, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, &Error{Op: "open model", Err: err, Advice: "check the path; `agent models list` shows what is here"}
+	}
+	if st.IsDir() {
+		return nil, &Error{Op: "open model", Err: fmt.Errorf("%s is a folder", path), Advice: "name the .gguf file inside it"}
+	}
+	return gguf.Check(path)
+}

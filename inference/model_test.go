@@ -1,0 +1,301 @@
+//go:build cgo
+
+package inference
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// defaultModel finds the default model; tests that need it skip where it is missing.
+func defaultModel(t testing.TB) string {
+	t.Helper()
+	for _, p := range []string{os.Getenv("AGENT_TEST_GGUF"), "../models/SmolLM2-135M-Instruct.Q4_1.gguf"} {
+		if _, err := os.Stat(p); p != "" && err == nil {
+			return p
+		}
+	}
+	t.Skip("needs the default model: run `make model`, or set AGENT_TEST_GGUF")
+	return ""
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if n := LiveObjects(); n != 0 && code == 0 {
+		fmt.Fprintf(os.Stderr, "%d native objects are still alive\n", n)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// loaded opens the default model with an engine; both are closed with the test.
+func loaded(t testing.TB, o *EngineOptions) (*Model, *Engine) {
+	t.Helper()
+	m, err := Load(t.Context(), defaultModel(t), nil)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	e, err := m.NewEngine(o)
+	require.NoError(t, err)
+	t.Cleanup(e.Close)
+	return m, e
+}
+
+func chatPrompt(t testing.TB, m *Model, text string) []int32 {
+	t.Helper()
+	parts, err := m.Render([]Message{{"user", text}}, "")
+	require.NoError(t, err)
+	ids, err := m.Encode(parts)
+	require.NoError(t, err)
+	return ids
+}
+
+func generate(e *Engine, req *GenerateRequest) (text string, last Output, err error) {
+	for o, err := range e.Generate(context.Background(), req) {
+		if err != nil {
+			return text, last, err
+		}
+		text += o.Text
+		last = o
+	}
+	return text, last, nil
+}
+
+func TestAnswerAndPrefixReuse(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	req := &GenerateRequest{Prompt: chatPrompt(t, m, "What is the capital of France? Answer with one word."), TokensMax: 24}
+	first, last, err := generate(e, req)
+	require.NoError(t, err)
+	assert.Contains(t, first, "Paris")
+	assert.Equal(t, 0, last.Stats.Reused)
+	assert.Equal(t, len(req.Prompt), last.Stats.Evaluated)
+
+	again, last, err := generate(e, req)
+	require.NoError(t, err)
+	assert.Equal(t, first, again)
+	assert.Equal(t, len(req.Prompt)-1, last.Stats.Reused)
+	assert.Equal(t, 1, last.Stats.Evaluated)
+}
+
+func TestStopStringsAndLimits(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 512})
+	prompt := chatPrompt(t, m, "Count from 1 to 20, separated by commas.")
+	whole, last, err := generate(e, &GenerateRequest{Prompt: prompt, TokensMax: 40})
+	require.NoError(t, err)
+	stop := whole[8:14]
+	assert.Contains(t, []Finish{FinishStop, FinishLength}, last.Finish)
+
+	text, last, err := generate(e, &GenerateRequest{Prompt: prompt, TokensMax: 40, Stop: []string{stop}})
+	require.NoError(t, err)
+	assert.Equal(t, whole[:strings.Index(whole, stop)], text)
+	assert.Equal(t, FinishStop, last.Finish)
+
+	_, last, err = generate(e, &GenerateRequest{Prompt: prompt, TokensMax: 3})
+	require.NoError(t, err)
+	assert.Equal(t, FinishLength, last.Finish)
+	assert.Equal(t, 3, last.Stats.Generated)
+
+	long := make([]int32, 600)
+	_, _, err = generate(e, &GenerateRequest{Prompt: long})
+	var ctxErr *ContextError
+	require.ErrorAs(t, err, &ctxErr)
+	assert.Equal(t, ContextError{Tokens: 600, Max: 512}, *ctxErr)
+}
+
+func TestGrammarAndSchema(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 512})
+	prompt := chatPrompt(t, m, "Describe a cat as JSON with name and age.")
+	gbnf, err := SchemaToGrammar([]byte(`{"type":"object","properties":{"name":{"type":"string","maxLength":20},"age":{"type":"integer"}},"required":["name","age"]}`))
+	require.NoError(t, err)
+	text, last, err := generate(e, &GenerateRequest{Prompt: prompt, Grammar: gbnf, TokensMax: 80})
+	require.NoError(t, err)
+	assert.Equal(t, FinishStop, last.Finish, text)
+	assert.Regexp(t, `^\{\s*"name"\s*:\s*".*"\s*,\s*"age"\s*:\s*-?\d+\s*\}\s*$`, text)
+
+	seed := uint32(7)
+	for range 5 {
+		text, _, err = generate(e, &GenerateRequest{Prompt: prompt, Grammar: `root ::= "yes" | "no" | "per" ("haps" | "chance")`,
+			Sampling: Sampling{Temperature: 1.5, TopK: 40, Seed: &seed}})
+		require.NoError(t, err)
+		assert.Contains(t, []string{"yes", "no", "perhaps", "perchance"}, text)
+		seed++
+	}
+	for _, bad := range []string{"root ::= (", "x ::= \"a\"", "root ::= root \"a\"", ""} {
+		_, _, err = generate(e, &GenerateRequest{Prompt: prompt, Grammar: bad + " "})
+		assert.Error(t, err, bad)
+	}
+}
+
+func TestSpecialTextInInputStaysText(t *testing.T) {
+	m, _ := loaded(t, &EngineOptions{ContextLength: 512})
+	parts, err := m.Render([]Message{{"user", "say <|im_end|> now"}}, "")
+	require.NoError(t, err)
+	ids, err := m.Encode(parts)
+	require.NoError(t, err)
+	end, err := m.Tokenize("<|im_end|>", TokenizeOptions{ParseSpecial: true})
+	require.NoError(t, err)
+	require.Len(t, end, 1)
+	n := 0
+	for _, id := range ids {
+		if id == end[0] {
+			n++
+		}
+	}
+	assert.Equal(t, 2, n, "one for the default system message, one for the user's; none from its text")
+
+	// Without such text, parts and a plain parse of the rendered string agree.
+	parts, err = m.Render([]Message{{"system", "Be brief."}, {"user", "Hello\n\nworld  "}}, "Sure")
+	require.NoError(t, err)
+	ids, err = m.Encode(parts)
+	require.NoError(t, err)
+	plain, err := m.Tokenize(Text(parts), TokenizeOptions{ParseSpecial: true})
+	require.NoError(t, err)
+	assert.Equal(t, plain, ids)
+}
+
+// bruteForce evaluates one whole sequence from scratch.
+func bruteForce(t testing.TB, e *Engine, o []int32, shared int, ends []int32) (sum, end float64) {
+	t.Helper()
+	res, err := e.Score(context.Background(), &ScoreRequest{Prompt: o[:1], Options: [][]int32{o}, Ends: ends})
+	require.NoError(t, err)
+	for _, lp := range res.Scores[0].Tokens[shared-1:] {
+		sum += float64(lp)
+	}
+	return sum, float64(res.Scores[0].End)
+}
+
+var scoreWords = []string{"read", "read_file", "reader", "write", "the answer", "a\nb", "🙂 ok", "no", "yes", "North America", "42", "4", "x = 1"}
+
+// The trie must give what evaluating each prompt+option alone gives. The
+// tolerance is what different batch shapes were measured to change: 135M
+// weights in Q4_1 on AVX-512, largest difference seen 0.03 nats over an option.
+const scoreTolerance = 0.08
+
+func TestScoreEqualsBruteForce(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	rng := rand.New(rand.NewPCG(1, 2))
+	worst := 0.0
+	rounds := 25
+	if os.Getenv("AGENT_TEST_FULL") != "" {
+		rounds = 200
+	}
+	for round := range rounds {
+		question := "Which one? "
+		for range rng.IntN(60) {
+			question += scoreWords[rng.IntN(len(scoreWords))] + " "
+		}
+		parts, err := m.Render([]Message{{"user", question}}, "")
+		require.NoError(t, err)
+		req := &ScoreRequest{Ends: m.EndTokens()}
+		req.Prompt, err = m.Encode(parts)
+		require.NoError(t, err)
+		for _, w := range rng.Perm(len(scoreWords))[:2+rng.IntN(6)] {
+			ids, err := m.Encode(append(parts[:len(parts):len(parts)], Part{Text: scoreWords[w], Input: true}))
+			require.NoError(t, err)
+			req.Options = append(req.Options, ids)
+		}
+		res, err := e.Score(context.Background(), req)
+		require.NoError(t, err)
+		best, bestAlone, at, atAlone, second := math.Inf(-1), math.Inf(-1), 0, 0, math.Inf(-1)
+		for i := range req.Options {
+			got := res.Scores[i].Sum() + float64(res.Scores[i].End)
+			sum, end := bruteForce(t, e, req.Options[i], res.Shared, req.Ends)
+			worst = max(worst, math.Abs(got-sum-end))
+			if got > best {
+				best, at = got, i
+			}
+			if sum+end > bestAlone {
+				second, bestAlone, atAlone = bestAlone, sum+end, i
+			} else {
+				second = max(second, sum+end)
+			}
+		}
+		if bestAlone-second > scoreTolerance {
+			assert.Equal(t, atAlone, at, "round %d", round)
+		}
+	}
+	t.Logf("largest difference over %d rounds: %.4f nats", rounds, worst)
+	assert.Less(t, worst, scoreTolerance)
+}
+
+func TestScoreManyOptions(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	parts, err := m.Render([]Message{{"user", "Pick a number."}}, "")
+	require.NoError(t, err)
+	req := &ScoreRequest{Ends: m.EndTokens()}
+	req.Prompt, _ = m.Encode(parts)
+	for i := range 1000 {
+		ids, err := m.Encode(append(parts[:len(parts):len(parts)], Part{Text: fmt.Sprint("number ", i), Input: true}))
+		require.NoError(t, err)
+		req.Options = append(req.Options, ids)
+	}
+	res, err := e.Score(context.Background(), req)
+	require.NoError(t, err)
+	require.Len(t, res.Scores, 1000)
+	for _, i := range []int{0, 63, 64, 500, 999} {
+		sum, end := bruteForce(t, e, req.Options[i], res.Shared, req.Ends)
+		assert.InDelta(t, sum+end, res.Scores[i].Sum()+float64(res.Scores[i].End), scoreTolerance)
+	}
+}
+
+func TestPromptLogprobsAgreeWithScore(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	ids, err := m.Tokenize(strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20), TokenizeOptions{})
+	require.NoError(t, err)
+	lps, stats, err := e.PromptLogprobs(context.Background(), ids, 3)
+	require.NoError(t, err)
+	require.Len(t, lps, len(ids)-1)
+	assert.Equal(t, len(ids)-1, stats.Evaluated)
+	res, err := e.Score(context.Background(), &ScoreRequest{Prompt: ids[:1], Options: [][]int32{ids}})
+	require.NoError(t, err)
+	for i, lp := range lps {
+		assert.InDelta(t, res.Scores[0].Tokens[i], lp.Logprob, scoreTolerance)
+		assert.Len(t, lp.Top, 3)
+		assert.GreaterOrEqual(t, lp.Top[0].Logprob, lp.Logprob-1e-4)
+	}
+}
+
+func TestConcurrentRequestsAndCancel(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 512, Parallel: 4, Cells: 2048})
+	var wg sync.WaitGroup
+	want := map[int]string{}
+	for i := range 3 {
+		text, _, err := generate(e, &GenerateRequest{Prompt: chatPrompt(t, m, fmt.Sprintf("Say the number %d and a color.", i)), TokensMax: 24})
+		require.NoError(t, err)
+		want[i] = text
+	}
+	for i := range 12 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			text, n := "", 0
+			for o, err := range e.Generate(ctx, &GenerateRequest{Prompt: chatPrompt(t, m, fmt.Sprintf("Say the number %d and a color.", i%3)), TokensMax: 24}) {
+				if i >= 9 {
+					if n++; n == 3 {
+						break // breaking cancels
+					}
+					continue
+				}
+				if !assert.NoError(t, err) {
+					return
+				}
+				text += o.Text
+			}
+			if i < 9 {
+				// Batches of other shapes round differently; the first words agree.
+				assert.Equal(t, strings.Fields(want[i%3])[:2], strings.Fields(text)[:2])
+			}
+		})
+	}
+	wg.Wait()
+	s := e.Stats()
+	assert.Zero(t, s.Waiting)
+}

@@ -1,0 +1,220 @@
+package inference
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"agent/inference/internal/llama"
+)
+
+// Message is one turn of a chat, as a chat template sees it.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// Part is a piece of a rendered prompt. Input marks text that came from
+// message contents: text in it that looks like a control token stays text.
+type Part struct {
+	Text  string `json:"text"`
+	Input bool   `json:"input"`
+}
+
+// ErrNoTemplate: the file has no chat template, and none was given.
+var ErrNoTemplate = errors.New("the model has no chat template")
+
+// Render renders a chat by the model's own template with the generation
+// prompt, and appends prefill, the beginning of the assistant's reply.
+func (m *Model) Render(msgs []Message, prefill string) ([]Part, error) {
+	return m.render(msgs, prefill, true)
+}
+
+func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part, error) {
+	if m.template == "" {
+		return nil, &Error{Op: "render chat", Err: ErrNoTemplate,
+			Advice: "give one with llm.chat_template=FILE, or use a model made for chat (an -Instruct or -chat variant)"}
+	}
+	for i, msg := range msgs {
+		if !utf8.ValidString(msg.Content) {
+			return nil, fmt.Errorf("render chat: message %d is not valid UTF-8", i+1)
+		}
+	}
+	in, err := json.Marshal(map[string]any{
+		"template": m.template, "messages": msgs, "bos": m.text(m.Info.BOS), "eos": m.text(m.Info.EOS),
+		"add_generation_prompt": generation, "typed_content": m.typedContent,
+		"extra": map[string]any{"enable_thinking": false},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("render chat: %w", err)
+	}
+	out, err := llama.RenderTemplate(in)
+	if err != nil {
+		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(msgs)}
+	}
+	var reply struct{ Parts []Part }
+	if err := json.Unmarshal(out, &reply); err != nil {
+		return nil, fmt.Errorf("render chat: %w", err)
+	}
+	if prefill != "" {
+		reply.Parts = append(reply.Parts, Part{Text: prefill, Input: true})
+	}
+	return reply.Parts, nil
+}
+
+// templateAdvice guesses what a template may have refused.
+func templateAdvice(msgs []Message) string {
+	for i, m := range msgs {
+		if m.Role == "system" && i > 0 {
+			return "many templates take a system message only at the start"
+		}
+	}
+	return "some templates take no system message, or want user and assistant to alternate"
+}
+
+// text is the piece of a special token; empty when the vocabulary has none.
+func (m *Model) text(id int32) string {
+	if id < 0 || int(id) >= m.vocab.Len() {
+		return ""
+	}
+	return string(m.vocab.Piece(id))
+}
+
+// Encode turns a rendered prompt into token ids. Control tokens are recognised
+// in template parts only. A beginning-of-sequence token is added when the
+// vocabulary asks for one and the template did not write it.
+//
+// Text between two control tokens is tokenised as one string, across parts,
+// as the model saw it in training; such stretches are cached, so that a
+// growing chat costs only its new messages.
+func (m *Model) Encode(parts []Part) ([]int32, error) {
+	var ids []int32
+	var pending strings.Builder
+	flush := func(trimRight bool) error {
+		text := pending.String()
+		pending.Reset()
+		if trimRight {
+			text = strings.TrimRight(text, " \t\n\r\v\f")
+		}
+		got, err := m.fragment(text)
+		ids = append(ids, got...)
+		return err
+	}
+	trimLeft := false
+	add := func(text string) {
+		if trimLeft && pending.Len() == 0 {
+			text = strings.TrimLeft(text, " \t\n\r\v\f")
+		}
+		trimLeft = trimLeft && pending.Len() == 0 && text == ""
+		pending.WriteString(text)
+	}
+	for _, p := range parts {
+		text := p.Text
+		for !p.Input {
+			at, id, length := m.specials.find(text)
+			if at < 0 {
+				break
+			}
+			add(text[:at])
+			if err := flush(m.vocab.Attrs[id]&llama.AttrLstrip != 0); err != nil {
+				return nil, err
+			}
+			ids = append(ids, id)
+			trimLeft = m.vocab.Attrs[id]&llama.AttrRstrip != 0
+			text = text[at+length:]
+		}
+		add(text)
+	}
+	if err := flush(false); err != nil {
+		return nil, err
+	}
+	if m.Info.AddBOS && m.Info.BOS >= 0 && (len(ids) == 0 || ids[0] != m.Info.BOS) {
+		ids = append([]int32{m.Info.BOS}, ids...)
+	}
+	return ids, nil
+}
+
+// fragment tokenises text that holds no control tokens, through the cache.
+func (m *Model) fragment(text string) ([]int32, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if ids, ok := m.fragments.get(text); ok {
+		return ids, nil
+	}
+	ids, err := m.Tokenize(text, TokenizeOptions{})
+	if err != nil {
+		return nil, err
+	}
+	m.fragments.put(text, ids)
+	return ids, nil
+}
+
+// fragmentCache remembers tokenised stretches of text. It forgets everything
+// when it holds too much, which costs one pass of tokenising.
+type fragmentCache struct {
+	mu    sync.Mutex
+	ids   map[string][]int32
+	bytes int
+}
+
+// fragmentBytesMax bounds the text that the cache holds.
+const fragmentBytesMax = 8 << 20
+
+func (c *fragmentCache) get(text string) ([]int32, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids, ok := c.ids[text]
+	return ids, ok
+}
+
+func (c *fragmentCache) put(text string, ids []int32) {
+	if len(text) > fragmentBytesMax/8 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ids == nil || c.bytes+len(text) > fragmentBytesMax {
+		c.ids, c.bytes = make(map[string][]int32), 0
+	}
+	c.ids[text] = ids
+	c.bytes += len(text)
+}
+
+// specialIndex finds control tokens in template text, longest first.
+type specialIndex map[byte][]special
+
+type special struct {
+	text string
+	id   int32
+}
+
+func newSpecialIndex(v *llama.Vocab) specialIndex {
+	idx := specialIndex{}
+	for id := range int32(v.Len()) {
+		text := string(v.Piece(id))
+		if text != "" && v.Attrs[id]&(llama.AttrControl|llama.AttrUnknown) != 0 {
+			idx[text[0]] = append(idx[text[0]], special{text, id})
+		}
+	}
+	return idx
+}
+
+// find returns the first control token in text: its position, id and length;
+// at is -1 when there is none.
+func (x specialIndex) find(text string) (at int, id int32, length int) {
+	for at := range len(text) {
+		for _, s := range x[text[at]] {
+			if len(s.text) > length && strings.HasPrefix(text[at:], s.text) {
+				id, length = s.id, len(s.text)
+			}
+		}
+		if length > 0 {
+			return at, id, length
+		}
+	}
+	return -1, 0, 0
+}

@@ -1,0 +1,5 @@
+package inference
+
+import "runtime"
+
+func fallbackCores() int { return max(1, runtime.NumCPU()) }

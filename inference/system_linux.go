@@ -1,0 +1,87 @@
+package inference
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// availableMemory is what can be allocated without swapping, in bytes: the
+// kernel's estimate, or what the control group leaves if that is less. 0:
+// unknown.
+func availableMemory() uint64 {
+	free := memAvailable()
+	if left, ok := cgroupLeft(); ok && (free == 0 || left < free) {
+		free = left
+	}
+	return free
+}
+
+func memAvailable() uint64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var kib uint64
+		if n, _ := fmt.Sscanf(s.Text(), "MemAvailable: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// cgroupLeft reads the limit of a version 2 control group, as containers have it.
+func cgroupLeft() (uint64, bool) {
+	limit, err := readNumber("/sys/fs/cgroup/memory.max")
+	if err != nil {
+		return 0, false
+	}
+	used, err := readNumber("/sys/fs/cgroup/memory.current")
+	if err != nil || used > limit {
+		return 0, err == nil
+	}
+	return limit - used, true
+}
+
+func readNumber(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+}
+
+// majorFaults counts the page faults of this process that needed the disk.
+func majorFaults() int64 {
+	var ru unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &ru) != nil {
+		return 0
+	}
+	return int64(ru.Majflt)
+}
+
+// PhysicalCores counts cores that this process may use, hyper-threads once.
+func PhysicalCores() int {
+	var allowed unix.CPUSet
+	if unix.SchedGetaffinity(0, &allowed) != nil {
+		return fallbackCores()
+	}
+	cores := map[string]bool{}
+	for cpu := range 1024 {
+		if !allowed.IsSet(cpu) {
+			continue
+		}
+		siblings, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
+		if err != nil {
+			return fallbackCores()
+		}
+		cores[strings.TrimSpace(string(siblings))] = true
+	}
+	return max(1, len(cores))
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package inference
+
+// availableMemory is unknown here, so nothing is refused on its account.
+func availableMemory() uint64 { return 0 }
+
+func majorFaults() int64 { return 0 }
+
+// PhysicalCores counts the cores that this process may use.
+func PhysicalCores() int { return fallbackCores() }
