@@ -130,7 +130,7 @@ func nearest(name string, candidates []string) string {
 	}
 	sorted := append([]string(nil), candidates...)
 	sort.Strings(sorted)
-	best, bestDistance := "", 1+max(2, len(name)/3)
+	best, bestDistance := "", 1+typosAllowed(len(name))
 	for _, c := range sorted {
 		if len(c) > 200 {
 			continue
@@ -141,6 +141,18 @@ func nearest(name string, candidates []string) string {
 		}
 	}
 	return best
+}
+
+// typosAllowed is how many letters of a name of n may be wrong.
+func typosAllowed(n int) int {
+	switch {
+	case n <= 3:
+		return 1
+	case n <= 6:
+		return 2
+	default:
+		return max(2, n/3)
+	}
 }
 
 // didYouMean is a clause for an error message, or "" when nothing is near.

@@ -152,7 +152,7 @@ func (p *exprParser) accept(c byte) bool {
 
 func (p *exprParser) unexpected() error {
 	if p.pos >= len(p.s) {
-		return grammarError("missing } of an interpolation")
+		return grammarError("unexpected end of an interpolation, a bracket is not closed")
 	}
 	r := []rune(p.s[p.pos:min(len(p.s), p.pos+4)])[0]
 	return grammarError("unexpected " + quotePython(string(r)) + " in an interpolation")

@@ -183,22 +183,23 @@ func resolveDictValues(r *resolver, n *node, args []*node) (*node, error) {
 	return out, nil
 }
 
-// dictArgument is a mapping given directly or by its key.
+// dictArgument is the mapping at the key that the argument names.
 func (r *resolver) dictArgument(name string, n *node, args []*node) (*node, error) {
 	if err := wantArgs(n, name, args, 1, 1); err != nil {
 		return nil, err
 	}
-	m := args[0]
-	if m.kind == kindString {
-		key := m.text
-		dots := countRun(key, '.')
-		at, err := r.walk(dots, splitKey(key[dots:]), n)
-		if err != nil {
-			return nil, err
-		}
-		if m, err = r.resolve(at); err != nil {
-			return nil, err
-		}
+	if args[0].kind != kindString {
+		return nil, problem(n.origin, n.path(), "%s takes the key of a mapping, got %s", name, args[0].kind).
+			advise("write ${%s:KEY} without ${ } around the key", name)
+	}
+	dots := countRun(args[0].text, '.')
+	at, err := r.walk(dots, splitKey(args[0].text[dots:]), n)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.resolve(at)
+	if err != nil {
+		return nil, err
 	}
 	if m.kind != kindMap {
 		return nil, problem(n.origin, n.path(), "%s needs a mapping, got %s", name, m.kind)

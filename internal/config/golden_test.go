@@ -102,5 +102,10 @@ func TestSameAsHydra(t *testing.T) {
 
 // knownDifference explains the cases in which this package differs on purpose.
 func knownDifference(c goldenCase, texts []string) string {
+	for _, i := range c.Files {
+		if strings.Contains(texts[i], "hydra/job_logging") {
+			return "what configures Hydra itself is ignored, wherever it stands"
+		}
+	}
 	return ""
 }

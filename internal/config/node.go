@@ -99,13 +99,7 @@ func (n *node) child(key string) *node {
 		return n.fields[key]
 	case kindList:
 		i, err := strconv.Atoi(key)
-		if err != nil {
-			return nil
-		}
-		if i < 0 {
-			i += len(n.items)
-		}
-		if i < 0 || i >= len(n.items) {
+		if err != nil || i < 0 || i >= len(n.items) {
 			return nil
 		}
 		return n.items[i]

@@ -166,7 +166,6 @@ func (p *valueParser) value() (element, error) {
 		}
 		items = append(items, e)
 	}
-	p.space()
 	if p.pos < len(p.s) {
 		return element{}, p.unexpected()
 	}

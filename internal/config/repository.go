@@ -183,7 +183,7 @@ func packageHeader(name string, data []byte) (pkg string, found bool, err error)
 		if line == "" {
 			continue
 		}
-		body := strings.TrimSpace(strings.TrimLeft(line, "#"))
+		body := strings.TrimSpace(line[1:])
 		if line[0] != '#' || !strings.HasPrefix(body, "@") {
 			break
 		}

@@ -63,7 +63,7 @@ func parseDocument(name string, data []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line \d+: )?(.*)$`)
 
 // syntaxError gives the parser's complaint a place. The parser's words never
 // quote the file, so no secret can be in them.
@@ -72,14 +72,32 @@ func syntaxError(name string, data []byte, err error) error {
 		return problem(Origin{name, line, column}, "", "a tab is used for indentation").
 			advise("YAML indents with spaces only")
 	}
-	m := yamlErrorLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0])
-	at := Origin{File: name}
-	msg := err.Error()
-	if m != nil {
-		at.Line, _ = strconv.Atoi(m[1])
-		msg = m[2]
+	msg := strings.SplitN(err.Error(), "\n", 2)[0]
+	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
+		msg = m[1]
 	}
-	return problem(at, "", "not valid YAML: %s", msg)
+	return problem(Origin{File: name, Line: badLine(data)}, "", "not valid YAML: %s", msg)
+}
+
+// badLine is the line that makes the file unreadable: with it, and with every
+// longer beginning of the file, parsing fails. The parser's own line number is
+// that of the enclosing block, or off by one. 0 means that the file is too long
+// to search.
+func badLine(data []byte) int {
+	const searchBytesMax, searchLinesMax = 32 << 10, 500
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(data) > searchBytesMax || len(lines) > searchLinesMax {
+		return 0
+	}
+	end := len(data)
+	for n := len(lines); n > 0; n-- {
+		var doc yaml.Node
+		if yaml.Unmarshal(data[:end], &doc) == nil {
+			return n + 1
+		}
+		end -= len(lines[n-1])
+	}
+	return 1
 }
 
 // tabIndent finds the first line that is indented with a tab.
