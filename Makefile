@@ -1,0 +1,81 @@
+# Two commands do everything on a fresh machine:
+#
+#   make run     set up what is missing, then do the main job on the default model
+#   make test    set up what is missing, then run the tests
+#
+# `make help` lists the rest. Every step is re-entrant and quick when nothing changed.
+
+ACCEL    ?= cpu#          cpu, cuda, metal or rpc: which archive, and which build tag
+PORTABLE ?=#              non-empty: CPU code for any machine of this architecture, not just this one
+JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+TASK     ?= What is this project? Read README.md and answer in one sentence.
+
+ACCEL    := $(strip $(ACCEL))
+LIB      := build/lib/$(ACCEL)
+ARCHIVE  := $(LIB)/libagent_llama.a
+TOKENIZERS := build/lib/libtokenizers.a
+MODEL    := models/SmolLM2-135M-Instruct.Q4_1.gguf
+TAGS     := $(if $(filter cpu,$(ACCEL)),,-tags $(ACCEL))
+
+export CGO_LDFLAGS := -L$(CURDIR)/build/lib $(CGO_LDFLAGS)
+# The archives' hash goes into the binary, so that a changed shim or flag relinks:
+# Go's own cache does not look inside the libraries that it links.
+build_id = $(shell cat $(LIB)/id 2>/dev/null)
+LDFLAGS = -ldflags "-X agent/inference.BuildID=$(build_id) -X main.version=$(VERSION)"
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help run test native model agent check test-pure test-native bench doctor clean distclean tools
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…'"
+
+tools:
+	@scripts/check-tools.sh $(ACCEL)
+
+native: tools ## fetch and compile llama.cpp, the shim and the tokenizers
+	@scripts/fetch-llama.sh
+	@ACCEL=$(ACCEL) PORTABLE=$(PORTABLE) JOBS=$(JOBS) scripts/build-native.sh
+	@scripts/build-tokenizers.sh
+
+model: ## fetch and verify the default model
+	@scripts/fetch-model.sh
+
+agent: native ## build bin/agent
+	@mkdir -p bin
+	@go build $(TAGS) $(LDFLAGS) -o bin/agent ./cmd/agent
+	@echo "agent: bin/agent is up to date ($$(wc -c <bin/agent | awk '{printf "%.0f MB", $$1/1e6}'))"
+
+run: agent model ## do the main job: the default model works on a real file and answers
+	@bin/agent run "$(TASK)" --approve never
+
+test: native model test-pure test-native ## all tests
+
+test-pure: ## what must hold without anything native: build, vet, tests, the race detector
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	CGO_ENABLED=0 go build ./...
+	CGO_ENABLED=0 go vet ./...
+	CGO_ENABLED=0 go test ./...
+	go test -race -short ./backend ./backend/backendtest ./command/... ./session ./internal/...
+
+test-native: ## tests with the real model, tokenizers and sandbox
+	go vet $(TAGS) ./...
+	go test $(TAGS) $(LDFLAGS) ./...
+
+check: native ## static analysis
+	go vet $(TAGS) ./...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 $(TAGS) ./...
+
+bench: agent model ## compare with llama.cpp's own tools, built from the same tree
+	@BENCH_TOOLS=1 ACCEL=$(ACCEL) PORTABLE=$(PORTABLE) JOBS=$(JOBS) scripts/build-native.sh
+	@scripts/bench.sh
+
+doctor: agent ## what was built, what hardware is used, what is missing
+	@bin/agent doctor
+
+clean: ## remove what was built (sources and models stay)
+	rm -rf bin build
+
+distclean: clean ## also remove fetched sources and models
+	rm -rf third_party/llama.cpp models/*.gguf
