@@ -84,7 +84,7 @@ func (s *Store) fetchCatalog(ctx context.Context, ref string, e *Entry) (*Model,
 		digest: digest{algoSHA256, e.SHA256},
 	}
 	lock := filepath.Join(s.cfg.ModelDirs[0], "."+e.File+".lock")
-	err := s.withLock(ctx, lock, e.Name, func() error {
+	err := s.withOwnLock(ctx, lock, e.Name, func() error {
 		if isFile(t.final) { // another process was faster
 			return s.checkPin(ctx, t.final, e)
 		}

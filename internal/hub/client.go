@@ -113,8 +113,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 var errRedirect = errors.New("refused to follow a redirect")
 
 // shouldRetry retries what may pass: broken connections, 408, 429 and 5xx. A
-// host that does not exist, or does not answer the dial at all, will not be
-// there in a second either.
+// name that can't be resolved (the resolver has tried several times itself), or
+// a host that does not answer the dial at all, will not be there in a second
+// either.
 func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
@@ -123,8 +124,8 @@ func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, err
 		var dns *net.DNSError
 		var op *net.OpError
 		hopeless := errors.Is(err, errRedirect) ||
-			errors.As(err, &dns) && dns.IsNotFound ||
-			errors.As(err, &op) && op.Op == "dial" && op.Timeout()
+			errors.As(err, &dns) ||
+			errors.As(err, &op) && op.Op == "dial" && (op.Timeout() || isUnreachable(err))
 		if hopeless {
 			return false, err
 		}

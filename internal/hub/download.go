@@ -45,7 +45,7 @@ func (s *Store) obtain(ctx context.Context, t target, fill filler) error {
 		}
 		return writeFailure(t.name, t.partialPath(), err)
 	}
-	defer p.Close()
+	defer p.release()
 	if t.size >= 0 && p.size > t.size {
 		if err := p.reset(); err != nil {
 			return writeFailure(t.name, p.path, err)
@@ -146,6 +146,14 @@ func (p *partial) reset() error {
 }
 
 func (p *partial) Close() error { return p.file.Close() }
+
+// release closes the file, and leaves none behind that holds nothing.
+func (p *partial) release() {
+	p.Close()
+	if p.size == 0 {
+		_ = os.Remove(p.path)
+	}
+}
 
 // discard removes content that is wrong.
 func (p *partial) discard() error {

@@ -259,11 +259,7 @@ func TestRefusals(t *testing.T) {
 			}
 			assert.Contains(t, err.Error(), tt.text)
 			assert.Contains(t, hint(err), tt.hint)
-			for _, p := range f.partials(t) {
-				info, err := os.Stat(p)
-				require.NoError(t, err)
-				assert.Zero(t, info.Size(), "%s is left", p)
-			}
+			assert.Empty(t, f.partials(t))
 		})
 	}
 }
@@ -331,6 +327,35 @@ func TestConcurrentPullsFetchOnce(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, fetches)
+}
+
+func TestConcurrentCatalogPullsFetchOnce(t *testing.T) {
+	f := setUp(t)
+	f.cfg.Note = nil
+	f.cfg.Catalog = &hub.Catalog{Models: []hub.Entry{f.entry("tiny")}}
+	f.Misbehave(hubtest.Faults{SlowPerBlock: 5 * time.Millisecond})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			_, err := f.store().Resolve(t.Context(), "tiny")
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	fetches := 0
+	for _, r := range f.Requests() {
+		if r.CDN && r.Method == http.MethodGet {
+			fetches++
+		}
+	}
+	assert.Equal(t, 1, fetches)
+	entries, err := os.ReadDir(f.cfg.ModelDirs[0])
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	assert.Equal(t, []string{".tiny.gguf.verified", "tiny.gguf"}, names, "nothing else is left")
 }
 
 func TestSplitModel(t *testing.T) {

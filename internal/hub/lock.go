@@ -25,6 +25,15 @@ func (s *Store) withLock(ctx context.Context, path, what string, fn func() error
 	return fn()
 }
 
+// withOwnLock is withLock on a file that nobody else knows of; it is removed
+// again, so that a folder of models holds models.
+func (s *Store) withOwnLock(ctx context.Context, path, what string, fn func() error) error {
+	return s.withLock(ctx, path, what, func() error {
+		defer os.Remove(path) // who waits for it sees that, and makes a new one
+		return fn()
+	})
+}
+
 func (s *Store) acquire(ctx context.Context, path, what string) (*flock.Flock, error) {
 	for noted := false; ; {
 		lock := flock.New(path, flock.SetPermissions(0o664))

