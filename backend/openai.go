@@ -67,6 +67,7 @@ type OpenAI struct {
 
 	mu     sync.Mutex
 	absent map[string]bool // parameters and endpoints that the server lacks
+	proven map[string]bool // what was seen to work
 }
 
 // dialect is what differs between servers of the same protocol.
@@ -74,6 +75,10 @@ type dialect struct {
 	name string
 	// systemOnce: only one system message is heard, and no tool role is known.
 	systemOnce bool
+	// plain: a chat has neither schemas nor log-probabilities.
+	plain bool
+	// ignored are parameters that the server takes and does not heed.
+	ignored []string
 	// room is how many tokens to leave free besides prompt and reply.
 	room int
 	// chooseBy are the ways to choose, best first.
@@ -104,7 +109,7 @@ func newRemote(cfg OpenAIConfig, d dialect) (*OpenAI, error) {
 		h := realHooks()
 		cfg.hooks = &h
 	}
-	o := &OpenAI{cfg: cfg, dialect: d, absent: make(map[string]bool)}
+	o := &OpenAI{cfg: cfg, dialect: d, absent: make(map[string]bool), proven: make(map[string]bool)}
 	if err := o.check(); err != nil {
 		return nil, &Error{Op: d.name, Err: err, Advice: configAdvice(err)}
 	}
@@ -191,6 +196,11 @@ func (o *OpenAI) server() string {
 
 // Capabilities are what the server is hoped to do, less what it refused.
 func (o *OpenAI) Capabilities() Capabilities {
+	if o.dialect.plain {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return Capabilities{Prefill: o.cfg.ContinueFinalMessage, ExactChoice: o.proven["prompt_logprobs"]}
+	}
 	logprobs := !o.info.Reasoning && !o.lacks("logprobs")
 	return Capabilities{
 		Prefill:     o.cfg.ContinueFinalMessage,
@@ -222,6 +232,13 @@ func (o *OpenAI) lacks(what string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.absent[what]
+}
+
+// prove remembers that something works.
+func (o *OpenAI) prove(what string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.proven[what] = true
 }
 
 // learn remembers that the server lacks something, and warns the first time.

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -51,7 +52,7 @@ func (o *OpenAI) chat(ctx context.Context, req *Request, yield func(Delta, error
 	}
 	defer stream.Close()
 	r := &replyReader{o: o, req: req, count: count, filter: NewStopFilter(req.Stop), yield: yield}
-	if err := r.read(stream); !errors.Is(err, errBroken) {
+	if err := r.read(ctx, stream); !errors.Is(err, errBroken) {
 		return err
 	}
 	return nil
@@ -111,6 +112,10 @@ func (o *OpenAI) chatFields(req *Request, count Count) (wireFields, error) {
 	}
 	f["stream_options"] = map[string]any{"include_usage": true}
 	for name := range f {
+		if slices.Contains(o.dialect.ignored, name) {
+			instead, _ := whatInstead(name)
+			o.learn(name, instead)
+		}
 		if o.lacks(name) {
 			delete(f, name)
 		}
@@ -359,13 +364,12 @@ type replyReader struct {
 	yield  func(Delta, error) bool
 
 	text    strings.Builder // the reply so far
-	raw     int             // bytes received, stop strings included
 	finish  string
 	usage   *openai.Usage
 	stopped bool
 }
 
-func (r *replyReader) read(stream *openai.ChatCompletionStream) error {
+func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStream) error {
 	for !r.stopped {
 		data, err := stream.RecvRaw()
 		if err != nil {
@@ -385,7 +389,7 @@ func (r *replyReader) read(stream *openai.ChatCompletionStream) error {
 			return err
 		}
 	}
-	return r.last()
+	return r.last(ctx)
 }
 
 // complete reports whether the reply was whole when the stream ended with err:
@@ -407,7 +411,6 @@ func (r *replyReader) take(c *chunk) error {
 			r.finish = string(choice.FinishReason)
 		}
 		piece := choice.Delta.Content + choice.Delta.Refusal + choice.Message.Content + choice.Message.Refusal
-		r.raw += len(piece)
 		d := Delta{}
 		d.Text, r.stopped = r.filter.Push(piece)
 		if choice.Logprobs != nil {
@@ -422,7 +425,7 @@ func (r *replyReader) take(c *chunk) error {
 }
 
 // last ends a complete reply with its reason and cost.
-func (r *replyReader) last() error {
+func (r *replyReader) last(ctx context.Context) error {
 	rest := r.filter.Flush()
 	r.text.WriteString(rest)
 	if r.finish == string(openai.FinishReasonContentFilter) {
@@ -431,7 +434,7 @@ func (r *replyReader) last() error {
 	if err := r.checkSchema(); err != nil {
 		return err
 	}
-	usage, err := r.cost()
+	usage, err := r.cost(ctx)
 	if err != nil {
 		return err
 	}
@@ -466,21 +469,18 @@ func (r *replyReader) checkSchema() error {
 
 // cost is the usage as the server tells it, else as counted here. A server
 // that counted a much shorter prompt has cut it.
-func (r *replyReader) cost() (*Usage, error) {
+func (r *replyReader) cost(ctx context.Context) (*Usage, error) {
 	if u := r.usage; u != nil && u.PromptTokens > 0 {
 		if err := r.o.checkNotCut(r.count, u.PromptTokens); err != nil {
 			return nil, err
 		}
 		return toUsage(u), nil
 	}
-	n, err := r.o.counter.CountText(context.Background(), r.text.String())
-	if err != nil {
-		return nil, err
-	}
+	n := r.o.estimateReply(ctx, r.text.String())
 	if limit := or(r.req.TokensMax, r.o.cfg.TokensMax); limit > 0 {
-		n.Tokens = min(n.Tokens, limit) // the server has counted that far
+		n = min(n, limit) // the server has counted that far
 	}
-	return &Usage{PromptTokens: r.count.Tokens, EvaluatedTokens: r.count.Tokens, CompletionTokens: n.Tokens}, nil
+	return &Usage{PromptTokens: r.count.Tokens, EvaluatedTokens: r.count.Tokens, CompletionTokens: n}, nil
 }
 
 // checkNotCut compares the server's count of a prompt with our own. Servers
@@ -494,7 +494,7 @@ func (o *OpenAI) checkNotCut(count Count, seen int) error {
 	}
 	if float64(seen) < slack*float64(count.Tokens)-few {
 		return &Error{Op: o.cfg.ModelID + ": chat",
-			Err: fmt.Errorf("the server saw %d tokens of a prompt that has %d (%s): it cut the prompt silently", seen, count.Tokens, count.Source),
+			Err:    fmt.Errorf("the server saw %d tokens of a prompt that has %d (%s): it cut the prompt silently", seen, count.Tokens, count.Source),
 			Advice: fmt.Sprintf("lower llm.context_length (now %d) to what the server really takes", o.cfg.ContextLength)}
 	}
 	return nil

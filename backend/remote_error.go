@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -261,6 +262,9 @@ func (o *OpenAI) explain(ctx context.Context, verb string, err error) error {
 	}
 	op := o.cfg.ModelID + ": " + verb
 	remote := toRemoteError(err, o.cfg.APIKey)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errCutOff
+	}
 	if remote == nil {
 		return &Error{Op: op, Err: o.redactError(err), Advice: networkAdvice(err, o.server())}
 	}
