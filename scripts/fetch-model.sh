@@ -53,8 +53,9 @@ from_hub() {
   command -v curl >/dev/null || { say "hub: curl is not installed"; return 1; }
   local endpoint=${HF_ENDPOINT:-https://huggingface.co}
   local url=${endpoint%/}/$repo/resolve/$revision/$hub_file
-  local args=(--fail --location --silent --show-error --connect-timeout 5 --config -)
+  local args=(--fail --silent --show-error --connect-timeout 5 --config -)
   curl "${args[@]}" --head --max-time 15 --output /dev/null "$url" < <(curl_config) || return 1
+  args+=(--location)
   [[ -t 2 ]] && args+=(--no-silent --progress-bar)
   [[ $(size_of "$partial") -lt $bytes ]] || rm -f "$partial"
   say "fetching $file from the hub"

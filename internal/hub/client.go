@@ -200,7 +200,7 @@ func (c *client) connectionError(ctx context.Context, err error) error {
 
 // statusError turns the hub's refusals into what to do about them.
 func (c *client) statusError(resp *http.Response) error {
-	what := pathOf(resp.Request.URL)
+	what, repo := pathOf(resp.Request.URL), repoOf(pathOf(resp.Request.URL))
 	code, message := resp.Header.Get("X-Error-Code"), clip(resp.Header.Get("X-Error-Message"))
 	status := fmt.Sprintf("HTTP %d", resp.StatusCode)
 	if message != "" {
@@ -214,10 +214,10 @@ func (c *client) statusError(resp *http.Response) error {
 	}
 	switch {
 	case code == "GatedRepo":
-		e.Reason, e.Advice = ErrAccess, c.gatedAdvice(what)
+		e.Op, e.Reason, e.Advice = "pull "+repo, ErrAccess, c.gatedAdvice(repo)
 		e.Err = fmt.Errorf("this repository is gated (%s)", status)
 	case code == "RepoNotFound", resp.StatusCode == http.StatusUnauthorized:
-		e.Reason, e.Advice = ErrNotFound, c.noRepoAdvice(resp.StatusCode)
+		e.Op, e.Reason, e.Advice = "pull "+repo, ErrNotFound, c.noRepoAdvice(resp.StatusCode)
 		e.Err = fmt.Errorf("no such repository, or a private one (%s)", status)
 	case code == "RevisionNotFound":
 		e.Reason, e.Advice = ErrNotFound, "check the branch, tag or commit after @"
@@ -226,7 +226,7 @@ func (c *client) statusError(resp *http.Response) error {
 		e.Reason, e.Advice = ErrNotFound, "check the file's name and its letter case"
 		e.Err = fmt.Errorf("no such file (%s)", status)
 	case resp.StatusCode == http.StatusForbidden:
-		e.Reason, e.Advice = ErrAccess, c.gatedAdvice(what)
+		e.Reason, e.Advice = ErrAccess, c.gatedAdvice(repo)
 	case resp.StatusCode == http.StatusTooManyRequests:
 		e.Advice = "too many requests; wait, or set HF_TOKEN for a higher limit"
 		if wait := retryAfter(resp); wait > 0 {
@@ -238,11 +238,11 @@ func (c *client) statusError(resp *http.Response) error {
 	return e
 }
 
-func (c *client) gatedAdvice(what string) string {
+func (c *client) gatedAdvice(repo string) string {
 	if c.hasToken {
 		return "your token has no access to it; ask for it on the repository's page, with the account of HF_TOKEN"
 	}
-	return "accept its terms on the repository's page (" + c.endpoint + "/" + repoOf(what) + "), then set HF_TOKEN or run `hf auth login`"
+	return "accept its terms on the repository's page (" + c.endpoint + "/" + repo + "), then set HF_TOKEN or run `hf auth login`"
 }
 
 func (c *client) noRepoAdvice(status int) string {
@@ -257,6 +257,7 @@ func pathOf(u *url.URL) string {
 	return strings.TrimPrefix(strings.TrimPrefix(u.Path, "/"), "api/models/")
 }
 
+// repoOf is the OWNER/REPO at the beginning of such a path.
 func repoOf(path string) string {
 	parts := strings.SplitN(path, "/", 3)
 	return strings.Join(parts[:min(2, len(parts))], "/")
