@@ -14,6 +14,10 @@ import (
 // exhaust the stack.
 const depthMax = 200
 
+// valueCost is what a value takes off the budget besides its bytes, since
+// making one costs more than looking at a byte.
+const valueCost = 4
+
 // literalReader reads one value written in JSON, in JSON5, as a Python literal
 // or in a mixture of them, which is what models write. It stops at the end of
 // the value and never goes back more than one string, so its work is linear.
@@ -34,7 +38,7 @@ type literalReader struct {
 
 // value reads one value at pos. It reports false when there is none.
 func (r *literalReader) value() (any, bool) {
-	if r.depth >= depthMax || !r.spend(1) {
+	if r.depth >= depthMax || !r.spend(valueCost) {
 		return nil, false
 	}
 	r.skipSpace()
@@ -247,7 +251,7 @@ func (r *literalReader) strings() (any, bool) {
 		if r.take('+') {
 			r.skipSpace()
 		}
-		if !r.atString() {
+		if !r.atString() || r.lenient && startsKey(r.text[r.pos:]) { // then a comma is missing
 			r.pos, r.repairs = mark, marked
 			break
 		}
@@ -255,19 +259,10 @@ func (r *literalReader) strings() (any, bool) {
 		if !ok {
 			return nil, false
 		}
-		if r.lenient && r.colonFollows() { // it was a key: a comma is missing
-			r.pos, r.repairs = mark, marked
-			break
-		}
 		r.repairs.add(RepairPythonLiteral)
 		joined.WriteString(next)
 	}
 	return joined.String(), true
-}
-
-func (r *literalReader) colonFollows() bool {
-	rest := strings.TrimLeft(r.text[r.pos:min(len(r.text), r.pos+64)], " \t\r\n")
-	return strings.HasPrefix(rest, ":")
 }
 
 // oneString reads one quoted string, quotes of any kind.

@@ -8,7 +8,7 @@ import (
 
 // budgetFactor bounds the work of Parse: it looks at no more than this many
 // bytes per byte of the reply before it takes the rest for prose.
-const budgetFactor = 32
+const budgetFactor = 16
 
 // Parse reads what a model meant. It accepts the canonical form, every dialect
 // of it that models have been seen to write (see the repairs), and plain text,

@@ -1,0 +1,144 @@
+package command
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func named(name string, effect Effect, aliases ...string) Command {
+	return Func(Spec{Name: name, Aliases: aliases, Effect: effect}, func(context.Context, *Env, *Call) (*Result, error) {
+		return &Result{Text: name}, nil
+	})
+}
+
+func TestLookup(t *testing.T) {
+	reg := standard(t)
+	tests := []struct {
+		written, name string
+		match         Match
+		suggestion    string
+	}{
+		{"reader", "reader", MatchExact, ""},
+		{" reader ", "reader", MatchExact, ""},
+		{"Reader", "reader", MatchAlias, ""},
+		{"`reader`", "reader", MatchAlias, ""},
+		{"read", "reader", MatchAlias, ""},
+		{"summarize", "reader", MatchAlias, ""},
+		{"final-answer", "answer", MatchAlias, ""},
+		{"google", "search", MatchAlias, ""},
+		{"readr", "reader", MatchFuzzy, "reader"},
+		{"pyton", "python", MatchFuzzy, "python"},
+		{"fetch_url", "fetch_url", MatchNone, ""},
+		{"raeder", "raeder", MatchNone, "reader"},
+		{"", "", MatchNone, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.written, func(t *testing.T) {
+			l := reg.Lookup(tt.written)
+			assert.Equal(t, tt.match, l.Match)
+			assert.Equal(t, tt.name, l.Name)
+			assert.Equal(t, tt.suggestion, l.Suggestion)
+		})
+	}
+	assert.Equal(t, MatchNone, (*Registry)(nil).Lookup("x").Match)
+}
+
+func TestResolveNeverGuessesWhatMatters(t *testing.T) {
+	reg := standard(t)
+	c, err := reg.Resolve("readr")
+	require.NoError(t, err)
+	assert.Equal(t, "reader", c.Spec().Name)
+
+	_, err = reg.Resolve("pyton")
+	var unknown *UnknownError
+	require.ErrorAs(t, err, &unknown)
+	assert.Equal(t, `did you mean "python"?`, unknown.Hint())
+
+	_, err = reg.Resolve("google") // an alias of what is not registered
+	require.ErrorAs(t, err, &unknown)
+	assert.Equal(t, "search", unknown.Name)
+}
+
+func TestDisable(t *testing.T) {
+	reg := standard(t)
+	require.NoError(t, reg.Disable("py")) // by an alias
+	for _, name := range []string{"python", "py", "python3", "Python"} {
+		_, err := reg.Resolve(name)
+		var disabled *DisabledError
+		assert.ErrorAs(t, err, &disabled, name)
+	}
+	assert.NotContains(t, reg.Names(), "python")
+	require.NoError(t, reg.Replace(named("python", EffectExecute)))
+	assert.NotContains(t, reg.Names(), "python", "a redefinition stays disabled")
+
+	assert.ErrorContains(t, reg.Disable("answer"), "essential")
+	err := reg.Disable("readr")
+	var unknown *UnknownError
+	require.ErrorAs(t, err, &unknown)
+	assert.Equal(t, "reader", unknown.Suggestion)
+	assert.Error(t, reg.Disable("google"))
+}
+
+func TestRegister(t *testing.T) {
+	reg := standard(t)
+	require.NoError(t, reg.Register(named("search", EffectNetwork)))
+	c, err := reg.Resolve("google")
+	require.NoError(t, err)
+	assert.Equal(t, "search", c.Spec().Name)
+
+	tests := []struct {
+		name    string
+		command Command
+		replace bool
+		want    string
+	}{
+		{"taken", named("reader", EffectRead), false, "the name is taken"},
+		{"essential", named("answer", EffectNone), false, "essential"},
+		{"essential, replacing", named("answer", EffectNone), true, "essential"},
+		{"alias of the essential", named("final", EffectNone), true, "essential"},
+		{"alias taken", named("mine", EffectNone, "answer"), true, `belongs to "answer"`},
+		{"alias of another", named("mine", EffectNone, "read"), false, `belongs to "reader"`},
+		{"no name", named("", EffectNone), false, "1 to 64 bytes"},
+		{"bad name", named("My Command", EffectNone), false, "only a-z"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			add := reg.Register
+			if tt.replace {
+				add = reg.Replace
+			}
+			assert.ErrorContains(t, add(tt.command), tt.want)
+		})
+	}
+	require.NoError(t, reg.Replace(named("reader", EffectRead, "peek")))
+	assert.Equal(t, MatchAlias, reg.Lookup("peek").Match)
+	assert.NotEqual(t, "reader", reg.Lookup("cat").Name, "the old aliases are gone")
+	require.NoError(t, reg.Register(named("view", EffectRead)))
+	assert.Equal(t, "view", reg.Lookup("view").Name, "a name beats an alias")
+	assert.Equal(t, []string{"think", "reader", "writer", "python", "answer", "search", "view"}, reg.Names())
+	assert.Len(t, reg.Specs(), 7)
+}
+
+func TestSpecsAreTerse(t *testing.T) {
+	reg := standard(t)
+	words := 0
+	for _, spec := range reg.Specs() {
+		assert.NotEmpty(t, spec.Description, spec.Name)
+		words += len(spec.Name) + len(spec.Description)
+		for _, slot := range spec.Slots {
+			assert.NotEmpty(t, slot.Help, "%s.%s", spec.Name, slot.Name)
+			words += len(slot.Name) + len(slot.Help)
+		}
+	}
+	assert.Less(t, words, 800, "bytes of prompt, about four to a token")
+}
+
+func TestTextSlot(t *testing.T) {
+	for name, want := range map[string]string{"think": "text", "reader": "file", "writer": "text", "python": "code", "answer": "text"} {
+		assert.Equal(t, want, standard(t).Lookup(name).Command.Spec().TextSlot(), name)
+	}
+	assert.Equal(t, "text", Spec{}.TextSlot())
+}
