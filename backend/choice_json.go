@@ -68,7 +68,7 @@ func (c *Choice) UnmarshalJSON(data []byte) error {
 	}
 	*c = Choice{Index: j.Index, Text: j.Text, Method: j.Method, Abstained: j.Abstained, Reason: j.Reason, Tie: j.Tie,
 		Margin: float64(j.Margin), OutsideMass: float64(j.OutsideMass), EvaluatedTokens: j.EvaluatedTokens, CachedTokens: j.CachedTokens,
-		Wall: time.Duration(j.WallMS * float64(time.Millisecond))}
+		Wall: time.Duration(math.Round(j.WallMS * float64(time.Millisecond)))}
 	for _, o := range j.Options {
 		c.Options = append(c.Options, ScoredOption{o.Text, float64(o.Logprob), float64(o.Probability), o.Tokens, o.Distance})
 	}

@@ -287,7 +287,6 @@ func faultServer(t *testing.T, faults ...scriptedFault) (server *httptest.Server
 			panic(http.ErrAbortHandler)
 		}
 	}))
-	server.Config.ErrorLog = nil
 	t.Cleanup(server.Close)
 	return server, func() []http.Header {
 		mu.Lock()
