@@ -21,20 +21,26 @@ var hydraKeys = []string{"_target_", "_partial_", "_convert_", "_recursive_", "_
 // It is strict: a key without a field is an error that names its place and the
 // nearest field, and so is a value of the wrong type; all are reported at once.
 // A key that is absent or null leaves its field as it is, so into can be filled
-// with defaults before. Text that reads as a number or boolean is accepted for
+// with defaults before; null is also allowed for keys without a field, since it
+// sets nothing. Text that reads as a number or boolean is accepted for
 // one, since environment variables are always text; a time.Duration takes "30s"
 // or a number of seconds. A field with the tag `inapplicable:"why"` accepts its
 // key and makes a warning of it (see Warnings).
-func (c *Config) Decode(path string, into any) error {
+func (c *Config) Decode(path string, into any) error { return c.decode(path, into, false) }
+
+func (c *Config) decode(path string, into any, lenient bool) error {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("config: decode %s: need a pointer, got %T", path, into)
+	}
+	if lenient && !c.Has(path) {
+		return nil
 	}
 	n, err := c.resolved(path)
 	if err != nil {
 		return err
 	}
-	d := &decoder{config: c}
+	d := &decoder{config: c, lenient: lenient}
 	d.value(n, path, v.Elem(), secretPath(path))
 	return d.problems.asError()
 }
@@ -42,6 +48,7 @@ func (c *Config) Decode(path string, into any) error {
 // decoder stores a tree in Go values and collects what does not fit.
 type decoder struct {
 	config   *Config
+	lenient  bool
 	problems Problems
 }
 
@@ -252,7 +259,7 @@ func (d *decoder) structure(n *node, path string, v reflect.Value, secret bool) 
 		child, full := n.fields[k], joinDots(path, k)
 		f, known := fields[k]
 		switch {
-		case !known && slices.Contains(hydraKeys, k):
+		case !known && (d.lenient || child.kind == kindNull || slices.Contains(hydraKeys, k)):
 		case !known:
 			e := problem(child.origin, full, "unknown key%s", didYouMean(k, sortedKeys(fields)))
 			d.problems = append(d.problems, e.advise("known here: %s", listed(sortedKeys(fields))))
@@ -282,7 +289,7 @@ func structFields(v reflect.Value) map[string]structField {
 			continue
 		}
 		if strings.Contains(options, "inline") {
-			for k, f := range structFields(v.Field(i)) {
+			for k, f := range structFields(reflect.Indirect(v.Field(i))) {
 				out[k] = f
 			}
 			continue
@@ -294,3 +301,8 @@ func structFields(v reflect.Value) map[string]structField {
 	}
 	return out
 }
+
+// DecodeKnown is Decode for a section that another program may also read: keys
+// without a field are passed over. A section that is absent or null leaves into
+// as it is.
+func (c *Config) DecodeKnown(path string, into any) error { return c.decode(path, into, true) }
