@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type definition struct {
 	data                []byte
 	normalizer, decoder json.RawMessage
 	cuts                bool // long texts may be encoded in pieces
+	pieceMax            int  // bytes that may be encoded at once
 }
 
 // parseDefinition checks what the library would not survive or would apply in
@@ -39,6 +41,15 @@ func parseDefinition(data []byte) (definition, error) {
 	if hasDropout(top["model"]) {
 		return refuse("it drops merges at random (model.dropout), so that counts would differ from call to call")
 	}
+	for _, key := range []string{"normalizer", "pre_tokenizer", "decoder"} {
+		var part any
+		if err := json.Unmarshal(orNull(top[key]), &part); err != nil {
+			return refuse("%s: %v", key, err)
+		}
+		if i := slices.IndexFunc(patterns(part), explosive); i >= 0 {
+			return refuse("%s has the pattern %q, which may never end", key, patterns(part)[i])
+		}
+	}
 	for _, key := range []string{"truncation", "padding"} { // they would change counts
 		if v := top[key]; v != nil && !isNull(v) {
 			top[key] = json.RawMessage("null")
@@ -51,7 +62,11 @@ func parseDefinition(data []byte) (definition, error) {
 			return refuse("%v", err)
 		}
 	}
-	return definition{data: data, normalizer: top["normalizer"], decoder: top["decoder"], cuts: cuttable(top)}, nil
+	pieceMax := pieceBytesMax
+	if isNull(top["pre_tokenizer"]) {
+		pieceMax = pieceBytesMaxPatternless
+	}
+	return definition{data: data, pieceMax: pieceMax, normalizer: top["normalizer"], decoder: top["decoder"], cuts: cuttable(top)}, nil
 }
 
 func isNull(v json.RawMessage) bool { return len(v) == 0 || string(v) == "null" }

@@ -124,9 +124,18 @@ func TestSafeCut(t *testing.T) {
 		want int
 	}{
 		{"foo\nbar", 1, 4}, {"foo bar", 1, 3}, {"foo  bar", 1, -1}, {"foo \nbar", 1, -1}, {"foo\n bar", 1, -1},
-		{"foo\n\nbar", 1, -1}, {"1 a", 1, -1}, {"a 1", 1, -1}, {"中\n文", 1, 4}, {"", 1, -1}, {"a", 1, -1}, {"foo bar", 4, -1},
+		{"foo\n\nbar", 1, -1}, {"1 a", 1, -1}, {"a 1", 1, -1}, {"中\n文", 1, 4}, {"", 1, -1}, {"a", 1, -1}, {"foo bar", 4, -1}, {"foo\n/bar", 1, -1},
 	} {
 		assert.Equal(t, tt.want, safeCut(tt.text, tt.from), "%q from %d", tt.text, tt.from)
+	}
+}
+
+func TestExplosive(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		splitGPT2: false, splitLlama3: false, splitQwen2: false, `(a+)+b`: true, `((ab)*c)*`: true, `(a|b{2,})+`: true, `(a{2,3})+`: false,
+		`[(a+)]+`: false, `\(a+\)+`: false, `(?:\d{3})*\b`: false, `[[a]+](b)+`: false, `)(+`: false, `(a+)?`: false, `[`: false, `\`: false, `x{`: false,
+	} {
+		assert.Equal(t, want, explosive(pattern), pattern)
 	}
 }
 

@@ -225,6 +225,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"other JSON", `{"a":1}`, "it has no model"},
 		{"NUL in a text", `{"model":{"type":"BPE","vocab":{"a\u0000":0}}}`, "contains a NUL"},
 		{"dropout", `{"model":{"type":"BPE","dropout":0.1,"vocab":{"a":0},"merges":[]}}`, "at random"},
+		{"pattern without end", `{"model":{"type":"BPE"},"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a+)+b"},"behavior":"Isolated","invert":false}}`, "may never end"},
 		{"unknown model", `{"model":{"type":"XYZ"}}`, "open tokenizer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
