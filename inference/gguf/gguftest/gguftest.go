@@ -66,8 +66,7 @@ func (b *Builder) Delete(key string) *Builder {
 func Model() *Builder {
 	tokens := []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>", "a", "b", "ab", "Ġ", "Ċ"}
 	types := []int32{3, 3, 3, 1, 1, 1, 1, 1}
-	b := &Builder{Version: 3, Alignment: 32}
-	for _, kv := range []KV{
+	b := &Builder{Version: 3, Alignment: 32, KVs: []KV{
 		{Key: "general.architecture", Value: "llama"},
 		{Key: "general.name", Value: "Tiny"},
 		{Key: "general.file_type", Value: uint32(0)},
@@ -88,9 +87,7 @@ func Model() *Builder {
 		{Key: "tokenizer.ggml.eos_token_id", Value: uint32(2)},
 		{Key: "tokenizer.ggml.add_bos_token", Value: false},
 		{Key: "tokenizer.chat_template", Value: "{{ messages[0].content }}"},
-	} {
-		b.KVs = append(b.KVs, kv)
-	}
+	}}
 	vocab := uint64(len(tokens))
 	b.Tensors = []Tensor{
 		F32("token_embd.weight", 32, vocab), F32("output_norm.weight", 32),
