@@ -403,3 +403,23 @@ func TestOpenAISilence(t *testing.T) {
 		assert.ErrorContains(t, err, "sent nothing for 50ms", name)
 	}
 }
+
+// TestDecisionsWireForm: the request is what the official Go client (openai-go
+// v3.95.0) sends for the same question, as it was recorded from it.
+func TestDecisionsWireForm(t *testing.T) {
+	server := newAPIServer(t, func(s *apiServer) { s.decisions, s.favourite = true, "b" })
+	b := server.backend(t, func(c *backend.OpenAIConfig) { c.ModelID = "gpt-6-luna" })
+	req := user("q")
+	req.Messages = append([]backend.Message{{Role: backend.RoleSystem, Content: "s"}}, req.Messages...)
+	c, err := b.ChooseFromOptions(t.Context(), req, backend.Options("a", "b"))
+	require.NoError(t, err)
+	assert.Equal(t, 1, c.Index)
+	assert.InDelta(t, 0.9, c.Options[1].Probability, 1e-9)
+	assert.Equal(t, 42, c.EvaluatedTokens)
+	assert.Equal(t, 8, c.CachedTokens)
+	sent, err := json.Marshal(server.requests("/decisions")[0].body)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"input":[{"content":"s","type":"message","role":"system"},{"content":"q","type":"message","role":"user"}],"model":"gpt-6-luna",
+		"questions":[{"choices":[{"value":"a"},{"value":"b"}],"instructions":"Which of these is the assistant's reply to the conversation?",
+		"name":"reply","type":"choice"}]}`, string(sent))
+}

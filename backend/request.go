@@ -1,8 +1,11 @@
 package backend
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -64,4 +67,72 @@ func checkChoose(req *Request, options []Option) error {
 		return err
 	}
 	return CheckOptions(options)
+}
+
+// Admit is what a backend does with a request before it works on it: check it,
+// refuse what b can't do, count its prompt, and refuse what does not fit. It
+// returns the number of tokens of the prompt.
+func Admit(ctx context.Context, b LanguageBackend, req *Request) (promptTokens int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := CheckRequest(req); err != nil {
+		return 0, err
+	}
+	if err := CheckSupported(req, CapabilitiesOf(b)); err != nil {
+		return 0, err
+	}
+	n, err := b.CountTokens(ctx, promptMessages(req))
+	if err != nil {
+		return 0, err
+	}
+	if n > b.ContextLength() {
+		return 0, &ContextError{Tokens: n, Max: b.ContextLength()}
+	}
+	return n, nil
+}
+
+// Stream makes the deltas of a reply of its tokens as they come, and is all
+// that a backend needs around a source of text. It admits the request (see
+// [Admit]) before it asks for the first token, cuts at stop strings, keeps to
+// the limits, looks at the context, and ends with the reason and the usage.
+// Every token must be whole runes; an error ends the reply. Log-probabilities,
+// if asked for, are those of a source that is certain.
+func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Seq2[string, error]) iter.Seq2[Delta, error] {
+	return func(yield func(Delta, error) bool) {
+		promptTokens, err := Admit(ctx, b, req)
+		if err != nil {
+			yield(Delta{}, err)
+			return
+		}
+		finish, tokensMax, atLimit := FinishStop, b.ContextLength()-promptTokens, FinishContext
+		if req.TokensMax > 0 && req.TokensMax <= tokensMax {
+			tokensMax, atLimit = req.TokensMax, FinishLength
+		}
+		usage := &Usage{PromptTokens: promptTokens, EvaluatedTokens: promptTokens}
+		filter := NewStopFilter(req.Stop)
+		for token, err := range tokens {
+			if err := cmp.Or(ctx.Err(), err); err != nil {
+				yield(Delta{}, err)
+				return
+			}
+			if usage.CompletionTokens == tokensMax {
+				finish = atLimit
+				break
+			}
+			usage.CompletionTokens++
+			text, stopped := filter.Push(token)
+			d := Delta{Text: text}
+			if req.Logprobs {
+				d.Tokens = []TokenLogprob{{Text: token, Bytes: []byte(token)}}
+			}
+			if (text != "" || d.Tokens != nil) && !yield(d, nil) {
+				return
+			}
+			if stopped {
+				break
+			}
+		}
+		yield(Delta{Text: filter.Flush(), Finish: finish, Usage: usage}, nil)
+	}
 }

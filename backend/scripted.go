@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -153,37 +154,19 @@ func (s *Scripted) CountChat(ctx context.Context, msgs []Message) (Count, error)
 // ChatCompletion streams the script's next reply. A reply that begins with the
 // request's Prefill continues after it.
 func (s *Scripted) ChatCompletion(ctx context.Context, req *Request) iter.Seq2[Delta, error] {
-	return func(yield func(Delta, error) bool) {
-		prompt, err := s.admit(ctx, req)
-		if err == nil {
-			var reply string
-			if reply, err = s.nextReply(ctx, req); err == nil {
-				err = s.stream(ctx, req, prompt, reply, yield)
+	return Stream(ctx, s, req, func(yield func(string, error) bool) {
+		reply, err := s.nextReply(ctx, req)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, token := range scriptTokens(strings.TrimPrefix(reply, req.Prefill)) {
+			err := sleep(ctx, s.cfg.DeltaDelay)
+			if !yield(token, err) || err != nil {
+				return
 			}
 		}
-		if err != nil {
-			yield(Delta{}, err)
-		}
-	}
-}
-
-// admit checks a request and counts its prompt.
-func (s *Scripted) admit(ctx context.Context, req *Request) (promptTokens int, err error) {
-	if err := CheckRequest(req); err != nil {
-		return 0, err
-	}
-	if err := CheckSupported(req, s.Capabilities()); err != nil {
-		return 0, err
-	}
-	n, err := s.CountTokens(ctx, req.Messages)
-	if err != nil {
-		return 0, err
-	}
-	n += len(scriptTokens(req.Prefill))
-	if n > s.cfg.ContextLength {
-		return 0, &ContextError{Tokens: n, Max: s.cfg.ContextLength}
-	}
-	return n, nil
+	})
 }
 
 func (s *Scripted) nextReply(ctx context.Context, req *Request) (string, error) {
@@ -200,59 +183,13 @@ func (s *Scripted) nextReply(ctx context.Context, req *Request) (string, error) 
 	return s.cfg.Replies[s.replies-1], nil
 }
 
-// stream yields the reply token by token within the limits. A broken loop ends
-// it quietly.
-func (s *Scripted) stream(ctx context.Context, req *Request, promptTokens int, reply string, yield func(Delta, error) bool) error {
-	if rest, ok := cutPrefill(reply, req.Prefill); ok {
-		reply = rest
-	}
-	usage := &Usage{PromptTokens: promptTokens, EvaluatedTokens: promptTokens}
-	finish, tokensMax := FinishStop, s.cfg.ContextLength-promptTokens
-	reason := FinishContext
-	if req.TokensMax > 0 && req.TokensMax <= tokensMax {
-		tokensMax, reason = req.TokensMax, FinishLength
-	}
-	filter := NewStopFilter(req.Stop)
-	for _, token := range scriptTokens(reply) {
-		if usage.CompletionTokens == tokensMax {
-			finish = reason
-			break
-		}
-		if err := sleep(ctx, s.cfg.DeltaDelay); err != nil {
-			return err
-		}
-		usage.CompletionTokens++
-		text, stopped := filter.Push(token)
-		d := Delta{Text: text}
-		if req.Logprobs {
-			d.Tokens = []TokenLogprob{{Text: token, Bytes: []byte(token)}}
-		}
-		if (text != "" || d.Tokens != nil) && !yield(d, nil) {
-			return nil
-		}
-		if stopped {
-			break
-		}
-	}
-	yield(Delta{Text: filter.Flush(), Finish: finish, Usage: usage}, nil)
-	return nil
-}
-
-// cutPrefill removes the prefill from the start of a reply that repeats it.
-func cutPrefill(reply, prefill string) (string, bool) {
-	if prefill == "" || len(reply) < len(prefill) || reply[:len(prefill)] != prefill {
-		return reply, false
-	}
-	return reply[len(prefill):], true
-}
-
 // ChooseFromOptions gives the script's next choice. A choice that is not among
 // the options is an error, since the script is then out of step.
 func (s *Scripted) ChooseFromOptions(ctx context.Context, req *Request, options []Option) (*Choice, error) {
-	if err := checkChoose(req, options); err != nil {
+	if err := CheckOptions(options); err != nil {
 		return nil, err
 	}
-	prompt, err := s.admit(ctx, req)
+	prompt, err := Admit(ctx, s, req)
 	if err != nil {
 		return nil, err
 	}
