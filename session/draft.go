@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"agent/backend"
+	"agent/command"
 )
 
 // errTokensSpent ends a run whose token budget is used up.
@@ -31,9 +32,11 @@ func (e *BackendError) Hint() string {
 // harness and text of the model by turns, in one growing reply. The backend
 // computes only what is new.
 type draft struct {
-	s    *Session
-	msgs []backend.Message
-	text strings.Builder
+	s        *Session
+	msgs     []backend.Message
+	sampling *backend.Sampling
+	not      *command.Call // its choices are not offered again
+	text     strings.Builder
 }
 
 // write adds text of the harness.
@@ -55,7 +58,7 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, whole 
 		return "", false, err
 	}
 	req := &backend.Request{
-		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.s.opts.Sampling,
+		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.sampling,
 		TokensMax: tokensMax, Stop: g.stop, Grammar: g.grammar, Schema: []byte(g.schema),
 	}
 	text, finish, err := d.s.completion(ctx, req, d.s.delta)

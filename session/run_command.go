@@ -34,7 +34,11 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	done := doneCall{Key: key, State: before.hash(), Step: s.steps, Command: call.Command, Result: text, Failed: res.Failed}
 	s.circles.record(done)
 	s.keep(record{Type: recDone, Done: &done})
-	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed}, nil
+	next := startDone
+	if res.Failed {
+		next = startFailed
+	}
+	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}, nil
 }
 
 // runSafely runs a command; one that panics fails like one that errs.
@@ -143,7 +147,7 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true}, nil
+		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: startFailed}, nil
 	}
 	answer := answerText(res, call)
 	ok, err := s.checkAnswer(ctx, answer)
@@ -153,7 +157,7 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 	if !ok {
 		text := s.words.render("withheld.tmpl", nil)
 		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
-		return reply{text: text, short: text, failed: true}, nil
+		return reply{text: text, short: text, failed: true, next: startWithheld}, nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestSlotsRun(t *testing.T) {
 	assert.Contains(t, told, "Result of reader:\n```\nthe number is 42\n```")
 	assert.True(t, strings.HasSuffix(told, "Task: Which number is in b.txt?"), "the task is repeated last")
 	turn := r.model.requests[len(r.model.requests)-1].Messages[2]
-	assert.Equal(t, "Note: I read the file first.\nCommand: reader\nfile: b.txt", turn.Content)
+	assert.Equal(t, "Note: The task is to I read the file first.\nCommand: reader\nfile: b.txt", turn.Content)
 }
 
 // A step must cost only its new tokens: each prompt begins with the one
@@ -87,29 +88,68 @@ func TestChangedFilesAreShown(t *testing.T) {
 	assert.Contains(t, r.lastUser(-1), "total.txt is now:\n```\n42\n```")
 }
 
-func TestCircleIsNotRunAgain(t *testing.T) {
+// A turn that would only repeat an earlier one is dropped before it stands in
+// the prompt, and drawn again: warmer, begun another way, without its choice.
+func TestCircleIsDrawnAgain(t *testing.T) {
 	read := readThenAnswer[:3]
-	script := append(append(append([]string{}, read...), read...), readThenAnswer[3:]...)
-	r := newRig(t, newModel(t, true, script...), nil)
+	again := []string{" read the other", " reader"} // only a.txt is left to choose
+	r := newRig(t, newModel(t, true, slices.Concat(read, read, again, readThenAnswer[3:])...), nil)
 	r.write(t, "b.txt", "42\n")
 	res, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, StopAnswered, res.Stop)
+	assert.Equal(t, 3, res.Steps)
+	assert.Contains(t, r.types(), "warning")
+	redraft := r.model.requests[6]
+	assert.True(t, strings.HasSuffix(redraft.Prefill, "so instead"))
+	assert.InDelta(t, redraftTemperature, *redraft.Sampling.Temperature, 0)
+	last := prompt(&r.model.requests[len(r.model.requests)-1])
+	assert.Equal(t, 1, strings.Count(last, "file: b.txt"), "the dropped turn is not in the prompt")
+	assert.Contains(t, last, "file: a.txt")
+}
+
+// Where nothing can be drawn again the model is told, with the result it had.
+func TestCircleIsTold(t *testing.T) {
+	read := `{"command":"reader","summary":"","content":[{"file":"b.txt"}]}`
+	r := newRig(t, newModel(t, false, read, read, `{"command":"answer","summary":"","content":[{"answer":"42"}]}`), nil)
+	r.write(t, "b.txt", "42\n")
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, "42", res.Answer)
 	told := r.lastUser(-1)
 	assert.Contains(t, told, "same call as in step 1")
 	assert.Contains(t, told, "```\n42\n```", "the earlier result is shown again")
 }
 
+func TestCallAfterAChangeIsNoCircle(t *testing.T) {
+	read := `{"command":"reader","summary":"","content":[{"file":"b.txt"}]}`
+	write := `{"command":"writer","summary":"","content":[{"path":"b.txt","text":"43"}]}`
+	r := newRig(t, newModel(t, false, read, write, read, `{"command":"answer","summary":"","content":[{"answer":"43"}]}`), nil)
+	r.write(t, "b.txt", "42\n")
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Contains(t, r.lastUser(-1), "Result of reader:\n```\n43\n```")
+}
+
 func TestThreeIdenticalCallsStop(t *testing.T) {
-	read := readThenAnswer[:3]
-	script := append(append(append([]string{}, read...), read...), read...)
-	r := newRig(t, newModel(t, true, append(script, " over", " I found 42.")...), nil)
+	read := `{"command":"reader","summary":"","content":[{"file":"b.txt"}]}`
+	r := newRig(t, newModel(t, false, read, read, read), nil)
 	r.write(t, "b.txt", "42\n")
 	res, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, StopLoop, res.Stop)
 	assert.Equal(t, 3, res.Steps)
-	assert.Equal(t, "I found 42.", res.Answer, "last words are asked for, without a choice of command")
+}
+
+func TestLastWords(t *testing.T) {
+	r := newRig(t, newModel(t, true, append(readThenAnswer[:3:3], " that it says 42", " I found 42.")...),
+		func(o *Options) { o.Limits.StepsMax = 1 })
+	r.write(t, "b.txt", "42\n")
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, StopSteps, res.Stop)
+	assert.Equal(t, "I found 42.", res.Answer, "asked for without a choice of command")
+	assert.Equal(t, 1, res.Steps)
 }
 
 func TestBudgets(t *testing.T) {

@@ -33,6 +33,9 @@ func (e *slotError) Error() string { return fmt.Sprintf("field %s: %s", e.name, 
 func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]any, error) {
 	content := map[string]any{}
 	var optional []command.Slot
+	if d.not != nil && d.not.Command != spec.Name {
+		d.not = nil
+	}
 	for i, slot := range spec.Slots {
 		if slot.Optional {
 			optional = append(optional, slot)
@@ -179,6 +182,7 @@ func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 }
 
 func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []string) (any, error) {
+	options = d.withoutRepeated(slot.Name, options)
 	spaced := make([]string, len(options))
 	for i, o := range options {
 		spaced[i] = " " + o
@@ -189,6 +193,17 @@ func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []str
 		return nil, err
 	}
 	return options[i], nil
+}
+
+// withoutRepeated leaves out what the call that may not be made again chose,
+// unless nothing else is left.
+func (d *draft) withoutRepeated(name string, options []string) []string {
+	if d.not == nil || len(options) < 2 {
+		return options
+	}
+	return slices.DeleteFunc(slices.Clone(options), func(o string) bool {
+		return len(d.not.Content) > 0 && d.not.Content[0][name] == any(o)
+	})
 }
 
 func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) {

@@ -26,8 +26,23 @@ type entry struct {
 	Raw    string    `json:"raw,omitempty"`    // the model's own text where Text is its canonical form
 	Digest string    `json:"digest,omitempty"` // a turn and its result in one line, for a summary
 
+	// Next is how the note after this entry begins: one of the starts in
+	// labels.tmpl.
+	Next string `json:"next,omitempty"`
+
 	tokens int // counted once, 0 = not yet
 }
+
+// The starts of a note, by what came before it.
+const (
+	startFirst    = "start_first"
+	startDone     = "start_done"
+	startFailed   = "start_failed"
+	startRefused  = "start_refused"
+	startAgain    = "start_again"
+	startWithheld = "start_withheld"
+	startLast     = "start_last"
+)
 
 func (e *entry) role() backend.Role {
 	if e.Kind == kindTurn {

@@ -51,18 +51,17 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	}
 	s.steps++
 	s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
-	t, err := s.ask(ctx, "")
+	t, err := s.askFresh(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	turnEntry := &entry{Kind: kindTurn, Step: s.steps, Text: t.text, Raw: t.raw}
-	s.add(turnEntry)
+	s.add(&entry{Kind: kindTurn, Step: s.steps, Text: t.text, Raw: t.raw})
 	out, err := s.carryOut(ctx, t)
 	if err != nil {
 		return outcome{}, err
 	}
 	if out.message != "" {
-		s.add(&entry{Kind: kindResult, Step: s.steps, Text: out.message, Digest: out.digest})
+		s.add(&entry{Kind: kindResult, Step: s.steps, Text: out.message, Digest: out.digest, Next: out.next})
 	}
 	s.saveStep()
 	return out, nil
@@ -79,7 +78,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
 		reminder: s.reminder(), Loop: stop == StopLoop, Final: final,
 	})})
-	t, err := s.ask(ctx, final)
+	t, err := s.ask(ctx, aim{only: final, start: startLast})
 	if err != nil || len(t.calls) == 0 {
 		return res
 	}
@@ -94,43 +93,109 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	return res
 }
 
-// ask gets one turn of the model; only names the one command that is allowed,
-// if not all are. A prompt that turns out too long is compacted, once.
-func (s *Session) ask(ctx context.Context, only string) (*turn, error) {
+// aim is what a turn is asked for with.
+type aim struct {
+	only     string            // the one command that is allowed, if not all are
+	start    string            // how the note begins
+	sampling *backend.Sampling // over the session's
+	not      *command.Call     // a call that may not be chosen again
+	notName  bool              // nor its command
+}
+
+// redraftsMax is how often a turn that would only repeat an earlier one is
+// drawn again before the model is told.
+const redraftsMax = 2
+
+// askFresh gets a turn that is not a circle, if the model has one. A turn
+// that repeats an earlier call is dropped and drawn again, with more chance and
+// another start: in the prompt it would only teach the model to repeat itself.
+func (s *Session) askFresh(ctx context.Context) (*turn, error) {
+	t, err := s.ask(ctx, aim{start: s.nextStart()})
+	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots; try++ {
+		call, step := s.repeats(t)
+		if call == nil {
+			break
+		}
+		s.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", step))
+		t, err = s.ask(ctx, aim{
+			start: startAgain, sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1,
+		})
+	}
+	return t, err
+}
+
+// nextStart is how the next note begins, by what the model was told last.
+func (s *Session) nextStart() string {
+	if n := len(s.entries); n > 0 && s.entries[n-1].Next != "" {
+		return s.entries[n-1].Next
+	}
+	return startFirst
+}
+
+// repeats finds a call of this turn that would only repeat that of an earlier
+// step.
+func (s *Session) repeats(t *turn) (call *command.Call, step int) {
+	for _, call := range t.calls {
+		cmd, err := s.opts.Registry.Resolve(call.Command)
+		if err != nil || cmd.Spec().Final || cmd.Spec().Effect == command.EffectNetwork {
+			continue
+		}
+		if done, ok := s.circles.earlier(callKey(call), s.snap.hash()); ok {
+			return call, done.Step
+		}
+	}
+	return nil, 0
+}
+
+// redraftTemperature is warm enough to leave a rut and not to write nonsense.
+const redraftTemperature = 0.7
+
+func redraftSampling(step, try int) *backend.Sampling {
+	temperature, seed := redraftTemperature, uint32(step*redraftsMax+try)
+	return &backend.Sampling{Temperature: &temperature, Seed: &seed}
+}
+
+// ask gets one turn of the model. A prompt that turns out too long is
+// compacted, once.
+func (s *Session) ask(ctx context.Context, a aim) (*turn, error) {
 	if err := s.fit(ctx); err != nil {
 		return nil, err
 	}
-	t, err := s.askOnce(ctx, only)
+	t, err := s.askOnce(ctx, a)
 	var over *backend.ContextError
 	if errors.As(err, &over) {
 		if err := s.compact(ctx, s.promptLimit()/2); err != nil {
 			return nil, err
 		}
-		t, err = s.askOnce(ctx, only)
+		t, err = s.askOnce(ctx, a)
 	}
 	return t, err
 }
 
-func (s *Session) askOnce(ctx context.Context, only string) (*turn, error) {
+func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 	msgs := messages(s.system, s.entries)
 	if s.mode == modeText {
 		return s.textTurn(ctx, msgs)
 	}
-	return s.slotTurn(ctx, msgs, only)
+	return s.slotTurn(ctx, msgs, a)
 }
 
 // slotTurn is a turn in three parts: a free note, a scored command, its fields.
-func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, only string) (*turn, error) {
-	d := &draft{s: s, msgs: msgs}
-	d.write(s.words.render("note", nil))
-	note, _, err := d.generate(ctx, generation{tokensMax: s.opts.Limits.NoteTokensMax, stop: []string{"\n"}})
+func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (*turn, error) {
+	d := &draft{s: s, msgs: msgs, sampling: a.sampling.Merge(s.opts.Sampling)}
+	if a.not != nil && !a.notName {
+		d.not = a.not
+	}
+	start := s.words.render(a.start, nil)
+	d.write(s.words.render("note", nil) + start)
+	rest, _, err := d.generate(ctx, generation{tokensMax: s.opts.Limits.NoteTokensMax, stop: []string{"\n"}})
 	if err != nil {
 		return nil, err
 	}
-	note = strings.TrimSpace(note)
+	note := strings.TrimSpace(start + rest)
 	s.emit(&Note{Step: s.steps, Text: note})
 	d.write("\n" + s.words.render("command", nil))
-	spec, err := d.chooseCommand(ctx, only)
+	spec, err := d.chooseCommand(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -147,11 +212,10 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, only str
 }
 
 // chooseCommand scores the commands that may be used now.
-func (d *draft) chooseCommand(ctx context.Context, only string) (command.Spec, error) {
-	specs := d.s.opts.Registry.Specs()
-	if only != "" {
-		specs = slices.DeleteFunc(specs, func(c command.Spec) bool { return c.Name != only })
-	}
+func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
+	specs := slices.DeleteFunc(d.s.opts.Registry.Specs(), func(c command.Spec) bool {
+		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command
+	})
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
 	}
@@ -185,6 +249,7 @@ type lastWordsData struct {
 type outcome struct {
 	message string // to the model
 	digest  string // in one line, for summaries
+	next    string // how the next note begins
 	stop    Stop
 	answer  string
 }
@@ -192,9 +257,10 @@ type outcome struct {
 // carryOut carries out the calls of a turn in order, until one fails.
 func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 	if t.problem != "" {
-		return outcome{message: s.tell(t.problem)}, nil
+		return outcome{message: s.tell(t.problem), next: startFailed}, nil
 	}
 	var parts, digests []string
+	next := startDone
 	for i, call := range t.calls {
 		r, err := s.carryOutCall(ctx, call, t.repairs)
 		if err != nil {
@@ -204,6 +270,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			return outcome{stop: r.stop, answer: r.answer}, nil
 		}
 		parts, digests = append(parts, r.text), append(digests, s.digest(call, r))
+		next = r.next
 		if r.failed {
 			// What the model wanted to do or say next relied on this.
 			if rest := t.calls[i+1:]; len(rest) > 0 {
@@ -212,7 +279,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			break
 		}
 	}
-	return outcome{message: s.tell(parts...), digest: strings.Join(digests, "\n")}, nil
+	return outcome{message: s.tell(parts...), digest: strings.Join(digests, "\n"), next: next}, nil
 }
 
 func callNames(calls []*command.Call) string {
@@ -228,6 +295,7 @@ type reply struct {
 	text   string // whole, with fences
 	short  string // the result alone, for a digest
 	failed bool
+	next   string // how the next note begins
 	stop   Stop
 	answer string
 }
@@ -264,7 +332,7 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
 	text := s.words.render("unknown", reasonData{Name: oneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
-	return reply{text: text, short: text, failed: true}
+	return reply{text: text, short: text, failed: true, next: startFailed}
 }
 
 // circle answers a call that was already made, with its result and with the
@@ -278,7 +346,7 @@ func (s *Session) circle(done doneCall) reply {
 		Angle: s.words.render(angle, systemData{Final: s.finalName()}),
 	})
 	s.emit(&CommandResult{Step: s.steps, Command: done.Command, Text: text, Failed: true})
-	return reply{text: text, short: s.words.render("same_call", done), failed: true}
+	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: startAgain}
 }
 
 func (s *Session) refused(call *command.Call, reason string) reply {
@@ -287,7 +355,7 @@ func (s *Session) refused(call *command.Call, reason string) reply {
 		return reply{stop: StopRefused}
 	}
 	text := s.words.render("refused.tmpl", refusedData{Command: call.Command, Reason: reason, Final: s.finalName()})
-	return reply{text: text, short: text, failed: true}
+	return reply{text: text, short: text, failed: true, next: startRefused}
 }
 
 type reasonData struct {
