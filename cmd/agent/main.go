@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"agent/inference"
 )
 
 // Exit codes that scripts rely on.
@@ -45,7 +47,12 @@ func usagef(format string, args ...any) error {
 	return withCode(exitUsage, fmt.Errorf(format, args...))
 }
 
-func main() { os.Exit(mainCode()) }
+func main() {
+	if code, child := inference.RunVetChild(); child {
+		os.Exit(code)
+	}
+	os.Exit(mainCode())
+}
 
 // mainCode runs the program and returns its exit code, so that testscript can
 // run it in a process of its own.

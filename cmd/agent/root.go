@@ -25,6 +25,7 @@ func (a *app) rootCmd() *cobra.Command {
 	f.StringVar(&a.flags.model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
 	f.StringArrayVar(&a.flags.configDirs, "config-dir", nil, "search this folder for configuration before ./configs")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
-	root.AddCommand(a.modelsCmd())
+	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
+		a.commandsCmd(), a.sessionsCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
 	return root
 }

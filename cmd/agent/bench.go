@@ -1,0 +1,249 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agent/backend"
+	"agent/backend/hf"
+	"agent/inference"
+	"agent/internal/bench"
+	"agent/internal/config"
+)
+
+func (a *app) benchCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "How fast the model runs here, alone or beside llama.cpp's own tools",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownSubcommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.benchEngineCmd(), a.benchCompareCmd())
+	return cmd
+}
+
+// benchFlags are what both benchmarks take.
+type benchFlags struct {
+	json   bool
+	values flagValues
+}
+
+func (f *benchFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&f.json, "json", false, "print JSON")
+	f.values.bind(fs, "threads", "llm.threads", 0, "threads; default: one per physical core")
+	f.values.bind(fs, "ubatch", "llm.ubatch_size", 0, "prompt tokens evaluated at once")
+	f.values.bind(fs, "kv-type", "llm.kv_type", "", "type of the KV cache")
+	f.values.bind(fs, "flash-attn", "llm.flash_attn", false, "flash attention; --flash-attn=false switches it off")
+}
+
+func (a *app) benchEngineCmd() *cobra.Command {
+	var f benchFlags
+	var c bench.SpeedConfig
+	cmd := &cobra.Command{
+		Use:   "engine [key=value…]",
+		Short: "Prefill and decode speed, in the terms of llama-bench",
+		Long: `Prefill and decode speed, in the terms of llama-bench: a prompt of random
+tokens (pp), and tokens generated one after another from an empty context (tg).
+With --parallel N the replies of N requests are generated at the same time and
+their speeds add up.`,
+		Example: `  agent bench engine
+  agent bench engine --model qwen2.5-coder-0.5b-instruct --prompt 2048 --threads 4
+  agent bench engine --parallel 4 --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.benchSpeed(cmd.Context(), &f, c, withDash(cmd, args))
+		},
+	}
+	f.add(cmd)
+	fs := cmd.Flags()
+	fs.IntVar(&c.PromptTokens, "prompt", 512, "tokens of the prompt")
+	fs.IntVar(&c.GenTokens, "gen", 64, "tokens to generate")
+	fs.IntVar(&c.Repeat, "repeat", 3, "measurements, after one that is not counted")
+	fs.IntVar(&c.Parallel, "parallel", 1, "requests at the same time, while generating")
+	return cmd
+}
+
+// speedReport is what `bench engine --json` prints.
+type speedReport struct {
+	*bench.SpeedResult
+	LoadMS  int64  `json:"load_ms"`
+	Model   string `json:"model"`
+	Backend string `json:"backend"`
+	Threads int    `json:"threads"`
+}
+
+func (a *app) benchSpeed(ctx context.Context, f *benchFlags, c bench.SpeedConfig, args []string) error {
+	subject, err := a.openBench(ctx, f, args, c.PromptTokens+c.GenTokens+2, c.Parallel)
+	if err != nil {
+		return err
+	}
+	defer subject.close()
+	r, err := bench.Speed(ctx, subject.engine, c)
+	if err != nil {
+		return err
+	}
+	report := speedReport{SpeedResult: r, LoadMS: subject.backend.Model().Loaded.Milliseconds(), Model: subject.backend.ModelID(),
+		Backend: subject.backend.Device(), Threads: subject.settings.Threads}
+	if f.json {
+		return a.printJSON(report)
+	}
+	fmt.Fprintf(a.out, "%s on %s, %d threads, loaded in %d ms\n", report.Model, report.Backend, report.Threads, report.LoadMS)
+	fmt.Fprintf(a.out, "prompt %5d tokens  %8.1f ± %.1f tokens/s\n", r.PromptTokens, r.PromptTokensPerSecond.Mean, r.PromptTokensPerSecond.Stddev)
+	fmt.Fprintf(a.out, "reply  %5d tokens  %8.1f ± %.1f tokens/s", r.GenTokens, r.GenTokensPerSecond.Mean, r.GenTokensPerSecond.Stddev)
+	if r.Parallel > 1 {
+		fmt.Fprintf(a.out, ", %d requests together", r.Parallel)
+	}
+	_, err = fmt.Fprintln(a.out)
+	return err
+}
+
+func (a *app) benchCompareCmd() *cobra.Command {
+	var f benchFlags
+	var rounds int
+	var tools string
+	cmd := &cobra.Command{
+		Use:   "compare [key=value…]",
+		Short: "Speed beside llama.cpp's own tools, in alternating rounds, with targets",
+		Long: `Speed beside llama-bench and llama-batched-bench, which ` + "`make bench`" + ` builds from
+the same sources as this program. Both sides run in turn, many times, with the
+same settings; the median of the rounds' ratios is compared with a target. A
+missed target is shown and is no error.`,
+		Example: `  agent bench compare --tools build/cpu/bin
+  agent bench compare --tools build/cpu/bin --rounds 15 --threads 1 --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.benchCompare(cmd.Context(), &f, tools, rounds, withDash(cmd, args))
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&tools, "tools", "build/cpu/bin", "folder of llama-bench and llama-batched-bench")
+	cmd.Flags().IntVar(&rounds, "rounds", 7, "rounds that count, after one that does not")
+	return cmd
+}
+
+func (a *app) benchCompare(ctx context.Context, f *benchFlags, toolsDir string, rounds int, args []string) error {
+	subject, err := a.openBench(ctx, f, args, bench.ContextNeeded, 4)
+	if err != nil {
+		return err
+	}
+	defer subject.close()
+	tools, err := bench.NewTools(toolsDir, subject.settings)
+	if err != nil {
+		return err
+	}
+	otherLoad := bench.OtherLoad()
+	outcomes, err := bench.Compare(ctx, bench.StandardProbes(subject.engine, tools), rounds, func(round int) { a.showRound(round, rounds) })
+	if err != nil {
+		return err
+	}
+	report := &bench.Report{Machine: bench.ThisMachine(), Backend: subject.backend.Device(), Settings: subject.settings, Rounds: rounds,
+		Commands: benchCommands(tools), Outcomes: outcomes, OtherLoad: otherLoad()}
+	if f.json {
+		return a.printJSON(report)
+	}
+	return report.Print(a.out)
+}
+
+// showRound tells on stderr how far a comparison is.
+func (a *app) showRound(round, rounds int) {
+	if a.flags.quiet {
+		return
+	}
+	if round == 0 {
+		fmt.Fprintln(a.err, "agent: warming up")
+		return
+	}
+	fmt.Fprintf(a.err, "agent: round %d of %d\n", round, rounds)
+}
+
+// benchCommands are the command lines of one round, so that anyone can repeat it.
+func benchCommands(t *bench.Tools) []string {
+	line := func(name string, args []string) string {
+		return filepath.Join(t.Dir, name) + " " + strings.Join(args, " ")
+	}
+	return []string{strings.Join(os.Args, " "), line("llama-bench", t.BenchArgs(512, 0)), line("llama-bench", t.BenchArgs(0, 64)),
+		line("llama-batched-bench", t.BatchedArgs(4, 16, 64))}
+}
+
+// benchSubject is an open model with what a benchmark must know of it.
+type benchSubject struct {
+	backend  *hf.Backend
+	engine   *benchEngine
+	settings bench.Settings
+	close    func()
+}
+
+// openBench opens the configured local model with one sequence, and beside it
+// an engine of several when the benchmark wants requests to run together.
+func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, context, parallel int) (*benchSubject, error) {
+	values := append(f.values.list(), config.Value{Key: "llm.context_length", Value: context, Source: "the benchmark"},
+		config.Value{Key: "llm.parallel", Value: 1, Source: "the benchmark"})
+	o, rest, err := a.open(ctx, args, values...)
+	if err != nil {
+		return nil, err
+	}
+	s := &benchSubject{close: o.close}
+	if err := a.prepareBench(s, o, parallel); err != nil {
+		s.close()
+		return nil, err
+	}
+	if len(rest) > 0 {
+		s.close()
+		return nil, usagef("bench takes key=value arguments, got %q", rest[0])
+	}
+	return s, nil
+}
+
+func (a *app) prepareBench(s *benchSubject, o *opened, parallel int) (err error) {
+	b, ok := backend.As[*hf.Backend](o.LanguageBackend)
+	if !ok {
+		return withCode(exitUsage, errors.New("bench: only a local model can be measured (llm=hf)"))
+	}
+	s.backend = b
+	s.settings = benchSettings(o.settings.Local, b.Model().Path)
+	var together *inference.Engine
+	if parallel > 1 {
+		together, err = b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: parallel,
+			Cells: max(b.ContextLength()*parallel, bench.CellsNeeded), Ubatch: s.settings.Ubatch, Threads: s.settings.Threads,
+			KVType: s.settings.KVType, NoFlashAttn: s.settings.FlashAttn == "off"})
+		if err != nil {
+			return err
+		}
+		outer := s.close
+		s.close = func() { together.Close(); outer() }
+	}
+	s.engine, err = newBenchEngine(b, together)
+	return err
+}
+
+// benchSettings are the settings in use, defaults filled in, in llama.cpp's terms.
+func benchSettings(c *localSettings, path string) bench.Settings {
+	s := bench.Settings{Model: path, Threads: cmp.Or(c.Threads, inference.PhysicalCores()), Ubatch: cmp.Or(c.Ubatch, 512),
+		KVType: cmp.Or(c.KVType, "f16"), FlashAttn: "auto", LoadMode: "mmap", GPULayers: -1}
+	if !c.FlashAttn {
+		s.FlashAttn = "off"
+	}
+	switch noMmap := !c.Mmap; {
+	case noMmap && c.Mlock:
+		s.LoadMode = "mlock"
+	case noMmap:
+		s.LoadMode = "none"
+	case c.Mlock:
+		s.LoadMode = "mmap+mlock"
+	}
+	if c.GPULayers != nil {
+		s.GPULayers = *c.GPULayers
+	}
+	return s
+}

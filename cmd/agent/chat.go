@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agent/backend"
+)
+
+// chatFlags are the flags of `agent chat`.
+type chatFlags struct {
+	system string
+	json   bool
+	values flagValues
+}
+
+func (a *app) chatCmd() *cobra.Command {
+	var f chatFlags
+	cmd := &cobra.Command{
+		Use:   "chat [flags] [key=value …] [MESSAGE]",
+		Short: "Talk to the model; a pipe on standard input is one message",
+		Long:  "Talk to the model. Arguments, or a pipe on standard input, are one message, and its reply goes to standard\noutput. On a terminal the talk goes on; /clear forgets it, /quit or the end of input ends it.",
+		Example: `  agent chat
+  agent chat "Write a haiku about tea"
+  cat notes.md | agent chat "Summarise this:"`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.chat(cmd, args, &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.system, "system", "", "system message at the start")
+	fl.BoolVar(&f.json, "json", false, "print the reply to one message as JSON")
+	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
+	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	f.values.bind(fl, "max-tokens", "llm.max_tokens", 0, "most tokens of a reply")
+	return cmd
+}
+
+func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
+	_, rest := splitOverrides(withDash(cmd, args))
+	message := strings.Join(rest, " ")
+	piped, err := a.pipedInput()
+	if err != nil {
+		return err
+	}
+	if piped != "" {
+		message = strings.TrimSpace(message + "\n\n" + piped)
+	}
+	talk := message == "" && isTerminal(a.in)
+	if message == "" && !talk {
+		return usagef("no message given: agent chat \"message\", or pipe one in")
+	}
+	b, _, err := a.open(cmd.Context(), withDash(cmd, args), f.values.list()...)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	c := &conversation{app: a, b: b}
+	if f.system != "" {
+		c.msgs = append(c.msgs, backend.Message{Role: backend.RoleSystem, Content: f.system})
+	}
+	c.keep = len(c.msgs)
+	if talk {
+		return c.talk(cmd.Context())
+	}
+	return c.once(cmd.Context(), message, f.json)
+}
+
+// conversation is a chat with its history.
+type conversation struct {
+	app  *app
+	b    *opened
+	msgs []backend.Message
+	keep int // messages that /clear keeps
+}
+
+// once answers one message.
+func (c *conversation) once(ctx context.Context, message string, asJSON bool) error {
+	out := c.app.out
+	if asJSON {
+		out = io.Discard
+	}
+	text, last, err := c.reply(ctx, message, out)
+	if err != nil {
+		return chooseError(err)
+	}
+	if asJSON {
+		return c.app.printJSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage, "model": c.b.ModelID()})
+	}
+	fmt.Fprintln(c.app.out)
+	c.cost(last)
+	return nil
+}
+
+// talk goes on until the end of input. Ctrl-C ends a reply, not the talk.
+func (c *conversation) talk(ctx context.Context) error {
+	a := c.app
+	fmt.Fprintf(a.err, "%s on %s. /clear forgets, /quit ends.\n", c.b.ModelID(), or(c.b.device, "a server"))
+	lines := bufio.NewScanner(a.in)
+	lines.Buffer(make([]byte, 0, 1<<16), inputBytesMax)
+	for {
+		fmt.Fprint(a.err, "\n> ")
+		if !lines.Scan() {
+			fmt.Fprintln(a.err)
+			return lines.Err()
+		}
+		line := strings.TrimSpace(lines.Text())
+		switch line {
+		case "":
+			continue
+		case "/quit", "/exit":
+			return nil
+		case "/clear":
+			c.msgs = c.msgs[:c.keep]
+			continue
+		}
+		if err := c.exchange(ctx, line); err != nil {
+			return err
+		}
+	}
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// exchange is one message and its reply. What can be mended by saying
+// something else is shown, and the talk goes on.
+func (c *conversation) exchange(ctx context.Context, line string) error {
+	own, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt)
+	defer stop()
+	_, last, err := c.reply(own, line, c.app.out)
+	fmt.Fprintln(c.app.out)
+	var tooLong *backend.ContextError
+	switch {
+	case err == nil:
+		c.cost(last)
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(c.app.err, "(interrupted)")
+	case errors.As(err, &tooLong):
+		c.app.report(own, err)
+	default:
+		return chooseError(err)
+	}
+	return nil
+}
+
+// reply streams the reply to one message. The history grows only by what was
+// really said.
+func (c *conversation) reply(ctx context.Context, message string, out io.Writer) (string, backend.Delta, error) {
+	msgs := append(c.msgs[:len(c.msgs):len(c.msgs)], backend.Message{Role: backend.RoleUser, Content: message})
+	var text strings.Builder
+	var last backend.Delta
+	var failed error
+	for d, err := range c.b.ChatCompletion(ctx, &backend.Request{Messages: msgs}) {
+		if err != nil {
+			failed = err
+			break
+		}
+		last = d
+		text.WriteString(d.Text)
+		if _, err := io.WriteString(out, d.Text); err != nil {
+			failed = err
+			break
+		}
+	}
+	if failed == nil || text.Len() > 0 {
+		c.msgs = append(msgs, backend.Message{Role: backend.RoleAssistant, Content: text.String()})
+	}
+	return text.String(), last, failed
+}
+
+// cost is one line about what the reply took.
+func (c *conversation) cost(d backend.Delta) {
+	if c.app.flags.quiet || d.Usage == nil {
+		return
+	}
+	u := d.Usage
+	line := fmt.Sprintf("%s on %s: %d tokens", c.b.ModelID(), or(c.b.device, "a server"), u.CompletionTokens)
+	if u.Decode > 0 && u.CompletionTokens > 1 {
+		line += fmt.Sprintf(", %.1f tokens/s", float64(u.CompletionTokens-1)/u.Decode.Seconds())
+	}
+	line += fmt.Sprintf("; prompt %d: %d evaluated, %d reused", u.PromptTokens, u.EvaluatedTokens, u.CachedTokens)
+	if d.Finish == backend.FinishLength || d.Finish == backend.FinishContext {
+		line += fmt.Sprintf("; ended by %s", d.Finish)
+	}
+	fmt.Fprintln(c.app.err, line)
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agent/backend"
+)
+
+// chooseFlags are the flags of `agent choose`.
+type chooseFlags struct {
+	options                         []string
+	method, system                  string
+	calibrate, rotate, noList, json bool
+	batch                           bool
+	minMargin                       float64
+	values                          flagValues
+}
+
+func (a *app) chooseCmd() *cobra.Command {
+	var f chooseFlags
+	cmd := &cobra.Command{
+		Use:   "choose [flags] [key=value …] QUESTION --option A --option B …",
+		Short: "Decide between options, with probabilities",
+		Long: `Decide between options, with probabilities.
+
+A local model scores each option as its whole reply, from the log-probabilities
+themselves: nothing is generated or parsed. Other backends decide as well as they
+can, and "method" in the result says how.`,
+		Example: `  agent choose "Is this review positive? 'Loved it.'" --option yes --option no
+  agent choose "Which tool reads a file?" --option read --option write --option run --json
+  agent choose --batch --json <questions.jsonl`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.choose(cmd, args, &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.options, "option", "o", nil, "an option (repeat; at least two)")
+	fl.StringVar(&f.method, "method", "sum", "how scores are formed: sum, mean, per_byte or pmi")
+	fl.StringVar(&f.system, "system", "", "system message before the question")
+	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the score under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed order")
+	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
+	fl.Float64Var(&f.minMargin, "min-margin", 0, "abstain when the winner leads by less, in nats")
+	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
+	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
+	f.values.bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
+	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"sum", "mean", "per_byte", "pmi"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (f *chooseFlags) config() *backend.ChooseConfig {
+	return &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate, MarginMin: f.minMargin}
+}
+
+func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
+	if f.rotate && f.noList {
+		return usagef("--rotate needs the options to be listed; drop --no-list")
+	}
+	_, rest := splitOverrides(withDash(cmd, args))
+	question := strings.Join(rest, " ")
+	if !f.batch {
+		piped, err := a.pipedInput()
+		if err != nil {
+			return err
+		}
+		if piped != "" {
+			question = strings.TrimSpace(question + "\n\n" + piped)
+		}
+		switch {
+		case question == "":
+			return usagef("no question given: agent choose \"question\" --option A --option B")
+		case len(f.options) == 0:
+			return usagef("no options given: add --option A --option B")
+		}
+		if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
+			return withCode(exitUsage, err)
+		}
+	} else if question != "" || len(f.options) > 0 {
+		return usagef("--batch reads questions and options from standard input; drop the others")
+	}
+	b, _, err := a.open(cmd.Context(), withDash(cmd, args), f.values.list()...)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if f.batch {
+		return a.chooseBatch(cmd.Context(), b, f)
+	}
+	c, err := decide(cmd.Context(), b, f, chooseItem{Prompt: question, Options: f.options})
+	if err != nil {
+		return chooseError(err)
+	}
+	if f.json {
+		return a.printJSONLine(c)
+	}
+	return a.printChoice(c)
+}
+
+// chooseItem is one line of a batch.
+type chooseItem struct {
+	Prompt   string            `json:"prompt"`
+	Messages []backend.Message `json:"messages"`
+	Options  []string          `json:"options"`
+}
+
+// decide asks for one decision. Messages are taken as they are; a prompt gets
+// the system message and the list of options.
+func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item chooseItem) (*backend.Choice, error) {
+	cfg := f.config()
+	msgs := item.Messages
+	switch {
+	case len(msgs) > 0 && item.Prompt != "":
+		return nil, errors.New("both prompt and messages are given")
+	case len(msgs) > 0:
+		if cfg.List = false; cfg.Rotate {
+			return nil, errors.New("--rotate needs a prompt: messages are taken as they are, with no list to rotate")
+		}
+	case item.Prompt == "":
+		return nil, errors.New("neither prompt nor messages is given")
+	default:
+		if f.system != "" {
+			msgs = append(msgs, backend.Message{Role: backend.RoleSystem, Content: f.system})
+		}
+		msgs = append(msgs, backend.Message{Role: backend.RoleUser, Content: item.Prompt})
+	}
+	return b.ChooseFromOptions(ctx, &backend.Request{Messages: msgs, Choose: cfg}, backend.Options(item.Options...))
+}
+
+func chooseError(err error) error {
+	var tooLong *backend.ContextError
+	if errors.As(err, &tooLong) {
+		return err
+	}
+	return withCode(exitBackend, err)
+}
+
+// batchLineMax bounds one line of a batch.
+const batchLineMax = 64 << 20
+
+// chooseBatch answers JSON lines in order. A line that can't be answered is an
+// error line of its own in the output; the others are still answered.
+func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *chooseFlags) error {
+	in := bufio.NewScanner(a.in)
+	in.Buffer(make([]byte, 0, 1<<16), batchLineMax)
+	failed, n := 0, 0
+	for in.Scan() {
+		if len(bytes.TrimSpace(in.Bytes())) == 0 {
+			continue
+		}
+		n++
+		c, err := decideLine(ctx, b, f, in.Bytes())
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			failed++
+			err = a.printJSONLine(map[string]any{"error": fmt.Sprintf("line %d: %v", n, err), "line": n})
+		default:
+			err = a.printJSONLine(c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := in.Err(); err != nil {
+		return fmt.Errorf("read standard input after line %d: %w", n, err)
+	}
+	if n == 0 {
+		return errors.New("standard input is empty: give JSON lines such as {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}")
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", failed, n)
+	}
+	return nil
+}
+
+func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, line []byte) (*backend.Choice, error) {
+	var item chooseItem
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&item); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("more than one JSON value on the line")
+	}
+	return decide(ctx, b, f, item)
+}
+
+// printJSONLine prints one JSON value on one line of standard output.
+func (a *app) printJSONLine(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// printChoice prints a decision for a person.
+func (a *app) printChoice(c *backend.Choice) error {
+	width := 0
+	for _, o := range c.Options {
+		width = max(width, len([]rune(fmt.Sprintf("%q", o.Text))))
+	}
+	width = min(width, 60)
+	for i, o := range c.Options {
+		mark := " "
+		if i == c.Index {
+			mark = "*"
+		}
+		line := fmt.Sprintf("%s %-*s", mark, width, fmt.Sprintf("%q", o.Text))
+		if !math.IsNaN(o.Probability) {
+			line += fmt.Sprintf("  %6.2f %%", 100*o.Probability)
+		}
+		if !math.IsNaN(o.Logprob) && !math.IsInf(o.Logprob, 0) {
+			line += fmt.Sprintf("  %9.3f nats", o.Logprob)
+		}
+		fmt.Fprintln(a.out, line)
+	}
+	if c.Abstained {
+		fmt.Fprintf(a.out, "abstained: %s\n", c.Reason)
+	}
+	if !a.flags.quiet {
+		fmt.Fprintln(a.err, choiceLine(c))
+	}
+	return nil
+}
+
+// choiceLine is how a decision was made, in one line.
+func choiceLine(c *backend.Choice) string {
+	parts := []string{c.Method}
+	if !math.IsNaN(c.Margin) && !math.IsInf(c.Margin, 0) {
+		parts = append(parts, fmt.Sprintf("margin %.3f nats", c.Margin))
+	}
+	if c.Tie {
+		parts = append(parts, "a tie")
+	}
+	if !math.IsNaN(c.OutsideMass) {
+		parts = append(parts, fmt.Sprintf("%.1f %% of replies are none of these", 100*c.OutsideMass))
+	}
+	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens), fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
+	return strings.Join(parts, "; ")
+}

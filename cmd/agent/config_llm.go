@@ -1,0 +1,311 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"agent/backend"
+	"agent/internal/config"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// The backends that llm._target_ can name.
+const (
+	backendHF       = "hf"
+	backendOpenAI   = "openai"
+	backendFastChat = "fschat"
+	backendHuman    = "human"
+	backendRandom   = "random"
+	backendScripted = "scripted"
+)
+
+// backendTargets maps what a configuration may write as _target_ to a backend:
+// our own names, and the class paths in files written for HEBO's Agent.
+func backendTargets() map[string]string {
+	return map[string]string{
+		backendHF:       backendHF,
+		backendOpenAI:   backendOpenAI,
+		backendFastChat: backendFastChat,
+		backendHuman:    backendHuman,
+		backendRandom:   backendRandom,
+		backendScripted: backendScripted,
+
+		"agent.models.HuggingFaceLanguageBackend":      backendHF,
+		"agent.models.OpenAIAPILanguageBackend":        backendOpenAI,
+		"agent.models.FastChatAPILanguageBackend":      backendFastChat,
+		"agent.models.StdinLanguageBackend":            backendHuman,
+		"tests.utils.random_llm.RandomLanguageBackend": backendRandom,
+	}
+}
+
+// llmSettings is the llm section of a configuration, decoded for the backend
+// that it names. Of Local, Remote and Script the one that applies is set.
+type llmSettings struct {
+	Backend string
+	llmCommon
+	Local  *localSettings
+	Remote *backend.OpenAIConfig // also FastChat's, which has the same keys
+	Script *scriptSettings
+}
+
+// llmCommon is what every backend's section may hold.
+type llmCommon struct {
+	ModelID          string `yaml:"model_id"`
+	ContextLength    int    `yaml:"context_length"` // 0: as the model has it
+	Tokenizer        string `yaml:"tokenizer"`      // path of a tokenizer.json
+	backend.Sampling `yaml:",inline"`
+	TokensMax        int `yaml:"max_tokens"` // of one reply; 0: no limit
+}
+
+// localSettings are the further keys of a model in this process.
+type localSettings struct {
+	GPULayers    *int      `yaml:"gpu_layers"` // nil and -1: all that fit
+	MainGPU      int       `yaml:"main_gpu"`
+	TensorSplit  []float32 `yaml:"tensor_split"`
+	Threads      int       `yaml:"threads"`
+	ThreadsBatch int       `yaml:"threads_batch"`
+	Parallel     int       `yaml:"parallel"`
+	Ubatch       int       `yaml:"ubatch_size"`
+	KVType       string    `yaml:"kv_type"`
+	FlashAttn    bool      `yaml:"flash_attn"`
+	Mmap         bool      `yaml:"mmap"`
+	Mlock        bool      `yaml:"mlock"`
+	CheckTensors bool      `yaml:"check_tensors"`
+	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
+
+	ModelKwargs      map[string]any `yaml:"model_kwargs"`
+	TokenizerKwargs  map[string]any `yaml:"tokenizer_kwargs"`
+	GenerationKwargs map[string]any `yaml:"generation_kwargs"`
+}
+
+// scriptSettings are the further keys of the scripted backend.
+type scriptSettings struct {
+	Replies    []string      `yaml:"replies"`
+	Choices    []string      `yaml:"choices"`
+	DeltaDelay time.Duration `yaml:"delta_delay"`
+}
+
+// decodeLLM reads the llm section strictly. warn is told what has no effect.
+func decodeLLM(cfg *config.Config, warn func(string)) (*llmSettings, error) {
+	target, err := cfg.Target("llm")
+	if err != nil {
+		return nil, err
+	}
+	s := &llmSettings{}
+	if s.Backend, err = backendOf(cfg, target); err != nil {
+		return nil, err
+	}
+	switch s.Backend {
+	case backendHF:
+		err = s.decodeLocal(cfg, warn)
+	case backendOpenAI, backendFastChat:
+		err = s.decodeRemote(cfg)
+	case backendScripted:
+		s.Script = &scriptSettings{}
+		err = cfg.Decode("llm", &struct {
+			*llmCommon      `yaml:",inline"`
+			*scriptSettings `yaml:",inline"`
+		}{&s.llmCommon, s.Script})
+	default:
+		err = cfg.Decode("llm", &s.llmCommon)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, s.complete(cfg)
+}
+
+// backendOf finds the backend of a _target_.
+func backendOf(cfg *config.Config, target string) (string, error) {
+	targets := backendTargets()
+	if name, ok := targets[target]; ok {
+		return name, nil
+	}
+	names := slices.Sorted(maps.Keys(targets))
+	e := badValue(cfg, "llm._target_", fmt.Sprintf("unknown backend %q", target))
+	e.Advice = "known: " + strings.Join(names, ", ")
+	near := slices.MinFunc(names, func(x, y string) int {
+		return cmp.Compare(levenshtein.ComputeDistance(target, x), levenshtein.ComputeDistance(target, y))
+	})
+	if levenshtein.ComputeDistance(target, near) <= max(2, len(target)/3) {
+		e.Msg += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return "", e
+}
+
+func (s *llmSettings) decodeLocal(cfg *config.Config, warn func(string)) error {
+	s.Local = &localSettings{Mmap: true, FlashAttn: true}
+	err := cfg.Decode("llm", &struct {
+		*llmCommon     `yaml:",inline"`
+		*localSettings `yaml:",inline"`
+	}{&s.llmCommon, s.Local})
+	if err != nil {
+		return err
+	}
+	k := kwargs{cfg: cfg, warn: warn}
+	k.model(s.Local)
+	k.ignore("llm.tokenizer_kwargs", s.Local.TokenizerKwargs, "the tokenizer is the model's own")
+	return k.generation(&s.llmCommon, s.Local.GenerationKwargs)
+}
+
+func (s *llmSettings) decodeRemote(cfg *config.Config) error {
+	s.Remote = &backend.OpenAIConfig{}
+	own := struct {
+		*backend.OpenAIConfig `yaml:",inline"`
+		Tokenizer             string `yaml:"tokenizer"`
+	}{OpenAIConfig: s.Remote}
+	if err := cfg.Decode("llm", &own); err != nil {
+		return err
+	}
+	s.llmCommon = llmCommon{
+		ModelID: s.Remote.ModelID, ContextLength: s.Remote.ContextLength, Tokenizer: own.Tokenizer,
+		Sampling: s.Remote.Sampling, TokensMax: s.Remote.TokensMax,
+	}
+	return nil
+}
+
+// complete checks what no key's type can say.
+func (s *llmSettings) complete(cfg *config.Config) error {
+	switch {
+	case (s.Local != nil || s.Remote != nil) && s.ModelID == "":
+		return notSet(cfg, "llm.model_id", "is not set; it names the model")
+	case s.Backend == backendFastChat && s.ContextLength == 0:
+		return notSet(cfg, "llm.context_length", "is not set, and a FastChat server does not tell it")
+	case s.ContextLength < 0:
+		return badValue(cfg, "llm.context_length", "must not be negative")
+	case s.Temperature != nil && *s.Temperature < 0:
+		return badValue(cfg, "llm.temperature", "must not be negative")
+	}
+	return nil
+}
+
+func notSet(cfg *config.Config, key, msg string) error {
+	e := badValue(cfg, key, msg)
+	e.Err, e.Advice = config.ErrMissing, "add "+key+"=VALUE"
+	return e
+}
+
+func badValue(cfg *config.Config, key, msg string) *config.Error {
+	e := &config.Error{Key: key, Msg: msg}
+	e.Origin, _ = cfg.Origin(key)
+	return e
+}
+
+// kwargs reads the keyword arguments of transformers in files written for
+// HEBO's Agent: what has an equal here is used, the rest is named in a warning.
+type kwargs struct {
+	cfg  *config.Config
+	warn func(string)
+}
+
+// ignored warns of one key that has no effect.
+func (k kwargs) ignored(key, why string) {
+	place := ""
+	if o, ok := k.cfg.Origin(key); ok {
+		place = o.String() + ": "
+	}
+	k.warn(fmt.Sprintf("%s%s has no effect here: %s", place, key, why))
+}
+
+func (k kwargs) ignore(section string, args map[string]any, why string) {
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if args[name] != nil {
+			k.ignored(section+"."+name, why)
+		}
+	}
+}
+
+// model maps model_kwargs. A device_map of "cpu" means no layers on a GPU, any
+// other all that fit.
+func (k kwargs) model(s *localSettings) {
+	rest := maps.Clone(s.ModelKwargs)
+	if device, ok := rest["device_map"].(string); ok {
+		delete(rest, "device_map")
+		if device == "cpu" && s.GPULayers == nil {
+			s.GPULayers = new(int)
+		}
+	}
+	for _, name := range []string{"torch_dtype", "dtype", "load_in_8bit", "load_in_4bit", "quantization_config"} {
+		if rest[name] != nil {
+			k.ignored("llm.model_kwargs."+name, "the precision is that of the GGUF file; choose another file for another one")
+			delete(rest, name)
+		}
+	}
+	k.ignore("llm.model_kwargs", rest, "it is an argument of transformers")
+}
+
+// generation fills in from generation_kwargs what llm itself leaves open.
+func (k kwargs) generation(s *llmCommon, args map[string]any) error {
+	known := []string{"temperature", "top_k", "top_p", "min_p", "seed", "repeat_penalty", "repetition_penalty",
+		"max_tokens", "max_new_tokens", "do_sample"}
+	rest := maps.Clone(args)
+	maps.DeleteFunc(rest, func(name string, _ any) bool { return slices.Contains(known, name) })
+	k.ignore("llm.generation_kwargs", rest, "it is an argument of transformers")
+	// Decoded by the same strict rules as llm, under names that both know.
+	var from struct {
+		backend.Sampling  `yaml:",inline"`
+		RepetitionPenalty *float64       `yaml:"repetition_penalty"`
+		MaxTokens         int            `yaml:"max_tokens"`
+		MaxNewTokens      int            `yaml:"max_new_tokens"`
+		DoSample          *bool          `yaml:"do_sample"`
+		Rest              map[string]any `yaml:",inline"`
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	if err := k.cfg.DecodeKnown("llm.generation_kwargs", &from); err != nil {
+		return err
+	}
+	if from.RepeatPenalty == nil {
+		from.RepeatPenalty = from.RepetitionPenalty
+	}
+	if from.DoSample != nil && !*from.DoSample {
+		from.Temperature = new(float64) // greedy
+	}
+	s.Sampling = *s.Sampling.Merge(&from.Sampling)
+	s.TokensMax = cmp.Or(s.TokensMax, from.MaxTokens, from.MaxNewTokens)
+	return nil
+}
+
+// agentConfig is the section agent: how a run works.
+type agentConfig struct {
+	Workdir          string        `yaml:"workdir"`
+	StepsMax         int           `yaml:"max_steps"`
+	TokensMax        int           `yaml:"max_tokens"`
+	Timeout          time.Duration `yaml:"timeout"`
+	Approve          string        `yaml:"approve"` // "": ask on a terminal, else never
+	Disable          []string      `yaml:"disable"`
+	CommandsDir      string        `yaml:"commands_dir"`
+	AllowUnsandboxed bool          `yaml:"allow_unsandboxed"`
+	QA               bool          `yaml:"qa"`
+	ResultTokensMax  int           `yaml:"result_tokens"`
+	HistoryTokensMax int           `yaml:"history_tokens"`
+	Limits           struct {
+		Timeout     time.Duration `yaml:"timeout"`
+		MemoryBytes int64         `yaml:"memory_bytes"`
+		OutputBytes int           `yaml:"output_bytes"`
+		FileBytes   int64         `yaml:"file_bytes"`
+	} `yaml:"limits"`
+	Metadata map[string]string `yaml:"metadata"`
+}
+
+// decodeAgent reads the agent section strictly; a config.yaml of the user's
+// own need not have it.
+func decodeAgent(cfg *config.Config) (*agentConfig, error) {
+	c := &agentConfig{Workdir: "."}
+	if !cfg.Has("agent") {
+		return c, nil
+	}
+	if err := cfg.Decode("agent", c); err != nil {
+		return nil, err
+	}
+	if !slices.Contains([]string{"", "ask", "auto", "never"}, c.Approve) {
+		return nil, badValue(cfg, "agent.approve", fmt.Sprintf("is %q; it must be ask, auto or never", c.Approve))
+	}
+	return c, nil
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"agent/command"
+	"agent/command/sandbox"
+	"agent/internal/config"
+	"agent/session"
+)
+
+// runFlags are the flags of `agent run` that are no configuration keys.
+type runFlags struct {
+	json, stream, text bool
+	resume             string
+	values             flagValues
+}
+
+func (a *app) runCmd() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [flags] [key=value …] TASK",
+		Short: "Work on a task until it is answered",
+		Long:  "The main job: the agent works on the task with the files of the work dir, step by step, until it answers.\nA task can also come on standard input.",
+		Example: `  agent run "Which of the CSV files here has the most rows?"
+  agent run --model qwen2.5-coder-0.5b-instruct --approve auto "Sort names.txt into sorted.txt"
+  agent run llm=openai llm.model_id=gpt-4o-mini --json "Summarise notes.md" | jq .
+  git log -5 | agent run "Write a changelog entry of what comes on standard input"`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runTask(cmd, args, &f) },
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.json, "json", false, "print events as JSON lines, and nothing else, on standard output")
+	fl.BoolVar(&f.stream, "stream", false, "also show the model's text as it is written")
+	fl.BoolVar(&f.text, "text", false, "use the plain JSON form of a turn also where the model could do better")
+	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
+	f.values.bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
+	f.values.bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
+	f.values.bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
+	f.values.bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")
+	f.values.bind(fl, "timeout", "agent.timeout", time.Duration(0), "stop after this time, such as 10m")
+	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
+	f.values.bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
+	fl.StringArrayVar(&f.values.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
+	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// runTask composes, opens, runs and reports one task.
+func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
+	ctx := cmd.Context()
+	overrides, rest := splitOverrides(withDash(cmd, args))
+	cfg, err := a.composeOverrides(overrides, f.values.list()...)
+	if err != nil {
+		return err
+	}
+	task, err := a.taskText(rest, f.resume != "")
+	if err != nil {
+		return err
+	}
+	opts, err := a.sessionOptions(cfg, f)
+	if err != nil {
+		return err
+	}
+	b, err := a.openBackend(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	opts.Backend = b
+	opts.Sink = a.eventSink(f)
+	result, err := a.work(ctx, task, opts, f.resume)
+	if result != nil && !f.json {
+		a.showResult(b, result)
+	}
+	if err != nil {
+		return runError(ctx, err)
+	}
+	return stopError(result)
+}
+
+// work runs a new session or goes on with an earlier one.
+func (a *app) work(ctx context.Context, task string, opts session.Options, resume string) (*session.Result, error) {
+	if resume == "" {
+		s, err := session.New(opts)
+		if err != nil {
+			return nil, err
+		}
+		defer s.Close()
+		return s.Run(ctx, task)
+	}
+	path, err := session.Find(opts.SessionsDir, resume)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.Resume(path, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Run(ctx, task)
+}
+
+// taskText is the task: the arguments, and standard input when it is piped.
+func (a *app) taskText(args []string, resume bool) (string, error) {
+	task := strings.Join(args, " ")
+	piped, err := a.pipedInput()
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case piped != "" && task != "":
+		task += "\n\n" + piped
+	case piped != "":
+		task = piped
+	}
+	if strings.TrimSpace(task) == "" && !resume {
+		return "", usagef("no task given: agent run \"what to do\"")
+	}
+	return task, nil
+}
+
+// inputBytesMax bounds what is read from standard input.
+const inputBytesMax = 64 << 20
+
+// pipedInput reads standard input when it is a pipe or a file. A closed or
+// absent standard input is empty.
+func (a *app) pipedInput() (string, error) {
+	f, ok := a.in.(*os.File)
+	if ok {
+		st, err := f.Stat()
+		if err != nil || st.Mode()&os.ModeCharDevice != 0 {
+			return "", nil
+		}
+	}
+	raw, err := io.ReadAll(io.LimitReader(a.in, inputBytesMax+1))
+	if err != nil {
+		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	if len(raw) > inputBytesMax {
+		return "", fmt.Errorf("standard input has more than %d MiB", inputBytesMax>>20)
+	}
+	return strings.TrimRight(string(raw), "\n"), nil
+}
+
+// sessionOptions reads the section agent.
+func (a *app) sessionOptions(cfg *config.Config, f *runFlags) (session.Options, error) {
+	c, err := decodeAgent(cfg)
+	if err != nil {
+		return session.Options{}, configError(err)
+	}
+	mode, approver, err := a.approval(c.Approve, f.json)
+	if err != nil {
+		return session.Options{}, err
+	}
+	dir, err := workDir(c.Workdir)
+	if err != nil {
+		return session.Options{}, err
+	}
+	registry, err := command.Standard()
+	if err != nil {
+		return session.Options{}, err
+	}
+	for _, name := range append(c.Disable, f.values.disable...) {
+		if err := registry.Disable(name); err != nil {
+			return session.Options{}, err
+		}
+	}
+	limits := command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
+		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
+	return session.Options{
+		Registry: registry,
+		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed},
+		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
+			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
+		Approve: mode, Approver: approver, Stream: f.stream, Text: f.text, QA: c.QA,
+		SessionsDir: sessionsDir(),
+	}, nil
+}
+
+func sessionsDir() string { return filepath.Join(stateDir(), "sessions") }
+
+// workDir is the absolute work dir, which must exist.
+func workDir(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("work dir: %w", err)
+	}
+	st, err := os.Stat(abs)
+	if err != nil {
+		return "", fmt.Errorf("work dir: %w", err)
+	}
+	if !st.IsDir() {
+		return "", fmt.Errorf("work dir: %s is not a folder", dir)
+	}
+	return abs, nil
+}
+
+// approval decides how consequential calls are allowed: asked for on a
+// terminal, refused where nobody could answer, unless configured.
+func (a *app) approval(mode string, asJSON bool) (session.ApproveMode, session.Approver, error) {
+	asks := isTerminal(a.in) && !asJSON
+	switch session.ApproveMode(mode) {
+	case "":
+		if asks {
+			return session.ApproveAsk, a.askApproval, nil
+		}
+		return session.ApproveNever, nil, nil
+	case session.ApproveAsk:
+		if !asks {
+			return "", nil, usagef("--approve ask needs a terminal to ask on; use auto or never")
+		}
+		return session.ApproveAsk, a.askApproval, nil
+	case session.ApproveAuto, session.ApproveNever:
+		return session.ApproveMode(mode), nil, nil
+	}
+	return "", nil, usagef("--approve is %q; known are ask, auto, never", mode)
+}
+
+// askApproval shows a call and waits for y or n. The end of input is no.
+func (a *app) askApproval(ctx context.Context, call command.Call, spec command.Spec) (session.Decision, error) {
+	fmt.Fprintf(a.err, "allow %s (%s)? [y/N, or a reason for no] ", call.Command, spec.Effect)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(a.in).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done():
+		return session.Decision{}, ctx.Err()
+	case line := <-answer:
+		switch strings.ToLower(line) {
+		case "y", "yes":
+			return session.Decision{Allow: true}, nil
+		case "", "n", "no":
+			return session.Decision{Reason: "the user said no"}, nil
+		}
+		return session.Decision{Reason: line}, nil
+	}
+}
+
+// eventSink shows events: JSON lines on standard output, or text on standard error.
+func (a *app) eventSink(f *runFlags) func(session.Event) {
+	if f.json {
+		enc := json.NewEncoder(a.out)
+		enc.SetEscapeHTML(false)
+		return func(ev session.Event) { _ = enc.Encode(ev) }
+	}
+	if a.flags.quiet {
+		return func(session.Event) {}
+	}
+	o := session.RenderOptions{Streamed: f.stream}
+	if useColor(a.err) {
+		o.Dim, o.Strong, o.Bad = ansi("2"), ansi("1"), ansi("31")
+	}
+	return func(ev session.Event) { _ = session.RenderText(a.err, ev, o) }
+}
+
+// showResult prints the answer on standard output, and the cost beside it.
+func (a *app) showResult(b *opened, r *session.Result) {
+	if r.Answer != "" {
+		fmt.Fprintln(a.out, r.Answer)
+	}
+	if !a.flags.quiet {
+		fmt.Fprintf(a.err, "\n%s\n", runLine(b, r))
+	}
+}
+
+// runLine says in one line which model, where, how fast, and at what cost.
+func runLine(b *opened, r *session.Result) string {
+	where := b.device
+	if where == "" {
+		where = "remote"
+	}
+	return fmt.Sprintf("%s on %s: %s", b.ModelID(), where, session.SummaryLine(r))
+}
+
+// stopError makes the exit code of how a run ended.
+func stopError(r *session.Result) error {
+	switch r.Stop {
+	case session.StopAnswered:
+		return nil
+	case session.StopSteps, session.StopTokens, session.StopTime, session.StopLoop:
+		return withCode(exitBudget, fmt.Errorf("stopped without an answer: %s", r.Stop))
+	case session.StopRefused:
+		return withCode(exitRefused, errors.New("stopped: what the task needs was refused"))
+	case session.StopInterrupted:
+		return withCode(exitInterrupted, errors.New("interrupted"))
+	}
+	return fmt.Errorf("stopped: %s", r.Stop)
+}
+
+// runError finds the exit code of a run that failed.
+func runError(ctx context.Context, err error) error {
+	var be *session.BackendError
+	var refused *sandbox.RefusedError
+	switch {
+	case ctx.Err() != nil:
+		return withCode(exitInterrupted, errors.New("interrupted"))
+	case errors.As(err, &refused):
+		return withCode(exitRefused, err)
+	case errors.As(err, &be):
+		return withCode(exitBackend, err)
+	}
+	return err
+}

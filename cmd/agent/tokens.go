@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agent/backend"
+	"agent/tokenizer"
+)
+
+// tokensFlags are the flags of `agent tokens`.
+type tokensFlags struct {
+	tokenizer, chat string
+	ids, json       bool
+}
+
+func (a *app) tokensCmd() *cobra.Command {
+	var f tokensFlags
+	cmd := &cobra.Command{
+		Use:   "tokens [flags] [key=value …] [FILE…]",
+		Short: "Exact token counts, of text or of a rendered chat",
+		Long: `Exact token counts, of text or of a rendered chat. Without a file, standard input
+is counted. Text that looks like a control token is counted as text. "source" says
+where the count is from; only "estimate" is not exact.`,
+		Example: `  agent tokens README.md docs/*.md
+  echo -n "Hello" | agent tokens --ids --json
+  agent tokens --tokenizer tokenizer.json book.txt
+  agent tokens --chat messages.json`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.tokens(cmd, args, &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.tokenizer, "tokenizer", "", "count with this tokenizer.json, without a model")
+	fl.StringVar(&f.chat, "chat", "", "count the chat in this JSON `file`: [{\"role\",\"content\"},…]")
+	fl.BoolVar(&f.ids, "ids", false, "also print the token ids")
+	fl.BoolVar(&f.json, "json", false, "print JSON, one line a file")
+	return cmd
+}
+
+// textCounter counts one text.
+type textCounter func(ctx context.Context, text string) (backend.Count, error)
+
+func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
+	if f.tokenizer != "" {
+		if f.chat != "" {
+			return usagef("--chat needs a model's chat template; use --model instead of --tokenizer")
+		}
+		if a.flags.model != "" {
+			return usagef("--model and --tokenizer both say how to count; leave one out")
+		}
+		t, err := tokenizer.Open(f.tokenizer)
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+		_, files := splitOverrides(withDash(cmd, args))
+		return a.countAll(cmd.Context(), files, f, countWith(t))
+	}
+	b, files, err := a.open(cmd.Context(), withDash(cmd, args))
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	counter, ok := backend.As[backend.Counter](b)
+	if !ok {
+		return fmt.Errorf("tokens: %s can't count text", b.ModelID())
+	}
+	if f.chat != "" {
+		return a.countChat(cmd.Context(), counter, f)
+	}
+	return a.countAll(cmd.Context(), files, f, counter.CountText)
+}
+
+func countWith(t *tokenizer.Tokenizer) textCounter {
+	return func(_ context.Context, text string) (backend.Count, error) {
+		ids, err := t.Encode(text, tokenizer.Options{})
+		return backend.Count{Tokens: len(ids), IDs: ids, Source: "tokenizer.json", Exact: true}, err
+	}
+}
+
+// countBytesMax bounds one file.
+const countBytesMax = 1 << 30
+
+// countAll counts files, or standard input, and their sum.
+func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, count textCounter) error {
+	if len(files) == 0 {
+		text, err := readBounded(a.in, "standard input")
+		if err != nil {
+			return err
+		}
+		c, err := count(ctx, text)
+		if err != nil {
+			return fmt.Errorf("standard input: %w", err)
+		}
+		return a.printCount(c, "", f)
+	}
+	total := 0
+	for _, name := range files {
+		text, err := readFileBounded(name)
+		if err != nil {
+			return err
+		}
+		c, err := count(ctx, text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		total += c.Tokens
+		if err := a.printCount(c, name, f); err != nil {
+			return err
+		}
+	}
+	if len(files) > 1 && !f.json {
+		fmt.Fprintf(a.out, "%d total\n", total)
+	}
+	return nil
+}
+
+func readFileBounded(name string) (string, error) {
+	if name == "-" {
+		return readBounded(os.Stdin, "standard input")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return readBounded(file, name)
+}
+
+func readBounded(r io.Reader, name string) (string, error) {
+	var b strings.Builder
+	n, err := io.Copy(&b, io.LimitReader(r, countBytesMax+1))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	if n > countBytesMax {
+		return "", fmt.Errorf("%s has more than %d MiB", name, countBytesMax>>20)
+	}
+	return b.String(), nil
+}
+
+func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensFlags) error {
+	raw, err := readFileBounded(f.chat)
+	if err != nil {
+		return err
+	}
+	var msgs []backend.Message
+	if err := json.Unmarshal([]byte(raw), &msgs); err != nil {
+		return fmt.Errorf("%s: not a JSON list of messages: %w", f.chat, err)
+	}
+	if len(msgs) == 0 {
+		return fmt.Errorf("%s: the list of messages is empty", f.chat)
+	}
+	c, err := counter.CountChat(ctx, msgs)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.chat, err)
+	}
+	return a.printCount(c, f.chat, f)
+}
+
+// printCount prints one count as people or programs read it.
+func (a *app) printCount(c backend.Count, name string, f *tokensFlags) error {
+	if !f.ids {
+		c.IDs = nil
+	}
+	if f.json {
+		line := struct {
+			File string `json:"file,omitempty"`
+			backend.Count
+		}{name, c}
+		return a.printJSONLine(line)
+	}
+	line := fmt.Sprint(c.Tokens)
+	if name != "" {
+		line += " " + name
+	}
+	if !c.Exact {
+		line += " (estimate)"
+	}
+	fmt.Fprintln(a.out, line)
+	if f.ids {
+		fmt.Fprintln(a.out, strings.Trim(fmt.Sprint(c.IDs), "[]"))
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"agent/backend"
+	"agent/backend/hf"
+	"agent/inference"
+	"agent/internal/config"
+	"agent/tokenizer"
+)
+
+// opened is a backend with what a command needs around it. Close it.
+type opened struct {
+	backend.LanguageBackend
+	settings *llmSettings
+	device   string // where a local model runs; empty for a remote one
+	close    func()
+}
+
+// Unwrap lets extras of the backend be found through it.
+func (o *opened) Unwrap() backend.LanguageBackend { return o.LanguageBackend }
+
+// open composes the configuration of a command line (see compose) and makes
+// its backend. Flags that were given win over everything else.
+func (a *app) open(ctx context.Context, args []string, flags ...config.Value) (o *opened, rest []string, err error) {
+	cfg, rest, err := a.compose(args, flags...)
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err = a.openBackend(ctx, cfg)
+	return o, rest, err
+}
+
+// openBackend makes the backend that the configuration asks for.
+func (a *app) openBackend(ctx context.Context, cfg *config.Config) (*opened, error) {
+	s, err := decodeLLM(cfg, a.warn)
+	if err != nil {
+		return nil, configError(err)
+	}
+	o, err := a.openSettings(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	o.settings = s
+	for _, w := range cfg.Warnings() {
+		a.warn(w)
+	}
+	return o, nil
+}
+
+func (a *app) openSettings(ctx context.Context, s *llmSettings) (*opened, error) {
+	switch s.Backend {
+	case backendHF:
+		return a.openLocal(ctx, s)
+	case backendOpenAI, backendFastChat:
+		return a.openRemote(s)
+	case backendHuman:
+		return remote(backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, In: a.in, Out: a.err}), nil)
+	case backendRandom:
+		c := backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength}
+		return remote(backend.NewRandom(c, uint64(value(s.Seed))), nil)
+	default:
+		c := backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, Replies: s.Script.Replies,
+			Choices: s.Script.Choices, DeltaDelay: s.Script.DeltaDelay}
+		return remote(backend.NewScripted(c), nil)
+	}
+}
+
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// remote wraps a backend that holds nothing on this machine.
+func remote(b backend.LanguageBackend, err error) (*opened, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &opened{LanguageBackend: b, close: func() {}}, nil
+}
+
+// openRemote makes a backend that speaks to a server.
+func (a *app) openRemote(s *llmSettings) (*opened, error) {
+	c := *s.Remote
+	c.Warn = a.warn
+	if s.Tokenizer != "" {
+		t, err := tokenizer.Open(s.Tokenizer)
+		if err != nil {
+			return nil, err
+		}
+		c.Tokenizer = textTokenizer{t}
+	}
+	if s.Backend == backendFastChat {
+		b, err := backend.NewFastChat(backend.FastChatConfig(c))
+		return remote(b, err)
+	}
+	b, err := backend.NewOpenAI(c)
+	return remote(b, err)
+}
+
+// textTokenizer counts for remote backends with a model's own tokenizer.json.
+type textTokenizer struct{ *tokenizer.Tokenizer }
+
+// CountText implements backend.TextTokenizer.
+func (t textTokenizer) CountText(text string) (int, error) {
+	return t.Count(text, tokenizer.Options{})
+}
+
+// openLocal resolves the model's files, loads it and reports progress.
+func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
+	c := s.Local
+	template, err := templateText(c.ChatTemplate)
+	if err != nil {
+		return nil, err
+	}
+	path, err := a.resolveModel(ctx, s.ModelID)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own executable: %w", err)
+	}
+	if c.GPULayers != nil && *c.GPULayers < 0 {
+		c.GPULayers = nil // all
+	}
+	bar := a.loadProgress(s.ModelID)
+	b, err := hf.Open(ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
+		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
+		GPULayers: c.GPULayers, MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
+		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
+		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
+		Progress: bar.update, Warn: a.warn, Vet: inference.VetInChild(exe, filepath.Join(cacheDir(), "vetted"))})
+	bar.finish()
+	if err != nil {
+		return nil, withCode(exitBackend, err)
+	}
+	return &opened{LanguageBackend: b, device: b.Device(), close: func() { _ = b.Close() }}, nil
+}
+
+// resolveModel finds a model's file on this machine, or fetches it.
+func (a *app) resolveModel(ctx context.Context, ref string) (string, error) {
+	store, done, err := a.modelStore()
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	m, err := store.Resolve(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return m.Path, nil
+}
+
+// templateText takes a chat template as jinja text or as the name of a file.
+func templateText(s string) (string, error) {
+	if s == "" || strings.Contains(s, "{{") || strings.Contains(s, "{%") {
+		return s, nil
+	}
+	raw, err := os.ReadFile(s)
+	if err != nil {
+		return "", fmt.Errorf("llm.chat_template: %w", err)
+	}
+	return string(raw), nil
+}
+
+// progressLine is one line on a terminal that is written over.
+type progressLine struct {
+	w     io.Writer // nil: nothing is shown
+	what  string
+	start time.Time
+	shown bool
+}
+
+// loadProgress shows loading on a terminal, when it takes noticeable time.
+func (a *app) loadProgress(model string) *progressLine {
+	p := &progressLine{what: "loading " + model, start: time.Now()}
+	if isTerminal(a.err) && !a.flags.quiet {
+		p.w = a.err
+	}
+	return p
+}
+
+func (p *progressLine) update(done float64) {
+	if p.w == nil || time.Since(p.start) < 300*time.Millisecond {
+		return
+	}
+	p.shown = true
+	fmt.Fprintf(p.w, "\r\x1b[K%s: %3.0f %%", p.what, done*100)
+}
+
+func (p *progressLine) finish() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// isTerminal reports whether a stream is a person's screen or keyboard.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// cacheDir is for what can be made again.
+func cacheDir() string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(dir, "agent")
+	}
+	return filepath.Join(os.TempDir(), "agent-cache")
+}
+
+// stateDir is for what a person may want to see again: session files.
+func stateDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "agent")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "state", "agent")
+	}
+	return filepath.Join(os.TempDir(), "agent-state")
+}
+
+// warn tells a person something that is no error.
+func (a *app) warn(msg string) {
+	if !a.flags.quiet {
+		fmt.Fprintf(a.err, "agent: warning: %s\n", msg)
+	}
+}
