@@ -109,3 +109,31 @@ func knownDifference(c goldenCase, texts []string) string {
 	}
 	return ""
 }
+
+// TestSweepsSameAsHydra compares the jobs by what their overrides mean, since
+// this package keeps values as typed and Hydra writes them anew.
+func TestSweepsSameAsHydra(t *testing.T) {
+	for _, s := range loadGolden(t).Sweeps {
+		got, err := Sweep(Options{}, s.Args)
+		if !s.OK {
+			assert.Error(t, err, "%q", s.Args)
+			continue
+		}
+		if !assert.NoError(t, err, "%q", s.Args) || !assert.Len(t, got, len(s.Jobs), "%q", s.Args) {
+			continue
+		}
+		for i := range got {
+			assert.Equal(t, meanings(t, s.Jobs[i]), meanings(t, got[i]), "%q", s.Args)
+		}
+	}
+}
+
+func meanings(t *testing.T, overrides []string) []any {
+	var out []any
+	for _, text := range overrides {
+		o, err := parseOverride(text)
+		require.NoError(t, err)
+		out = append(out, o.keyElement(), o.value.value())
+	}
+	return out
+}
