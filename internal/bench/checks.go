@@ -1,0 +1,111 @@
+package bench
+
+import "context"
+
+// The work of the standard checks. Short, so that many rounds fit into the
+// time that a person waits, and a burst of other work spoils few of them.
+const (
+	promptTokens    = 512
+	genTokens       = 64
+	togetherCount   = 4
+	togetherPrompt  = 16
+	questionTokens  = 1000
+	questionOptions = 32
+)
+
+// ContextNeeded is the longest sequence of the standard checks, with room for
+// options; CellsNeeded is what all sequences of one check take together.
+const (
+	ContextNeeded = questionTokens + 256
+	CellsNeeded   = ContextNeeded + 512
+)
+
+// Targets of the standard checks.
+const (
+	decodeTarget   = 0.97
+	prefillTarget  = 0.95
+	chooseTarget   = 0.20
+	oneByOneTarget = 2.5
+	togetherTarget = 0.90
+	schemaTarget   = 0.95
+)
+
+// StandardProbes compares e with llama.cpp's own tools, and what e does beyond
+// them with itself.
+func StandardProbes(e Engine, t *Tools) []Probe {
+	return []Probe{prefillProbe(e, t), decodeProbe(e, t), togetherProbe(e, t), schemaProbe(e), chooseProbe(e)}
+}
+
+func prefillProbe(e Engine, t *Tools) Probe {
+	return Probe{
+		Checks: []Check{{Name: "prefill 512", Ours: "agent", Theirs: "llama-bench pp512", Unit: "tokens/s", Target: prefillTarget}},
+		Round: alternate(
+			speed(func(ctx context.Context) (Work, error) { return e.Prefill(ctx, promptTokens) }),
+			func(ctx context.Context) (float64, error) { return t.Prefill(ctx, promptTokens) }),
+	}
+}
+
+func decodeProbe(e Engine, t *Tools) Probe {
+	return Probe{
+		Checks: []Check{{Name: "decode 64", Ours: "agent", Theirs: "llama-bench tg64", Unit: "tokens/s", Target: decodeTarget}},
+		Round: alternate(
+			speed(func(ctx context.Context) (Work, error) { return e.Decode(ctx, genTokens) }),
+			func(ctx context.Context) (float64, error) { return t.Decode(ctx, genTokens) }),
+	}
+}
+
+func togetherProbe(e Engine, t *Tools) Probe {
+	return Probe{
+		Checks: []Check{{Name: "4 at once", Ours: "agent", Theirs: "llama-batched-bench", Unit: "tokens/s", Target: togetherTarget}},
+		Round: alternate(
+			speed(func(ctx context.Context) (Work, error) {
+				return e.DecodeTogether(ctx, togetherCount, togetherPrompt, genTokens)
+			}),
+			func(ctx context.Context) (float64, error) {
+				return t.DecodeTogether(ctx, togetherCount, togetherPrompt, genTokens)
+			}),
+	}
+}
+
+func schemaProbe(e Engine) Probe {
+	decode := func(schema bool) side {
+		return speed(func(ctx context.Context) (Work, error) { return e.DecodePrompted(ctx, genTokens, schema) })
+	}
+	return Probe{
+		Checks: []Check{{Name: "JSON schema", Ours: "constrained", Theirs: "free", Unit: "tokens/s", Target: schemaTarget}},
+		Round:  alternate(decode(true), decode(false)),
+	}
+}
+
+// chooseProbe measures the prompt first, since it must be in the cache before
+// options can be scored after it.
+func chooseProbe(e Engine) Probe {
+	return Probe{
+		Checks: []Check{
+			{Name: "choose of 32", Ours: "choose", Theirs: "prefill of its 1000 tokens", Unit: "s", Target: chooseTarget, AtMost: true},
+			{Name: "choose gain", Ours: "together", Theirs: "one by one, prefix reused", Unit: "options/s", Target: oneByOneTarget},
+		},
+		Round: func(ctx context.Context, flip bool) ([]Pair, error) {
+			prompt, err := e.NewQuestion(ctx, questionTokens)
+			if err != nil {
+				return nil, err
+			}
+			var together, single Work
+			for _, oneByOne := range []bool{flip, !flip} {
+				w, err := e.Choose(ctx, questionOptions, oneByOne)
+				if err != nil {
+					return nil, err
+				}
+				if oneByOne {
+					single = w
+				} else {
+					together = w
+				}
+			}
+			return []Pair{
+				{together.Wall.Seconds(), prompt.Wall.Seconds()},
+				{questionOptions / together.Wall.Seconds(), questionOptions / single.Wall.Seconds()},
+			}, nil
+		},
+	}
+}

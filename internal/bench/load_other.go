@@ -1,0 +1,10 @@
+//go:build !linux
+
+package bench
+
+import "runtime"
+
+func cpuName() string { return runtime.GOARCH + " CPU" }
+
+// OtherLoad is unknown here.
+func OtherLoad() func() float64 { return func() float64 { return -1 } }
