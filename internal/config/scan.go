@@ -65,8 +65,15 @@ func longest(p string) *regexp.Regexp {
 	return re
 }
 
-// nextAtom returns the longest token at the start of s.
+// nextAtom returns the longest token at the start of s. Tokens are short, so a
+// short piece is looked at first: matching costs something for all of its text.
 func nextAtom(s string) (atom, bool) {
+	const pieceBytes = 128
+	if len(s) > pieceBytes {
+		if a, ok := nextAtom(s[:pieceBytes]); !ok || len(a.text) < pieceBytes-4 { // an exponent may follow
+			return a, ok
+		}
+	}
 	var best atom
 	for _, p := range atomPatterns {
 		if m := p.pattern.FindString(s); len(m) > len(best.text) {
