@@ -122,17 +122,21 @@ func slotAt(spec Spec, position int) string {
 	return spec.TextSlot()
 }
 
+// The lines of ReAct, and of the wire form written as lines.
 var (
-	actionPattern = regexp.MustCompile(`(?m)^[ \t*#-]*Action[ \t*]*:[ \t*]*(.+)$`)
-	inputPattern  = regexp.MustCompile(`(?m)^[ \t*#-]*Action[ _]?Input[ \t*]*:[ \t*]*`)
-	thoughtStart  = regexp.MustCompile(`(?m)^[ \t*#-]*Thought[ \t*]*:[ \t*]*`)
-	finalPattern  = regexp.MustCompile(`(?m)^[ \t*#-]*Final Answer[ \t*]*:[ \t*]*`)
-	observation   = regexp.MustCompile(`(?m)^[ \t*#-]*(Observation|Thought|Action|Final Answer)[ \t*]*:`)
+	actionPattern  = regexp.MustCompile(`(?mi)^[ \t*#-]*(?:Action|Command|Tool)[ \t*]*:[ \t*]*(.+)$`)
+	inputPattern   = regexp.MustCompile(`(?mi)^[ \t*#-]*(?:(?:Action|Tool)[ _]?Input|Content|Arguments|Input)[ \t*]*:[ \t*]*`)
+	thoughtPattern = regexp.MustCompile(`(?mi)^[ \t*#-]*(?:Thought|Notes?)[ \t*]*:[ \t*]*`)
+	finalPattern   = regexp.MustCompile(`(?mi)^[ \t*#-]*Final Answer[ \t*]*:[ \t*]*`)
+	nextPattern    = regexp.MustCompile(`(?m)^[ \t*#-]*(?:Observation|Thought|Action|Command|Final Answer)[ \t*]*:`)
+	summaryPattern = regexp.MustCompile(`(?mi)^[ \t*#-]*Summary[ \t*]*:.*\n?`)
+	bracketPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\[(.*)\]$`)
 )
 
-// reAct reads "Action: search" with "Action Input: ...", or "Final Answer:".
-// Only the first action counts: what a model wrote after it stands on an
-// observation that it made up.
+// reAct reads "Action: reader" with "Action Input: ...", "Action: reader[...]",
+// "Command: reader" with "Content: ..." and "Final Answer: ...". Only the first
+// action counts: what a model wrote after it stands on an observation that it
+// made up.
 func reAct(s *salvage, text string) []ParsedCall {
 	action := actionPattern.FindStringSubmatchIndex(text)
 	final := finalPattern.FindStringIndex(text)
@@ -143,18 +147,33 @@ func reAct(s *salvage, text string) []ParsedCall {
 	if action == nil {
 		return nil
 	}
-	name := strings.TrimSpace(text[action[2]:action[3]])
-	rest := text[action[1]:]
-	if _, ok := s.known(name); !ok {
-		calls, length, isCall := s.functionCall(name + rest)
-		if !isCall || length == 0 {
-			return nil
-		}
-		s.repairs.add(RepairReAct)
-		return withThought(calls, text[:action[0]])
+	calls := s.action(strings.Trim(text[action[2]:action[3]], " \t\r*`"), text[action[1]:])
+	if calls == nil {
+		return nil
 	}
 	s.repairs.add(RepairReAct)
-	return withThought(s.oneCall(name, s.actionInput(rest)), text[:action[0]])
+	return withThought(calls, text[:action[0]])
+}
+
+// action makes the call of an action's name and the text after its line.
+func (s *salvage) action(name, rest string) []ParsedCall {
+	if l, ok := s.known(name); ok {
+		content := s.actionInput(rest)
+		if content == nil && l.Command != nil {
+			lines := strings.TrimSpace(summaryPattern.ReplaceAllString(rest, ""))
+			if fields := slotLines(l.Command.Spec(), lines); fields != nil {
+				content = fields
+			}
+		}
+		return s.oneCall(name, content)
+	}
+	if m := bracketPattern.FindStringSubmatch(name); m != nil {
+		if _, ok := s.known(m[1]); ok {
+			return s.oneCall(m[1], m[2])
+		}
+	}
+	calls, _, _ := s.functionCall(name + rest)
+	return calls
 }
 
 // actionInput reads the value after "Action Input:", nil when there is none.
@@ -164,7 +183,7 @@ func (s *salvage) actionInput(text string) any {
 		return nil
 	}
 	input := text[at[1]:]
-	if end := observation.FindStringIndex(input); end != nil {
+	if end := nextPattern.FindStringIndex(input); end != nil {
 		input = input[:end[0]]
 	}
 	input = strings.TrimSpace(input)
@@ -187,7 +206,7 @@ func (s *salvage) actionInput(text string) any {
 
 // withThought keeps what stood before the action as a note.
 func withThought(calls []ParsedCall, before string) []ParsedCall {
-	if at := thoughtStart.FindStringIndex(before); at != nil {
+	if at := thoughtPattern.FindStringIndex(before); at != nil {
 		if note := strings.TrimSpace(before[at[1]:]); note != "" {
 			calls[0].Notes = []string{note}
 		}

@@ -98,6 +98,13 @@ func TestParse(t *testing.T) {
 		{"function call in a fence", "I will read it.\n```\nread(\"a.txt\")\n```", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFunctionCall, RepairAlias, RepairSurroundings}},
 		{"react", "Thought: look first\nAction: reader\nAction Input: {\"file\": \"a.txt\"}\nObservation: made up", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct}},
 		{"react with text", "Action: python\nAction Input: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct}},
+		{"react with brackets", "Action: reader[a.txt]", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct}},
+		{"react with a function call", "Action: reader(file='a.txt')", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct, RepairFunctionCall, RepairPythonLiteral}},
+		{"wire form as lines", "command: python\nsummary: add\ncontent: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct}},
+		{"wire form as lines of slots", "Command: writer\nSummary: save\nfile: a.txt\ntext: hi", []string{`writer [{"file":"a.txt","text":"hi"}]`}, []Repair{RepairReAct}},
+		{"end token", "{\"command\": \"think\", \"content\": \"x\"}<|im_end|>", []string{`think [{"text":"x"}]`}, []Repair{RepairSurroundings}},
+		{"name and object on the next line", "reader\n{\"file\": \"a.txt\"}", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFirstWord}},
+		{"list of tool calls after a tag", "[TOOL_CALLS] [{\"name\": \"reader\", \"arguments\": {\"file\": \"a\"}}]", []string{`reader [{"file":"a"}]`}, []Repair{RepairOtherKeys, RepairSurroundings}},
 		{"final answer", "Thought: done\nFinal Answer: 42", []string{`answer [{"text":"42"}]`}, []Repair{RepairReAct}},
 		{"first word with colon", "Answer: it is 42", []string{`answer [{"text":"it is 42"}]`}, []Repair{RepairFirstWord, RepairAlias}},
 		{"first word", "reader notes.txt", []string{`reader [{"file":"notes.txt"}]`}, []Repair{RepairFirstWord}},
@@ -310,7 +317,8 @@ func TestParseIsLinear(t *testing.T) {
 	}
 	for _, pattern := range patterns {
 		text := strings.Repeat(pattern, size/len(pattern))
-		for _, reply := range []string{text, `{"command":"answer","content":"` + text, "x " + text} {
+		part := text[:size/8]
+		for _, reply := range []string{text, `{"command":"answer","content":"` + part, "x " + part} {
 			budget := budgetFactor*len(reply) + 4096
 			s := &salvage{reg: reg, budget: &budget}
 			p := s.parse(reply)

@@ -79,7 +79,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, co
 		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", string(script)},
 		Dir:      dir,
 		Stdin:    stdin,
-		Env:      []string{"PYTHONHASHSEED=0", "MPLBACKEND=Agg", "MPLCONFIGDIR=/tmp"},
+		Env:      []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
 		ReadOnly: python.Paths,
 		Limits: sandbox.Limits{
 			Wall:        time.Duration(limits.TimeoutMS) * time.Millisecond,

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 // one that survives execve.
 func launchMain() int {
 	runtime.LockOSThread()
+	debug.SetGCPercent(-1) // it would only get in the way of the few steps to come
 	problems := os.NewFile(4, "problems")
 	unix.CloseOnExec(4)
 	o, err := readOrder()
@@ -51,9 +53,6 @@ func (o *order) launch() error {
 	if err := o.landlock(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	if err := limitMemory(o.Job.Limits); err != nil {
-		return fmt.Errorf("set limits: %w", err)
-	}
 	if err := o.seccomp(); err != nil {
 		return fmt.Errorf("seccomp: %w", err)
 	}
@@ -64,8 +63,42 @@ func (o *order) launch() error {
 	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS {
 		return fmt.Errorf("close files: %w", err)
 	}
-	err := syscall.Exec(o.Job.Path, append([]string{o.Job.Path}, o.Job.Args...), o.Env)
-	return fmt.Errorf("run %s: %w", o.Job.Path, err)
+	if err := o.become(); err != nil {
+		return fmt.Errorf("run %s: %w", o.Job.Path, err)
+	}
+	return nil // not reached
+}
+
+// become limits the memory and executes the program in two system calls with
+// nothing between: the Go runtime has more address space than many jobs may
+// have, and once the limit is set it can't get any more.
+func (o *order) become() error {
+	if err := unix.Access(o.Job.Path, unix.X_OK); err != nil {
+		return err // while there is memory to say so
+	}
+	path, err := unix.BytePtrFromString(o.Job.Path)
+	if err != nil {
+		return err
+	}
+	argv, err := syscall.SlicePtrFromStrings(append([]string{o.Job.Path}, o.Job.Args...))
+	if err != nil {
+		return err
+	}
+	envv, err := syscall.SlicePtrFromStrings(o.Env)
+	if err != nil {
+		return err
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_AS, &old); err != nil {
+		return err
+	}
+	memory := min(uint64(o.Job.Limits.MemoryBytes), old.Max)
+	limit := unix.Rlimit{Cur: memory, Max: memory}
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_AS, uintptr(unsafe.Pointer(&limit)), 0, 0, 0); errno != 0 {
+		return errno
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])))
+	return errno
 }
 
 // limitProcess sets what does not disturb this program itself.
@@ -91,9 +124,6 @@ func limitProcess(o *order) error {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	return nil
 }
-
-// limitMemory comes late: this program has more address space than many jobs.
-func limitMemory(l Limits) error { return setLimit(unix.RLIMIT_AS, uint64(l.MemoryBytes)) }
 
 // setLimit lowers a limit for good; it never raises one.
 func setLimit(what int, value uint64) error {

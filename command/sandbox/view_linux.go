@@ -133,6 +133,10 @@ func (v *view) pivot() error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("leave old root: %w", err)
 	}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", 0, attr); err != nil {
+		return fmt.Errorf("protect root: %w", err)
+	}
 	return os.Chdir("/")
 }
 

@@ -1,0 +1,54 @@
+package command_test
+
+import (
+	"context"
+	"fmt"
+
+	"agent/command"
+)
+
+// A command of a program's own, and a reply that uses it.
+func ExampleFunc() {
+	reg, err := command.Standard()
+	if err != nil {
+		panic(err)
+	}
+	weather := command.Spec{
+		Name:        "weather",
+		Description: "Tell the weather of a place.",
+		Slots:       []command.Slot{{Name: "place", Help: "a town", Kind: command.SlotLine}},
+		Effect:      command.EffectNetwork,
+	}
+	err = reg.Register(command.Func(weather, func(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+		return &command.Result{Text: "sunny in " + fmt.Sprint(call.Content[0]["place"])}, nil
+	}))
+	if err != nil {
+		panic(err)
+	}
+
+	parsed := command.Parse(`Let me look. weather(place="Foster City")`+"\n"+`weather(place="Foster City")`, reg)
+	call := parsed.Calls[0].Call
+	c, err := reg.Resolve(call.Command)
+	if err != nil {
+		panic(err)
+	}
+	result, err := c.Run(context.Background(), &command.Env{}, &call)
+	fmt.Println(result.Text, err, parsed.Repairs)
+	// Output: sunny in Foster City <nil> [function-call text-around]
+}
+
+// Whatever a model wrote, Parse finds what it meant and says what it mended.
+func ExampleParse() {
+	reg, err := command.Standard()
+	if err != nil {
+		panic(err)
+	}
+	reply := "Sure!\n```json\n{'command': 'read', 'content': {'file': 'my\\_notes.txt',}}\n```"
+	parsed := command.Parse(reply, reg)
+	wire, err := command.Marshal(&parsed.Calls[0].Call)
+	fmt.Println(string(wire), err)
+	fmt.Println(parsed.Repairs)
+	// Output:
+	// {"command":"reader","summary":"","content":[{"file":"my_notes.txt"}]} <nil>
+	// [python-literal escaped-underscore trailing-comma alias text-around]
+}
