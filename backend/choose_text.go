@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -19,19 +20,22 @@ const (
 	TextDistanceMax = 0.4
 	// textCompareRunes bounds the cost of comparing, which is quadratic.
 	textCompareRunes = 512
+	// textReplyRunes is how much of a reply is looked at.
+	textReplyRunes = 10_000
 )
 
 // ChooseByText decides which option a free-text reply means: the method
 // "text", for models that give no probabilities. It tries, in this order, the
 // exact option, the option up to case, quotes and punctuation, its number or
-// letter in the list ("2", "b)"), an option at the start of the reply, the only
-// option mentioned, and last the nearest by edit distance. An empty reply, a
+// letter in the list ("2", "b)", "b) blue"), an option at the start of the reply,
+// the only option mentioned, and last the nearest by edit distance. An empty reply, a
 // distant one and a tie abstain, with the numbers in Reason.
 //
 // options must have passed [CheckOptions].
 func ChooseByText(reply string, options []Option) *Choice {
 	c := &Choice{Index: -1, Method: "text", Margin: math.NaN(), OutsideMass: math.NaN(),
 		Options: make([]ScoredOption, len(options))}
+	reply = firstRunes(reply, textReplyRunes)
 	plainReply := plain(reply)
 	plainOptions := make([]string, len(options))
 	for i, o := range options {
@@ -39,14 +43,17 @@ func ChooseByText(reply string, options []Option) *Choice {
 		c.Options[i] = ScoredOption{Text: o.Text, Logprob: math.NaN(), Probability: math.NaN(),
 			Distance: editDistance(plainReply, plainOptions[i])}
 	}
+	if i := indexExact(reply, options); i >= 0 {
+		return c.pick(i)
+	}
 	if strings.TrimSpace(reply) == "" {
 		return c.abstain("the reply is empty")
 	}
 	for _, match := range []func() int{
-		func() int { return indexExact(reply, options) },
 		func() int { return indexOnly(plainOptions, func(o string) bool { return o != "" && o == plainReply }) },
 		func() int { return indexLabel(plainReply, len(options)) },
 		func() int { return indexPrefix(plainReply, plainOptions) },
+		func() int { return indexLeadingLabel(plainReply, len(options)) },
 		func() int {
 			return indexOnly(plainOptions, func(o string) bool { return containsWord(plainReply, o) })
 		},
@@ -130,6 +137,15 @@ func indexLabel(reply string, n int) int {
 	return -1
 }
 
+// indexLeadingLabel reads "b) blue" as the place b.
+func indexLeadingLabel(reply string, n int) int {
+	end := strings.IndexAny(reply, ").:")
+	if end < 0 || end+1 >= len(reply) || reply[end+1] != ' ' {
+		return -1
+	}
+	return indexLabel(reply[:end], n)
+}
+
 // indexPrefix finds the longest option that the reply begins with, as words.
 func indexPrefix(reply string, options []string) int {
 	best, bestLen := -1, 0
@@ -162,8 +178,9 @@ func containsWord(text, word string) bool {
 
 // wordEndsAt reports whether no word goes on across byte i of text.
 func wordEndsAt(text string, i int) bool {
-	before, after := []rune(text[:i]), []rune(text[i:])
-	return len(before) == 0 || len(after) == 0 || !isWord(before[len(before)-1]) || !isWord(after[0])
+	before, _ := utf8.DecodeLastRuneInString(text[:i])
+	after, _ := utf8.DecodeRuneInString(text[i:])
+	return !isWord(before) || !isWord(after)
 }
 
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }

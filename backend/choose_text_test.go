@@ -26,6 +26,8 @@ func TestChooseByText(t *testing.T) {
 		{"number with bracket", "(2)", files, "read_file", ""},
 		{"option number", "Option 1", files, "read", ""},
 		{"letter", "B.", files, "read_file", ""},
+		{"letter and text", "B) read_file", files, "read_file", ""},
+		{"letter and another text", "C: I would write.", files, "write", ""},
 		{"a digit that is an option", "2", []string{"1", "3", "2"}, "2", ""},
 		{"a number out of the list", "17", files, "", "edit distance"},
 		{"begins with an option", "write, because it is needed", files, "write", ""},
@@ -63,4 +65,23 @@ func TestChooseByTextIsBounded(t *testing.T) {
 		options[i].Text = long + string(rune('a'+i))
 	}
 	assert.NotNil(t, ChooseByText(long, options))
+}
+
+// FuzzChooseByText: always an answer, consistent in itself.
+func FuzzChooseByText(f *testing.F) {
+	f.Add("B) blue", "red", "blue")
+	f.Add("\xff\n", " ", "\n")
+	f.Fuzz(func(t *testing.T, reply, a, b string) {
+		options := Options(a, b)
+		if CheckOptions(options) != nil {
+			t.Skip()
+		}
+		c := ChooseByText(reply, options)
+		if c.Abstained != (c.Index < 0) || c.Abstained == (c.Reason == "") || !c.Abstained && options[c.Index].Text != c.Text {
+			t.Fatalf("%+v", c)
+		}
+		if reply == b && c.Text != b {
+			t.Fatalf("%q is not its own choice but %q", b, c.Text)
+		}
+	})
 }

@@ -364,6 +364,7 @@ type replyReader struct {
 	yield  func(Delta, error) bool
 
 	text    strings.Builder // the reply so far
+	tokens  int             // log-probabilities received
 	finish  string
 	usage   *openai.Usage
 	stopped bool
@@ -415,6 +416,7 @@ func (r *replyReader) take(c *chunk) error {
 		d.Text, r.stopped = r.filter.Push(piece)
 		if choice.Logprobs != nil {
 			d.Tokens = toTokens(choice.Logprobs.Content)
+			r.tokens += len(d.Tokens)
 		}
 		r.text.WriteString(d.Text)
 		if (d.Text != "" || len(d.Tokens) > 0) && !r.yield(d, nil) {
@@ -430,6 +432,10 @@ func (r *replyReader) last(ctx context.Context) error {
 	r.text.WriteString(rest)
 	if r.finish == string(openai.FinishReasonContentFilter) {
 		return &RemoteError{Status: http.StatusOK, Code: r.finish, Message: "a content filter of the server withheld the reply"}
+	}
+	if r.req.Logprobs && r.tokens == 0 && r.text.Len() > 0 {
+		r.o.learn("logprobs", "log-probabilities are refused")
+		return fmt.Errorf("log-probabilities, which the server left out: %w", ErrUnsupported)
 	}
 	if err := r.checkSchema(); err != nil {
 		return err

@@ -183,7 +183,7 @@ func (o *OpenAI) noDecisions(err error) error {
 	}
 	switch remote.Status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusForbidden, http.StatusNotFound,
-		http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		http.StatusMethodNotAllowed, http.StatusInternalServerError, http.StatusNotImplemented:
 		// No warning: most servers have none, and what follows is as good.
 		o.mu.Lock()
 		o.absent["decisions"] = true

@@ -201,6 +201,10 @@ func toRequest(body map[string]any) *backend.Request {
 		m := m.(map[string]any)
 		req.Messages = append(req.Messages, backend.Message{Role: backend.Role(m["role"].(string)), Content: m["content"].(string)})
 	}
+	if body["continue_final_message"] == true {
+		last := len(req.Messages) - 1
+		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
+	}
 	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
 		if n, ok := body[name].(float64); ok {
 			req.TokensMax = int(n)

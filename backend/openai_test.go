@@ -33,7 +33,9 @@ func TestOpenAIConforms(t *testing.T) {
 				o.Skip["schema"] = "the scripted model can't keep to a schema by itself"
 				o.Skip["logprobs"] = "the server silently gives none"
 			}
-			backendtest.Run(t, func(t *testing.T) backend.LanguageBackend { return server.backend(t, nil) }, o)
+			backendtest.Run(t, func(t *testing.T) backend.LanguageBackend {
+				return server.backend(t, func(c *backend.OpenAIConfig) { c.ContinueFinalMessage = server.decisions })
+			}, o)
 		})
 	}
 }
