@@ -172,11 +172,9 @@ func (o *OpenAI) echoPrompt(req *Request, options []Option) (before, end string,
 			end = cfg.EndTexts[0]
 		}
 		if cfg.List {
-			text, err := prompt("choose_texts.md", struct{ Options []labelled }{listOptions(options, inOrder(len(options), 0))})
-			if err != nil {
+			if msgs, err = ListOptions(msgs, options, 0); err != nil {
 				return "", "", err
 			}
-			msgs = appendToLast(msgs, text)
 		}
 	}
 	if renderer, ok := o.cfg.Tokenizer.(ChatRenderer); ok {

@@ -445,7 +445,7 @@ func (c *Choice) withUsage(u *Usage) *Choice {
 
 // askText is the request that lists the options and asks for one.
 func (o *OpenAI) askText(req *Request, options []Option) (*Request, error) {
-	text, err := prompt("choose_texts.md", struct{ Options []labelled }{listOptions(options, inOrder(len(options), 0))})
+	msgs, err := ListOptions(req.Messages, options, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -454,7 +454,7 @@ func (o *OpenAI) askText(req *Request, options []Option) (*Request, error) {
 		longest = max(longest, len(option.Text))
 	}
 	zero := 0.0
-	ask := &Request{Messages: appendToLast(req.Messages, text), Prefill: req.Prefill,
+	ask := &Request{Messages: msgs, Prefill: req.Prefill,
 		Sampling: (&Sampling{Temperature: &zero}).Merge(req.Sampling), TokensMax: answerTokens + longest}
 	if o.info.Reasoning {
 		ask.TokensMax += thinkTokens
