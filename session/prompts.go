@@ -62,7 +62,8 @@ func oneLine(text string, n int) string {
 
 type systemData struct {
 	Commands []command.Spec
-	Final    string
+	Final    string // the command that ends a task
+	Open     string // its field that runs to the end of the reply
 }
 
 type firstData struct {

@@ -31,14 +31,28 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
-	done := doneCall{Key: key, State: before.hash(), Step: s.steps, Command: call.Command, Result: text, Failed: res.Failed}
-	s.circles.record(done)
-	s.keep(record{Type: recDone, Done: &done})
+	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: res.Failed}, before.hash(), s.snap.hash())
 	next := startDone
-	if res.Failed {
+	switch {
+	case res.Failed:
 		next = startFailed
+	case len(files) == 0 && emptyResult.MatchString(text):
+		next = startEmpty
 	}
 	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}, nil
+}
+
+// emptyResult is a result without content, or with a remark in its place.
+var emptyResult = regexp.MustCompile(`^\s*(\([^()]*\))?\s*$`)
+
+// remember keeps a call as done in the states before and after it: made again
+// right after itself it is a circle too, though it changed a file.
+func (s *Session) remember(done doneCall, states ...string) {
+	for _, state := range slices.Compact(states) {
+		done.State = state
+		s.circles.record(done)
+		s.keep(record{Type: recDone, Done: &done})
+	}
 }
 
 // runSafely runs a command; one that panics fails like one that errs.

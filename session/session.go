@@ -325,6 +325,11 @@ func (s *Session) openLog() error {
 // is evaluated once.
 func (s *Session) systemPrompt() string {
 	d := systemData{Commands: s.opts.Registry.Specs(), Final: s.finalName()}
+	for _, spec := range d.Commands {
+		if n := len(spec.Slots); spec.Final && n > 0 {
+			d.Open = spec.Slots[n-1].Name
+		}
+	}
 	return s.scrub.text(s.words.render("system_"+s.mode+".tmpl", d))
 }
 

@@ -108,6 +108,50 @@ func TestCircleIsDrawnAgain(t *testing.T) {
 	assert.Contains(t, last, "file: a.txt")
 }
 
+// What had worked and is wanted once more means that the task is done: the
+// model is left nothing but to answer.
+func TestWantingTheSameAgainIsBeingDone(t *testing.T) {
+	write := []string{" write", " writer", " x.txt", "42"}
+	r := newRig(t, newModel(t, true, slices.Concat(write, write, []string{" it is written", " x.txt holds 42."})...), nil)
+	res, err := r.Run(context.Background(), "write 42 to x.txt")
+	require.NoError(t, err)
+	assert.Equal(t, StopAnswered, res.Stop)
+	assert.Equal(t, "x.txt holds 42.", res.Answer)
+	assert.Equal(t, 2, res.Steps)
+	last := r.model.requests[len(r.model.requests)-1]
+	assert.Equal(t, "Note: The task is done: it is written\nCommand: answer\nAnswer:", last.Prefill)
+}
+
+// The note begins by what happened before it.
+func TestStartsOfNotes(t *testing.T) {
+	says := func(text string, failed bool) command.Command {
+		return command.Func(command.Spec{Name: "says", Description: "says"}, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+			return &command.Result{Text: text, Failed: failed}, nil
+		})
+	}
+	for _, tc := range []struct {
+		name, text string
+		failed     bool
+		mode       ApproveMode
+		want       string
+	}{
+		{"done", "42", false, ApproveAuto, "Note: The result"},
+		{"failed", "no", true, ApproveAuto, "Note: It failed because"},
+		{"empty", " \n", false, ApproveAuto, "Note: Nothing came out, so"},
+		{"a remark", "(no output)\n", false, ApproveAuto, "Note: Nothing came out, so"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, newModel(t, true, " go", " says", " so", " answer", " ok"), func(o *Options) {
+				o.Registry, o.Approve = testCommands(t, says(tc.text, tc.failed)), tc.mode
+			})
+			_, err := r.Run(context.Background(), "task")
+			require.NoError(t, err)
+			assert.Equal(t, "Note: The task is to", r.model.requests[0].Prefill)
+			assert.Equal(t, tc.want, r.model.requests[2].Prefill)
+		})
+	}
+}
+
 // Where nothing can be drawn again the model is told, with the result it had.
 func TestCircleIsTold(t *testing.T) {
 	read := `{"command":"reader","summary":"","content":[{"file":"b.txt"}]}`

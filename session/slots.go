@@ -79,7 +79,7 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 	switch slot.Kind {
 	case command.SlotText, command.SlotCode:
 		if open && slot.Kind == command.SlotText {
-			return d.fillOpen(ctx, slot)
+			return d.fillOpen(ctx)
 		}
 		return d.fillBlock(ctx, slot)
 	case command.SlotFile:
@@ -94,7 +94,7 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 		return d.fillObject(ctx, slot)
 	}
 	if open {
-		return d.fillOpen(ctx, slot)
+		return d.fillOpen(ctx)
 	}
 	return d.fillLine(ctx, slot)
 }
@@ -111,9 +111,10 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	return unquoted(text), nil
 }
 
-// fillOpen lets the last field of the last command run to the reply's end.
-func (d *draft) fillOpen(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
+// fillOpen lets the last field of the last command run to the reply's end. It
+// has a label of its own: the name of the field ("text") says too little.
+func (d *draft) fillOpen(ctx context.Context) (any, error) {
+	d.write("\n" + d.s.words.render("final", nil))
 	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels()})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ const (
 	startAgain    = "start_again"
 	startWithheld = "start_withheld"
 	startLast     = "start_last"
+	startEmpty    = "start_empty"    // a result without content
+	startFinished = "start_finished" // what was wanted again had worked
 )
 
 func (e *entry) role() backend.Role {

@@ -107,21 +107,37 @@ type aim struct {
 const redraftsMax = 2
 
 // askFresh gets a turn that is not a circle, if the model has one. A turn
-// that repeats an earlier call is dropped and drawn again, with more chance and
-// another start: in the prompt it would only teach the model to repeat itself.
+// that repeats an earlier call is dropped and drawn again: in the prompt it
+// would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{start: s.nextStart()})
 	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots; try++ {
-		call, step := s.repeats(t)
+		call, done := s.repeats(t)
 		if call == nil {
 			break
 		}
-		s.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", step))
-		t, err = s.ask(ctx, aim{
-			start: startAgain, sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1,
-		})
+		s.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", done.Step))
+		t, err = s.ask(ctx, s.otherAim(call, done, try))
 	}
 	return t, err
+}
+
+// otherAim is how a turn that would repeat an earlier call is drawn again. A
+// choice (of a file, say) is made without what was chosen. A call without
+// choices that had worked means that nothing is left to do but to answer; one
+// that had failed is tried another way, and last with another command.
+func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
+	cmd, err := s.opts.Registry.Resolve(call.Command)
+	if err == nil && !done.Failed && (try > 0 || !hasChoice(cmd.Spec())) {
+		return aim{start: startFinished, only: s.finalName()}
+	}
+	return aim{start: startAgain, sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
+}
+
+func hasChoice(spec command.Spec) bool {
+	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
+		return !slot.Optional && (slot.Kind == command.SlotFile || slot.Kind == command.SlotEnum)
+	})
 }
 
 // nextStart is how the next note begins, by what the model was told last.
@@ -134,17 +150,17 @@ func (s *Session) nextStart() string {
 
 // repeats finds a call of this turn that would only repeat that of an earlier
 // step.
-func (s *Session) repeats(t *turn) (call *command.Call, step int) {
+func (s *Session) repeats(t *turn) (*command.Call, doneCall) {
 	for _, call := range t.calls {
 		cmd, err := s.opts.Registry.Resolve(call.Command)
 		if err != nil || cmd.Spec().Final || cmd.Spec().Effect == command.EffectNetwork {
 			continue
 		}
 		if done, ok := s.circles.earlier(callKey(call), s.snap.hash()); ok {
-			return call, done.Step
+			return call, done
 		}
 	}
-	return nil, 0
+	return nil, doneCall{}
 }
 
 // redraftTemperature is warm enough to leave a rut and not to write nonsense.
