@@ -90,6 +90,10 @@ type scriptSettings struct {
 	DeltaDelay time.Duration `yaml:"delta_delay"`
 }
 
+// localModelDefault is used where a configuration names no model, as HEBO's own
+// hf.yaml does not; it is that of configs/llm/hf.yaml.
+const localModelDefault = "smollm2-135m-instruct"
+
 // decodeLLM reads the llm section strictly. warn is told what has no effect.
 func decodeLLM(cfg *config.Config, warn func(string)) (*llmSettings, error) {
 	target, err := cfg.Target("llm")
@@ -140,6 +144,7 @@ func backendOf(cfg *config.Config, target string) (string, error) {
 
 func (s *llmSettings) decodeLocal(cfg *config.Config, warn func(string)) error {
 	s.Local = &localSettings{Mmap: true, FlashAttn: true}
+	s.ModelID = localModelDefault
 	err := cfg.Decode("llm", &struct {
 		*llmCommon     `yaml:",inline"`
 		*localSettings `yaml:",inline"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -136,4 +137,18 @@ func meanings(t *testing.T, overrides []string) []any {
 		out = append(out, o.keyElement(), o.value.value())
 	}
 	return out
+}
+
+// TestGoldenIsCurrent runs the generator with the real Hydra, where there is
+// one: AGENT_HYDRA_PYTHON names a Python that has hydra-core 1.3.8.
+func TestGoldenIsCurrent(t *testing.T) {
+	python := os.Getenv("AGENT_HYDRA_PYTHON")
+	if python == "" {
+		t.Skip("set AGENT_HYDRA_PYTHON to a Python with hydra-core==1.3.8 to run the real Hydra; the recorded results are compared anyway")
+	}
+	fresh, err := exec.CommandContext(t.Context(), python, "testdata/gen_hydra.py").Output()
+	require.NoError(t, err)
+	recorded, err := os.ReadFile("testdata/hydra_golden.json")
+	require.NoError(t, err)
+	assert.Equal(t, string(recorded), string(fresh), "run testdata/gen_hydra.py again")
 }

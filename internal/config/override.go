@@ -18,16 +18,15 @@ const (
 
 // override is one parsed argument of the command line.
 type override struct {
-	kind    overrideKind
-	key     string // dotted path, or a group with slashes
-	pkg     string // after @
-	hasPkg  bool
-	value   *node  // nil for ~key, and for a sweep
-	sweep   *sweep // several values, one per job
-	text    string // as typed
-	literal bool   // the value is taken as it is, without interpolation
-	soft    bool   // an unknown key is a warning (from the environment)
-	origin  Origin
+	kind   overrideKind
+	key    string // dotted path, or a group with slashes
+	pkg    string // after @
+	hasPkg bool
+	value  *node  // nil for ~key, and for a sweep
+	sweep  *sweep // several values, one per job
+	text   string // as typed
+	soft   bool   // an unknown key is a warning (from the environment)
+	origin Origin
 }
 
 // commandLine is where overrides come from unless said otherwise.
