@@ -1,0 +1,356 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"agent/backend"
+)
+
+// chatCall is a request to /v1/chat/completions, understood.
+type chatCall struct {
+	model             string
+	req               *backend.Request
+	n                 int
+	stream, withUsage bool
+}
+
+// readChat understands a request's body.
+func (s *Server) readChat(data []byte) (*chatCall, error) {
+	f, err := parseFields(data)
+	if err != nil {
+		return nil, err
+	}
+	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops()}, n: f.count()}
+	c.stream, c.withUsage = f.streaming()
+	model := f.text("model")
+	f.messages(c.req)
+	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
+		if n := f.integer(name, 1, 1<<31-1); n != nil {
+			c.req.TokensMax = int(*n)
+		}
+	}
+	c.req.Logprobs = f.flag("logprobs")
+	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
+		if c.req.TopLogprobs = int(*n); *n > 0 && !c.req.Logprobs {
+			f.fail(badValue("top_logprobs", "it is only allowed when logprobs is true."))
+		}
+	}
+	f.constraint(c.req)
+	if err := f.end(); err != nil {
+		return nil, err
+	}
+	if c.model, err = s.modelName(model); err != nil {
+		return nil, err
+	}
+	return c, s.able(c.req)
+}
+
+// messages reads the conversation. With continue_final_message, as vLLM has
+// it, the assistant's last message is the start of the reply.
+func (f *fields) messages(req *backend.Request) {
+	var list []json.RawMessage
+	f.read("messages", "a list of messages", &list)
+	for i, raw := range list {
+		m, err := readMessage(raw, fmt.Sprintf("messages[%d]", i))
+		if err != nil {
+			f.fail(err)
+			return
+		}
+		req.Messages = append(req.Messages, m)
+	}
+	generationPrompt := true
+	f.read("add_generation_prompt", "true or false", &generationPrompt)
+	continued := f.flag("continue_final_message")
+	last := len(req.Messages) - 1
+	switch {
+	case last < 0:
+		f.fail(badValue("messages", "it must have at least one message."))
+	case continued == generationPrompt && !continued:
+		f.fail(badValue("add_generation_prompt", "it can only be false together with continue_final_message."))
+	case continued && (last < 1 || req.Messages[last].Role != backend.RoleAssistant):
+		f.fail(badValue("continue_final_message", "the last message must be the assistant's, after another."))
+	case continued:
+		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
+	}
+}
+
+// readMessage reads one message of text.
+func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
+	f, err := parseFields(raw)
+	if err != nil {
+		return backend.Message{}, badValue(at, "it must be an object with role and content.")
+	}
+	role := f.text("role")
+	m := backend.Message{Role: backend.Role(role), Name: f.text("name")}
+	if role == "developer" {
+		m.Role = backend.RoleSystem
+	}
+	if err := backend.CheckMessages([]backend.Message{m}); err != nil {
+		return m, badValue(at+".role", "known are system, developer, user, assistant and tool.")
+	}
+	f.take("tool_call_id") // names a call; the result's text is what the model sees
+	f.take("refusal")
+	for _, name := range []string{"tool_calls", "function_call", "audio"} {
+		if v := f.take(name); v != nil && string(v) != "[]" {
+			return m, unsupported(at+"."+name, "is not supported by this server.")
+		}
+	}
+	if m.Content, err = readContent(f.take("content"), at+".content"); err != nil {
+		return m, err
+	}
+	return m, f.end()
+}
+
+// readContent reads text, or a list of parts that are all text.
+func readContent(raw json.RawMessage, at string) (string, error) {
+	var text string
+	if raw == nil || json.Unmarshal(raw, &text) == nil {
+		return text, nil
+	}
+	var parts []struct {
+		Type    string          `json:"type"`
+		Text    *string         `json:"text"`
+		Refusal *string         `json:"refusal"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(raw, &parts); err != nil {
+		return "", badValue(at, "it must be a string or a list of parts.")
+	}
+	var out strings.Builder
+	for i, p := range parts {
+		switch {
+		case p.Text != nil && (p.Type == "text" || p.Type == "input_text" || p.Type == "output_text"):
+			out.WriteString(*p.Text)
+		case p.Refusal != nil && p.Type == "refusal":
+			out.WriteString(*p.Refusal)
+		case p.Data != nil && p.Type == "input_json":
+			out.Write(p.Data)
+		default:
+			return "", unsupported(fmt.Sprintf("%s[%d]", at, i), "is of a type that this server does not support; it takes text.")
+		}
+	}
+	return out.String(), nil
+}
+
+// replies are the calls of the backend that a request needs.
+func (c *chatCall) replies(b backend.LanguageBackend) []reply {
+	var out []reply
+	for i := range c.n {
+		req := seeded(c.req, i)
+		out = append(out, func(ctx context.Context) iter.Seq2[backend.Delta, error] {
+			return constrained(b.ChatCompletion(ctx, req), req)
+		})
+	}
+	return out
+}
+
+// constrained marks a failure before the first delta of a reply in a given form
+// as the client's: it is the schema or grammar that could not be used.
+func constrained(seq iter.Seq2[backend.Delta, error], req *backend.Request) iter.Seq2[backend.Delta, error] {
+	if len(req.Schema) == 0 && req.Grammar == "" {
+		return seq
+	}
+	param := "grammar"
+	if len(req.Schema) > 0 {
+		param = "response_format"
+	}
+	return func(yield func(backend.Delta, error) bool) {
+		began := false
+		for d, err := range seq {
+			if err != nil && !began && isPlain(err) {
+				err = badValue(param, "%v.", err)
+			}
+			began = true
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
+}
+
+// chat serves /v1/chat/completions.
+func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
+	data, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	c, err := s.readChat(data)
+	if err != nil {
+		return err
+	}
+	if c.stream {
+		return s.chatStream(w, r, c)
+	}
+	return s.chatWhole(w, r, c)
+}
+
+// The answers of /v1/chat/completions.
+type (
+	chatAnswer struct {
+		ID      string       `json:"id"`
+		Object  string       `json:"object"`
+		Created int64        `json:"created"`
+		Model   string       `json:"model"`
+		Choices []chatChoice `json:"choices"`
+		Usage   *usageBody   `json:"usage"`
+	}
+	chatChoice struct {
+		Index        int           `json:"index"`
+		Message      *chatMessage  `json:"message,omitempty"`
+		Delta        *chatDelta    `json:"delta,omitempty"`
+		Logprobs     *chatLogprobs `json:"logprobs"`
+		FinishReason *string       `json:"finish_reason"`
+	}
+	chatMessage struct {
+		Role    string  `json:"role"`
+		Content string  `json:"content"`
+		Refusal *string `json:"refusal"`
+	}
+	chatDelta struct {
+		Role    string  `json:"role,omitempty"`
+		Content *string `json:"content,omitempty"`
+	}
+	chatLogprobs struct {
+		Content []chatToken `json:"content"`
+		Refusal []chatToken `json:"refusal"`
+	}
+	chatToken struct {
+		Token       string      `json:"token"`
+		Logprob     float64     `json:"logprob"`
+		Bytes       []int       `json:"bytes"`
+		TopLogprobs []chatToken `json:"top_logprobs,omitzero"`
+	}
+)
+
+// chatWhole answers in one piece.
+func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) error {
+	out := newChatAnswer(c, "chat.completion")
+	out.Usage = &usageBody{}
+	texts := make([]strings.Builder, c.n)
+	for i := range c.n {
+		out.Choices = append(out.Choices, chatChoice{Index: i, Message: &chatMessage{Role: "assistant"}})
+		if c.req.Logprobs {
+			out.Choices[i].Logprobs = &chatLogprobs{Content: []chatToken{}}
+		}
+	}
+	for ev, err := range s.run(r, c.replies(s.backend)) {
+		if err != nil {
+			return err
+		}
+		choice := &out.Choices[ev.choice]
+		texts[ev.choice].WriteString(ev.Text)
+		if choice.Logprobs != nil {
+			choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
+		}
+		if ev.Finish != "" {
+			choice.FinishReason = finishReason(ev.Finish)
+			out.Usage.add(ev.Usage, ev.choice == 0)
+		}
+	}
+	for i := range out.Choices {
+		out.Choices[i].Message.Content = texts[i].String()
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// chatStream answers as events.
+func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall) error {
+	out := newEvents(w)
+	frame := newChatAnswer(c, "chat.completion.chunk")
+	usage := &usageBody{}
+	greeted := make([]bool, c.n)
+	for ev, err := range s.run(r, c.replies(s.backend)) {
+		if err != nil {
+			return out.fail(err)
+		}
+		if ev.Finish != "" {
+			usage.add(ev.Usage, ev.choice == 0)
+		}
+		if !greeted[ev.choice] {
+			greeted[ev.choice] = true
+			empty := ""
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{Role: "assistant", Content: &empty}})); err != nil {
+				return err
+			}
+		}
+		if ev.Text != "" || len(ev.Tokens) > 0 {
+			choice := chatChoice{Index: ev.choice, Delta: &chatDelta{Content: &ev.Text}}
+			if c.req.Logprobs {
+				choice.Logprobs = &chatLogprobs{Content: chatTokens(ev.Tokens)}
+			}
+			if err := out.send(frame.with(choice)); err != nil {
+				return err
+			}
+		}
+		if ev.Finish != "" {
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{}, FinishReason: finishReason(ev.Finish)})); err != nil {
+				return err
+			}
+		}
+	}
+	if c.withUsage {
+		last := frame.with()
+		last.Usage = usage
+		if err := out.send(last); err != nil {
+			return err
+		}
+	}
+	return out.done()
+}
+
+func newChatAnswer(c *chatCall, object string) chatAnswer {
+	return chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+}
+
+// with is the frame around the given choices.
+func (a chatAnswer) with(choices ...chatChoice) chatAnswer {
+	a.Choices = append([]chatChoice{}, choices...)
+	return a
+}
+
+// newID makes an unguessable id of an answer.
+func newID(prefix string) string { return prefix + rand.Text() }
+
+// chatTokens writes log-probabilities as the chat endpoint has them.
+func chatTokens(tokens []backend.TokenLogprob) []chatToken {
+	out := make([]chatToken, 0, len(tokens))
+	for _, t := range tokens {
+		ct := oneChatToken(t)
+		ct.TopLogprobs = make([]chatToken, 0, len(t.Top))
+		for _, top := range t.Top {
+			ct.TopLogprobs = append(ct.TopLogprobs, oneChatToken(top))
+		}
+		out = append(out, ct)
+	}
+	return out
+}
+
+func oneChatToken(t backend.TokenLogprob) chatToken {
+	raw := t.Bytes
+	if raw == nil {
+		raw = []byte(t.Text)
+	}
+	ct := chatToken{Token: t.Text, Logprob: finite(t.Logprob), Bytes: make([]int, len(raw))}
+	for i, b := range raw {
+		ct.Bytes[i] = int(b)
+	}
+	return ct
+}
+
+// impossible stands for a log-probability of minus infinity, which JSON can't
+// hold; the number is the one that OpenAI uses.
+const impossible = -9999.0
+
+func finite(v float64) float64 {
+	if v < impossible || v != v {
+		return impossible
+	}
+	return v
+}

@@ -1,0 +1,311 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"sync"
+	"time"
+
+	"agent/backend"
+)
+
+// Settings that every generating endpoint has, with the names that OpenAI's
+// protocol, vLLM and llama.cpp's server give them.
+
+// sampling reads how tokens are drawn.
+func (f *fields) sampling() *backend.Sampling {
+	s := &backend.Sampling{
+		Temperature: f.number("temperature", 0, 2),
+		TopP:        f.number("top_p", 0, 1),
+		MinP:        f.number("min_p", 0, 1),
+	}
+	if k := f.integer("top_k", -1, 1<<20); k != nil {
+		n := int(max(*k, 0)) // -1 and 0 both mean off
+		s.TopK = &n
+	}
+	for _, name := range []string{"repeat_penalty", "repetition_penalty"} {
+		if p := f.number(name, 0.01, 10); p != nil {
+			s.RepeatPenalty = p
+		}
+	}
+	if s.TopP != nil && *s.TopP == 0 {
+		// Only the likeliest token is left, which is what temperature 0 means.
+		s.TopP, s.Temperature = nil, new(float64)
+	}
+	var seed int64
+	if f.read("seed", "a whole number", &seed) {
+		folded := uint32(seed) ^ uint32(uint64(seed)>>32)
+		s.Seed = &folded
+	}
+	return s
+}
+
+// stops reads the stop strings; empty ones are refused.
+func (f *fields) stops() []string {
+	stops := f.texts("stop")
+	if len(stops) > stopStringsMax {
+		f.fail(badValue("stop", "%d strings, at most %d are supported.", len(stops), stopStringsMax))
+	}
+	for _, s := range stops {
+		if s == "" {
+			f.fail(badValue("stop", "an empty string would stop before the first token."))
+		}
+	}
+	return stops
+}
+
+// count reads how many replies are wanted.
+func (f *fields) count() int {
+	if n := f.integer("n", 1, choicesMax); n != nil {
+		return int(*n)
+	}
+	return 1
+}
+
+// streaming reads whether and how a reply streams.
+func (f *fields) streaming() (stream, withUsage bool) {
+	stream = f.flag("stream")
+	var opts struct {
+		IncludeUsage       bool `json:"include_usage"`
+		IncludeObfuscation bool `json:"include_obfuscation"`
+	}
+	if f.read("stream_options", "an object", &opts) && !stream {
+		f.fail(badValue("stream_options", "it is only allowed when stream is true."))
+	}
+	return stream, opts.IncludeUsage
+}
+
+// constraint reads what form the reply must have.
+func (f *fields) constraint(req *backend.Request) {
+	req.Grammar = f.text("grammar")
+	var format struct {
+		Type       string `json:"type"`
+		JSONSchema struct {
+			Schema json.RawMessage `json:"schema"`
+		} `json:"json_schema"`
+	}
+	if f.read("response_format", "an object", &format) {
+		switch format.Type {
+		case "text":
+		case "json_object":
+			req.Schema = json.RawMessage(`{"type":"object"}`)
+		case "json_schema":
+			if req.Schema = format.JSONSchema.Schema; len(req.Schema) == 0 {
+				f.fail(badValue("response_format", "json_schema.schema is missing."))
+			}
+		default:
+			f.fail(badValue("response_format", "its type must be text, json_object or json_schema."))
+		}
+	}
+	if len(req.Schema) > 0 && req.Grammar != "" {
+		f.fail(badValue("grammar", "it can't be given together with a JSON response_format."))
+	}
+}
+
+// able refuses what the backend can't do.
+func (s *Server) able(req *backend.Request) error {
+	switch {
+	case len(req.Schema) > 0 && !s.caps.Schema:
+		return unsupported("response_format", "asks for JSON, which the backend of this server can't enforce.")
+	case req.Grammar != "" && !s.caps.Grammar:
+		return unsupported("grammar", "is not known to the backend of this server.")
+	case req.Logprobs && !s.caps.Logprobs:
+		return unsupported("logprobs", "are not given by the backend of this server.")
+	case req.Prefill != "" && !s.caps.Prefill:
+		return unsupported("continue_final_message", "is not possible with the backend of this server.")
+	}
+	return nil
+}
+
+// enter counts n replies in, or refuses them when too many wait. leave undoes it.
+func (s *Server) enter(n int) (leave func(), err error) {
+	if s.draining.Load() {
+		return nil, errShutdown
+	}
+	if s.load.Add(int64(n)) > int64(s.cfg.RequestsMax) {
+		s.load.Add(-int64(n))
+		return nil, errBusy
+	}
+	return func() { s.load.Add(-int64(n)) }, nil
+}
+
+// reply is one stream of a backend.
+type reply = func(ctx context.Context) iter.Seq2[backend.Delta, error]
+
+// event is a delta of one of several replies.
+type event struct {
+	choice int
+	backend.Delta
+}
+
+// run produces the replies of one request within the limits of queue and time,
+// and yields their deltas as they come. An error ends it.
+func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
+	return func(yield func(event, error) bool) {
+		leave, err := s.enter(len(replies))
+		if err != nil {
+			yield(event{}, err)
+			return
+		}
+		defer leave()
+		start := time.Now()
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		whole := time.AfterFunc(s.cfg.RequestWithin, func() { cancel(errTooLong) })
+		defer whole.Stop()
+		first := time.AfterFunc(s.cfg.FirstTokenWithin, func() { cancel(errSlow) })
+		defer first.Stop()
+		began := false
+		for ev, err := range merge(ctx, replies) {
+			if err != nil {
+				yield(ev, explain(ctx, err))
+				return
+			}
+			if !began {
+				began = true
+				first.Stop()
+				s.metrics.firstToken.observe(time.Since(start))
+			}
+			if ev.Usage != nil {
+				s.metrics.usage(ev.Usage)
+			}
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+}
+
+// timed carries out what is no stream of tokens, within the same limits.
+func (s *Server) timed(r *http.Request, do func(*http.Request) error) error {
+	leave, err := s.enter(1)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.RequestWithin, errTooLong)
+	defer cancel()
+	if err := do(r.WithContext(ctx)); err != nil {
+		return explain(ctx, err)
+	}
+	return nil
+}
+
+// merge runs replies side by side. The first one starts alone, so that the
+// others find its prompt computed.
+func merge(ctx context.Context, replies []reply) iter.Seq2[event, error] {
+	return func(yield func(event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		type item struct {
+			event
+			err  error
+			done bool
+		}
+		items := make(chan item)
+		send := func(it item) bool {
+			select {
+			case items <- it:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
+		start := func(i int) {
+			wg.Go(func() {
+				for d, err := range replies[i](ctx) {
+					if !send(item{event: event{i, d}, err: err}) {
+						return
+					}
+				}
+				send(item{done: true})
+			})
+		}
+		if len(replies) == 1 {
+			for d, err := range replies[0](ctx) {
+				if !yield(event{0, d}, err) {
+					return
+				}
+			}
+			return
+		}
+		start(0)
+		for started, running := 1, 1; running > 0; {
+			var it item
+			select {
+			case it = <-items:
+			case <-ctx.Done():
+				yield(event{}, ctx.Err())
+				return
+			}
+			if it.done {
+				running--
+				continue
+			}
+			if !yield(it.event, it.err) || it.err != nil {
+				return
+			}
+			for ; started < len(replies); started++ {
+				start(started)
+				running++
+			}
+		}
+	}
+}
+
+// usageBody is usage as OpenAI's protocol has it.
+type usageBody struct {
+	PromptTokens        int `json:"prompt_tokens"`
+	CompletionTokens    int `json:"completion_tokens"`
+	TotalTokens         int `json:"total_tokens"`
+	PromptTokensDetails struct {
+		CachedTokens int `json:"cached_tokens"`
+	} `json:"prompt_tokens_details"`
+	CompletionTokensDetails struct {
+		ReasoningTokens int `json:"reasoning_tokens"`
+	} `json:"completion_tokens_details"`
+}
+
+// add counts one reply in. Of several replies to one prompt, the prompt counts
+// once, as the first reply saw it.
+func (u *usageBody) add(v *backend.Usage, firstOfPrompt bool) {
+	if v == nil {
+		return
+	}
+	if firstOfPrompt {
+		u.PromptTokens += v.PromptTokens
+		u.PromptTokensDetails.CachedTokens += v.CachedTokens
+	}
+	u.CompletionTokens += v.CompletionTokens
+	u.CompletionTokensDetails.ReasoningTokens += v.ReasoningTokens
+	u.TotalTokens = u.PromptTokens + u.CompletionTokens
+}
+
+// finishReason is OpenAI's word for how a reply ended.
+func finishReason(f backend.FinishReason) *string {
+	word := "stop"
+	switch f {
+	case "":
+		return nil
+	case backend.FinishLength, backend.FinishContext:
+		word = "length"
+	}
+	return &word
+}
+
+// seeded gives each of several replies a seed of its own, so that they differ
+// and still come again.
+func seeded(req *backend.Request, i int) *backend.Request {
+	if i == 0 || req.Sampling == nil || req.Sampling.Seed == nil {
+		return req
+	}
+	own, sampling := *req, *req.Sampling
+	seed := *sampling.Seed + uint32(i)
+	sampling.Seed = &seed
+	own.Sampling = &sampling
+	return &own
+}

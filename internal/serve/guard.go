@@ -1,0 +1,232 @@
+package serve
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// guard wraps all routes with what protects the server from web pages: a page
+// of another origin may not call it unless its origin is configured, and
+// without a key the Host must be this machine's, so that a page can't reach it
+// under a name of its own (DNS rebinding).
+func (s *Server) guard(next http.Handler) (http.Handler, error) {
+	cross := http.NewCrossOriginProtection()
+	for _, o := range s.cfg.Origins {
+		if err := cross.AddTrustedOrigin(o); err != nil {
+			return nil, fmt.Errorf("serve: origin %q: %w", o, err)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.hostAllowed(r) {
+			(&apiError{status: http.StatusForbidden, code: "host_not_allowed",
+				message: "This server answers without a key only under a loopback name."}).write(w)
+			return
+		}
+		if err := cross.Check(r); err != nil && r.Method != http.MethodOptions {
+			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w)
+			return
+		}
+		if s.allowOrigin(w, r) {
+			next.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+// hostAllowed checks the Host header of a server that asks for no key.
+func (s *Server) hostAllowed(r *http.Request) bool {
+	if s.cfg.APIKey != "" {
+		return true
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.IsLoopback()
+	}
+	return host == "" || strings.EqualFold(host, "localhost")
+}
+
+// allowOrigin answers CORS for configured origins. False: it was a preflight,
+// and is answered.
+func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || len(s.cfg.Origins) == 0 {
+		return true
+	}
+	w.Header().Add("Vary", "Origin")
+	if !slices.Contains(s.cfg.Origins, origin) {
+		return true
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return true
+	}
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+// endpoint wraps one route: method, key, errors, panics, log and metrics.
+func (s *Server) endpoint(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		out := &recorder{ResponseWriter: w}
+		err := s.call(rt, out, r)
+		if err != nil {
+			err = s.answerError(out, r, err)
+		}
+		took := time.Since(start)
+		s.metrics.request(rt.path, out.status, took)
+		s.logRequest(rt, r, out, took, err)
+	})
+}
+
+// call checks a request and carries it out; a panic becomes an error.
+func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic", "path", rt.path, "panic", p, "stack", string(debug.Stack()))
+			err = &apiError{status: http.StatusInternalServerError, code: "internal_error", message: "The server made a mistake; see its log."}
+		}
+	}()
+	if rt.method != "" && r.Method != rt.method && (rt.method != http.MethodGet || r.Method != http.MethodHead) {
+		w.Header().Set("Allow", rt.method)
+		return &apiError{status: http.StatusMethodNotAllowed, code: "method_not_allowed",
+			message: fmt.Sprintf("%s takes %s, not %s.", r.URL.Path, rt.method, r.Method)}
+	}
+	if rt.cluster {
+		err = s.worker.admit(r)
+	} else if !rt.open {
+		err = s.checkKey(w, r)
+	}
+	if err != nil {
+		return err
+	}
+	return rt.serve(s, w, r)
+}
+
+// checkKey compares the client's key in constant time, over hashes so that
+// not even its length shows.
+func (s *Server) checkKey(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.APIKey == "" {
+		return nil
+	}
+	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	have, want := sha256.Sum256([]byte(strings.TrimSpace(key))), sha256.Sum256([]byte(string(s.cfg.APIKey)))
+	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(have[:], want[:]) == 1 {
+		return nil
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	return &apiError{status: http.StatusUnauthorized, code: "invalid_api_key",
+		message: "Incorrect or missing API key. Send it as: Authorization: Bearer KEY."}
+}
+
+// answerError tells the client what went wrong, unless it is gone or has part
+// of an answer already, and returns what to log.
+func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+	err = explain(r.Context(), err)
+	var api *apiError
+	if errors.As(err, &api) && w.status == 0 {
+		api.write(w)
+	}
+	if errors.Is(err, errGone) && w.status == 0 {
+		w.status = statusGone
+	}
+	return err
+}
+
+// statusGone is what logs and metrics show for a client that went away before
+// an answer, as nginx has it.
+const statusGone = 499
+
+// logRequest writes one line, with no text of the request.
+func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Duration, err error) {
+	attrs := []any{"method", r.Method, "path", rt.path, "status", w.status, "ms", took.Milliseconds(), "from", r.RemoteAddr}
+	var api *apiError
+	if errors.As(err, &api) && api.code != "" {
+		attrs = append(attrs, "code", api.code)
+	}
+	if api != nil && api.code == "internal_error" {
+		s.log.Error("request", append(attrs, "error", api.message)...)
+		return
+	}
+	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
+		s.log.Debug("request", attrs...)
+		return
+	}
+	s.log.Info("request", attrs...)
+}
+
+// recorder remembers the status of a response.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader records and sends the status.
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeJSON sends a whole answer.
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeWithin))
+	w.WriteHeader(status)
+	if _, err := w.Write(append(data, '\n')); err != nil {
+		return errGone
+	}
+	return nil
+}
+
+// readBody reads a request's body within limits of size and time. The time
+// limit is lifted afterwards: a deadline that stays on the connection would
+// look like a client that goes away.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(bodyWithin))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytesMax))
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return nil, &apiError{status: http.StatusRequestEntityTooLarge, code: "request_too_large",
+			message: fmt.Sprintf("The body has more than %d bytes.", tooBig.Limit)}
+	case err != nil:
+		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete", message: "The body did not arrive in time or whole."}
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	return data, nil
+}

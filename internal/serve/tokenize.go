@@ -1,0 +1,66 @@
+package serve
+
+import (
+	"net/http"
+
+	"agent/backend"
+)
+
+// tokenAnswer is the answer of /tokenize. Source says what counted: the
+// model's own vocabulary, or an estimate.
+type tokenAnswer struct {
+	Count         int    `json:"count"`
+	Tokens        []int  `json:"tokens"` // null when only the number is known
+	Source        string `json:"source"`
+	Exact         bool   `json:"exact"`
+	ContextLength int    `json:"context_length"`
+}
+
+// tokenize serves /tokenize: of "content" or "prompt" (plain text, in which
+// control tokens are text), or of "messages" (the rendered chat).
+func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
+	data, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	f, err := parseFields(data)
+	if err != nil {
+		return err
+	}
+	model := f.text("model")
+	var text string
+	has := f.read("content", "a string", &text) || f.read("prompt", "a string", &text)
+	var req backend.Request
+	if _, chat := f.raw["messages"]; chat && !has {
+		f.messages(&req)
+	} else if !has {
+		f.fail(badValue("content", "give content, or messages."))
+	}
+	if err := f.end(); err != nil {
+		return err
+	}
+	if _, err := s.modelName(model); err != nil {
+		return err
+	}
+	count, err := s.count(r, text, req.Messages)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs, Source: count.Source, Exact: count.Exact,
+		ContextLength: s.backend.ContextLength()})
+}
+
+// count counts a chat, or else a text.
+func (s *Server) count(r *http.Request, text string, msgs []backend.Message) (backend.Count, error) {
+	c, ok := backend.As[backend.Counter](s.backend)
+	switch {
+	case ok && msgs != nil:
+		return c.CountChat(r.Context(), msgs)
+	case ok:
+		return c.CountText(r.Context(), text)
+	case msgs != nil:
+		n, err := s.backend.CountTokens(r.Context(), msgs)
+		return backend.Count{Tokens: n, Source: "backend", Exact: true}, err
+	}
+	return backend.Count{}, unsupported("content", "can't be counted by the backend of this server; messages can.")
+}
