@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"agent/command"
@@ -78,4 +79,29 @@ func (s *Session) refusal(why string, effect command.Effect) string {
 		name = "effect_" + effect.String()
 	}
 	return s.words.render(why, s.words.render(name, nil))
+}
+
+// refused tells the model that a call may not run, and ends the run when it
+// wants nothing else.
+func (s *Session) refused(call *command.Call, reason string) reply {
+	s.refusals++
+	s.everRefused = true
+	if s.refusals >= refusalsMax {
+		return reply{stop: StopRefused}
+	}
+	text := s.words.render("refused.tmpl", refusedData{Command: call.Command, Reason: reason, Final: s.finalName()})
+	return reply{text: text, short: text, failed: true, next: startRefused}
+}
+
+// futile reports a command that is known to be refused: in the mode that never
+// allows one, it is not offered again after the first refusal said so.
+func (s *Session) futile(spec command.Spec) bool {
+	return s.opts.Approve == ApproveNever && s.everRefused && spec.Effect.Consequential()
+}
+
+// isRefusal finds a refusal by a command's own sandbox, without knowing its
+// type.
+func isRefusal(err error) bool {
+	var r interface{ Refused() bool }
+	return errors.As(err, &r) && r.Refused()
 }

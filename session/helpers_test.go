@@ -28,6 +28,7 @@ type model struct {
 	onAsk    func(n int) error      // called before the n-th answer, from 0
 	summary  func() (string, error) // answers requests for a summary, beside the script
 	summed   int
+	offered  func(options string) // told each choice of a command
 }
 
 // newModel scripts a model that can do slots, or plain chat with text.
@@ -48,6 +49,13 @@ func newModelOf(t *testing.T, contextLength int, slots bool, script ...string) *
 			want, err := m.next(req)
 			if err != nil {
 				return nil, err
+			}
+			if m.offered != nil && strings.HasSuffix(req.Prefill, "Command:") {
+				var texts []string
+				for _, o := range options {
+					texts = append(texts, o.Text)
+				}
+				m.offered(strings.Join(texts, "|"))
 			}
 			return backend.ChooseOption("scripted", want, options)
 		},

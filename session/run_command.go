@@ -20,6 +20,13 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	if ctx.Err() != nil {
 		return reply{}, ctx.Err()
 	}
+	if isRefusal(err) {
+		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: errorText(err), Failed: true})
+		return s.refused(call, errorText(err)), nil
+	}
+	if cmd.Spec().Effect > command.EffectNone { // a thought is no way around a refusal
+		s.refusals = 0
+	}
 	if err != nil {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
@@ -172,6 +179,9 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 		text := s.words.render("withheld.tmpl", nil)
 		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
 		return reply{text: text, short: text, failed: true, next: startWithheld}, nil
+	}
+	if s.refusals > 0 { // it gave up on what it was not allowed to do
+		return reply{stop: StopRefused, answer: answer}, nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
 }

@@ -122,7 +122,8 @@ type Session struct {
 	resumed     bool
 	stepsBefore int // steps and usage when this run began
 	usageBefore Usage
-	refusals    int // refused calls in a row
+	refusals    int // refused calls in a row, without one that ran
+	everRefused bool
 	checks      int // answers held back by QA
 	systemCount int // tokens of the fixed part, counted once
 }

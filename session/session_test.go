@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/sandbox"
 )
 
 // readThenAnswer is a run in slots mode: note, command, file; note, command,
@@ -246,9 +248,14 @@ func TestApproval(t *testing.T) {
 			})
 			res, err := r.Run(context.Background(), "task")
 			require.NoError(t, err)
-			assert.Equal(t, StopAnswered, res.Stop)
 			_, err = os.Stat(filepath.Join(r.dir, "x.txt"))
 			assert.Equal(t, tc.written, err == nil)
+			if tc.written {
+				assert.Equal(t, StopAnswered, res.Stop)
+			} else {
+				assert.Equal(t, StopRefused, res.Stop, "it gave up on what was refused")
+			}
+			assert.Equal(t, "ok", res.Answer)
 			assert.Contains(t, r.lastUser(-1), tc.told)
 			assert.Contains(t, r.types(), "approval")
 		})
@@ -256,11 +263,39 @@ func TestApproval(t *testing.T) {
 }
 
 func TestRefusedThriceStops(t *testing.T) {
-	write := []string{" write", " writer", " x.txt", "hello\n"}
-	r := newRig(t, newModel(t, true, append(append(write, write...), write...)...), func(o *Options) { o.Approve = ApproveNever })
+	write := `{"command":"writer","summary":"","content":[{"path":"x.txt","text":"y"}]}`
+	r := newRig(t, newModel(t, false, write, write, write), func(o *Options) { o.Approve = ApproveNever })
 	res, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, StopRefused, res.Stop)
+}
+
+// Where nothing consequential is ever allowed, the model is told once and then
+// not offered it again; with another way it can still answer.
+func TestAnotherWayThanTheRefusedOne(t *testing.T) {
+	offered := ""
+	r := newRig(t, newModel(t, true, slices.Concat([]string{" write", " writer", " x.txt", "y"}, readThenAnswer)...), func(o *Options) {
+		o.Approve = ApproveNever
+	})
+	r.write(t, "b.txt", "42\n")
+	r.model.offered = func(options string) { offered = options }
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, StopAnswered, res.Stop)
+	assert.Equal(t, " reader| answer", offered)
+}
+
+// A sandbox that can't confine code refuses like a person does.
+func TestRefusalByTheSandbox(t *testing.T) {
+	code := command.Func(command.Spec{Name: "code", Effect: command.EffectExecute},
+		func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+			return nil, fmt.Errorf("python: %w", &sandbox.RefusedError{Reasons: []string{"no Landlock"}})
+		})
+	r := newRig(t, newModel(t, true, " go", " code", " so", " answer", " I can't"), func(o *Options) { o.Registry = testCommands(t, code) })
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, StopRefused, res.Stop)
+	assert.Contains(t, r.lastUser(-1), "code was not allowed: python: sandbox: this system can't confine a program: no Landlock")
 }
 
 func TestTextRun(t *testing.T) {

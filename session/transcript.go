@@ -40,6 +40,7 @@ const (
 	startFailed   = "start_failed"
 	startRefused  = "start_refused"
 	startAgain    = "start_again"
+	startOther    = "start_other" // what was wanted again had failed
 	startWithheld = "start_withheld"
 	startLast     = "start_last"
 	startEmpty    = "start_empty"    // a result without content

@@ -131,7 +131,16 @@ func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
 	if err == nil && !done.Failed && (try > 0 || !hasChoice(cmd.Spec())) {
 		return aim{start: startFinished, only: s.finalName()}
 	}
-	return aim{start: startAgain, sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
+	return aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
+}
+
+// againStart begins the note of a turn that is drawn again: what had failed is
+// not called done.
+func againStart(done doneCall) string {
+	if done.Failed {
+		return startOther
+	}
+	return startAgain
 }
 
 func hasChoice(spec command.Spec) bool {
@@ -230,7 +239,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 // chooseCommand scores the commands that may be used now.
 func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
 	specs := slices.DeleteFunc(d.s.opts.Registry.Specs(), func(c command.Spec) bool {
-		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command
+		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command || d.s.futile(c)
 	})
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
@@ -341,7 +350,6 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 	if !decision.Allow {
 		return s.refused(call, decision.Reason), nil
 	}
-	s.refusals = 0
 	return s.runCommand(ctx, cmd, call, key)
 }
 
@@ -362,16 +370,7 @@ func (s *Session) circle(done doneCall) reply {
 		Angle: s.words.render(angle, systemData{Final: s.finalName()}),
 	})
 	s.emit(&CommandResult{Step: s.steps, Command: done.Command, Text: text, Failed: true})
-	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: startAgain}
-}
-
-func (s *Session) refused(call *command.Call, reason string) reply {
-	s.refusals++
-	if s.refusals >= refusalsMax {
-		return reply{stop: StopRefused}
-	}
-	text := s.words.render("refused.tmpl", refusedData{Command: call.Command, Reason: reason, Final: s.finalName()})
-	return reply{text: text, short: text, failed: true, next: startRefused}
+	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: againStart(done)}
 }
 
 type reasonData struct {

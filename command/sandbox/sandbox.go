@@ -104,6 +104,9 @@ func (e *RefusedError) Error() string {
 	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
 }
 
+// Refused tells a refusal from a failure to those who do not know this type.
+func (e *RefusedError) Refused() bool { return true }
+
 // Hint says how to allow it all the same.
 func (e *RefusedError) Hint() string {
 	return "enable user namespaces or Landlock in the kernel, or accept the risk with --allow-unsandboxed"
