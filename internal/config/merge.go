@@ -104,11 +104,19 @@ func (o *override) noSuchKey(root *node) error {
 					advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
 			}
 			e := problem(o.origin, where, "%s%s", msg, o.suggestion(root, at, parts, i))
-			return e.advise("to add it write +%s", shownOverride(o.text))
+			return e.advise("to add it write +%s%s", shownOverride(o.text), o.maybeText())
 		}
 		at = next
 	}
 	return problem(o.origin, o.key, "there is no such key")
+}
+
+// maybeText adds advice where an argument may not have been meant as an override.
+func (o *override) maybeText() string {
+	if strings.Contains(o.text, " ") {
+		return "; text that is no override goes after --"
+	}
+	return ""
 }
 
 // suggestion offers the nearest sibling, with the whole path.

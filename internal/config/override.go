@@ -128,7 +128,7 @@ func (o *override) valueError(p *valueParser, err error) error {
 	column := len(o.text) - len(p.s) + p.pos + 1
 	key, _, _ := strings.Cut(o.text, "=")
 	return problem(commandLine, "", "override %q: %s at column %d", shownOverride(o.text), err, column).
-		advise(`quote text with special characters: %s='"…"'`, key)
+		advise(`quote text with special characters: %s='"…"'%s`, key, o.maybeText())
 }
 
 // element is one value of the grammar, with the text it was read from.
