@@ -90,9 +90,13 @@ type Engine struct {
 	stats   EngineStats
 	wake    chan struct{}
 	done    chan struct{}
+	// callers make samplers outside the owner; the device outlives them.
+	callers sync.WaitGroup
 
-	clock int64 // ticks, for recency; owner goroutine only
-	step  llama.Step
+	// Of the owner goroutine only.
+	clock     int64 // ticks, for recency
+	exclusive bool  // the last tick was an exclusive step
+	step      llama.Step
 }
 
 // slot is one sequence of the KV cache that serves one request at a time and
@@ -262,6 +266,18 @@ func (e *Engine) nudge() {
 	}
 }
 
+// enter holds the device open for a caller until e.callers.Done. Without it a
+// sampler could be made of a model that is being freed.
+func (e *Engine) enter() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return ErrClosed
+	}
+	e.callers.Add(1)
+	return nil
+}
+
 // submit queues a job. It is retired exactly once, by job.finish.
 func (e *Engine) submit(j *job) error {
 	e.mu.Lock()
@@ -307,6 +323,7 @@ func (e *Engine) own() {
 		}
 		e.tick()
 	}
+	e.callers.Wait()
 	e.dev.Close()
 	if e.release != nil {
 		e.release()
@@ -432,30 +449,57 @@ func (e *Engine) views() []slotView {
 	return views
 }
 
-// tick computes one step: an option batch when one is ready, else rows of all
-// jobs together.
+// tick computes one step: an exclusive one when a job is ready for it, else
+// rows of all jobs together. The two take turns, so that a stream of decisions
+// can't starve replies.
 func (e *Engine) tick() {
 	e.clock++
-	for _, j := range e.active {
-		if j.ready() {
-			e.finishExclusive(j, j.after(e))
-			return
-		}
-	}
-	jobs := e.fill()
-	err := e.compute()
-	if err == nil {
-		e.deliver(jobs)
+	if j := e.readyJob(); j != nil && !(e.exclusive && e.anyPending()) {
+		e.exclusive = true
+		e.runExclusive(j)
 		return
 	}
-	e.recover(jobs, err)
+	e.exclusive = false
+	shares := e.fill()
+	if err := e.compute(); err != nil {
+		e.recover(shares, err)
+		return
+	}
+	e.deliver(shares)
 }
 
-func (e *Engine) finishExclusive(j *job, err error) {
+// readyJob is the oldest job that waits for an exclusive step, or nil.
+func (e *Engine) readyJob() *job {
+	for _, j := range e.active {
+		if j.ready() {
+			return j
+		}
+	}
+	return nil
+}
+
+// anyPending reports whether some job has tokens to compute.
+func (e *Engine) anyPending() bool {
+	return slices.ContainsFunc(e.active, func(j *job) bool { return j.pending() > 0 })
+}
+
+// runExclusive does one exclusive step of a job and retires it after the last.
+func (e *Engine) runExclusive(j *job) {
+	done, err := j.after(e)
+	if err == nil && !done {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closing && errors.Is(err, llama.ErrAborted) {
-		err = ErrClosed
+	if errors.Is(err, llama.ErrAborted) {
+		switch {
+		case e.closing:
+			err = ErrClosed
+		case j.ctx.Err() != nil:
+			err = context.Cause(j.ctx)
+		default: // meant for another request: do it again
+			return
+		}
 	}
 	e.retire(j, err)
 }
@@ -471,7 +515,7 @@ type share struct {
 func (e *Engine) fill() []share {
 	views := make([]workView, len(e.active))
 	for i, j := range e.active {
-		views[i] = workView{pending: len(j.tokens) - len(j.slot.cache), decode: j.decoding()}
+		views[i] = workView{pending: j.pending(), decode: j.decoding()}
 	}
 	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
 	var shares []share
@@ -540,10 +584,8 @@ func (e *Engine) deliver(shares []share) {
 // again; after an abort or a failure the caches are brought in line with what
 // the device really holds.
 func (e *Engine) recover(shares []share, err error) {
-	if errors.Is(err, llama.ErrKVFull) {
-		if e.evictOne() || e.preempt(shares) {
-			return
-		}
+	if errors.Is(err, llama.ErrKVFull) && e.makeRoom(shares[0].job) {
+		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -575,30 +617,33 @@ func (e *Engine) resync(s *slot) {
 	}
 }
 
-// evictOne drops the cached prefix that was unused the longest.
-func (e *Engine) evictOne() bool {
-	order := evictionOrder(e.views())
-	if len(order) == 0 {
-		return false
+// makeRoom frees cells for a job that found the cache full: the cached prefix
+// that was unused the longest, else the cells of the youngest other job. False:
+// the job has the whole cache to itself.
+func (e *Engine) makeRoom(keep *job) bool {
+	if order := evictionOrder(e.views()); len(order) > 0 {
+		e.drop(e.slots[order[0]])
+		return true
 	}
-	e.drop(e.slots[order[0]])
-	return true
+	return e.preempt(keep)
 }
 
-// preempt puts the youngest of several running jobs back into the queue; it
-// goes on from where it was when there is room again.
-func (e *Engine) preempt(shares []share) bool {
-	if len(shares) < 2 {
-		return false
-	}
+// preempt puts the youngest running job but keep back into the queue; it goes
+// on from where it was when there is room again.
+func (e *Engine) preempt(keep *job) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	last := shares[len(shares)-1].job
-	e.active = slices.DeleteFunc(e.active, func(j *job) bool { return j == last })
-	last.startBelow = len(e.active)
-	e.drop(last.slot)
-	last.slot.job = nil
-	last.slot = nil
-	e.queue = append([]*job{last}, e.queue...)
-	return true
+	for i := len(e.active) - 1; i >= 0; i-- {
+		j := e.active[i]
+		if j == keep || j.retired {
+			continue
+		}
+		e.active = slices.Delete(e.active, i, i+1)
+		j.startBelow = len(e.active)
+		e.drop(j.slot)
+		j.slot.job, j.slot = nil, nil
+		e.queue = append([]*job{j}, e.queue...)
+		return true
+	}
+	return false
 }

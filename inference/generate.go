@@ -157,6 +157,10 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 	if err != nil {
 		return nil, err
 	}
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	defer e.callers.Done()
 	sampler, err := e.dev.NewSampler(params)
 	if err != nil {
 		return nil, err

@@ -28,8 +28,9 @@ type job struct {
 	// A reply: one sampler, and a consumer of its tokens.
 	sampler llama.Sampler
 	taker   func(*llama.Sample) (done bool, err error)
-	// An exclusive step that runs once the prompt is in the cache.
-	after func(*Engine) error
+	// An exclusive step that runs once the prompt is in the cache, again and
+	// again until it is done.
+	after func(*Engine) (done bool, err error)
 
 	finish func(error)
 }
@@ -45,12 +46,15 @@ type RequestStats struct {
 	Decode    time.Duration // from then to the end
 }
 
+// pending is the number of tokens that wait to be computed.
+func (j *job) pending() int { return max(0, len(j.tokens)-len(j.slot.cache)) }
+
 // decoding: the prompt is done, one sampled token waits to be computed.
 func (j *job) decoding() bool {
-	return len(j.tokens) > j.promptLen && len(j.tokens)-len(j.slot.cache) == 1
+	return len(j.tokens) > j.promptLen && j.pending() == 1
 }
 
 // ready: everything it needs is in the cache and its own step can run.
 func (j *job) ready() bool {
-	return j.after != nil && !j.retired && len(j.slot.cache) == len(j.tokens)
+	return j.after != nil && !j.retired && j.pending() == 0
 }

@@ -94,8 +94,7 @@ type workView struct {
 
 // planTick shares the rows of one tick out: one for each decoding job first,
 // then prefill in the order of arrival, up to budget rows in all. The result
-// has the rows of each job. A job never gets its last prompt token in the same
-// tick as nothing else: chunks simply fill the budget.
+// has the rows of each job.
 func planTick(jobs []workView, budget int) []int {
 	rows := make([]int, len(jobs))
 	for i, j := range jobs {

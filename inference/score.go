@@ -56,7 +56,7 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		return nil, err
 	}
 	start := time.Now()
-	s := &scoring{ends: req.Ends, root: req.Prompt[shared-1], rootPos: int32(shared - 1),
+	s := &scoring{ends: req.Ends, size: len(e.leaves), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
 		scores: make([]OptionScore, len(req.Options))}
 	for i, o := range req.Options {
 		s.tails = append(s.tails, o[shared:])
@@ -112,33 +112,32 @@ type scoring struct {
 	rootPos int32
 	ends    []int32
 	scores  []OptionScore
+	from    int // options before this one are done
+	size    int // options to try in one trie
 }
 
-// run scores all options, as many at a time as there are scratch sequences.
-func (s *scoring) run(e *Engine) error {
-	s.job.stats.Prefill = time.Since(s.job.started)
-	start := time.Now()
-	size := len(e.leaves)
-	for from := 0; from < len(s.tails); {
-		to := min(from+size, len(s.tails))
-		err := s.chunk(e, from, to)
-		if errors.Is(err, llama.ErrKVFull) {
-			switch {
-			case e.evictOne():
-			case size > 1 && to-from > 1:
-				size = (to - from) / 2
-			default:
-				return &ContextError{Tokens: len(s.job.tokens) + 1 + len(s.tails[from]), Max: e.traits.contextMax}
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		from = to
+// run scores as many options as there are scratch sequences. A cache without
+// room for them makes room, or takes fewer at a time.
+func (s *scoring) run(e *Engine) (done bool, err error) {
+	if s.job.stats.Prefill == 0 {
+		s.job.stats.Prefill = time.Since(s.job.started)
 	}
-	s.job.stats.Decode = time.Since(start)
-	return nil
+	start := time.Now()
+	to := min(s.from+s.size, len(s.tails))
+	err = s.chunk(e, s.from, to)
+	s.job.stats.Decode += time.Since(start)
+	switch {
+	case err == nil:
+		s.from = to
+	case !errors.Is(err, llama.ErrKVFull):
+		return false, err
+	case e.makeRoom(s.job):
+	case to-s.from > 1:
+		s.size = (to - s.from) / 2
+	default:
+		return false, &ContextError{Tokens: len(s.job.tokens) + 1 + len(s.tails[s.from]), Max: e.traits.contextMax}
+	}
+	return s.from == len(s.tails), nil
 }
 
 // chunk scores options [from, to) in one trie.
@@ -160,9 +159,6 @@ func (s *scoring) chunk(e *Engine, from, to int) error {
 			return context.Cause(s.job.ctx)
 		}
 		if err := b.compute(e, at, min(at+outputsMax, len(b.rows))); err != nil {
-			if errors.Is(err, llama.ErrAborted) && s.job.ctx.Err() != nil {
-				return context.Cause(s.job.ctx)
-			}
 			return err
 		}
 	}
@@ -288,6 +284,10 @@ func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([
 	if err != nil {
 		return nil, RequestStats{}, err
 	}
+	if err := e.enter(); err != nil {
+		return nil, RequestStats{}, err
+	}
+	defer e.callers.Done()
 	sampler, err := e.dev.NewSampler(params)
 	if err != nil {
 		return nil, RequestStats{}, err
@@ -307,7 +307,8 @@ func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([
 	return p.out, j.stats, nil
 }
 
-// promptScoring is the exclusive part of PromptLogprobs.
+// promptScoring is the exclusive part of PromptLogprobs. Its slot's record of
+// the cache says how far it came, so that it can be put back and start again.
 type promptScoring struct {
 	job     *job
 	prompt  []int32
@@ -315,34 +316,41 @@ type promptScoring struct {
 	out     []TokenLogprob
 }
 
-func (p *promptScoring) run(e *Engine) error {
-	slot := p.job.slot
-	e.drop(slot)
-	for at := 0; at < len(p.prompt)-1; {
-		if p.job.ctx.Err() != nil {
-			return context.Cause(p.job.ctx)
-		}
-		to := min(at+outputsMax, len(p.prompt)-1)
-		e.step = llama.Step{Rows: e.step.Rows[:0]}
-		for i := at; i < to; i++ {
-			e.step.Rows = append(e.step.Rows, llama.Row{Token: p.prompt[i], Pos: int32(i), Seqs: []int32{slot.seq}, Output: true})
-			e.step.Samples = append(e.step.Samples, llama.Sample{Row: i - at, Sampler: p.sampler})
-			e.step.Wants = append(e.step.Wants, llama.Want{Row: i - at, Token: p.prompt[i+1]})
-		}
-		err := e.compute()
-		if errors.Is(err, llama.ErrKVFull) && e.evictOne() {
-			continue
-		}
-		if err != nil {
-			e.resync(slot)
-			return err
-		}
-		slot.cache = append(slot.cache, p.prompt[at:to]...)
-		p.read(e, at, to)
-		at = to
+// run computes the next rows of the prompt.
+func (p *promptScoring) run(e *Engine) (done bool, err error) {
+	if p.job.ctx.Err() != nil {
+		return false, context.Cause(p.job.ctx)
 	}
-	p.job.stats.Evaluated = len(p.prompt) - 1
-	return nil
+	slot := p.job.slot
+	at, end := len(slot.cache), len(p.prompt)-1
+	if at == end {
+		return true, nil
+	}
+	to := min(at+outputsMax, end)
+	p.fill(e, slot.seq, at, to)
+	switch err := e.compute(); {
+	case errors.Is(err, llama.ErrKVFull) && e.makeRoom(p.job):
+		return false, nil
+	case errors.Is(err, llama.ErrKVFull):
+		return false, &ContextError{Tokens: len(p.prompt), Max: e.traits.contextMax}
+	case err != nil:
+		e.resync(slot)
+		return false, err
+	}
+	slot.cache = append(slot.cache, p.prompt[at:to]...)
+	p.job.stats.Evaluated += to - at
+	p.read(e, at, to)
+	return to == end, nil
+}
+
+// fill makes a step of the rows [from, to).
+func (p *promptScoring) fill(e *Engine, seq int32, from, to int) {
+	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
+	for i := from; i < to; i++ {
+		e.step.Rows = append(e.step.Rows, llama.Row{Token: p.prompt[i], Pos: int32(i), Seqs: []int32{seq}, Output: true})
+		e.step.Samples = append(e.step.Samples, llama.Sample{Row: i - from, Sampler: p.sampler})
+		e.step.Wants = append(e.step.Wants, llama.Want{Row: i - from, Token: p.prompt[i+1]})
+	}
 }
 
 func (p *promptScoring) read(e *Engine, from, to int) {

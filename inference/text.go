@@ -9,6 +9,10 @@ import (
 // only, and nothing that could still become a stop string. Bytes that can
 // never become UTF-8 come out as U+FFFD, one per byte, so nothing is lost
 // silently and nothing waits forever.
+//
+// The stop string that is complete first wins; of two that are complete at the
+// same byte, the longer one. So the text does not depend on how it is cut into
+// pieces.
 type textGate struct {
 	stops   [][]byte
 	longest int
@@ -50,15 +54,19 @@ func (g *textGate) flush() string {
 	return out
 }
 
-// findStop is the first position where a stop string begins, or -1.
+// findStop is where the stop string begins that is complete first, or -1.
 func (g *textGate) findStop() int {
-	first := -1
+	start, end := -1, len(g.held)+1
 	for _, s := range g.stops {
-		if at := bytes.Index(g.held, s); at >= 0 && (first < 0 || at < first) {
-			first = at
+		at := bytes.Index(g.held, s)
+		if at < 0 {
+			continue
+		}
+		if e := at + len(s); e < end || e == end && at < start {
+			start, end = at, e
 		}
 	}
-	return first
+	return start
 }
 
 // possibleStop is the length of the longest suffix of held that begins a stop string.
@@ -97,10 +105,12 @@ func incompleteTail(b []byte) int {
 	return 0
 }
 
-// validText is b with each byte that is no UTF-8 replaced by U+FFFD.
+// validText is b with each byte that is no UTF-8 replaced by U+FFFD. Unlike
+// bytes.ToValidUTF8 it keeps one for each, so that where a text is cut makes
+// no difference.
 func validText(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
 	}
-	return string(bytes.ToValidUTF8(b, []byte("\uFFFD")))
+	return string([]rune(string(b)))
 }
