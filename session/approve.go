@@ -89,8 +89,30 @@ func (s *Session) refused(call *command.Call, reason string) reply {
 	if s.refusals >= refusalsMax {
 		return reply{stop: StopRefused}
 	}
-	text := s.words.render("refused.tmpl", refusedData{Command: call.Command, Reason: reason, Final: s.finalName()})
+	text := s.words.render("refused.tmpl", refusedData{
+		Command: call.Command, Reason: reason, Names: s.allowedNames(call.Command),
+	})
 	return reply{text: text, short: text, failed: true, next: startRefused}
+}
+
+// allowedNames are the commands that are worth trying after one was refused.
+func (s *Session) allowedNames(refused string) []string {
+	var names []string
+	for _, spec := range s.opts.Registry.Specs() {
+		if spec.Name != refused && !s.futile(spec) {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
+}
+
+// mustLook reports that the next turn has to read: right after a refusal in
+// the mode that never allows more, a small model gives up at once, where what
+// it wanted to compute it could also have looked up.
+func (s *Session) mustLook(spec command.Spec) bool {
+	n := len(s.entries)
+	return s.opts.Approve == ApproveNever && n > 0 && s.entries[n-1].Next == startRefused &&
+		spec.Effect == command.EffectRead
 }
 
 // futile reports a command that is known to be refused: in the mode that never

@@ -131,7 +131,7 @@ type circleData struct {
 type refusedData struct {
 	Command string
 	Reason  string
-	Final   string
+	Names   []string // commands that are not known to be refused
 }
 
 // tell makes one message to the model of parts, with the task at its end.

@@ -235,7 +235,6 @@ func TestApproval(t *testing.T) {
 		told     string
 	}{
 		{"auto", ApproveAuto, refuse, true, ""},
-		{"never", ApproveNever, nil, false, "commands that write files are not allowed"},
 		{"asked and refused", ApproveAsk, refuse, false, "not on a Sunday"},
 		{"nobody to ask", ApproveAsk, nil, false, "nobody is there"},
 		{"asked and allowed", ApproveAsk, func(context.Context, command.Call, command.Spec) (Decision, error) {
@@ -271,18 +270,24 @@ func TestRefusedThriceStops(t *testing.T) {
 }
 
 // Where nothing consequential is ever allowed, the model is told once and then
-// not offered it again; with another way it can still answer.
+// not offered it again; it has to look before it may give up.
 func TestAnotherWayThanTheRefusedOne(t *testing.T) {
 	offered := ""
-	r := newRig(t, newModel(t, true, slices.Concat([]string{" write", " writer", " x.txt", "y"}, readThenAnswer)...), func(o *Options) {
-		o.Approve = ApproveNever
-	})
+	r := newRig(t, newModel(t, true,
+		" write", " writer", " x.txt", "y",
+		" the file", " b.txt", // only reader reads: it is not asked for
+		" says 42.", " answer", " 42",
+	), func(o *Options) { o.Approve = ApproveNever })
 	r.write(t, "b.txt", "42\n")
 	r.model.offered = func(options string) { offered = options }
 	res, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, StopAnswered, res.Stop)
 	assert.Equal(t, " reader| answer", offered)
+	told := r.lastUser(4)
+	assert.Contains(t, told, "commands that write files are not allowed in this run")
+	assert.Contains(t, told, "You can still use: reader, answer.")
+	assert.NoFileExists(t, filepath.Join(r.dir, "x.txt"))
 }
 
 // A sandbox that can't confine code refuses like a person does.

@@ -241,6 +241,9 @@ func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) 
 	specs := slices.DeleteFunc(d.s.opts.Registry.Specs(), func(c command.Spec) bool {
 		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command || d.s.futile(c)
 	})
+	if reading := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return !d.s.mustLook(c) }); len(reading) > 0 {
+		specs = reading
+	}
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
 	}
