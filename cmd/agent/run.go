@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,9 +23,9 @@ import (
 
 // runFlags are the flags of `agent run` that are no configuration keys.
 type runFlags struct {
-	json, stream, text bool
-	resume             string
-	values             flagValues
+	json, stream, text, multirun bool
+	resume                       string
+	values                       flagValues
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -43,6 +44,7 @@ func (a *app) runCmd() *cobra.Command {
 	fl.BoolVar(&f.json, "json", false, "print events as JSON lines, and nothing else, on standard output")
 	fl.BoolVar(&f.stream, "stream", false, "also show the model's text as it is written")
 	fl.BoolVar(&f.text, "text", false, "use the plain JSON form of a turn also where the model could do better")
+	fl.BoolVarP(&f.multirun, "multirun", "m", false, "run once for each value of overrides such as llm=hf,openai")
 	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
 	f.values.bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
 	f.values.bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
@@ -57,11 +59,13 @@ func (a *app) runCmd() *cobra.Command {
 	return cmd
 }
 
-// runTask composes, opens, runs and reports one task.
+// runTask composes, opens, runs and reports one task, or with --multirun one
+// for each job of the sweep.
 func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
-	ctx := cmd.Context()
-	overrides, rest := splitOverrides(withDash(cmd, args))
-	cfg, err := a.composeOverrides(overrides, f.values.list()...)
+	if f.multirun {
+		return a.runSweep(cmd, args, f)
+	}
+	cfg, rest, err := a.compose(withDash(cmd, args), f.values.list()...)
 	if err != nil {
 		return err
 	}
@@ -69,13 +73,20 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	_, err = a.runOnce(cmd.Context(), cfg, task, f)
+	return err
+}
+
+// runOnce works on a task with one configuration. The result is nil when the
+// work did not begin.
+func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *runFlags) (*session.Result, error) {
 	opts, err := a.sessionOptions(cfg, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, err := a.openBackend(ctx, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer b.close()
 	opts.Backend = b
@@ -85,9 +96,64 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 		a.showResult(b, result)
 	}
 	if err != nil {
-		return runError(ctx, err)
+		return result, runError(ctx, err)
 	}
-	return stopError(result)
+	return result, stopError(result)
+}
+
+// runSweep runs the task once for each combination of the overrides that have
+// several values, one after another, and ends with a table.
+func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
+	if f.resume != "" {
+		return usagef("--multirun begins new runs; it can't go on with --resume")
+	}
+	jobs, rest, err := a.sweep(withDash(cmd, args))
+	if err != nil {
+		return err
+	}
+	task, err := a.taskText(rest, false)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(a.err, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "job\tended\tsteps\tseconds\tevaluated\treused\tgenerated\tanswer")
+	failed := 0
+	for i, job := range jobs {
+		fmt.Fprintf(a.err, "# job %d of %d: %s\n", i+1, len(jobs), strings.Join(job, " "))
+		r, err := a.runJob(cmd.Context(), job, task, f)
+		if cmd.Context().Err() != nil {
+			return err
+		}
+		if err != nil {
+			failed++
+			a.report(cmd.Context(), err)
+		}
+		fmt.Fprintf(table, "%s\t%s\n", strings.Join(job, " "), sweepRow(r, err))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d jobs ended without an answer", failed, len(jobs))
+	}
+	return nil
+}
+
+func (a *app) runJob(ctx context.Context, overrides []string, task string, f *runFlags) (*session.Result, error) {
+	cfg, err := a.composeOverrides(overrides, f.values.list()...)
+	if err != nil {
+		return nil, err
+	}
+	return a.runOnce(ctx, cfg, task, f)
+}
+
+// sweepRow is the cells of a job after its name.
+func sweepRow(r *session.Result, err error) string {
+	if r == nil {
+		return fmt.Sprintf("error\t\t\t\t\t\t%s", oneLine(err.Error(), 40))
+	}
+	u := r.Usage
+	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens, oneLine(r.Answer, 40))
 }
 
 // work runs a new session or goes on with an earlier one.
