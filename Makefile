@@ -17,7 +17,6 @@ TOKENIZERS := build/lib/libtokenizers.a
 MODEL    := models/SmolLM2-135M-Instruct.Q4_1.gguf
 TAGS     := $(if $(filter cpu,$(ACCEL)),,-tags $(ACCEL))
 
-export CGO_LDFLAGS := -L$(CURDIR)/build/lib $(CGO_LDFLAGS)
 # The archives' hash goes into the binary, so that a changed shim or flag relinks:
 # Go's own cache does not look inside the libraries that it links.
 build_id = $(shell cat $(LIB)/id 2>/dev/null)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	_ "agent/inference" // its linker flags say where libtokenizers.a lies
 	"agent/inference/gguf"
 
 	"github.com/stretchr/testify/assert"

@@ -2,7 +2,7 @@
 
 package llama
 
-// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib/cpu -lagent_llama -lstdc++ -lm -lpthread
+// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/cpu -lagent_llama -lstdc++ -lm -lpthread
 // #cgo linux LDFLAGS: -lgomp -ldl
 // #cgo darwin LDFLAGS: -framework Accelerate
 import "C"

@@ -2,6 +2,6 @@
 
 package llama
 
-// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib/cuda -L/usr/local/cuda/lib64 -L/usr/local/cuda/lib64/stubs
+// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/cuda -L/usr/local/cuda/lib64 -L/usr/local/cuda/lib64/stubs
 // #cgo LDFLAGS: -lagent_llama -lcudart -lcublas -lcublasLt -lcuda -lstdc++ -lm -lpthread -lgomp -ldl -lrt
 import "C"

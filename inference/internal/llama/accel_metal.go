@@ -2,6 +2,6 @@
 
 package llama
 
-// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib/metal -lagent_llama -lstdc++ -lm -lpthread
+// #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/metal -lagent_llama -lstdc++ -lm -lpthread
 // #cgo LDFLAGS: -framework Accelerate -framework Foundation -framework Metal -framework MetalKit
 import "C"
