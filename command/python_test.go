@@ -17,6 +17,9 @@ import (
 // newPython returns the python command, or skips where it can't be tested.
 func newPython(t *testing.T) Command {
 	t.Helper()
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
 	if _, err := PythonPath(context.Background()); err != nil {
 		t.Skipf("needs python3: %v", err)
 	}

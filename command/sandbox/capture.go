@@ -56,7 +56,14 @@ func (c *capture) keepTail(p []byte) {
 	}
 }
 
-// result returns what was kept, and how much was dropped between.
+// fill puts what was kept, and how much was dropped between, into an outcome.
+func (c *capture) fill(out *Outcome) {
+	out.Head, out.Tail, out.Dropped = c.result()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out.Flooded = c.flooded
+}
+
 func (c *capture) result() (head, tail []byte, dropped int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

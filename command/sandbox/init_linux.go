@@ -33,6 +33,7 @@ func initMain() int {
 	go func() {
 		_, _ = io.Copy(io.Discard, lifeline) // until the parent closes it or dies
 		endAll(o.Plan)
+		_ = os.RemoveAll(o.Scratch) // the parent may not be there to do it
 		os.Exit(1)
 	}()
 	st := superviseLauncher(o)

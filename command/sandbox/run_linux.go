@@ -161,8 +161,8 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 	waitErr := c.cmd.Wait()
 	c.status.Close()
 	c.lifeline.Close()
-	out := &Outcome{Wall: time.Since(c.start), Flooded: c.output.flooded, ExitCode: -1}
-	out.Head, out.Tail, out.Dropped = c.output.result()
+	out := &Outcome{Wall: time.Since(c.start), ExitCode: -1}
+	c.output.fill(out)
 	switch {
 	case out.Flooded:
 		return out, nil

@@ -42,8 +42,8 @@ func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
 	killGroup(cmd)
 	start := time.Now()
 	err = cmd.Run()
-	out := &Outcome{Wall: time.Since(start), Flooded: output.flooded, ExitCode: -1}
-	out.Head, out.Tail, out.Dropped = output.result()
+	out := &Outcome{Wall: time.Since(start), ExitCode: -1}
+	output.fill(out)
 	out.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded) && out.Wall >= job.Limits.Wall
 	var exit *exec.ExitError
 	switch {

@@ -21,6 +21,9 @@ import (
 // the weaker ones are tested on a machine that has the stronger.
 func eachPlan(t *testing.T, test func(t *testing.T, p plan)) {
 	t.Helper()
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
 	tried := false
 	candidates := plans()
 	candidates = append(candidates, plan{User: true, Namespaces: true, View: true, Seccomp: seccompWorks()}) // as on a kernel without Landlock
@@ -30,7 +33,10 @@ func eachPlan(t *testing.T, test func(t *testing.T, p plan)) {
 			continue
 		}
 		tried = true
-		t.Run(strings.ReplaceAll(fmt.Sprintf("%s, user namespace: %t", p, p.User), " ", "_"), func(t *testing.T) { test(t, p) })
+		t.Run(strings.ReplaceAll(fmt.Sprintf("%s, user namespace: %t", p, p.User), " ", "_"), func(t *testing.T) {
+			t.Parallel() // most of the time is waiting
+			test(t, p)
+		})
 	}
 	if !tried {
 		t.Skip("needs a kernel with user namespaces, or with Landlock and seccomp")
@@ -114,7 +120,7 @@ func TestNothingIsInherited(t *testing.T) {
 	t.Setenv("AGENT_TEST_SECRET", "s3cret")
 	inherited, err := os.Open(os.Args[0])
 	require.NoError(t, err)
-	defer inherited.Close()
+	t.Cleanup(func() { inherited.Close() })
 	_, err = unix.FcntlInt(inherited.Fd(), unix.F_SETFD, 0) // as a careless parent would leave it
 	require.NoError(t, err)
 	eachPlan(t, func(t *testing.T, p plan) {
@@ -153,13 +159,14 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Skip("needs setsid")
 	}
 	eachPlan(t, func(t *testing.T, p plan) {
-		for name, script := range map[string]string{
-			"normal end": "exit 0",
-			"timeout":    "sleep 60",
-		} {
+		for name, script := range map[string]string{"normal end": "exit 0", "timeout": "sleep 60"} {
+			wall := 10 * time.Second
+			if name == "timeout" {
+				wall = 1500 * time.Millisecond
+			}
 			mark := fmt.Sprintf("98%d", time.Now().UnixNano()%1e9)
 			out := shell(t, p, t.TempDir(), fmt.Sprintf("setsid sh -c 'sleep %s & sleep %s' </dev/null >/dev/null 2>&1 & (sleep %s &) & sleep 0.2; %s", mark, mark, mark, script),
-				func(j *Job) { j.Limits.Wall = 1500 * time.Millisecond })
+				func(j *Job) { j.Limits.Wall = wall })
 			assert.Equal(t, name == "timeout", out.TimedOut)
 			assert.Empty(t, processesWith(t, mark), name)
 		}
@@ -189,7 +196,7 @@ func TestParentDies(t *testing.T) {
 		return
 	}
 	var s Sandbox
-	if r, err := s.Probe(context.Background()); err != nil || !r.Confined() {
+	if r, err := s.Probe(context.Background()); raceEnabled || err != nil || !r.Confined() {
 		t.Skip("needs a system that confines")
 	}
 	dir, mark := t.TempDir(), fmt.Sprintf("97%d", time.Now().UnixNano()%1e9)
@@ -270,14 +277,14 @@ func TestNetworkIsCutOff(t *testing.T) {
 	}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close()
+	t.Cleanup(func() { listener.Close() })
 	abstract, err := net.Listen("unix", "@agent-sandbox-test")
 	require.NoError(t, err)
-	defer abstract.Close()
+	t.Cleanup(func() { abstract.Close() })
 	path := filepath.Join(t.TempDir(), "s")
 	named, err := net.Listen("unix", path)
 	require.NoError(t, err)
-	defer named.Close()
+	t.Cleanup(func() { named.Close() })
 	attempts := map[string]string{
 		"tcp":             fmt.Sprintf("socket.create_connection(('127.0.0.1', %d), 2)", listener.Addr().(*net.TCPAddr).Port),
 		"udp":             "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
@@ -339,6 +346,9 @@ func TestGitFolderIsReadOnly(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
 	path, err := exec.LookPath("true")
 	require.NoError(t, err)
 	// A sandbox that found nothing to confine with.
@@ -362,6 +372,9 @@ func TestRefuses(t *testing.T) {
 }
 
 func TestUnconfinedLeavesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
 	mark := fmt.Sprintf("95%d", time.Now().UnixNano()%1e9)
 	out := shell(t, plan{}, t.TempDir(), "(setsid sleep "+mark+" &) & (sleep "+mark+" &) & sleep 0.2; exit 0")
 	assert.Equal(t, 0, out.ExitCode)
