@@ -74,7 +74,7 @@ func (o *order) run(ctx context.Context) (*Outcome, error) {
 	o.Env = environment(o.Job, o.tmp())
 	stdin := o.Job.Stdin
 	o.Job.Stdin = nil
-	ctx, cancel := context.WithTimeout(ctx, o.Job.Limits.Wall)
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Job.Limits.Wall, errWall)
 	defer cancel()
 	child, err := o.start(ctx, stdin, cancel)
 	if err != nil {
@@ -98,7 +98,6 @@ type child struct {
 	status   *os.File // read end
 	lifeline *os.File // write end: closing it makes the init kill everything
 	start    time.Time
-	limit    time.Duration
 }
 
 // start starts the init with its three pipes.
@@ -116,7 +115,7 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 		files.closeAll()
 		return nil, files.err
 	}
-	c := &child{output: newCapture(o.Job.Limits.OutputBytes, stop), status: statusR, lifeline: lifeW, start: time.Now(), limit: o.Job.Limits.Wall}
+	c := &child{output: newCapture(o.Job.Limits.OutputBytes, stop), status: statusR, lifeline: lifeW, start: time.Now()}
 	c.cmd = exec.CommandContext(ctx, exe)
 	c.cmd.Args = []string{initName}
 	c.cmd.Dir = "/"
@@ -166,7 +165,7 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 	switch {
 	case out.Flooded:
 		return out, nil
-	case errors.Is(ctx.Err(), context.DeadlineExceeded) && out.Wall >= c.limit:
+	case context.Cause(ctx) == errWall:
 		out.TimedOut = true
 		return out, nil
 	case ctx.Err() != nil:

@@ -31,7 +31,7 @@ func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	ctx, cancel := context.WithTimeout(ctx, job.Limits.Wall)
+	ctx, cancel := context.WithTimeoutCause(ctx, job.Limits.Wall, errWall)
 	defer cancel()
 	output := newCapture(job.Limits.OutputBytes, cancel)
 	cmd := exec.CommandContext(ctx, job.Path, job.Args...)
@@ -44,7 +44,7 @@ func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
 	err = cmd.Run()
 	out := &Outcome{Wall: time.Since(start), ExitCode: -1}
 	output.fill(out)
-	out.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded) && out.Wall >= job.Limits.Wall
+	out.TimedOut = context.Cause(ctx) == errWall
 	var exit *exec.ExitError
 	switch {
 	case out.TimedOut || out.Flooded:

@@ -83,6 +83,9 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
+// errWall tells a job's own time limit from a deadline of the caller.
+var errWall = errors.New("the job's time limit")
+
 // Outcome is how a job ended.
 type Outcome struct {
 	// Head and Tail are the start and end of stdout and stderr, interleaved as
