@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -198,12 +197,4 @@ func (r *rig) lastUser(n int) string {
 	}
 	msgs := r.model.requests[n].Messages
 	return msgs[len(msgs)-1].Content
-}
-
-func fixedClock() func() time.Time {
-	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	return func() time.Time {
-		now = now.Add(time.Millisecond)
-		return now
-	}
 }

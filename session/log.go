@@ -209,6 +209,7 @@ func (r *record) whole() bool {
 // saved is a run as its file tells it.
 type saved struct {
 	header     header
+	task       string // the newest
 	started    time.Time
 	entries    []*entry
 	done       []doneCall
@@ -243,14 +244,14 @@ func replay(path string, lines []logLine, wholeBytes int64) (*saved, error) {
 	if head.Header.Version > logVersion {
 		return nil, fmt.Errorf("%s: written by a later version (format %d, this program knows %d)", path, head.Header.Version, logVersion)
 	}
-	s := &saved{header: *head.Header, started: head.Time, wholeBytes: wholeBytes}
+	s := &saved{header: *head.Header, task: head.Header.Task, started: head.Time, wholeBytes: wholeBytes}
 	for _, line := range lines[1:] {
 		if line.event != nil {
 			s.events = append(s.events, *line.event)
 			if r, ok := line.event.Data.(*Result); ok {
 				s.result = r
-			} else if _, ok := line.event.Data.(*Started); ok {
-				s.result = nil // resumed
+			} else if run, ok := line.event.Data.(*Started); ok {
+				s.result, s.task = nil, run.Task // resumed, maybe with new words
 			}
 			continue
 		}

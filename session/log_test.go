@@ -48,9 +48,13 @@ func TestLogSurvivesAnyCut(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(path, whole[:cut], 0o600))
 		m := newModel(t, true, " so", " answer", " 42")
+		words := ""
+		if old.result != nil {
+			words = "and again?"
+		}
 		s, err := Resume(path, Options{Backend: m, Registry: testCommands(t), Env: &command.Env{WorkDir: work}, Approve: ApproveAuto})
 		require.NoError(t, err, "cut at %d", cut)
-		res, err := s.Run(context.Background(), "")
+		res, err := s.Run(context.Background(), words)
 		require.NoError(t, err, "cut at %d", cut)
 		assert.Equal(t, "42", res.Answer)
 		require.NoError(t, s.Close())

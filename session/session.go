@@ -124,8 +124,9 @@ type Session struct {
 	usageBefore Usage
 	refusals    int // refused calls in a row, without one that ran
 	everRefused bool
-	checks      int // answers held back by QA
-	systemCount int // tokens of the fixed part, counted once
+	answered    bool // nothing is left to go on with but new words
+	checks      int  // answers held back by QA
+	systemCount int  // tokens of the fixed part, counted once
 }
 
 // The two forms of a turn.
@@ -223,7 +224,8 @@ func Resume(path string, opts Options) (*Session, error) {
 		return nil, err
 	}
 	s.resumed = true
-	s.id, s.task, s.entries = old.header.ID, old.header.Task, old.entries
+	s.id, s.task, s.entries = old.header.ID, old.task, old.entries
+	s.answered = old.result != nil && old.result.Stop == StopAnswered
 	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
 	for _, d := range old.done {
 		s.circles.record(d)
@@ -273,6 +275,7 @@ func (s *Session) Run(ctx context.Context, task string) (*Result, error) {
 // finish completes and tells the result.
 func (s *Session) finish(res *Result) *Result {
 	res.ID, res.Steps, res.Usage = s.id, s.steps, s.usage
+	s.answered = s.answered || res.Stop == StopAnswered
 	res.Answer = s.scrub.text(res.Answer)
 	res.WallMS = s.wallMS + s.opts.Now().Sub(s.started).Milliseconds()
 	s.saveStep()
@@ -289,6 +292,10 @@ func (s *Session) begin(task string) error {
 	if s.task == "" {
 		return errors.New("session: no task given")
 	}
+	if s.answered && task == "" {
+		return &answeredError{s.id}
+	}
+	s.answered = false
 	if err := s.openLog(); err != nil {
 		return err
 	}
@@ -307,6 +314,14 @@ func (s *Session) begin(task string) error {
 	}
 	return nil
 }
+
+// answeredError is a finished session that was asked to go on.
+type answeredError struct{ id string }
+
+func (e *answeredError) Error() string { return "session " + e.id + ": it is answered already" }
+
+// Hint says what a person can do about it.
+func (e *answeredError) Hint() string { return "give new words to go on with, or start a new session" }
 
 func (s *Session) openLog() error {
 	if s.log != nil || s.opts.SessionsDir == "" {

@@ -449,6 +449,10 @@ func TestInterruptAndResume(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Equal(t, StopAnswered, list[0].Stop)
+
+	_, err = again.Run(context.Background(), "")
+	var answered *answeredError
+	require.ErrorAs(t, err, &answered, "nothing is left to go on with")
 }
 
 func TestFollowUpKeepsTheUsersWords(t *testing.T) {
