@@ -186,8 +186,8 @@ type benchSubject struct {
 
 // openBench opens the configured local model with one sequence, and beside it
 // an engine of several when the benchmark wants requests to run together.
-func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, context, parallel int) (*benchSubject, error) {
-	values := append(f.values.list(), config.Value{Key: "llm.context_length", Value: context, Source: "the benchmark"},
+func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, contextLength, parallel int) (*benchSubject, error) {
+	values := append(f.values.list(), config.Value{Key: "llm.context_length", Value: contextLength, Source: "the benchmark"},
 		config.Value{Key: "llm.parallel", Value: 1, Source: "the benchmark"})
 	o, rest, err := a.open(ctx, args, values...)
 	if err != nil {
@@ -234,10 +234,10 @@ func benchSettings(c *localSettings, path string) bench.Settings {
 	if !c.FlashAttn {
 		s.FlashAttn = "off"
 	}
-	switch noMmap := !c.Mmap; {
-	case noMmap && c.Mlock:
+	switch {
+	case !c.Mmap && c.Mlock:
 		s.LoadMode = "mlock"
-	case noMmap:
+	case !c.Mmap:
 		s.LoadMode = "none"
 	case c.Mlock:
 		s.LoadMode = "mmap+mlock"
