@@ -90,6 +90,18 @@ var (
 		message: "The server is shutting down."}
 )
 
+// panicError is a panic of a reply's own goroutine on its way to the handler's.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return "panic while replying" }
+
+// errMistake is what a client is told of a panic.
+var errMistake = &apiError{status: http.StatusInternalServerError, code: "internal_error",
+	message: "The server made a mistake; see its log."}
+
 // explain makes an apiError of whatever went wrong. ctx is the request's, whose
 // cause tells why work was cancelled.
 func explain(ctx context.Context, err error) error {

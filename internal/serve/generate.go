@@ -3,8 +3,10 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -159,6 +161,11 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 		defer first.Stop()
 		began := false
 		for ev, err := range merge(ctx, replies) {
+			var panicked *panicError
+			if errors.As(err, &panicked) {
+				s.logPanic(r.URL.Path, panicked.value, panicked.stack)
+				err = errMistake
+			}
 			if err != nil {
 				yield(ev, explain(ctx, err))
 				return
@@ -217,6 +224,13 @@ func merge(ctx context.Context, replies []reply) iter.Seq2[event, error] {
 		}
 		start := func(i int) {
 			wg.Go(func() {
+				// A panic here would end the process; one in the handler's own
+				// goroutine does not.
+				defer func() {
+					if p := recover(); p != nil {
+						send(item{err: &panicError{p, debug.Stack()}})
+					}
+				}()
 				for d, err := range replies[i](ctx) {
 					if !send(item{event: event{i, d}, err: err}) {
 						return

@@ -100,8 +100,8 @@ func (s *Server) endpoint(rt route) http.Handler {
 func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic", "path", rt.path, "panic", p, "stack", string(debug.Stack()))
-			err = &apiError{status: http.StatusInternalServerError, code: "internal_error", message: "The server made a mistake; see its log."}
+			s.logPanic(rt.path, p, debug.Stack())
+			err = errMistake
 		}
 	}()
 	if rt.method != "" && r.Method != rt.method && (rt.method != http.MethodGet || r.Method != http.MethodHead) {
@@ -118,6 +118,11 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 		return err
 	}
 	return rt.serve(s, w, r)
+}
+
+// logPanic records a mistake of this program with where it was made.
+func (s *Server) logPanic(path string, value any, stack []byte) {
+	s.log.Error("panic", "path", path, "panic", value, "stack", string(stack))
 }
 
 // checkKey compares the client's key in constant time, over hashes so that
