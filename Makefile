@@ -20,7 +20,8 @@ TAGS     := $(if $(filter cpu,$(ACCEL)),,-tags $(ACCEL))
 # The archives' hash goes into the binary, so that a changed shim or flag relinks:
 # Go's own cache does not look inside the libraries that it links.
 build_id = $(shell cat $(LIB)/id 2>/dev/null)
-LDFLAGS = -ldflags "-X agent/inference.BuildID=$(build_id) -X main.version=$(VERSION)"
+BUILD = -X agent/inference.BuildID=$(build_id)
+LDFLAGS = -ldflags "$(BUILD) -X main.version=$(VERSION)"
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: help run test native model agent check test-pure test-native bench doctor clean distclean tools
@@ -60,7 +61,7 @@ test-pure: ## what must hold without anything native: build, vet, tests, the rac
 
 test-native: ## tests with the real model, tokenizers and sandbox
 	go vet $(TAGS) ./...
-	go test $(TAGS) $(LDFLAGS) ./...
+	go test $(TAGS) -ldflags "$(BUILD)" ./...
 
 check: native ## static analysis
 	go vet $(TAGS) ./...

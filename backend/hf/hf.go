@@ -64,6 +64,8 @@ type Backend struct {
 	engine *inference.Engine
 
 	counter  counter
+	embedMu  sync.Mutex
+	embed    *inference.Embedder // nil until first needed
 	endsMu   sync.Mutex
 	endsOf   map[string][]int32
 	warnOnce sync.Once
@@ -146,6 +148,7 @@ func (b *Backend) Close() error {
 	}
 	b.closing.Do(func() {
 		b.engine.Close()
+		b.embed.Close()
 		b.model.Close()
 		b.counter.close()
 	})

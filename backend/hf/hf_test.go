@@ -143,3 +143,19 @@ func TestCountsAgree(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, backend.Count{Tokens: 2, IDs: []int{19556, 905}, Source: "tokenizer.json", Exact: true}, c)
 }
+
+func TestEmbed(t *testing.T) {
+	b := open(t, Config{ContextLength: 512})
+	v, tokens, err := b.Embed(context.Background(), []string{"a cat sat on the mat", "a kitten is on a rug", "quarterly revenue grew by 4 %"})
+	require.NoError(t, err)
+	require.Len(t, v, 3)
+	assert.Greater(t, tokens, 12)
+	dot := func(a, b []float32) (s float64) {
+		for i := range a {
+			s += float64(a[i]) * float64(b[i])
+		}
+		return s
+	}
+	assert.InDelta(t, 1, dot(v[0], v[0]), 1e-4)
+	assert.Greater(t, dot(v[0], v[1]), dot(v[0], v[2]))
+}
