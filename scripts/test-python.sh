@@ -28,8 +28,8 @@ environment() {
 
 environment reference 'tokenizers==0.22.1 hydra-core==1.3.8 openai'
 # FastChat asks for much that its servers do without, and for the pydantic of its time.
-environment fastchat '--no-deps fschat==0.2.36' \
-  'uvicorn requests numpy aiohttp httpx shortuuid tiktoken rich pydantic<2 fastapi<0.112'
+environment fastchat 'uvicorn requests numpy aiohttp httpx shortuuid tiktoken rich pydantic<2 fastapi<0.112' \
+  '--no-deps fschat==0.2.36'
 
 for name in AGENT_PYTHON AGENT_TEST_PYTHON AGENT_HYDRA_PYTHON AGENT_OPENAI_PYTHON; do
   printf 'export %s=%q\n' "$name" "$DIR/reference/bin/python"
