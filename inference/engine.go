@@ -491,6 +491,9 @@ func (e *Engine) runExclusive(j *job) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err != nil {
+		e.resync()
+	}
 	if errors.Is(err, llama.ErrAborted) {
 		switch {
 		case e.closing:
@@ -589,8 +592,8 @@ func (e *Engine) recover(shares []share, err error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.resync()
 	for _, s := range shares {
-		e.resync(s.job.slot)
 		switch {
 		case errors.Is(err, llama.ErrAborted):
 			// The next admit retires those whose context ended.
@@ -602,18 +605,18 @@ func (e *Engine) recover(shares []share, err error) {
 	}
 }
 
-// resync makes a slot's record agree with the device after a partial step.
-func (e *Engine) resync(s *slot) {
-	if s == nil {
-		return
-	}
-	if !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1) {
-		e.dev.SeqRemove(s.seq, -1, -1)
-		s.cache = s.cache[:0]
-		return
-	}
-	if held := int(e.dev.SeqPosMax(s.seq)) + 1; held < len(s.cache) {
-		s.cache = s.cache[:held]
+// resync makes the slots' records agree with the device after a partial step.
+func (e *Engine) resync() {
+	for _, s := range e.slots {
+		held := int(e.dev.SeqPosMax(s.seq)) + 1
+		switch {
+		case held == len(s.cache):
+		case !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1):
+			e.dev.SeqRemove(s.seq, -1, -1)
+			s.cache = s.cache[:0]
+		case held < len(s.cache):
+			s.cache = s.cache[:held]
+		}
 	}
 }
 

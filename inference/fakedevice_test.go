@@ -19,6 +19,9 @@ import (
 const (
 	fakeVocab = 1000
 	fakeEnd   = 0 // the only end token
+
+	grammarRefused = `root ::= "refused"` // can't be compiled
+	grammarSlow    = `root ::= "slow"`    // takes until the test goes on
 )
 
 // fakeCell is one token of the cache and the sequences that it is part of.
@@ -39,6 +42,7 @@ type fakeDevice struct {
 	// the step after partial of its rows were computed.
 	before  func(n int, s *llama.Step) (partial int, err error)
 	aborted chan struct{} // closed while Abort is on
+	slow    chan struct{} // what a slow grammar waits for
 	live    atomic.Int32  // samplers
 }
 
@@ -112,6 +116,13 @@ func (d *fakeDevice) Step(s *llama.Step) error {
 	}
 	d.compute(s)
 	return nil
+}
+
+// lose forgets the last n cells, as a device may after a failure.
+func (d *fakeDevice) lose(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cells = d.cells[:max(0, len(d.cells)-n)]
 }
 
 // append puts one row into the cache, where it must continue its sequences.
@@ -201,8 +212,17 @@ func (d *fakeDevice) SeqPosMax(seq int32) int32 {
 }
 
 func (d *fakeDevice) NewSampler(p llama.SamplerParams) (llama.Sampler, error) {
-	if p.Grammar == `root ::= "refused"` {
+	switch p.Grammar {
+	case grammarRefused:
 		return nil, &llama.Error{Op: "prepare sampling", Detail: "refused"}
+	case grammarSlow:
+		<-d.slow // begun
+		<-d.slow // and done
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.closed {
+			d.fault("a sampler is made of a closed device")
+		}
 	}
 	d.live.Add(1)
 	return &fakeSampler{live: &d.live}, nil

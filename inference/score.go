@@ -334,7 +334,6 @@ func (p *promptScoring) run(e *Engine) (done bool, err error) {
 	case errors.Is(err, llama.ErrKVFull):
 		return false, &ContextError{Tokens: len(p.prompt), Max: e.traits.contextMax}
 	case err != nil:
-		e.resync(slot)
 		return false, err
 	}
 	slot.cache = append(slot.cache, p.prompt[at:to]...)
