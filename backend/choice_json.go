@@ -38,7 +38,7 @@ type choiceJSON struct {
 	Options         []optionJSON `json:"options"`
 	EvaluatedTokens int          `json:"evaluated_tokens"`
 	CachedTokens    int          `json:"cached_tokens"`
-	WallMS          float64      `json:"wall_ms"`
+	WallMS          int64        `json:"wall_ms"`
 }
 
 type optionJSON struct {
@@ -57,7 +57,7 @@ func (c *Choice) MarshalJSON() ([]byte, error) {
 		options[i] = optionJSON{o.Text, number(o.Logprob), number(o.Probability), o.Tokens, o.Distance}
 	}
 	return json.Marshal(choiceJSON{c.Index, c.Text, c.Method, c.Abstained, c.Reason, c.Tie, number(c.Margin), number(c.OutsideMass),
-		options, c.EvaluatedTokens, c.CachedTokens, float64(c.Wall) / float64(time.Millisecond)})
+		options, c.EvaluatedTokens, c.CachedTokens, c.Wall.Milliseconds()})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -68,7 +68,7 @@ func (c *Choice) UnmarshalJSON(data []byte) error {
 	}
 	*c = Choice{Index: j.Index, Text: j.Text, Method: j.Method, Abstained: j.Abstained, Reason: j.Reason, Tie: j.Tie,
 		Margin: float64(j.Margin), OutsideMass: float64(j.OutsideMass), EvaluatedTokens: j.EvaluatedTokens, CachedTokens: j.CachedTokens,
-		Wall: time.Duration(math.Round(j.WallMS * float64(time.Millisecond)))}
+		Wall: time.Duration(j.WallMS) * time.Millisecond}
 	for _, o := range j.Options {
 		c.Options = append(c.Options, ScoredOption{o.Text, float64(o.Logprob), float64(o.Probability), o.Tokens, o.Distance})
 	}

@@ -149,7 +149,7 @@ func TestRecordAndReplay(t *testing.T) {
 		_, _, err = backend.Collect(b.ChatCompletion(ctx, ask(strings.Repeat("word ", 100))))
 		var tooLong *backend.ContextError
 		require.ErrorAs(t, err, &tooLong)
-		return append(out, c.Text, c.Index, c.Options[1].Probability, c.Wall, n, tooLong.Tokens)
+		return append(out, c.Text, c.Index, c.Options[1].Probability, c.Wall.Milliseconds(), n, tooLong.Tokens)
 	}
 	want := session(recorder)
 	require.NoError(t, recorder.Err())

@@ -330,3 +330,9 @@ func CheckFile(path string) (*gguf.Info, error) {
 	}
 	return gguf.Check(path)
 }
+
+// BuildHint says how to get the native engine.
+const BuildHint = llama.BuildHint
+
+// Device is one accelerator or processor.
+type Device = llama.Device

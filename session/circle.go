@@ -55,7 +55,7 @@ type doneCall struct {
 	Step    int    `json:"step"`
 	Command string `json:"command"`
 	Result  string `json:"result"` // as the model was shown it
-	Failed  bool   `json:"failed"`
+	Failed  bool   `json:"failed"` // or brought nothing
 }
 
 // circles remembers calls, to see when a run goes round in circles.

@@ -301,3 +301,17 @@ func TestRenderText(t *testing.T) {
 		})
 	}
 }
+
+func TestEchoes(t *testing.T) {
+	for _, tc := range []struct {
+		answer, task string
+		want         bool
+	}{
+		{"On which date?", "On which date?", true},
+		{"on which  date", "On which date?", true},
+		{"2026-01-05", "On which date?", false},
+		{"", "?", false},
+	} {
+		assert.Equal(t, tc.want, echoes(tc.answer, tc.task), "%q %q", tc.answer, tc.task)
+	}
+}

@@ -38,7 +38,6 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
-	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: res.Failed}, before.hash(), s.snap.hash())
 	next := startDone
 	switch {
 	case res.Failed:
@@ -46,6 +45,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	case len(files) == 0 && emptyResult.MatchString(text):
 		next = startEmpty
 	}
+	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next != startDone}, before.hash(), s.snap.hash())
 	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}, nil
 }
 
@@ -171,6 +171,9 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: startFailed}, nil
 	}
 	answer := answerText(res, call)
+	if echoes(answer, s.task) && call.Summary != "" {
+		answer = call.Summary // the note says what the answer does not
+	}
 	ok, err := s.checkAnswer(ctx, answer)
 	if err != nil {
 		return reply{}, err
@@ -184,6 +187,12 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 		return reply{stop: StopRefused, answer: answer}, nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
+}
+
+// echoes reports an answer that only says the task again, as small models do.
+func echoes(answer, task string) bool {
+	plain := func(text string) string { return strings.ToLower(strings.Trim(oneLine(text, 1<<20), " .?!\"'`")) }
+	return plain(answer) != "" && plain(answer) == plain(task)
 }
 
 // answerText is the answer in a final command's result, or else in its call.

@@ -139,8 +139,8 @@ func TestStartsOfNotes(t *testing.T) {
 	}{
 		{"done", "42", false, ApproveAuto, "Note: The result"},
 		{"failed", "no", true, ApproveAuto, "Note: It failed because"},
-		{"empty", " \n", false, ApproveAuto, "Note: Nothing came out, so"},
-		{"a remark", "(no output)\n", false, ApproveAuto, "Note: Nothing came out, so"},
+		{"empty", " \n", false, ApproveAuto, "Note: Nothing came out, so I must look another way:"},
+		{"a remark", "(no output)\n", false, ApproveAuto, "Note: Nothing came out, so I must look another way:"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, newModel(t, true, " go", " says", " so", " answer", " ok"), func(o *Options) {

@@ -285,7 +285,6 @@ type agentConfig struct {
 	Timeout          time.Duration `yaml:"timeout"`
 	Approve          string        `yaml:"approve"` // "": ask on a terminal, else never
 	Disable          []string      `yaml:"disable"`
-	CommandsDir      string        `yaml:"commands_dir"`
 	AllowUnsandboxed bool          `yaml:"allow_unsandboxed"`
 	QA               bool          `yaml:"qa"`
 	ResultTokensMax  int           `yaml:"result_tokens"`

@@ -17,13 +17,13 @@ func builds() []build.Context {
 	var all []build.Context
 	for _, system := range []string{"linux", "darwin", "windows", "freebsd"} {
 		for _, arch := range []string{"amd64", "arm64", "riscv64"} {
-			for _, accel := range []string{"", "cuda", "metal", "rpc"} {
+			for _, tag := range []string{"", "cuda", "metal", "rpc", "race"} {
 				for _, cgo := range []bool{true, false} {
 					c := build.Default
 					c.GOOS, c.GOARCH, c.CgoEnabled = system, arch, cgo
 					c.BuildTags = nil
-					if accel != "" {
-						c.BuildTags = []string{accel}
+					if tag != "" {
+						c.BuildTags = []string{tag}
 					}
 					all = append(all, c)
 				}

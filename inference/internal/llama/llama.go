@@ -4,6 +4,8 @@ package llama
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../shim
+// libtokenizers.a lies there; so `go build` finds both archives without make.
+#cgo LDFLAGS: -L${SRCDIR}/../../../build/lib
 #include <stdlib.h>
 #include "shim.h"
 static int agent_abi(void) { return AG_ABI; }

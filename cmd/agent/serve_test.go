@@ -1,0 +1,385 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sashabaranov/go-openai"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/backend"
+	"agent/backend/backendtest"
+	"agent/backend/hf"
+	"agent/inference"
+	"agent/internal/serve"
+	"agent/internal/serve/fastchattest"
+)
+
+// The default model behind the server, asked by real clients.
+
+// defaultModelFile is the model that these tests load.
+func defaultModelFile(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../models/SmolLM2-135M-Instruct.Q4_1.gguf")
+	require.NoError(t, err)
+	if _, err := os.Stat(path); err != nil || !inference.Built() {
+		t.Skip("needs the native library and the default model: make native model")
+	}
+	return path
+}
+
+// openDefault loads the default model.
+func openDefault(t *testing.T) *hf.Backend {
+	t.Helper()
+	b, err := hf.Open(t.Context(), hf.Config{ModelID: "smollm2", Path: defaultModelFile(t), ContextLength: 1024})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close()) })
+	return b
+}
+
+// serveDefault serves the default model under the name smollm2.
+func serveDefault(t *testing.T) (*hf.Backend, string) {
+	t.Helper()
+	b := openDefault(t)
+	s, err := serve.New(b, serve.Config{})
+	require.NoError(t, err)
+	h := httptest.NewServer(s.Handler())
+	t.Cleanup(h.Close)
+	return b, h.URL + "/v1"
+}
+
+func newClient(url string) *openai.Client {
+	c := openai.DefaultConfig("none")
+	c.BaseURL = url
+	return openai.NewClientWithConfig(c)
+}
+
+func userSays(text string) []backend.Message {
+	return []backend.Message{{Role: backend.RoleUser, Content: text}}
+}
+
+// TestServeLocal: one loaded model, all that clients may want of it.
+func TestServeLocal(t *testing.T) {
+	b, url := serveDefault(t)
+	t.Run("echo has the log-probabilities that choose has", func(t *testing.T) { echoAgreesWithChoose(t, b, url) })
+	t.Run("own client conforms", func(t *testing.T) {
+		backendtest.Run(t, func(t *testing.T) backend.LanguageBackend {
+			own, err := backend.NewOpenAI(backend.OpenAIConfig{ModelID: "smollm2", ContextLength: 1024, ServerIP: url, ContinueFinalMessage: true,
+				Warn: func(m string) { t.Log("warn:", m) }})
+			require.NoError(t, err)
+			t.Cleanup(func() { own.Close() })
+			return own
+		}, backendtest.Options{Prompt: "Tell me about water in two sentences."})
+	})
+	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, url) })
+	t.Run("the official Python client", func(t *testing.T) {
+		python := os.Getenv("AGENT_OPENAI_PYTHON")
+		if python == "" {
+			t.Skip("needs AGENT_OPENAI_PYTHON=…/bin/python of an environment with: pip install openai")
+		}
+		script := filepath.Join("..", "..", "internal", "serve", "testdata", "openai_client.py")
+		out, err := exec.CommandContext(t.Context(), python, script, url, "none", "smollm2").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		t.Logf("%s", out)
+	})
+}
+
+// echoAgreesWithChoose: the tokens of an option after the rendered chat have
+// the same log-probabilities whether they are scored or echoed.
+func echoAgreesWithChoose(t *testing.T, b *hf.Backend, url string) {
+	msgs := userSays("Is fire hot or cold?")
+	rendered, err := b.RenderChat(msgs)
+	require.NoError(t, err)
+	options := []string{"hot", "It is very cold."}
+	choice, err := b.ChooseFromOptions(t.Context(), &backend.Request{Messages: msgs, Choose: &backend.ChooseConfig{Scoring: backend.ScoreMean}}, backend.Options(options...))
+	require.NoError(t, err)
+	for i, option := range options {
+		resp, err := newClient(url).CreateCompletion(t.Context(), openai.CompletionRequest{Model: "smollm2", Prompt: rendered + option, Echo: true, LogProbs: 1, MaxTokens: 1})
+		require.NoError(t, err)
+		l := resp.Choices[0].LogProbs
+		n := choice.Options[i].Tokens
+		last := resp.Usage.PromptTokens
+		require.Equal(t, option, strings.Join(l.Tokens[last-n:last], ""))
+		sum := 0.0
+		for _, p := range l.TokenLogprobs[last-n : last] {
+			sum += float64(p)
+		}
+		assert.InDelta(t, choice.Options[i].Logprob, sum/float64(n), 0.02, option)
+	}
+}
+
+// streamsSideBySide: many at a time, a third of them broken off; the others are
+// what they are alone. Batches differ in their rounding, so a reply may leave
+// the path where two tokens are nearly equal; most do not.
+func streamsSideBySide(t *testing.T, url string) {
+	const streams, prompts = 24, 4
+	c := newClient(url)
+	ask := func(i int, breakAfter int) string {
+		stream, err := c.CreateChatCompletionStream(t.Context(), openai.ChatCompletionRequest{Model: "smollm2", MaxTokens: 24, Temperature: math.SmallestNonzeroFloat32,
+			Messages: []openai.ChatCompletionMessage{{Role: "user", Content: fmt.Sprintf("Write a sentence about the number %d.", i)}}})
+		if !assert.NoError(t, err) {
+			return ""
+		}
+		defer stream.Close()
+		var text strings.Builder
+		for n := 0; n != breakAfter; n++ {
+			chunk, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if !assert.NoError(t, err) {
+				break
+			}
+			text.WriteString(chunk.Choices[0].Delta.Content)
+		}
+		return text.String()
+	}
+	var alone [prompts]string
+	for i := range alone {
+		alone[i] = ask(i, -1)
+	}
+	before := runtime.NumGoroutine()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	same, whole := 0, 0
+	for i := range streams {
+		wg.Go(func() {
+			if i%3 == 0 {
+				text := ask(i%prompts, 1+rand.IntN(8))
+				assert.True(t, strings.HasPrefix(alone[i%prompts], text) || len(text) < 80)
+				return
+			}
+			text := ask(i%prompts, -1)
+			mu.Lock()
+			defer mu.Unlock()
+			whole++
+			if text == alone[i%prompts] {
+				same++
+			}
+		})
+	}
+	wg.Wait()
+	assert.GreaterOrEqual(t, same, whole*3/4, "%d of %d replies are what they are alone", same, whole)
+	t.Logf("%d of %d replies are what they are alone", same, whole)
+	http.DefaultClient.CloseIdleConnections()
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams }, 10*time.Second, 20*time.Millisecond)
+}
+
+// agentServe runs `agent serve` as a process of its own.
+type agentServe struct {
+	cmd    *exec.Cmd
+	url    string
+	ended  chan error
+	mu     sync.Mutex
+	stderr strings.Builder
+}
+
+var servingAt = regexp.MustCompile(`agent: serving .* at (http://\S+)/v1`)
+
+// startServe starts the program and waits until it says where it serves.
+func startServe(t *testing.T, args ...string) *agentServe {
+	t.Helper()
+	p := &agentServe{ended: make(chan error, 1)}
+	p.cmd = exec.Command("agent", append([]string{"serve", "--port", "0"}, args...)...)
+	p.cmd.Dir = t.TempDir()
+	p.cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+	out, err := p.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	at := make(chan string, 1)
+	go p.follow(out, at)
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		if t.Failed() {
+			t.Logf("agent serve %v:\n%s", args, p.log())
+		}
+	})
+	select {
+	case p.url = <-at:
+	case err := <-p.ended:
+		p.ended <- err
+		require.NoError(t, err, "%s", p.log())
+	case <-time.After(2 * time.Minute):
+		require.Fail(t, "agent serve does not start", "%s", p.log())
+	}
+	return p
+}
+
+func (p *agentServe) follow(out io.Reader, at chan<- string) {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		p.mu.Lock()
+		p.stderr.WriteString(lines.Text() + "\n")
+		p.mu.Unlock()
+		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
+			at <- m[1]
+		}
+	}
+	p.ended <- p.cmd.Wait()
+	close(p.ended)
+}
+
+func (p *agentServe) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// TestServeCommand: the command line, on a scripted model.
+func TestServeCommand(t *testing.T) {
+	p := startServe(t, "llm=scripted", `llm.replies=["one two three four"]`, "llm.delta_delay=50ms", "--model-names", "tiny")
+	got := make(chan string, 1)
+	go func() {
+		resp, err := newClient(p.url+"/v1").CreateChatCompletion(context.Background(), openai.ChatCompletionRequest{Model: "tiny",
+			Messages: []openai.ChatCompletionMessage{{Role: "user", Content: "hi"}}})
+		if assert.NoError(t, err) {
+			got <- resp.Choices[0].Message.Content
+		}
+		close(got)
+	}()
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(p.url + "/metrics")
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return strings.Contains(string(body), "agent_replies_in_flight 1")
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, "one two three four", <-got, "a reply in work is finished")
+	assert.NoError(t, <-p.ended, "exit code 0")
+	assert.Contains(t, p.log(), "shutting down")
+}
+
+// TestServeRefusals: mistakes that end `agent serve` before it serves.
+func TestServeRefusals(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(key, []byte("  \n"), 0o600))
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no key":             {[]string{"--host", "0.0.0.0"}, "not a loopback address"},
+		"empty key file":     {[]string{"--api-key-file", key}, "must hold one key"},
+		"port":               {[]string{"--port", "70000"}, "not between 0 and 65535"},
+		"stray argument":     {[]string{"hello"}, `takes key=value arguments`},
+		"worker of nothing":  {[]string{"--worker-address", "http://x"}, "need --fastchat-controller"},
+		"bad controller":     {[]string{"--fastchat-controller", "localhost:21001"}, "not an http or https URL"},
+		"bad allow":          {[]string{"--fastchat-controller", "http://127.0.0.1:1", "--worker-allow", "x/y"}, "neither an address nor a network"},
+		"origin":             {[]string{"--origin", "chat.example"}, "origin"},
+		"misspelt serve key": {[]string{"serve.prot=1"}, `did you mean "serve.port"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command("agent", append([]string{"serve", "--port", "0", "llm=scripted"}, c.args...)...)
+			cmd.Dir = t.TempDir()
+			cmd.Env = append(os.Environ(), "AGENT_API_KEY=", "GOCOVERDIR="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, "%s", out)
+			assert.Equal(t, exitUsage, exit.ExitCode(), "%s", out)
+			assert.Contains(t, string(out), c.want)
+		})
+	}
+}
+
+// TestFastChatCluster: two workers with the default model in a real cluster,
+// asked through this program's FastChat backend; one dies, the controller
+// restarts.
+func TestFastChatCluster(t *testing.T) {
+	model := defaultModelFile(t)
+	c := fastchattest.Start(t)
+	worker := func() *agentServe {
+		return startServe(t, "--fastchat-controller", c.Controller, "--model-names", "smollm2", "--model", model,
+			"llm.context_length=1024", "serve.fastchat_heart_beat=1s")
+	}
+	first, second := worker(), worker()
+	registered := func(p *agentServe, times int) func() bool {
+		return func() bool { return strings.Count(p.log(), "registered with the FastChat controller") >= times }
+	}
+	fastchattest.Eventually(t, registered(first, 1))
+	fastchattest.Eventually(t, registered(second, 1))
+	b, err := backend.NewFastChat(backend.FastChatConfig{ModelID: "smollm2", ContextLength: 1024, ServerIP: c.API, APIKey: "EMPTY",
+		Warn: func(m string) { t.Log("warn:", m) }})
+	require.NoError(t, err)
+	defer b.Close()
+	zero := 0.0
+	req := &backend.Request{Messages: userSays("What is water?"), TokensMax: 24, Sampling: &backend.Sampling{Temperature: &zero}}
+
+	t.Run("replies are the model's own", func(t *testing.T) {
+		got, last, err := backend.Collect(b.ChatCompletion(t.Context(), req))
+		require.NoError(t, err)
+		local := openDefault(t)
+		want, _, err := backend.Collect(local.ChatCompletion(t.Context(), req))
+		require.NoError(t, err)
+		assert.Equal(t, want, got, "the chat template reached the model")
+		assert.Equal(t, backend.FinishLength, last.Finish)
+	})
+	t.Run("counts and choices", func(t *testing.T) {
+		n, err := b.CountText(t.Context(), "hello world")
+		require.NoError(t, err)
+		assert.Equal(t, 2, n.Tokens)
+		choice, err := b.ChooseFromOptions(t.Context(), &backend.Request{Messages: userSays("Is fire hot or cold?")}, backend.Options("hot", "cold"))
+		require.NoError(t, err)
+		assert.Equal(t, "logprobs", choice.Method)
+	})
+	t.Run("a worker dies in the middle of a stream", func(t *testing.T) {
+		// Both are asked at once, so that one of the two streams is the victim's.
+		long := *req
+		long.TokensMax = 400
+		victim := first
+		var once sync.Once
+		var wg sync.WaitGroup
+		errs := make([]error, 2)
+		for i := range errs {
+			wg.Go(func() {
+				for _, err := range b.ChatCompletion(t.Context(), &long) {
+					errs[i] = err
+					once.Do(func() { assert.NoError(t, victim.cmd.Process.Kill()) })
+				}
+			})
+		}
+		wg.Wait()
+		failed := errors.Join(errs...)
+		require.Error(t, failed, "a broken stream must not pass for a whole reply")
+		t.Logf("the client was told: %v", failed)
+	})
+	t.Run("the next request is served by the other", func(t *testing.T) {
+		// The controller forgets a dead worker when it looks at all of them,
+		// which its API server makes it do for a list of models.
+		_, err := newClient(c.API).ListModels(t.Context())
+		require.NoError(t, err)
+		text, _, err := backend.Collect(b.ChatCompletion(t.Context(), req))
+		require.NoError(t, err)
+		assert.NotEmpty(t, text)
+	})
+	t.Run("the controller restarts", func(t *testing.T) {
+		c.RestartController(t)
+		start := time.Now()
+		fastchattest.Eventually(t, registered(second, 2))
+		t.Logf("registered again after %v", time.Since(start))
+		_, _, err := backend.Collect(b.ChatCompletion(t.Context(), req))
+		require.NoError(t, err)
+	})
+	t.Run("the worker leaves", func(t *testing.T) {
+		require.NoError(t, second.cmd.Process.Signal(os.Interrupt))
+		require.NoError(t, <-second.ended)
+		assert.False(t, c.Knows(t, "smollm2"))
+	})
+}
