@@ -89,7 +89,7 @@ func TestServeLocal(t *testing.T) {
 			return own
 		}, backendtest.Options{Prompt: "Tell me about water in two sentences."})
 	})
-	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, url) })
+	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, b, url) })
 	t.Run("the official Python client", func(t *testing.T) {
 		python := os.Getenv("AGENT_OPENAI_PYTHON")
 		if python == "" {
@@ -126,61 +126,128 @@ func echoAgreesWithChoose(t *testing.T, b *hf.Backend, url string) {
 	}
 }
 
-// streamsSideBySide: many at a time, a third of them broken off; the others are
-// what they are alone. Batches differ in their rounding, so a reply may leave
-// the path where two tokens are nearly equal; most do not.
-func streamsSideBySide(t *testing.T, url string) {
-	const streams, prompts = 24, 4
-	c := newClient(url)
-	ask := func(i int, breakAfter int) string {
-		stream, err := c.CreateChatCompletionStream(t.Context(), openai.ChatCompletionRequest{Model: "smollm2", MaxTokens: 24, Temperature: math.SmallestNonzeroFloat32,
-			Messages: []openai.ChatCompletionMessage{{Role: "user", Content: fmt.Sprintf("Write a sentence about the number %d.", i)}}})
-		if !assert.NoError(t, err) {
-			return ""
-		}
-		defer stream.Close()
-		var text strings.Builder
-		for n := 0; n != breakAfter; n++ {
-			chunk, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if !assert.NoError(t, err) {
-				break
-			}
-			text.WriteString(chunk.Choices[0].Delta.Content)
-		}
-		return text.String()
-	}
-	var alone [prompts]string
-	for i := range alone {
-		alone[i] = ask(i, -1)
-	}
+// streamsSideBySide: many at a time, a third of them broken off. Batches differ
+// in their rounding, so a greedy reply may leave the path of its lonely twin
+// where two tokens are nearly equal; texts prove nothing. So each token that
+// came is scored again by the same model, alone, after its own prompt and the
+// tokens before it: it must have the log-probability it came with, up to
+// rounding, and have been the likeliest. Text of another stream, a lost or a
+// doubled token, or a stale cache would be nats away, which is shown as well.
+func streamsSideBySide(t *testing.T, b *hf.Backend, url string) {
+	const streams = 24
 	before := runtime.NumGoroutine()
+	var replies [streams]streamed
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	same, whole := 0, 0
-	for i := range streams {
-		wg.Go(func() {
-			if i%3 == 0 {
-				text := ask(i%prompts, 1+rand.IntN(8))
-				assert.True(t, strings.HasPrefix(alone[i%prompts], text) || len(text) < 80)
-				return
-			}
-			text := ask(i%prompts, -1)
-			mu.Lock()
-			defer mu.Unlock()
-			whole++
-			if text == alone[i%prompts] {
-				same++
-			}
-		})
+	for i := range replies {
+		breakAfter := -1
+		if i%3 == 0 {
+			breakAfter = 2 + rand.IntN(8) // the first chunk is the role
+		}
+		wg.Go(func() { replies[i] = askStream(t, url, numberQuestion(i), breakAfter) })
 	}
 	wg.Wait()
-	assert.GreaterOrEqual(t, same, whole*3/4, "%d of %d replies are what they are alone", same, whole)
-	t.Logf("%d of %d replies are what they are alone", same, whole)
+	compared, worst := 0, 0.0
+	for i, r := range replies {
+		assert.NotEmpty(t, r.tokens, "stream %d", i)
+		assert.Equal(t, i%3 != 0, r.finish != "", "stream %d ended by %q", i, r.finish)
+		if d, same := scoredAlone(t, b, numberQuestion(i), r.tokens); same {
+			assert.Less(t, d, roundingNats, "stream %d: %q", i, r.text())
+			worst = max(worst, d)
+			compared++
+		}
+	}
+	assert.GreaterOrEqual(t, compared, streams*3/4, "replies that are the same tokens when their text is read again")
+	foreign, _ := scoredAlone(t, b, numberQuestion(2), replies[1].tokens)
+	assert.Greater(t, foreign, 4*roundingNats, "the reply of another stream would not have been noticed")
+	t.Logf("%d replies scored again, the largest difference is %.3f nats; for another's prompt it is %.1f", compared, worst, foreign)
 	http.DefaultClient.CloseIdleConnections()
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams }, 10*time.Second, 20*time.Millisecond)
+}
+
+// roundingNats is how far the log-probability of a token may move with the
+// shape of the batch that it is computed in (docs/benchmarks.md).
+const roundingNats = 0.75
+
+func numberQuestion(i int) string {
+	return fmt.Sprintf("Write a sentence about the number %d.", 11*i+7)
+}
+
+// streamed is what arrived of one reply. finish is empty when it was broken off.
+type streamed struct {
+	tokens []openai.ChatCompletionTokenLogprob
+	finish openai.FinishReason
+}
+
+func (s streamed) text() string {
+	var text []byte
+	for _, token := range s.tokens {
+		text = append(text, tokenBytes(token)...)
+	}
+	return string(text)
+}
+
+func tokenBytes(token openai.ChatCompletionTokenLogprob) []byte {
+	var out []byte
+	for _, b := range token.Bytes {
+		out = append(out, byte(b))
+	}
+	return out
+}
+
+// askStream reads a greedy reply, up to its end or for breakAfter chunks, and
+// checks that it is well formed.
+func askStream(t *testing.T, url, question string, breakAfter int) (s streamed) {
+	stream, err := newClient(url).CreateChatCompletionStream(t.Context(), openai.ChatCompletionRequest{Model: "smollm2", MaxTokens: 24,
+		Temperature: math.SmallestNonzeroFloat32, LogProbs: true, TopLogProbs: 1,
+		Messages: []openai.ChatCompletionMessage{{Role: "user", Content: question}}})
+	if !assert.NoError(t, err) {
+		return s
+	}
+	defer stream.Close()
+	var text strings.Builder
+	for n := 0; n != breakAfter; n++ {
+		chunk, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if !assert.NoError(t, err) || !assert.Len(t, chunk.Choices, 1) {
+			return s
+		}
+		choice := chunk.Choices[0]
+		assert.Empty(t, s.finish, "a chunk came after the last one")
+		text.WriteString(choice.Delta.Content)
+		s.finish = choice.FinishReason
+		if choice.Logprobs != nil {
+			s.tokens = append(s.tokens, choice.Logprobs.Content...)
+		}
+	}
+	assert.True(t, strings.HasPrefix(s.text(), text.String()), "the tokens %q are not the text %q", s.text(), text.String())
+	for _, token := range s.tokens {
+		if assert.Len(t, token.TopLogprobs, 1) {
+			assert.GreaterOrEqual(t, token.Logprob, token.TopLogprobs[0].Logprob-1e-6, "%q is not the likeliest token", token.Token)
+		}
+	}
+	return s
+}
+
+// scoredAlone is the largest difference between the log-probabilities that
+// tokens came with and those that they have in a prompt of their own. same is
+// false when the text of the reply is read as other tokens than were generated.
+func scoredAlone(t *testing.T, b *hf.Backend, question string, tokens []openai.ChatCompletionTokenLogprob) (worst float64, same bool) {
+	rendered, err := b.RenderChat(userSays(question))
+	require.NoError(t, err)
+	ids, _, err := b.TokenizePrompt(rendered + streamed{tokens: tokens}.text())
+	require.NoError(t, err)
+	alone, _, err := b.PromptLogprobsTokens(t.Context(), ids, 0)
+	require.NoError(t, err)
+	alone = alone[max(0, len(alone)-len(tokens)):]
+	for i, token := range alone {
+		if token.Text != string(tokenBytes(tokens[i])) {
+			return 0, false
+		}
+		worst = max(worst, math.Abs(token.Logprob-tokens[i].Logprob))
+	}
+	return worst, true
 }
 
 // agentServe runs `agent serve` as a process of its own.
