@@ -145,7 +145,7 @@ func namesModel(override string) bool {
 // configError makes a mistake on the command line a usage error.
 func configError(err error) error {
 	var e *config.Error
-	if errors.As(err, &e) && e.Origin.File == "command line" {
+	if errors.As(err, &e) && (e.Origin.File == "command line" || strings.HasPrefix(e.Origin.File, "--")) {
 		return withCode(exitUsage, err)
 	}
 	return err
@@ -369,7 +369,7 @@ func (a *app) checkSections(cfg *config.Config) error {
 	if !cfg.Has("llm") {
 		return nil
 	}
-	_, err := decodeLLM(cfg, a.warn)
+	_, err := decodeLLM(cfg, a.custom, a.warn)
 	return err
 }
 

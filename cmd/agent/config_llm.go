@@ -47,6 +47,7 @@ func backendTargets() map[string]string {
 // that it names. Of Local, Remote and Script the one that applies is set.
 type llmSettings struct {
 	Backend string
+	Custom  bool // Backend is one of the user's own, which decodes by itself
 	llmCommon
 	Local  *localSettings
 	Remote *backend.OpenAIConfig // also FastChat's, which has the same keys
@@ -95,13 +96,16 @@ type scriptSettings struct {
 const localModelDefault = "smollm2-135m-instruct"
 
 // decodeLLM reads the llm section strictly. warn is told what has no effect.
-func decodeLLM(cfg *config.Config, warn func(string)) (*llmSettings, error) {
+func decodeLLM(cfg *config.Config, custom backend.Registry, warn func(string)) (*llmSettings, error) {
 	target, err := cfg.Target("llm")
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := custom[target]; ok {
+		return &llmSettings{Backend: target, Custom: true}, checkCustom(custom, target, cfg)
+	}
 	s := &llmSettings{}
-	if s.Backend, err = backendOf(cfg, target); err != nil {
+	if s.Backend, err = backendOf(cfg, target, custom.Names()); err != nil {
 		return nil, err
 	}
 	switch s.Backend {
@@ -124,13 +128,15 @@ func decodeLLM(cfg *config.Config, warn func(string)) (*llmSettings, error) {
 	return s, s.complete(cfg)
 }
 
-// backendOf finds the backend of a _target_.
-func backendOf(cfg *config.Config, target string) (string, error) {
+// backendOf finds the built-in backend of a _target_; custom ones are only
+// named when there is none.
+func backendOf(cfg *config.Config, target string, custom []string) (string, error) {
 	targets := backendTargets()
 	if name, ok := targets[target]; ok {
 		return name, nil
 	}
 	names := slices.Sorted(maps.Keys(targets))
+	names = append(names, custom...)
 	e := badValue(cfg, "llm._target_", fmt.Sprintf("unknown backend %q", target))
 	e.Advice = "known: " + strings.Join(names, ", ")
 	near := slices.MinFunc(names, func(x, y string) int {
@@ -185,6 +191,23 @@ func (s *llmSettings) complete(cfg *config.Config) error {
 		return badValue(cfg, "llm.context_length", "must not be negative")
 	case s.Temperature != nil && *s.Temperature < 0:
 		return badValue(cfg, "llm.temperature", "must not be negative")
+	case s.TokensMax < 0:
+		return badValue(cfg, "llm.max_tokens", "must not be negative")
+	case s.Local != nil:
+		return s.Local.check(cfg)
+	}
+	return nil
+}
+
+// check refuses counts below zero, which would be read as "not set".
+func (l *localSettings) check(cfg *config.Config) error {
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"main_gpu", l.MainGPU}, {"threads", l.Threads}, {"threads_batch", l.ThreadsBatch}, {"parallel", l.Parallel}, {"ubatch_size", l.Ubatch}} {
+		if n.value < 0 {
+			return badValue(cfg, "llm."+n.key, "must not be negative")
+		}
 	}
 	return nil
 }
@@ -311,5 +334,23 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 	if !slices.Contains([]string{"", "ask", "auto", "never"}, c.Approve) {
 		return nil, badValue(cfg, "agent.approve", fmt.Sprintf("is %q; it must be ask, auto or never", c.Approve))
 	}
-	return c, nil
+	return c, c.check(cfg)
+}
+
+// check refuses limits below zero, which would be read as "not set".
+func (c *agentConfig) check(cfg *config.Config) error {
+	for _, n := range []struct {
+		key   string
+		value int64
+	}{
+		{"max_steps", int64(c.StepsMax)}, {"max_tokens", int64(c.TokensMax)}, {"timeout", int64(c.Timeout)},
+		{"result_tokens", int64(c.ResultTokensMax)}, {"history_tokens", int64(c.HistoryTokensMax)},
+		{"limits.timeout", int64(c.Limits.Timeout)}, {"limits.memory_bytes", c.Limits.MemoryBytes},
+		{"limits.output_bytes", int64(c.Limits.OutputBytes)}, {"limits.file_bytes", c.Limits.FileBytes},
+	} {
+		if n.value < 0 {
+			return badValue(cfg, "agent."+n.key, "must not be negative")
+		}
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"agent/backend"
 	"agent/inference"
 )
 
@@ -51,23 +52,25 @@ func main() {
 	if code, child := inference.RunVetChild(); child {
 		os.Exit(code)
 	}
-	os.Exit(mainCode())
+	os.Exit(mainCode(customBackends()))
 }
 
 // mainCode runs the program and returns its exit code, so that testscript can
 // run it in a process of its own.
-func mainCode() int {
+func mainCode(custom backend.Registry) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, custom: custom}
 	return a.run(ctx, os.Args[1:])
 }
 
-// app is what every subcommand needs: the streams and the global flags.
+// app is what every subcommand needs: the streams, the global flags, and the
+// backends that were added to those built in.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
 	flags    globalFlags
+	custom   backend.Registry
 }
 
 // run executes one command line and reports its error, if any, as one line
@@ -75,10 +78,15 @@ type app struct {
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCmd()
 	root.SetArgs(args)
+	out := &output{Writer: a.out}
+	a.out = out
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
+	if out.err != nil && ctx.Err() == nil {
+		err = out.err
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -92,7 +100,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	if errors.As(err, &coded) {
 		code = coded.code
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if code == exitInterrupted || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(a.err, "agent: interrupted")
 		return exitInterrupted
 	}

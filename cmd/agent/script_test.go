@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"agent/backend"
+	"agent/docs/example/shout"
 	"agent/inference/gguf/gguftest"
 	"agent/internal/hub/hubtest"
 
@@ -17,9 +19,13 @@ import (
 )
 
 // TestMain makes this test binary stand in for the program, so that scripts
-// run the real command line in processes of their own.
+// run the real command line in processes of their own; agent-shout is the
+// program with the backend of docs/custom-backend.md added to it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"agent": func() { os.Exit(mainCode()) }})
+	testscript.Main(m, map[string]func(){
+		"agent":       func() { os.Exit(mainCode(customBackends())) },
+		"agent-shout": func() { os.Exit(mainCode(backend.Registry{"shout": shout.New})) },
+	})
 }
 
 // TestScripts runs testdata/script/*.txtar, which read as documentation of the

@@ -42,11 +42,11 @@ func (a *app) open(ctx context.Context, args []string, flags ...config.Value) (o
 
 // openBackend makes the backend that the configuration asks for.
 func (a *app) openBackend(ctx context.Context, cfg *config.Config) (*opened, error) {
-	s, err := decodeLLM(cfg, a.warn)
+	s, err := decodeLLM(cfg, a.custom, a.warn)
 	if err != nil {
 		return nil, configError(err)
 	}
-	o, err := a.openSettings(ctx, s)
+	o, err := a.openSettings(ctx, cfg, s)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,10 @@ func (a *app) openBackend(ctx context.Context, cfg *config.Config) (*opened, err
 	return o, nil
 }
 
-func (a *app) openSettings(ctx context.Context, s *llmSettings) (*opened, error) {
+func (a *app) openSettings(ctx context.Context, cfg *config.Config, s *llmSettings) (*opened, error) {
+	if s.Custom {
+		return openCustom(a.custom, s.Backend, cfg)
+	}
 	switch s.Backend {
 	case backendHF:
 		return a.openLocal(ctx, s)

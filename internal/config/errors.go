@@ -15,6 +15,8 @@ var (
 	ErrMissing = errors.New("mandatory value is not set")
 	// ErrUndefinedEnv is an environment variable that is used but not set.
 	ErrUndefinedEnv = errors.New("environment variable is not set")
+	// ErrUnknownKey is a key that nothing reads.
+	ErrUnknownKey = errors.New("unknown key")
 )
 
 // Origin is where a value was written. Line and Column count from 1; they are 0
