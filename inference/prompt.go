@@ -53,7 +53,7 @@ func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part,
 	}
 	out, err := llama.RenderTemplate(in)
 	if err != nil {
-		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(msgs)}
+		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(msgs, err)}
 	}
 	var reply struct{ Parts []Part }
 	if err := json.Unmarshal(out, &reply); err != nil {
@@ -66,7 +66,10 @@ func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part,
 }
 
 // templateAdvice guesses what a template may have refused.
-func templateAdvice(msgs []Message) string {
+func templateAdvice(msgs []Message, err error) string {
+	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
+		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer file of this model"
+	}
 	for i, m := range msgs {
 		if m.Role == "system" && i > 0 {
 			return "many templates take a system message only at the start"

@@ -98,6 +98,9 @@ func vetCompute(m *Model) error {
 	if err != nil {
 		return err
 	}
+	if len(ids) == 0 {
+		ids = []int32{0} // a vocabulary without these letters
+	}
 	for _, err := range e.Generate(context.Background(), &GenerateRequest{Prompt: ids, TokensMax: 1, Logprobs: true}) {
 		if err != nil {
 			return err

@@ -56,6 +56,9 @@ func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
 	if message == "" && !talk {
 		return usagef("no message given: agent chat \"message\", or pipe one in")
 	}
+	if err := errors.Join(checkText("the message", message), checkText("--system", f.system)); err != nil {
+		return err
+	}
 	b, _, err := a.open(cmd.Context(), withDash(cmd, args), f.values.list()...)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ can, and "method" in the result says how.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.choose(cmd, args, &f) },
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&f.options, "option", "o", nil, "an option (repeat; at least two)")
+	fl.StringArrayVarP(&f.options, "option", "o", nil, "an option (repeat it for each)")
 	fl.StringVar(&f.method, "method", "sum", "how scores are formed: sum, mean, per_byte or pmi")
 	fl.StringVar(&f.system, "system", "", "system message before the question")
 	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the score under a content-free question (contextual calibration)")
@@ -52,7 +53,7 @@ can, and "method" in the result says how.`,
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
 	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
 	f.values.bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
-	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"sum", "mean", "per_byte", "pmi"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -60,9 +61,25 @@ func (f *chooseFlags) config() *backend.ChooseConfig {
 	return &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate, MarginMin: f.minMargin}
 }
 
-func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
-	if f.rotate && f.noList {
+// scoringMethods are the values of --method.
+func scoringMethods() []string { return []string{"sum", "mean", "per_byte", "pmi"} }
+
+// check refuses what can be seen to be wrong before a model is loaded.
+func (f *chooseFlags) check() error {
+	switch {
+	case f.rotate && f.noList:
 		return usagef("--rotate needs the options to be listed; drop --no-list")
+	case !slices.Contains(scoringMethods(), f.method):
+		return usagef("--method: %q is none of %s", f.method, strings.Join(scoringMethods(), ", "))
+	case math.IsNaN(f.minMargin) || f.minMargin < 0:
+		return usagef("--min-margin is %v, must be 0 or more nats", f.minMargin)
+	}
+	return checkText("--system", f.system)
+}
+
+func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	_, rest := splitOverrides(withDash(cmd, args))
 	question := strings.Join(rest, " ")
@@ -82,6 +99,9 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 		}
 		if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
 			return withCode(exitUsage, err)
+		}
+		if err := checkText("the question or an option", question+strings.Join(f.options, "")); err != nil {
+			return err
 		}
 	} else if question != "" || len(f.options) > 0 {
 		return usagef("--batch reads questions and options from standard input; drop the others")
@@ -187,12 +207,21 @@ func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, 
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&item); err != nil {
-		return nil, err
+		return nil, batchLineError(err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("more than one JSON value on the line")
 	}
 	return decide(ctx, b, f, item)
+}
+
+// batchLineError says what a line should be where the decoder speaks of Go.
+func batchLineError(err error) error {
+	var typ *json.UnmarshalTypeError
+	if !errors.As(err, &typ) {
+		return fmt.Errorf("not a JSON object with prompt or messages, and options: %w", err)
+	}
+	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}", or(typ.Field, "the line"), typ.Value)
 }
 
 // printJSONLine prints one JSON value on one line of standard output.

@@ -85,11 +85,14 @@ user's data folder.`,
 
 // unknownSubcommand is a usage error with the nearest name.
 func unknownSubcommand(cmd *cobra.Command, name string) error {
+	if overrideArgument.MatchString(name) {
+		return usagef("%q comes before the command; write %s COMMAND %s", name, cmd.CommandPath(), name)
+	}
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
 		return usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(), near[0])
 	}
-	return usagef("unknown command %q for %q", name, cmd.CommandPath())
+	return usagef("unknown command %q for %q (%s --help lists those that there are)", name, cmd.CommandPath(), cmd.CommandPath())
 }
 
 // withArgs makes a wrong number of arguments a usage error.

@@ -20,12 +20,12 @@ func (a *app) rootCmd() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
 	f.StringArrayVar(&a.flags.configDirs, "config-dir", nil, "search this folder for configuration before ./configs")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
 	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
 		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
+	strictUsage(root)
 	return root
 }

@@ -194,7 +194,7 @@ func (a *app) taskText(args []string, resume bool) (string, error) {
 	if strings.TrimSpace(task) == "" && !resume {
 		return "", usagef("no task given: agent run \"what to do\"")
 	}
-	return task, nil
+	return task, checkText("the task", task)
 }
 
 // inputBytesMax bounds what is read from standard input.
@@ -217,7 +217,8 @@ func (a *app) pipedInput() (string, error) {
 	if len(raw) > inputBytesMax {
 		return "", fmt.Errorf("standard input has more than %d MiB", inputBytesMax>>20)
 	}
-	return strings.TrimRight(string(raw), "\n"), nil
+	text := strings.TrimRight(string(raw), "\n")
+	return text, checkText("standard input", text)
 }
 
 // sessionOptions reads the section agent.
@@ -240,7 +241,7 @@ func (a *app) sessionOptions(cfg *config.Config, f *runFlags) (session.Options, 
 	}
 	for _, name := range append(c.Disable, f.values.disable...) {
 		if err := registry.Disable(name); err != nil {
-			return session.Options{}, err
+			return session.Options{}, withCode(exitUsage, err)
 		}
 	}
 	limits := command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
@@ -264,6 +265,9 @@ func workDir(dir string) (string, error) {
 		return "", fmt.Errorf("work dir: %w", err)
 	}
 	st, err := os.Stat(abs)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("work dir: there is no folder %s; make it, or name another with --workdir", abs)
+	}
 	if err != nil {
 		return "", fmt.Errorf("work dir: %w", err)
 	}
@@ -377,7 +381,7 @@ func runError(ctx context.Context, err error) error {
 	case errors.As(err, &refused):
 		return withCode(exitRefused, err)
 	case errors.As(err, &be):
-		return withCode(exitBackend, err)
+		return chooseError(err)
 	}
 	return err
 }

@@ -129,6 +129,9 @@ func readFileBounded(name string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
+	if st, err := file.Stat(); err == nil && st.IsDir() {
+		return "", fmt.Errorf("%s is a folder; name the files in it", name)
+	}
 	return readBounded(file, name)
 }
 

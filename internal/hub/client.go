@@ -51,7 +51,11 @@ func newClient(cfg Config) (*client, error) {
 	retry.Backoff = func(least, most time.Duration, attempt int, resp *http.Response) time.Duration {
 		wait := backoff(least, most, attempt, resp)
 		if wait >= noteWaitFrom {
-			cfg.Note(fmt.Sprintf("the hub is busy; trying again in %s", wait.Round(time.Second)))
+			what := "the hub is busy"
+			if resp == nil {
+				what = "the hub can't be reached"
+			}
+			cfg.Note(fmt.Sprintf("%s; trying again in %s", what, wait.Round(time.Second)))
 		}
 		return wait
 	}
