@@ -174,60 +174,84 @@ func bruteForce(t testing.TB, e *Engine, o []int32, shared int, ends []int32) (s
 
 var scoreWords = []string{"read", "read_file", "reader", "write", "the answer", "a\nb", "🙂 ok", "no", "yes", "North America", "42", "4", "x = 1"}
 
-// The trie must give what evaluating each prompt+option alone gives. The
-// tolerance is what different batch shapes were measured to change: 135M
-// weights in Q4_1 on AVX-512, largest difference seen 0.03 nats over an option.
-const scoreTolerance = 0.08
+// Evaluating a token in another batch changes the order in which floats are
+// summed. Where that changes one bit, llama.cpp's rounding of activations to 8
+// bits can flip, and a model of 135M weights in Q4_1 then moves by tenths of a
+// nat. With a bf16 cache llama.cpp's attention adds up in one order whatever the
+// batch, and nothing moves at all: that is what proves the trie right. The
+// figures for the default cache are measured, and stated in docs/design.md.
+var scoreTolerances = map[string]float64{"bf16": 1e-4, "f16": 1.2}
 
 func TestScoreEqualsBruteForce(t *testing.T) {
-	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
-	rng := rand.New(rand.NewPCG(1, 2))
-	worst := 0.0
-	rounds := 25
+	rounds := 6
 	if os.Getenv("AGENT_TEST_FULL") != "" {
 		rounds = 200
 	}
-	for round := range rounds {
-		question := "Which one? "
-		for range rng.IntN(60) {
-			question += scoreWords[rng.IntN(len(scoreWords))] + " "
-		}
-		parts, err := m.Render([]Message{{"user", question}}, "")
-		require.NoError(t, err)
-		req := &ScoreRequest{Ends: m.EndTokens()}
-		req.Prompt, err = m.Encode(parts)
-		require.NoError(t, err)
-		for _, w := range rng.Perm(len(scoreWords))[:2+rng.IntN(6)] {
-			ids, err := m.Encode(append(parts[:len(parts):len(parts)], Part{Text: scoreWords[w], Input: true}))
-			require.NoError(t, err)
-			req.Options = append(req.Options, ids)
-		}
-		res, err := e.Score(context.Background(), req)
-		require.NoError(t, err)
-		best, bestAlone, at, atAlone, second := math.Inf(-1), math.Inf(-1), 0, 0, math.Inf(-1)
-		for i := range req.Options {
-			got := res.Scores[i].Sum() + float64(res.Scores[i].End)
-			sum, end := bruteForce(t, e, req.Options[i], res.Shared, req.Ends)
-			worst = max(worst, math.Abs(got-sum-end))
-			if got > best {
-				best, at = got, i
+	for kv, tolerance := range scoreTolerances {
+		t.Run(kv, func(t *testing.T) {
+			m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: kv})
+			rng := rand.New(rand.NewPCG(1, 2))
+			worst, sum, options, differ := 0.0, 0.0, 0, 0
+			for round := range rounds {
+				req := randomChoice(t, m, rng)
+				res, err := e.Score(context.Background(), req)
+				require.NoError(t, err)
+				var got, want []float64
+				for i, o := range req.Options {
+					got = append(got, res.Scores[i].Sum()+float64(res.Scores[i].End))
+					lp, end := bruteForce(t, e, o, res.Shared, req.Ends)
+					want = append(want, lp+end)
+					d := math.Abs(got[i] - want[i])
+					worst, sum, options = max(worst, d), sum+d, options+1
+				}
+				at, margin := winner(want)
+				if other, _ := winner(got); other != at {
+					differ++
+					assert.LessOrEqual(t, margin, tolerance, "round %d: another winner", round)
+				}
 			}
-			if sum+end > bestAlone {
-				second, bestAlone, atAlone = bestAlone, sum+end, i
-			} else {
-				second = max(second, sum+end)
-			}
-		}
-		if bestAlone-second > scoreTolerance {
-			assert.Equal(t, atAlone, at, "round %d", round)
+			t.Logf("%d options in %d rounds: mean difference %.5f nats, largest %.4f; %d winners differ", options, rounds, sum/float64(options), worst, differ)
+			assert.Less(t, worst, tolerance)
+		})
+	}
+}
+
+// randomChoice is a chat prompt with two to seven options.
+func randomChoice(t testing.TB, m *Model, rng *rand.Rand) *ScoreRequest {
+	t.Helper()
+	question := "Which one? "
+	for range rng.IntN(40) {
+		question += scoreWords[rng.IntN(len(scoreWords))] + " "
+	}
+	parts, err := m.Render([]Message{{"user", question}}, "")
+	require.NoError(t, err)
+	req := &ScoreRequest{Ends: m.EndTokens()}
+	req.Prompt, err = m.Encode(parts)
+	require.NoError(t, err)
+	for _, w := range rng.Perm(len(scoreWords))[:2+rng.IntN(6)] {
+		ids, err := m.Encode(append(parts[:len(parts):len(parts)], Part{Text: scoreWords[w], Input: true}))
+		require.NoError(t, err)
+		req.Options = append(req.Options, ids)
+	}
+	return req
+}
+
+// winner is the index of the highest score and its lead over the second.
+func winner(scores []float64) (at int, margin float64) {
+	second := math.Inf(-1)
+	for i, s := range scores {
+		switch {
+		case s > scores[at]:
+			second, at = scores[at], i
+		case i != at:
+			second = max(second, s)
 		}
 	}
-	t.Logf("largest difference over %d rounds: %.4f nats", rounds, worst)
-	assert.Less(t, worst, scoreTolerance)
+	return at, scores[at] - second
 }
 
 func TestScoreManyOptions(t *testing.T) {
-	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
 	parts, err := m.Render([]Message{{"user", "Pick a number."}}, "")
 	require.NoError(t, err)
 	req := &ScoreRequest{Ends: m.EndTokens()}
@@ -242,12 +266,12 @@ func TestScoreManyOptions(t *testing.T) {
 	require.Len(t, res.Scores, 1000)
 	for _, i := range []int{0, 63, 64, 500, 999} {
 		sum, end := bruteForce(t, e, req.Options[i], res.Shared, req.Ends)
-		assert.InDelta(t, sum+end, res.Scores[i].Sum()+float64(res.Scores[i].End), scoreTolerance)
+		assert.InDelta(t, sum+end, res.Scores[i].Sum()+float64(res.Scores[i].End), scoreTolerances["bf16"])
 	}
 }
 
 func TestPromptLogprobsAgreeWithScore(t *testing.T) {
-	m, e := loaded(t, &EngineOptions{ContextLength: 1024})
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
 	ids, err := m.Tokenize(strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20), TokenizeOptions{})
 	require.NoError(t, err)
 	lps, stats, err := e.PromptLogprobs(context.Background(), ids, 3)
@@ -257,7 +281,7 @@ func TestPromptLogprobsAgreeWithScore(t *testing.T) {
 	res, err := e.Score(context.Background(), &ScoreRequest{Prompt: ids[:1], Options: [][]int32{ids}})
 	require.NoError(t, err)
 	for i, lp := range lps {
-		assert.InDelta(t, res.Scores[0].Tokens[i], lp.Logprob, scoreTolerance)
+		assert.InDelta(t, res.Scores[0].Tokens[i], lp.Logprob, scoreTolerances["bf16"])
 		assert.Len(t, lp.Top, 3)
 		assert.GreaterOrEqual(t, lp.Top[0].Logprob, lp.Logprob-1e-4)
 	}
