@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"agent/backend"
 	"agent/docs/example/shout"
+	"agent/inference"
 	"agent/inference/gguf/gguftest"
 	"agent/internal/hub/hubtest"
 
@@ -20,8 +22,12 @@ import (
 
 // TestMain makes this test binary stand in for the program, so that scripts
 // run the real command line in processes of their own; agent-shout is the
-// program with the backend of docs/custom-backend.md added to it.
+// program with the backend of docs/custom-backend.md added to it. The child that
+// tries a model first is this binary too.
 func TestMain(m *testing.M) {
+	if code, child := inference.RunVetChild(); child {
+		os.Exit(code)
+	}
 	testscript.Main(m, map[string]func(){
 		"agent":       func() { os.Exit(mainCode(customBackends())) },
 		"agent-shout": func() { os.Exit(mainCode(backend.Registry{"shout": shout.New})) },
@@ -36,8 +42,12 @@ func TestMain(m *testing.M) {
 //	hub add OWNER/REPO DIR [gated]   serves the files of a folder
 //	hub faults NAME=VALUE…      lets it misbehave; without arguments it behaves
 //	hub asked N                 it was asked N times since
-//	gguf FILE [KEY=VALUE…]      writes a tiny, well-formed model
+//	gguf FILE [KEY=VALUE | -KEY]…   writes a tiny model, well-formed but for what
+//	                            is changed; u32: before a value makes it a number
 //	fill FILE BYTES             writes a file of that size
+//
+// Conditions are native (the engine is built in), model (and the default model
+// is here, as $MODEL), root, and mounts (file systems of one's own can be mounted).
 //
 // Each script has a home and a Hugging Face home of its own, and no network
 // but its hub.
@@ -47,6 +57,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setUpScript,
+		Condition:           scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits,
 			"hub":   cmdHub,
@@ -54,6 +65,30 @@ func TestScripts(t *testing.T) {
 			"fill":  cmdFill,
 		},
 	})
+}
+
+// defaultModelPath is where `make model` puts the default model.
+func defaultModelPath() string {
+	path, err := filepath.Abs(filepath.Join("..", "..", "models", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+func scriptCondition(name string) (bool, error) {
+	switch name {
+	case "native":
+		return inference.Built(), nil
+	case "model":
+		_, err := os.Stat(defaultModelPath())
+		return err == nil && inference.Built(), nil
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "mounts":
+		return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 type hubKey struct{}
@@ -65,6 +100,7 @@ func setUpScript(env *testscript.Env) error {
 	for name, value := range map[string]string{
 		"HOME": home, "HF_HOME": filepath.Join(home, "hf"), "AGENT_MODELS_DIR": filepath.Join(home, "models"),
 		"XDG_DATA_HOME": filepath.Join(home, "data"), "XDG_CONFIG_HOME": filepath.Join(home, "config"), "XDG_CACHE_HOME": filepath.Join(home, "cache"),
+		"MODEL":       defaultModelPath(),
 		"HF_ENDPOINT": "http://127.0.0.1:1", // nobody listens: a script that needs a hub starts one
 	} {
 		env.Setenv(name, value)
@@ -158,12 +194,20 @@ func parseFaults(ts *testscript.TestScript, args []string) hubtest.Faults {
 
 func cmdGGUF(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: gguf FILE [KEY=VALUE…]")
+		ts.Fatalf("usage: gguf FILE [KEY=VALUE | -KEY]…")
 	}
 	model := gguftest.Model()
 	for _, arg := range args[1:] {
 		key, value, _ := strings.Cut(arg, "=")
-		model.Set(key, value)
+		if key, deleted := strings.CutPrefix(key, "-"); deleted {
+			model.Delete(key)
+		} else if number, ok := strings.CutPrefix(value, "u32:"); ok {
+			n, err := strconv.ParseUint(number, 10, 32)
+			ts.Check(err)
+			model.Set(key, uint32(n))
+		} else {
+			model.Set(key, value)
+		}
 	}
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
