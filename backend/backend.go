@@ -162,6 +162,9 @@ type Usage struct {
 	ReasoningTokens  int           `json:"reasoning_tokens,omitempty"`
 	Prefill          time.Duration `json:"-"` // time spent on the prompt, when known
 	Decode           time.Duration `json:"-"` // time spent on the reply, when known
+	// Told is set when these are the numbers of the server that did the work.
+	// Otherwise they were counted here, as [Counter] says: exactly, or not.
+	Told bool `json:"-"`
 }
 
 // Add accumulates another call's cost.
@@ -237,7 +240,12 @@ type Choice struct {
 	Options         []ScoredOption
 	EvaluatedTokens int
 	CachedTokens    int
-	Wall            time.Duration
+	// CompletionTokens were generated to decide; 0 for methods that only score.
+	CompletionTokens int
+	// TokensTold is set when the numbers of tokens are those of the server that
+	// did the work; see [Usage].
+	TokensTold bool
+	Wall       time.Duration
 }
 
 // ScoredOption is an option with its score. Logprob is the natural log of the

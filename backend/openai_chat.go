@@ -507,7 +507,7 @@ func (o *OpenAI) checkNotCut(count Count, seen int) error {
 }
 
 func toUsage(u *openai.Usage) *Usage {
-	out := &Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens}
+	out := &Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens, Told: true}
 	if u.PromptTokensDetails != nil {
 		out.CachedTokens = u.PromptTokensDetails.CachedTokens
 	}

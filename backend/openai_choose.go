@@ -148,6 +148,7 @@ type decisionResponse struct {
 		InputTokensDetails struct {
 			CachedTokens int `json:"cached_tokens"`
 		} `json:"input_tokens_details"`
+		OutputTokens int `json:"output_tokens"`
 	} `json:"usage"`
 }
 
@@ -209,6 +210,7 @@ func readDecision(out *decisionResponse, options []Option) (*Choice, error) {
 	c := choiceOf("service", options, p)
 	c.CachedTokens = out.Usage.InputTokensDetails.CachedTokens
 	c.EvaluatedTokens = out.Usage.InputTokens - c.CachedTokens
+	c.CompletionTokens, c.TokensTold = out.Usage.OutputTokens, out.Usage.InputTokens > 0
 	switch i := indexOfJSON(a.Choice, options); {
 	case a.Type == "refusal":
 		return c.abstain("the server refused to answer"), nil
@@ -302,8 +304,8 @@ func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []O
 	if 1-c.OutsideMass < massMin {
 		return nil, errNoWay // the model says something else than a letter
 	}
-	c.EvaluatedTokens, c.CachedTokens = usage.EvaluatedTokens, usage.CachedTokens
-	return c, nil
+	usage.Told = answers[0].usage.Told // one server has one habit
+	return c.withUsage(&usage), nil
 }
 
 func firstError(errs []error) error {
@@ -439,6 +441,7 @@ func (o *OpenAI) chooseByReply(ctx context.Context, req *Request, options []Opti
 func (c *Choice) withUsage(u *Usage) *Choice {
 	if u != nil {
 		c.EvaluatedTokens, c.CachedTokens = u.EvaluatedTokens, u.CachedTokens
+		c.CompletionTokens, c.TokensTold = u.CompletionTokens, u.Told
 	}
 	return c
 }

@@ -60,7 +60,16 @@ type llmCommon struct {
 	ContextLength    int    `yaml:"context_length"` // 0: as the model has it
 	Tokenizer        string `yaml:"tokenizer"`      // path of a tokenizer.json
 	backend.Sampling `yaml:",inline"`
-	TokensMax        int `yaml:"max_tokens"` // of one reply; 0: no limit
+	TokensMax        int           `yaml:"max_tokens"` // of one reply; 0: no limit
+	Price            priceSettings `yaml:"price"`
+}
+
+// priceSettings are what a million tokens cost, for `agent compare`.
+type priceSettings struct {
+	Input       *float64 `yaml:"input"`
+	CachedInput *float64 `yaml:"cached_input"` // nil: as Input
+	Output      *float64 `yaml:"output"`
+	Currency    string   `yaml:"currency"`
 }
 
 // localSettings are the further keys of a model in this process.
@@ -168,14 +177,15 @@ func (s *llmSettings) decodeRemote(cfg *config.Config) error {
 	s.Remote = &backend.OpenAIConfig{}
 	own := struct {
 		*backend.OpenAIConfig `yaml:",inline"`
-		Tokenizer             string `yaml:"tokenizer"`
+		Tokenizer             string        `yaml:"tokenizer"`
+		Price                 priceSettings `yaml:"price"`
 	}{OpenAIConfig: s.Remote}
 	if err := cfg.Decode("llm", &own); err != nil {
 		return err
 	}
 	s.llmCommon = llmCommon{
 		ModelID: s.Remote.ModelID, ContextLength: s.Remote.ContextLength, Tokenizer: own.Tokenizer,
-		Sampling: s.Remote.Sampling, TokensMax: s.Remote.TokensMax,
+		Sampling: s.Remote.Sampling, TokensMax: s.Remote.TokensMax, Price: own.Price,
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (a *app) rootCmd() *cobra.Command {
 	f.StringArrayVar(&a.flags.configDirs, "config-dir", nil, "search this folder for configuration before ./configs")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
 	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
-		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
+		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.compareCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
 	strictUsage(root)
 	return root
 }

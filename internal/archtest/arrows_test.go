@@ -37,6 +37,7 @@ var arrows = []rule{
 	{"tokenizer/...", nil},
 
 	{"internal/serve/...", []string{"backend", "internal/serve/..."}},
+	{"internal/compare/...", []string{"backend", "internal/compare/..."}},
 	{"internal/bench/...", []string{"backend", "internal/bench/..."}},
 	{"internal/config/...", []string{"internal/config/..."}},
 	{"internal/hub/...", []string{"internal/hub/..."}},

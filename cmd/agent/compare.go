@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"agent/backend"
+	"agent/internal/compare"
+
+	"github.com/spf13/cobra"
+)
+
+// compareFlags are the flags of `agent compare`.
+type compareFlags struct {
+	llms                      []string
+	input, html               string
+	method, system            string
+	rotate, calibrate, noList bool
+	json                      bool
+	parallel                  int
+	values                    flagValues
+}
+
+func (a *app) compareCmd() *cobra.Command {
+	var f compareFlags
+	cmd := &cobra.Command{
+		Use:   "compare [flags] [key=value …] --llm A --llm B --input FILE",
+		Short: "Ask several models the same, and compare what is right, how fast, and at what cost",
+		Long: `Ask several models the same, and compare what is right, how fast, and at what cost.
+
+Each --llm is an option of the group llm, with changes of its own after it:
+"hf model_id=…" is llm=hf llm.model_id=…; key=value arguments are for all. The
+models are asked one after the other, so that they don't slow each other down.
+
+--input has JSON lines: {"prompt":"…"} or {"messages":[…]} is answered by a reply,
+with "options":["…"] by a choice; "expected":"…" or ["…"] is what is right, and
+"match" says how a reply is held against it: contains, exact or regexp. A call
+that fails is a result with its error; Ctrl-C ends with what was done.
+
+docs/compare.md has an example and says what the numbers mean.`,
+		Example: `  agent compare --llm hf --llm openai --input tasks.jsonl
+  agent compare --llm hf --llm "hf model_id=qwen2.5-coder-0.5b-instruct" --input tasks.jsonl --html report.html
+  agent compare --llm openai --llm "openai model_id=gpt-4o" --input - --parallel 4 --json <tasks.jsonl`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.compare(cmd, args, &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.llms, "llm", nil, "a `configuration` to compare: an option of llm, and key=value of llm after it (repeat)")
+	fl.StringVarP(&f.input, "input", "i", "", "`file` with a task on each line, as JSON; - is standard input")
+	fl.StringVar(&f.html, "html", "", "also write a page with tables and plots to this `file`")
+	fl.BoolVar(&f.json, "json", false, "print the whole report as JSON")
+	fl.IntVar(&f.parallel, "parallel", 1, "tasks of a model at the same time; more than one makes latencies longer")
+	fl.StringVar(&f.system, "system", "", "system message before each prompt")
+	fl.StringVar(&f.method, "method", "sum", "how scores of options are formed: sum, mean, per_byte or pmi")
+	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed options")
+	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the scores under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
+	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; without it and without a configured one it is 0")
+	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	f.values.bind(fl, "max-tokens", "llm.max_tokens", 0, fmt.Sprintf("most tokens of a reply; without it and without a configured one %d", compare.TokensMaxDefault))
+	return cmd
+}
+
+// compare composes all configurations and reads all tasks before any model is
+// asked, so that mistakes show at once.
+func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	overrides, rest := splitOverrides(withDash(cmd, args))
+	if len(rest) > 0 {
+		return usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
+	}
+	models, err := a.compareModels(f, overrides)
+	if err != nil {
+		return err
+	}
+	tasks, err := a.compareTasks(f.input)
+	if err != nil {
+		return err
+	}
+	progress := a.compareProgress()
+	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: f.system, Parallel: f.parallel, Progress: progress.update,
+		Choose: &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate}})
+	progress.finish()
+	return errors.Join(a.showComparison(report, f), compareError(cmd.Context(), report))
+}
+
+func (f *compareFlags) check() error {
+	switch {
+	case len(f.llms) == 0:
+		return usagef("no models given: add --llm A --llm B")
+	case f.input == "":
+		return usagef("no tasks given: add --input FILE, or --input - for standard input")
+	case f.rotate && f.noList:
+		return usagef("--rotate needs the options to be listed; drop --no-list")
+	case f.parallel < 1:
+		return usagef("--parallel must be at least 1")
+	}
+	return nil
+}
+
+// compareModels composes the configuration of each --llm.
+func (a *app) compareModels(f *compareFlags, overrides []string) ([]compare.Model, error) {
+	var models []compare.Model
+	names := map[string]int{}
+	for _, spec := range f.llms {
+		own, err := specOverrides(spec)
+		if err != nil {
+			return nil, err
+		}
+		// What is said for all comes first, so that a model's own wins.
+		cfg, err := a.composeOverrides(slices.Concat(own[:1], overrides, own[1:]), f.values.list()...)
+		if err != nil {
+			return nil, fmt.Errorf("--llm %q: %w", spec, err)
+		}
+		s, err := decodeLLM(cfg, a.custom, func(string) {}) // warnings come when it is opened
+		if err != nil {
+			return nil, fmt.Errorf("--llm %q: %w", spec, configError(err))
+		}
+		name := strings.TrimPrefix(own[0], "llm=") + nameSuffix(s.ModelID)
+		if names[name]++; names[name] > 1 {
+			name += fmt.Sprintf(" #%d", names[name])
+		}
+		models = append(models, compare.Model{Name: name, Price: s.Price.price(), TokensMax: s.TokensMax, Temperature: s.Temperature,
+			Open: func(ctx context.Context) (backend.LanguageBackend, func(), error) {
+				o, err := a.openBackend(ctx, cfg)
+				if err != nil {
+					return nil, nil, err
+				}
+				return o, o.close, nil
+			}})
+	}
+	return models, nil
+}
+
+// specOverrides takes a value of --llm apart: an option and keys of llm. A value
+// may have spaces; it goes on to the next key.
+func specOverrides(spec string) ([]string, error) {
+	words := strings.Fields(spec)
+	if len(words) == 0 || strings.Contains(words[0], "=") {
+		return nil, usagef("--llm %q: must be an option of llm, such as hf, and key=value after it", spec)
+	}
+	out := []string{"llm=" + words[0]}
+	for _, word := range words[1:] {
+		key := strings.TrimLeft(word, "+~")
+		switch {
+		case overrideArgument.MatchString(word):
+			out = append(out, word[:len(word)-len(key)]+"llm."+strings.TrimPrefix(key, "llm."))
+		case len(out) > 1:
+			out[len(out)-1] += " " + word
+		default:
+			return nil, usagef("--llm %q: %q is not key=value", spec, word)
+		}
+	}
+	return out, nil
+}
+
+// nameSuffix tells models of the same backend apart: the model's short name.
+func nameSuffix(modelID string) string {
+	if modelID == "" {
+		return ""
+	}
+	return ":" + strings.TrimSuffix(path.Base(filepath.ToSlash(modelID)), ".gguf")
+}
+
+// price is nil where nothing is said of it.
+func (p priceSettings) price() *compare.Price {
+	if p.Input == nil && p.Output == nil {
+		return nil
+	}
+	return &compare.Price{Input: value(p.Input), CachedInput: p.CachedInput, Output: value(p.Output), Currency: p.Currency}
+}
+
+func (a *app) compareTasks(input string) ([]compare.Task, error) {
+	var in io.Reader = a.in
+	if input != "-" {
+		file, err := os.Open(input)
+		if err != nil {
+			return nil, fmt.Errorf("--input: %w", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	tasks, err := compare.ReadTasks(in)
+	if err != nil {
+		return nil, fmt.Errorf("--input %s: %w", input, err)
+	}
+	return tasks, nil
+}
+
+// showComparison prints the report and writes the page.
+func (a *app) showComparison(r *compare.Report, f *compareFlags) error {
+	if f.html != "" {
+		var page bytes.Buffer
+		if err := r.WriteHTML(&page); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.html, page.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("--html: %w", err)
+		}
+	}
+	if f.json {
+		return a.printJSON(r)
+	}
+	return a.printComparison(r)
+}
+
+// differencesMax bounds the tasks that are shown one by one.
+const differencesMax = 10
+
+func (a *app) printComparison(r *compare.Report) error {
+	head, rows := r.Table()
+	out := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		fmt.Fprintln(out, strings.Join(row, "\t"))
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, m := range r.Models {
+		if m.Error != "" {
+			fmt.Fprintf(a.out, "\n%s did not start: %s\n", m.Name, m.Error)
+		}
+	}
+	if pairs := r.Pairs(); len(pairs) > 0 {
+		fmt.Fprintf(a.out, "\n%s\n", strings.Join(pairs, "\n"))
+	}
+	a.printDifferences(r)
+	return nil
+}
+
+// printDifferences shows the first tasks on which not all say the same.
+func (a *app) printDifferences(r *compare.Report) {
+	tasks := r.Differences()
+	if len(tasks) == 0 {
+		return
+	}
+	fmt.Fprintf(a.out, "\nanswers that differ:\n")
+	for _, i := range tasks[:min(len(tasks), differencesMax)] {
+		t := r.Tasks[i]
+		fmt.Fprintf(a.out, "  %s  %s", t.ID, shorten(t.Question(), 70))
+		if len(t.Expected) > 0 {
+			fmt.Fprintf(a.out, "  expected: %s", shorten(strings.Join(t.Expected, " | "), 30))
+		}
+		fmt.Fprintln(a.out)
+		for _, m := range r.Models {
+			fmt.Fprintf(a.out, "     %s %s: %s\n", resultMark(m.Results[i]), m.Name, resultText(m.Results[i]))
+		}
+	}
+	if n := len(tasks) - differencesMax; n > 0 {
+		fmt.Fprintf(a.out, "  … and %d more; --json and --html have all\n", n)
+	}
+}
+
+func resultMark(r *compare.Result) string {
+	switch {
+	case r == nil || r.Correct == nil:
+		return " "
+	case *r.Correct:
+		return "✓"
+	}
+	return "✗"
+}
+
+func resultText(r *compare.Result) string {
+	switch {
+	case r == nil:
+		return "not asked"
+	case r.Error != "":
+		return "error: " + shorten(r.Error, 120)
+	case r.Abstained:
+		return "abstained: " + shorten(r.Reason, 120)
+	}
+	return shorten(r.Answer, 120)
+}
+
+// shorten makes text one line that can't move a terminal's cursor.
+func shorten(s string, runesMax int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+	runes := []rune(strings.Join(strings.Fields(s), " "))
+	if len(runes) > runesMax {
+		return string(runes[:runesMax]) + " …"
+	}
+	return string(runes)
+}
+
+// compareError says that not all is as it should be. An interruption comes
+// before the failures.
+func compareError(ctx context.Context, r *compare.Report) error {
+	if r.Interrupted {
+		return ctx.Err()
+	}
+	results, models := r.Failures()
+	switch {
+	case models > 0:
+		return withCode(exitBackend, fmt.Errorf("%d of %d models did not start", models, len(r.Models)))
+	case results > 0:
+		return withCode(exitBackend, fmt.Errorf("%d of %d calls failed; see their error", results, len(r.Models)*len(r.Tasks)))
+	}
+	return nil
+}
+
+// compareBar shows on a terminal how far a comparison is.
+type compareBar struct {
+	progressLine
+	mu sync.Mutex
+}
+
+func (a *app) compareProgress() *compareBar {
+	b := &compareBar{}
+	if isTerminal(a.err) && !a.flags.quiet {
+		b.w = a.err
+	}
+	return b
+}
+
+func (b *compareBar) update(model string, done, tasks int) {
+	if b.w == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shown = done < tasks
+	fmt.Fprintf(b.w, "\r\x1b[K")
+	if b.shown {
+		fmt.Fprintf(b.w, "%s: %d of %d", cmp.Or(model, "model"), done, tasks)
+	}
+}
