@@ -16,6 +16,9 @@
 #include <cstring>
 #include <limits>
 #include <mutex>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 using json = common_json;
 
@@ -119,6 +122,25 @@ void ag_init(int log_level) {
     });
 }
 
+int ag_add_rpc_server(const char * endpoint, ag_buf * err) {
+    return guarded(err, [&] {
+        ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
+        if (!rpc) {
+            ag_set(err, "the archive was built without RPC");
+            return AG_ERR;
+        }
+        using add_server = ggml_backend_reg_t (*)(const char *);
+        auto add = reinterpret_cast<add_server>(ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server"));
+        ggml_backend_reg_t server = add ? add(endpoint) : nullptr;
+        if (!server) {
+            ag_set(err, "it offers no devices");
+            return AG_ERR;
+        }
+        ggml_backend_register(server);
+        return AG_OK;
+    });
+}
+
 void ag_system_info(ag_buf * out) {
     guarded(out, [&] {
         json devices = json::array();
@@ -149,6 +171,14 @@ void ag_system_info(ag_buf * out) {
 }
 
 // ---------------------------------------------------------------- model
+
+// A vocabulary is a hundred thousand small strings. Freed, they would stay with
+// the arena of the thread that loaded them, and Go loads on many threads.
+static void give_memory_back() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 ag_model::~ag_model() {
     if (model) {
@@ -183,6 +213,7 @@ int ag_model_load(const char * path, const ag_model_params * p, ag_progress * pr
         }
         llama_model * model = llama_model_load_from_file(path, mp);
         if (!model) {
+            give_memory_back();
             if (progress && __atomic_load_n(&progress->cancel, __ATOMIC_RELAXED)) {
                 ag_set(err, "cancelled");
                 return int(AG_ABORTED);
@@ -200,6 +231,7 @@ int ag_model_load(const char * path, const ag_model_params * p, ag_progress * pr
 
 void ag_model_free(ag_model * m) {
     delete m;
+    give_memory_back();
 }
 
 static std::string meta(const llama_model * m, const char * key) {

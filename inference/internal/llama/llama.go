@@ -27,6 +27,9 @@ const Built = true
 
 var initOnce sync.Once
 
+// servers adds the devices of other machines, once per process.
+var servers = sync.OnceValue(addServers)
+
 // Init prepares the native library, once per process. logLevel is ggml's: 0
 // none, 1 debug, 2 info, 3 warn, 4 error.
 func Init(logLevel int) {
@@ -36,12 +39,20 @@ func Init(logLevel int) {
 	})
 }
 
+// ready is Init, and the devices of other machines beside those of this one.
+func ready() error {
+	Init(0)
+	return servers()
+}
+
 // Live counts the native objects that are alive.
 func Live() int { return int(C.ag_live()) }
 
 // System describes devices and build.
 func System() (info SystemInfo, err error) {
-	Init(0)
+	if err := ready(); err != nil {
+		return info, err
+	}
 	var buf C.ag_buf
 	C.ag_system_info(&buf)
 	err = json.Unmarshal(take(&buf), &info)
@@ -97,7 +108,9 @@ type Model struct {
 
 // LoadModel loads a GGUF file. The file must have been checked before.
 func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
-	Init(0)
+	if err := ready(); err != nil {
+		return nil, err
+	}
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))
 	cp := C.ag_model_params{

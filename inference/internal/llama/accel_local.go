@@ -1,0 +1,6 @@
+//go:build cgo && !rpc
+
+package llama
+
+// addServers does nothing: only builds with the tag rpc use other machines.
+func addServers() error { return nil }
