@@ -142,7 +142,7 @@ func loadNative(ctx context.Context, path string, opts *ModelOptions) (*llama.Mo
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &Error{Op: "load model", Err: err, Advice: "`agent models inspect FILE` shows what the file holds"}
+		return nil, &Error{Op: "load model", Err: err, Advice: cmpOr(hintOf(err), "`agent models inspect FILE` shows what the file holds")}
 	}
 	return native, nil
 }
