@@ -56,7 +56,7 @@ func TestCompareLocal(t *testing.T) {
 {"prompt":"What is the capital of France?","expected":"Paris","max_tokens":12}
 `
 	page := filepath.Join(t.TempDir(), "page.html")
-	out, err := compareCommand(t, tasks, "--json", "--html", page, "llm.context_length=512",
+	out, err := compareCommand(t, tasks, "--json", "--html", page, "llm.context_length=512", "llm.threads=1", "llm.threads_batch=1",
 		"--llm", "hf model_id="+model, "--llm", "hf context_length=600 model_id="+second).Output()
 	require.NoError(t, err)
 	var r compare.Report

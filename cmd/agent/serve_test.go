@@ -46,10 +46,12 @@ func defaultModelFile(t *testing.T) string {
 	return path
 }
 
-// openDefault loads the default model.
+// openDefault loads the default model. It computes with one thread: several
+// wait for each other by spinning, which takes many times as long while other
+// packages' tests keep the cores busy.
 func openDefault(t *testing.T) *hf.Backend {
 	t.Helper()
-	b, err := hf.Open(t.Context(), hf.Config{ModelID: "smollm2", Path: defaultModelFile(t), ContextLength: 1024})
+	b, err := hf.Open(t.Context(), hf.Config{ModelID: "smollm2", Path: defaultModelFile(t), ContextLength: 1024, Threads: 1, ThreadsBatch: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, b.Close()) })
 	return b
@@ -374,7 +376,7 @@ func TestFastChatCluster(t *testing.T) {
 	c := fastchattest.Start(t)
 	worker := func() *agentServe {
 		return startServe(t, "--fastchat-controller", c.Controller, "--model-names", "smollm2", "--model", model,
-			"llm.context_length=1024", "serve.fastchat_heart_beat=1s")
+			"llm.context_length=1024", "llm.threads=1", "llm.threads_batch=1", "serve.fastchat_heart_beat=1s")
 	}
 	first, second := worker(), worker()
 	registered := func(p *agentServe, times int) func() bool {
