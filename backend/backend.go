@@ -77,6 +77,9 @@ type Request struct {
 	// Stop ends the reply before the first of these strings; the string itself
 	// is not part of the reply.
 	Stop []string
+	// Until, if set, ends the reply once it is true of the text so far. It must
+	// be quick. A backend that does not see each token may ignore it.
+	Until func(reply string) bool
 	// Schema is a JSON Schema that the reply must satisfy; Grammar is GBNF. At
 	// most one of them.
 	Schema  json.RawMessage

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,9 @@ type GenerateRequest struct {
 	TokensMax   int      // 0: until the end or a full context
 	Stop        []string // ends the reply; not part of it
 	Grammar     string   // GBNF; empty: none
+	// Until, if set, ends the reply once it is true of the text so far. It runs
+	// between two ticks of every request, so it must be quick.
+	Until       func(text string) bool
 	Logprobs    bool
 	TopLogprobs int // 0 to 20
 }
@@ -195,6 +199,7 @@ type reply struct {
 	req    *GenerateRequest
 	gate   *textGate
 	out    *stream
+	text   strings.Builder // for Until
 	first  time.Time
 }
 
@@ -216,7 +221,7 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 		j.tokens = append(j.tokens, s.Token)
 	}
 	switch {
-	case s.IsEnd, r.gate.stopped:
+	case s.IsEnd, r.gate.stopped, r.wanted(out.Text):
 		out.Finish = FinishStop
 	case r.req.TokensMax > 0 && j.stats.Generated >= r.req.TokensMax:
 		out.Finish = FinishLength
@@ -232,6 +237,15 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	out.Stats = &stats
 	r.out.push(out)
 	return true, nil
+}
+
+// wanted reports that the caller wants no more.
+func (r *reply) wanted(text string) bool {
+	if r.req.Until == nil || text == "" {
+		return false
+	}
+	r.text.WriteString(text)
+	return r.req.Until(r.text.String())
 }
 
 func (r *reply) logprob(s *llama.Sample) *TokenLogprob {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"agent/command"
 )
@@ -85,7 +86,6 @@ func (s *Session) refusal(why string, effect command.Effect) string {
 // wants nothing else.
 func (s *Session) refused(call *command.Call, reason string) reply {
 	s.refusals++
-	s.everRefused = true
 	if s.refusals >= refusalsMax {
 		return reply{stop: StopRefused}
 	}
@@ -99,26 +99,55 @@ func (s *Session) refused(call *command.Call, reason string) reply {
 func (s *Session) allowedNames(refused string) []string {
 	var names []string
 	for _, spec := range s.opts.Registry.Specs() {
-		if spec.Name != refused && !s.futile(spec) {
+		if spec.Name != refused && !s.hopeless(spec) {
 			names = append(names, spec.Name)
 		}
 	}
 	return names
 }
 
-// mustLook reports that the next turn has to read: right after a refusal in
-// the mode that never allows more, a small model gives up at once, where what
-// it wanted to compute it could also have looked up.
-func (s *Session) mustLook(spec command.Spec) bool {
-	n := len(s.entries)
-	return s.opts.Approve == ApproveNever && n > 0 && s.entries[n-1].Next == startRefused &&
-		spec.Effect == command.EffectRead
+// hopeless reports a command that is never allowed in this run.
+func (s *Session) hopeless(spec command.Spec) bool {
+	return s.opts.Approve == ApproveNever && spec.Effect.Consequential()
 }
 
-// futile reports a command that is known to be refused: in the mode that never
-// allows one, it is not offered again after the first refusal said so.
-func (s *Session) futile(spec command.Spec) bool {
-	return s.opts.Approve == ApproveNever && s.everRefused && spec.Effect.Consequential()
+// offered are the commands that the model may choose from. Where it chooses
+// among names, those that are never allowed are not among them; a model that
+// writes what it wants is told the reason when it wants one.
+func (s *Session) offered() []command.Spec {
+	specs := s.opts.Registry.Specs()
+	if s.mode == modeSlots {
+		specs = slices.DeleteFunc(specs, s.hopeless)
+	}
+	return specs
+}
+
+// withheld names the commands that are not offered.
+func (s *Session) withheld() []string {
+	var names []string
+	for _, spec := range s.opts.Registry.Specs() {
+		if s.mode == modeSlots && s.hopeless(spec) {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
+}
+
+// mustLook reports that the next turn has to read a file: one that the task
+// names, in a run that can only read. A small model would make its contents up.
+func (s *Session) mustLook() bool {
+	return len(s.withheld()) > 0 && !runsCode(s.offered()) && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
+}
+
+func runsCode(specs []command.Spec) bool {
+	return slices.ContainsFunc(specs, func(c command.Spec) bool { return c.Effect == command.EffectExecute })
+}
+
+// readers are the commands that read a file.
+func readers(specs []command.Spec) []command.Spec {
+	return slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool {
+		return c.Effect != command.EffectRead || !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
+	})
 }
 
 // isRefusal finds a refusal by a command's own sandbox, without knowing its

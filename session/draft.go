@@ -48,25 +48,45 @@ type generation struct {
 	stop      []string
 	grammar   string
 	schema    string
+	rut       rut // repetition that ends it; zero: none does
 }
 
-// generate lets the model go on, and adds what it wrote. whole is false when
-// a limit cut it off.
-func (d *draft) generate(ctx context.Context, g generation) (text string, whole bool, err error) {
+// ending says how a piece of text ended.
+type ending int
+
+const (
+	endWhole ending = iota // by itself, or by a stop string
+	endLimit               // cut off by a limit
+	endRut                 // it only repeated itself any more
+)
+
+// generate lets the model go on, and adds what it wrote.
+func (d *draft) generate(ctx context.Context, g generation) (text string, end ending, err error) {
 	tokensMax, err := d.s.allowance(g.tokensMax)
 	if err != nil {
-		return "", false, err
+		return "", endLimit, err
 	}
 	req := &backend.Request{
 		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.sampling,
 		TokensMax: tokensMax, Stop: g.stop, Grammar: g.grammar, Schema: []byte(g.schema),
 	}
+	if g.rut.times > 0 {
+		req.Until = g.rut.until()
+	}
 	text, finish, err := d.s.completion(ctx, req, d.s.delta)
 	if err != nil {
-		return "", false, err
+		return "", endLimit, err
+	}
+	end = endWhole
+	if finish != backend.FinishStop && finish != "" {
+		end = endLimit
+	}
+	if at := g.rut.end(text); at >= 0 {
+		text, end = text[:at], endRut
+		d.s.warn("the model began to repeat itself; its text was ended there")
 	}
 	d.write(text)
-	return text, finish == backend.FinishStop || finish == "", nil
+	return text, end, nil
 }
 
 // choose lets the model pick one of the options as the rest of the line, and

@@ -66,6 +66,7 @@ type CallMade struct {
 	Command  string           `json:"command"`
 	Summary  string           `json:"summary"`
 	Content  []map[string]any `json:"content"`
+	Final    bool             `json:"final,omitempty"` // it ends the task: its content is the answer
 	Repaired bool             `json:"repaired"`
 	Repairs  []string         `json:"repairs,omitempty"`
 }
@@ -104,12 +105,14 @@ type Warning struct {
 // Usage is what a run cost. PromptTokens counts every prompt as sent;
 // EvaluatedTokens those that were really computed.
 type Usage struct {
-	PromptTokens     int `json:"prompt_tokens"`
-	EvaluatedTokens  int `json:"evaluated_tokens"`
-	CachedTokens     int `json:"cached_tokens"`
-	CompletionTokens int `json:"completion_tokens"`
-	InvalidReplies   int `json:"invalid_replies"`
-	RepairedReplies  int `json:"repaired_replies"`
+	PromptTokens     int     `json:"prompt_tokens"`
+	EvaluatedTokens  int     `json:"evaluated_tokens"`
+	CachedTokens     int     `json:"cached_tokens"`
+	CompletionTokens int     `json:"completion_tokens"`
+	PrefillMS        float64 `json:"prefill_ms,omitempty"` // time spent on prompts, where the backend knows it
+	DecodeMS         float64 `json:"decode_ms,omitempty"`  // time spent on replies
+	InvalidReplies   int     `json:"invalid_replies"`
+	RepairedReplies  int     `json:"repaired_replies"`
 }
 
 // Computed is the number of tokens that cost time: it is what a token budget
@@ -124,7 +127,11 @@ func (u *Usage) addCall(v *backend.Usage) {
 	u.EvaluatedTokens += v.EvaluatedTokens
 	u.CachedTokens += v.CachedTokens
 	u.CompletionTokens += v.CompletionTokens
+	u.PrefillMS += ms(v.Prefill)
+	u.DecodeMS += ms(v.Decode)
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (u *Usage) addChoice(c *backend.Choice) {
 	u.PromptTokens += c.EvaluatedTokens + c.CachedTokens
@@ -225,13 +232,13 @@ func spliceJSON(a, b any) ([]byte, error) {
 }
 
 // callMade is the event of a call.
-func callMade(step int, call *command.Call, repairs []string) *CallMade {
+func callMade(step int, call *command.Call, final bool, repairs []string) *CallMade {
 	content := call.Content
 	if content == nil {
 		content = []map[string]any{}
 	}
 	return &CallMade{
-		Step: step, Command: call.Command, Summary: call.Summary, Content: content,
+		Step: step, Command: call.Command, Summary: call.Summary, Content: content, Final: final,
 		Repaired: len(repairs) > 0, Repairs: repairs,
 	}
 }

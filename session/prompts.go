@@ -1,8 +1,10 @@
 package session
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -62,8 +64,10 @@ func oneLine(text string, n int) string {
 
 type systemData struct {
 	Commands []command.Spec
-	Final    string // the command that ends a task
-	Open     string // its field that runs to the end of the reply
+	Final    string   // the command that ends a task
+	Open     string   // its field that runs to the end of the reply
+	Code     bool     // it may run code
+	Withheld []string // commands that are not allowed in this run
 }
 
 type firstData struct {
@@ -103,7 +107,11 @@ const (
 func (s *Session) firstMessage(task string, snap snapshot) string {
 	paths := snap.paths()
 	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly)}
-	shown := min(len(paths), listFilesMax)
+	named := snap.named(d.Task)
+	if len(named) > 0 { // the others are known to be beside the point
+		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
+	}
+	shown := min(len(paths), cmp.Or(len(named), listFilesMax), listFilesMax)
 	for _, p := range paths[:shown] {
 		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, listLinesMax)))
 	}

@@ -262,7 +262,7 @@ func TestScrubber(t *testing.T) {
 func TestEventsAreFlatLines(t *testing.T) {
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for _, data := range []Payload{
-		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, callMade(1, &command.Call{Command: "reader"}, nil),
+		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, callMade(1, &command.Call{Command: "reader"}, false, nil),
 		&Approval{Command: "writer"}, &CommandResult{Text: "t"}, &Delta{Text: "d"}, &Warning{Text: "w"}, &Result{Stop: StopAnswered},
 	} {
 		line, err := json.Marshal(Event{Time: at, Data: data})
@@ -289,7 +289,7 @@ func TestRenderText(t *testing.T) {
 		want string
 	}{
 		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think[2J\n"},
-		{"call", callMade(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, nil), "→ python code:\n    a\n    b\n n: 1\n"},
+		{"call", callMade(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, false, nil), "→ python code:\n    a\n    b\n n: 1\n"},
 		{"result", &CommandResult{Text: "a\nb\n", Files: []string{"x"}}, "  a\n  b\n  changed: x\n"},
 		{"refused", &Approval{Reason: "no"}, "  not allowed: no\n"},
 		{"end", &Result{Stop: StopAnswered, Steps: 1, WallMS: 1234}, "answered after 1 step in 1.2s; prompt tokens: 0 evaluated, 0 reused; 0 generated\n"},

@@ -76,6 +76,9 @@ func (o RenderOptions) render(data Payload) string {
 func (o RenderOptions) call(e *CallMade) string {
 	var b strings.Builder
 	b.WriteString(o.style(o.Strong, "→ "+visible(e.Command)))
+	if e.Final { // the answer is the program's output
+		return b.String() + "\n"
+	}
 	for _, entry := range e.Content {
 		keys := make([]string, 0, len(entry))
 		for k := range entry {
@@ -108,8 +111,12 @@ func (o RenderOptions) result(e *CommandResult) string {
 // SummaryLine is how a run ended and what it cost, in one line.
 func SummaryLine(r *Result) string {
 	wall := (time.Duration(r.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
-	return fmt.Sprintf("%s after %d step%s in %s; prompt tokens: %d evaluated, %d reused; %d generated",
+	line := fmt.Sprintf("%s after %d step%s in %s; prompt tokens: %d evaluated, %d reused; %d generated",
 		r.Stop, r.Steps, plural(r.Steps), wall, r.Usage.EvaluatedTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens)
+	if u := r.Usage; u.DecodeMS > 0 && u.CompletionTokens > 0 {
+		line += fmt.Sprintf(" at %.0f tokens/s", float64(u.CompletionTokens)/u.DecodeMS*1000)
+	}
+	return line
 }
 
 func plural(n int) string {

@@ -44,8 +44,10 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		next = startFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
 		next = startEmpty
+	case cmd.Spec().Effect == command.EffectRead:
+		next = startRead
 	}
-	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next != startDone}, before.hash(), s.snap.hash())
+	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty}, before.hash(), s.snap.hash())
 	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}, nil
 }
 

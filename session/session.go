@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"agent/backend"
@@ -122,8 +123,7 @@ type Session struct {
 	resumed     bool
 	stepsBefore int // steps and usage when this run began
 	usageBefore Usage
-	refusals    int // refused calls in a row, without one that ran
-	everRefused bool
+	refusals    int  // refused calls in a row, without one that ran
 	answered    bool // nothing is left to go on with but new words
 	checks      int  // answers held back by QA
 	systemCount int  // tokens of the fixed part, counted once
@@ -301,6 +301,9 @@ func (s *Session) begin(task string) error {
 	}
 	s.stepsBefore, s.usageBefore = s.steps, s.usage
 	s.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.task, WorkDir: s.opts.Env.WorkDir, Mode: s.mode, Resumed: s.resumed})
+	if names := s.withheld(); len(names) > 0 {
+		s.warn("not offered, since nothing that writes, runs code or reaches out is allowed in this run: " + strings.Join(names, ", "))
+	}
 	s.system = s.systemPrompt()
 	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
 	if n := len(s.entries); n > 0 && s.entries[n-1].Kind == kindTurn && task == "" {
@@ -340,7 +343,8 @@ func (s *Session) openLog() error {
 // systemPrompt is the fixed part: the same for every step of a run, so that it
 // is evaluated once.
 func (s *Session) systemPrompt() string {
-	d := systemData{Commands: s.opts.Registry.Specs(), Final: s.finalName()}
+	offered := s.offered()
+	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), Withheld: s.withheld()}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {
 			d.Open = spec.Slots[n-1].Name

@@ -41,8 +41,8 @@ func TestSlotsRun(t *testing.T) {
 
 	first := r.model.requests[0]
 	assert.Equal(t, backend.RoleSystem, first.Messages[0].Role)
-	assert.Contains(t, first.Messages[1].Content, "a.txt, 8 bytes")
-	assert.Contains(t, first.Messages[1].Content, "the number is 42", "first lines of the files are shown")
+	assert.Contains(t, first.Messages[1].Content, "Also: a.txt", "others are named")
+	assert.Contains(t, first.Messages[1].Content, "the number is 42", "first lines of the file that the task names are shown")
 	assert.True(t, strings.HasSuffix(first.Messages[1].Content, "Task: Which number is in b.txt?"))
 
 	told := r.lastUser(-1)
@@ -269,25 +269,26 @@ func TestRefusedThriceStops(t *testing.T) {
 	assert.Equal(t, StopRefused, res.Stop)
 }
 
-// Where nothing consequential is ever allowed, the model is told once and then
-// not offered it again; it has to look before it may give up.
-func TestAnotherWayThanTheRefusedOne(t *testing.T) {
+// Where nothing consequential is ever allowed it is not offered, and a file
+// that the task names is looked into before anything is said about it.
+func TestWhatIsNeverAllowedIsNotOffered(t *testing.T) {
 	offered := ""
 	r := newRig(t, newModel(t, true,
-		" write", " writer", " x.txt", "y",
-		" the file", " b.txt", // only reader reads: it is not asked for
-		" says 42.", " answer", " 42",
+		" look into b.txt", // only reader reads, and only b.txt is named: neither is asked for
+		" 42.", " answer", " 42",
 	), func(o *Options) { o.Approve = ApproveNever })
 	r.write(t, "b.txt", "42\n")
 	r.model.offered = func(options string) { offered = options }
-	res, err := r.Run(context.Background(), "task")
+	res, err := r.Run(context.Background(), "What is in b.txt?")
 	require.NoError(t, err)
 	assert.Equal(t, StopAnswered, res.Stop)
 	assert.Equal(t, " reader| answer", offered)
-	told := r.lastUser(4)
-	assert.Contains(t, told, "commands that write files are not allowed in this run")
-	assert.Contains(t, told, "You can still use: reader, answer.")
-	assert.NoFileExists(t, filepath.Join(r.dir, "x.txt"))
+	system := r.model.requests[0].Messages[0].Content
+	assert.NotContains(t, system, "writer")
+	assert.NotContains(t, system, "python")
+	assert.Contains(t, system, "Files can't be changed")
+	assert.Contains(t, r.types(), "warning")
+	assert.Contains(t, r.lastUser(-1), "Result of reader:\n```\n42\n```")
 }
 
 // A sandbox that can't confine code refuses like a person does.

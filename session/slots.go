@@ -104,7 +104,7 @@ func (d *draft) label(slot command.Slot) { d.write("\n" + d.s.words.render("slot
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	d.label(slot)
-	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}})
+	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.s.words.render("final", nil))
-	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels()})
+	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels(), rut: proseRut})
 	if err != nil {
 		return nil, err
 	}
@@ -139,13 +139,13 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	closing := "\n" + fenceMark + "\n"
 	body := ""
 	for range blockPartsMax {
-		part, whole, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{closing}})
+		part, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{closing}, rut: blockRut})
 		if err != nil {
 			return nil, err
 		}
-		if !whole {
+		if end != endWhole {
 			d.write("\n" + fenceMark)
-			return nil, &slotError{slot.Name, d.s.words.render("too_long", d.s.opts.Limits.FieldTokensMax)}
+			return nil, &slotError{slot.Name, d.s.cutReason(end)}
 		}
 		body += part
 		if blockEnd(body+closing) >= 0 {
@@ -156,6 +156,14 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	}
 	d.write("\n" + fenceMark)
 	return lines(blockBody(body)), nil
+}
+
+// cutReason tells the model why its block can't be used.
+func (s *Session) cutReason(end ending) string {
+	if end == endRut {
+		return s.words.render("repeats", nil)
+	}
+	return s.words.render("too_long", s.opts.Limits.FieldTokensMax)
 }
 
 // lines ends text like a file of lines: that is what stands in a block.
@@ -172,10 +180,20 @@ func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
 	return i == 0, err
 }
 
+// fileChoices are the files that a field can name. Among too many to choose
+// from, those count that the task names.
+func (s *Session) fileChoices() []string {
+	named := s.snap.named(s.task)
+	if len(named) > 0 && (s.mustLook() || len(s.snap.files) > filesChoiceMax) {
+		return named
+	}
+	return s.snap.paths()
+}
+
 // fillFile picks an existing file. With none to pick, or too many, the model
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
-	paths := d.s.snap.paths()
+	paths := d.s.fileChoices()
 	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
 		return d.fillLine(ctx, slot)
 	}

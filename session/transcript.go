@@ -37,6 +37,7 @@ type entry struct {
 const (
 	startFirst    = "start_first"
 	startDone     = "start_done"
+	startRead     = "start_read"
 	startFailed   = "start_failed"
 	startRefused  = "start_refused"
 	startAgain    = "start_again"

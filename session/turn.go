@@ -128,8 +128,12 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // that had failed is tried another way, and last with another command.
 func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
 	cmd, err := s.opts.Registry.Resolve(call.Command)
-	if err == nil && !done.Failed && (try > 0 || !hasChoice(cmd.Spec())) {
-		return aim{start: startFinished, only: s.finalName()}
+	if err == nil && !done.Failed && (try > 0 || !s.hasChoice(cmd.Spec())) {
+		start := startFinished
+		if cmd.Spec().Effect == command.EffectRead {
+			start = startLast
+		}
+		return aim{start: start, only: s.finalName()}
 	}
 	return aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
 }
@@ -143,9 +147,11 @@ func againStart(done doneCall) string {
 	return startAgain
 }
 
-func hasChoice(spec command.Spec) bool {
+// hasChoice reports a command one of whose fields can be chosen another way.
+func (s *Session) hasChoice(spec command.Spec) bool {
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		return !slot.Optional && (slot.Kind == command.SlotFile || slot.Kind == command.SlotEnum)
+		files := slot.Kind == command.SlotFile && len(s.fileChoices()) > 1
+		return !slot.Optional && (files || slot.Kind == command.SlotEnum)
 	})
 }
 
@@ -213,7 +219,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 	}
 	start := s.words.render(a.start, nil)
 	d.write(s.words.render("note", nil) + start)
-	rest, _, err := d.generate(ctx, generation{tokensMax: s.opts.Limits.NoteTokensMax, stop: []string{"\n"}})
+	rest, _, err := d.generate(ctx, generation{tokensMax: s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
 	if err != nil {
 		return nil, err
 	}
@@ -238,10 +244,10 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 
 // chooseCommand scores the commands that may be used now.
 func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
-	specs := slices.DeleteFunc(d.s.opts.Registry.Specs(), func(c command.Spec) bool {
-		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command || d.s.futile(c)
+	specs := slices.DeleteFunc(d.s.offered(), func(c command.Spec) bool {
+		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command
 	})
-	if reading := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return !d.s.mustLook(c) }); len(reading) > 0 {
+	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
 		specs = reading
 	}
 	if len(specs) == 0 {
@@ -330,12 +336,13 @@ type reply struct {
 
 // carryOutCall runs one call, unless something speaks against it.
 func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs []string) (reply, error) {
-	s.emit(callMade(s.steps, call, repairs))
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	if err != nil {
+		s.emit(callMade(s.steps, call, false, repairs))
 		return s.unknown(call.Command), nil
 	}
 	spec := cmd.Spec()
+	s.emit(callMade(s.steps, call, spec.Final, repairs))
 	key := callKey(call)
 	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil

@@ -9,10 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -107,6 +109,33 @@ func (s snapshot) paths() []string {
 	slices.Sort(out)
 	return out
 }
+
+// named are the files that a text names: by path, or by base name, of which
+// the one nearest to the top is meant.
+func (s snapshot) named(text string) []string {
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(text, notInPaths) {
+		words[strings.TrimRight(w, ".?!")] = true
+	}
+	byBase, out := map[string]string{}, []string(nil)
+	for _, p := range s.paths() {
+		base := path.Base(p)
+		if words[p] {
+			out = append(out, p)
+		} else if words[base] && (byBase[base] == "" || strings.Count(p, "/") < strings.Count(byBase[base], "/")) {
+			byBase[base] = p
+		}
+	}
+	for base, p := range byBase {
+		if !slices.Contains(out, base) {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func notInPaths(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`,;:()[]<>", r) }
 
 // hash identifies the state: two snapshots with the same files of the same
 // content have the same hash, whenever they were written.

@@ -262,7 +262,7 @@ func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest
 		tokensMax = b.cfg.TokensMax
 	}
 	return &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
-		Stop: req.Stop, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+		Stop: req.Stop, Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
 }
 
 // sampling merges a request's settings over the configured ones.

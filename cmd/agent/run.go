@@ -334,7 +334,11 @@ func (a *app) eventSink(f *runFlags) func(session.Event) {
 	if useColor(a.err) {
 		o.Dim, o.Strong, o.Bad = ansi("2"), ansi("1"), ansi("31")
 	}
-	return func(ev session.Event) { _ = session.RenderText(a.err, ev, o) }
+	return func(ev session.Event) {
+		if _, end := ev.Data.(*session.Result); !end { // showResult tells more
+			_ = session.RenderText(a.err, ev, o)
+		}
+	}
 }
 
 // showResult prints the answer on standard output, and the cost beside it.
