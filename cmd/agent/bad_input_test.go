@@ -291,6 +291,7 @@ func TestInterrupt(t *testing.T) {
 	p := newProgram(t)
 	require.Equal(t, exitOK, p.run(nil, "chat", "--max-tokens", "1", "hello").code) // tried, and its pages are read
 	long := strings.Repeat("some words to evaluate, ", 1200)
+	endless := []string{"llm.temperature=5", "llm.top_k=0", "llm.top_p=1", "llm.min_p=0"} // all tokens alike: hardly ever the last one
 	for _, tt := range []struct {
 		name  string
 		after time.Duration
@@ -298,13 +299,13 @@ func TestInterrupt(t *testing.T) {
 		sig   syscall.Signal
 		args  []string
 	}{
-		{"at the start", 30 * time.Millisecond, "", syscall.SIGINT, []string{"chat", "hello"}},
+		{"while loading", 300 * time.Millisecond, long, syscall.SIGINT, []string{"chat"}},
 		{"in prefill", time.Second, long, syscall.SIGINT, []string{"chat"}},
-		{"in decode", 1500 * time.Millisecond, "", syscall.SIGINT, []string{"chat", "--seed", "1", "Write a very long story about the sea."}},
-		{"terminated", time.Second, "", syscall.SIGTERM, []string{"chat", "--seed", "1", "Write a very long story about the sea."}},
+		{"in decode", 1500 * time.Millisecond, "", syscall.SIGINT, append([]string{"chat", "Write a very long story."}, endless...)},
+		{"terminated", time.Second, "", syscall.SIGTERM, append([]string{"chat", "Write a very long story."}, endless...)},
 		{"in a decision", time.Second, long, syscall.SIGINT, []string{"choose", "--option", "a", "--option", "b"}},
 		{"in a run", time.Second, long, syscall.SIGINT, []string{"run", "--json"}},
-		{"in a benchmark", time.Second, "", syscall.SIGINT, []string{"bench", "engine"}},
+		{"in a benchmark", time.Second, "", syscall.SIGINT, []string{"bench", "engine", "--gen", "400", "--repeat", "20"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &program{t, p.home, p.env}
