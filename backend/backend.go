@@ -79,7 +79,7 @@ type Request struct {
 	Stop []string
 	// Until, if set, ends the reply once it is true of the text so far. It must
 	// be quick. A backend that does not see each token may ignore it.
-	Until func(reply string) bool
+	Until func(reply string) bool `json:"-"`
 	// Schema is a JSON Schema that the reply must satisfy; Grammar is GBNF. At
 	// most one of them.
 	Schema  json.RawMessage
