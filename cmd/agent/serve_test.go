@@ -166,6 +166,64 @@ func streamsSideBySide(t *testing.T, b *hf.Backend, url string) {
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams }, 10*time.Second, 20*time.Millisecond)
 }
 
+// TestServeSoak keeps 64 streams going for as long as AGENT_SOAK says, a third of
+// them broken off at random: what arrives is right, and memory does not grow.
+func TestServeSoak(t *testing.T) {
+	length, err := time.ParseDuration(os.Getenv("AGENT_SOAK"))
+	if err != nil {
+		t.Skip("takes long: AGENT_SOAK=5m runs it for so long")
+	}
+	b, url := serveDefault(t)
+	const streams = 64
+	round := func(until time.Time) (whole, broken int) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for i := range streams {
+			wg.Go(func() {
+				for time.Now().Before(until) {
+					breakAfter := -1
+					if rand.IntN(3) == 0 {
+						breakAfter = 2 + rand.IntN(20)
+					}
+					r := askStream(t, url, numberQuestion(i), breakAfter)
+					d, same := scoredAlone(t, b, numberQuestion(i), r.tokens)
+					assert.False(t, same && d > roundingNats, "%.2f nats: %q", d, r.text())
+					mu.Lock()
+					if breakAfter < 0 {
+						whole++
+						assert.NotEmpty(t, r.finish)
+					} else {
+						broken++
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		http.DefaultClient.CloseIdleConnections()
+		return whole, broken
+	}
+	round(time.Now().Add(length / 5)) // caches and pools find their size
+	goroutines, bytes := runtime.NumGoroutine(), residentBytes(t)
+	whole, broken := round(time.Now().Add(length))
+	t.Logf("%d whole replies, %d broken off; resident memory %d MB, then %d MB", whole, broken, bytes>>20, residentBytes(t)>>20)
+	assert.Less(t, residentBytes(t), bytes+bytes/10+16<<20, "memory grows")
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < goroutines+streams }, 10*time.Second, 20*time.Millisecond)
+}
+
+// residentBytes is the memory that this process holds.
+func residentBytes(t *testing.T) int {
+	runtime.GC()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("needs /proc to see the memory held: ", err)
+	}
+	var total, resident int
+	_, err = fmt.Sscan(string(text), &total, &resident)
+	require.NoError(t, err)
+	return resident * os.Getpagesize()
+}
+
 // roundingNats is how far the log-probability of a token may move with the
 // shape of the batch that it is computed in (docs/benchmarks.md).
 const roundingNats = 0.75
