@@ -29,11 +29,11 @@ type Sampling struct {
 
 // GenerateRequest is one reply to compute.
 type GenerateRequest struct {
-	Prompt      []int32
-	Sampling    Sampling
-	TokensMax   int      // 0: until the end or a full context
-	Stop        []string // ends the reply; not part of it
-	Grammar     string   // GBNF; empty: none
+	Prompt    []int32
+	Sampling  Sampling
+	TokensMax int      // 0: until the end or a full context
+	Stop      []string // ends the reply; not part of it
+	Grammar   string   // GBNF; empty: none
 	// Until, if set, ends the reply once it is true of the text so far. It runs
 	// between two ticks of every request, so it must be quick.
 	Until       func(text string) bool
