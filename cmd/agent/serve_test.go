@@ -257,7 +257,7 @@ func tokenBytes(token openai.ChatCompletionTokenLogprob) []byte {
 // askStream reads a greedy reply, up to its end or for breakAfter chunks, and
 // checks that it is well formed.
 func askStream(t *testing.T, url, question string, breakAfter int) (s streamed) {
-	stream, err := newClient(url).CreateChatCompletionStream(t.Context(), openai.ChatCompletionRequest{Model: "smollm2", MaxTokens: 24,
+	stream, err := newClient(url).CreateChatCompletionStream(t.Context(), openai.ChatCompletionRequest{Model: "smollm2", MaxCompletionTokens: 24,
 		Temperature: math.SmallestNonzeroFloat32, LogProbs: true, TopLogProbs: 1,
 		Messages: []openai.ChatCompletionMessage{{Role: "user", Content: question}}})
 	if !assert.NoError(t, err) {
