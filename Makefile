@@ -8,7 +8,8 @@
 ACCEL    ?= cpu#          cpu, cuda, metal or rpc: which archive, and which build tag
 PORTABLE ?=#              non-empty: CPU code for any machine of this architecture, not just this one
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-TASK     ?= What is this project? Read README.md and answer in one sentence.
+TASK     ?= When does the train leave? Read travel.txt.
+WORKDIR  ?= examples#   the folder in which `make run` works
 
 ACCEL    := $(strip $(ACCEL))
 LIB      := build/lib/$(ACCEL)
@@ -29,7 +30,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…'"
+	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…' WORKDIR=DIR"
 
 tools:
 	@scripts/check-tools.sh $(ACCEL)
@@ -48,7 +49,7 @@ agent: native ## build bin/agent
 	@echo "agent: bin/agent is up to date ($$(wc -c <bin/agent | awk '{printf "%.0f MB", $$1/1e6}'))"
 
 run: agent model ## do the main job: the default model works on a real file and answers
-	@bin/agent run "$(TASK)" --approve never
+	@bin/agent run "$(TASK)" --workdir "$(WORKDIR)" --approve never --temperature 0
 
 test: native model test-pure test-native ## all tests
 
