@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -313,8 +312,6 @@ func (e *Engine) cancelled() {
 
 // own is the owner goroutine: it alone touches the device.
 func (e *Engine) own() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer close(e.done)
 	for e.admit() {
 		if len(e.active) == 0 {

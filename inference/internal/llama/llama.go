@@ -351,10 +351,13 @@ func (c *Context) Step(s *Step) error {
 		ends.at = (*C.int32_t)(&c.endAt[0])
 	}
 	var buf C.ag_buf
-	code := C.ag_step(c.c,
-		unsafe.SliceData(c.rows), C.int32_t(len(c.rows)), (*C.int32_t)(unsafe.SliceData(c.seqs)),
-		unsafe.SliceData(c.samples), C.int32_t(len(c.samples)),
-		unsafe.SliceData(c.wants), C.int32_t(len(c.wants)), &ends, &buf)
+	var code C.int
+	compute(func() {
+		code = C.ag_step(c.c,
+			unsafe.SliceData(c.rows), C.int32_t(len(c.rows)), (*C.int32_t)(unsafe.SliceData(c.seqs)),
+			unsafe.SliceData(c.samples), C.int32_t(len(c.samples)),
+			unsafe.SliceData(c.wants), C.int32_t(len(c.wants)), &ends, &buf)
+	})
 	if err := callError("compute", code, &buf); err != nil {
 		return err
 	}
@@ -437,7 +440,10 @@ func (c *Context) Info() (info ContextInfo, err error) {
 func (c *Context) Embed(ids []int32, n int) ([]float32, error) {
 	out := make([]float32, n)
 	var buf C.ag_buf
-	code := C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]), C.int32_t(n), &buf)
+	var code C.int
+	compute(func() {
+		code = C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]), C.int32_t(n), &buf)
+	})
 	if err := callError("embed", code, &buf); err != nil {
 		return nil, err
 	}
