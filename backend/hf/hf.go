@@ -43,9 +43,12 @@ type Config struct {
 	CheckTensors bool
 	NoFlashAttn  bool
 
-	Progress func(done float64)                           // loading, 0 to 1
-	Warn     func(msg string)                             // what a person should know
-	Vet      func(ctx context.Context, path string) error // before native code sees the file
+	Progress func(done float64) // loading, 0 to 1
+	// Note is told what makes no difference to results, such as why counts come
+	// from one vocabulary and not from another. May be nil.
+	Note func(msg string)
+	Warn func(msg string)                             // what a person should know
+	Vet  func(ctx context.Context, path string) error // before native code sees the file
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -76,6 +79,9 @@ type Backend struct {
 func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.ModelID == "" {
 		cfg.ModelID = cfg.Path
+	}
+	if cfg.Note == nil {
+		cfg.Note = func(string) {}
 	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}

@@ -71,6 +71,7 @@ type app struct {
 	out, err io.Writer
 	flags    globalFlags
 	custom   backend.Registry
+	note     func(msg string) // told how a local model is used, where a command shows that
 }
 
 // run executes one command line and reports its error, if any, as one line

@@ -61,6 +61,7 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 		_, files := splitOverrides(withDash(cmd, args))
 		return a.countAll(cmd.Context(), files, f, countWith(t))
 	}
+	a.note = a.warn // where counts come from matters here
 	b, files, err := a.open(cmd.Context(), withDash(cmd, args))
 	if err != nil {
 		return err
