@@ -141,6 +141,7 @@ func TestFastChat(t *testing.T) {
 	_, stop, ended := running(t, b, join)
 	fastchattest.Eventually(t, func() bool { return c.Knows(t, "tiny") })
 	client, ctx := goOpenAI(strings.TrimSuffix(c.API, "/v1"), "EMPTY"), t.Context()
+	//lint:ignore SA1019 FastChat knows only this name
 	chat := openai.ChatCompletionRequest{Model: "tiny", Stop: []string{"fourteen"}, Temperature: 0.25, MaxTokens: 100, Messages: []openai.ChatCompletionMessage{
 		{Role: "system", Content: "be <|brief|>"}, {Role: "user", Content: " one {x} "}, {Role: "assistant", Content: "two\n\nthree"}, {Role: "user", Content: "four"}}}
 

@@ -119,7 +119,6 @@ type controller struct {
 	known   map[string]bool
 	calls   []string
 	beats   []float64
-	refresh func()
 	fail    bool
 }
 
