@@ -115,11 +115,11 @@ func FuzzDecodeChat(f *testing.F) {
 // controller is the other side of the worker's protocol.
 type controller struct {
 	*httptest.Server
-	mu      sync.Mutex
-	known   map[string]bool
-	calls   []string
-	beats   []float64
-	fail    bool
+	mu    sync.Mutex
+	known map[string]bool
+	calls []string
+	beats []float64
+	fail  bool
 }
 
 func newController(t *testing.T) *controller {
