@@ -52,6 +52,7 @@ func (e *ContextError) Error() string {
 
 // device is what the scheduler drives; *llama.Context, or a fake in tests.
 type device interface {
+	Hold(func(contended func() bool)) // Step is called in it only
 	Step(*llama.Step) error
 	NewSampler(llama.SamplerParams) (llama.Sampler, error)
 	SeqRemove(seq, p0, p1 int32) bool
@@ -71,8 +72,9 @@ type traits struct {
 	mapped     bool               // weights are memory-mapped
 }
 
-// Engine serves requests on one model. One goroutine, locked to its thread,
-// owns the native context; all methods are safe for concurrent use.
+// Engine serves requests on one model. One goroutine owns the native context,
+// and computes on the thread that all engines of the process share. All methods
+// are safe for concurrent use.
 type Engine struct {
 	traits   traits
 	dev      device
@@ -318,7 +320,11 @@ func (e *Engine) own() {
 			<-e.wake
 			continue
 		}
-		e.tick()
+		e.dev.Hold(func(contended func() bool) {
+			for e.tick(); !contended() && e.admit() && len(e.active) > 0; {
+				e.tick()
+			}
+		})
 	}
 	e.callers.Wait()
 	e.dev.Close()

@@ -60,6 +60,12 @@ func (d *fakeDevice) fault(format string, args ...any) {
 	d.faults = append(d.faults, fmt.Sprintf(format, args...))
 }
 
+// Hold lets others in after every second tick.
+func (d *fakeDevice) Hold(f func(contended func() bool)) {
+	asked := 0
+	f(func() bool { asked++; return asked%2 == 0 })
+}
+
 func (d *fakeDevice) Abort(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

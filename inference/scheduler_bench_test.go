@@ -30,6 +30,7 @@ func (d *nullDevice) NewSampler(llama.SamplerParams) (llama.Sampler, error) {
 func (d *nullDevice) SeqRemove(_, _, _ int32) bool { return true }
 func (d *nullDevice) SeqCopy(_, _, _, _ int32)     {}
 func (d *nullDevice) SeqPosMax(seq int32) int32    { return d.held[seq] }
+func (d *nullDevice) Hold(f func(func() bool))     { f(func() bool { return false }) }
 func (d *nullDevice) Abort(bool)                   {}
 func (d *nullDevice) Close()                       {}
 

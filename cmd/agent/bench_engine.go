@@ -114,9 +114,16 @@ func (e *benchEngine) Prefill(ctx context.Context, n int) (bench.Work, error) {
 	return bench.Work{Tokens: n, Wall: r.first}, err
 }
 
+// warmUpTokens are generated before a timed reply: llama-bench, too, has just
+// touched all weights when it starts its clock.
+const warmUpTokens = 16
+
 // Decode implements bench.Engine. The first token belongs to the prompt, so n
 // more are generated and timed.
 func (e *benchEngine) Decode(ctx context.Context, n int) (bench.Work, error) {
+	if _, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(1), TokensMax: warmUpTokens}); err != nil {
+		return bench.Work{}, err
+	}
 	return untilLong(func() (bench.Work, error) { return decodeAfter(ctx, e.single, e.randomPrompt(1), n, "") })
 }
 

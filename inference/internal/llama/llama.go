@@ -338,7 +338,7 @@ func (c *Context) NewSampler(p SamplerParams) (Sampler, error) { return c.model.
 // Safe from any goroutine while the context is open.
 func (c *Context) Abort(on bool) { C.ag_context_abort(c.c, C.bool(on)) }
 
-// Step computes one tick; results are written into s.
+// Step computes one tick; results are written into s. It is called in [Context.Hold].
 func (c *Context) Step(s *Step) error {
 	c.fill(s)
 	ends := C.ag_ends{n_sets: C.int32_t(len(s.Ends))}
@@ -351,13 +351,10 @@ func (c *Context) Step(s *Step) error {
 		ends.at = (*C.int32_t)(&c.endAt[0])
 	}
 	var buf C.ag_buf
-	var code C.int
-	compute(func() {
-		code = C.ag_step(c.c,
-			unsafe.SliceData(c.rows), C.int32_t(len(c.rows)), (*C.int32_t)(unsafe.SliceData(c.seqs)),
-			unsafe.SliceData(c.samples), C.int32_t(len(c.samples)),
-			unsafe.SliceData(c.wants), C.int32_t(len(c.wants)), &ends, &buf)
-	})
+	code := C.ag_step(c.c,
+		unsafe.SliceData(c.rows), C.int32_t(len(c.rows)), (*C.int32_t)(unsafe.SliceData(c.seqs)),
+		unsafe.SliceData(c.samples), C.int32_t(len(c.samples)),
+		unsafe.SliceData(c.wants), C.int32_t(len(c.wants)), &ends, &buf)
 	if err := callError("compute", code, &buf); err != nil {
 		return err
 	}
@@ -441,7 +438,7 @@ func (c *Context) Embed(ids []int32, n int) ([]float32, error) {
 	out := make([]float32, n)
 	var buf C.ag_buf
 	var code C.int
-	compute(func() {
+	c.Hold(func(func() bool) {
 		code = C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]), C.int32_t(n), &buf)
 	})
 	if err := callError("embed", code, &buf); err != nil {

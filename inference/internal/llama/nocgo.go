@@ -28,6 +28,9 @@ func (*Progress) Cancel() {}
 // Model can't exist without the native engine.
 type Model struct{}
 
+// Hold does nothing.
+func (*Context) Hold(func(contended func() bool)) {}
+
 // LoadModel fails and says what to build.
 func LoadModel(path string, _ ModelParams, _ *Progress) (*Model, error) {
 	return nil, notBuilt("load " + path)
