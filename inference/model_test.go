@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -322,4 +323,28 @@ func TestConcurrentRequestsAndCancel(t *testing.T) {
 	wg.Wait()
 	s := e.Stats()
 	assert.Zero(t, s.Waiting)
+}
+
+// A cancelled prefill gives up within the running tick, not at its end, and
+// the engine goes on.
+func TestCancelDuringPrefill(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 8192})
+	long := make([]int32, 6000)
+	for i := range long {
+		long[i] = int32(100 + i*7919%40000)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	var err error
+	for _, err = range e.Generate(ctx, &GenerateRequest{Prompt: long, TokensMax: 1}) {
+	}
+	took := time.Since(start)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Less(t, e.Stats().Evaluated, 6000)
+	t.Logf("cancelled after 300 ms, returned after %s with %d tokens evaluated", took.Round(time.Millisecond), e.Stats().Evaluated)
+
+	text, _, err := generate(e, &GenerateRequest{Prompt: chatPrompt(t, m, "Say hello."), TokensMax: 8})
+	require.NoError(t, err)
+	assert.NotEmpty(t, text)
 }
