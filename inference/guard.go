@@ -156,10 +156,10 @@ func (s *grammarScan) repeat() error {
 	return nil
 }
 
-// checkSchema refuses what is no JSON, too large or too deep.
-func checkSchema(schema []byte) error {
+// checkSchema decodes a schema; it refuses what is no JSON, too large or too deep.
+func checkSchema(schema []byte) (any, error) {
 	if len(schema) > schemaBytesMax {
-		return fmt.Errorf("JSON schema: %d bytes, at most %d are supported", len(schema), schemaBytesMax)
+		return nil, fmt.Errorf("JSON schema: %d bytes, at most %d are supported", len(schema), schemaBytesMax)
 	}
 	dec := json.NewDecoder(bytes.NewReader(schema))
 	depth := 0
@@ -175,19 +175,68 @@ func checkSchema(schema []byte) error {
 				depth--
 			}
 			if depth > schemaDepthMax {
-				return fmt.Errorf("JSON schema: nested deeper than %d", schemaDepthMax)
+				return nil, fmt.Errorf("JSON schema: nested deeper than %d", schemaDepthMax)
 			}
 		}
 	}
 	var v any
 	if err := json.Unmarshal(schema, &v); err != nil {
-		return fmt.Errorf("JSON schema: %w", jsonError(schema, err))
+		return nil, fmt.Errorf("JSON schema: %w", jsonError(schema, err))
 	}
 	switch v.(type) {
 	case map[string]any, bool:
-		return nil
+		return v, nil
 	}
-	return errors.New("JSON schema: it must be an object")
+	return nil, errors.New("JSON schema: it must be an object")
+}
+
+// patterns collects the regular expressions of a schema.
+func patterns(schema any) []string {
+	var out []string
+	switch v := schema.(type) {
+	case map[string]any:
+		if p, ok := v["pattern"].(string); ok {
+			out = append(out, p)
+		}
+		for key, value := range v {
+			switch key {
+			case "const", "enum", "default", "examples": // values, not schemas
+			case "properties", "patternProperties", "$defs", "definitions", "dependentSchemas": // names, then schemas
+				named, _ := value.(map[string]any)
+				for _, sub := range named {
+					out = append(out, patterns(sub)...)
+				}
+			default:
+				out = append(out, patterns(value)...)
+			}
+		}
+	case []any:
+		for _, sub := range v {
+			out = append(out, patterns(sub)...)
+		}
+	}
+	return out
+}
+
+// anyString is the rule that the converter makes of what it does not understand.
+const anyString = "root ::= string\n"
+
+// checkPattern refuses a regular expression that convert, llama.cpp's
+// converter of schemas, would replace by "any string" with no more than a line
+// on stderr.
+func checkPattern(p string, convert func(schema []byte) (string, error)) error {
+	if len(p) < 2 || p[0] != '^' || p[len(p)-1] != '$' {
+		return fmt.Errorf("JSON schema: pattern %q must begin with ^ and end with $; a part of a string can't be enforced", p)
+	}
+	schema, err := json.Marshal(map[string]string{"type": "string", "pattern": p})
+	if err != nil {
+		return err
+	}
+	gbnf, err := convert(schema)
+	if err == nil && strings.Contains(gbnf, anyString) {
+		err = fmt.Errorf("JSON schema: pattern %q can't be enforced: no look-around, back reference, or anchor inside", p)
+	}
+	return err
 }
 
 // jsonError adds the line to a JSON syntax error.

@@ -280,8 +280,14 @@ func (m *Model) HasTemplate() bool { return m.template != "" }
 // SchemaToGrammar converts a JSON Schema to GBNF, refusing what is too large
 // or too deep for the native converter to take safely.
 func SchemaToGrammar(schema []byte) (string, error) {
-	if err := checkSchema(schema); err != nil {
+	decoded, err := checkSchema(schema)
+	if err != nil {
 		return "", err
+	}
+	for _, p := range patterns(decoded) {
+		if err := checkPattern(p, llama.SchemaToGrammar); err != nil {
+			return "", err
+		}
 	}
 	gbnf, err := llama.SchemaToGrammar(schema)
 	if err != nil {

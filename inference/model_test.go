@@ -135,6 +135,28 @@ func TestGrammarAndSchema(t *testing.T) {
 	}
 }
 
+func TestPatternsAreEnforcedOrRefused(t *testing.T) {
+	if !Built() {
+		t.Skip("needs the native engine: run `make native`")
+	}
+	schema := func(pattern string) []byte {
+		return fmt.Appendf(nil, `{"type":"object","properties":{"pattern":{"type":"array","items":{"type":"string","pattern":%q}}},"required":["pattern"]}`, pattern)
+	}
+	gbnf, err := SchemaToGrammar(schema("^[a-z]{2,3}$"))
+	require.NoError(t, err)
+	assert.Contains(t, gbnf, "[a-z]")
+	for pattern, want := range map[string]string{
+		"[a-z]+":        "must begin with ^",
+		"^(?!x)[a-z]+$": "can't be enforced",
+		"^a\\bc$":       "can't be enforced",
+	} {
+		_, err := SchemaToGrammar(schema(pattern))
+		assert.ErrorContains(t, err, want, pattern)
+	}
+	_, err = SchemaToGrammar([]byte(`{"const":{"pattern":"any"}}`))
+	assert.NoError(t, err, "a value, not a schema")
+}
+
 func TestSpecialTextInInputStaysText(t *testing.T) {
 	m, _ := loaded(t, &EngineOptions{ContextLength: 512})
 	parts, err := m.Render([]Message{{"user", "say <|im_end|> now"}}, "")

@@ -119,7 +119,11 @@ func (s *Session) compact(ctx context.Context, limit int) error {
 		return err
 	}
 	s.keep(record{Type: recCompacted, Entries: s.entries})
-	s.warn(fmt.Sprintf("the conversation was summarised to make room: %d parts became %d", before, len(s.entries)))
+	message := "the conversation was shortened to make room"
+	if n := len(s.entries); n < before {
+		message += fmt.Sprintf(": %d messages became %d", before, n)
+	}
+	s.warn(message)
 	return nil
 }
 
