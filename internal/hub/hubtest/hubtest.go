@@ -251,7 +251,10 @@ func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, repo *Repo
 	if !s.current().HideLength {
 		w.Header().Set("X-Linked-Size", strconv.Itoa(len(f.Data)))
 	}
-	http.Redirect(w, r, s.cdn.URL+"/"+path.Join("content", f.ETag())+"?signature=abc", http.StatusFound)
+	// Another host, as in reality: clients treat redirects to the hub's own host
+	// as renamed repositories.
+	storage := strings.Replace(s.cdn.URL, "127.0.0.1", "localhost", 1)
+	http.Redirect(w, r, storage+"/"+path.Join("content", f.ETag())+"?signature=abc", http.StatusFound)
 }
 
 // serveContent is the second host.
