@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,8 +136,8 @@ func TestOpenAIPython(t *testing.T) {
 // TestFastChat joins a real cluster and is asked through its API server.
 func TestFastChat(t *testing.T) {
 	c := fastchattest.Start(t)
-	var seen *backend.Request
-	b := textModel{scripted(time.Millisecond, func(_ context.Context, r *backend.Request) (string, error) { seen = r; return longReply, nil })}
+	var seen atomic.Pointer[backend.Request]
+	b := textModel{scripted(time.Millisecond, func(_ context.Context, r *backend.Request) (string, error) { seen.Store(r); return longReply, nil })}
 	join := serve.Config{ModelNames: []string{"tiny"}, Worker: &serve.WorkerConfig{Controller: c.Controller, HeartBeat: 200 * time.Millisecond}}
 	_, stop, ended := running(t, b, join)
 	fastchattest.Eventually(t, func() bool { return c.Knows(t, "tiny") })
@@ -151,11 +152,11 @@ func TestFastChat(t *testing.T) {
 		assert.Equal(t, longReply, whole.Choices[0].Message.Content)
 		assert.Equal(t, openai.FinishReasonStop, whole.Choices[0].FinishReason)
 		assert.Equal(t, []backend.Message{{Role: "system", Content: "be <|brief|>"}, {Role: "user", Content: " one {x} "},
-			{Role: "assistant", Content: "two\n\nthree"}, {Role: "user", Content: "four"}}, seen.Messages)
-		assert.Equal(t, 0.25, *seen.Sampling.Temperature)
-		assert.Equal(t, []string{"fourteen"}, seen.Stop)
-		assert.Equal(t, 100, seen.TokensMax)
-		want, err := b.CountTokens(ctx, seen.Messages)
+			{Role: "assistant", Content: "two\n\nthree"}, {Role: "user", Content: "four"}}, seen.Load().Messages)
+		assert.Equal(t, 0.25, *seen.Load().Sampling.Temperature)
+		assert.Equal(t, []string{"fourteen"}, seen.Load().Stop)
+		assert.Equal(t, 100, seen.Load().TokensMax)
+		want, err := b.CountTokens(ctx, seen.Load().Messages)
 		require.NoError(t, err)
 		assert.Equal(t, want, whole.Usage.PromptTokens)
 	})
@@ -164,7 +165,7 @@ func TestFastChat(t *testing.T) {
 			MultiContent: []openai.ChatMessagePart{{Type: "text", Text: "one"}, {Type: "text", Text: "two"}}}}}
 		_, err := client.CreateChatCompletion(ctx, parts)
 		require.NoError(t, err)
-		assert.Equal(t, []backend.Message{{Role: "user", Content: "one\ntwo"}}, seen.Messages)
+		assert.Equal(t, []backend.Message{{Role: "user", Content: "one\ntwo"}}, seen.Load().Messages)
 	})
 	t.Run("stream", func(t *testing.T) {
 		stream, err := client.CreateChatCompletionStream(ctx, chat)
