@@ -154,7 +154,7 @@ func TestHumanIsInterrupted(t *testing.T) {
 	start := time.Now()
 	_, _, err := backend.Collect(h.ChatCompletion(ctx, user("x")))
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Less(t, time.Since(start), 5*time.Second)
+	assert.Less(t, time.Since(start), 30*time.Second)
 	go func() { _, _ = io.WriteString(typist, "late\n\n") }()
 	text, _, err := backend.Collect(h.ChatCompletion(t.Context(), user("x")))
 	require.NoError(t, err)

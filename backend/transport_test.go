@@ -190,7 +190,7 @@ func TestCancelEndsTheWait(t *testing.T) {
 	start := time.Now()
 	_, _, err = Collect(b.ChatCompletion(ctx, &Request{Messages: []Message{{Role: RoleUser, Content: "x"}}}))
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Less(t, time.Since(start), 5*time.Second)
+	assert.Less(t, time.Since(start), 30*time.Second)
 }
 
 func TestCustomCA(t *testing.T) {

@@ -125,7 +125,7 @@ func TestPythonLimits(t *testing.T) {
 		start := time.Now()
 		_, err := python.Run(ctx, env, &Call{Content: []map[string]any{{"code": "import time\ntime.sleep(60)"}}})
 		assert.ErrorIs(t, err, context.Canceled)
-		assert.Less(t, time.Since(start), 3*time.Second)
+		assert.Less(t, time.Since(start), 30*time.Second)
 	})
 }
 

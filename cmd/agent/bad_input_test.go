@@ -319,7 +319,7 @@ func TestInterrupt(t *testing.T) {
 			require.NoError(t, cmd.Process.Signal(tt.sig))
 			_ = cmd.Wait()
 			assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode(), "%s", tail(errs.String()))
-			assert.Less(t, time.Since(signalled), 5*time.Second)
+			assert.Less(t, time.Since(signalled), 30*time.Second)
 			assert.Contains(t, errs.String(), "interrupted")
 			assertNoTrace(t, errs.String(), tt.name)
 			p.assertNoProcess(cmd.Process.Pid)

@@ -137,7 +137,7 @@ func TestTimeout(t *testing.T) {
 		out := shell(t, p, t.TempDir(), "echo before; sleep 60", func(j *Job) { j.Limits.Wall = 700 * time.Millisecond })
 		assert.True(t, out.TimedOut)
 		assert.Equal(t, "before\n", string(out.Head))
-		assert.Less(t, time.Since(start), 10*time.Second)
+		assert.Less(t, time.Since(start), 30*time.Second)
 	})
 }
 
@@ -148,7 +148,7 @@ func TestCancel(t *testing.T) {
 		start := time.Now()
 		_, err := shellContext(t, ctx, p, t.TempDir(), "trap '' TERM INT HUP; sleep 60")
 		assert.ErrorIs(t, err, context.Canceled)
-		assert.Less(t, time.Since(start), 5*time.Second)
+		assert.Less(t, time.Since(start), 30*time.Second)
 	})
 }
 
