@@ -4,7 +4,7 @@
 #
 #   ACCEL=cpu|cuda|metal|rpc   which backends are compiled in
 #   PORTABLE=1                 no -march=native: runs on any machine of this architecture
-#   BENCH_TOOLS=1              also llama-bench and llama-batched-bench
+#   BENCH_TOOLS=1              also llama-bench, llama-batched-bench and llama-server
 #   OPENMP=OFF                 ggml's own thread pool instead of OpenMP
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,7 +50,7 @@ if [ "$(cat "$dir/options" 2>/dev/null)" != "$wanted" ] || [ ! -f "$dir/CMakeCac
 fi
 
 targets=(agent_llama)
-[ -z "${BENCH_TOOLS:-}" ] || targets+=(llama-bench llama-batched-bench)
+[ -z "${BENCH_TOOLS:-}" ] || targets+=(llama-bench llama-batched-bench llama-server)
 for target in "${targets[@]}"; do
   if [ -t 2 ]; then
     cmake --build "$dir" --target "$target" -j "$jobs" 2>&1 | tee -a "$log" | sed -un 's/^\[ *\([0-9]*[/%][^]]*\)\].*/\1/p' |

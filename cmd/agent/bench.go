@@ -116,10 +116,10 @@ func (a *app) benchCompareCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare [key=value…]",
 		Short: "Speed beside llama.cpp's own tools, in alternating rounds, with targets",
-		Long: `Speed beside llama-bench and llama-batched-bench, which ` + "`make bench`" + ` builds from
-the same sources as this program. Both sides run in turn, many times, with the
-same settings; the median of the rounds' ratios is compared with a target. A
-missed target is shown and is no error.`,
+		Long: `Speed beside llama-bench, llama-batched-bench and llama-server, which ` + "`make bench`" + `
+builds from the same sources as this program. Both sides run in turn, many times,
+with the same settings; the median of the rounds' ratios is compared with a
+target. A missed target is shown and is no error.`,
 		Example: `  agent bench compare --tools build/cpu/bin
   agent bench compare --tools build/cpu/bin --rounds 15 --threads 1 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -127,7 +127,7 @@ missed target is shown and is no error.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&tools, "tools", "build/cpu/bin", "folder of llama-bench and llama-batched-bench")
+	cmd.Flags().StringVar(&tools, "tools", "build/cpu/bin", "folder of llama-bench, llama-batched-bench and llama-server")
 	cmd.Flags().IntVar(&rounds, "rounds", 7, "rounds that count, after one that does not")
 	return cmd
 }
@@ -143,7 +143,7 @@ func (a *app) benchCompare(ctx context.Context, f *benchFlags, toolsDir string, 
 		return err
 	}
 	otherLoad := bench.OtherLoad()
-	outcomes, err := bench.Compare(ctx, bench.StandardProbes(subject.engine, tools), rounds, func(round int) { a.showRound(round, rounds) })
+	outcomes, err := a.runComparison(ctx, subject, tools, rounds)
 	if err != nil {
 		return err
 	}
@@ -153,6 +153,21 @@ func (a *app) benchCompare(ctx context.Context, f *benchFlags, toolsDir string, 
 		return a.printJSON(report)
 	}
 	return report.Print(a.out)
+}
+
+// runComparison measures with both servers running, which are gone when it
+// returns; only then are they no longer counted as load of others.
+func (a *app) runComparison(ctx context.Context, subject *benchSubject, tools *bench.Tools, rounds int) ([]bench.Outcome, error) {
+	agent, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("bench: find this program: %w", err)
+	}
+	servers, err := bench.StartServers(ctx, agent, tools)
+	if err != nil {
+		return nil, err
+	}
+	defer servers.Close()
+	return bench.Compare(ctx, bench.StandardProbes(subject.engine, tools, servers), rounds, func(round int) { a.showRound(round, rounds) })
 }
 
 // showRound tells on stderr how far a comparison is.
@@ -173,7 +188,8 @@ func benchCommands(t *bench.Tools) []string {
 		return filepath.Join(t.Dir, name) + " " + strings.Join(args, " ")
 	}
 	return []string{strings.Join(os.Args, " "), line("llama-bench", t.BenchArgs(512, 0)), line("llama-bench", t.BenchArgs(0, 64)),
-		line("llama-batched-bench", t.BatchedArgs(4, 16, 64))}
+		line("llama-batched-bench", t.BatchedArgs(4, 16, 64)), os.Args[0] + " " + strings.Join(t.AgentServeArgs(8080), " "),
+		line("llama-server", t.LlamaServerArgs(8081))}
 }
 
 // benchSubject is an open model with what a benchmark must know of it.

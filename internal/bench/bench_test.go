@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,9 @@ func TestToolsRunPrograms(t *testing.T) {
 	}
 	script(llamaBench, `echo '[{"avg_ts": 12.5}]'`)
 	script(batchedBench, `echo "cannot load $2" >&2; exit 3`)
+	_, err = NewTools(dir, Settings{})
+	require.ErrorContains(t, err, "llama-server is not in")
+	script(llamaServer, "")
 	tools, err := NewTools(dir, Settings{Model: "m.gguf", Threads: 2, Ubatch: 512})
 	require.NoError(t, err)
 	v, err := tools.Prefill(t.Context(), 512)
@@ -138,12 +142,17 @@ func TestToolsRunPrograms(t *testing.T) {
 
 func TestArgumentsCarryTheSettings(t *testing.T) {
 	tools := &Tools{Settings: Settings{Model: "m", Threads: 3, Ubatch: 256, KVType: "q8_0", FlashAttn: "off", LoadMode: "none", GPULayers: 0}}
-	for name, args := range map[string][]string{"bench": tools.BenchArgs(512, 0), "batched": tools.BatchedArgs(4, 16, 64)} {
+	for name, args := range map[string][]string{"bench": tools.BenchArgs(512, 0), "batched": tools.BatchedArgs(4, 16, 64),
+		"server": tools.LlamaServerArgs(1)} {
 		for _, want := range [][]string{{"-m", "m"}, {"-t", "3"}, {"-ub", "256"}, {"-ctk", "q8_0"}, {"-ctv", "q8_0"}, {"-fa", "off"}, {"-lm", "none"}, {"-ngl", "0"}} {
 			at := slices.Index(args, want[0])
 			require.GreaterOrEqual(t, at, 0, "%s: %s", name, want[0])
 			assert.Equal(t, want[1], args[at+1], "%s: %s", name, want[0])
 		}
+	}
+	ours := tools.AgentServeArgs(1)
+	for _, want := range []string{"m", "llm.threads=3", "llm.ubatch_size=256", "llm.kv_type=q8_0", "llm.flash_attn=false", "llm.mmap=false", "llm.mlock=false", "llm.gpu_layers=0"} {
+		assert.Contains(t, ours, want)
 	}
 }
 
@@ -228,4 +237,13 @@ func TestWorkload(t *testing.T) {
 	assert.Len(t, slices.Compact(options), questionOptions, "options differ from one another")
 	assert.True(t, json.Valid(ListSchema))
 	assert.NotEmpty(t, ListPrompt)
+	first := map[string]bool{} // a shared start would come from a cache
+	for round := range 3 {
+		for _, p := range storyPrompts(serveSlots, round) {
+			assert.NotContains(t, p, "{{")
+			word, _, _ := strings.Cut(p, " ")
+			assert.False(t, first[word], p)
+			first[word] = true
+		}
+	}
 }

@@ -1,6 +1,9 @@
 package bench
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // The work of the standard checks. Short, so that many rounds fit into the
 // time that a person waits, and a burst of other work spoils few of them.
@@ -11,6 +14,14 @@ const (
 	togetherPrompt  = 16
 	questionTokens  = 1000
 	questionOptions = 32
+)
+
+// The work of the checks of servers: so many clients at a time, each with a
+// new prompt of some 60 tokens that asks for a long reply.
+const (
+	fewClients  = serveSlots / 2
+	manyClients = serveSlots
+	serveTokens = 64
 )
 
 // ContextNeeded is the longest sequence of the standard checks, with room for
@@ -28,12 +39,17 @@ const (
 	oneByOneTarget = 2.5
 	togetherTarget = 0.90
 	schemaTarget   = 0.95
+	serveTarget    = 0.95
+	// A first token must come no later than from llama-server. The 5 % are what
+	// two runs of the same server differ by.
+	firstTokenTarget = 1.05
 )
 
-// StandardProbes compares e with llama.cpp's own tools, and what e does beyond
-// them with itself.
-func StandardProbes(e Engine, t *Tools) []Probe {
-	return []Probe{prefillProbe(e, t), decodeProbe(e, t), togetherProbe(e, t), schemaProbe(e), chooseProbe(e)}
+// StandardProbes compares e with llama.cpp's own tools, `agent serve` with its
+// server, and what e does beyond them with itself.
+func StandardProbes(e Engine, t *Tools, s *Servers) []Probe {
+	return []Probe{prefillProbe(e, t), decodeProbe(e, t), togetherProbe(e, t), s.probe(fewClients), s.probe(manyClients),
+		schemaProbe(e), chooseProbe(e)}
 }
 
 func prefillProbe(e Engine, t *Tools) Probe {
@@ -105,6 +121,40 @@ func chooseProbe(e Engine) Probe {
 			return []Pair{
 				{together.Wall.Seconds(), prompt.Wall.Seconds()},
 				{questionOptions / together.Wall.Seconds(), questionOptions / single.Wall.Seconds()},
+			}, nil
+		},
+	}
+}
+
+// probe compares the servers while n clients ask one of them; the other is idle
+// meanwhile. Both get the same prompts, which are new in each round.
+func (s *Servers) probe(n int) Probe {
+	round := 0
+	return Probe{
+		Checks: []Check{
+			{Name: fmt.Sprintf("%d clients", n), Ours: "agent serve", Theirs: llamaServer, Unit: "tokens/s", Target: serveTarget},
+			{Name: fmt.Sprintf("%d clients, first token", n), Ours: "after", Theirs: llamaServer, Unit: "s", Target: firstTokenTarget, AtMost: true},
+		},
+		Round: func(ctx context.Context, flip bool) ([]Pair, error) {
+			round++
+			prompts := storyPrompts(n, round)
+			var ours, theirs Served
+			runs := []struct {
+				server *server
+				into   *Served
+			}{{s.ours, &ours}, {s.theirs, &theirs}}
+			if flip {
+				runs[0], runs[1] = runs[1], runs[0]
+			}
+			for _, r := range runs {
+				var err error
+				if *r.into, err = r.server.measure(ctx, prompts, serveTokens); err != nil {
+					return nil, err
+				}
+			}
+			return []Pair{
+				{ours.PerSecond(), theirs.PerSecond()},
+				{ours.FirstToken.Seconds(), theirs.FirstToken.Seconds()},
 			}, nil
 		},
 	}

@@ -15,7 +15,7 @@ import (
 
 // Tools runs llama.cpp's own benchmark programs with given settings.
 type Tools struct {
-	Dir      string // where llama-bench and llama-batched-bench are
+	Dir      string // where llama-bench, llama-batched-bench and llama-server are
 	Settings Settings
 }
 
@@ -38,7 +38,7 @@ const (
 
 // NewTools finds the programs.
 func NewTools(dir string, s Settings) (*Tools, error) {
-	for _, name := range []string{llamaBench, batchedBench} {
+	for _, name := range []string{llamaBench, batchedBench, llamaServer} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return nil, &toolsError{fmt.Errorf("bench: %s is not in %s: %w", name, dir, errors.Unwrap(err))}
 		}
