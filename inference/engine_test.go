@@ -219,10 +219,15 @@ func TestCancelAbortsTheRunningTick(t *testing.T) {
 
 func TestCancelOfOneLeavesTheTickOfOthers(t *testing.T) {
 	d := newFakeDevice(1024)
-	entered, release := blocked(d, func(_ int, s *llama.Step) bool { // rows of both
+	var e *Engine
+	entered, release := blocked(d, func(n int, s *llama.Step) bool { // rows of both
+		waitFor(t, "both requests are there", func() bool {
+			stats := e.Stats()
+			return n > 0 || stats.Running+stats.Waiting == 2
+		})
 		return s.Rows[0].Seqs[0] != s.Rows[len(s.Rows)-1].Seqs[0]
 	})
-	e := newFakeEngine(d, 512, 2, 64)
+	e = newFakeEngine(d, 512, 2, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	prompt := longReply(40, 100)
 	replies, gone := make(chan string, 1), make(chan error, 1)
@@ -428,7 +433,7 @@ func TestDecisionsAndRepliesTakeTurns(t *testing.T) {
 		if s.rows[4] > 0 { // the first scratch sequence
 			decisions++
 			row++
-			assert.LessOrEqual(t, row, 3, "decisions in a row: one, or none of the reply's rows was waiting")
+			assert.LessOrEqual(t, row, 8, "decisions in a row: as many as were there before the reply got a slot, then one")
 			continue
 		}
 		row = 0
