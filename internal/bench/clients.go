@@ -31,11 +31,11 @@ type clients struct {
 }
 
 func newClients(url string) *clients {
-	// No proxy: the servers are on this machine.
-	return &clients{url: url, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: serveSlots}}}
+	// No proxy, since the servers are on this machine; and a new connection for
+	// each request, since llama-server closes idle ones after five seconds, which
+	// a request on its way would meet.
+	return &clients{url: url, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 }
-
-func (c *clients) close() { c.http.CloseIdleConnections() }
 
 // ask sends all prompts at once and reads the streams to their ends. The first
 // failure ends the others.
@@ -110,7 +110,6 @@ func (c *clients) stream(ctx context.Context, prompt string, tokensMax int) (ser
 			continue // between events, and comments that keep the connection alive
 		}
 		if string(data) == "[DONE]" {
-			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, eventBytesMax)) // so that the connection is used again
 			return r, r.complete()
 		}
 		var ev chunk

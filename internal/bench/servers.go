@@ -15,12 +15,11 @@ import (
 	"time"
 )
 
-// Slots of both servers, and the tokens that each has room for: the prompts
-// and replies of the checks with room to spare, and nothing more, since both
-// servers compute with what older replies left in the cache.
+// Slots of both servers, and the KV cache that they share: any request may fill
+// it, and all requests of a check fit into it with room to spare.
 const (
-	serveSlots      = 8
-	serveSlotTokens = 256
+	serveSlots   = 8
+	serveContext = 2048
 )
 
 const llamaServer = "llama-server"
@@ -68,7 +67,7 @@ func (s *Servers) Close() {
 func (t *Tools) AgentServeArgs(port int) []string {
 	s := t.Settings
 	args := []string{"serve", "--quiet", "--host", loopback, "--port", strconv.Itoa(port), "--model", s.Model,
-		"llm.parallel=" + strconv.Itoa(serveSlots), "llm.context_length=" + strconv.Itoa(serveSlots*serveSlotTokens),
+		"llm.parallel=" + strconv.Itoa(serveSlots), "llm.context_length=" + strconv.Itoa(serveContext),
 		"llm.threads=" + strconv.Itoa(s.Threads), "llm.ubatch_size=" + strconv.Itoa(s.Ubatch), "llm.kv_type=" + s.KVType,
 		"llm.flash_attn=" + strconv.FormatBool(s.FlashAttn != "off"), "llm.mmap=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mmap")),
 		"llm.mlock=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mlock"))}
@@ -78,13 +77,15 @@ func (t *Tools) AgentServeArgs(port int) []string {
 	return args
 }
 
-// LlamaServerArgs are the arguments of llama-server. Its store of old prompts
-// is off: no prompt here comes twice, so it would only cost time.
+// LlamaServerArgs are the arguments of llama-server. Its slots share one KV
+// cache (-kvu), as they do by default and as ours do; cut into eight parts, none
+// could hold a request of more than an eighth. Its store of old prompts is off:
+// no prompt here comes twice, so it would only cost time.
 func (t *Tools) LlamaServerArgs(port int) []string {
 	s := t.Settings
 	threads := strconv.Itoa(s.Threads)
 	args := []string{"--host", loopback, "--port", strconv.Itoa(port), "-m", s.Model, "-np", strconv.Itoa(serveSlots),
-		"-c", strconv.Itoa(serveSlots * serveSlotTokens), "-cb", "-t", threads, "-tb", threads, "-ub", strconv.Itoa(s.Ubatch),
+		"-c", strconv.Itoa(serveContext), "-kvu", "-cb", "-t", threads, "-tb", threads, "-ub", strconv.Itoa(s.Ubatch),
 		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "--fit", "off", "--cache-ram", "0", "--no-webui", "-lv", "1"}
 	if s.GPULayers >= 0 {
 		args = append(args, "-ngl", strconv.Itoa(s.GPULayers))
@@ -226,7 +227,6 @@ func (s *server) ending() error {
 
 // close kills the process with all that it started: nothing of it is to be saved.
 func (s *server) close() {
-	s.clients.close()
 	select {
 	case <-s.ended: // its number may belong to another process by now
 	default:
