@@ -99,7 +99,7 @@ func TestClientsTellWhatWentWrong(t *testing.T) {
 		name, want string
 		reply      func(w http.ResponseWriter)
 	}{
-		{"refused", "http.StatusServiceUnavailable Service Unavailable: still loading", func(w http.ResponseWriter) { http.Error(w, "still loading", 503) }},
+		{"refused", "503 Service Unavailable: still loading", func(w http.ResponseWriter) { http.Error(w, "still loading", http.StatusServiceUnavailable) }},
 		{"failed on the way", "the server ended the stream", func(w http.ResponseWriter) { send(w, text, `{"error":{"message":"no memory"}}`) }},
 		{"cut off", "without [DONE]", func(w http.ResponseWriter) { send(w, text) }},
 		{"no JSON", "not understood", func(w http.ResponseWriter) { send(w, "hello") }},
