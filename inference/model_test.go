@@ -311,7 +311,7 @@ func TestPromptLogprobsAgreeWithScore(t *testing.T) {
 }
 
 func TestConcurrentRequestsAndCancel(t *testing.T) {
-	m, e := loaded(t, &EngineOptions{ContextLength: 512, Parallel: 4, Cells: 2048})
+	m, e := loaded(t, &EngineOptions{ContextLength: 512, Parallel: 4, Cells: 2048, KVType: "bf16"})
 	var wg sync.WaitGroup
 	want := map[int]string{}
 	for i := range 3 {
