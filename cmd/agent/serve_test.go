@@ -435,7 +435,7 @@ func TestFastChatCluster(t *testing.T) {
 	c := fastchattest.Start(t)
 	worker := func() *agentServe {
 		return startServe(t, "--fastchat-controller", c.Controller, "--model-names", "smollm2", "--model", model,
-			"llm.context_length=1024", "llm.threads=1", "llm.threads_batch=1", "serve.fastchat_heart_beat=1s")
+			"llm.context_length=1024", "llm.threads=1", "llm.threads_batch=1", "llm.kv_type=bf16", "serve.fastchat_heart_beat=1s")
 	}
 	first, second := worker(), worker()
 	registered := func(p *agentServe, times int) func() bool {

@@ -110,6 +110,17 @@ int64_t ag_live(void) {
     return ag_live_objects.load();
 }
 
+// glibc raises its limits with the largest block ever freed, up to 64 MiB of free
+// memory kept by each thread's arena, which malloc_trim doesn't give back but
+// from the main one: tens of MiB per thread that ever loaded a model. Blocks as
+// large as a row of logits still come from the arenas.
+static void keep_little_freed_memory() {
+#ifdef __GLIBC__
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+#endif
+}
+
 void ag_init(int log_level) {
     static std::once_flag once;
     {
@@ -117,6 +128,7 @@ void ag_init(int log_level) {
         stderr_level = log_level;
     }
     std::call_once(once, [] {
+        keep_little_freed_memory();
         llama_log_set(on_log, nullptr);
         llama_backend_init();
     });
