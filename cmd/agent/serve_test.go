@@ -498,7 +498,7 @@ func TestFastChatCluster(t *testing.T) {
 		assert.NotEmpty(t, text)
 	})
 	t.Run("the controller restarts", func(t *testing.T) {
-		c.RestartController(t)
+		c.RestartController()
 		start := time.Now()
 		fastchattest.Eventually(t, registered(second, 2))
 		t.Logf("registered again after %v", time.Since(start))
@@ -506,6 +506,7 @@ func TestFastChatCluster(t *testing.T) {
 		require.NoError(t, err)
 	})
 	t.Run("the worker leaves", func(t *testing.T) {
+		require.True(t, c.Knows(t, "smollm2"))
 		require.NoError(t, second.cmd.Process.Signal(os.Interrupt))
 		require.NoError(t, <-second.ended)
 		assert.False(t, c.Knows(t, "smollm2"))

@@ -218,7 +218,7 @@ func TestFastChat(t *testing.T) {
 		}, backendtest.Options{Deterministic: true})
 	})
 	t.Run("restart of the controller", func(t *testing.T) {
-		c.RestartController(t)
+		c.RestartController()
 		start := time.Now()
 		fastchattest.Eventually(t, func() bool { return c.Knows(t, "tiny") })
 		t.Logf("registered again after %v", time.Since(start))

@@ -26,6 +26,7 @@ type Cluster struct {
 	Controller string // URL
 	API        string // URL of the API server, which ends in /v1
 
+	t              *testing.T // of the whole cluster, whose parts outlive the subtest that starts them
 	python, dir    string
 	port           string
 	stopController func()
@@ -41,35 +42,33 @@ func Start(t *testing.T) *Cluster {
 			"pip install uvicorn requests numpy aiohttp httpx shortuuid tiktoken rich 'pydantic<2' 'fastapi<0.112'")
 	}
 	api := freePort(t)
-	c := &Cluster{python: python, dir: t.TempDir(), port: freePort(t), API: "http://127.0.0.1:" + api + "/v1"}
+	c := &Cluster{t: t, python: python, dir: t.TempDir(), port: freePort(t), API: "http://127.0.0.1:" + api + "/v1"}
 	c.Controller = "http://127.0.0.1:" + c.port
-	c.startController(t)
-	c.run(t, "-m", "fastchat.serve.openai_api_server", "--host", "127.0.0.1", "--port", api, "--controller-address", c.Controller)
+	c.startController()
+	c.run("-m", "fastchat.serve.openai_api_server", "--host", "127.0.0.1", "--port", api, "--controller-address", c.Controller)
 	Eventually(t, func() bool { return answers(c.API + "/models") })
 	return c
 }
 
-func (c *Cluster) startController(t *testing.T) {
-	t.Helper()
-	c.stopController = c.run(t, "-m", "fastchat.serve.controller", "--host", "127.0.0.1", "--port", c.port)
-	Eventually(t, func() bool { return answers(c.Controller + "/test_connection") })
+func (c *Cluster) startController() {
+	c.t.Helper()
+	c.stopController = c.run("-m", "fastchat.serve.controller", "--host", "127.0.0.1", "--port", c.port)
+	Eventually(c.t, func() bool { return answers(c.Controller + "/test_connection") })
 }
 
 // RestartController ends the controller, which forgets its workers, and starts
 // a new one in its place.
-func (c *Cluster) RestartController(t *testing.T) {
-	t.Helper()
+func (c *Cluster) RestartController() {
+	c.t.Helper()
 	c.stopController()
-	c.startController(t)
+	c.startController()
 }
 
 // Knows reports whether the controller has a worker for a model.
 func (c *Cluster) Knows(t *testing.T, model string) bool {
 	t.Helper()
 	resp, err := http.Post(c.Controller+"/list_models", "application/json", nil)
-	if err != nil {
-		return false
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	var list struct{ Models []string }
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&list))
@@ -77,7 +76,8 @@ func (c *Cluster) Knows(t *testing.T, model string) bool {
 }
 
 // run starts a part of the cluster; stop ends it.
-func (c *Cluster) run(t *testing.T, args ...string) (stop func()) {
+func (c *Cluster) run(args ...string) (stop func()) {
+	t := c.t
 	t.Helper()
 	log, err := os.CreateTemp(c.dir, "log")
 	require.NoError(t, err)
