@@ -139,6 +139,7 @@ const (
 // Delta is a piece of a reply. Text is always whole UTF-8 runes.
 type Delta struct {
 	Text   string
+	Count  int            // reply tokens that came with this delta; 0 where the backend does not know
 	Tokens []TokenLogprob // only when Request.Logprobs
 	Finish FinishReason   // on the last delta
 	Usage  *Usage         // on the last delta

@@ -44,6 +44,7 @@ type recordRequest struct {
 
 type recordDelta struct {
 	Text   string         `json:"text,omitempty"`
+	Count  int            `json:"count,omitempty"`
 	Tokens []TokenLogprob `json:"tokens,omitempty"`
 	Finish FinishReason   `json:"finish,omitempty"`
 	Usage  *Usage         `json:"usage,omitempty"`

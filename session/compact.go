@@ -214,7 +214,7 @@ func (s *Session) summaryByModel(ctx context.Context, log string, roomTokens int
 			})},
 		},
 		Sampling: s.opts.Sampling, TokensMax: tokensMax,
-	}, func(string) {})
+	}, nil)
 	return strings.TrimSpace(text), err
 }
 

@@ -40,7 +40,13 @@ type draft struct {
 }
 
 // write adds text of the harness.
-func (d *draft) write(text string) { d.text.WriteString(text) }
+func (d *draft) write(text string) {
+	d.text.WriteString(text)
+	d.s.tellDelta(Delta{Text: text, Fixed: true})
+}
+
+// keep adds text of the model, which was told as it came.
+func (d *draft) keep(text string) { d.text.WriteString(text) }
 
 // generation is one piece of free or constrained text.
 type generation struct {
@@ -73,7 +79,7 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 	if g.rut.times > 0 {
 		req.Until = g.rut.until()
 	}
-	text, finish, err := d.s.completion(ctx, req, d.s.delta)
+	text, finish, err := d.s.completion(ctx, req, d.s.tellDelta)
 	if err != nil {
 		return "", endLimit, err
 	}
@@ -85,7 +91,7 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 		text, end = text[:at], endRut
 		d.s.warn("the model began to repeat itself; its text was ended there")
 	}
-	d.write(text)
+	d.keep(text)
 	return text, end, nil
 }
 
@@ -110,8 +116,8 @@ func (d *draft) choose(ctx context.Context, options []string) (int, error) {
 		}
 		index = choice.Index
 	}
-	d.write(options[index])
-	d.s.delta(options[index])
+	d.keep(options[index])
+	d.s.tellDelta(Delta{Text: options[index]})
 	return index, nil
 }
 
@@ -128,26 +134,32 @@ func (s *Session) allowance(wanted int) (int, error) {
 	return min(wanted, left), nil
 }
 
-// completion runs one completion to its end and counts its cost.
-func (s *Session) completion(ctx context.Context, req *backend.Request, watch func(string)) (string, backend.FinishReason, error) {
+// completion runs one completion to its end and counts its cost. watch, unless
+// nil, is told the text as it comes.
+func (s *Session) completion(ctx context.Context, req *backend.Request, watch func(Delta)) (string, backend.FinishReason, error) {
 	var text strings.Builder
 	var finish backend.FinishReason
+	tokens := 0 // whose text is still held back
 	for delta, err := range s.opts.Backend.ChatCompletion(ctx, req) {
 		if err != nil {
 			return text.String(), finish, backendError(ctx, err)
 		}
 		text.WriteString(delta.Text)
-		watch(delta.Text)
+		if tokens += delta.Count; delta.Text != "" && watch != nil {
+			watch(Delta{Text: delta.Text, Tokens: tokens})
+			tokens = 0
+		}
 		s.usage.addCall(delta.Usage)
 		finish = delta.Finish
 	}
 	return text.String(), finish, nil
 }
 
-// delta tells a piece of text to those who watch.
-func (s *Session) delta(text string) {
-	if s.opts.Stream && text != "" {
-		s.emit(&Delta{Step: s.steps, Text: text})
+// tellDelta tells a piece of the turn to those who watch.
+func (s *Session) tellDelta(d Delta) {
+	if s.opts.Stream && d.Text != "" {
+		d.Step = s.steps
+		s.emit(&d)
 	}
 }
 

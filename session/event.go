@@ -91,10 +91,13 @@ type CommandResult struct {
 	WallMS    int64    `json:"wall_ms"`
 }
 
-// Delta is a piece of the model's text as it is written.
+// Delta is a piece of a turn as it is written. All pieces of a step joined are
+// the turn. Fixed text is the harness's: the labels around what the model wrote.
 type Delta struct {
-	Step int    `json:"step"`
-	Text string `json:"text"`
+	Step   int    `json:"step"`
+	Text   string `json:"text"`
+	Tokens int    `json:"tokens,omitempty"` // generated for it, where the backend knows
+	Fixed  bool   `json:"fixed,omitempty"`
 }
 
 // Warning is something a person should know that stopped nothing.

@@ -45,7 +45,7 @@ func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string
 	if err != nil {
 		return "", err
 	}
-	text, _, err := s.completion(ctx, &backend.Request{Messages: msgs, Sampling: s.opts.Sampling, TokensMax: tokensMax}, s.delta)
+	text, _, err := s.completion(ctx, &backend.Request{Messages: msgs, Sampling: s.opts.Sampling, TokensMax: tokensMax}, s.tellDelta)
 	return text, err
 }
 

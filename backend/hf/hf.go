@@ -302,6 +302,9 @@ func (b *Backend) translate(ctx context.Context, err error) error {
 // delta makes a backend.Delta of one sampled token.
 func delta(out inference.Output) backend.Delta {
 	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish)}
+	if out.ID >= 0 {
+		d.Count = 1
+	}
 	if out.Logprob != nil {
 		d.Tokens = []backend.TokenLogprob{tokenLogprob(*out.Logprob)}
 	}
