@@ -78,6 +78,29 @@ func (r *Registry) Replace(c Command) error {
 	return r.add(c, true)
 }
 
+// Remove takes a command out with its aliases, when the file that defined it is
+// gone. An essential command stays. Unlike one that is disabled, a removed
+// command leaves its name free.
+func (r *Registry) Remove(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := r.commands[name]
+	if !ok {
+		return &UnknownError{Name: name, Suggestion: r.nearest(fold(name))}
+	}
+	if c.Spec().Essential {
+		return fmt.Errorf("remove command %q: it is essential", name)
+	}
+	delete(r.commands, name)
+	r.order = slices.DeleteFunc(r.order, func(n string) bool { return n == name })
+	for _, alias := range c.Spec().Aliases {
+		if r.aliases[fold(alias)] == name {
+			delete(r.aliases, fold(alias))
+		}
+	}
+	return nil
+}
+
 func (r *Registry) add(c Command, replace bool) error {
 	spec := c.Spec()
 	if err := checkName(spec.Name); err != nil {

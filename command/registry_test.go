@@ -122,6 +122,20 @@ func TestRegister(t *testing.T) {
 	assert.Len(t, reg.Specs(), 7)
 }
 
+func TestRemove(t *testing.T) {
+	reg := standard(t)
+	require.NoError(t, reg.Register(named("weather", EffectNone, "forecast")))
+	require.NoError(t, reg.Remove("weather"))
+	assert.Equal(t, MatchNone, reg.Lookup("weather").Match)
+	assert.Equal(t, MatchNone, reg.Lookup("forecast").Match)
+	assert.NotContains(t, reg.Names(), "weather")
+	require.NoError(t, reg.Register(named("forecast", EffectNone, "weather")), "name and alias are free")
+
+	assert.ErrorContains(t, reg.Remove("answer"), "essential")
+	assert.ErrorContains(t, reg.Remove("forecasts"), "unknown command")
+	assert.ErrorContains(t, reg.Remove("weather"), "unknown command", "an alias is no name")
+}
+
 func TestSpecsAreTerse(t *testing.T) {
 	reg := standard(t)
 	words := 0

@@ -25,6 +25,14 @@ func newCapture(keep int, onFlood func()) *capture {
 	return &capture{headMax: keep - tail, tailMax: tail, onFlood: onFlood}
 }
 
+// stderrBytes is how much is kept of a stderr that is kept apart.
+const stderrBytes = 8 << 10
+
+// newTailCapture keeps only the end of a stream.
+func newTailCapture(onFlood func()) *capture {
+	return &capture{tailMax: stderrBytes, onFlood: onFlood}
+}
+
 func (c *capture) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,6 +70,17 @@ func (c *capture) fill(out *Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out.Flooded = c.flooded
+}
+
+// fillStderr puts what was kept into an outcome. On nil it does nothing.
+func (c *capture) fillStderr(out *Outcome) {
+	if c == nil {
+		return
+	}
+	_, out.Stderr, _ = c.result()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out.Flooded = out.Flooded || c.flooded
 }
 
 func (c *capture) result() (head, tail []byte, dropped int64) {

@@ -34,7 +34,7 @@ func (o *order) launch() error {
 	if err := limitProcess(o); err != nil {
 		return fmt.Errorf("set limits: %w", err)
 	}
-	dir := o.Job.Dir
+	dir := o.Job.startFolder()
 	if o.Plan.View {
 		if err := o.enterView(); err != nil {
 			return fmt.Errorf("private root: %w", err)

@@ -95,6 +95,7 @@ func (o *order) tmp() string {
 type child struct {
 	cmd      *exec.Cmd
 	output   *capture
+	stderr   *capture // nil: it goes to output
 	status   *os.File // read end
 	lifeline *os.File // write end: closing it makes the init kill everything
 	start    time.Time
@@ -122,6 +123,10 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 	c.cmd.Env = ownEnvironment()
 	c.cmd.Stdin = bytes.NewReader(stdin)
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	if o.Job.SplitStderr {
+		c.stderr = newTailCapture(stop)
+		c.cmd.Stderr = c.stderr
+	}
 	c.cmd.ExtraFiles = []*os.File{orderR, statusW, lifeR}
 	c.cmd.SysProcAttr = o.Plan.attributes()
 	c.cmd.Cancel = lifeW.Close
@@ -162,6 +167,7 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 	c.lifeline.Close()
 	out := &Outcome{Wall: time.Since(c.start), ExitCode: -1}
 	c.output.fill(out)
+	c.stderr.fillStderr(out)
 	switch {
 	case out.Flooded:
 		return out, nil

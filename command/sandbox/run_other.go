@@ -35,15 +35,21 @@ func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
 	defer cancel()
 	output := newCapture(job.Limits.OutputBytes, cancel)
 	cmd := exec.CommandContext(ctx, job.Path, job.Args...)
-	cmd.Dir, cmd.Env = job.Dir, append(environment(job, tmp), requiredEnvironment()...)
+	cmd.Dir, cmd.Env = job.startFolder(), append(environment(job, tmp), requiredEnvironment()...)
 	cmd.Stdin = bytes.NewReader(job.Stdin)
 	cmd.Stdout, cmd.Stderr = output, output
+	var stderr *capture
+	if job.SplitStderr {
+		stderr = newTailCapture(cancel)
+		cmd.Stderr = stderr
+	}
 	cmd.WaitDelay = 2 * time.Second
 	killGroup(cmd)
 	start := time.Now()
 	err = cmd.Run()
 	out := &Outcome{Wall: time.Since(start), ExitCode: -1}
 	output.fill(out)
+	stderr.fillStderr(out)
 	out.TimedOut = context.Cause(ctx) == errWall
 	var exit *exec.ExitError
 	switch {

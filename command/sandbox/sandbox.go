@@ -33,6 +33,10 @@ type Job struct {
 	Args  []string // without the program's name
 	Dir   string   // absolute; the working folder and the only one that can be written
 	Stdin []byte   // then end of file
+	// Start is the folder it starts in, when that is not Dir: one of ReadOnly.
+	Start string
+	// SplitStderr keeps stderr out of Head and Tail; its end is in Stderr.
+	SplitStderr bool
 	// Env is added to a minimal environment; nothing else is inherited.
 	Env []string
 	// ReadOnly are files and folders that can be read and executed besides the
@@ -92,6 +96,7 @@ type Outcome struct {
 	// they were written; Dropped bytes between them were not kept.
 	Head, Tail []byte
 	Dropped    int64
+	Stderr     []byte // end of stderr, when Job.SplitStderr asks for it apart
 	ExitCode   int    // -1 when a signal ended it
 	Signal     string // name of that signal
 	TimedOut   bool   // the wall limit was reached
@@ -181,9 +186,20 @@ func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
 	return out, nil
 }
 
+// startFolder is the folder that the program starts in.
+func (j *Job) startFolder() string {
+	if j.Start != "" {
+		return j.Start
+	}
+	return j.Dir
+}
+
 func (j *Job) check() error {
 	if !filepath.IsAbs(j.Path) || !filepath.IsAbs(j.Dir) {
 		return fmt.Errorf("program %q and folder %q must be absolute paths", j.Path, j.Dir)
+	}
+	if j.Start != "" && !filepath.IsAbs(j.Start) {
+		return fmt.Errorf("folder %q must be an absolute path", j.Start)
 	}
 	j.Dir = filepath.Clean(j.Dir)
 	if filepath.Dir(j.Dir) == j.Dir {

@@ -131,6 +131,19 @@ func TestNothingIsInherited(t *testing.T) {
 	})
 }
 
+func TestStartFolderAndStderr(t *testing.T) {
+	eachPlan(t, func(t *testing.T, p plan) {
+		shown := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(shown, "data"), []byte("shown\n"), 0o600))
+		out := shell(t, p, t.TempDir(), "cat data; echo advice >&2; touch new && echo writable", func(j *Job) {
+			j.Start, j.ReadOnly, j.SplitStderr = shown, []string{shown}, true
+		})
+		assert.Equal(t, "shown\n", string(out.Head), "stdout alone, and nothing could be written")
+		assert.Contains(t, string(out.Stderr), "advice\n")
+		assert.NoFileExists(t, filepath.Join(shown, "new"))
+	})
+}
+
 func TestTimeout(t *testing.T) {
 	eachPlan(t, func(t *testing.T, p plan) {
 		start := time.Now()
