@@ -10,6 +10,8 @@ PORTABLE ?=#              non-empty: CPU code for any machine of this architectu
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 TASK     ?= When does the train leave? Read travel.txt.
 WORKDIR  ?= examples#   the folder in which `make run` works
+BENCH_MODEL ?= $(or $(AGENT_TEST_MODEL),qwen2.5-coder-0.5b-instruct)# a file or a name; fetched if it is not here
+BENCH_ARGS  ?=#         more arguments for `agent bench agent`
 
 ACCEL    := $(strip $(ACCEL))
 LIB      := build/lib/$(ACCEL)
@@ -25,12 +27,12 @@ BUILD = -X agent/inference.BuildID=$(build_id)
 LDFLAGS = -ldflags "$(BUILD) -X main.version=$(VERSION)"
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help run test native model agent check test-pure test-native bench doctor clean distclean tools
+.PHONY: help run test native model agent check test-pure test-native bench bench-agent doctor clean distclean tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…' WORKDIR=DIR"
+	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…' WORKDIR=DIR  BENCH_MODEL=FILE BENCH_ARGS='…'"
 
 tools:
 	@scripts/check-tools.sh $(ACCEL)
@@ -71,6 +73,9 @@ check: native ## static analysis
 bench: agent model ## compare with llama.cpp's own tools, built from the same tree
 	@BENCH_TOOLS=1 ACCEL=$(ACCEL) PORTABLE=$(PORTABLE) JOBS=$(JOBS) scripts/build-native.sh
 	@scripts/bench.sh
+
+bench-agent: agent ## which of the tasks in bench/tasks the agent solves, beside the plain protocol
+	@bin/agent bench agent --model "$(BENCH_MODEL)" $(BENCH_ARGS)
 
 doctor: agent ## what was built, what hardware is used, what is missing
 	@bin/agent doctor

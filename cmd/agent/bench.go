@@ -21,7 +21,7 @@ import (
 func (a *app) benchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "How fast the model runs here, alone or beside llama.cpp's own tools",
+		Short: "How fast the model runs here, alone or beside llama.cpp's own tools, and what the agent gets done with it",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownSubcommand(cmd, args[0])
@@ -30,7 +30,7 @@ func (a *app) benchCmd() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.benchEngineCmd(), a.benchCompareCmd())
+	cmd.AddCommand(a.benchEngineCmd(), a.benchCompareCmd(), a.benchAgentCmd())
 	return cmd
 }
 

@@ -1,0 +1,464 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"agent/command"
+	"agent/internal/bench"
+	"agent/internal/bench/tasks"
+	"agent/internal/config"
+	"agent/session"
+)
+
+// benchWays are the ways of working that `bench agent` compares. The first is
+// how `agent run` works; each other one differs from it in what it says.
+var benchWays = []benchWay{
+	{"full", "as `agent run` works", func(*session.Options) {}},
+	{"plain", "the plain protocol: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
+	{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
+}
+
+type benchWay struct {
+	name, about string
+	change      func(*session.Options)
+}
+
+func benchWayNames() []string {
+	var names []string
+	for _, w := range benchWays {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// benchAgentFlags are the flags of `agent bench agent`.
+type benchAgentFlags struct {
+	json                         bool
+	tasks, out, transcripts, run string
+	ways                         []string
+	rounds, tokensMax            int
+	values                       flagValues
+}
+
+func (a *app) benchAgentCmd() *cobra.Command {
+	var f benchAgentFlags
+	cmd := &cobra.Command{
+		Use:   "agent [flags] [key=value …]",
+		Short: "Which of the tasks in bench/tasks the agent solves, and at what cost",
+		Long: `Which of the tasks in bench/tasks the agent solves, and at what cost: each task in a
+fresh folder, in each of the ways of working, in several rounds. The model is
+loaded once. Round 0 runs at temperature 0, the others at ` + fmt.Sprint(benchTemperature) + ` with a seed each; the
+ways take turns, so that all see the same load of the machine.
+
+Each run is kept in --out when it ends: after Ctrl-C the same command goes on.
+Ways of working:
+` + describeBenchWays(),
+		Example: `  agent bench agent --model qwen2.5-coder-0.5b-instruct
+  agent bench agent --ways full,plain --rounds 3 --model model.gguf llm.threads=1 llm.threads_batch=1
+  agent bench agent --only '^csv' --ways full --transcripts build/transcripts`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.benchAgent(cmd.Context(), &f, withDash(cmd, args))
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVar(&f.json, "json", false, "print JSON")
+	fs.StringVar(&f.tasks, "tasks", filepath.Join("bench", "tasks"), "`folder` of the tasks")
+	fs.StringVar(&f.out, "out", filepath.Join("build", "bench-agent.jsonl"), "`file` in which each run is kept")
+	fs.StringVar(&f.transcripts, "transcripts", "", "also write what happened in each run into this `folder`")
+	fs.StringVar(&f.run, "only", "", "only tasks whose name this `regexp` matches")
+	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working")
+	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
+	fs.IntVar(&f.tokensMax, "max-tokens", 10_000, "tokens that a run may cost, evaluated and generated")
+	return cmd
+}
+
+func describeBenchWays() string {
+	var b strings.Builder
+	for _, w := range benchWays {
+		fmt.Fprintf(&b, "  %-10s %s\n", w.name, w.about)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// benchTemperature is that of all rounds but the first: warm enough for another
+// course of things, and what such tasks are run with.
+const benchTemperature = 0.3
+
+// agentBench is one sitting of the suite.
+type agentBench struct {
+	app    *app
+	flags  *benchAgentFlags
+	args   []string
+	suite  *tasks.Suite
+	ways   []benchWay
+	ledger *tasks.Ledger
+	model  *opened
+}
+
+func (a *app) benchAgent(ctx context.Context, f *benchAgentFlags, args []string) error {
+	b := &agentBench{app: a, flags: f, args: args}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	model, rest, err := a.open(ctx, args)
+	if err != nil {
+		return err
+	}
+	defer model.close()
+	if len(rest) > 0 {
+		return usagef("bench takes key=value arguments, got %q", rest[0])
+	}
+	b.model = model
+	key, err := b.key()
+	if err != nil {
+		return err
+	}
+	if b.ledger, err = tasks.OpenLedger(f.out, key); err != nil {
+		return err
+	}
+	defer b.ledger.Close()
+	load := bench.OtherLoad()
+	err = b.runAll(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if err := b.print(load()); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return withCode(exitInterrupted, fmt.Errorf("interrupted; %s holds what was done, and the same command goes on", f.out))
+	}
+	return nil
+}
+
+// prepare reads the suite and finds the ways of working.
+func (b *agentBench) prepare() (err error) {
+	f := b.flags
+	if f.rounds < 1 {
+		return usagef("--rounds is %d; it must be at least 1", f.rounds)
+	}
+	for _, name := range f.ways {
+		i := slices.IndexFunc(benchWays, func(w benchWay) bool { return w.name == name })
+		if i < 0 {
+			return usagef("--ways: there is no way of working %q; known are %s", name, strings.Join(benchWayNames(), ", "))
+		}
+		b.ways = append(b.ways, benchWays[i])
+	}
+	if b.suite, err = tasks.Load(f.tasks); err != nil {
+		return err
+	}
+	only, err := regexp.Compile(f.run)
+	if err != nil {
+		return usagef("--only: %v", err)
+	}
+	b.suite.Tasks = slices.DeleteFunc(b.suite.Tasks, func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
+	if len(b.suite.Tasks) == 0 {
+		return usagef("--only %q matches no task of %s", f.run, f.tasks)
+	}
+	return nil
+}
+
+// key says what results are results of. Another build of this program is
+// another agent.
+func (b *agentBench) key() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("bench: find this program: %w", err)
+	}
+	file, err := os.Open(exe)
+	if err != nil {
+		return "", fmt.Errorf("bench: read this program: %w", err)
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", fmt.Errorf("bench: read this program: %w", err)
+	}
+	fmt.Fprintf(sum, "%q %q %q %d", b.suite.Sum, b.model.ModelID(), b.args, b.flags.tokensMax)
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
+}
+
+// runAll makes all runs that are not kept yet. The ways take turns, and so does
+// which of them is first.
+func (b *agentBench) runAll(ctx context.Context) error {
+	total := b.flags.rounds * len(b.suite.Tasks) * len(b.ways)
+	n := 0
+	for round := range b.flags.rounds {
+		for i, task := range b.suite.Tasks {
+			for j := range b.ways {
+				way := b.ways[(i+j)%len(b.ways)]
+				n++
+				if b.ledger.Has(task.Name, way.name, round) {
+					continue
+				}
+				row, err := b.runTask(ctx, task, way, round)
+				if err != nil {
+					return fmt.Errorf("bench: task %s, %s, round %d: %w", task.Name, way.name, round, err)
+				}
+				if err := b.ledger.Add(*row); err != nil {
+					return err
+				}
+				b.show(row, n, total)
+			}
+		}
+	}
+	return nil
+}
+
+// show tells on stderr how a run went.
+func (b *agentBench) show(r *tasks.Row, n, total int) {
+	if b.app.flags.quiet {
+		return
+	}
+	verdict := "solved"
+	if !r.Solved {
+		verdict = "failed (" + oneLine(strings.Join(r.Wrong, "; "), 80) + ")"
+	}
+	fmt.Fprintf(b.app.err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,
+		r.Steps, float64(r.WallMS)/1000)
+}
+
+// runTask makes one run in a folder of its own, and verifies what it left.
+func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay, round int) (*tasks.Row, error) {
+	dir, err := os.MkdirTemp("", "agent-task-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := task.Lay(dir); err != nil {
+		return nil, err
+	}
+	opts, err := b.options(task, way, round, dir)
+	if err != nil {
+		return nil, err
+	}
+	watch := &callWatch{}
+	if opts.Registry, err = watch.registry(opts.Registry, task); err != nil {
+		return nil, err
+	}
+	transcript, err := b.transcript(task, way, round)
+	if err != nil {
+		return nil, err
+	}
+	defer transcript.Close()
+	opts.Sink = func(ev session.Event) { _ = session.RenderText(transcript, ev, session.RenderOptions{LinesMax: -1}) }
+	s, err := session.New(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	start := time.Now()
+	result, runErr := s.Run(ctx, task.Prompt)
+	wall := time.Since(start)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	row := newRow(task, way, round, result, wall)
+	row.InvalidRun = int(watch.invalid.Load())
+	if runErr != nil {
+		row.Error = runErr.Error()
+	}
+	row.Wrong, err = task.Verify(ctx, tasks.Outcome{Dir: dir, Answer: result.Answer, Looked: watch.looked, Run: pythonRunner(opts.Env)})
+	row.Solved = len(row.Wrong) == 0
+	fmt.Fprintf(transcript, "\n%s\n%s\nsolved %v %q\n", result.Answer, session.SummaryLine(result), row.Solved, row.Wrong)
+	return row, err
+}
+
+// options are those of `agent run` in this folder, with what a way of working
+// changes. The configuration is composed anew, since commands may depend on the
+// work dir.
+func (b *agentBench) options(task *tasks.Task, way benchWay, round int, dir string) (session.Options, error) {
+	set := func(key string, value any) config.Value {
+		return config.Value{Key: key, Value: value, Source: "the benchmark"}
+	}
+	cfg, _, err := b.app.compose(b.args, set("agent.workdir", dir), set("agent.approve", string(session.ApproveAuto)),
+		set("agent.max_steps", task.Steps), set("agent.max_tokens", b.flags.tokensMax))
+	if err != nil {
+		return session.Options{}, err
+	}
+	opts, err := b.app.sessionOptions(cfg, &runFlags{})
+	if err != nil {
+		return session.Options{}, err
+	}
+	opts.Backend, opts.SessionsDir = b.model, ""
+	temperature, seed := 0.0, uint32(round)
+	if round > 0 {
+		temperature = benchTemperature
+	}
+	sampling := b.model.settings.Sampling
+	sampling.Temperature, sampling.Seed = &temperature, &seed
+	opts.Sampling = &sampling
+	way.change(&opts)
+	return opts, nil
+}
+
+// transcript is the file for what happens in a run, or nothing.
+func (b *agentBench) transcript(task *tasks.Task, way benchWay, round int) (io.WriteCloser, error) {
+	if b.flags.transcripts == "" {
+		return discard{}, nil
+	}
+	if err := os.MkdirAll(b.flags.transcripts, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(b.flags.transcripts, fmt.Sprintf("%s.%s.%d.txt", task.Name, way.name, round)))
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
+
+func newRow(task *tasks.Task, way benchWay, round int, r *session.Result, wall time.Duration) *tasks.Row {
+	return &tasks.Row{
+		Task: task.Name, Kind: task.Kind, Configuration: way.name, Round: round, Answer: r.Answer, Stop: string(r.Stop),
+		Steps: r.Steps, InvalidReplies: r.Usage.InvalidReplies, EvaluatedTokens: r.Usage.EvaluatedTokens,
+		CachedTokens: r.Usage.CachedTokens, GeneratedTokens: r.Usage.CompletionTokens, WallMS: wall.Milliseconds(),
+	}
+}
+
+// pythonRunner runs a verifier's code where the agent's own code runs.
+func pythonRunner(env *command.Env) func(ctx context.Context, code string) (string, bool, error) {
+	return func(ctx context.Context, code string) (string, bool, error) {
+		r, err := command.Python().Run(ctx, env, &command.Call{Content: []map[string]any{{"code": code}}})
+		if err != nil {
+			return "", false, err
+		}
+		return r.Text, !r.Failed, nil
+	}
+}
+
+// print writes the report of what the ledger holds of this suite.
+func (b *agentBench) print(otherLoad float64) error {
+	f := b.flags
+	var names []string
+	for _, w := range b.ways {
+		names = append(names, w.name)
+	}
+	rows := slices.DeleteFunc(slices.Clone(b.ledger.Rows()), func(r tasks.Row) bool {
+		known := slices.ContainsFunc(b.suite.Tasks, func(t *tasks.Task) bool { return t.Name == r.Task })
+		return !known || r.Round >= f.rounds || !slices.Contains(names, r.Configuration)
+	})
+	report := &tasks.Report{
+		Machine: bench.ThisMachine(), Device: b.model.device, Model: b.model.ModelID(), Command: strings.Join(os.Args, " "), Suite: b.suite.Sum,
+		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad, Configurations: tasks.Summarise(rows, names), Rows: rows,
+	}
+	if local := b.model.settings.Local; local != nil {
+		report.Threads = benchSettings(local, "").Threads
+	}
+	if f.json {
+		return b.app.printJSON(report)
+	}
+	return report.Print(b.app.out)
+}
+
+// callWatch sees each call that runs: whether it is one that its command's
+// description allows, and what was looked at.
+type callWatch struct {
+	invalid atomic.Int64
+	looked  []string
+}
+
+// registry is reg with each command watched, and with the tools of the task.
+func (w *callWatch) registry(reg *command.Registry, task *tasks.Task) (*command.Registry, error) {
+	for _, tool := range task.Tools {
+		if err := reg.Register(scriptedTool(tool)); err != nil {
+			return nil, err
+		}
+	}
+	out := command.NewRegistry()
+	for _, spec := range reg.Specs() {
+		inner, err := reg.Resolve(spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		if err := out.Register(w.watched(inner)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (w *callWatch) watched(inner command.Command) command.Command {
+	spec := inner.Spec()
+	return command.Func(spec, func(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+		if err := checkCall(spec, env, call); err != nil {
+			w.invalid.Add(1)
+		}
+		r, err := inner.Run(ctx, env, call)
+		if err == nil && !r.Failed && (spec.Effect == command.EffectRead || spec.Effect == command.EffectExecute) {
+			if line, err := json.Marshal(call.Content); err == nil {
+				w.looked = append(w.looked, string(line))
+			}
+		}
+		return r, err
+	})
+}
+
+// checkCall holds a call against its command's description: required fields
+// are there, and have values that the description allows.
+func checkCall(spec command.Spec, env *command.Env, call *command.Call) error {
+	if len(call.Content) == 0 && slices.ContainsFunc(spec.Slots, func(s command.Slot) bool { return !s.Optional }) {
+		return errors.New("no content")
+	}
+	for _, entry := range call.Content {
+		for _, slot := range spec.Slots {
+			if err := checkSlot(slot, env, entry[slot.Name]); err != nil {
+				return fmt.Errorf("%s: %w", slot.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func checkSlot(slot command.Slot, env *command.Env, value any) error {
+	text, isText := value.(string)
+	switch {
+	case value == nil && slot.Optional:
+		return nil
+	case value == nil:
+		return errors.New("missing")
+	case slot.Kind == command.SlotEnum && !slices.Contains(slot.Options, text):
+		return errors.New("no such option")
+	case slot.Kind == command.SlotFile:
+		if !isText || !filepath.IsLocal(text) {
+			return errors.New("no file of the work dir")
+		}
+		_, err := os.Stat(filepath.Join(env.WorkDir, text))
+		return err
+	}
+	return nil
+}
+
+// scriptedTool plays the script of a task's tool. It counts as reaching out, as
+// most tools that fail now and then do: the same call may be worth repeating.
+func scriptedTool(tool tasks.Tool) command.Command {
+	spec := command.Spec{Name: tool.Name, Description: tool.Description, Effect: command.EffectNetwork}
+	for name, help := range tool.Fields {
+		spec.Slots = append(spec.Slots, command.Slot{Name: name, Help: help, Kind: command.SlotLine})
+	}
+	slices.SortFunc(spec.Slots, func(a, b command.Slot) int { return strings.Compare(a.Name, b.Name) })
+	var calls atomic.Int64
+	return command.Func(spec, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+		n := min(int(calls.Add(1)), len(tool.Replies)) - 1
+		reply := tool.Replies[n]
+		if reply.Failed != "" {
+			return &command.Result{Text: reply.Failed, Failed: true}, nil
+		}
+		return &command.Result{Text: reply.Text}, nil
+	})
+}
