@@ -122,16 +122,17 @@ func (d *draft) choose(ctx context.Context, options []string) (int, error) {
 }
 
 // allowance is how many tokens may be generated now: what is wanted, within
-// what the budget leaves.
+// what the budget leaves to all that share it.
 func (s *Session) allowance(wanted int) (int, error) {
 	if s.opts.Limits.TokensMax <= 0 {
 		return wanted, nil
 	}
-	left := s.opts.Limits.TokensMax - (s.usage.Computed() - s.usageBefore.Computed())
+	spent, sharers := s.family.tell(s, s.usage.Computed()-s.usageBefore.Computed())
+	left := s.opts.Limits.TokensMax - spent
 	if left <= 0 {
 		return 0, errTokensSpent
 	}
-	return min(wanted, left), nil
+	return min(wanted, max(left/sharers, 1)), nil
 }
 
 // completion runs one completion to its end and counts its cost. watch, unless

@@ -36,6 +36,9 @@ func (s Stop) Budget() bool {
 type Event struct {
 	Time time.Time
 	Data Payload
+	// Session is the child session that it is of, and Parent the one that
+	// delegated to it. Both are empty for the run itself.
+	Session, Parent string
 }
 
 // Payload is what an [Event] carries.
@@ -179,7 +182,7 @@ func (*Result) EventType() string { return "result" }
 
 // newPayload makes an empty payload of a type, or nil for an unknown one.
 func newPayload(eventType string) Payload {
-	for _, p := range []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}} {
+	for _, p := range []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}} {
 		if p.EventType() == eventType {
 			return p
 		}
@@ -192,7 +195,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if e.Data == nil {
 		return nil, fmt.Errorf("event: no data")
 	}
-	return spliceJSON(eventHead{e.Data.EventType(), e.Time}, e.Data)
+	return spliceJSON(eventHead{e.Data.EventType(), e.Time, e.Session, e.Parent}, e.Data)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -208,13 +211,16 @@ func (e *Event) UnmarshalJSON(line []byte) error {
 	if err := json.Unmarshal(line, data); err != nil {
 		return err
 	}
-	*e = Event{Time: head.Time, Data: data}
+	*e = Event{Time: head.Time, Data: data, Session: head.Session, Parent: head.Parent}
 	return nil
 }
 
 type eventHead struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
+
+	Session string `json:"session,omitempty"`
+	Parent  string `json:"parent,omitempty"`
 }
 
 // spliceJSON marshals two objects into one, the fields of a first.

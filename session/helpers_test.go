@@ -198,3 +198,10 @@ func (r *rig) lastUser(n int) string {
 	msgs := r.model.requests[n].Messages
 	return msgs[len(msgs)-1].Content
 }
+
+// approverOf is a person who says yes or no.
+func approverOf(allow func() bool) Approver {
+	return func(context.Context, command.Call, command.Spec) (Decision, error) {
+		return Decision{Allow: allow()}, nil
+	}
+}

@@ -78,6 +78,7 @@ type firstData struct {
 	Files   []promptFile
 	Names   []string
 	Unnamed int
+	Given   []givenAnswer
 }
 
 // promptFile is a file's head with its lines in a fence of their own.
@@ -106,8 +107,8 @@ const (
 // firstMessage is the task with what lies in the work dir.
 func (s *Session) firstMessage(task string, snap snapshot) string {
 	paths := snap.paths()
-	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly)}
-	named := snap.named(d.Task)
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly), Given: s.given}
+	named := s.namedFiles(snap, d.Task)
 	if len(named) > 0 { // the others are known to be beside the point
 		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
 	}

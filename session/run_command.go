@@ -33,7 +33,10 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	wall := s.opts.Now().Sub(start)
 	s.snap = takeSnapshot(s.opts.Env.WorkDir, before)
 	text, cut := s.shortResult(ctx, s.scrub.text(res.Text))
-	files := changedFiles(res.Files, changes(before, s.snap))
+	files := res.Files
+	if s.parent == nil || cmd.Spec().Effect.Consequential() { // else it may be other helpers' doing
+		files = changedFiles(files, changes(before, s.snap))
+	}
 	s.emit(&CommandResult{
 		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
@@ -72,7 +75,7 @@ func (s *Session) runSafely(ctx context.Context, cmd command.Command, call *comm
 			err = fmt.Errorf("%s: internal error: %v", call.Command, p)
 		}
 	}()
-	res, err = cmd.Run(ctx, s.opts.Env, call)
+	res, err = cmd.Run(withSession(ctx, s), s.opts.Env, call)
 	if err == nil && res == nil {
 		err = errors.New("the command gave no result")
 	}

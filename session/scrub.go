@@ -145,6 +145,14 @@ func (s scrubber) payload(p Payload) Payload {
 		c := *p
 		c.Text = s.text(c.Text)
 		return &c
+	case *SubtaskStarted:
+		c := *p
+		c.Task, c.Files = s.text(c.Task), s.texts(c.Files)
+		return &c
+	case *SubtaskEnded:
+		c := *p
+		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)
+		return &c
 	case *Result:
 		c := *p
 		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)

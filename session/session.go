@@ -49,13 +49,16 @@ type Limits struct {
 	// where the context could hold it: long prompts make small models worse and
 	// each step slower. 0: three quarters of the context.
 	HistoryTokensMax int
+
+	DepthMax int // levels of delegation: 1 lets a task be split, not its parts
+	WidthMax int // parts of a task that are worked on at once
 }
 
 // DefaultLimits suit small models on a laptop.
 func DefaultLimits() Limits {
 	return Limits{
 		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024,
-		ReplyTokensMax: 1536, ResultTokensMax: 500,
+		ReplyTokensMax: 1536, ResultTokensMax: 500, DepthMax: 1, WidthMax: 4,
 	}
 }
 
@@ -64,6 +67,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct{ field, def *int }{
 		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
 		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+		{&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
 	} {
 		if *f.field <= 0 {
 			*f.field = *f.def
@@ -127,6 +131,12 @@ type Session struct {
 	answered    bool // nothing is left to go on with but new words
 	checks      int  // answers held back by QA
 	systemCount int  // tokens of the fixed part, counted once
+
+	family *family       // what is shared with the sessions delegated to
+	parent *Session      // of a session that works on a part of a task
+	depth  int           // levels above it
+	focus  []string      // files picked for it
+	given  []givenAnswer // what parts before it found out
 }
 
 // The two forms of a turn.
@@ -146,7 +156,7 @@ func New(opts Options) (*Session, error) {
 	}
 	s := &Session{
 		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata), mode: modeText,
-		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(),
+		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), family: newFamily(),
 	}
 	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {
 		s.mode = modeSlots

@@ -183,7 +183,7 @@ func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
 // fileChoices are the files that a field can name. Among too many to choose
 // from, those count that the task names.
 func (s *Session) fileChoices() []string {
-	named := s.snap.named(s.task)
+	named := s.namedFiles(s.snap, s.task)
 	if len(named) > 0 && (s.mustLook() || len(s.snap.files) > filesChoiceMax) {
 		return named
 	}

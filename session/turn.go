@@ -245,7 +245,8 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 // chooseCommand scores the commands that may be used now.
 func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
 	specs := slices.DeleteFunc(d.s.offered(), func(c command.Spec) bool {
-		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command
+		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command ||
+			c.Name == delegateName && !d.s.mayDelegate()
 	})
 	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
 		specs = reading
@@ -353,6 +354,11 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 	if done, ok := s.circles.earlier(key, s.snap.hash()); ok && spec.Effect != command.EffectNetwork {
 		return s.circle(done), nil
 	}
+	release, err := s.holdWork(ctx, spec)
+	if err != nil {
+		return reply{}, err
+	}
+	defer release()
 	decision, err := s.approve(ctx, call, spec)
 	if err != nil {
 		return reply{}, err

@@ -285,7 +285,7 @@ func (a *app) commandsListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the commands", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			r, err := command.Standard()
+			r, err := stockCommands()
 			if err != nil {
 				return err
 			}
@@ -309,7 +309,7 @@ func (a *app) commandsShowCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			r, err := command.Standard()
+			r, err := stockCommands()
 			if err != nil {
 				return err
 			}
@@ -330,7 +330,7 @@ func (a *app) commandsParseCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read standard input: %w", err)
 			}
-			r, err := command.Standard()
+			r, err := stockCommands()
 			if err != nil {
 				return err
 			}

@@ -235,7 +235,7 @@ func (a *app) sessionOptions(cfg *config.Config, f *runFlags) (session.Options, 
 	if err != nil {
 		return session.Options{}, err
 	}
-	registry, err := command.Standard()
+	registry, err := stockCommands()
 	if err != nil {
 		return session.Options{}, err
 	}

@@ -1,0 +1,79 @@
+package session
+
+import "path/filepath"
+
+// SubtaskStarted is a part of the task given to a child session. The child's
+// own events follow, each with its id in Event.Session.
+type SubtaskStarted struct {
+	Number int      `json:"number"`
+	Task   string   `json:"task"`
+	Files  []string `json:"files,omitempty"` // that it is likely to need
+	After  []int    `json:"after,omitempty"` // numbers of the parts that it waited for
+	Try    int      `json:"try"`             // from 1
+}
+
+// SubtaskEnded is what a child session came to.
+type SubtaskEnded struct {
+	Number int    `json:"number"`
+	Answer string `json:"answer"`
+	Stop   Stop   `json:"stop"`
+	Steps  int    `json:"steps"`
+	WallMS int64  `json:"wall_ms"`
+	Usage  Usage  `json:"usage"`
+	Error  string `json:"error,omitempty"`
+	Try    int    `json:"try"`
+}
+
+// EventType implements [Payload].
+func (*SubtaskStarted) EventType() string { return "subtask" }
+
+// EventType implements [Payload].
+func (*SubtaskEnded) EventType() string { return "subtask_result" }
+
+// sink passes a child's events on to its parent, with both ids. How it began
+// and ended has another type there, so that a run has one first and one last
+// event.
+func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
+	return func(ev Event) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if ev.Session == "" { // else it is that of a child of this child
+			ev.Session, ev.Parent = id, d.parent.id
+			ev.Data = d.asSubtask(ev.Data, t, try+1)
+		}
+		if r, ok := ev.Data.(*CommandResult); ok {
+			t.done.files = mergeSorted(t.done.files, r.Files)
+		}
+		d.parent.relay(ev)
+	}
+}
+
+func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
+	switch p := data.(type) {
+	case *Started:
+		start := &SubtaskStarted{Number: t.number, Task: p.Task, Files: t.files, Try: try}
+		for _, j := range t.after {
+			start.After = append(start.After, d.plan[j].number)
+		}
+		return start
+	case *Result:
+		return &SubtaskEnded{
+			Number: t.number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+		}
+	}
+	return data
+}
+
+// relay tells an event of a child, which has no secrets left in it.
+func (s *Session) relay(ev Event) {
+	if _, streamed := ev.Data.(*Delta); !streamed {
+		s.keepLine(ev)
+	}
+	s.opts.Sink(ev)
+}
+
+// childrenDir is where the session files of children lie: beside that of their
+// parent, and not among those of whole runs.
+func (s *Session) childrenDir() string {
+	return filepath.Join(s.opts.SessionsDir, s.id+".children")
+}

@@ -1,0 +1,229 @@
+package session
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"agent/command"
+)
+
+// Planning is pure: which subtasks there are, and which must wait for which,
+// follows from the model's words and the files that exist.
+
+// Bounds of one delegation.
+const (
+	subtasksMax     = 8    // more are grouped, neighbours together
+	subtaskLinesMax = 64   // of a list; a longer one is no plan
+	subtaskRunesMax = 2000 // of one subtask
+)
+
+// subtask is one part of a task, for a session of its own.
+type subtask struct {
+	number int    // from 1, as the model and the events name it
+	text   string // complete in itself
+	after  []int  // indexes of the subtasks before it that it needs
+	files  []string
+	done   *subtaskDone
+}
+
+// subtaskTexts are the subtasks that a call names, in whatever form: a list of
+// lines, a list of strings, one entry for each.
+func subtaskTexts(call *command.Call) []string {
+	var out []string
+	for _, entry := range call.Content {
+		var named, rest []string
+		for _, key := range sortedKeys(entry) {
+			texts := leaves(entry[key])
+			if subtaskKey.MatchString(key) {
+				named = append(named, texts...)
+				continue
+			}
+			for _, text := range texts {
+				rest = append(rest, key+": "+text)
+			}
+		}
+		switch {
+		case len(named) == 1 && len(rest) > 0: // one subtask with more about it
+			out = append(out, named[0]+" ("+strings.Join(rest, ", ")+")")
+		case len(named) > 0:
+			out = append(out, named...)
+		default:
+			out = append(out, rest...)
+		}
+	}
+	return out
+}
+
+var subtaskKey = regexp.MustCompile(`(?i)^(sub)?_?(tasks?|steps?)(_?\d+)?$|^(text|description|goals?)$`)
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// leaves are the strings in a JSON value, in order.
+func leaves(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var out []string
+		for _, item := range v {
+			out = append(out, leaves(item)...)
+		}
+		return out
+	case map[string]any:
+		var out []string
+		for _, key := range sortedKeys(v) {
+			out = append(out, leaves(v[key])...)
+		}
+		return out
+	}
+	return nil
+}
+
+// listMark is what stands before an item of a list: a bullet or a number.
+var listMark = regexp.MustCompile(`^(?:[-*•+]\s+|\(?\d{1,2}(?:[.:]\s+|\)\s*)|\(?[a-zA-Z][.)]\s+|(?i:(?:sub)?(?:task|step)\s*\d{1,2}\s*[.):-]\s*))+`)
+
+// regroup makes subtasks of what the model listed: headings, empty lines and
+// duplicates go, wrapped lines become whole, and what is too many is grouped.
+func regroup(texts []string) []string {
+	var items []string
+	for _, text := range texts {
+		items = append(items, listItems(text)...)
+	}
+	seen := map[string]bool{}
+	items = slices.DeleteFunc(items, func(item string) bool {
+		key := plainWords(item)
+		if key == "" || seen[key] {
+			return true
+		}
+		seen[key] = true
+		return false
+	})
+	return grouped(items, subtasksMax)
+}
+
+// listItems reads the items of a list, one in a line. In a list with marks, a
+// line without one goes on with the item before it.
+func listItems(text string) []string {
+	var items []string
+	marked := false
+	for line := range strings.Lines(text) {
+		bare := strings.TrimSpace(line)
+		if bare == "" || strings.HasPrefix(bare, fenceMark) {
+			continue
+		}
+		rest := strings.TrimSpace(listMark.ReplaceAllString(bare, ""))
+		hasMark := rest != bare
+		switch {
+		case rest == "" || !hasMark && strings.HasSuffix(bare, ":"): // a heading
+		case !hasMark && marked && len(items) > 0:
+			items[len(items)-1] += " " + rest
+		default:
+			items = append(items, rest)
+		}
+		marked = marked || hasMark
+	}
+	for i := range items {
+		items[i] = cutRunes(items[i], subtaskRunesMax)
+	}
+	return items
+}
+
+// plainWords is text without what makes no difference: case, spaces and the
+// signs around words.
+func plainWords(text string) string {
+	words := strings.FieldsFunc(strings.ToLower(text), notInPaths)
+	for i, w := range words {
+		words[i] = strings.Trim(w, ".!?-*_")
+	}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
+}
+
+// grouped joins neighbours until there are at most n.
+func grouped(items []string, n int) []string {
+	if len(items) <= n {
+		return items
+	}
+	out := make([]string, 0, n)
+	for i := range n {
+		out = append(out, strings.Join(items[i*len(items)/n:(i+1)*len(items)/n], "\n"))
+	}
+	return out
+}
+
+// fileName is a word that names a file: with an ending that begins with a
+// letter, and no address.
+var fileName = regexp.MustCompile(`^(?:[\w.-]+/)*[\w-][\w.-]*\.[A-Za-z][A-Za-z0-9]{0,7}$`)
+
+// filesIn are the names of files in a text, whether they exist or not.
+func filesIn(text string) []string {
+	var out []string
+	for _, w := range strings.FieldsFunc(text, notInPaths) {
+		w = strings.TrimPrefix(strings.TrimRight(w, ".?!*"), "./")
+		if fileName.MatchString(w) && !strings.HasPrefix(w, "//") && len(w) > len("e.g") && !slices.Contains(out, path.Clean(w)) {
+			out = append(out, path.Clean(w))
+		}
+	}
+	return out
+}
+
+var (
+	// changing are the words of a subtask that changes a file. One that is not
+	// seen costs order only when the file exists already: see mustFollow.
+	changing = regexp.MustCompile(`(?i)\b(?:writ|sav|creat|mak|generat|append|add|insert|edit|chang|replac|delet|remov|renam|mov|updat|fix|correct|mend|sort|convert|translat|overwrit|put|store|clean|format)\w*`)
+	// refersBack are the words of a subtask that needs all before it.
+	refersBack = regexp.MustCompile(`(?i)^(then|afterwards?|finally|lastly|next|after that|with (that|this|these))\b|\b(previous|above|earlier|preceding)\b|\b(all|these|both|those) (the )?(results|answers|outputs|findings)\b`)
+	// refersTo are the words of one that needs a certain one.
+	refersTo = regexp.MustCompile(`(?i)\b(?:step|(?:sub)?task|part|result|number)\s*#?(\d{1,2})\b`)
+)
+
+// planSubtasks finds for each subtask the earlier ones that it needs. exists
+// tells which files are there.
+func planSubtasks(texts []string, exists func(file string) bool) []*subtask {
+	var plan []*subtask
+	for i, text := range texts {
+		t := &subtask{number: i + 1, text: text}
+		for j, earlier := range plan {
+			if mustFollow(earlier.text, text, exists) || namesPart(text, earlier.number) {
+				t.after = append(t.after, j)
+			}
+		}
+		plan = append(plan, t)
+	}
+	return plan
+}
+
+// mustFollow reports whether the later of two subtasks needs the earlier to be
+// done. It does when it says so, when both name a file that one of them is to
+// make, and when both name a file that one of them is to change. In doubt they
+// run one after another, which is slower and never wrong.
+func mustFollow(earlier, later string, exists func(string) bool) bool {
+	if refersBack.MatchString(later) {
+		return true
+	}
+	inEarlier := filesIn(earlier)
+	for _, f := range filesIn(later) {
+		if slices.Contains(inEarlier, f) && (!exists(f) || changing.MatchString(earlier) || changing.MatchString(later)) {
+			return true
+		}
+	}
+	return false
+}
+
+func namesPart(text string, number int) bool {
+	for _, m := range refersTo.FindAllStringSubmatch(text, -1) {
+		if n, err := strconv.Atoi(m[1]); err == nil && n == number {
+			return true
+		}
+	}
+	return false
+}
