@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,7 +18,7 @@ import (
 const ofAnswer = "answer"
 
 // Check is one thing that must hold when a task is done. It looks at the answer
-// or at a file (Of), runs code, or asks whether the agent had looked at a file.
+// or at a file (Of), or runs code.
 type Check struct {
 	// Of is "answer" or a file of the work dir, with one or more of the
 	// conditions below. Without case, and without regard to ends of lines.
@@ -41,10 +40,6 @@ type Check struct {
 	Run    string `yaml:"run"`
 	Prints string `yaml:"prints"`
 
-	// Looked is a file that a command must have named and read without failing:
-	// what is not in a file can't be known without looking.
-	Looked string `yaml:"looked"`
-
 	match, matchNot *regexp.Regexp
 	before          string // for Unchanged
 }
@@ -55,16 +50,10 @@ const numbersMax = 3
 
 // prepare compiles a check, and refuses one that could never fail or never hold.
 func (c *Check) prepare(files fs.FS) (err error) {
-	forms := 0
-	for _, used := range []bool{c.Of != "", c.Run != "", c.Looked != ""} {
-		if used {
-			forms++
-		}
-	}
 	conditions := c.Number != nil || len(c.Has)+len(c.Lacks)+len(c.Lines)+len(c.Set) > 0 || c.Match != "" || c.MatchNot != "" || c.Is != "" || c.Unchanged
 	switch {
-	case forms != 1:
-		return errors.New("it needs one of: of, run, looked")
+	case (c.Of != "") == (c.Run != ""):
+		return errors.New("it needs either of or run")
 	case (c.Of != "") != conditions:
 		return errors.New("conditions belong to of, and of needs some")
 	case (c.Run != "") != (c.Prints != ""):
@@ -85,8 +74,8 @@ func (c *Check) prepare(files fs.FS) (err error) {
 			return err
 		}
 	}
-	if c.Unchanged || c.Looked != "" {
-		data, err := readBounded(files, c.Of+c.Looked) // one of them is empty
+	if c.Unchanged {
+		data, err := readBounded(files, c.Of)
 		if err != nil {
 			return err
 		}
@@ -97,9 +86,8 @@ func (c *Check) prepare(files fs.FS) (err error) {
 
 // Outcome is what a run left behind.
 type Outcome struct {
-	Dir    string   // the work dir
-	Answer string   // empty: none was given
-	Looked []string // the calls that read something, as JSON
+	Dir    string // the work dir
+	Answer string // empty: none was given
 	// Run runs Python code in Dir, confined, and gives what it printed and
 	// whether it ended well.
 	Run func(ctx context.Context, code string) (output string, ok bool, err error)
@@ -129,11 +117,6 @@ func (c *Check) verify(ctx context.Context, root *os.Root, prompt string, o Outc
 	switch {
 	case c.Run != "":
 		return c.verifyRun(ctx, o)
-	case c.Looked != "":
-		if !slices.ContainsFunc(o.Looked, func(call string) bool { return strings.Contains(call, path.Base(c.Looked)) }) {
-			return "never looked at " + c.Looked, nil
-		}
-		return "", nil
 	case c.Of == ofAnswer:
 		if strings.TrimSpace(o.Answer) == "" {
 			return "no answer", nil

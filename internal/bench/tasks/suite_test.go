@@ -16,15 +16,14 @@ import (
 type solution struct {
 	answer string
 	files  map[string]string
-	looked string
 }
 
 // solutions are right ones of the suite in bench/tasks, and wrong ones that a
 // lax verifier would let through.
 var solutions = map[string]struct{ right, wrong []solution }{
 	"files-errors": {
-		right: []solution{{answer: "There are 7 lines with ERROR in server.log.", looked: "server.log"}},
-		wrong: []solution{{answer: "7"}, {answer: "27 lines", looked: "server.log"}, {answer: "1, 2, 3, 4, 5, 6, 7 or 8", looked: "server.log"}},
+		right: []solution{{answer: "There are 7 lines with ERROR in server.log."}},
+		wrong: []solution{{answer: "27 lines"}, {answer: "1, 2, 3, 4, 5, 6, 7 or 8"}},
 	},
 	"files-replace": {
 		right: []solution{{files: map[string]string{"final.txt": finalText}}},
@@ -102,16 +101,16 @@ var solutions = map[string]struct{ right, wrong []solution }{
 		wrong: []solution{{files: map[string]string{"answer.txt": "Solveig Aas, Henrik Moe"}}, {answer: "Solveig Aas"}},
 	},
 	"unknown-phone": {
-		right: []solution{{answer: "The number of Ms Weber is not given in staff.txt.", looked: "staff.txt"}, {answer: "It doesn't list one.", looked: "staff.txt"}},
-		wrong: []solution{{answer: "It is not given."}, {answer: "555-0178, no doubt", looked: "staff.txt"}, {answer: "I know it.", looked: "staff.txt"}},
+		right: []solution{{answer: "The number of Ms Weber is not given in staff.txt."}, {answer: "The file doesn't list a telephone for her."}},
+		wrong: []solution{{answer: "I could not do it."}, {answer: "The telephone number could not be found: the code failed."}, {answer: "555-0178, no doubt"}, {answer: "I know it."}},
 	},
 	"unknown-month": {
-		right: []solution{{answer: "There is no bill for water in June.", looked: "bills.csv"}},
-		wrong: []solution{{answer: "61.75", looked: "bills.csv"}, {answer: "Not more than 43.30", looked: "bills.csv"}},
+		right: []solution{{answer: "There is no bill for water in June."}},
+		wrong: []solution{{answer: "61.75"}, {answer: "Not more than 43.30"}},
 	},
 	"unknown-boat": {
-		right: []solution{{answer: "The story does not say which colour the boat has.", looked: "story.txt"}},
-		wrong: []solution{{answer: "The boat is green.", looked: "story.txt"}, {answer: "Not known, maybe red.", looked: "story.txt"}},
+		right: []solution{{answer: "The story does not say which colour the boat has."}},
+		wrong: []solution{{answer: "The boat is green."}, {answer: "Not known, maybe red."}},
 	},
 	"failing-busy": {
 		right: []solution{{answer: "A-17 costs 19.50 euros."}},
@@ -168,9 +167,6 @@ func verify(t *testing.T, task *Task, s solution) []string {
 	o := Outcome{Dir: dir, Answer: s.answer, Run: func(ctx context.Context, code string) (string, bool, error) {
 		return runPython(t, ctx, dir, code)
 	}}
-	if s.looked != "" {
-		o.Looked = []string{`[{"file":"` + s.looked + `"}]`}
-	}
 	wrong, err := task.Verify(t.Context(), o)
 	require.NoError(t, err)
 	return wrong
@@ -192,19 +188,19 @@ func TestLoadRefuses(t *testing.T) {
 	const good = "kind: csv\ntask: Do it.\nchecks: [{of: answer, number: 3}]\n"
 	for text, want := range map[string]string{
 		"kind: csv\n": "no task",
-		strings.Replace(good, "csv", "riddle", 1):                         `kind "riddle" is none of files`,
-		good + "colour: red\n":                                            "field colour not found",
-		"kind: csv\ntask: Do it.\n":                                       "no checks",
-		good + "steps: -1\n":                                              "it must be at least 1",
-		good + "tools: [{name: x}]\n":                                     "it needs a name and replies",
-		"kind: csv\ntask: Do it.\nchecks: [{}]":                           "it needs one of",
-		"kind: csv\ntask: Do it.\nchecks: [{of: answer}]":                 "of needs some",
-		"kind: csv\ntask: x\nchecks: [{run: x}]":                          "belong together",
-		"kind: csv\ntask: x\nchecks: [{of: a, is: x}]":                    "one of several choices",
-		"kind: csv\ntask: x\nchecks: [{of: a, match: '('}]":               "missing closing )",
-		"kind: csv\ntask: x\nchecks: [{looked: b.txt}]":                   "b.txt",
-		"kind: csv\ntask: x\nchecks: [{of: a, number: 1, within: -1}]":    "must not be negative",
-		"kind: csv\ntask: x\nchecks: [{of: a, number: 1, looked: a.txt}]": "it needs one of",
+		strings.Replace(good, "csv", "riddle", 1):                      `kind "riddle" is none of files`,
+		good + "colour: red\n":                                         "field colour not found",
+		"kind: csv\ntask: Do it.\n":                                    "no checks",
+		good + "steps: -1\n":                                           "it must be at least 1",
+		good + "tools: [{name: x}]\n":                                  "it needs a name and replies",
+		"kind: csv\ntask: Do it.\nchecks: [{}]":                        "it needs either",
+		"kind: csv\ntask: Do it.\nchecks: [{of: answer}]":              "of needs some",
+		"kind: csv\ntask: x\nchecks: [{run: x}]":                       "belong together",
+		"kind: csv\ntask: x\nchecks: [{of: a, is: x}]":                 "one of several choices",
+		"kind: csv\ntask: x\nchecks: [{of: a, match: '('}]":            "missing closing )",
+		"kind: csv\ntask: x\nchecks: [{of: b.txt, unchanged: true}]":   "b.txt",
+		"kind: csv\ntask: x\nchecks: [{of: a, number: 1, within: -1}]": "must not be negative",
+		"kind: csv\ntask: x\nchecks: [{of: a, number: 1, run: x}]":     "either",
 	} {
 		dir := t.TempDir()
 		lay(t, dir, text)
