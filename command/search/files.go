@@ -1,0 +1,173 @@
+package search
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// passedOver are folders of what others wrote or programs made.
+func passedOver(name string) bool {
+	return strings.HasPrefix(name, ".") || name == "node_modules" || name == "__pycache__"
+}
+
+// survey lists the files to index, those nearest to the top first, so that
+// bounds cut off what lies deep. Links are not followed; hidden files and
+// folders are passed over.
+func survey(ctx context.Context, root *os.Root, b bounds) (seen, error) {
+	var out seen
+	type folder struct {
+		path  string
+		depth int
+	}
+	queue, total, looked := []folder{{".", 0}}, int64(0), 0
+	for len(queue) > 0 && looked < b.entries {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		f := queue[0]
+		queue = queue[1:]
+		entries, err := readFolder(root, f.path, b.entries-looked)
+		if err != nil {
+			if f.depth == 0 {
+				return out, err
+			}
+			continue // a folder that can't be read has nothing to find
+		}
+		looked += len(entries)
+		for _, e := range entries {
+			name := path.Join(f.path, e.Name())
+			switch {
+			case passedOver(e.Name()):
+			case e.IsDir() && f.depth < b.depth:
+				queue = append(queue, folder{name, f.depth + 1})
+			case e.Type().IsRegular():
+				total = out.add(name, e, total, b)
+			}
+		}
+	}
+	out.cut = looked >= b.entries
+	return out, nil
+}
+
+// add takes a file, if the bounds allow it, and gives the bytes taken so far.
+func (s *seen) add(name string, e fs.DirEntry, total int64, b bounds) int64 {
+	info, err := e.Info()
+	if err != nil {
+		return total // it is gone
+	}
+	read := min(info.Size(), b.fileBytes)
+	if len(s.files) >= b.files || total+read > b.totalBytes {
+		s.left++
+		return total
+	}
+	if info.Size() > b.fileBytes {
+		s.partly++
+	}
+	s.files = append(s.files, file{name, info.Size(), info.ModTime()})
+	return total + read
+}
+
+func readFolder(root *os.Root, name string, most int) ([]fs.DirEntry, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(most)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// chunk is some lines of a file; first is the number of the first one.
+type chunk struct {
+	first int
+	lines []string
+}
+
+// chunksOf reads a text file in chunks; none when it is binary, empty or gone.
+func chunksOf(root *os.Root, name string, most int64) []chunk {
+	data, err := readStart(root, name, most)
+	if err != nil {
+		return nil
+	}
+	text, ok := decode(data)
+	if !ok || strings.TrimSpace(text) == "" {
+		return nil
+	}
+	var out []chunk
+	current, size, number := chunk{first: 1}, 0, 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimRight(line, "\r\n")
+		if len(current.lines) == chunkLines || size > 0 && size+len(line) > chunkBytes {
+			out = append(out, current)
+			current, size = chunk{first: number}, 0
+		}
+		current.lines = append(current.lines, line)
+		size += len(line)
+	}
+	return append(out, current)
+}
+
+const (
+	shownAround   = 1   // lines before and after the best one
+	lineBytesMax  = 200 // of each line shown
+	analyzedBytes = 64 << 10
+)
+
+// show finds the line of a chunk that has most of the wanted words, and shows
+// it with its neighbours.
+func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
+	best, bestCount := 0, -1
+	for i, line := range c.lines {
+		n := 0
+		for term := range x.terms(line[:min(len(line), analyzedBytes)]) {
+			if wanted[term] {
+				n++
+			}
+		}
+		if n > bestCount {
+			best, bestCount = i, n
+		}
+	}
+	var shown []string
+	for i := max(0, best-shownAround); i <= min(len(c.lines)-1, best+shownAround); i++ {
+		if line := x.excerpt(c.lines[i], wanted); line != "" {
+			shown = append(shown, line)
+		}
+	}
+	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best), Text: strings.Join(shown, "\n")}
+}
+
+// excerpt is a line, or of a long one the part around the first wanted word.
+func (x *index) excerpt(line string, wanted map[string]bool) string {
+	if len(line) > lineBytesMax {
+		line = line[:min(len(line), analyzedBytes)]
+		from := 0
+		tokens, _ := x.mapping.AnalyzeText(analyzer, []byte(searchable(line)))
+		for _, t := range tokens {
+			if wanted[string(t.Term)] {
+				from = max(0, t.Start-lineBytesMax/4)
+				break
+			}
+		}
+		for from > 0 && !utf8.RuneStart(line[from]) {
+			from--
+		}
+		if from > 0 {
+			return "…" + clip(plainLine(line[from:]), lineBytesMax)
+		}
+	}
+	return clip(plainLine(line), lineBytesMax)
+}

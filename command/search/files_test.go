@@ -1,0 +1,218 @@
+package search
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"agent/command"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// folder makes a work dir with files.
+func folder(t *testing.T, files map[string]string) *command.Env {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		write(t, dir, name, text)
+	}
+	return &command.Env{WorkDir: dir}
+}
+
+// write makes a file whose time differs from that of any earlier version.
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+// newSearcher gives a searcher that is closed at the end of the test.
+func newSearcher(t *testing.T, c Config) *Searcher {
+	t.Helper()
+	s, err := New(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+func run(t *testing.T, c command.Command, env *command.Env, query string) *command.Result {
+	t.Helper()
+	r, err := c.Run(context.Background(), env, callFor(query))
+	require.NoError(t, err)
+	return r
+}
+
+func callFor(query string) *command.Call {
+	return &command.Call{Command: "search", Content: []map[string]any{{"query": query}}}
+}
+
+func TestLocalSearchFindsPlacesAndSaysSo(t *testing.T) {
+	env := folder(t, map[string]string{
+		"notes/orders.md": "# Orders\n\nApples were ordered.\nThe refunds for March were late.\nNothing else.\n",
+		"code/tax.py":     "def compute_tax(amount):\n    return amount * 0.2\n",
+		"other.txt":       "The weather was fine.\n",
+	})
+	c := newSearcher(t, Config{}).Commands()
+	require.Len(t, c, 1)
+	spec := c[0].Spec()
+	assert.Equal(t, "search", spec.Name)
+	assert.Equal(t, command.EffectRead, spec.Effect, "the files may be searched unasked")
+
+	tests := []struct{ name, query, want string }{
+		{"stemmed", "refund", "1 place in the 3 files here for \"refund\". Searched the files here; no web search is configured:\n" +
+			"1. notes/orders.md:4\n   Apples were ordered.\n   The refunds for March were late.\n   Nothing else."},
+		{"part of a name in code", "compute tax", "1. code/tax.py:1\n   def compute_tax(amount):"},
+		{"name of a file", "orders md", "1. notes/orders.md:1\n   # Orders"},
+		{"misspelt", "wether", "1 place in the 3 files here have words near \"wether\", none has them exactly. Searched"},
+		{"nothing", "zebra (striped)", "(Nothing matches \"zebra striped\" in the 3 files here. No web search is configured.)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := run(t, c[0], env, tt.query)
+			assert.Contains(t, r.Text, tt.want)
+			assert.False(t, r.Failed)
+		})
+	}
+	t.Run("no query", func(t *testing.T) {
+		r := run(t, c[0], env, "  ")
+		assert.True(t, r.Failed)
+		assert.Contains(t, r.Text, `{"query": "..."}`)
+	})
+}
+
+func TestIndexFollowsTheFolder(t *testing.T) {
+	env := folder(t, map[string]string{"a.txt": "alpha\n", "b.txt": "beta\n"})
+	c := newSearcher(t, Config{}).Commands()[0]
+	assert.Contains(t, run(t, c, env, "alpha").Text, "a.txt:1")
+
+	write(t, env.WorkDir, "a.txt", "gamma rays\n")
+	write(t, env.WorkDir, "c.txt", strings.Repeat("delta\n", 3*chunkLines))
+	require.NoError(t, os.Remove(filepath.Join(env.WorkDir, "b.txt")))
+	assert.Contains(t, run(t, c, env, "gamma").Text, "a.txt:1")
+	assert.Contains(t, run(t, c, env, "delta").Text, "c.txt:1")
+	for _, gone := range []string{"alpha", "beta"} {
+		assert.NotContains(t, run(t, c, env, gone).Text, ".txt:", gone)
+	}
+	write(t, env.WorkDir, "c.txt", "short now\n")
+	assert.NotContains(t, run(t, c, env, "delta").Text, "c.txt", "chunks of the longer version are gone")
+
+	other := folder(t, map[string]string{"d.txt": "delta\n"})
+	assert.Contains(t, run(t, c, other, "delta").Text, "d.txt:1", "another work dir has an index of its own")
+}
+
+func TestSameSizeAndNewTimeIsAChange(t *testing.T) {
+	env := folder(t, map[string]string{"a.txt": "alpha\n"})
+	c := newSearcher(t, Config{}).Commands()[0]
+	run(t, c, env, "alpha")
+	write(t, env.WorkDir, "a.txt", "omega\n")
+	require.NoError(t, os.Chtimes(filepath.Join(env.WorkDir, "a.txt"), time.Time{}, time.Now().Add(time.Hour)))
+	assert.Contains(t, run(t, c, env, "omega").Text, "a.txt:1")
+}
+
+func TestIndexLeavesOut(t *testing.T) {
+	env := folder(t, map[string]string{
+		"seen.txt": "treasure\n", ".hidden": "treasure\n", ".git/config": "treasure\n", "node_modules/x/y.js": "treasure\n",
+		"picture.png": "PNG\x00treasure\n",
+	})
+	if runtime.GOOS != "windows" {
+		outside := t.TempDir()
+		write(t, outside, "secret.txt", "treasure outside\n")
+		require.NoError(t, os.Symlink(outside, filepath.Join(env.WorkDir, "link")))
+		require.NoError(t, os.Symlink(filepath.Join(outside, "secret.txt"), filepath.Join(env.WorkDir, "link.txt")))
+	}
+	r := run(t, newSearcher(t, Config{Results: 20}).Commands()[0], env, "treasure")
+	assert.Contains(t, r.Text, "1 place in the 1 file here")
+	assert.Contains(t, r.Text, "seen.txt:1")
+}
+
+func TestIndexIsBounded(t *testing.T) {
+	files := map[string]string{"deep/er/z.txt": "needle deep\n", "long.txt": "needle\n" + strings.Repeat("hay\n", 100) + "pin\n"}
+	for i := range 8 {
+		files[fmt.Sprintf("f%d.txt", i)] = "needle\n"
+	}
+	env := folder(t, files)
+	s := newSearcher(t, Config{Results: 20})
+	s.index = newIndex(bounds{files: 9, fileBytes: 100, totalBytes: 1 << 20, entries: 1000, depth: 8})
+	r := run(t, s.Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "9 places in the 9 files here", "those near the top come first")
+	assert.NotContains(t, r.Text, "deep/er")
+	assert.Contains(t, r.Text, "[1 file not searched: there are too many]")
+	assert.Contains(t, r.Text, "[1 large file searched only at the start]")
+	assert.NotContains(t, run(t, s.Commands()[0], env, "pin").Text, "long.txt:")
+
+	s.index.bounds.entries = 3
+	assert.Contains(t, run(t, s.Commands()[0], env, "needle").Text, "[only 3 entries of folders were looked at; there are more]")
+}
+
+func TestResultIsBounded(t *testing.T) {
+	env := folder(t, map[string]string{"a.txt": strings.Repeat("needle in hay é", 2000)})
+	env.Limits.OutputBytes = 100
+	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+	assert.True(t, r.Truncated)
+	assert.True(t, utf8.ValidString(r.Text))
+	assert.Less(t, len(r.Text), 160)
+	assert.Contains(t, r.Text, "[the rest of the results is left out]")
+}
+
+func TestLongLineIsShownAroundTheWord(t *testing.T) {
+	line := strings.Repeat("hay ", 500) + "the needle is here " + strings.Repeat("é straw ", 500)
+	env := folder(t, map[string]string{"a.txt": "first\n" + line + "\nlast\n"})
+	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "a.txt:2\n")
+	assert.Contains(t, r.Text, "the needle is here")
+	assert.Less(t, len(r.Text), 700)
+}
+
+func TestOneFileDoesNotHideTheOthers(t *testing.T) {
+	env := folder(t, map[string]string{"much.txt": strings.Repeat("needle needle needle\n", 400), "once.txt": strings.Repeat("hay\n", 15) + "needle\n"})
+	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "once.txt:16")
+	assert.Equal(t, hitsPerFile, strings.Count(r.Text, "much.txt:"))
+}
+
+func TestEncodings(t *testing.T) {
+	env := folder(t, map[string]string{
+		"latin.txt": "caf\xe9 needle\n", "utf16.txt": "\xff\xfen\x00e\x00e\x00d\x00l\x00e\x00", "bom.txt": "\xef\xbb\xbfneedle\n", "cjk.txt": "針 は ここ needle\n",
+		"escape.txt": "needle \x1b[31mred\x1b[0m \u202egnirts\n",
+	})
+	r := run(t, newSearcher(t, Config{Results: 20}).Commands()[0], env, "needle")
+	for _, want := range []string{"café needle", "utf16.txt:1\n   needle", "bom.txt:1\n   needle", "針 は ここ", "needle [31mred[0m gnirts"} {
+		assert.Contains(t, r.Text, want)
+	}
+}
+
+func TestCancelledSearchLeavesAWorkingIndex(t *testing.T) {
+	env := folder(t, map[string]string{"a.txt": "needle\n", "b.txt": strings.Repeat("needle\n", 400*chunkLines)})
+	s := newSearcher(t, Config{})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := s.Commands()[0].Run(ctx, env, callFor("needle"))
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Contains(t, run(t, s.Commands()[0], env, "needle").Text, "a.txt:1")
+}
+
+func TestUnreadableWorkDir(t *testing.T) {
+	_, err := newSearcher(t, Config{}).Commands()[0].Run(context.Background(), &command.Env{WorkDir: filepath.Join(t.TempDir(), "gone")}, callFor("x"))
+	assert.ErrorContains(t, err, "search the files: ")
+}
+
+func FuzzChunks(f *testing.F) {
+	f.Add([]byte("a\nb\r\n\xff\xfe"))
+	f.Add([]byte("\xff\xfeh\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text, ok := decode(data)
+		if ok {
+			assert.True(t, utf8.ValidString(plainLine(text)))
+			assert.True(t, utf8.ValidString(clip(plain(text), 20)))
+		}
+	})
+}
