@@ -26,6 +26,30 @@ type Command interface {
 	Run(ctx context.Context, env *Env, call *Call) (*Result, error)
 }
 
+// Varied is a command whose calls differ in effect: reading a file changes
+// nothing, keeping what was read in a file does.
+type Varied interface {
+	// CallEffect is the effect of one call, at least that of the Spec.
+	CallEffect(call *Call) Effect
+}
+
+// EffectOf is the effect of one call of a command.
+func EffectOf(c Command, call *Call) Effect {
+	effect := c.Spec().Effect
+	if v, ok := c.(Varied); ok && call != nil {
+		effect = max(effect, v.CallEffect(call))
+	}
+	return effect
+}
+
+// Previewer is a command that can show a person what a call would do without
+// doing it: a diff, or the code.
+type Previewer interface {
+	// Preview gives at most some pages of text; empty when there is nothing to
+	// show beyond the call itself. It changes nothing.
+	Preview(ctx context.Context, env *Env, call *Call) (string, error)
+}
+
 // Effect orders commands by what they can change, for approval.
 type Effect int
 
@@ -121,6 +145,25 @@ type Env struct {
 	Limits   Limits
 	// AllowUnsandboxed lets code run although no sandbox could be set up.
 	AllowUnsandboxed bool
+	// Web says what may be fetched; the zero value: nothing.
+	Web Web
+	// StateDir is a private folder outside of the work dir, made when needed,
+	// for what commands keep between the calls of a session. Only sandboxed code
+	// reads what is in it. Empty: nothing is kept.
+	StateDir string
+	// Files describes the files that commands made, and is shared between the
+	// agents that work on one task. nil: nothing is described.
+	Files *FileIndex
+
+	// Ask lets a command put a question to the run's own model, beside the
+	// conversation and within the run's budget. nil: there is no model to ask.
+	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)
+	// AskBytesMax is how long a prompt of Ask may be; 0: askBytesDefault.
+	AskBytesMax int
+	// Fits tells whether a result would be shown whole. A command that can show
+	// a part and say how to get the next one then shows less, instead of having
+	// its middle cut out. nil: whatever fits Limits.OutputBytes.
+	Fits func(text string) bool
 }
 
 // Limits bound one command. Zero fields mean the defaults of DefaultLimits.

@@ -1,0 +1,82 @@
+package command
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// Web says what commands may fetch. The zero value: nothing.
+type Web struct {
+	// Allow lets commands fetch http and https addresses, each call approved as
+	// one that reaches out.
+	Allow bool
+	// Hosts are the only hosts that may be reached, each with those below it;
+	// empty: every public one.
+	Hosts []string
+	// Private are addresses that may be reached although they are not public:
+	// this machine, the local network. Without it they are refused, whatever
+	// name leads to them.
+	Private []netip.Prefix
+}
+
+// allowsHost reports whether a host is among those that may be reached.
+func (w Web) allowsHost(host string) bool {
+	if len(w.Hosts) == 0 {
+		return true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, h := range w.Hosts {
+		h = strings.ToLower(h)
+		if host == h || strings.HasSuffix(host, "."+h) {
+			return true
+		}
+	}
+	return false
+}
+
+// filesDescribedMax bounds the descriptions that are kept.
+const filesDescribedMax = 2000
+
+// FileIndex keeps what commands said of the files that they made. A nil
+// *FileIndex keeps nothing. Its methods are safe for concurrent use.
+type FileIndex struct {
+	mu    sync.Mutex
+	about map[string]string // by slash-separated path within the work dir
+}
+
+// NewFileIndex returns an index without files.
+func NewFileIndex() *FileIndex { return &FileIndex{about: map[string]string{}} }
+
+// Describe says what a file is, in one line. A later description replaces an
+// earlier one.
+func (x *FileIndex) Describe(path, about string) {
+	about = strings.Join(strings.Fields(about), " ")
+	if x == nil || about == "" {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	path = filepath.ToSlash(path)
+	if _, known := x.about[path]; known || len(x.about) < filesDescribedMax {
+		x.about[path] = about
+	}
+}
+
+// About returns the description of a file, empty when it has none.
+func (x *FileIndex) About(path string) string {
+	if x == nil {
+		return ""
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.about[filepath.ToSlash(path)]
+}
+
+// describeAll notes what a call said of the files that it made or changed.
+func (x *FileIndex) describeAll(paths []string, about string) {
+	for _, path := range paths {
+		x.Describe(path, about)
+	}
+}
