@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"agent/command"
 )
@@ -17,7 +18,7 @@ type ApproveMode string
 const (
 	ApproveAsk   ApproveMode = "ask"   // the Approver decides each call
 	ApproveAuto  ApproveMode = "auto"  // allowed, inside the sandbox and the work dir
-	ApproveNever ApproveMode = "never" // refused
+	ApproveNever ApproveMode = "never" // refused, whatever a rule says
 )
 
 func (m ApproveMode) check() error {
@@ -28,48 +29,110 @@ func (m ApproveMode) check() error {
 	return fmt.Errorf("unknown approval mode %q: known are ask, auto, never", m)
 }
 
+// Proposal is a call that is about to run, as those see it who decide about
+// it. Values of Env.Metadata are hidden in it.
+type Proposal struct {
+	Task    string
+	WorkDir string
+	Step    int
+	Call    command.Call
+	Spec    command.Spec
+	Preview string // what the call would do: its code, a diff of what would change, or its fields
+	Done    string // the calls so far, a line each
+}
+
 // Decision is what an [Approver] says. The model is shown the Reason of a
 // refusal.
 type Decision struct {
 	Allow  bool
 	Reason string
+	Quit   bool // end the run here
 }
 
 // Approver decides whether a consequential call may run. An error ends the
-// run; it should be the context's when the context ended.
-type Approver func(ctx context.Context, call command.Call, spec command.Spec) (Decision, error)
+// run; it should be the context's when the context ended. Several sessions may
+// share one, and ask it at the same time.
+type Approver func(ctx context.Context, p *Proposal) (Decision, error)
+
+// Who decided about a call, as an [Approval] tells.
+const (
+	ByMode     = "mode"
+	ByRule     = "rule"
+	ByPerson   = "person"
+	ByOverseer = "overseer"
+)
+
+// decided is a decision and who made it.
+type decided struct {
+	Decision
+	by   string
+	rule string
+}
 
 // refusalsMax refused calls in a row end the run: the model wants only what
 // it may not do.
 const refusalsMax = 3
 
-// approve decides about one call and tells the decision.
-func (s *Session) approve(ctx context.Context, call *command.Call, spec command.Spec) (Decision, error) {
-	if !spec.Effect.Consequential() {
-		return Decision{Allow: true}, nil
-	}
-	d, err := s.decide(ctx, call, spec)
+// approve decides about one call: first the rules and the mode, then, for what
+// is consequential, the overseer. Each decision is told.
+func (s *Session) approve(ctx context.Context, cmd command.Command, call *command.Call) (Decision, error) {
+	d, err := s.decide(ctx, cmd, call)
 	if err != nil {
-		return d, fmt.Errorf("approve %s: %w", call.Command, err)
+		return d.Decision, fmt.Errorf("approve %s: %w", call.Command, err)
 	}
-	s.emit(&Approval{Step: s.steps, Command: call.Command, Mode: string(s.opts.Approve), Allowed: d.Allow, Reason: d.Reason})
-	return d, nil
+	if d.by != "" {
+		s.tellDecision(call, d)
+	}
+	if !d.Allow || !cmd.Spec().Effect.Consequential() || s.opts.Overseer == nil {
+		return d.Decision, nil
+	}
+	if d, err = s.oversee(ctx, cmd, call); err != nil {
+		return d.Decision, err
+	}
+	s.tellDecision(call, d)
+	return d.Decision, nil
 }
 
-func (s *Session) decide(ctx context.Context, call *command.Call, spec command.Spec) (Decision, error) {
+func (s *Session) tellDecision(call *command.Call, d decided) {
+	s.emit(&Approval{
+		Step: s.steps, Command: call.Command, Mode: string(s.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+	})
+}
+
+// decide asks the rules, and where none speaks about a call the mode. A call
+// that changes nothing needs no decision but that of a rule.
+func (s *Session) decide(ctx context.Context, cmd command.Command, call *command.Call) (decided, error) {
+	spec := cmd.Spec()
+	if s.opts.Approve == ApproveNever && spec.Effect.Consequential() {
+		return decided{Decision: Decision{Reason: s.refusal("mode_never", spec.Effect)}, by: ByMode}, nil
+	}
+	rule, found := s.opts.Rules.match(call, spec, s.opts.Env.WorkDir)
 	switch {
+	case found && rule.Do == RuleAllow:
+		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
+	case found && rule.Do == RuleDeny:
+		return decided{Decision{Reason: s.words.render("rule", rule)}, ByRule, rule.String()}, nil
+	case found:
+		return s.askPerson(ctx, cmd, call, rule.String())
+	case !spec.Effect.Consequential():
+		return decided{Decision: Decision{Allow: true}}, nil
 	case s.opts.Approve == ApproveAuto:
-		return Decision{Allow: true}, nil
-	case s.opts.Approve == ApproveNever:
-		return Decision{Reason: s.refusal("mode_never", spec.Effect)}, nil
-	case s.opts.Approver == nil:
-		return Decision{Reason: s.refusal("no_one", spec.Effect)}, nil
+		return decided{Decision: Decision{Allow: true}, by: ByMode}, nil
 	}
-	d, err := s.opts.Approver(ctx, *call, spec)
+	return s.askPerson(ctx, cmd, call, "")
+}
+
+// askPerson lets the Approver decide. Where nobody is there, the answer is no.
+func (s *Session) askPerson(ctx context.Context, cmd command.Command, call *command.Call, rule string) (decided, error) {
+	effect := cmd.Spec().Effect
+	if s.opts.Approver == nil {
+		return decided{Decision{Reason: s.refusal("no_one", effect)}, ByMode, rule}, nil
+	}
+	d, err := s.opts.Approver(ctx, s.proposal(ctx, cmd, call))
 	if err == nil && !d.Allow && d.Reason == "" {
-		d.Reason = s.refusal("person", spec.Effect)
+		d.Reason = s.refusal("person", effect)
 	}
-	return d, err
+	return decided{d, ByPerson, rule}, err
 }
 
 // refusal words why a kind of effect is refused.
@@ -84,13 +147,13 @@ func (s *Session) refusal(why string, effect command.Effect) string {
 
 // refused tells the model that a call may not run, and ends the run when it
 // wants nothing else.
-func (s *Session) refused(call *command.Call, reason string) reply {
+func (s *Session) refused(call *command.Call, d Decision) reply {
 	s.refusals++
-	if s.refusals >= refusalsMax {
+	if s.refusals >= refusalsMax || d.Quit {
 		return reply{stop: StopRefused}
 	}
 	text := s.words.render("refused.tmpl", refusedData{
-		Command: call.Command, Reason: reason, Names: s.allowedNames(call.Command),
+		Command: call.Command, Reason: d.Reason, Names: s.allowedNames(call.Command),
 	})
 	return reply{text: text, short: text, failed: true, next: startRefused}
 }
@@ -108,7 +171,18 @@ func (s *Session) allowedNames(refused string) []string {
 
 // hopeless reports a command that is never allowed in this run.
 func (s *Session) hopeless(spec command.Spec) bool {
-	return s.opts.Approve == ApproveNever && spec.Effect.Consequential()
+	if spec.Final {
+		return false
+	}
+	consequential := spec.Effect.Consequential()
+	switch {
+	case s.opts.Rules.denies(spec.Name):
+		return true
+	case consequential && s.opts.Approve == ApproveNever:
+		return true
+	}
+	nobody := len(s.opts.Rules) > 0 && s.opts.Approve == ApproveAsk && s.opts.Approver == nil
+	return consequential && nobody && !s.opts.Rules.allows(spec.Name)
 }
 
 // offered are the commands that the model may choose from. Where it chooses
@@ -133,10 +207,29 @@ func (s *Session) withheld() []string {
 	return names
 }
 
+// tellWithheld says what is not offered, and why.
+func (s *Session) tellWithheld() {
+	names := s.withheld()
+	if len(names) == 0 {
+		return
+	}
+	why := "not offered, since the approval rules forbid it or nobody is there to ask: "
+	if s.opts.Approve == ApproveNever {
+		why = "not offered, since nothing that writes, runs code or reaches out is allowed in this run: "
+	}
+	s.warn(why + strings.Join(names, ", "))
+}
+
+// readOnly reports a run in which nothing can be changed, because what could
+// is not allowed.
+func (s *Session) readOnly() bool {
+	return len(s.withheld()) > 0 && !slices.ContainsFunc(s.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
+}
+
 // mustLook reports that the next turn has to read a file: one that the task
 // names, in a run that can only read. A small model would make its contents up.
 func (s *Session) mustLook() bool {
-	return len(s.withheld()) > 0 && !runsCode(s.offered()) && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
+	return s.has(DeviceLookFirst) && s.readOnly() && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
 }
 
 func runsCode(specs []command.Spec) bool {
@@ -155,4 +248,56 @@ func readers(specs []command.Spec) []command.Spec {
 func isRefusal(err error) bool {
 	var r interface{ Refused() bool }
 	return errors.As(err, &r) && r.Refused()
+}
+
+// proposal is a call for those who decide about it.
+func (s *Session) proposal(ctx context.Context, cmd command.Command, call *command.Call) *Proposal {
+	shown := *call
+	if made, ok := s.scrub.payload(callMade(s.steps, call, false, nil)).(*CallMade); ok {
+		shown.Summary, shown.Content = made.Summary, made.Content
+	}
+	return &Proposal{
+		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: cmd.Spec(),
+		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(),
+	}
+}
+
+// previewer is a command that can tell what a call would do, such as the diff
+// of a file that it would write, without doing it.
+type previewer interface {
+	Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error)
+}
+
+// preview shows what a call would do: what the command itself says, else its
+// code, else its fields.
+func (s *Session) preview(ctx context.Context, cmd command.Command, call *command.Call) string {
+	if p, ok := cmd.(previewer); ok && cmd.Spec().Effect.Consequential() {
+		if text, err := p.Preview(ctx, s.opts.Env, call); err == nil && strings.TrimSpace(text) != "" {
+			return text
+		}
+	}
+	if code := codeOf(call, s.opts.Registry); code != "" {
+		return code
+	}
+	return fieldsText(call.Content)
+}
+
+// fieldsText is the content of a call, a field a line, long ones indented.
+func fieldsText(content []map[string]any) string {
+	var b strings.Builder
+	for _, entry := range content {
+		keys := make([]string, 0, len(entry))
+		for k := range entry {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			value := fieldText(entry[k])
+			if strings.Contains(value, "\n") {
+				value = "\n" + strings.TrimRight(indent(value, "  "), "\n")
+			}
+			fmt.Fprintf(&b, "%s: %s\n", k, value)
+		}
+	}
+	return b.String()
 }

@@ -262,8 +262,12 @@ func (s *Session) cutLargest(ctx context.Context) bool {
 
 // digest is a call and its result in one line.
 func (s *Session) digest(call *command.Call, r reply) string {
+	about := ""
+	if !r.withheld { // a withheld answer must not come out later
+		about = oneLine(aboutCall(call), 60)
+	}
 	return s.words.render("digest.tmpl", map[string]any{
-		"Step": s.steps, "Command": call.Command, "About": oneLine(aboutCall(call), 60),
+		"Step": s.steps, "Command": call.Command, "About": about,
 		"Failed": r.failed, "Result": oneLine(r.short, digestResultRunes),
 	})
 }

@@ -81,6 +81,8 @@ type Approval struct {
 	Mode    string `json:"mode"`
 	Allowed bool   `json:"allowed"`
 	Reason  string `json:"reason,omitempty"`
+	By      string `json:"by"`             // who decided: mode, rule, person or overseer
+	Rule    string `json:"rule,omitempty"` // the rule that decided, or had a person asked
 }
 
 // CommandResult is what the model is shown of a command's result.
@@ -143,6 +145,7 @@ func (u *Usage) addChoice(c *backend.Choice) {
 	u.PromptTokens += c.EvaluatedTokens + c.CachedTokens
 	u.EvaluatedTokens += c.EvaluatedTokens
 	u.CachedTokens += c.CachedTokens
+	u.CompletionTokens += c.CompletionTokens
 }
 
 // Result is how a run ended, and the last event of each run.

@@ -201,7 +201,7 @@ func (r *rig) lastUser(n int) string {
 
 // approverOf is a person who says yes or no.
 func approverOf(allow func() bool) Approver {
-	return func(context.Context, command.Call, command.Spec) (Decision, error) {
+	return func(context.Context, *Proposal) (Decision, error) {
 		return Decision{Allow: allow()}, nil
 	}
 }

@@ -64,10 +64,11 @@ func oneLine(text string, n int) string {
 
 type systemData struct {
 	Commands []command.Spec
-	Final    string   // the command that ends a task
-	Open     string   // its field that runs to the end of the reply
-	Code     bool     // it may run code
-	Withheld []string // commands that are not allowed in this run
+	Final    string // the command that ends a task
+	Open     string // its field that runs to the end of the reply
+	Code     bool   // it may run code
+	ReadOnly bool   // nothing can be changed in this run
+	Plain    bool   // steps have no note
 }
 
 type firstData struct {
@@ -113,8 +114,12 @@ func (s *Session) firstMessage(task string, snap snapshot) string {
 		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
 	}
 	shown := min(len(paths), cmp.Or(len(named), listFilesMax), listFilesMax)
+	lines := listLinesMax
+	if !s.has(DeviceFileHeads) {
+		lines = 0
+	}
 	for _, p := range paths[:shown] {
-		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, listLinesMax)))
+		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, lines)))
 	}
 	names := paths[shown:]
 	d.Names = names[:min(len(names), listNamesMax)]
@@ -145,6 +150,8 @@ type refusedData struct {
 
 // tell makes one message to the model of parts, with the task at its end.
 func (s *Session) tell(parts ...string) string {
-	parts = append(parts, s.words.render("reminder.tmpl", s.reminder()))
+	if s.has(DeviceRestate) {
+		parts = append(parts, s.words.render("reminder.tmpl", s.reminder()))
+	}
 	return strings.Join(parts, "\n\n")
 }

@@ -2,41 +2,172 @@ package session
 
 import (
 	"context"
+	"slices"
 	"strings"
 
-	"agent/backend"
+	"agent/command"
 )
+
+// withheldMax is how often in a run an answer is held back, by whatever check.
+const withheldMax = 2
 
 type qaData struct {
 	Task, Done, Block string
 }
 
-// checkAnswer asks the model for a second opinion of an answer: a scored yes
-// or no, so that it is a verdict with a number and not the first word of prose.
-func (s *Session) checkAnswer(ctx context.Context, answer string) (bool, error) {
-	if !s.opts.QA || !s.caps.ExactChoice || s.checks >= qaChecksMax {
-		return true, nil
+// withheldAnswers remembers what was held back, and by which checks.
+type withheldAnswers struct {
+	count   int
+	tried   map[string]bool // checks that have held an answer back, or warned
+	answers []string        // folded
+}
+
+// doubts says why an answer is not accepted yet; empty when it is. What can be
+// checked without a model comes first.
+func (s *Session) doubts(ctx context.Context, answer string) (string, error) {
+	if s.held.count >= withheldMax {
+		return "", nil
+	}
+	if reason := s.coldLogic(answer); reason != "" {
+		return reason, nil
+	}
+	return s.secondOpinion(ctx, answer)
+}
+
+// coldLogic tries the checks that have not held back an answer before.
+func (s *Session) coldLogic(answer string) string {
+	if !s.has(DeviceColdLogic) {
+		return ""
+	}
+	e := s.evidence(answer)
+	for _, c := range checks() {
+		if s.held.tried[c.name] {
+			continue
+		}
+		d, found := c.run(e)
+		if !found {
+			continue
+		}
+		s.held.try(c.name)
+		reason := s.words.render(d.reason, d.what)
+		if !d.warn {
+			return reason
+		}
+		s.warn(reason)
+	}
+	return ""
+}
+
+func (w *withheldAnswers) try(name string) {
+	if w.tried == nil {
+		w.tried = map[string]bool{}
+	}
+	w.tried[name] = true
+}
+
+// evidence gathers what the checks go by.
+func (s *Session) evidence(answer string) evidence {
+	now := takeSnapshot(s.opts.Env.WorkDir, s.snap)
+	offered := s.offered()
+	seen, worked := s.seen()
+	e := evidence{
+		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
+		exists: now.holds, existed: s.first.holds,
+		changed:    func(name string) bool { return now.changedSince(s.first, name) },
+		canCompute: runsCode(offered),
+		canWrite: !now.more && slices.ContainsFunc(offered, func(c command.Spec) bool {
+			return c.Effect == command.EffectWrite || c.Effect == command.EffectExecute
+		}),
+	}
+	if s.compacted() { // what is summed up may hold the number
+		e.worked = false
+	}
+	return e
+}
+
+// seen is all that the model was shown but its own words, and whether a
+// command was carried out for it.
+func (s *Session) seen() (text string, worked bool) {
+	var b strings.Builder
+	for _, e := range s.entries {
+		if e.Kind != kindTurn {
+			b.WriteString(e.Text)
+			b.WriteByte('\n')
+		}
+		worked = worked || e.Kind == kindResult && e.Digest != ""
+	}
+	return b.String(), worked
+}
+
+func (s *Session) compacted() bool {
+	return slices.ContainsFunc(s.entries, func(e *entry) bool { return e.Kind == kindSummary })
+}
+
+// secondOpinion asks the model whether the answer does what the task asks: a
+// choice between yes and no, so that it is a verdict and not the first word of
+// prose, and after a no the sentence in which the model says what is missing.
+func (s *Session) secondOpinion(ctx context.Context, answer string) (string, error) {
+	if !s.opts.QA {
+		return "", nil
 	}
 	if _, err := s.allowance(1); err != nil {
-		return false, err
+		return "", err
 	}
-	yes, no := s.words.render("yes", nil), s.words.render("no", nil)
-	choice, err := s.opts.Backend.ChooseFromOptions(ctx, &backend.Request{Messages: []backend.Message{
-		{Role: backend.RoleSystem, Content: s.words.render("qa_system.tmpl", nil)},
-		{Role: backend.RoleUser, Content: s.words.render("qa.tmpl", qaData{
-			Task: s.task, Done: s.doneSoFar(), Block: fenced(answer),
-		})},
-	}}, backend.Options(yes, no))
-	if err != nil {
-		return false, backendError(ctx, err)
+	o, err := judge{s.opts.Backend, s.words}.ask(ctx, "qa", qaData{Task: s.task, Done: s.doneSoFar(), Block: fenced(answer)})
+	s.usage.addCall(&o.usage)
+	switch {
+	case err != nil:
+		return "", backendError(ctx, err)
+	case o.abstained:
+		s.warn("the check of the answer came to no verdict; the answer stands")
+		return "", nil
+	case o.yes:
+		return "", nil
+	case o.reason == "":
+		return s.words.render("opinion", nil), nil
 	}
-	s.usage.addChoice(choice)
-	if choice.Text != no {
-		return true, nil
-	}
-	s.checks++
-	return false, nil
+	return s.scrub.text(o.reason), nil
 }
+
+// withhold tells the model why its answer is not accepted. The answer itself
+// is forgotten: in the prompt it would only be repeated, and in a summary it
+// would come out later.
+func (s *Session) withhold(call *command.Call, answer, reason string) reply {
+	s.held.count++
+	s.held.answers = append(s.held.answers, foldedText(answer))
+	text := s.words.render("withheld.tmpl", reason)
+	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
+	return reply{text: text, short: reason, failed: true, next: startWithheld, withheld: true}
+}
+
+// forgetAnswer takes a withheld answer out of the conversation: the turn stays
+// with the calls before it, or not at all.
+func (s *Session) forgetAnswer(before []*command.Call) {
+	n := len(s.entries) - 1
+	if n < 0 || s.entries[n].Kind != kindTurn {
+		return
+	}
+	var lines []string
+	for _, call := range before {
+		if line, err := command.Marshal(call); err == nil {
+			lines = append(lines, string(line))
+		}
+	}
+	kept := slices.Clone(s.entries[:n])
+	if len(lines) > 0 {
+		kept = append(kept, &entry{Kind: kindTurn, Step: s.steps, Text: s.scrub.text(strings.Join(lines, "\n"))})
+	}
+	s.entries = kept
+	s.keep(record{Type: recCompacted, Entries: s.entries})
+}
+
+// wasWithheld reports an answer that was held back, whatever its spelling.
+func (s *Session) wasWithheld(answer string) bool {
+	return slices.Contains(s.held.answers, foldedText(answer))
+}
+
+// foldedText makes texts comparable that say the same in the same words.
+func foldedText(text string) string { return strings.Join(wordsOf(text), " ") }
 
 // doneSoFar is the run in one line per call.
 func (s *Session) doneSoFar() string {

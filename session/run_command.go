@@ -22,7 +22,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	}
 	if isRefusal(err) {
 		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: errorText(err), Failed: true})
-		return s.refused(call, errorText(err)), nil
+		return s.refused(call, Decision{Reason: errorText(err)}), nil
 	}
 	if cmd.Spec().Effect > command.EffectNone { // a thought is no way around a refusal
 		s.refusals = 0
@@ -103,8 +103,11 @@ func (s *Session) shortResult(ctx context.Context, text string) (string, bool) {
 // resultText is a result as the model is shown it.
 func (s *Session) resultText(call *command.Call, text string, failed bool, files []string) string {
 	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
-	if failed {
+	if failed && s.has(DeviceErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(call, s.opts.Registry), text)
+	}
+	if !s.has(DeviceResultHeads) {
+		files = nil
 	}
 	for _, path := range files[:min(len(files), headFilesMax)] {
 		if _, there := s.snap.files[path]; there {
@@ -160,9 +163,6 @@ func offendingLine(code, errorText string) (int, string) {
 	return 0, ""
 }
 
-// qaChecksMax is how often an answer may be held back.
-const qaChecksMax = 2
-
 // conclude ends the task with an answer, unless a check holds it back.
 func (s *Session) conclude(ctx context.Context, cmd command.Command, call *command.Call) (reply, error) {
 	res, err := s.runSafely(ctx, cmd, call)
@@ -179,17 +179,15 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 	if echoes(answer, s.task) && call.Summary != "" {
 		answer = call.Summary // the note says what the answer does not
 	}
-	ok, err := s.checkAnswer(ctx, answer)
+	if s.refusals > 0 { // it gave up on what it was not allowed to do
+		return reply{stop: StopRefused, answer: answer}, nil
+	}
+	reason, err := s.doubts(ctx, answer)
 	if err != nil {
 		return reply{}, err
 	}
-	if !ok {
-		text := s.words.render("withheld.tmpl", nil)
-		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
-		return reply{text: text, short: text, failed: true, next: startWithheld}, nil
-	}
-	if s.refusals > 0 { // it gave up on what it was not allowed to do
-		return reply{stop: StopRefused, answer: answer}, nil
+	if reason != "" {
+		return s.withhold(call, answer, reason), nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
 }

@@ -26,7 +26,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"agent/backend"
@@ -85,15 +85,19 @@ type Options struct {
 	Sampling *backend.Sampling // over the backend's own settings
 
 	Approve  ApproveMode // default ApproveAsk
+	Rules    Rules       // decide before the mode does
 	Approver Approver    // asked in ApproveAsk; nil: nobody is there
+	Overseer Overseer    // has a second look at what is consequential; nil: none
 
 	// Sink is told every event, in order, from the goroutine that runs.
 	Sink func(Event)
 	// Stream also sends the model's text as it is written.
 	Stream bool
 	// QA sends an answer back, at most twice, when the model itself judges that
-	// it does not do what the task asks. Needs exact choice.
+	// it does not do what the task asks.
 	QA bool
+	// Without takes devices away, to measure what they bring.
+	Without []Device
 	// Text uses the plain JSON form also on a backend that could do slots.
 	Text bool
 
@@ -129,8 +133,9 @@ type Session struct {
 	usageBefore Usage
 	refusals    int  // refused calls in a row, without one that ran
 	answered    bool // nothing is left to go on with but new words
-	checks      int  // answers held back by QA
-	systemCount int  // tokens of the fixed part, counted once
+	held        withheldAnswers
+	first       snapshot // of the work dir when the work on the task began
+	systemCount int      // tokens of the fixed part, counted once
 
 	family *family       // what is shared with the sessions delegated to
 	parent *Session      // of a session that works on a part of a task
@@ -198,7 +203,8 @@ func checkOptions(o *Options) error {
 	if o.Approve == "" {
 		o.Approve = ApproveAsk
 	}
-	return o.Approve.check()
+	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
+	return errors.Join(o.Approve.check(), o.Rules.Check(o.Registry), checkDevices(o.Without))
 }
 
 // newID is a name that sorts by time and is not guessed by accident.
@@ -311,11 +317,12 @@ func (s *Session) begin(task string) error {
 	}
 	s.stepsBefore, s.usageBefore = s.steps, s.usage
 	s.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.task, WorkDir: s.opts.Env.WorkDir, Mode: s.mode, Resumed: s.resumed})
-	if names := s.withheld(); len(names) > 0 {
-		s.warn("not offered, since nothing that writes, runs code or reaches out is allowed in this run: " + strings.Join(names, ", "))
-	}
+	s.tellWithheld()
 	s.system = s.systemPrompt()
 	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
+	if task != "" { // else it goes on: what earlier runs made counts as made
+		s.first, s.held = s.snap, withheldAnswers{}
+	}
 	if n := len(s.entries); n > 0 && s.entries[n-1].Kind == kindTurn && task == "" {
 		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("interrupted.tmpl", nil))})
 	}
@@ -354,7 +361,7 @@ func (s *Session) openLog() error {
 // is evaluated once.
 func (s *Session) systemPrompt() string {
 	offered := s.offered()
-	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), Withheld: s.withheld()}
+	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), ReadOnly: s.readOnly(), Plain: !s.has(DeviceNote)}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {
 			d.Open = spec.Slots[n-1].Name

@@ -224,7 +224,7 @@ func TestBudgets(t *testing.T) {
 func TestApproval(t *testing.T) {
 	write := []string{" write", " writer", " x.txt", "hello\n"}
 	answer := []string{" done", " answer", " ok"}
-	refuse := func(context.Context, command.Call, command.Spec) (Decision, error) {
+	refuse := func(context.Context, *Proposal) (Decision, error) {
 		return Decision{Reason: "not on a Sunday"}, nil
 	}
 	for _, tc := range []struct {
@@ -237,7 +237,7 @@ func TestApproval(t *testing.T) {
 		{"auto", ApproveAuto, refuse, true, ""},
 		{"asked and refused", ApproveAsk, refuse, false, "not on a Sunday"},
 		{"nobody to ask", ApproveAsk, nil, false, "nobody is there"},
-		{"asked and allowed", ApproveAsk, func(context.Context, command.Call, command.Spec) (Decision, error) {
+		{"asked and allowed", ApproveAsk, func(context.Context, *Proposal) (Decision, error) {
 			return Decision{Allow: true}, nil
 		}, true, ""},
 	} {
@@ -364,14 +364,18 @@ func TestPanickingCommandFails(t *testing.T) {
 
 func TestQAHoldsBackAtMostTwice(t *testing.T) {
 	r := newRig(t, newModel(t, true,
-		" done", " answer", " 40", "no",
-		" done", " answer", " 41", "no",
+		" done", " answer", " 40", "no", " it is two short. Or more.",
+		" done", " answer", " 41", "no", " ",
 		" done", " answer", " 42",
 	), func(o *Options) { o.QA = true })
 	res, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, "42", res.Answer)
-	assert.Contains(t, r.lastUser(-1), "not accepted yet")
+	assert.Contains(t, r.lastUser(-1), "The answer was not accepted. it is two short.\n", "the first sentence of the reason")
+	assert.Contains(t, r.lastUser(-1), "does not do all that the task asks", "a reason where the model gave none")
+	for i := range r.model.requests[5:] {
+		assert.NotContains(t, r.model.requests[5+i].Messages[len(r.model.requests[5+i].Messages)-1].Content, "40", "what was held back is forgotten")
+	}
 }
 
 func TestSecretsStayIn(t *testing.T) {

@@ -90,6 +90,10 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
 		res.Answer = answerText(r, t.calls[0])
 	}
+	if s.wasWithheld(res.Answer) {
+		s.warn("the last answer is left out: a check had held it back")
+		res.Answer = ""
+	}
 	return res
 }
 
@@ -111,7 +115,7 @@ const redraftsMax = 2
 // would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{start: s.nextStart()})
-	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots; try++ {
+	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots && s.has(DeviceCircleBreak); try++ {
 		call, done := s.repeats(t)
 		if call == nil {
 			break
@@ -217,15 +221,11 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 	if a.not != nil && !a.notName {
 		d.not = a.not
 	}
-	start := s.words.render(a.start, nil)
-	d.write(s.words.render("note", nil) + start)
-	rest, _, err := d.generate(ctx, generation{tokensMax: s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
+	note, err := d.writeNote(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	note := strings.TrimSpace(start + rest)
-	s.emit(&Note{Step: s.steps, Text: note})
-	d.write("\n" + s.words.render("command", nil))
+	d.write(s.words.render("command", nil))
 	spec, err := d.chooseCommand(ctx, a)
 	if err != nil {
 		return nil, err
@@ -240,6 +240,26 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 	}
 	call := &command.Call{Command: spec.Name, Summary: note, Content: []map[string]any{content}}
 	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}}, nil
+}
+
+// writeNote lets the model reason in a line of its own.
+func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
+	if !d.s.has(DeviceNote) {
+		return "", nil
+	}
+	start := ""
+	if d.s.has(DeviceNoteStart) {
+		start = d.s.words.render(a.start, nil)
+	}
+	d.write(d.s.words.render("note", nil) + start)
+	rest, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
+	if err != nil {
+		return "", err
+	}
+	note := strings.TrimSpace(start + rest)
+	d.s.emit(&Note{Step: d.s.steps, Text: note})
+	d.write("\n")
+	return note, nil
 }
 
 // chooseCommand scores the commands that may be used now.
@@ -304,6 +324,9 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 		if r.stop != "" {
 			return outcome{stop: r.stop, answer: r.answer}, nil
 		}
+		if r.withheld {
+			s.forgetAnswer(t.calls[:i])
+		}
 		parts, digests = append(parts, r.text), append(digests, s.digest(call, r))
 		next = r.next
 		if r.failed {
@@ -333,6 +356,8 @@ type reply struct {
 	next   string // how the next note begins
 	stop   Stop
 	answer string
+
+	withheld bool // an answer that is not accepted
 }
 
 // carryOutCall runs one call, unless something speaks against it.
@@ -345,11 +370,11 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 	spec := cmd.Spec()
 	s.emit(callMade(s.steps, call, spec.Final, repairs))
 	key := callKey(call)
+	if spec.Final { // how often it is sent back is bounded
+		return s.conclude(ctx, cmd, call)
+	}
 	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
-	}
-	if spec.Final {
-		return s.conclude(ctx, cmd, call)
 	}
 	if done, ok := s.circles.earlier(key, s.snap.hash()); ok && spec.Effect != command.EffectNetwork {
 		return s.circle(done), nil
@@ -359,12 +384,12 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 		return reply{}, err
 	}
 	defer release()
-	decision, err := s.approve(ctx, call, spec)
+	decision, err := s.approve(ctx, cmd, call)
 	if err != nil {
 		return reply{}, err
 	}
 	if !decision.Allow {
-		return s.refused(call, decision.Reason), nil
+		return s.refused(call, decision), nil
 	}
 	return s.runCommand(ctx, cmd, call, key)
 }

@@ -243,3 +243,33 @@ func sizeText(n int64) string {
 	}
 	return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
 }
+
+// holds reports a file by its path, or by its base name wherever it lies.
+func (s snapshot) holds(name string) bool { return s.find(name) != "" }
+
+// find is the path of the file that a name means, empty when there is none.
+func (s snapshot) find(name string) string {
+	name = path.Clean(name)
+	if _, ok := s.files[name]; ok || strings.Contains(name, "/") {
+		if ok {
+			return name
+		}
+		return ""
+	}
+	for _, p := range s.paths() {
+		if path.Base(p) == name {
+			return p
+		}
+	}
+	return ""
+}
+
+// changedSince reports a file that is new or different from what it was.
+func (s snapshot) changedSince(first snapshot, name string) bool {
+	p := s.find(name)
+	if p == "" {
+		return false
+	}
+	old, ok := first.files[p]
+	return !ok || old.sum != s.files[p].sum
+}

@@ -299,8 +299,8 @@ func (a *app) approval(mode string, asJSON bool) (session.ApproveMode, session.A
 }
 
 // askApproval shows a call and waits for y or n. The end of input is no.
-func (a *app) askApproval(ctx context.Context, call command.Call, spec command.Spec) (session.Decision, error) {
-	fmt.Fprintf(a.err, "allow %s (%s)? [y/N, or a reason for no] ", call.Command, spec.Effect)
+func (a *app) askApproval(ctx context.Context, p *session.Proposal) (session.Decision, error) {
+	fmt.Fprintf(a.err, "allow %s (%s)? [y/N, or a reason for no] ", p.Call.Command, p.Spec.Effect)
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(a.in).ReadString('\n')

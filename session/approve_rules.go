@@ -1,0 +1,204 @@
+package session
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/bmatcuk/doublestar/v4"
+
+	"agent/command"
+)
+
+// RuleAction is what a [Rule] does.
+type RuleAction string
+
+// What a rule does with a call that it speaks about.
+const (
+	RuleAllow RuleAction = "allow"
+	RuleAsk   RuleAction = "ask"
+	RuleDeny  RuleAction = "deny"
+)
+
+// Rule decides about calls before the approval mode does. An empty field
+// speaks about every call; of several rules the first that matches decides.
+//
+// Where a call names several files or hosts, RuleAllow needs all of them to
+// match, the others one. What code touches can't be seen before it runs, so
+// RuleAllow with a Path or Host never covers a command that runs code.
+type Rule struct {
+	Command string     `yaml:"command" json:"command,omitempty"` // a name or alias
+	Path    string     `yaml:"path" json:"path,omitempty"`       // a glob, relative to the work dir; ** crosses folders
+	Host    string     `yaml:"host" json:"host,omitempty"`       // a glob; * crosses dots
+	Do      RuleAction `yaml:"do" json:"do"`
+}
+
+// String is the rule as it would stand in a configuration.
+func (r Rule) String() string {
+	var parts []string
+	for _, f := range []struct{ key, value string }{{"command", r.Command}, {"path", r.Path}, {"host", r.Host}, {"do", string(r.Do)}} {
+		if f.value != "" {
+			parts = append(parts, f.key+": "+f.value)
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+// Rules are asked in order.
+type Rules []Rule
+
+// RuleError is a rule that can't be used.
+type RuleError struct {
+	Index   int    // of the rule, from 0
+	Key     string // of its field
+	Problem string
+	Advice  string
+}
+
+func (e *RuleError) Error() string {
+	return fmt.Sprintf("approval rule %d: %s: %s", e.Index+1, e.Key, e.Problem)
+}
+
+// Hint says what could stand there.
+func (e *RuleError) Hint() string { return e.Advice }
+
+// Check finds the first rule that can't be used: one with an unknown command
+// or action, or a glob that is none. Names of commands become canonical. A nil
+// registry leaves them unchecked.
+func (r Rules) Check(reg *command.Registry) error {
+	for i := range r {
+		if err := r[i].check(reg); err != nil {
+			err.Index = i
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Rule) check(reg *command.Registry) *RuleError {
+	actions := []string{string(RuleAllow), string(RuleAsk), string(RuleDeny)}
+	switch {
+	case r.Do == "":
+		return &RuleError{Key: "do", Problem: "is not set", Advice: "it must be allow, ask or deny"}
+	case !slices.Contains(actions, string(r.Do)):
+		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + nearestOf(string(r.Do), actions), Advice: "it must be allow, ask or deny"}
+	case !doublestar.ValidatePattern(r.Path):
+		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q is no glob", r.Path), Advice: `for example "out/**" or "*.txt"`}
+	case strings.HasPrefix(r.Path, "/") || strings.HasPrefix(r.Path, ".."):
+		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q leads out of the work dir", r.Path), Advice: "paths are relative to the work dir"}
+	}
+	if _, err := path.Match(r.Host, ""); err != nil || strings.Contains(r.Host, "/") {
+		return &RuleError{Key: "host", Problem: fmt.Sprintf("%q is no host name with *", r.Host), Advice: `for example "*.example.org", without https://`}
+	}
+	if r.Command == "" || reg == nil {
+		return nil
+	}
+	look := reg.Lookup(r.Command)
+	if look.Match != command.MatchExact && look.Match != command.MatchAlias {
+		return &RuleError{
+			Key: "command", Problem: fmt.Sprintf("unknown command %q", r.Command) + nearestOf(r.Command, reg.Names()),
+			Advice: "known are " + strings.Join(reg.Names(), ", "),
+		}
+	}
+	r.Command = look.Name
+	return nil
+}
+
+// nearestOf suggests the candidate that was probably meant.
+func nearestOf(name string, candidates []string) string {
+	best, bestDistance := "", max(2, len(name)/3)+1
+	for _, c := range candidates {
+		if d := levenshtein.ComputeDistance(strings.ToLower(name), c); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// match finds the first rule that speaks about a call.
+func (r Rules) match(call *command.Call, spec command.Spec, workDir string) (Rule, bool) {
+	if len(r) == 0 || spec.Final {
+		return Rule{}, false
+	}
+	targets := command.TargetsOf(spec, call, workDir)
+	for _, rule := range r {
+		if rule.matches(spec, targets) {
+			return rule, true
+		}
+	}
+	return Rule{}, false
+}
+
+func (r Rule) matches(spec command.Spec, t command.Targets) bool {
+	switch {
+	case r.Command != "" && r.Command != spec.Name:
+		return false
+	case r.Path == "" && r.Host == "":
+		return true
+	case r.Do == RuleAllow:
+		return spec.Effect != command.EffectExecute && r.covers(t)
+	}
+	return (r.Path == "" || slices.ContainsFunc(t.Paths, r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
+}
+
+// covers reports that everything that a call names is what the rule allows.
+func (r Rule) covers(t command.Targets) bool {
+	if t.Unclear || len(t.Paths)+len(t.Hosts) == 0 {
+		return false
+	}
+	for _, p := range t.Paths {
+		if r.Path == "" || !r.hasPath(p) {
+			return false
+		}
+	}
+	for _, h := range t.Hosts {
+		if r.Host == "" || !r.hasHost(h) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r Rule) hasPath(p string) bool {
+	ok, err := doublestar.Match(r.Path, p)
+	return ok && err == nil
+}
+
+func (r Rule) hasHost(h string) bool {
+	ok, err := path.Match(strings.ToLower(r.Host), h)
+	return ok && err == nil
+}
+
+// denies reports that no call of a command is ever allowed: a rule without
+// conditions says so before any other lets a call through.
+func (r Rules) denies(name string) bool {
+	for _, rule := range r {
+		switch {
+		case rule.Command != "" && rule.Command != name:
+		case rule.Do != RuleDeny:
+			return false
+		case rule.Path == "" && rule.Host == "":
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports that some call of a command is allowed without asking.
+func (r Rules) allows(name string) bool {
+	for _, rule := range r {
+		switch {
+		case rule.Command != "" && rule.Command != name:
+		case rule.Do == RuleAllow:
+			return true
+		case rule.Path == "" && rule.Host == "":
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,175 @@
+package session
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Checks of an answer that need no model. Each says of an answer, the task and
+// what is known of the run whether something plainly speaks against it. They
+// are pure functions; each holds an answer back at most once, and a doubtful
+// case counts as fine, since an agent that is sent back for nothing may do harm.
+
+// evidence is what an answer is held against.
+type evidence struct {
+	task, answer string
+	exists       func(name string) bool // in the work dir now
+	existed      func(name string) bool // when the work on the task began
+	changed      func(name string) bool // created or changed since then
+	seen         string                 // all that the model was shown: files and results
+	canWrite     bool                   // a command that writes or runs code is allowed
+	canCompute   bool                   // one that runs code is
+	worked       bool                   // a command was carried out, or the task names a file
+}
+
+// check is one of the tests. It returns the name of a template in checks.tmpl
+// and what fills it.
+type check struct {
+	name string
+	run  func(e evidence) (doubt, bool)
+}
+
+// doubt is what speaks against an answer.
+type doubt struct {
+	reason string // a template in checks.tmpl
+	what   string
+	warn   bool // worth telling a person, too little to send the answer back
+}
+
+// checks lists the tests in the order in which they are tried.
+func checks() []check {
+	return []check{
+		{"asked_file", checkAskedFile},
+		{"claimed_file", checkClaimedFile},
+		{"format", checkFormat},
+		{"number", checkNumber},
+	}
+}
+
+// checkAskedFile: a file that the task asks to write must be there, and if it
+// was there before it must have changed. An answer that owns up to a failure
+// is no false claim.
+func checkAskedFile(e evidence) (doubt, bool) {
+	if !e.canWrite || ownsUp.MatchString(e.answer) {
+		return doubt{}, false
+	}
+	for _, t := range askedFiles(e.task, e.existed) {
+		switch {
+		case !e.exists(t.name):
+			return doubt{reason: "asked_missing", what: t.name}, true
+		case e.existed(t.name) && !e.changed(t.name):
+			return doubt{reason: "asked_unchanged", what: t.name}, true
+		}
+	}
+	return doubt{}, false
+}
+
+// checkClaimedFile: a file that the answer says was written must be there. One
+// that a result spoke of may be quoted, and may be anywhere.
+func checkClaimedFile(e evidence) (doubt, bool) {
+	for _, name := range claimedFiles(e.answer) {
+		if !e.exists(name) && !strings.Contains(e.seen, name) {
+			return doubt{reason: "claimed", what: name}, true
+		}
+	}
+	return doubt{}, false
+}
+
+// ownsUp is an answer that says that something was not possible.
+var ownsUp = regexp.MustCompile(`(?i)\b(can ?not|can['’]t|could not|couldn['’]t|unable|not (allowed|permitted|possible)|(was|were|did|has|have)(n['’]t| not)|fail(ed|s)?|impossible|sorry|refused)\b`)
+
+// answerFormats are the forms that a task may ask an answer to have, each with
+// the words that ask for it and the test of it. Words that also fit a file or
+// a part of the answer are not among them.
+func answerFormats() []answerFormat {
+	return []answerFormat{
+		{"format_json", formatJSON, isJSON},
+		{"format_yes_no", formatYesNo, isYesNo},
+		{"format_word", formatWord, isWord},
+		{"format_number", formatNumber, isNumber},
+	}
+}
+
+type answerFormat struct {
+	reason string
+	asks   *regexp.Regexp
+	met    func(answer string) bool
+}
+
+const answerVerb = `(?:answer|reply|respond|return|output|print)`
+
+var (
+	formatJSON   = regexp.MustCompile(`(?i)\b(?:` + answerVerb + `|give me|give)\b(?: me)?(?: the)?(?: (?:answer|result|results|list|data|it|them))? ?(?:only )?(?:as|in|with)(?: only)?(?: (?:a|an|one|valid|plain|pure))* json\b`)
+	formatYesNo  = regexp.MustCompile(`(?i)\b` + answerVerb + `\b(?: \w+){0,3}? ["'` + "`" + `]?yes["'` + "`" + `]?(?: or |/)["'` + "`" + `]?no\b`)
+	formatWord   = regexp.MustCompile(`(?i)(?:\b` + answerVerb + `\b(?: \w+){0,2}? (?:with|in|using)(?: only| just| exactly)? (?:one|a single|1)(?: single)? word\b|\bin one word\b|\bone[- ]word answer\b)`)
+	formatNumber = regexp.MustCompile(`(?i)(?:\b` + answerVerb + `\b(?: \w+){0,2}? (?:with )?(?:only|just) (?:the|a|one) (?:number|integer|figure)\b|\b` + answerVerb + ` with (?:the|a|one) (?:single )?(?:number|integer)(?: only| alone)?\s*[.!]?\s*$)`)
+	notIn        = regexp.MustCompile(`(?i)\b(?:do not|don['’]t|never|not|no need to)(?: \w+)?\s*$`)
+)
+
+// checkFormat: where the task asks for a form, the answer has it. A form asked
+// for beside another ("one word or a number") is not unambiguous.
+func checkFormat(e evidence) (doubt, bool) {
+	var found []answerFormat
+	for _, f := range answerFormats() {
+		if at := f.asks.FindStringIndex(e.task); at != nil && !notIn.MatchString(e.task[:at[0]]) && !namesFileAfter(e.task[at[1]:]) {
+			found = append(found, f)
+		}
+	}
+	if len(found) != 1 || found[0].met(e.answer) {
+		return doubt{}, false
+	}
+	return doubt{reason: found[0].reason}, true
+}
+
+// namesFileAfter reports that a file is named in the rest of the sentence:
+// then the form may be the file's.
+func namesFileAfter(rest string) bool {
+	end := endOfSentence(rest)
+	m := fileMentions(rest)
+	return len(m) > 0 && m[0].start < end
+}
+
+func isJSON(answer string) bool {
+	answer = unfenced(strings.TrimSpace(answer))
+	return json.Valid([]byte(answer))
+}
+
+func isYesNo(answer string) bool {
+	words := wordsOf(answer)
+	return len(words) > 0 && slices.ContainsFunc(words, func(w string) bool { return w == "yes" || w == "no" })
+}
+
+// isWord takes a name of several parts, such as New York, for a word: what
+// counts as one is not ours to say. A sentence is none.
+func isWord(answer string) bool {
+	return len(strings.Fields(answer)) <= 3
+}
+
+func isNumber(answer string) bool {
+	return len(numbersIn(answer)) > 0 && len(strings.Fields(answer)) <= 3
+}
+
+// wordsOf are the words of a text, lower case, without what stands around
+// them.
+func wordsOf(text string) []string {
+	fields := strings.Fields(strings.ToLower(text))
+	out := fields[:0]
+	for _, w := range fields {
+		if w = strings.Trim(w, ".,;:!?()[]{}<>\"'`*_“”‘’"); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// endOfSentence is where the first sentence of text ends.
+func endOfSentence(text string) int {
+	if at := sentenceBreak.FindStringIndex(text); at != nil {
+		return at[0]
+	}
+	return len(text)
+}
+
+var sentenceBreak = regexp.MustCompile(`[.!?;](?:\s|$)|\n`)
