@@ -15,6 +15,8 @@ type RenderOptions struct {
 	Dim    func(string) string // what is said beside the work
 	Strong func(string) string // commands
 	Bad    func(string) string // failures and warnings
+	// Added and Removed are for the lines of a diff.
+	Added, Removed func(string) string
 	// LinesMax cuts each result and field; 0: defaultRenderLines, < 0: no cut.
 	LinesMax int
 	// Streamed says that deltas are shown, so that notes need not be.
@@ -48,25 +50,25 @@ func (o RenderOptions) render(data Payload) string {
 		if e.Resumed {
 			resumed = ", resumed"
 		}
-		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, visible(e.Model), visible(e.WorkDir))) + "\n"
+		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, Visible(e.Model), Visible(e.WorkDir))) + "\n"
 	case *Note:
 		if o.Streamed || e.Text == "" {
 			return ""
 		}
-		return o.style(o.Dim, fmt.Sprintf("%d. %s", e.Step, visible(e.Text))) + "\n"
+		return o.style(o.Dim, fmt.Sprintf("%d. %s", e.Step, Visible(e.Text))) + "\n"
 	case *CallMade:
 		return o.call(e)
 	case *Approval:
 		if e.Allowed {
 			return ""
 		}
-		return o.style(o.Bad, "  not allowed: "+visible(e.Reason)) + "\n"
+		return o.style(o.Bad, "  not allowed: "+Visible(e.Reason)) + "\n"
 	case *CommandResult:
 		return o.result(e)
 	case *Delta:
-		return visible(e.Text)
+		return Visible(e.Text)
 	case *Warning:
-		return o.style(o.Bad, "warning: "+visible(e.Text)) + "\n"
+		return o.style(o.Bad, "warning: "+Visible(e.Text)) + "\n"
 	case *Result:
 		return o.style(o.Dim, SummaryLine(e)) + "\n"
 	}
@@ -75,7 +77,7 @@ func (o RenderOptions) render(data Payload) string {
 
 func (o RenderOptions) call(e *CallMade) string {
 	var b strings.Builder
-	b.WriteString(o.style(o.Strong, "→ "+visible(e.Command)))
+	b.WriteString(o.style(o.Strong, "→ "+Visible(e.Command)))
 	if e.Final { // the answer is the program's output
 		return b.String() + "\n"
 	}
@@ -88,24 +90,45 @@ func (o RenderOptions) call(e *CallMade) string {
 		for _, k := range keys {
 			value := fieldText(entry[k])
 			if !strings.Contains(value, "\n") {
-				fmt.Fprintf(&b, " %s: %s", visible(k), visible(cutRunes(value, 200)))
+				fmt.Fprintf(&b, " %s: %s", Visible(k), Visible(cutRunes(value, 200)))
 				continue
 			}
-			fmt.Fprintf(&b, " %s:\n%s", visible(k), indent(o.cut(visible(value)), "    "))
+			fmt.Fprintf(&b, " %s:\n%s", Visible(k), indent(o.cut(Visible(value)), "    "))
 		}
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
 func (o RenderOptions) result(e *CommandResult) string {
-	body := indent(o.cut(visible(strings.TrimRight(e.Text, "\n"))), "  ")
+	body := indent(o.diff(o.cut(Visible(strings.TrimRight(e.Text, "\n")))), "  ")
 	if e.Failed {
 		body = o.style(o.Bad, strings.TrimRight(body, "\n")) + "\n"
 	}
 	if len(e.Files) > 0 {
-		body += o.style(o.Dim, "  changed: "+visible(strings.Join(e.Files, ", "))) + "\n"
+		body += o.style(o.Dim, "  changed: "+Visible(strings.Join(e.Files, ", "))) + "\n"
 	}
 	return body
+}
+
+// diff marks the lines that a unified diff in text adds and takes away.
+func (o RenderOptions) diff(text string) string {
+	lines := strings.Split(text, "\n")
+	within := false
+	for i, line := range lines {
+		switch {
+		case strings.HasPrefix(line, "@@ "):
+			within = true
+			lines[i] = o.style(o.Dim, line)
+		case !within || line == "":
+		case line[0] == '+':
+			lines[i] = o.style(o.Added, line)
+		case line[0] == '-':
+			lines[i] = o.style(o.Removed, line)
+		case line[0] != ' ' && line[0] != '\\':
+			within = false
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // SummaryLine is how a run ended and what it cost, in one line.
@@ -157,9 +180,9 @@ func indent(text, by string) string {
 	return by + strings.ReplaceAll(text, "\n", "\n"+by) + "\n"
 }
 
-// visible takes control characters out, so that what a model or a file says
+// Visible takes control characters out, so that what a model or a file says
 // can't move the cursor, recolour or retitle a terminal.
-func visible(text string) string {
+func Visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':

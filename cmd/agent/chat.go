@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/session"
 )
 
 // chatFlags are the flags of `agent chat`.
@@ -164,6 +165,12 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 	var text strings.Builder
 	var last backend.Delta
 	var failed error
+	show := func(text string) string { return text }
+	if isTerminal(out) { // what a model says must not move the cursor
+		show = session.Visible
+	}
+	wait := c.app.waiting()
+	defer wait.Close()
 	for d, err := range c.b.ChatCompletion(ctx, &backend.Request{Messages: msgs}) {
 		if err != nil {
 			failed = err
@@ -171,7 +178,10 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 		}
 		last = d
 		text.WriteString(d.Text)
-		if _, err := io.WriteString(out, d.Text); err != nil {
+		if d.Text != "" {
+			wait.Close()
+		}
+		if _, err := io.WriteString(out, show(d.Text)); err != nil {
 			failed = err
 			break
 		}

@@ -77,9 +77,5 @@ func flagValue(fs *pflag.FlagSet, f *pflag.Flag) any {
 
 // useColor: on a terminal, unless NO_COLOR or a dumb terminal says otherwise.
 func useColor(w io.Writer) bool {
-	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-func ansi(code string) func(string) string {
-	return func(s string) string { return "\x1b[" + code + "m" + s + "\x1b[0m" }
+	return canWatch(w) && os.Getenv("NO_COLOR") == ""
 }

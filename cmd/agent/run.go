@@ -90,8 +90,9 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	}
 	defer b.close()
 	opts.Backend = b
-	opts.Sink = a.eventSink(f)
+	unwatch := a.watch(&opts, b, f)
 	result, err := a.work(ctx, task, opts, f.resume)
+	unwatch()
 	if result != nil && !f.json {
 		a.showResult(b, result)
 	}
@@ -310,6 +311,7 @@ func (a *app) askApproval(ctx context.Context, p *session.Proposal) (session.Dec
 	case <-ctx.Done():
 		return session.Decision{}, ctx.Err()
 	case line := <-answer:
+		a.answered()
 		switch strings.ToLower(line) {
 		case "y", "yes":
 			return session.Decision{Allow: true}, nil
@@ -317,6 +319,24 @@ func (a *app) askApproval(ctx context.Context, p *session.Proposal) (session.Dec
 			return session.Decision{Reason: "the user said no"}, nil
 		}
 		return session.Decision{Reason: line}, nil
+	}
+}
+
+// watch makes a run seen: live on a terminal, else as eventSink does. Call
+// unwatch when it has ended. A person who plays the model has the terminal to
+// themselves.
+func (a *app) watch(opts *session.Options, b *opened, f *runFlags) (unwatch func()) {
+	file, ok := a.err.(*os.File)
+	if !ok || f.json || a.flags.quiet || !canWatch(file) || b.settings.Backend == backendHuman {
+		opts.Sink = a.eventSink(f)
+		return func() {}
+	}
+	v := watchRun(file)
+	opts.Sink, opts.Stream = v.event, true
+	a.err = v
+	return func() {
+		a.err = file
+		_ = v.Close()
 	}
 }
 
@@ -332,7 +352,8 @@ func (a *app) eventSink(f *runFlags) func(session.Event) {
 	}
 	o := session.RenderOptions{Streamed: f.stream}
 	if useColor(a.err) {
-		o.Dim, o.Strong, o.Bad = ansi("2"), ansi("1"), ansi("31")
+		o = styles()
+		o.Streamed = f.stream
 	}
 	return func(ev session.Event) {
 		if _, end := ev.Data.(*session.Result); !end { // showResult tells more
@@ -351,13 +372,20 @@ func (a *app) showResult(b *opened, r *session.Result) {
 	}
 }
 
+// place is where a model ran.
+func place(b *opened) string {
+	switch {
+	case b.device != "":
+		return " on " + b.device
+	case b.settings.Backend == backendOpenAI || b.settings.Backend == backendFastChat:
+		return " on a server"
+	}
+	return ""
+}
+
 // runLine says in one line which model, where, how fast, and at what cost.
 func runLine(b *opened, r *session.Result) string {
-	where := b.device
-	if where == "" {
-		where = "remote"
-	}
-	return fmt.Sprintf("%s on %s: %s", b.ModelID(), where, session.SummaryLine(r))
+	return fmt.Sprintf("%s%s: %s", b.ModelID(), place(b), session.SummaryLine(r))
 }
 
 // stopError makes the exit code of how a run ended.

@@ -41,6 +41,7 @@ var arrows = []rule{
 	{"internal/bench/...", []string{"backend", "internal/bench/..."}},
 	{"internal/config/...", []string{"internal/config/..."}},
 	{"internal/hub/...", []string{"internal/hub/..."}},
+	{"internal/screen", nil},
 	{"internal/archtest", nil},
 
 	{"configs", nil},

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
+	"golang.org/x/term"
+
+	"agent/internal/screen"
+	"agent/session"
+)
+
+const (
+	liveRowsMax  = 6       // rows of the text that is being written
+	liveBytesMax = 8 << 10 // what is kept of it
+)
+
+// spinner turns while the program works.
+var spinner = [...]string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
+
+// runView is a run as a person watches it on a terminal: what has happened
+// scrolls by, and below it stands the text that is being written, and what is
+// going on now.
+type runView struct {
+	*screen.Screen
+	render session.RenderOptions
+
+	mu      sync.Mutex
+	text    strings.Builder
+	doing   string
+	step    int
+	started time.Time
+	since   time.Time // of what is going on now
+	rate    screen.Rate
+}
+
+// watchRun shows a run on the terminal w until it is closed.
+func watchRun(w *os.File) *runView {
+	v := &runView{render: styles(), started: time.Now(), since: time.Now(), doing: "starting"}
+	v.Screen = screen.New(colored(w), columnsOf(w), v.lines)
+	return v
+}
+
+// watchWait shows only that something is going on, and for how long.
+func watchWait(w *os.File) *screen.Screen {
+	start, dim := time.Now(), styles().Dim
+	return screen.New(colored(w), columnsOf(w), func(_, tick int) []string {
+		return []string{spinner[tick%len(spinner)] + " " + dim(time.Since(start).Round(time.Second).String())}
+	})
+}
+
+func columnsOf(w *os.File) func() int {
+	return func() int {
+		n, _, err := term.GetSize(int(w.Fd()))
+		if err != nil || n < 2 {
+			return 80
+		}
+		return n
+	}
+}
+
+// canWatch: live lines need a terminal that can move its cursor.
+func canWatch(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// colored passes on as many colours as the terminal has: none with NO_COLOR.
+func colored(w io.Writer) io.Writer { return colorprofile.NewWriter(w, os.Environ()) }
+
+// styles are those of events on a terminal.
+func styles() session.RenderOptions {
+	paint := func(s lipgloss.Style) func(string) string {
+		return func(text string) string { return s.Render(text) }
+	}
+	plain := lipgloss.NewStyle().TabWidth(lipgloss.NoTabConversion)
+	return session.RenderOptions{
+		Dim: paint(plain.Faint(true)), Strong: paint(plain.Bold(true)), Bad: paint(plain.Foreground(lipgloss.Red)),
+		Added: paint(plain.Foreground(lipgloss.Green)), Removed: paint(plain.Foreground(lipgloss.Red)),
+	}
+}
+
+// event takes in what happened.
+func (v *runView) event(ev session.Event) {
+	v.note(ev)
+	switch ev.Data.(type) {
+	case *session.Delta, *session.Result: // the one is live, the other is told at the end
+		return
+	}
+	_ = session.RenderText(v.Screen, ev, v.render)
+}
+
+// note brings the live part up to date.
+func (v *runView) note(ev session.Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch e := ev.Data.(type) {
+	case *session.Delta:
+		v.step = e.Step
+		if !e.Fixed {
+			v.now("writing")
+		}
+		if e.Tokens > 0 {
+			v.rate.Add(ev.Time, e.Tokens)
+		}
+		v.add(e.Text)
+	case *session.Note:
+		v.text.Reset() // it stands above now
+	case *session.CallMade:
+		v.step = e.Step
+		v.text.Reset()
+		if !e.Final {
+			v.now("running " + e.Command)
+		}
+	case *session.CommandResult:
+		v.now("reading") // until the first of what is written about it
+	case *session.Started:
+		v.now("reading")
+	}
+}
+
+func (v *runView) now(doing string) {
+	if v.doing != doing {
+		v.doing, v.since = doing, time.Now()
+		v.rate.Reset()
+	}
+}
+
+// add keeps the end of what is written, from the start of a line.
+func (v *runView) add(text string) {
+	v.text.WriteString(session.Visible(text))
+	if v.text.Len() <= liveBytesMax {
+		return
+	}
+	kept := v.text.String()
+	kept = kept[len(kept)-liveBytesMax/2:]
+	_, kept, _ = strings.Cut(kept, "\n")
+	v.text.Reset()
+	v.text.WriteString(kept)
+}
+
+// lines draws the live part.
+func (v *runView) lines(columns, tick int) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []string
+	for _, line := range screen.Tail(strings.TrimRight(v.text.String(), "\n"), columns-3, liveRowsMax) {
+		out = append(out, "  "+v.render.Dim(line))
+	}
+	return append(out, v.status(tick))
+}
+
+// status is the last line: what goes on, how fast, for how long.
+func (v *runView) status(tick int) string {
+	parts := []string{v.doing}
+	if v.step > 0 {
+		parts = append([]string{fmt.Sprintf("step %d", v.step)}, parts...)
+	}
+	if rate := v.rate.PerSecond(); rate > 0 {
+		parts = append(parts, fmt.Sprintf("%.0f tokens/s", rate))
+	}
+	parts = append(parts, time.Since(v.started).Round(time.Second).String(), "Ctrl-C stops")
+	return spinner[tick%len(spinner)] + " " + v.render.Dim(strings.Join(parts, " · "))
+}
+
+// answered lets a watched run be drawn again after a prompt.
+func (a *app) answered() {
+	if v, ok := a.err.(*runView); ok {
+		v.Resume()
+	}
+}
+
+// waiting shows on a terminal that a reply is on its way, until it is closed.
+func (a *app) waiting() io.Closer {
+	file, ok := a.err.(*os.File)
+	if !ok || a.flags.quiet || !canWatch(file) || !isTerminal(a.in) {
+		return io.NopCloser(nil)
+	}
+	return watchWait(file)
+}
