@@ -108,10 +108,12 @@ func (s *Session) decide(ctx context.Context, cmd command.Command, call *command
 	}
 	rule, found := s.opts.Rules.match(call, spec, s.opts.Env.WorkDir)
 	switch {
-	case found && rule.Do == RuleAllow:
-		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
 	case found && rule.Do == RuleDeny:
 		return decided{Decision{Reason: s.words.render("rule", rule)}, ByRule, rule.String()}, nil
+	case s.mayHaveRun(cmd, call): // nothing allows it a second time unasked
+		return s.askPerson(ctx, cmd, call, "")
+	case found && rule.Do == RuleAllow:
+		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
 	case found:
 		return s.askPerson(ctx, cmd, call, rule.String())
 	case !spec.Effect.Consequential():

@@ -56,6 +56,11 @@ type doneCall struct {
 	Command string `json:"command"`
 	Result  string `json:"result"` // as the model was shown it
 	Failed  bool   `json:"failed"` // or brought nothing
+
+	// For a run that is killed before its next message: the result with all that
+	// the model is told around it, and how its next note begins.
+	Told string `json:"told,omitempty"`
+	Next string `json:"next,omitempty"`
 }
 
 // circles remembers calls, to see when a run goes round in circles.

@@ -75,5 +75,5 @@ func (s *Session) relay(ev Event) {
 // childrenDir is where the session files of children lie: beside that of their
 // parent, and not among those of whole runs.
 func (s *Session) childrenDir() string {
-	return filepath.Join(s.opts.SessionsDir, s.id+".children")
+	return filepath.Join(s.opts.SessionsDir, s.id+childrenExt)
 }

@@ -37,6 +37,7 @@ type draft struct {
 	sampling *backend.Sampling
 	not      *command.Call // its choices are not offered again
 	text     strings.Builder
+	choices  []ChoiceMade
 }
 
 // write adds text of the harness.
@@ -111,6 +112,7 @@ func (d *draft) choose(ctx context.Context, options []string) (int, error) {
 			return 0, backendError(ctx, err)
 		}
 		d.s.usage.addChoice(choice)
+		d.choices = append(d.choices, choiceMade(fieldName(d.text.String()), choice))
 		if choice.Index < 0 || choice.Index >= len(options) {
 			return 0, &BackendError{fmt.Errorf("no option chosen of %d: %s", len(options), choice.Reason)}
 		}

@@ -72,6 +72,7 @@ type CallMade struct {
 	Final    bool             `json:"final,omitempty"` // it ends the task: its content is the answer
 	Repaired bool             `json:"repaired"`
 	Repairs  []string         `json:"repairs,omitempty"`
+	Choices  []ChoiceMade     `json:"choices,omitempty"` // of the command and its fields, with probabilities
 }
 
 // Approval is a decision about a consequential call.

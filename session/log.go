@@ -1,33 +1,36 @@
 package session
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"agent/command"
 )
 
-// A session file is a list of JSON lines that is only ever appended to: the
+// A session file is a list of records that is only ever appended to: the
 // events of the run, and between them the records of this file, from which a
-// run can be resumed. Each line goes out in one write, so a process killed at
-// any moment leaves at most one torn line, the last, which a reader drops.
+// run can be resumed. Each goes out in one write, so a process killed at any
+// moment leaves at most one torn record, the last. Before a command with side
+// effects runs, an intent is on disk, and after it its result: so that what
+// may have run is known, whatever happens in between.
 
 const (
-	logVersion   = 1
+	logVersion   = 2 // 1 had no frames and no intents
 	logExt       = ".jsonl"
-	logLineMax   = 16 << 20 // longest line that a reader accepts
-	logFileMax   = 1 << 30
+	childrenExt  = ".children" // the folder of those that were delegated to
+	recHeader    = "header"
 	recMessage   = "message"
 	recCompacted = "compacted"
+	recIntent    = "intent"
 	recDone      = "done"
+	recNotRun    = "not_run"
 	recStep      = "step"
-	recHeader    = "header"
 	recInvalid   = "invalid_reply"
 )
 
@@ -37,7 +40,9 @@ type record struct {
 	Time    time.Time `json:"time"`
 	Header  *header   `json:"header,omitempty"`
 	Entry   *entry    `json:"entry,omitempty"`
+	Turn    *openTurn `json:"turn,omitempty"` // with an entry of the model's: what it asks for
 	Entries []*entry  `json:"entries,omitempty"`
+	Intent  *intent   `json:"intent,omitempty"`
 	Done    *doneCall `json:"done,omitempty"`
 	Steps   int       `json:"steps,omitempty"`
 	Usage   *Usage    `json:"usage,omitempty"`
@@ -46,7 +51,7 @@ type record struct {
 	Reason  string    `json:"reason,omitempty"`
 }
 
-// header is the first line of a session file.
+// header is the first record of a session file.
 type header struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
@@ -56,132 +61,21 @@ type header struct {
 	Mode    string `json:"mode"`
 }
 
-// logWriter appends to a session file. A nil *logWriter keeps nothing.
-type logWriter struct {
-	f    *os.File
-	path string
+// openTurn is what a turn asks for, so that a run killed before its end
+// carries it out without asking the model again.
+type openTurn struct {
+	Calls   []*command.Call `json:"calls,omitempty"`
+	Repairs []string        `json:"repairs,omitempty"`
+	Choices []ChoiceMade    `json:"choices,omitempty"`
+	Problem string          `json:"problem,omitempty"`
 }
 
-// createLog starts a session file that only its owner can read.
-func createLog(dir, id string) (*logWriter, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("session file: %w", err)
-	}
-	path := filepath.Join(dir, id+logExt)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("session file: %w", err)
-	}
-	return lockedLog(f, path)
-}
-
-// reopenLog continues a session file after its last whole line.
-func reopenLog(path string, wholeBytes int64) (*logWriter, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return nil, fmt.Errorf("session file: %w", err)
-	}
-	w, err := lockedLog(f, path)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Truncate(wholeBytes); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("session file: drop the torn last line: %w", err)
-	}
-	return w, nil
-}
-
-func lockedLog(f *os.File, path string) (*logWriter, error) {
-	if err := lockFile(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("session file %s: in use by another process: %w", path, err)
-	}
-	return &logWriter{f: f, path: path}, nil
-}
-
-// append writes one value as one line.
-func (w *logWriter) append(v any) error {
-	if w == nil {
-		return nil
-	}
-	line, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("session file: %w", err)
-	}
-	if _, err := w.f.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("session file %s: %w", w.path, err)
-	}
-	return nil
-}
-
-// sync makes what was written survive a power cut too.
-func (w *logWriter) sync() {
-	if w != nil {
-		_ = w.f.Sync() // a kill loses nothing either way
-	}
-}
-
-func (w *logWriter) close() error {
-	if w == nil {
-		return nil
-	}
-	return w.f.Close()
-}
-
-// logLine is one whole line of a session file: a record or an event.
-type logLine struct {
-	record *record
-	event  *Event
-}
-
-// readLog reads the whole lines of a session file. What follows the last
-// newline is torn and left out; wholeBytes is where it begins. A whole line
-// that can't be read (a damaged disk) costs only itself.
-func readLog(r io.Reader) (lines []logLine, wholeBytes int64, err error) {
-	br := bufio.NewReader(io.LimitReader(r, logFileMax))
-	for {
-		raw, err := readLine(br)
-		if errors.Is(err, io.EOF) {
-			return lines, wholeBytes, nil // anything after the last newline is torn
-		}
-		if err != nil {
-			return lines, wholeBytes, err
-		}
-		wholeBytes += int64(len(raw))
-		if line, ok := parseLine(raw); ok {
-			lines = append(lines, line)
-		}
-	}
-}
-
-// readLine reads one line with its newline; io.EOF when there is no whole one.
-func readLine(br *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := br.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > logLineMax {
-			return nil, fmt.Errorf("session file: a line is longer than %d bytes", logLineMax)
-		}
-		if err == nil || !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
-		}
-	}
-}
-
-func parseLine(raw []byte) (logLine, bool) {
-	var head eventHead
-	if json.Unmarshal(raw, &head) != nil || head.Type == "" {
-		return logLine{}, false
-	}
-	if newPayload(head.Type) != nil {
-		ev := &Event{}
-		return logLine{event: ev}, json.Unmarshal(raw, ev) == nil
-	}
-	rec := &record{}
-	ok := json.Unmarshal(bytes.TrimSpace(raw), rec) == nil
-	return logLine{record: rec}, ok && rec.whole()
+// intent is a call with side effects that is about to run.
+type intent struct {
+	Key     string `json:"key"`   // callKey
+	State   string `json:"state"` // snapshot hash before it runs
+	Step    int    `json:"step"`
+	Command string `json:"command"`
 }
 
 // whole reports whether a record has what its type promises. Types of later
@@ -191,7 +85,9 @@ func (r *record) whole() bool {
 	case recHeader:
 		return r.Header != nil
 	case recMessage:
-		return r.Entry != nil
+		return r.Entry != nil && (r.Turn == nil || r.Turn.whole())
+	case recIntent, recNotRun:
+		return r.Intent != nil
 	case recDone:
 		return r.Done != nil
 	case recStep:
@@ -206,19 +102,217 @@ func (r *record) whole() bool {
 	return true
 }
 
+func (t *openTurn) whole() bool {
+	for _, c := range t.Calls {
+		if c == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// LogError is a session file that can't be written. What can't be recorded is
+// not done: a run that meets it ends.
+type LogError struct {
+	Path string
+	Err  error
+}
+
+func (e *LogError) Error() string { return fmt.Sprintf("session file %s: %v", e.Path, e.Err) }
+func (e *LogError) Unwrap() error { return e.Err }
+
+// Hint says what a person can do about it.
+func (e *LogError) Hint() string {
+	return "nothing that changes something runs unrecorded: make room or make the folder writable (XDG_STATE_HOME says where it is), or give --no-session to run without a session file"
+}
+
+// logWriter appends to a session file. A nil *logWriter keeps nothing.
+type logWriter struct {
+	f    *os.File
+	path string
+	told atomic.Bool
+
+	mu   sync.Mutex // a session delegated to writes to its parents' files too
+	seq  int64      // number of the next record
+	size int64      // bytes of whole records
+	err  error      // the first failure; nothing is written after it
+}
+
+// createLog starts a session file that only its owner can read.
+func createLog(dir, id string) (*logWriter, error) {
+	path := filepath.Join(dir, id+logExt)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &LogError{path, err}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, &LogError{path, bare(err)}
+	}
+	if err := lockFile(f); err != nil {
+		f.Close()
+		return nil, &LogError{path, err}
+	}
+	syncDir(dir)
+	return &logWriter{f: f, path: path}, nil
+}
+
+// bare is the cause of a path error: our own errors name the path already.
+func bare(err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
+}
+
+// syncDir makes a new file's name survive a power cut, where a file system can
+// do that.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		d.Close()
+	}
+}
+
+// CheckDir reports whether session files can be kept in dir, before anything
+// costly is done for a run. It makes the folder.
+func CheckDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return &LogError{dir, bare(err)}
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return &LogError{dir, bare(err)}
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 4096)); err != nil { // a full disk still has room for names
+		return &LogError{dir, bare(err)}
+	}
+	return nil
+}
+
+// reopenLog reads a session file and goes on writing after its last whole
+// record. It is locked first: what is read is what is continued.
+func reopenLog(path string) (*logWriter, *saved, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return nil, nil, &LogError{path, bare(err)}
+	}
+	w, old, err := continueLog(f, path)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return w, old, nil
+}
+
+func continueLog(f *os.File, path string) (*logWriter, *saved, error) {
+	if err := lockFile(f); err != nil {
+		return nil, nil, fmt.Errorf("session file %s: in use by another process: %w", path, err)
+	}
+	scan, err := scanLog(f)
+	if err != nil {
+		return nil, nil, &LogError{path, bare(err)}
+	}
+	old, err := replay(path, scan)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &logWriter{f: f, path: path, seq: scan.nextSeq(), size: scan.keep}
+	if err := f.Truncate(scan.keep); err != nil {
+		return nil, nil, &LogError{path, bare(err)}
+	}
+	if scan.open {
+		if err := w.write([]byte{'\n'}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return w, old, nil
+}
+
+// append writes one value as one record.
+func (w *logWriter) append(v any) error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	line, err := frame(w.seq, v)
+	if err != nil {
+		w.err = &LogError{w.path, err}
+		return w.err
+	}
+	w.seq++
+	return w.write(line)
+}
+
+// write appends bytes, all or none where the file system lets it.
+func (w *logWriter) write(data []byte) error {
+	if _, err := w.f.Write(data); err != nil {
+		w.err = &LogError{w.path, bare(err)}
+		_ = w.f.Truncate(w.size) // a reader skips the torn rest if this fails too
+		return w.err
+	}
+	w.size += int64(len(data))
+	return nil
+}
+
+// sync makes what was written survive a power cut too. It also tells of an
+// earlier failure.
+func (w *logWriter) sync() error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.f.Sync(); err != nil {
+		w.err = &LogError{w.path, bare(err)}
+	}
+	return w.err
+}
+
+// failure is why nothing can be written any more.
+func (w *logWriter) failure() error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *logWriter) close() error {
+	if w == nil {
+		return nil
+	}
+	return w.f.Close()
+}
+
 // saved is a run as its file tells it.
 type saved struct {
-	header     header
-	task       string // the newest
-	started    time.Time
-	entries    []*entry
-	done       []doneCall
-	steps      int
-	usage      Usage
-	wallMS     int64
-	result     *Result // nil: the process was killed, or still works
-	events     []Event
-	wholeBytes int64
+	header  header
+	task    string // the newest
+	started time.Time
+	entries []*entry
+	open    *openTurn // of the last entry, when nothing came of it yet
+	had     []doneCall
+	intents map[string]intent // began, and nothing tells how it ended
+	done    []doneCall
+	steps   int
+	usage   Usage
+	wallMS  int64
+	costs   []StepCost
+	result  *Result // nil: the process was killed, or still works
+	events  []Event
+	lost    Lost
+	blind   bool // the last records can't be read: what they told is not known
 }
 
 // loadLog reads a session file.
@@ -228,160 +322,84 @@ func loadLog(path string) (*saved, error) {
 		return nil, fmt.Errorf("session file: %w", err)
 	}
 	defer f.Close()
-	lines, whole, err := readLog(f)
+	scan, err := scanLog(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("session file: %w", err)
 	}
-	return replay(path, lines, whole)
+	return replay(path, scan)
 }
 
-// replay follows the lines of a session file to the state at its end.
-func replay(path string, lines []logLine, wholeBytes int64) (*saved, error) {
-	if len(lines) == 0 || lines[0].record == nil || lines[0].record.Header == nil {
-		return nil, fmt.Errorf("%s: not a session file: its first line is no session header", path)
+// replay follows the records of a session file to the state at its end.
+func replay(path string, scan *logScan) (*saved, error) {
+	if scan.size > 0 && !scan.isLog() {
+		return nil, fmt.Errorf("%s: not a session file: it begins with no session header", path)
 	}
-	head := lines[0].record
-	if head.Header.Version > logVersion {
-		return nil, fmt.Errorf("%s: written by a later version (format %d, this program knows %d)", path, head.Header.Version, logVersion)
-	}
-	s := &saved{header: *head.Header, task: head.Header.Task, started: head.Time, wholeBytes: wholeBytes}
-	for _, line := range lines[1:] {
+	s := &saved{lost: scan.lost, intents: map[string]intent{}}
+	s.header.ID = strings.TrimSuffix(filepath.Base(path), logExt)
+	for _, line := range scan.lines {
+		s.blind = s.blind || line.gap
 		if line.event != nil {
-			s.events = append(s.events, *line.event)
-			if r, ok := line.event.Data.(*Result); ok {
-				s.result = r
-			} else if run, ok := line.event.Data.(*Started); ok {
-				s.result, s.task = nil, run.Task // resumed, maybe with new words
-			}
-			continue
+			s.follow(line.event)
+		} else if err := s.apply(line.record); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		s.apply(line.record)
 	}
+	s.blind = s.blind || scan.tailKept > 0
 	return s, nil
 }
 
-func (s *saved) apply(r *record) {
+// follow takes an event. The first of a run tells what the header tells too,
+// in case that was damaged.
+func (s *saved) follow(ev *Event) {
+	s.events = append(s.events, *ev)
+	switch data := ev.Data.(type) {
+	case *Result:
+		s.result = data
+	case *Started:
+		s.result, s.task = nil, data.Task // resumed, maybe with new words
+		if s.header.Version == 0 {
+			s.header = header{Version: logVersion, ID: s.header.ID, Model: data.Model, Task: data.Task, WorkDir: data.WorkDir, Mode: data.Mode}
+			s.started = ev.Time
+		}
+	}
+}
+
+func (s *saved) apply(r *record) error {
 	switch r.Type {
+	case recHeader:
+		if r.Header.Version > logVersion {
+			return fmt.Errorf("written by a later version (format %d, this program knows %d)", r.Header.Version, logVersion)
+		}
+		s.header, s.task, s.started = *r.Header, r.Header.Task, r.Time
 	case recMessage:
 		s.entries = append(s.entries, r.Entry)
+		s.open, s.had, s.blind = r.Turn, nil, false
+		s.spent(r)
 	case recCompacted:
-		s.entries = r.Entries
+		s.entries, s.open = r.Entries, nil
+	case recIntent:
+		s.intents[r.Intent.Key] = *r.Intent
+	case recNotRun:
+		delete(s.intents, r.Intent.Key)
 	case recDone:
 		s.done = append(s.done, *r.Done)
+		s.had = append(s.had, *r.Done)
+		delete(s.intents, r.Done.Key)
 	case recStep:
-		s.steps, s.usage, s.wallMS = r.Steps, *r.Usage, r.WallMS
+		s.spent(r)
 	}
+	return nil
 }
 
-// Info is a past run in a few words.
-type Info struct {
-	ID      string    `json:"id"`
-	Path    string    `json:"path"`
-	Task    string    `json:"task"`
-	Model   string    `json:"model"`
-	WorkDir string    `json:"workdir"`
-	Started time.Time `json:"started"`
-	Steps   int       `json:"steps"`
-	Stop    Stop      `json:"stop,omitempty"` // empty: killed, or still at work
-	Answer  string    `json:"answer,omitempty"`
+// spent takes the cost that a record tells.
+func (s *saved) spent(r *record) {
+	if r.Usage == nil {
+		return
+	}
+	if n := len(s.costs); n > 0 && s.costs[n-1].Step == r.Steps {
+		s.costs[n-1].total = *r.Usage
+	} else {
+		s.costs = append(s.costs, StepCost{Step: r.Steps, total: *r.Usage})
+	}
+	s.steps, s.usage, s.wallMS = r.Steps, *r.Usage, r.WallMS
 }
-
-// Show is a past run with its events, for [RenderText].
-type Show struct {
-	Info
-	Events []Event
-}
-
-func (s *saved) info(path string) Info {
-	info := Info{
-		ID: s.header.ID, Path: path, Task: s.header.Task, Model: s.header.Model,
-		WorkDir: s.header.WorkDir, Started: s.started, Steps: s.steps,
-	}
-	if s.result != nil {
-		info.Stop, info.Answer = s.result.Stop, s.result.Answer
-	}
-	return info
-}
-
-// Load reads a session file with its events.
-func Load(path string) (*Show, error) {
-	s, err := loadLog(path)
-	if err != nil {
-		return nil, err
-	}
-	return &Show{Info: s.info(path), Events: s.events}, nil
-}
-
-// List finds the sessions kept in dir, the newest last. Files that are no
-// session files are left out. A dir that is not there holds none.
-func List(dir string) ([]Info, error) {
-	names, err := logNames(dir)
-	if err != nil {
-		return nil, err
-	}
-	var out []Info
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		if s, err := loadLog(path); err == nil {
-			out = append(out, s.info(path))
-		}
-	}
-	return out, nil
-}
-
-// logNames lists session files by name; names begin with the time.
-func logNames(dir string) ([]string, error) {
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("sessions: %w", err)
-	}
-	var names []string
-	for _, f := range files {
-		if f.Type().IsRegular() && strings.HasSuffix(f.Name(), logExt) {
-			names = append(names, f.Name())
-		}
-	}
-	return names, nil
-}
-
-// Find gives the path of the session whose id is, or uniquely begins or ends
-// with, id; "last" is the newest.
-func Find(dir, id string) (string, error) {
-	names, err := logNames(dir)
-	if err != nil {
-		return "", err
-	}
-	if id == "last" && len(names) > 0 {
-		return filepath.Join(dir, names[len(names)-1]), nil
-	}
-	var found []string
-	for _, name := range names {
-		base := strings.TrimSuffix(name, logExt)
-		if base == id {
-			return filepath.Join(dir, name), nil
-		}
-		if id != "" && (strings.HasPrefix(base, id) || strings.HasSuffix(base, id)) {
-			found = append(found, name)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return filepath.Join(dir, found[0]), nil
-	case 0:
-		return "", &notFoundError{id: id, dir: dir}
-	}
-	return "", fmt.Errorf("sessions: %q fits %d sessions: give more of the id", id, len(found))
-}
-
-// notFoundError is an id that no session has.
-type notFoundError struct{ id, dir string }
-
-func (e *notFoundError) Error() string {
-	return fmt.Sprintf("sessions: none with id %q in %s", e.id, e.dir)
-}
-
-// Hint says what a person can do about it.
-func (e *notFoundError) Hint() string { return "agent sessions list shows those that are kept" }

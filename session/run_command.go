@@ -15,12 +15,18 @@ import (
 
 // runCommand runs one call and makes of its result what the model is told.
 func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
+	if err := s.intend(cmd, call, key); err != nil {
+		return reply{}, err
+	}
 	before, start := s.snap, s.opts.Now()
 	res, err := s.runSafely(ctx, cmd, call)
 	if ctx.Err() != nil {
-		return reply{}, ctx.Err()
+		return reply{}, ctx.Err() // it may have had an effect: its intent stays
 	}
 	if isRefusal(err) {
+		if err := s.settle(nil); err != nil {
+			return reply{}, err
+		}
 		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: errorText(err), Failed: true})
 		return s.refused(call, Decision{Reason: errorText(err)}), nil
 	}
@@ -50,8 +56,11 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	case cmd.Spec().Effect == command.EffectRead:
 		next = startRead
 	}
-	s.remember(doneCall{Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty}, before.hash(), s.snap.hash())
-	return reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}, nil
+	r := reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
+	return r, s.remember(doneCall{
+		Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty,
+		Told: s.scrub.text(r.text), Next: next,
+	}, before.hash(), s.snap.hash())
 }
 
 // emptyResult is a result without content, or with a remark in its place.
@@ -59,12 +68,19 @@ var emptyResult = regexp.MustCompile(`^\s*(\([^()]*\))?\s*$`)
 
 // remember keeps a call as done in the states before and after it: made again
 // right after itself it is a circle too, though it changed a file.
-func (s *Session) remember(done doneCall, states ...string) {
-	for _, state := range slices.Compact(states) {
+func (s *Session) remember(done doneCall, states ...string) error {
+	told := done
+	told.State = states[0]
+	err := s.settle(&told)
+	done.Told, done.Next = "", ""
+	for i, state := range slices.Compact(states) {
 		done.State = state
 		s.circles.record(done)
-		s.keep(record{Type: recDone, Done: &done})
+		if i > 0 {
+			s.keep(record{Type: recDone, Done: &done})
+		}
 	}
+	return err
 }
 
 // runSafely runs a command; one that panics fails like one that errs.

@@ -19,8 +19,9 @@ const redactedText = "[secret]"
 
 var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|auth`)
 
-// scrubber removes the values of a command's metadata from text, so that they
-// reach no prompt, log or event, also when a command prints them.
+// scrubber removes secrets from text: the values of a command's metadata, and
+// what has the form of a key or a password. They reach no prompt, log or event,
+// also when a command prints them.
 type scrubber struct{ replace *strings.Replacer }
 
 // newScrubber hides the values of metadata, as they are and in the encodings
@@ -62,16 +63,17 @@ func encodingsOf(value string) []string {
 	}
 }
 
+// text hides what is known to be secret, and what looks it.
 func (s scrubber) text(t string) string {
-	if s.replace == nil {
-		return t
+	if s.replace != nil {
+		t = s.replace.Replace(t)
 	}
-	return s.replace.Replace(t)
+	return hidePatterns(t)
 }
 
 func (s scrubber) texts(ts []string) []string {
-	if s.replace == nil || ts == nil {
-		return ts
+	if ts == nil {
+		return nil
 	}
 	out := make([]string, len(ts))
 	for i, t := range ts {
@@ -107,11 +109,29 @@ func (s scrubber) object(m map[string]any) map[string]any {
 	return out
 }
 
+// choices scrubs what was chosen from, such as the names of files.
+func (s scrubber) choices(choices []ChoiceMade) []ChoiceMade {
+	out := slices.Clone(choices)
+	for i := range out {
+		out[i].Options = slices.Clone(out[i].Options)
+		for j, o := range out[i].Options {
+			out[i].Options[j].Text = s.text(o.Text)
+		}
+	}
+	return out
+}
+
+// contents scrubs the fields of a call.
+func (s scrubber) contents(content []map[string]any) []map[string]any {
+	out := make([]map[string]any, len(content))
+	for i, entry := range content {
+		out[i] = s.object(entry)
+	}
+	return out
+}
+
 // payload returns a scrubbed copy of an event's data.
 func (s scrubber) payload(p Payload) Payload {
-	if s.replace == nil {
-		return p
-	}
 	switch p := p.(type) {
 	case *Started:
 		c := *p
@@ -124,10 +144,7 @@ func (s scrubber) payload(p Payload) Payload {
 	case *CallMade:
 		c := *p
 		c.Summary, c.Repairs = s.text(c.Summary), s.texts(c.Repairs)
-		c.Content = make([]map[string]any, len(p.Content))
-		for i, entry := range p.Content {
-			c.Content[i] = s.object(entry)
-		}
+		c.Content, c.Choices = s.contents(p.Content), s.choices(p.Choices)
 		return &c
 	case *Approval:
 		c := *p

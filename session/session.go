@@ -137,6 +137,13 @@ type Session struct {
 	first       snapshot // of the work dir when the work on the task began
 	systemCount int      // tokens of the fixed part, counted once
 
+	pending *turn               // what the model wants and nothing has come of yet
+	had     map[string]doneCall // calls of it that ran before it was cut off, by key
+	running intent              // the call that runs now, or ran last
+	intents map[string]intent   // calls of which it is not known whether they ran
+	blind   bool                // there may be one more, unreadable
+	lost    Lost                // what of the session file could not be read
+
 	family *family       // what is shared with the sessions delegated to
 	parent *Session      // of a session that works on a part of a task
 	depth  int           // levels above it
@@ -161,7 +168,7 @@ func New(opts Options) (*Session, error) {
 	}
 	s := &Session{
 		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata), mode: modeText,
-		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), family: newFamily(),
+		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), intents: map[string]intent{}, family: newFamily(),
 	}
 	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {
 		s.mode = modeSlots
@@ -220,7 +227,7 @@ func newID(now time.Time) (string, error) {
 // and spent. Its work dir is used unless opts.Env names another. Call Run with
 // an empty task to continue, or with new words of the user.
 func Resume(path string, opts Options) (*Session, error) {
-	old, err := loadLog(path)
+	log, old, err := reopenLog(path)
 	if err != nil {
 		return nil, err
 	}
@@ -234,18 +241,11 @@ func Resume(path string, opts Options) (*Session, error) {
 	}
 	s, err := New(opts)
 	if err != nil {
+		log.close()
 		return nil, err
 	}
-	if s.log, err = reopenLog(path, old.wholeBytes); err != nil {
-		return nil, err
-	}
-	s.resumed = true
-	s.id, s.task, s.entries = old.header.ID, old.task, old.entries
-	s.answered = old.result != nil && old.result.Stop == StopAnswered
-	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
-	for _, d := range old.done {
-		s.circles.record(d)
-	}
+	s.log = log
+	s.restore(old)
 	return s, nil
 }
 
@@ -293,10 +293,10 @@ func (s *Session) finish(res *Result) *Result {
 	res.ID, res.Steps, res.Usage = s.id, s.steps, s.usage
 	s.answered = s.answered || res.Stop == StopAnswered
 	res.Answer = s.scrub.text(res.Answer)
-	res.WallMS = s.wallMS + s.opts.Now().Sub(s.started).Milliseconds()
+	res.WallMS = s.wallNow()
 	s.saveStep()
 	s.emit(res)
-	s.log.sync()
+	_ = s.log.sync() // keepLine told a failure
 	return res
 }
 
@@ -323,9 +323,7 @@ func (s *Session) begin(task string) error {
 	if task != "" { // else it goes on: what earlier runs made counts as made
 		s.first, s.held = s.snap, withheldAnswers{}
 	}
-	if n := len(s.entries); n > 0 && s.entries[n-1].Kind == kindTurn && task == "" {
-		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("interrupted.tmpl", nil))})
-	}
+	s.takeUp(task)
 	switch {
 	case len(s.entries) == 0:
 		s.add(&entry{Kind: kindTask, Text: s.firstMessage(s.task, s.snap)})
@@ -389,10 +387,14 @@ func (s *Session) reminder() reminder {
 func (s *Session) runSteps() int { return s.steps - s.stepsBefore }
 
 // add appends to the conversation and to the session file.
-func (s *Session) add(e *entry) {
+func (s *Session) add(e *entry) { s.addWith(e, record{}) }
+
+// addWith keeps more in the record of an entry than its text.
+func (s *Session) addWith(e *entry, r record) {
 	e.Text, e.Raw = s.scrub.text(e.Text), s.scrub.text(e.Raw)
 	s.entries = append(s.entries, e)
-	s.keep(record{Type: recMessage, Entry: e})
+	r.Type, r.Entry = recMessage, e
+	s.keep(r)
 }
 
 // emit tells an event and keeps it. Secrets are gone before it leaves.
@@ -411,20 +413,19 @@ func (s *Session) keep(r record) {
 	s.keepLine(r)
 }
 
-// keepLine writes to the session file. When the disk fails the run goes on:
-// the first failure is told, and nothing more is kept.
+// keepLine writes to the session file. When the disk fails, that is told once;
+// the run ends before its next step, and before anything runs that would have
+// to be recorded first.
 func (s *Session) keepLine(v any) {
-	if s.log == nil {
-		return
-	}
-	if err := s.log.append(v); err != nil {
-		s.log.close()
-		s.log = nil
+	if err := s.log.append(v); err != nil && s.log.told.CompareAndSwap(false, true) {
 		s.opts.Sink(Event{Time: s.opts.Now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
 	}
 }
 
 func (s *Session) saveStep() {
 	usage := s.usage
-	s.keep(record{Type: recStep, Steps: s.steps, Usage: &usage, WallMS: s.wallMS + s.opts.Now().Sub(s.started).Milliseconds()})
+	s.keep(record{Type: recStep, Steps: s.steps, Usage: &usage, WallMS: s.wallNow()})
 }
+
+// wallNow is the time that this session has worked, in all its runs.
+func (s *Session) wallNow() int64 { return s.wallMS + s.opts.Now().Sub(s.started).Milliseconds() }

@@ -19,6 +19,7 @@ type turn struct {
 	calls   []*command.Call
 	repairs []string
 	problem string // why nothing can be carried out; told to the model
+	choices []ChoiceMade
 }
 
 // work is the loop: ask, carry out, until something ends it.
@@ -49,17 +50,23 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}
-	s.steps++
-	s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
-	t, err := s.askFresh(ctx)
+	if err := s.log.failure(); err != nil {
+		return outcome{}, err
+	}
+	if s.pending == nil { // else a turn waits that was cut off
+		s.steps++
+		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
+		t, err := s.askFresh(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		s.keepTurn(t)
+	}
+	out, err := s.carryOut(ctx, s.pending)
 	if err != nil {
 		return outcome{}, err
 	}
-	s.add(&entry{Kind: kindTurn, Step: s.steps, Text: t.text, Raw: t.raw})
-	out, err := s.carryOut(ctx, t)
-	if err != nil {
-		return outcome{}, err
-	}
+	s.pending, s.had = nil, nil
 	if out.message != "" {
 		s.add(&entry{Kind: kindResult, Step: s.steps, Text: out.message, Digest: out.digest, Next: out.next})
 	}
@@ -239,7 +246,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 		return nil, err
 	}
 	call := &command.Call{Command: spec.Name, Summary: note, Content: []map[string]any{content}}
-	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}}, nil
+	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices}, nil
 }
 
 // writeNote lets the model reason in a line of its own.
@@ -317,9 +324,12 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 	var parts, digests []string
 	next := startDone
 	for i, call := range t.calls {
-		r, err := s.carryOutCall(ctx, call, t.repairs)
-		if err != nil {
-			return outcome{}, err
+		r, had := s.earlierReply(call)
+		if !had {
+			var err error
+			if r, err = s.carryOutCall(ctx, t, call); err != nil {
+				return outcome{}, err
+			}
 		}
 		if r.stop != "" {
 			return outcome{stop: r.stop, answer: r.answer}, nil
@@ -361,14 +371,16 @@ type reply struct {
 }
 
 // carryOutCall runs one call, unless something speaks against it.
-func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs []string) (reply, error) {
+func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call) (reply, error) {
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	if err != nil {
-		s.emit(callMade(s.steps, call, false, repairs))
+		s.emit(callMade(s.steps, call, false, t.repairs))
 		return s.unknown(call.Command), nil
 	}
 	spec := cmd.Spec()
-	s.emit(callMade(s.steps, call, spec.Final, repairs))
+	made := callMade(s.steps, call, spec.Final, t.repairs)
+	made.Choices = t.choices
+	s.emit(made)
 	key := callKey(call)
 	if spec.Final { // how often it is sent back is bounded
 		return s.conclude(ctx, cmd, call)
@@ -384,6 +396,9 @@ func (s *Session) carryOutCall(ctx context.Context, call *command.Call, repairs 
 		return reply{}, err
 	}
 	defer release()
+	if r, told := s.doubt(cmd, call); told {
+		return r, nil
+	}
 	decision, err := s.approve(ctx, cmd, call)
 	if err != nil {
 		return reply{}, err
