@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"agent/command"
@@ -87,6 +88,11 @@ func (c *circles) ask(key string) int {
 func (c *circles) earlier(key, state string) (doneCall, bool) {
 	d, ok := c.done[key+state]
 	return d, ok && key != ""
+}
+
+// forget drops the calls of a command that is another one now.
+func (c *circles) forget(name string) {
+	maps.DeleteFunc(c.done, func(_ string, d doneCall) bool { return d.Command == name })
 }
 
 // record remembers a call that ran.

@@ -114,6 +114,7 @@ func (s *Session) compact(ctx context.Context, limit int) error {
 			return err
 		}
 		s.entries = plan.rebuild(summary)
+		s.renewSystem()
 	}
 	if err := s.shrink(ctx, limit); err != nil {
 		return err

@@ -186,7 +186,7 @@ func (*Result) EventType() string { return "result" }
 
 // newPayload makes an empty payload of a type, or nil for an unknown one.
 func newPayload(eventType string) Payload {
-	for _, p := range []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}} {
+	for _, p := range []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}} {
 		if p.EventType() == eventType {
 			return p
 		}

@@ -69,6 +69,8 @@ func (o RenderOptions) render(data Payload) string {
 		return Visible(e.Text)
 	case *Warning:
 		return o.style(o.Bad, "warning: "+Visible(e.Text)) + "\n"
+	case *Commands:
+		return o.commands(e)
 	case *Result:
 		return o.style(o.Dim, SummaryLine(e)) + "\n"
 	}

@@ -158,6 +158,13 @@ func (s scrubber) payload(p Payload) Payload {
 		c := *p
 		c.Text = s.text(c.Text)
 		return &c
+	case *Commands:
+		c := *p
+		c.Changes = slices.Clone(p.Changes)
+		for i := range c.Changes {
+			c.Changes[i].Problem = s.text(c.Changes[i].Problem)
+		}
+		return &c
 	case *Warning:
 		c := *p
 		c.Text = s.text(c.Text)

@@ -89,6 +89,11 @@ type Options struct {
 	Approver Approver    // asked in ApproveAsk; nil: nobody is there
 	Overseer Overseer    // has a second look at what is consequential; nil: none
 
+	// Refresh brings the registry up to date at the start of each step and tells
+	// what changed: commands may be files. Sessions delegated to call it too, at
+	// the same time. nil: only the program itself changes the registry.
+	Refresh func(ctx context.Context) []CommandChange
+
 	// Sink is told every event, in order, from the goroutine that runs.
 	Sink func(Event)
 	// Stream also sends the model's text as it is written.
@@ -118,9 +123,10 @@ type Session struct {
 	log   *logWriter
 	caps  backend.Capabilities
 
-	system  string   // the fixed part of every prompt
-	entries []*entry // the conversation
-	task    string   // the newest task, in the user's words
+	system  string            // the fixed part of every prompt
+	known   map[string]string // what the model was told of the commands: fingerprints by name
+	entries []*entry          // the conversation
+	task    string            // the newest task, in the user's words
 	circles *circles
 	snap    snapshot
 
@@ -359,6 +365,7 @@ func (s *Session) openLog() error {
 // is evaluated once.
 func (s *Session) systemPrompt() string {
 	offered := s.offered()
+	s.known = fingerprints(offered)
 	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), ReadOnly: s.readOnly(), Plain: !s.has(DeviceNote)}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {

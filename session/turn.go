@@ -56,6 +56,7 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if s.pending == nil { // else a turn waits that was cut off
 		s.steps++
 		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
+		s.refreshCommands(ctx)
 		t, err := s.askFresh(ctx)
 		if err != nil {
 			return outcome{}, err

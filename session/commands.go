@@ -1,0 +1,197 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"agent/command"
+)
+
+// Commands may come, change and go while a session works. What the model is
+// told of them goes to the end of the conversation: the system's message, which
+// lists the commands there were, stays as it is, since everything behind a
+// changed word would have to be evaluated again. When the conversation is
+// compacted, or a session resumed, that message is made anew.
+
+// Kinds of [CommandChange].
+const (
+	CommandAdded   = "added"
+	CommandChanged = "changed"
+	CommandRemoved = "removed"
+	CommandBroken  = "broken" // a file that can't be used; see Problem
+	CommandRefused = "untrusted"
+)
+
+// CommandChange is what happened to one command, or to the file of one.
+type CommandChange struct {
+	Change  string `json:"change"`
+	Command string `json:"command,omitempty"`
+	File    string `json:"file,omitempty"`
+	Problem string `json:"problem,omitempty"` // with the file's line where it has one
+	Hint    string `json:"hint,omitempty"`
+	Kept    bool   `json:"kept,omitempty"` // the version before stays in force
+}
+
+// Commands tells what became of the commands since the step before.
+type Commands struct {
+	Step    int             `json:"step"`
+	Changes []CommandChange `json:"changes"`
+}
+
+// EventType implements [Payload].
+func (*Commands) EventType() string { return "commands" }
+
+// refreshCommands takes up changes of the commands, tells them, and tells the
+// model what it should know of them.
+func (s *Session) refreshCommands(ctx context.Context) {
+	var changes []CommandChange
+	if s.opts.Refresh != nil {
+		changes = s.opts.Refresh(ctx)
+	}
+	now := fingerprints(s.offered())
+	changes = append(changes, s.unreported(changes, now)...)
+	if len(changes) == 0 {
+		return
+	}
+	s.emit(&Commands{Step: s.steps, Changes: changes})
+	news := s.commandNews(changes, now)
+	s.known = now
+	if news.none() {
+		return
+	}
+	next := ""
+	if n := len(s.entries); n > 0 {
+		next = s.entries[n-1].Next
+	}
+	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("commands.tmpl", news)), Next: next})
+}
+
+// fingerprints tell when what a command says of itself has changed, by name.
+func fingerprints(specs []command.Spec) map[string]string {
+	out := make(map[string]string, len(specs))
+	for _, spec := range specs {
+		data, err := json.Marshal(spec)
+		if err != nil {
+			data = []byte(fmt.Sprint(spec))
+		}
+		out[spec.Name] = string(data)
+	}
+	return out
+}
+
+// unreported finds what changed besides what was reported: commands that the
+// program registered or took away by itself.
+func (s *Session) unreported(reported []CommandChange, now map[string]string) []CommandChange {
+	told := map[string]bool{}
+	for _, c := range reported {
+		told[c.Command] = true
+	}
+	var out []CommandChange
+	add := func(change, name string) {
+		if !told[name] {
+			out = append(out, CommandChange{Change: change, Command: name})
+		}
+	}
+	for name, print := range now {
+		switch before, ok := s.known[name]; {
+		case !ok:
+			add(CommandAdded, name)
+		case before != print:
+			add(CommandChanged, name)
+		}
+	}
+	for name := range s.known {
+		if _, ok := now[name]; !ok {
+			add(CommandRemoved, name)
+		}
+	}
+	slices.SortFunc(out, func(a, b CommandChange) int {
+		return cmp.Or(strings.Compare(a.Change, b.Change), strings.Compare(a.Command, b.Command))
+	})
+	return out
+}
+
+// commandNews is what the model is told of changed commands.
+type commandNews struct {
+	Added, Changed []command.Spec
+	Redone         []string // changed inside, and described as before
+	Removed        []string
+}
+
+func (n commandNews) none() bool {
+	return len(n.Added)+len(n.Changed)+len(n.Redone)+len(n.Removed) == 0
+}
+
+// commandNews sorts out what is new to the model: not what it was told at the
+// start, and not what it may not use.
+func (s *Session) commandNews(changes []CommandChange, now map[string]string) commandNews {
+	var news commandNews
+	specs := map[string]command.Spec{}
+	for _, spec := range s.offered() {
+		specs[spec.Name] = spec
+	}
+	seen := map[string]bool{}
+	for _, c := range changes {
+		if c.Command == "" || seen[c.Command] || c.Change == CommandBroken || c.Change == CommandRefused {
+			continue
+		}
+		seen[c.Command] = true
+		s.circles.forget(c.Command)
+		before, had := s.known[c.Command]
+		print, has := now[c.Command]
+		switch {
+		case has && !had:
+			news.Added = append(news.Added, specs[c.Command])
+		case has && before != print:
+			news.Changed = append(news.Changed, specs[c.Command])
+		case has && c.Change == CommandChanged:
+			news.Redone = append(news.Redone, c.Command)
+		case had && !has:
+			news.Removed = append(news.Removed, c.Command)
+		}
+	}
+	return news
+}
+
+// renewSystem makes the system's message anew when commands have changed
+// since. Only a prompt that is evaluated anew anyhow may get it.
+func (s *Session) renewSystem() {
+	if system := s.systemPrompt(); system != s.system {
+		s.system, s.systemCount = system, 0
+	}
+}
+
+// commands writes changes for a person: what is there in a line, what is wrong
+// in a line each.
+func (o RenderOptions) commands(e *Commands) string {
+	var b strings.Builder
+	for _, change := range []string{CommandAdded, CommandChanged, CommandRemoved} {
+		var names []string
+		for _, c := range e.Changes {
+			if c.Change == change {
+				names = append(names, c.Command)
+			}
+		}
+		if len(names) > 0 {
+			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, Visible(strings.Join(names, ", ")))) + "\n")
+		}
+	}
+	for _, c := range e.Changes {
+		if c.Problem == "" {
+			continue
+		}
+		text := "warning: " + c.Problem
+		if c.Kept {
+			text += "; the version before stays"
+		}
+		b.WriteString(o.style(o.Bad, Visible(text)) + "\n")
+		if c.Hint != "" {
+			b.WriteString(o.style(o.Dim, "  "+Visible(c.Hint)) + "\n")
+		}
+	}
+	return b.String()
+}
