@@ -24,22 +24,30 @@ import (
 	"agent/session"
 )
 
-// benchWays are the ways of working that `bench agent` compares. The first is
-// how `agent run` works; each other one differs from it in what it says.
-var benchWays = []benchWay{
-	{"full", "as `agent run` works", func(*session.Options) {}},
-	{"plain", "the plain protocol: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
-	{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
-}
-
+// benchWay is a way of working.
 type benchWay struct {
 	name, about string
 	change      func(*session.Options)
 }
 
+// benchWays are the ways of working that `bench agent` compares: that of `agent
+// run`, and what differs from it in one thing.
+func benchWays() []benchWay {
+	ways := []benchWay{
+		{"full", "as `agent run` works", func(*session.Options) {}},
+		{"plain", "the plain protocol: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
+		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
+	}
+	for _, device := range session.Devices() {
+		ways = append(ways, benchWay{"no_" + string(device), "full without the device " + string(device),
+			func(o *session.Options) { o.Without = append(o.Without, device) }})
+	}
+	return ways
+}
+
 func benchWayNames() []string {
 	var names []string
-	for _, w := range benchWays {
+	for _, w := range benchWays() {
 		names = append(names, w.name)
 	}
 	return names
@@ -88,8 +96,8 @@ Ways of working:
 
 func describeBenchWays() string {
 	var b strings.Builder
-	for _, w := range benchWays {
-		fmt.Fprintf(&b, "  %-10s %s\n", w.name, w.about)
+	for _, w := range benchWays() {
+		fmt.Fprintf(&b, "  %-16s %s\n", w.name, w.about)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
@@ -152,11 +160,12 @@ func (b *agentBench) prepare() (err error) {
 		return usagef("--rounds is %d; it must be at least 1", f.rounds)
 	}
 	for _, name := range f.ways {
-		i := slices.IndexFunc(benchWays, func(w benchWay) bool { return w.name == name })
+		known := benchWays()
+		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == name })
 		if i < 0 {
 			return usagef("--ways: there is no way of working %q; known are %s", name, strings.Join(benchWayNames(), ", "))
 		}
-		b.ways = append(b.ways, benchWays[i])
+		b.ways = append(b.ways, known[i])
 	}
 	if b.suite, err = tasks.Load(f.tasks); err != nil {
 		return err
@@ -247,7 +256,7 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 		return nil, err
 	}
 	watch := &callWatch{}
-	if opts.Registry, err = watch.registry(opts.Registry, task); err != nil {
+	if err := watch.over(opts.Registry, task); err != nil {
 		return nil, err
 	}
 	transcript, err := b.transcript(task, way, round)
@@ -261,13 +270,14 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 		return nil, err
 	}
 	defer s.Close()
-	start := time.Now()
+	start, work := time.Now(), bench.OwnSeconds()
 	result, runErr := s.Run(ctx, task.Prompt)
 	wall := time.Since(start)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	row := newRow(task, way, round, result, wall)
+	row.ProcessorMS = int64((bench.OwnSeconds() - work) * 1000)
 	row.InvalidRun = int(watch.invalid.Load())
 	if runErr != nil {
 		row.Error = runErr.Error()
@@ -369,34 +379,45 @@ func (b *agentBench) print(otherLoad float64) error {
 // does not allow them.
 type callWatch struct{ invalid atomic.Int64 }
 
-// registry is reg with each command watched, and with the tools of the task.
-func (w *callWatch) registry(reg *command.Registry, task *tasks.Task) (*command.Registry, error) {
+// over puts the tools of the task into reg, and watches all commands but the
+// essential ones, which nothing may replace.
+func (w *callWatch) over(reg *command.Registry, task *tasks.Task) error {
 	for _, tool := range task.Tools {
 		if err := reg.Register(scriptedTool(tool)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	out := command.NewRegistry()
 	for _, spec := range reg.Specs() {
 		inner, err := reg.Resolve(spec.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := out.Register(w.watched(inner)); err != nil {
-			return nil, err
+		if spec.Essential {
+			continue
+		}
+		if err := reg.Replace(watchedCommand{inner, w}); err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
-func (w *callWatch) watched(inner command.Command) command.Command {
-	spec := inner.Spec()
-	return command.Func(spec, func(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
-		if err := checkCall(spec, env, call); err != nil {
-			w.invalid.Add(1)
-		}
-		return inner.Run(ctx, env, call)
-	})
+// watchedCommand is a command whose calls are looked at before they run.
+type watchedCommand struct {
+	command.Command
+	watch *callWatch
+}
+
+func (c watchedCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+	if checkCall(c.Spec(), env, call) != nil {
+		c.watch.invalid.Add(1)
+	}
+	return c.Command.Run(ctx, env, call)
+}
+
+// CallEffect implements [command.Varied] for the command inside.
+func (c watchedCommand) CallEffect(call *command.Call) command.Effect {
+	return command.EffectOf(c.Command, call)
 }
 
 // checkCall holds a call against its command's description: required fields

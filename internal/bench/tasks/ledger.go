@@ -31,6 +31,9 @@ type Row struct {
 	CachedTokens    int   `json:"cached_tokens"`
 	GeneratedTokens int   `json:"generated_tokens"`
 	WallMS          int64 `json:"wall_ms"`
+	// ProcessorMS is the time that processors worked for this run, which others
+	// on the machine hardly change; -1: unknown.
+	ProcessorMS int64 `json:"processor_ms"`
 }
 
 // run names a run within a key.

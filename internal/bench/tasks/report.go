@@ -44,6 +44,9 @@ type Configuration struct {
 	GeneratedTokens int              `json:"generated_tokens"`
 	WallSeconds     float64          `json:"wall_seconds"`
 	WallMedian      float64          `json:"wall_seconds_median"`
+	// Processor time, summed over processors; 0 where it is not known.
+	ProcessorSeconds float64 `json:"processor_seconds"`
+	ProcessorMedian  float64 `json:"processor_seconds_median"`
 	// Better and Worse are the runs that this configuration alone solved, and
 	// that the first configuration alone solved, of those that both made.
 	Better int `json:"better_than_first"`
@@ -81,7 +84,7 @@ func Summarise(rows []Row, names []string) []Configuration {
 
 func summary(name string, rows []Row) Configuration {
 	c := Configuration{Name: name, Runs: len(rows), ByKind: map[string]Share{}}
-	var walls []float64
+	var walls, works []float64
 	steps := 0
 	for _, r := range rows {
 		c.ByKind[r.Kind] = c.ByKind[r.Kind].add(r)
@@ -103,11 +106,14 @@ func summary(name string, rows []Row) Configuration {
 		c.GeneratedTokens += r.GeneratedTokens
 		walls = append(walls, float64(r.WallMS)/1000)
 		c.WallSeconds += float64(r.WallMS) / 1000
+		works = append(works, float64(max(0, r.ProcessorMS))/1000)
+		c.ProcessorSeconds += float64(max(0, r.ProcessorMS)) / 1000
 	}
 	if len(rows) > 0 {
 		c.SuccessRate = float64(c.Solved) / float64(len(rows))
 		c.Steps = float64(steps) / float64(len(rows))
 		c.WallMedian = bench.Quantile(walls, 0.5)
+		c.ProcessorMedian = bench.Quantile(works, 0.5)
 	}
 	return c
 }
@@ -142,14 +148,15 @@ func (r *Report) Print(w io.Writer) error {
 	fmt.Fprintf(w, "model    %s\n", r.Model)
 	fmt.Fprintf(w, "suite    %s, %d tasks, %d rounds: the first at temperature 0, others warmer with a seed each\n\n", r.Suite, r.Tasks, r.Rounds)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "CONFIGURATION\tSOLVED\tRATE\tBY ROUND\tVS FIRST\tINVALID\tRAN INVALID\tSTEPS\tEVALUATED\tREUSED\tGENERATED\tWALL\tMEDIAN")
+	fmt.Fprintln(t, "CONFIGURATION\tSOLVED\tRATE\tBY ROUND\tVS FIRST\tINVALID\tRAN INVALID\tSTEPS\tEVALUATED\tREUSED\tGENERATED\tWALL\tMEDIAN\tPROCESSOR\tMEDIAN")
 	for i, c := range r.Configurations {
 		versus := "–"
 		if i > 0 {
 			versus = fmt.Sprintf("+%d −%d", c.Better, c.Worse)
 		}
-		fmt.Fprintf(t, "%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\n", c.Name, c.Solved, c.Runs, 100*c.SuccessRate,
-			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens, c.CachedTokens, c.GeneratedTokens, c.WallSeconds, c.WallMedian)
+		fmt.Fprintf(t, "%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\t%.0f s\t%.1f s\n", c.Name, c.Solved, c.Runs, 100*c.SuccessRate,
+			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens, c.CachedTokens, c.GeneratedTokens, c.WallSeconds, c.WallMedian,
+			c.ProcessorSeconds, c.ProcessorMedian)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -158,7 +165,7 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	if r.OtherLoad > otherLoadNoisy {
-		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain\n", 100*r.OtherLoad)
+		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain; processor times are less so\n", 100*r.OtherLoad)
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", r.Command)
 	return err
