@@ -15,8 +15,10 @@ import (
 
 // Python returns the command that runs Python code in the sandbox and tells
 // what it printed, the value of a last expression, and which files it changed.
-// Each call starts afresh: variables are not kept, since keeping them would
-// mean loading what untrusted code wrote; files are.
+// Each call starts afresh, but finds the variables that earlier calls of the
+// session left, where there is an Env.StateDir to keep them: what can be pickled,
+// modules, functions and classes. They are written and read by the sandboxed
+// code alone; this process never looks at them.
 func Python() Command {
 	return &pythonCommand{spec: describe(Spec{
 		Name:    "python",
@@ -52,7 +54,54 @@ func (p *pythonCommand) Run(ctx context.Context, env *Env, call *Call) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	return pythonResult(out, limits, before.to(takeSnapshot(root))), nil
+	result := pythonResult(out, limits, before.to(takeSnapshot(root)))
+	env.Files.describeAll(result.Files, call.Summary)
+	return result, nil
+}
+
+// Preview shows the code that would run.
+func (p *pythonCommand) Preview(_ context.Context, env *Env, call *Call) (string, error) {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	code, _ := boundedDiff(joinCode(root, env, call), previewLinesMax, previewBytesMax)
+	return code, nil
+}
+
+// stateFolder is where variables are kept, empty where they are not.
+func stateFolder(env *Env) (string, error) {
+	if env.StateDir == "" {
+		return "", nil
+	}
+	dir, err := filepath.Abs(filepath.Join(env.StateDir, "python"))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("python: folder for variables: %w", err)
+	}
+	return dir, nil
+}
+
+// pythonScript is the program around the code.
+func pythonScript() (string, error) {
+	var parts []string
+	for _, name := range []string{"prompts/state.py", "prompts/run.py"} {
+		part, err := prompts.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("python: %w", err)
+		}
+		parts = append(parts, string(part))
+	}
+	return strings.Join(parts, "\n"), nil
+}
+
+// pythonTask is what run.py reads.
+type pythonTask struct {
+	Code  string `json:"code"`
+	State string `json:"state,omitempty"`
 }
 
 // runCode runs the code in the sandbox.
@@ -61,11 +110,15 @@ func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, co
 	if err != nil {
 		return nil, err
 	}
-	script, err := prompts.ReadFile("prompts/run.py")
+	script, err := pythonScript()
 	if err != nil {
-		return nil, fmt.Errorf("python: %w", err)
+		return nil, err
 	}
-	stdin, err := json.Marshal(map[string]string{"code": code})
+	state, err := stateFolder(env)
+	if err != nil {
+		return nil, err
+	}
+	stdin, err := json.Marshal(pythonTask{Code: code, State: state})
 	if err != nil {
 		return nil, fmt.Errorf("python: %w", err)
 	}
@@ -73,14 +126,19 @@ func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, co
 	if err != nil {
 		return nil, fmt.Errorf("python: %w", err)
 	}
+	var writable []string
+	if state != "" {
+		writable = []string{state}
+	}
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: python.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", string(script)},
+		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", script},
 		Dir:      dir,
 		Stdin:    stdin,
 		Env:      []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
 		ReadOnly: python.Paths,
+		Writable: writable,
 		Limits: sandbox.Limits{
 			Wall:        time.Duration(limits.TimeoutMS) * time.Millisecond,
 			MemoryBytes: limits.MemoryBytes,
@@ -178,7 +236,7 @@ func dedent(code string) string {
 // pythonResult tells the model how its code went.
 func pythonResult(out *sandbox.Outcome, limits Limits, c changes) *Result {
 	r := &Result{
-		Failed:    out.ExitCode != 0,
+		Failed:    out.ExitCode != 0 || out.Exceeded != "",
 		Truncated: out.Dropped > 0,
 		Files:     c.files(),
 	}
@@ -188,6 +246,9 @@ func pythonResult(out *sandbox.Outcome, limits Limits, c changes) *Result {
 	}
 	if ending := endingText(out, limits); ending != "" {
 		parts = append(parts, ending)
+	}
+	if len(out.SetAside) > 0 {
+		parts = append(parts, message("set_aside", out.SetAside))
 	}
 	if c.any() {
 		c.Created, c.Changed, c.Removed = listed(c.Created), listed(c.Changed), listed(c.Removed)
@@ -220,6 +281,8 @@ func endingText(out *sandbox.Outcome, limits Limits) string {
 		return message("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
 	case out.Flooded:
 		return message("flooded", nil)
+	case out.Exceeded != "":
+		return message("exceeded", out.Exceeded)
 	case out.Signal != "":
 		return message("killed", out.Signal)
 	case out.ExitCode != 0 && strings.Contains(string(out.Tail)+string(out.Head), "MemoryError"):

@@ -209,8 +209,9 @@ func landlockABI() int {
 	return int(abi)
 }
 
-// handled lists the rights that a version of Landlock can take away.
-func handled(abi int) unix.LandlockRulesetAttr {
+// handled lists the rights that a version of Landlock can take away from a job
+// with or without network.
+func handled(abi int, network bool) unix.LandlockRulesetAttr {
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: 1<<13 - 1}
 	if abi >= 2 {
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_REFER
@@ -218,7 +219,7 @@ func handled(abi int) unix.LandlockRulesetAttr {
 	if abi >= 3 {
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	}
-	if abi >= 4 {
+	if abi >= 4 && !network {
 		attr.Handled_access_net = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
 	}
 	if abi >= 5 {
@@ -237,7 +238,7 @@ func (o *order) landlock() error {
 	if o.Plan.Landlock == 0 {
 		return nil
 	}
-	attr := handled(o.Plan.Landlock)
+	attr := handled(o.Plan.Landlock, o.Job.Network)
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
 	if errno != 0 {
 		return errno
@@ -265,7 +266,7 @@ func (o *order) allowPaths(ruleset int, rights uint64) error {
 			return err
 		}
 	}
-	written := []string{o.Job.Dir, o.tmp()}
+	written := append([]string{o.Job.Dir, o.tmp()}, o.Job.Writable...)
 	if o.Plan.View {
 		written = append(written, "/dev/shm")
 		if err := allowPath(ruleset, "/proc", landlockRead&^unix.LANDLOCK_ACCESS_FS_EXECUTE); err != nil {

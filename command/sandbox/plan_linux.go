@@ -79,14 +79,21 @@ func (p plan) String() string {
 	return "files: " + p.files() + ", network: " + p.network() + ", processes: " + p.processes()
 }
 
+// protects reports whether parts of the work dir can be made read-only: only a
+// private root can take a folder out of a writable one.
+func (p plan) protects() bool { return p.View }
+
 // attributes are the namespaces that the init starts in. The private root
 // comes later, with the launcher.
-func (p plan) attributes() *syscall.SysProcAttr {
+func (o *order) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setsid: true}
-	if p.Namespaces {
-		attr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if o.Plan.Namespaces {
+		attr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	}
-	if p.User {
+	if o.Plan.Namespaces && !o.Job.Network {
+		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if o.Plan.User {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}

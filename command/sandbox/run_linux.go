@@ -39,9 +39,10 @@ const killGrace = 2 * time.Second
 
 // order is what the init and the launcher are told, as JSON on a pipe.
 type order struct {
-	Job  Job
-	Plan plan
-	Env  []string
+	Job     Job
+	Plan    plan
+	Protect []string // read-only within the job's folder, slash-separated
+	Env     []string
 	// Scratch is an empty folder of this job: the place to mount the private
 	// root, or the job's temporary folder when there is none.
 	Scratch string
@@ -58,9 +59,9 @@ type status struct {
 	Error    string // the program was not started
 }
 
-// run runs a job under a plan.
-func run(ctx context.Context, job Job, p plan) (*Outcome, error) {
-	o := order{Job: job, Plan: p}
+// execute runs a job under a plan.
+func execute(ctx context.Context, job Job, p plan, protect []string) (*Outcome, error) {
+	o := order{Job: job, Plan: p, Protect: protect}
 	return o.run(ctx)
 }
 
@@ -80,6 +81,7 @@ func (o *order) run(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	child.watch = startWatch(child.cmd.Process.Pid, o, func() { child.lifeline.Close() })
 	return child.wait(ctx)
 }
 
@@ -98,6 +100,7 @@ type child struct {
 	stderr   *capture // nil: it goes to output
 	status   *os.File // read end
 	lifeline *os.File // write end: closing it makes the init kill everything
+	watch    *watch
 	start    time.Time
 }
 
@@ -128,7 +131,7 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 		c.cmd.Stderr = c.stderr
 	}
 	c.cmd.ExtraFiles = []*os.File{orderR, statusW, lifeR}
-	c.cmd.SysProcAttr = o.Plan.attributes()
+	c.cmd.SysProcAttr = o.attributes()
 	c.cmd.Cancel = lifeW.Close
 	c.cmd.WaitDelay = killGrace
 	if err := c.cmd.Start(); err != nil {
@@ -165,7 +168,7 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 	waitErr := c.cmd.Wait()
 	c.status.Close()
 	c.lifeline.Close()
-	out := &Outcome{Wall: time.Since(c.start), ExitCode: -1}
+	out := &Outcome{Wall: time.Since(c.start), ExitCode: -1, Exceeded: c.watch.stop()}
 	c.output.fill(out)
 	c.stderr.fillStderr(out)
 	switch {
@@ -176,6 +179,8 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 		return out, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case out.Exceeded != "":
+		return out, nil
 	}
 	var st status
 	if err := json.Unmarshal(report, &st); err != nil {
@@ -251,6 +256,14 @@ func systemPaths() []string {
 	}
 }
 
+// networkPaths are what programs need to find hosts and to trust them.
+func networkPaths() []string {
+	return []string{
+		"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols",
+		"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/ca-certificates",
+	}
+}
+
 // devices are harmless and expected everywhere.
 func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
@@ -261,7 +274,11 @@ func devices() []string {
 func (o *order) readable() []string {
 	var out []string
 	seen := map[string]bool{}
-	for _, path := range append(systemPaths(), o.Job.ReadOnly...) {
+	paths := append(systemPaths(), o.Job.ReadOnly...)
+	if o.Job.Network {
+		paths = append(paths, networkPaths()...)
+	}
+	for _, path := range paths {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil || real == "/" {
 			continue

@@ -24,8 +24,10 @@ func probe(context.Context) (discovery, error) {
 	}}, nil
 }
 
-// run runs a job unconfined, with a time limit and an output limit.
-func run(ctx context.Context, job Job, _ plan) (*Outcome, error) {
+func (plan) protects() bool { return false }
+
+// execute runs a job unconfined, with a time limit and an output limit.
+func execute(ctx context.Context, job Job, _ plan, _ []string) (*Outcome, error) {
 	tmp, err := os.MkdirTemp("", "agent-sandbox-")
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Package sandbox runs a program that nobody vouches for: it sees the system's
-// libraries and one folder, which it may write, and no network; it has limits
-// for time, memory, output and processes; and nothing of it is left when Run
-// returns, whatever it forked.
+// libraries and one folder, which it may write but for its .git, and no network
+// unless the job may have it; it has limits for time, memory, disk, output and
+// processes; and nothing of it is left when Run returns, whatever it forked.
 //
 // On Linux the program re-executes itself twice: as an init that owns the
 // process namespace and reaps and kills, and as a launcher that locks itself in
@@ -42,7 +42,12 @@ type Job struct {
 	// ReadOnly are files and folders that can be read and executed besides the
 	// system's libraries and programs. What does not exist is skipped.
 	ReadOnly []string
-	Limits   Limits
+	// Writable are folders besides Dir that the program may write; they exist.
+	Writable []string
+	// Network lets the program reach the network, this machine's own services
+	// included. It is for commands that declare it and were allowed.
+	Network bool
+	Limits  Limits
 	// AllowUnconfined runs the job even where it can't be confined.
 	AllowUnconfined bool
 }
@@ -50,8 +55,9 @@ type Job struct {
 // Limits of a job. Zero fields mean the defaults of DefaultLimits.
 type Limits struct {
 	Wall        time.Duration // then everything is killed
-	MemoryBytes int64         // address space of each process
+	MemoryBytes int64         // address space of each process, and memory of all together
 	FileBytes   int64         // size of each file written
+	DiskBytes   int64         // by which the disk's free space may fall while it runs
 	OutputBytes int           // kept of stdout and stderr together
 	Processes   int           // processes and threads at one time
 }
@@ -62,6 +68,7 @@ func DefaultLimits() Limits {
 		Wall:        time.Minute,
 		MemoryBytes: 2 << 30,
 		FileBytes:   256 << 20,
+		DiskBytes:   2 << 30,
 		OutputBytes: 64 << 10,
 		Processes:   256,
 	}
@@ -77,6 +84,9 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.FileBytes <= 0 {
 		l.FileBytes = d.FileBytes
+	}
+	if l.DiskBytes <= 0 {
+		l.DiskBytes = d.DiskBytes
 	}
 	if l.OutputBytes <= 0 {
 		l.OutputBytes = d.OutputBytes
@@ -101,8 +111,15 @@ type Outcome struct {
 	Signal     string // name of that signal
 	TimedOut   bool   // the wall limit was reached
 	Flooded    bool   // it was killed for printing without end
-	Wall       time.Duration
-	Confined   bool
+	// Exceeded names what the job took more of than it may, all its processes
+	// together, and was killed for: "memory", "processes" or "disk".
+	Exceeded string
+	// SetAside are repositories that it made in Dir, under the names that they
+	// were given to put them out of use: a person's next git command would run
+	// their hooks outside.
+	SetAside []string
+	Wall     time.Duration
+	Confined bool
 }
 
 // RefusedError says that a job was not run because it could not be confined.
@@ -117,7 +134,7 @@ func (e *RefusedError) Refused() bool { return true }
 
 // Hint says how to allow it all the same.
 func (e *RefusedError) Hint() string {
-	return "enable user namespaces or Landlock in the kernel, or accept the risk with --allow-unsandboxed"
+	return "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or accept the risk with --allow-unsandboxed"
 }
 
 // Report is what a system offers for confinement.
@@ -179,10 +196,30 @@ func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
 		return nil, &RefusedError{Reasons: d.report.Reasons}
 	}
 	out, err := run(ctx, job, d.plan)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		refused.Reasons = append(refused.Reasons, d.report.Reasons...)
+		return nil, refused
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	out.Confined = d.report.Confined()
+	return out, nil
+}
+
+// run runs a job under a plan and keeps repositories out of its reach.
+func run(ctx context.Context, job Job, p plan) (*Outcome, error) {
+	before := findRepositories(job.Dir)
+	if len(before) > 0 && !p.protects() && !job.AllowUnconfined {
+		return nil, &RefusedError{Reasons: []string{"without a private root, " + before[0].path + " in the work dir can't be made read-only"}}
+	}
+	out, err := execute(ctx, job, p, before.paths())
+	aside, asideErr := before.setAsideNew(job.Dir)
+	if err := errors.Join(err, asideErr); err != nil {
+		return nil, err
+	}
+	out.SetAside = aside
 	return out, nil
 }
 

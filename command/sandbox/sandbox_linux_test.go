@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,11 +26,10 @@ func eachPlan(t *testing.T, test func(t *testing.T, p plan)) {
 		t.Skip("needs a build without the race detector, which can't start under a memory limit")
 	}
 	tried := false
-	candidates := plans()
-	candidates = append(candidates, plan{User: true, Namespaces: true, View: true, Seccomp: seccompWorks()}) // as on a kernel without Landlock
-	for _, p := range candidates {
-		if err := try(context.Background(), p); err != nil {
-			t.Logf("%s: not on this system: %v", p, err)
+	for _, c := range candidates() {
+		p := c.plan
+		if c.err != nil {
+			t.Logf("%s: not on this system: %v", p, c.err)
 			continue
 		}
 		tried = true
@@ -42,6 +42,22 @@ func eachPlan(t *testing.T, test func(t *testing.T, p plan)) {
 		t.Skip("needs a kernel with user namespaces, or with Landlock and seccomp")
 	}
 }
+
+// candidate is a plan and why it does not confine here.
+type candidate struct {
+	plan plan
+	err  error
+}
+
+// candidates are the plans of this system, and that of a kernel without
+// Landlock, each tried once.
+var candidates = sync.OnceValue(func() []candidate {
+	var out []candidate
+	for _, p := range append(plans(), plan{User: true, Namespaces: true, View: true, Seccomp: seccompWorks()}) {
+		out = append(out, candidate{p, try(context.Background(), p)})
+	}
+	return out
+})
 
 // shell runs a shell script under a plan.
 func shell(t *testing.T, p plan, dir, script string, change ...func(*Job)) *Outcome {
@@ -135,7 +151,7 @@ func TestStartFolderAndStderr(t *testing.T) {
 	eachPlan(t, func(t *testing.T, p plan) {
 		shown := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(shown, "data"), []byte("shown\n"), 0o600))
-		out := shell(t, p, t.TempDir(), "cat data; echo advice >&2; touch new && echo writable", func(j *Job) {
+		out := shell(t, p, t.TempDir(), "cat data; echo advice >&2; (: > new) && echo writable", func(j *Job) {
 			j.Start, j.ReadOnly, j.SplitStderr = shown, []string{shown}, true
 		})
 		assert.Equal(t, "shown\n", string(out.Head), "stdout alone, and nothing could be written")

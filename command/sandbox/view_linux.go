@@ -28,10 +28,12 @@ func (o *order) enterView() error {
 	}
 	v.tmpfs("/dev/shm", "size=64m,mode=1777")
 	v.proc()
+	for _, path := range o.Job.Writable {
+		v.bind(path)
+	}
 	v.bind(o.Job.Dir)
-	if git := filepath.Join(o.Job.Dir, ".git"); exists(git) {
-		v.bind(git) // hooks and configuration would run later, outside
-		v.readOnly(git)
+	for _, path := range o.Protect {
+		v.protect(o.Job.Dir, path)
 	}
 	if v.err != nil {
 		return v.err
@@ -102,6 +104,46 @@ func (v *view) readOnly(path string) {
 	}
 	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}
 	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path), unix.AT_RECURSIVE, attr))
+}
+
+// protect makes a file or folder within a writable folder read-only. Another
+// job may be writing there: the path is resolved once, no link is followed, and
+// what was found is what is mounted over.
+func (v *view) protect(dir, path string) {
+	if v.err != nil {
+		return
+	}
+	err := protectBelow(filepath.Join(v.root, dir), path)
+	if err == unix.ENOENT || err == unix.ELOOP { // gone, or a link, which can only be replaced
+		err = nil
+	}
+	v.try("protect", path, err)
+}
+
+func protectBelow(dir, path string) error {
+	base, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(base)
+	target, err := unix.Openat2(base, path, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	tree, err := unix.OpenTree(target, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
+		return err
+	}
+	return unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 // proc shows the job's own processes. Containers may forbid it; most programs

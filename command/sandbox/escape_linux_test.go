@@ -1,0 +1,638 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// trap is set outside of the sandbox before an attack.
+type trap struct {
+	args []string // of the attack
+	// caught looks, from outside, at what the attack did, and says what got out.
+	caught func(output string) string
+}
+
+// escape is one attempt to get out, seen from outside.
+type escape struct {
+	name   string
+	attack string // of the program inside; see attacks
+	set    func(t *testing.T) trap
+	// control: without a sandbox the attack succeeds, so the trap works.
+	control bool
+	needs   func(p plan) string // what a plan lacks for this, empty when nothing
+}
+
+// TestEscapes runs each attack under each plan. Without a sandbox the harmless
+// ones must succeed, or else the test would prove nothing.
+func TestEscapes(t *testing.T) {
+	t.Setenv("AGENT_TEST_SECRET", canary)
+	for _, e := range escapes() {
+		if e.control {
+			t.Run("control/"+e.name, func(t *testing.T) {
+				trap := e.set(t)
+				out := attackFreely(t, e.attack, trap.args)
+				assert.NotEmpty(t, trap.caught(out), "unconfined, the attack must succeed:\n%s", out)
+			})
+		}
+	}
+	eachPlan(t, func(t *testing.T, p plan) {
+		for _, e := range escapes() {
+			t.Run(e.name, func(t *testing.T) {
+				if e.needs != nil && e.needs(p) != "" {
+					t.Skip(e.needs(p))
+				}
+				trap := e.set(t)
+				out, err := attackConfined(t, p, e.attack, trap.args, nil)
+				require.NoError(t, err)
+				text := string(out.Head) + string(out.Tail)
+				assert.Empty(t, trap.caught(text), "%s", text)
+				assert.Contains(t, text, "attack over", "the attack ran to its end")
+			})
+		}
+	})
+}
+
+// attackConfined runs an attack in a sandbox.
+func attackConfined(t *testing.T, p plan, name string, args []string, change func(*Job)) (*Outcome, error) {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	job := Job{
+		Path: exe, Args: args, Dir: t.TempDir(), Env: []string{attackVar + "=" + name}, ReadOnly: []string{exe},
+		Limits: Limits{Wall: 60 * time.Second, OutputBytes: 200_000, MemoryBytes: 4 << 30}.orDefaults(), // the Go runtime is large
+	}
+	if change != nil {
+		change(&job)
+	}
+	return run(context.Background(), job, p)
+}
+
+// attackFreely runs an attack without any sandbox.
+func attackFreely(t *testing.T, name string, args []string) string {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, args...)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), attackVar+"="+name)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
+const canary = "canary-7d1f3a"
+
+// contains is a trap for output that holds one of some words.
+func contains(words ...string) func(string) string {
+	return func(output string) string {
+		for _, w := range words {
+			if strings.Contains(output, w) {
+				return "the output has " + w
+			}
+		}
+		return ""
+	}
+}
+
+func needsFilter(p plan) string {
+	if !p.Seccomp {
+		return "needs a kernel with seccomp filters, on amd64 or arm64"
+	}
+	return ""
+}
+
+func escapes() []escape {
+	return []escape{
+		{name: "keys of ssh", attack: "read", set: setSSH, control: true},
+		{name: "passwords", attack: "read", control: true, set: func(*testing.T) trap {
+			return trap{[]string{"/etc/shadow", "/etc/passwd", "/etc/gshadow"}, contains("root:")}
+		}},
+		{name: "folders of others", attack: "list", control: true, set: func(*testing.T) trap {
+			folders := []string{"/home", "/root", "/var", "/run", "/sys", "/boot", "/srv", "/mnt", "/media"}
+			shown := func(folder string) bool { return strings.HasPrefix(os.TempDir(), folder) } // a way to the work dir
+			return trap{slices.DeleteFunc(folders, shown), contains("listed")}
+		}},
+		{name: "write outside", attack: "write", set: setVictimFile, control: true},
+		{name: "symlink race", attack: "links", set: setFolder, control: true},
+		{name: "TCP", attack: "dial", set: setListener("tcp", "127.0.0.1:0"), control: true},
+		{name: "UDP", attack: "dial", set: setPacketTrap, control: true},
+		{name: "unix socket", attack: "dial", set: setListener("unix", ""), control: true},
+		{name: "abstract socket", attack: "dial", set: setListener("unix", "@"), control: true},
+		{name: "DNS", attack: "resolve", set: setNameServer, control: true},
+		{name: "ptrace", attack: "trace", set: func(t *testing.T) trap {
+			v := startVictim(t)
+			return trap{[]string{v.pid(), fmt.Sprint(os.Getpid())}, contains("traced", "read memory")}
+		}},
+		{name: "environ of processes", attack: "proc", control: true, set: func(t *testing.T) trap {
+			v := startVictim(t)
+			return trap{[]string{v.pid(), fmt.Sprint(os.Getpid())}, contains(canary)}
+		}},
+		{name: "signals", attack: "signal", set: setSignals, control: true},
+		{name: "environment", attack: "environ", control: true, set: func(*testing.T) trap { return trap{nil, contains(canary)} }},
+		{name: "system calls", attack: "calls", needs: needsFilter, control: true, set: func(*testing.T) trap {
+			return trap{nil, contains("available")}
+		}},
+		{name: "keyring", attack: "keyring", needs: needsFilter, set: setKeyring},
+		{name: "mount", attack: "mount", set: setMount},
+		{name: "devices", attack: "devices", set: func(*testing.T) trap { return trap{nil, contains("opened")} }},
+		{name: "privileges", attack: "privileges", set: func(*testing.T) trap {
+			return trap{nil, func(output string) string {
+				if bad := contains("limit raised", "became", "safe from")(output); bad != "" {
+					return bad
+				}
+				if !strings.Contains(output, "capabilities 0 <nil>") || !strings.Contains(output, "no new privileges 1 <nil>") {
+					return "there are privileges left"
+				}
+				return ""
+			}}
+		}},
+	}
+}
+
+// setSSH puts a key into a home of its own, and looks into the real one too.
+func setSSH(t *testing.T) trap {
+	home := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(home, ".ssh"), 0o700))
+	key := filepath.Join(home, ".ssh", "id_ed25519")
+	require.NoError(t, os.WriteFile(key, []byte(canary), 0o600))
+	args := []string{key}
+	if u, err := user.Current(); err == nil {
+		for _, name := range []string{"id_ed25519", "id_rsa", "authorized_keys", "known_hosts", "config"} {
+			args = append(args, filepath.Join(u.HomeDir, ".ssh", name))
+		}
+	}
+	return trap{args, contains(canary, "PRIVATE KEY", "ssh-rsa", "ssh-ed25519")}
+}
+
+// setVictimFile is a folder with a file that is to stay as it is.
+func setVictimFile(t *testing.T) trap {
+	folder := filepath.Join(t.TempDir(), "folder")
+	require.NoError(t, os.Mkdir(folder, 0o755))
+	victim := filepath.Join(folder, "victim")
+	require.NoError(t, os.WriteFile(victim, []byte(canary), 0o644))
+	before := describe(folder)
+	return trap{[]string{victim}, func(string) string {
+		if after := describe(folder); after != before {
+			return "outside is " + after + ", it was " + before
+		}
+		return ""
+	}}
+}
+
+func setFolder(t *testing.T) trap {
+	folder := t.TempDir()
+	before := describe(folder)
+	return trap{[]string{folder}, func(string) string {
+		if after := describe(folder); after != before {
+			return "outside is " + after
+		}
+		return ""
+	}}
+}
+
+// describe is the state of a folder and all below it, in one text.
+func describe(folder string) string {
+	var out []string
+	_ = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			out = append(out, err.Error())
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			out = append(out, err.Error())
+			return nil
+		}
+		data, _ := os.ReadFile(path)
+		attributes := make([]byte, 256)
+		n, _ := unix.Listxattr(path, attributes)
+		out = append(out, fmt.Sprint(path, info.Mode(), info.ModTime(), string(data), string(attributes[:max(n, 0)])))
+		return nil
+	})
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
+
+// setListener listens on a socket and counts who comes.
+func setListener(network, address string) func(t *testing.T) trap {
+	return func(t *testing.T) trap {
+		where := address
+		switch {
+		case network == "unix" && address == "":
+			dir, err := os.MkdirTemp("", "s") // such paths may not be long
+			require.NoError(t, err)
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			where = filepath.Join(dir, "socket")
+		case network == "unix":
+			where = fmt.Sprintf("@agent-sandbox-%d-%d", os.Getpid(), time.Now().UnixNano())
+		}
+		l, err := net.Listen(network, where)
+		require.NoError(t, err)
+		var came atomic.Int64
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				came.Add(1)
+				conn.Close()
+			}
+		}()
+		t.Cleanup(func() { l.Close() })
+		return trap{[]string{network + "=" + l.Addr().String()}, func(output string) string {
+			return reached(output, func() bool { return came.Load() > 0 })
+		}}
+	}
+}
+
+// reached waits a little for what has been sent to arrive, if the attack says
+// that it sent something.
+func reached(output string, arrived func() bool) string {
+	for range 100 {
+		if arrived() {
+			return "it was reached"
+		}
+		if !strings.Contains(output, "sent") {
+			return ""
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return ""
+}
+
+// packetTrap listens for packets on the loopback.
+func packetTrap(t *testing.T) (address string, came *atomic.Int64) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	came = new(atomic.Int64)
+	go func() {
+		for {
+			if _, _, err := conn.ReadFrom(make([]byte, 2000)); err != nil {
+				return
+			}
+			came.Add(1)
+		}
+	}()
+	return conn.LocalAddr().String(), came
+}
+
+func setPacketTrap(t *testing.T) trap {
+	address, came := packetTrap(t)
+	return trap{[]string{"udp=" + address}, func(output string) string {
+		return reached(output, func() bool { return came.Load() > 0 })
+	}}
+}
+
+func setNameServer(t *testing.T) trap {
+	address, came := packetTrap(t)
+	return trap{[]string{address}, func(output string) string {
+		if came.Load() > 0 {
+			return "the name server was asked"
+		}
+		return contains("<nil>")(output)
+	}}
+}
+
+// victim is a process outside that holds a secret.
+type victim struct {
+	cmd  *exec.Cmd
+	dead chan struct{}
+}
+
+func startVictim(t *testing.T) *victim {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	v := &victim{cmd: exec.Command(exe), dead: make(chan struct{})}
+	v.cmd.Env = append(os.Environ(), attackVar+"=wait", "VICTIM_SECRET="+canary)
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, v.cmd.Start())
+	go func() {
+		_ = v.cmd.Wait()
+		close(v.dead)
+	}()
+	t.Cleanup(func() {
+		_ = v.cmd.Process.Kill()
+		<-v.dead
+	})
+	return v
+}
+
+func (v *victim) pid() string { return fmt.Sprint(v.cmd.Process.Pid) }
+
+// setSignals asks afterwards whether the process is still there. A process that
+// was killed is seen to be so when a further signal can't reach it.
+func setSignals(t *testing.T) trap {
+	v := startVictim(t)
+	return trap{[]string{v.pid()}, func(string) string {
+		for range 10 {
+			select {
+			case <-v.dead:
+				return "the process outside is dead"
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		return ""
+	}}
+}
+
+// setKeyring looks for the key as the same user outside.
+func setKeyring(t *testing.T) trap {
+	name := fmt.Sprintf("agent-escape-%d", time.Now().UnixNano())
+	return trap{[]string{name}, func(output string) string {
+		if id, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", name, 0); err == nil {
+			return fmt.Sprintf("key %d is outside", id)
+		}
+		return ""
+	}}
+}
+
+func setMount(t *testing.T) trap {
+	name := fmt.Sprintf("agent-escape-%d", time.Now().UnixNano())
+	return trap{[]string{name}, func(output string) string {
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			return err.Error()
+		}
+		if bytes.Contains(mounts, []byte(name)) {
+			return "it is mounted outside"
+		}
+		if strings.Contains(output, "<nil>") || !strings.Contains(output, "mounted entries: 0") {
+			return "it could mount"
+		}
+		return ""
+	}}
+}
+
+// TestDaemonsEndWithTheJob leaves processes behind that belong to nobody, when
+// the job ends and when its time is over.
+func TestDaemonsEndWithTheJob(t *testing.T) {
+	eachPlan(t, func(t *testing.T, p plan) {
+		for name, wall := range map[string]time.Duration{"the job ends": time.Minute, "its time is over": 2 * time.Second} {
+			mark := fmt.Sprintf("daemon-%d", time.Now().UnixNano())
+			var dir string
+			out, err := attackConfined(t, p, "daemon", []string{mark}, func(j *Job) {
+				dir, j.Limits.Wall = j.Dir, wall
+				if wall < time.Minute {
+					j.Args = append(j.Args, "stay")
+				}
+			})
+			require.NoError(t, err, name)
+			assert.Empty(t, processesWith(t, mark), name)
+			if wall == time.Minute {
+				assert.Contains(t, string(out.Head), "daemon lives", name)
+			} else {
+				assert.True(t, out.TimedOut, name)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "alive")); err != nil {
+				t.Logf("%s: the machine was too slow for a daemon to live", name)
+				continue
+			}
+			assertStill(t, filepath.Join(dir, "alive"))
+		}
+	})
+}
+
+// assertStill sees that nobody writes a file any more.
+func assertStill(t *testing.T, path string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	time.Sleep(300 * time.Millisecond)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(after))
+}
+
+// TestBombs take more than a job may, by processes that are each within their
+// own limits. All of it is gone afterwards.
+func TestBombs(t *testing.T) {
+	for _, bomb := range []struct {
+		name, script, exceeded string
+		limits                 Limits
+	}{
+		{"memory", "for i in 1 2 3 4; do (head -c 120000000 /dev/zero; exec sleep MARK) | tail -c 120000000 & done; wait; echo survived", exceededMemory,
+			Limits{MemoryBytes: 200 << 20}},
+		{"disk", "i=0; while [ $i -lt 4000 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; echo survived", exceededDisk,
+			Limits{DiskBytes: 100 << 20, FileBytes: 2 << 20}},
+		{"processes", "n=0; while [ $n -lt 2000 ]; do sleep MARK & n=$((n+1)); done 2>/dev/null; echo survived; wait", "",
+			Limits{Processes: 50}},
+	} {
+		t.Run(bomb.name, func(t *testing.T) {
+			eachPlan(t, func(t *testing.T, p plan) {
+				mark := fmt.Sprintf("94%d", time.Now().UnixNano()%1e9)
+				limits := bomb.limits
+				limits.Wall = 30 * time.Second
+				if bomb.name == "processes" {
+					limits.Wall = 5 * time.Second // a shell that can't fork tries again and again
+				}
+				out := shell(t, p, t.TempDir(), strings.ReplaceAll(bomb.script, "MARK", mark), func(j *Job) { j.Limits = limits.orDefaults() })
+				assert.NotContains(t, string(out.Head), "survived")
+				assert.Empty(t, processesWith(t, mark))
+				if bomb.exceeded != "" {
+					assert.Equal(t, bomb.exceeded, out.Exceeded)
+				}
+			})
+		})
+	}
+}
+
+// TestNetworkWhenAllowed: a job that may have the network reaches it, and
+// nothing else that is outside.
+func TestNetworkWhenAllowed(t *testing.T) {
+	eachPlan(t, func(t *testing.T, p plan) {
+		allowed := func(j *Job) { j.Network = true }
+		for _, name := range []string{"TCP", "UDP", "unix socket", "abstract socket", "keys of ssh", "environ of processes", "signals"} {
+			i := indexOf(name)
+			require.GreaterOrEqual(t, i, 0)
+			e := escapes()[i]
+			trap := e.set(t)
+			out, err := attackConfined(t, p, e.attack, trap.args, allowed)
+			require.NoError(t, err)
+			caught := trap.caught(string(out.Head))
+			if name == "TCP" || name == "UDP" {
+				assert.NotEmpty(t, caught, "%s must work: %s", name, out.Head)
+			} else {
+				assert.Empty(t, caught, "%s: %s", name, out.Head)
+			}
+		}
+	})
+}
+
+func indexOf(name string) int {
+	for i, e := range escapes() {
+		if e.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// TestRepositories: a job can't change a repository of the work dir, wherever
+// it lies, and one that it makes is put out of use.
+func TestRepositories(t *testing.T) {
+	eachPlan(t, func(t *testing.T, p plan) {
+		dir := t.TempDir()
+		made := shell(t, p, dir, "mkdir -p .git/hooks deep/er/.git; echo x > .git/hooks/post-checkout; echo gitdir: /elsewhere > deep/.git; chmod 500 deep/er")
+		assert.Equal(t, 0, made.ExitCode)
+		assert.ElementsMatch(t, []string{"git-set-aside-1", "deep/git-set-aside-1", "deep/er/git-set-aside-1"}, made.SetAside)
+		assert.Empty(t, findRepositories(dir))
+
+		for _, path := range []string{".git/hooks", "sub/.git/hooks"} {
+			require.NoError(t, os.MkdirAll(filepath.Join(dir, path), 0o755))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "config"), []byte(canary), 0o644))
+		script := "echo x > .git/hooks/pre-commit; echo x > .git/config; rm -rf .git; mv .git gone; chmod 777 .git; echo x > sub/.git/hooks/pre-commit; ln -sf /bin .git/hooks; mv sub moved; mkdir -p sub/.git; cat .git/config"
+		if !p.protects() {
+			_, err := shellContext(t, context.Background(), p, dir, script)
+			var refused *RefusedError
+			require.ErrorAs(t, err, &refused, "what can't be protected is not put at risk")
+			assert.ErrorContains(t, err, ".git in the work dir")
+			return
+		}
+		out := shell(t, p, dir, script)
+		assert.Contains(t, string(out.Head), canary, "it can be read")
+		data, err := os.ReadFile(filepath.Join(dir, ".git", "config"))
+		require.NoError(t, err)
+		assert.Equal(t, canary, string(data))
+		assert.NoFileExists(t, filepath.Join(dir, ".git", "hooks", "pre-commit"))
+		assert.NoFileExists(t, filepath.Join(dir, "moved", ".git", "hooks", "pre-commit"))
+		assert.Len(t, out.SetAside, 2, "both the moved one and its replacement are not where a repository was")
+	})
+}
+
+// TestRepositoryLinks: a link named .git leads nobody out.
+func TestRepositoryLinks(t *testing.T) {
+	outside := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(outside, ".git"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "secret"), []byte(canary), 0o644))
+	before := describe(outside)
+	eachPlan(t, func(t *testing.T, p plan) {
+		if !p.protects() {
+			t.Skip("needs a private root")
+		}
+		parent := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(parent, "secret"), []byte(canary), 0o644))
+		for _, target := range []string{outside, "..", filepath.Join(outside, ".git")} {
+			dir := filepath.Join(parent, "dir")
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			require.NoError(t, os.Symlink(target, filepath.Join(dir, ".git")))
+			out := shell(t, p, dir, "cat .git/secret ../secret; ls -a .git/ ..; echo x > .git/new")
+			assert.NotContains(t, string(out.Head), canary, target)
+			require.NoError(t, os.RemoveAll(dir))
+		}
+	})
+	assert.Equal(t, before, describe(outside))
+}
+
+// TestSetAsideFollowsNoLinks renames repositories while a folder above them is
+// swapped for a link that leads out, as a job on the same work dir could do.
+func TestSetAsideFollowsNoLinks(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(outside, ".git"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "real"), 0o755))
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "fake")))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "real"), unix.AT_FDCWD, filepath.Join(dir, "fake"), unix.RENAME_EXCHANGE)
+				if err != nil && !errors.Is(err, unix.ENOENT) {
+					return
+				}
+			}
+		}
+	}()
+	for range 500 {
+		_ = os.Mkdir(filepath.Join(dir, "real", ".git"), 0o755)
+		_, _ = repositories(nil).setAsideNew(dir)
+	}
+	close(stop)
+	<-done
+	entries, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	assert.Equal(t, ".git", entries[0].Name())
+}
+
+// ordinaryUID is the user that the tests run as once more when they run as
+// root; nobody, nearly everywhere.
+const ordinaryUID = 65534
+
+// TestAsOrdinaryUser runs the tests of what is contained once more without the
+// rights of root, or all of this package with AGENT_TEST_FULL=1.
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root; these tests run as an ordinary user already")
+	}
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
+	dir, err := os.MkdirTemp("", "agent-ordinary-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	tmp, home := filepath.Join(dir, "tmp"), filepath.Join(dir, "home")
+	exe := filepath.Join(dir, "sandbox.test")
+	require.NoError(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(tmp, 0o700), os.Mkdir(home, 0o700),
+		os.Chown(tmp, ordinaryUID, ordinaryUID), os.Chown(home, ordinaryUID, ordinaryUID), copyProgram(exe)))
+	tests := "^Test(Escapes|Daemons.*|Bombs|Network.*|Repositor.*|Files.*|Nothing.*)$"
+	if os.Getenv("AGENT_TEST_FULL") != "" {
+		tests = "."
+	}
+	cmd := exec.Command(exe, "-test.v", "-test.run="+tests, "-test.skip=^TestAsOrdinaryUser$")
+	cmd.Dir, cmd.Env = tmp, []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + home}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinaryUID, Gid: ordinaryUID}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
+		t.Skipf("needs to become user %d: %v", ordinaryUID, err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "not on this system") || strings.Contains(line, "needs ") {
+			t.Log("as an ordinary user: " + strings.TrimSpace(line))
+		}
+	}
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "--- PASS: TestEscapes", "the tests really ran")
+}
+
+func copyProgram(to string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(exe)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Chmod(0o755), f.Close())
+}

@@ -1,0 +1,9 @@
+//go:build linux && !amd64
+
+package sandbox
+
+// System calls that only older architectures have.
+
+func legacyOwnerCalls() []uint32 { return nil }
+
+func legacyModeCalls() []uint32 { return nil }
