@@ -1,0 +1,266 @@
+package document
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ledongthuc/pdf"
+)
+
+// Bounds of reading a PDF, each far beyond what people write.
+const (
+	pagesMax     = 2000    // pages read of one document
+	operatorsMax = 2 << 20 // drawing operators of one page
+	formDepthMax = 8       // forms drawn within forms
+	linksMax     = 40      // addresses listed of one page
+)
+
+// errOperators stops a page that only draws.
+var errOperators = fmt.Errorf("it has more than %d drawing operators", operatorsMax)
+
+// readPDF reads a PDF page by page and gives each page's text to emit, which
+// says whether to go on. The title comes with the first page.
+func readPDF(data []byte, emit func(part) bool) error {
+	r, err := pdf.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return fmt.Errorf("pdf: %w", err)
+	}
+	total := r.NumPage()
+	if total <= 0 {
+		return errors.New("pdf: it has no pages")
+	}
+	title := oneLine(r.Trailer().Key("Info").Key("Title").Text())
+	fonts := fontCache{}
+	for number := 1; number <= min(total, pagesMax); number++ {
+		text, err := pageText(r, number, fonts)
+		if errors.Is(err, errNoPage) {
+			emit(part{Cut: fmt.Sprintf("of its %d pages those from %d on are not there", total, number)})
+			return nil
+		}
+		p := part{Title: title, Page: number, Pages: total, Text: tidy(ligatures.Replace(text))}
+		if err != nil {
+			p.Error = err.Error()
+		}
+		title = ""
+		if !emit(p) {
+			return nil
+		}
+	}
+	if total > pagesMax {
+		emit(part{Cut: fmt.Sprintf("only its first %d pages are read", pagesMax)})
+	}
+	return nil
+}
+
+// errNoPage is a page that is counted and not there.
+var errNoPage = errors.New("the page is not there")
+
+var ligatures = strings.NewReplacer("ﬀ", "ff", "ﬁ", "fi", "ﬂ", "fl", "ﬃ", "ffi", "ﬄ", "ffl", "ﬅ", "st", "ﬆ", "st")
+
+// pageText reads one page. The parser panics on what it does not understand;
+// what it understood before that is kept.
+func pageText(r *pdf.Reader, number int, fonts fontCache) (text string, err error) {
+	var out layout
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+		text = out.String()
+	}()
+	page := r.Page(number)
+	if page.V.IsNull() {
+		return "", errNoPage
+	}
+	in := interpreter{out: &out, fonts: fonts}
+	in.draw(page.V.Key("Contents"), page.Resources())
+	out.links(pageLinks(page))
+	return "", nil
+}
+
+// pageLinks lists the addresses that a page links to.
+func pageLinks(page pdf.Page) []string {
+	annotations := page.V.Key("Annots")
+	var out []string
+	for i := 0; i < annotations.Len() && len(out) < linksMax; i++ {
+		uri := annotations.Index(i).Key("A").Key("URI").RawString()
+		if uri = resolve(nil, uri); uri != "" && !slices.Contains(out, uri) {
+			out = append(out, uri)
+		}
+	}
+	return out
+}
+
+// interpreter follows the operators that draw a page and notes where which
+// text is put. Operators and their operands are those of ISO 32000-1, 9.4.
+type interpreter struct {
+	out       *layout
+	fonts     fontCache
+	g         graphics
+	saved     []graphics
+	tm, line  matrix // of the text, and of the start of its line
+	depth     int    // forms within forms
+	operators int
+}
+
+// graphics is the part of the graphics state that moves text.
+type graphics struct {
+	ctm                                    matrix
+	font                                   *font
+	size, charSpace, wordSpace, lead, rise float64
+	scale                                  float64 // horizontal, 1 for none
+}
+
+// draw follows a content stream.
+func (in *interpreter) draw(contents, resources pdf.Value) {
+	if contents.IsNull() {
+		return
+	}
+	if in.depth == 0 {
+		in.g = graphics{ctm: identity, scale: 1}
+		in.tm, in.line = identity, identity
+	}
+	pdf.Interpret(contents, func(stack *pdf.Stack, op string) {
+		if in.operators++; in.operators > operatorsMax {
+			panic(errOperators)
+		}
+		in.do(op, popAll(stack), resources)
+	})
+}
+
+// operands are the values before an operator. One that is missing is null,
+// which counts as zero.
+type operands []pdf.Value
+
+func popAll(stack *pdf.Stack) operands {
+	out := make(operands, stack.Len())
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = stack.Pop()
+	}
+	return out
+}
+
+func (o operands) at(i int) pdf.Value {
+	if i >= len(o) {
+		return pdf.Value{}
+	}
+	return o[i]
+}
+
+func (o operands) number(i int) float64 { return o.at(i).Float64() }
+
+func (o operands) matrix() matrix {
+	return matrix{o.number(0), o.number(1), o.number(2), o.number(3), o.number(4), o.number(5)}
+}
+
+// do carries out one operator.
+func (in *interpreter) do(op string, args operands, resources pdf.Value) {
+	switch op {
+	case "q":
+		in.saved = append(in.saved, in.g)
+	case "Q":
+		if n := len(in.saved); n > 0 {
+			in.g, in.saved = in.saved[n-1], in.saved[:n-1]
+		}
+	case "cm":
+		in.g.ctm = args.matrix().times(in.g.ctm)
+	case "Do":
+		in.form(resources.Key("XObject").Key(args.at(0).Name()), resources)
+	case "Tf":
+		in.g.font, in.g.size = in.fonts.get(resources.Key("Font").Key(args.at(0).Name())), args.number(1)
+	case "Tc":
+		in.g.charSpace = args.number(0)
+	case "Tw":
+		in.g.wordSpace = args.number(0)
+	case "Tz":
+		in.g.scale = args.number(0) / 100
+	case "TL":
+		in.g.lead = args.number(0)
+	case "Ts":
+		in.g.rise = args.number(0)
+	default:
+		in.text(op, args)
+	}
+}
+
+// text carries out the operators between BT and ET.
+func (in *interpreter) text(op string, args operands) {
+	switch op {
+	case "BT":
+		in.tm, in.line = identity, identity
+	case "Tm":
+		in.tm, in.line = args.matrix(), args.matrix()
+	case "Td":
+		in.newLine(args.number(0), args.number(1))
+	case "TD":
+		in.g.lead = -args.number(1)
+		in.newLine(args.number(0), args.number(1))
+	case "T*":
+		in.newLine(0, -in.g.lead)
+	case "Tj":
+		in.show(args.at(0).RawString())
+	case "'":
+		in.newLine(0, -in.g.lead)
+		in.show(args.at(0).RawString())
+	case "\"":
+		in.g.wordSpace, in.g.charSpace = args.number(0), args.number(1)
+		in.newLine(0, -in.g.lead)
+		in.show(args.at(2).RawString())
+	case "TJ":
+		in.showAll(args.at(0))
+	}
+}
+
+func (in *interpreter) newLine(x, y float64) {
+	in.line = matrix{1, 0, 0, 1, x, y}.times(in.line)
+	in.tm = in.line
+}
+
+// showAll shows pieces with numbers between them that move the next one.
+func (in *interpreter) showAll(pieces pdf.Value) {
+	for i := range pieces.Len() {
+		piece := pieces.Index(i)
+		if piece.Kind() == pdf.String {
+			in.show(piece.RawString())
+			continue
+		}
+		in.advance(-piece.Float64() / 1000 * in.g.size * in.g.scale)
+	}
+}
+
+// show puts one string where the text matrix is, and moves on by its width.
+func (in *interpreter) show(raw string) {
+	if in.g.font == nil || raw == "" {
+		return
+	}
+	text, width, codes, spaces := in.g.font.read(raw)
+	at := matrix{in.g.size * in.g.scale, 0, 0, in.g.size, 0, in.g.rise}.times(in.tm).times(in.g.ctm)
+	in.advance((width*in.g.size + float64(codes)*in.g.charSpace + float64(spaces)*in.g.wordSpace) * in.g.scale)
+	end := in.tm.times(in.g.ctm)
+	in.out.add(run{text: text, x: at[4], y: at[5], end: end[4], size: at.height()})
+}
+
+func (in *interpreter) advance(x float64) { in.tm = matrix{1, 0, 0, 1, x, 0}.times(in.tm) }
+
+// form draws a form: a drawing with resources of its own.
+func (in *interpreter) form(form, resources pdf.Value) {
+	if form.Key("Subtype").Name() != "Form" || in.depth >= formDepthMax {
+		return
+	}
+	own := form.Key("Resources")
+	if own.IsNull() {
+		own = resources
+	}
+	before, tm, line := in.g, in.tm, in.line
+	saved := in.saved
+	in.saved = nil
+	if m := form.Key("Matrix"); m.Len() == 6 {
+		in.g.ctm = matrix{m.Index(0).Float64(), m.Index(1).Float64(), m.Index(2).Float64(), m.Index(3).Float64(), m.Index(4).Float64(), m.Index(5).Float64()}.times(in.g.ctm)
+	}
+	in.depth++
+	in.draw(form, own)
+	in.depth--
+	in.g, in.tm, in.line, in.saved = before, tm, line, saved
+}
