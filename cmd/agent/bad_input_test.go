@@ -38,18 +38,18 @@ import (
 // fullTests reports whether long loops are wanted.
 func fullTests() bool { return os.Getenv("AGENT_TEST_FULL") != "" }
 
-// program runs the command line in clean folders.
-type program struct {
+// commandLine runs the command line in clean folders.
+type commandLine struct {
 	t    *testing.T
 	home string
 	env  []string
 }
 
-func newProgram(t *testing.T) *program {
+func newProgram(t *testing.T) *commandLine {
 	home := t.TempDir()
 	tmp := filepath.Join(home, "tmp")
 	require.NoError(t, os.Mkdir(tmp, 0o755))
-	return &program{t: t, home: home, env: []string{
+	return &commandLine{t: t, home: home, env: []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + tmp, "HF_ENDPOINT=http://127.0.0.1:1",
 		"AGENT_MODELS_DIR=" + filepath.Dir(defaultModelPath()),
 	}}
@@ -66,14 +66,14 @@ type ending struct {
 const runMax = 2 * time.Minute
 
 // command prepares a run in a process group of its own.
-func (p *program) command(ctx context.Context, args ...string) *exec.Cmd {
+func (p *commandLine) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env, cmd.Dir = p.env, p.home
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
 
-func (p *program) run(stdin io.Reader, args ...string) ending {
+func (p *commandLine) run(stdin io.Reader, args ...string) ending {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), runMax)
 	defer cancel()
@@ -93,14 +93,14 @@ func (p *program) run(stdin io.Reader, args ...string) ending {
 }
 
 // assertNoProcess: nobody of the process group outlived the program.
-func (p *program) assertNoProcess(pgid int) {
+func (p *commandLine) assertNoProcess(pgid int) {
 	p.t.Helper()
 	assert.ErrorIs(p.t, syscall.Kill(-pgid, 0), syscall.ESRCH, "a process was left behind")
 }
 
 // leftovers are the files in the program's folders that are no remembered
 // verdicts and no session records.
-func (p *program) leftovers() []string {
+func (p *commandLine) leftovers() []string {
 	var left []string
 	require.NoError(p.t, filepath.WalkDir(p.home, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.Contains(path, "/.cache/agent/vetted/") || strings.Contains(path, "/agent/sessions/") {
@@ -308,7 +308,7 @@ func TestInterrupt(t *testing.T) {
 		{"in a benchmark", time.Second, "", syscall.SIGINT, []string{"bench", "engine", "--gen", "400", "--repeat", "20"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &program{t, p.home, p.env}
+			p := &commandLine{t, p.home, p.env}
 			cmd := p.command(t.Context(), append([]string{"agent"}, tt.args...)...)
 			cmd.Stdin = strings.NewReader(tt.stdin)
 			var out, errs bytes.Buffer

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -244,18 +243,7 @@ func (a *app) sessionsResumeCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
 	f.values.bind(cmd.Flags(), "approve", "agent.approve", "", "ask, auto or never")
-	return cmd
-}
-
-func (a *app) commandsCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "commands",
-		Short:   "What the agent may do, and reading what a model meant",
-		Example: "  agent commands list\n  agent commands show python\n  pbpaste | agent commands parse",
-		Args:    subcommandOnly,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsParseCmd())
+	cmd.Flags().BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
 	return cmd
 }
 
@@ -264,82 +252,4 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 		return unknownSubcommand(cmd, args[0])
 	}
 	return nil
-}
-
-// commandInfo is a command as `agent commands list --json` shows it.
-type commandInfo struct {
-	Name        string         `json:"name"`
-	Description string         `json:"description"`
-	Effect      string         `json:"effect"`
-	Aliases     []string       `json:"aliases,omitempty"`
-	Essential   bool           `json:"essential"`
-	Slots       []command.Slot `json:"slots"`
-}
-
-func infoOf(s command.Spec) commandInfo {
-	return commandInfo{s.Name, s.Description, s.Effect.String(), s.Aliases, s.Essential, s.Slots}
-}
-
-func (a *app) commandsListCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "list", Short: "List the commands", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			r, err := stockCommands()
-			if err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-			var infos []commandInfo
-			for _, s := range r.Specs() {
-				infos = append(infos, infoOf(s))
-				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Effect, s.Description)
-			}
-			if asJSON {
-				return a.printJSON(map[string]any{"commands": infos})
-			}
-			return w.Flush()
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func (a *app) commandsShowCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			r, err := stockCommands()
-			if err != nil {
-				return err
-			}
-			l := r.Lookup(args[0])
-			if l.Command == nil || l.Match == command.MatchFuzzy {
-				return fmt.Errorf("unknown command %q; the nearest is %q", args[0], l.Suggestion)
-			}
-			return a.printJSON(infoOf(l.Command.Spec()))
-		},
-	}
-}
-
-func (a *app) commandsParseCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "parse", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			raw, err := io.ReadAll(io.LimitReader(a.in, inputBytesMax))
-			if err != nil {
-				return fmt.Errorf("read standard input: %w", err)
-			}
-			r, err := stockCommands()
-			if err != nil {
-				return err
-			}
-			out, err := json.Marshal(command.Parse(string(raw), r))
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.out, string(out))
-			return err
-		},
-	}
 }

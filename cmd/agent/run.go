@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/command"
+	"agent/command/program"
 	"agent/command/sandbox"
 	"agent/internal/config"
 	"agent/session"
@@ -24,6 +26,7 @@ import (
 // runFlags are the flags of `agent run` that are no configuration keys.
 type runFlags struct {
 	json, stream, text, multirun bool
+	trust                        bool // use the commands of the work dir in this run
 	resume                       string
 	values                       flagValues
 }
@@ -54,6 +57,7 @@ func (a *app) runCmd() *cobra.Command {
 	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
 	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
 	f.values.bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
+	fl.BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
 	fl.StringArrayVar(&f.values.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
 	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -80,7 +84,7 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 // runOnce works on a task with one configuration. The result is nil when the
 // work did not begin.
 func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *runFlags) (*session.Result, error) {
-	opts, err := a.sessionOptions(cfg, f)
+	opts, err := a.runOptions(ctx, cfg, f)
 	if err != nil {
 		return nil, err
 	}
@@ -222,28 +226,60 @@ func (a *app) pipedInput() (string, error) {
 	return text, checkText("standard input", text)
 }
 
-// sessionOptions reads the section agent.
+// runOptions are the options of a run, whose commands may also be files.
+func (a *app) runOptions(ctx context.Context, cfg *config.Config, f *runFlags) (session.Options, error) {
+	opts, unwanted, err := a.stockOptions(cfg, f)
+	if err == nil {
+		err = a.addFileCommands(ctx, &opts, f.trust)
+	}
+	if err == nil {
+		err = disableCommands(opts.Registry, unwanted)
+	}
+	return opts, err
+}
+
+// sessionOptions are the options of a run with the stock commands alone.
 func (a *app) sessionOptions(cfg *config.Config, f *runFlags) (session.Options, error) {
+	opts, unwanted, err := a.stockOptions(cfg, f)
+	if err == nil {
+		err = disableCommands(opts.Registry, unwanted)
+	}
+	return opts, err
+}
+
+// disableCommands takes commands away. Without python there is no making of
+// commands either, which would be another way to run Python.
+func disableCommands(registry *command.Registry, names []string) error {
+	for _, name := range names {
+		if err := registry.Disable(name); err != nil {
+			return withCode(exitUsage, err)
+		}
+	}
+	made := registry.Lookup(program.CreateName)
+	if registry.Lookup("python").Disabled && made.Match == command.MatchExact && !made.Disabled {
+		return registry.Disable(program.CreateName)
+	}
+	return nil
+}
+
+// stockOptions reads the section agent. The commands to take away are returned:
+// there may be more to come.
+func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Options, unwanted []string, err error) {
 	c, err := decodeAgent(cfg)
 	if err != nil {
-		return session.Options{}, configError(err)
+		return opts, nil, configError(err)
 	}
 	mode, approver, err := a.approval(c.Approve, f.json)
 	if err != nil {
-		return session.Options{}, err
+		return opts, nil, err
 	}
 	dir, err := workDir(c.Workdir)
 	if err != nil {
-		return session.Options{}, err
+		return opts, nil, err
 	}
 	registry, err := stockCommands()
 	if err != nil {
-		return session.Options{}, err
-	}
-	for _, name := range append(c.Disable, f.values.disable...) {
-		if err := registry.Disable(name); err != nil {
-			return session.Options{}, withCode(exitUsage, err)
-		}
+		return opts, nil, err
 	}
 	limits := command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
 		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
@@ -254,7 +290,7 @@ func (a *app) sessionOptions(cfg *config.Config, f *runFlags) (session.Options, 
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
 		Approve: mode, Approver: approver, Stream: f.stream, Text: f.text, QA: c.QA,
 		SessionsDir: sessionsDir(),
-	}, nil
+	}, slices.Concat(c.Disable, f.values.disable), nil
 }
 
 func sessionsDir() string { return filepath.Join(stateDir(), "sessions") }

@@ -81,9 +81,9 @@ func TestCreateSavesWhatWasShown(t *testing.T) {
 name: fahrenheit
 description: 'Convert: "F" to C # really'
 fields:
-  - help: in Fahrenheit
+  - name: degrees
+    help: in Fahrenheit
     kind: number
-    name: degrees
 example:
   degrees: 212
 """

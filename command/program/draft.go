@@ -207,28 +207,15 @@ func (d *draft) compose() error {
 
 // header is the YAML document that describes the command.
 func (d *draft) header() (string, error) {
-	fields := make([]map[string]any, len(d.fields))
-	for i, f := range d.fields {
-		fields[i] = map[string]any{"name": f.Name}
-		if f.Help != "" && plainLine(f.Help) {
-			fields[i]["help"] = f.Help
-		}
-		if f.Kind != "" {
-			fields[i]["kind"] = f.Kind
-		}
-		if f.Optional {
-			fields[i]["optional"] = true
-		}
-	}
 	var b strings.Builder
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	err := enc.Encode(struct {
-		Name        string           `yaml:"name"`
-		Description string           `yaml:"description"`
-		Fields      []map[string]any `yaml:"fields,omitempty"`
-		Example     map[string]any   `yaml:"example,omitempty"`
-	}{d.name, d.description, fields, d.values})
+		Name        string         `yaml:"name"`
+		Description string         `yaml:"description"`
+		Fields      []field        `yaml:"fields,omitempty"`
+		Example     map[string]any `yaml:"example,omitempty"`
+	}{d.name, d.description, d.fields, d.values})
 	text := strings.TrimRight(b.String(), "\n")
 	if strings.Contains(text, `"""`) {
 		return "", flawed("unfit", "its description and test must not have three quotes in a row")

@@ -80,11 +80,11 @@ type header struct {
 
 type field struct {
 	Name     string   `yaml:"name"`
-	Help     string   `yaml:"help"`
-	Kind     string   `yaml:"kind"`
-	Optional bool     `yaml:"optional"`
-	Options  []string `yaml:"options"` // of kind choice
-	Lang     string   `yaml:"lang"`    // of kind code
+	Help     string   `yaml:"help,omitempty"`
+	Kind     string   `yaml:"kind,omitempty"`
+	Optional bool     `yaml:"optional,omitempty"`
+	Options  []string `yaml:"options,omitempty"` // of kind choice
+	Lang     string   `yaml:"lang,omitempty"`    // of kind code
 }
 
 // kinds are the names of slot kinds in a header, with what a person calls them.

@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"agent/command"
+	"agent/command/program"
+)
+
+func (a *app) commandsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "commands",
+		Short: "What the agent may do: list, show, check, trust; and reading what a model meant",
+		Long: `What the agent may do. Besides the stock commands there are files: each Python
+file or executable in ~/.config/agent/commands, and in commands/ of a work dir
+that you trust, is a command. docs/commands.md shows how to write one.`,
+		Example: "  agent commands list\n  agent commands show python\n  agent commands check weather.py --run\n  agent commands trust\n  pbpaste | agent commands parse",
+		Args:    subcommandOnly,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsParseCmd())
+	return cmd
+}
+
+// commandInfo is a command as `agent commands list --json` shows it.
+type commandInfo struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description"`
+	Effect      string         `json:"effect"`
+	Aliases     []string       `json:"aliases,omitempty"`
+	Essential   bool           `json:"essential"`
+	Slots       []command.Slot `json:"slots"`
+	File        string         `json:"file,omitempty"`     // of one that is a file
+	Needs       []string       `json:"needs,omitempty"`    // what it declares
+	Metadata    []string       `json:"metadata,omitempty"` // keys that it is handed
+}
+
+func infoOf(s command.Spec) commandInfo {
+	return commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
+}
+
+// allCommands are the stock commands and those of files in force here. What is
+// wrong with a file is a warning.
+func (a *app) allCommands(ctx context.Context, workDirName string) (*command.Registry, *fileCommands, error) {
+	registry, files, err := a.hereCommands(workDirName)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range files.set.Refresh(ctx) {
+		if c.Err != nil {
+			a.warn(c.Err.Error())
+			if hint := hintOf(c.Err); hint != "" && !a.flags.quiet {
+				fmt.Fprintf(a.err, "agent: hint: %s\n", hint)
+			}
+		}
+	}
+	return registry, files, nil
+}
+
+// hereCommands are the stock commands, and the files of a work dir before they
+// are read.
+func (a *app) hereCommands(workDirName string) (*command.Registry, *fileCommands, error) {
+	dir, err := workDir(workDirName)
+	if err != nil {
+		return nil, nil, err
+	}
+	registry, err := stockCommands()
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := newFileCommands(registry, &command.Env{WorkDir: dir})
+	return registry, files, err
+}
+
+// infos describes the commands of a registry, files with where they come from.
+func infos(r *command.Registry, files *fileCommands) []commandInfo {
+	from := map[string]*program.Program{}
+	for _, p := range files.set.Programs() {
+		from[p.Spec().Name] = p
+	}
+	var out []commandInfo
+	for _, s := range r.Specs() {
+		info := infoOf(s)
+		if p := from[s.Name]; p != nil {
+			info.File, info.Needs, info.Metadata = p.File(), p.Needs(), p.MetadataKeys()
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// workdirFlag is where the commands of a project are looked for.
+func workdirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "workdir", ".", "look for commands/ in this `folder`")
+}
+
+func (a *app) commandsListCmd() *cobra.Command {
+	var asJSON bool
+	var dir string
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the commands, those of files included", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, files, err := a.allCommands(cmd.Context(), dir)
+			if err != nil {
+				return err
+			}
+			list := infos(r, files)
+			if asJSON {
+				return a.printJSON(map[string]any{"commands": list})
+			}
+			w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+			for _, c := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Effect, c.Description, c.File)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	workdirFlag(cmd, &dir)
+	return cmd
+}
+
+func (a *app) commandsShowCmd() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, files, err := a.allCommands(cmd.Context(), dir)
+			if err != nil {
+				return err
+			}
+			l := r.Lookup(args[0])
+			if l.Command == nil || l.Match == command.MatchFuzzy {
+				return &command.UnknownError{Name: args[0], Suggestion: l.Suggestion}
+			}
+			for _, info := range infos(r, files) {
+				if info.Name == l.Name {
+					return a.printJSON(info)
+				}
+			}
+			return nil
+		},
+	}
+	workdirFlag(cmd, &dir)
+	return cmd
+}
+
+func (a *app) commandsParseCmd() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use: "parse", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			raw, err := io.ReadAll(io.LimitReader(a.in, inputBytesMax))
+			if err != nil {
+				return fmt.Errorf("read standard input: %w", err)
+			}
+			r, _, err := a.allCommands(cmd.Context(), dir)
+			if err != nil {
+				return err
+			}
+			out, err := json.Marshal(command.Parse(string(raw), r))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.out, string(out))
+			return err
+		},
+	}
+	workdirFlag(cmd, &dir)
+	return cmd
+}
+
+// fileCheck is what `agent commands check` says about one file.
+type fileCheck struct {
+	File    string `json:"file"`
+	Name    string `json:"name,omitempty"`
+	Status  string `json:"status"` // ok or error
+	Problem string `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+	Output  string `json:"output,omitempty"` // of the example, with --run
+}
+
+func (a *app) commandsCheckCmd() *cobra.Command {
+	var asJSON, run bool
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "check [FILE…]",
+		Short: "Check command files, those in force or these",
+		Long:  "Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox\nand without metadata. Without arguments those are checked that a run would take up here.",
+		Example: `  agent commands check
+  agent commands check weather.py --run`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, files, err := a.hereCommands(dir)
+			if err != nil {
+				return err
+			}
+			checks, err := files.check(cmd.Context(), args, run)
+			if err != nil {
+				return err
+			}
+			return a.printFileChecks(checks, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&run, "run", false, "also run the example")
+	workdirFlag(cmd, &dir)
+	return cmd
+}
+
+// check checks the named files, or all that a run would take up.
+func (f *fileCommands) check(ctx context.Context, paths []string, run bool) ([]fileCheck, error) {
+	var checks []fileCheck
+	add := func(path string, p *program.Program, err error) {
+		c := fileCheck{File: path, Status: "ok"}
+		if p != nil {
+			c.Name = p.Spec().Name
+		}
+		if err == nil && run && p.Example() != nil {
+			c.Output, err = f.runExample(ctx, p)
+		}
+		if err != nil {
+			c.Status, c.Problem, c.Hint = "error", err.Error(), hintOf(err)
+		}
+		checks = append(checks, c)
+	}
+	changes := f.set.Refresh(ctx)
+	if len(paths) > 0 {
+		for _, path := range paths {
+			p, err := f.set.CheckFile(ctx, path)
+			add(path, p, err)
+		}
+		return checks, ctx.Err()
+	}
+	for _, p := range f.set.Programs() {
+		add(p.File(), p, nil)
+	}
+	for _, c := range changes {
+		if c.Err != nil {
+			add(c.File, nil, c.Err)
+		}
+	}
+	return checks, ctx.Err()
+}
+
+// runExample calls a program as its header shows.
+func (f *fileCommands) runExample(ctx context.Context, p *program.Program) (string, error) {
+	res, err := p.Run(ctx, f.env, p.Example())
+	if err != nil {
+		return "", err
+	}
+	if res.Failed {
+		return "", errors.New("its example failed: " + res.Text)
+	}
+	return res.Text, nil
+}
+
+func (a *app) printFileChecks(checks []fileCheck, asJSON bool) error {
+	failed := 0
+	for _, c := range checks {
+		if c.Status != "ok" {
+			failed++
+		}
+	}
+	if asJSON {
+		if err := a.printJSON(map[string]any{"ok": failed == 0, "checks": checks}); err != nil {
+			return err
+		}
+	} else {
+		for _, c := range checks {
+			printFileCheck(a.out, c)
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d command files can't be used", failed, len(checks))
+	}
+	return nil
+}
+
+func printFileCheck(w io.Writer, c fileCheck) {
+	if c.Status == "ok" {
+		fmt.Fprintf(w, "ok     %s  %s\n", c.Name, c.File)
+	} else {
+		fmt.Fprintf(w, "error  %s\n", c.Problem)
+	}
+	if c.Hint != "" {
+		fmt.Fprintf(w, "       hint: %s\n", c.Hint)
+	}
+	if c.Output != "" {
+		fmt.Fprintf(w, "       %s\n", oneLine(c.Output, 200))
+	}
+}
+
+func (a *app) commandsTrustCmd() *cobra.Command {
+	var revoke, list bool
+	cmd := &cobra.Command{
+		Use:   "trust [DIR]",
+		Short: "Let runs in a folder use the commands that lie in its commands/",
+		Long: `Let runs in DIR, or here, use the commands that lie in its commands/, those that
+are put there later too. Look at them first: they run in the sandbox, but what
+they declare to need they get. A file that wants the network or metadata (keys,
+user data) is bound to its contents: when it is new or has changed, trust again.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if list {
+				return a.listTrusted()
+			}
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			return a.changeTrust(dir, revoke)
+		},
+	}
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the trust back")
+	cmd.Flags().BoolVar(&list, "list", false, "list the trusted folders")
+	return cmd
+}
+
+func (a *app) listTrusted() error {
+	folders, err := program.OpenTrust(trustPath()).List()
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		fmt.Fprintln(a.out, f)
+	}
+	return nil
+}
+
+func (a *app) changeTrust(dir string, revoke bool) error {
+	trust := program.OpenTrust(trustPath())
+	if revoke {
+		removed, err := trust.Remove(dir)
+		if err == nil && !removed {
+			err = fmt.Errorf("%s was not trusted", dir)
+		}
+		return err
+	}
+	abs, err := workDir(dir)
+	if err != nil {
+		return err
+	}
+	found, err := program.Find(projectFolder(abs))
+	if err != nil {
+		return err
+	}
+	if err := trust.Add(abs, found, false); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "trusted: %s%s%s\n", abs, string(os.PathSeparator), commandsFolder)
+	for _, f := range found {
+		fmt.Fprintf(a.out, "  %s\n", f.Name)
+	}
+	return nil
+}
