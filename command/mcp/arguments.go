@@ -1,0 +1,197 @@
+package mcp
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"agent/command"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// problem is what a model should mend in a call.
+type problem struct {
+	Name string // of a message
+	Data map[string]any
+}
+
+// arguments makes of one entry of a call what the tool takes. Values are read
+// leniently: "3" is a number where one is wanted, and JSON in a string is what
+// it says.
+func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
+	out := map[string]any{}
+	for name, value := range entry {
+		f := s.find(name)
+		if f == nil {
+			f = s.only(entry)
+		}
+		if f == nil {
+			if s.open {
+				out[name] = value
+				continue
+			}
+			return nil, s.unknown(name)
+		}
+		converted, ok := f.convert(value)
+		if !ok {
+			return nil, &problem{"bad_field", map[string]any{"Name": f.slot.Name, "Kind": f.kindName(), "Options": f.slot.Options}}
+		}
+		if converted != nil || !f.slot.Optional {
+			out[f.key] = converted
+		}
+	}
+	var missing []string
+	for _, f := range s.fields {
+		if _, given := out[f.key]; !given && !f.slot.Optional {
+			missing = append(missing, f.slot.Name)
+		}
+	}
+	if missing != nil {
+		return nil, &problem{"missing_fields", map[string]any{"Names": missing}}
+	}
+	return out, nil
+}
+
+// find takes a field by its name, however it is spelt.
+func (s *schema) find(name string) *field {
+	for i := range s.fields {
+		if s.fields[i].slot.Name == name || s.fields[i].key == name {
+			return &s.fields[i]
+		}
+	}
+	for i := range s.fields {
+		if commandName(s.fields[i].key) == commandName(name) {
+			return &s.fields[i]
+		}
+	}
+	return nil
+}
+
+// only is the field that a single value under another name must mean.
+func (s *schema) only(entry map[string]any) *field {
+	if len(entry) != 1 || s.open {
+		return nil
+	}
+	var needed *field
+	for i := range s.fields {
+		if s.fields[i].slot.Optional {
+			continue
+		}
+		if needed != nil {
+			return nil
+		}
+		needed = &s.fields[i]
+	}
+	return needed
+}
+
+func (s *schema) unknown(name string) *problem {
+	name = clip(printable(name), fieldNameMax)
+	var names []string
+	near, distance := "", 4
+	for _, f := range s.fields {
+		names = append(names, f.slot.Name)
+		if d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(f.slot.Name)); d < distance && d < len(name) {
+			near, distance = f.slot.Name, d
+		}
+	}
+	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near, "Names": names}}
+}
+
+// convert makes of a model's value what the field takes; false when it can't.
+func (f *field) convert(v any) (any, bool) {
+	text, isText := v.(string)
+	switch f.slot.Kind {
+	case command.SlotEnum:
+		value, ok := f.values[strings.TrimSpace(fmt.Sprint(v))]
+		return value, ok
+	case command.SlotNumber:
+		return f.number(v)
+	case command.SlotYesNo:
+		return yesNo(v)
+	case command.SlotObject:
+		var inside any
+		if isText && json.Unmarshal([]byte(text), &inside) == nil {
+			return inside, true
+		}
+		return v, true
+	}
+	switch v := v.(type) {
+	case string:
+		return oneLineAsIs(v), true
+	case nil:
+		return nil, f.slot.Optional
+	case float64, json.Number, bool, int:
+		return fmt.Sprint(v), true
+	}
+	raw, err := json.Marshal(v)
+	return string(raw), err == nil
+}
+
+// oneLineAsIs drops the line end of a single line: a block is how it was
+// asked for, not what is meant.
+func oneLineAsIs(text string) string {
+	if strings.Count(text, "\n") == 1 {
+		return strings.TrimSuffix(text, "\n")
+	}
+	return text
+}
+
+func (f *field) number(v any) (any, bool) {
+	var n float64
+	switch v := v.(type) {
+	case float64:
+		n = v
+	case int:
+		n = float64(v)
+	case json.Number:
+		return v, !f.integer || !strings.ContainsAny(v.String(), ".eE")
+	case string:
+		parsed, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		if err != nil {
+			return nil, false
+		}
+		n = parsed
+	case nil:
+		return nil, f.slot.Optional
+	default:
+		return nil, false
+	}
+	if math.IsNaN(n) || math.IsInf(n, 0) || f.integer && n != math.Trunc(n) {
+		return nil, false
+	}
+	return n, true
+}
+
+func yesNo(v any) (any, bool) {
+	switch v := v.(type) {
+	case bool:
+		return v, true
+	case string:
+		switch strings.ToLower(strings.TrimSpace(v)) {
+		case "yes", "true", "y", "1":
+			return true, true
+		case "no", "false", "n", "0":
+			return false, true
+		}
+	}
+	return nil, false
+}
+
+// kindName is what a field takes, for a message.
+func (f *field) kindName() string {
+	switch {
+	case f.slot.Kind == command.SlotEnum:
+		return "enum"
+	case f.integer:
+		return "integer"
+	case f.slot.Kind == command.SlotNumber:
+		return "number"
+	case f.slot.Kind == command.SlotYesNo:
+		return "yesno"
+	}
+	return "text"
+}

@@ -1,0 +1,86 @@
+package mcp
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"agent/command"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// The words that a model reads.
+//
+//go:embed prompts
+var prompts embed.FS
+
+var messages = template.Must(template.New("").Funcs(template.FuncMap{
+	"join": func(list []string) string { return strings.Join(list, ", ") },
+}).ParseFS(prompts, "prompts/*.tmpl"))
+
+// message renders one of the embedded messages; that it can't is a defect of
+// the program, which the tests find.
+func message(name string, data any) string {
+	var out strings.Builder
+	if err := messages.ExecuteTemplate(&out, name, data); err != nil {
+		panic(fmt.Sprintf("mcp message %s: %v", name, err))
+	}
+	return strings.TrimSpace(out.String())
+}
+
+func failed(name string, data any) *command.Result {
+	return &command.Result{Text: message(name, data), Failed: true}
+}
+
+// result makes text of an answer: cleaned, without secrets, and bounded.
+func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
+	if answer.NeedsInput() {
+		return failed("needs_input", nil)
+	}
+	var parts []string
+	for _, c := range answer.Content {
+		if part := contentText(c); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) == 0 && answer.StructuredContent != nil {
+		if raw, err := json.MarshalIndent(answer.StructuredContent, "", "  "); err == nil {
+			parts = append(parts, string(raw))
+		}
+	}
+	text := s.secrets.hide(clean(strings.Join(parts, "\n\n")))
+	if text == "" {
+		text = message("empty", map[string]bool{"Failed": answer.IsError})
+	}
+	r := &command.Result{Text: text, Failed: answer.IsError}
+	if len(text) > most {
+		r.Text, r.Truncated = clip(text, most)+"\n"+message("cut", map[string]int{"Bytes": len(text) - most}), true
+	}
+	return r
+}
+
+// contentText is one piece of an answer as text.
+func contentText(c sdk.Content) string {
+	switch c := c.(type) {
+	case *sdk.TextContent:
+		return c.Text
+	case *sdk.ImageContent:
+		return message("not_shown", map[string]any{"What": "image", "Type": printable(c.MIMEType), "Bytes": len(c.Data)})
+	case *sdk.AudioContent:
+		return message("not_shown", map[string]any{"What": "audio", "Type": printable(c.MIMEType), "Bytes": len(c.Data)})
+	case *sdk.ResourceLink:
+		return strings.TrimSpace(printable(c.Name) + " " + printable(c.URI))
+	case *sdk.EmbeddedResource:
+		if c.Resource == nil {
+			return ""
+		}
+		if c.Resource.Text != "" {
+			return c.Resource.Text
+		}
+		return message("not_shown", map[string]any{"What": printable(c.Resource.URI), "Type": printable(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
+	}
+	return ""
+}

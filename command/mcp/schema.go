@@ -1,0 +1,293 @@
+package mcp
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"agent/command"
+)
+
+// Limits on what is made of a tool's schema.
+const (
+	fieldsMax       = 16  // offered of one tool, required ones first
+	optionsMax      = 64  // of an enum that is chosen from
+	optionBytesMax  = 80  // of each
+	helpBytesMax    = 60  // that a model reads about a field
+	schemaDepthMax  = 10  // of what is inside a field
+	schemaNodesMax  = 400 // the same
+	lineMaxLength   = 200 // a string that may be no longer is a line
+	fieldNameMax    = 64
+	descriptionsMax = 160 // bytes that a model reads about a tool
+)
+
+// field is one property of a tool's input: how a model gives it, and how it is
+// sent.
+type field struct {
+	slot    command.Slot
+	key     string         // the property's name
+	integer bool           // a number without a fraction
+	values  map[string]any // of an enum, by what a model sees
+}
+
+// schema is a tool's input schema, read as far as filling it in needs.
+type schema struct {
+	fields []field
+	left   int  // optional properties over the limit
+	open   bool // other properties are allowed
+}
+
+// readSchema makes fields of the properties: those required in the order in
+// which the server lists them, then the optional ones by name.
+func readSchema(raw any) schema {
+	root, _ := raw.(map[string]any)
+	r := reducer{root: root}
+	properties, _ := root["properties"].(map[string]any)
+	required := stringsOf(root["required"])
+	out := schema{open: root["additionalProperties"] != false && len(properties) == 0 || root["additionalProperties"] == true}
+	names := slices.DeleteFunc(slices.Clone(required), func(n string) bool { _, ok := properties[n]; return !ok })
+	needed := len(names)
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	used := map[string]bool{}
+	for i, name := range names {
+		f := r.field(name, properties[name])
+		f.slot.Optional = i >= needed
+		if used[f.slot.Name] || f.slot.Optional && len(out.fields) >= fieldsMax {
+			out.left++
+			continue
+		}
+		used[f.slot.Name] = true
+		out.fields = append(out.fields, f)
+	}
+	return out
+}
+
+func stringsOf(v any) []string {
+	list, _ := v.([]any)
+	var out []string
+	for _, item := range list {
+		if s, ok := item.(string); ok && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+var (
+	plainField = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|markdown|html|xml|json|ya?ml|code|script|patch|diff|document|sql|source|(?:new|old|file)_?(?:text|content|contents|str|string))$`)
+)
+
+// fieldName is a property's name in a form in which a model can write it.
+func fieldName(name string) string {
+	if plainField.MatchString(name) {
+		return name
+	}
+	return clip(commandName(name), fieldNameMax)
+}
+
+// field reads one property.
+func (r *reducer) field(name string, property any) field {
+	p := r.plain(property)
+	description, _ := p["description"].(string)
+	f := field{key: name, slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
+	if options, values := enumOf(p); len(options) > 0 {
+		f.slot.Kind, f.slot.Options, f.values = command.SlotEnum, options, values
+		return f
+	}
+	switch p["type"] {
+	case "string":
+		f.slot.Kind = command.SlotLine
+		if limit, ok := p["maxLength"].(float64); longText.MatchString(name) && (!ok || limit > lineMaxLength) {
+			f.slot.Kind = command.SlotText
+		}
+	case "integer", "number":
+		f.slot.Kind, f.integer = command.SlotNumber, p["type"] == "integer"
+	case "boolean":
+		f.slot.Kind = command.SlotYesNo
+	default:
+		f.slot.Kind, f.slot.Schema = command.SlotObject, r.text(p)
+	}
+	return f
+}
+
+// enumOf gives the values of an enum or a constant, if they can be chosen from.
+func enumOf(p map[string]any) (options []string, values map[string]any) {
+	list, _ := p["enum"].([]any)
+	if constant, ok := p["const"]; ok {
+		list = []any{constant}
+	}
+	if len(list) > optionsMax {
+		return nil, nil
+	}
+	values = map[string]any{}
+	for _, v := range list {
+		var shown string
+		switch v := v.(type) {
+		case string:
+			shown = v
+		case float64, bool:
+			shown = fmt.Sprint(v)
+		case nil:
+			continue // a field that may be left out is optional
+		default:
+			return nil, nil
+		}
+		if _, twice := values[shown]; twice || shown == "" || len(shown) > optionBytesMax || printable(shown) != shown {
+			return nil, nil
+		}
+		values[shown] = v
+		options = append(options, shown)
+	}
+	return options, values
+}
+
+// reducer brings schemas into a form that a grammar can be made of: without
+// references, and without what only narrows values, which the server checks.
+type reducer struct {
+	root  map[string]any
+	nodes int
+}
+
+// text is a schema as JSON; empty when nothing is left of it.
+func (r *reducer) text(p map[string]any) string {
+	r.nodes = 0
+	reduced := r.reduce(p, 0)
+	if len(reduced) == 0 {
+		return ""
+	}
+	raw, err := json.Marshal(reduced)
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}
+
+// plain follows references and takes the wrapping off: one of a list of one,
+// or of two of which the other is null.
+func (r *reducer) plain(v any) map[string]any {
+	p, _ := v.(map[string]any)
+	description := p["description"]
+	for range schemaDepthMax {
+		next := r.unwrap(p)
+		if next == nil {
+			break
+		}
+		p = next
+	}
+	if types := slices.DeleteFunc(stringsOf(p["type"]), func(t string) bool { return t == "null" }); len(types) == 1 {
+		p = maps.Clone(p)
+		p["type"] = types[0]
+	}
+	if own, ok := description.(string); ok && p != nil {
+		p = maps.Clone(p)
+		p["description"] = own
+	}
+	return p
+}
+
+// unwrap takes one wrapping off, nil when there is none.
+func (r *reducer) unwrap(p map[string]any) map[string]any {
+	if ref, ok := p["$ref"].(string); ok {
+		return r.follow(ref)
+	}
+	for _, key := range []string{"allOf", "anyOf", "oneOf"} {
+		list, _ := p[key].([]any)
+		list = slices.DeleteFunc(slices.Clone(list), func(v any) bool {
+			m, _ := v.(map[string]any)
+			return key != "allOf" && m["type"] == "null"
+		})
+		if inner, ok := first(list).(map[string]any); ok && len(list) == 1 {
+			return inner
+		}
+	}
+	return nil
+}
+
+func first(list []any) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
+}
+
+// follow finds what a reference within the schema points to.
+func (r *reducer) follow(ref string) map[string]any {
+	path, ok := strings.CutPrefix(ref, "#/")
+	if !ok {
+		return nil // elsewhere is not asked
+	}
+	at := r.root
+	for part := range strings.SplitSeq(path, "/") {
+		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
+		at, _ = at[part].(map[string]any)
+	}
+	return at
+}
+
+// reduce keeps the shape of a value. What lies too deep may be anything.
+func (r *reducer) reduce(v any, depth int) map[string]any {
+	r.nodes++
+	out := map[string]any{}
+	if depth > schemaDepthMax || r.nodes > schemaNodesMax {
+		return out
+	}
+	p := r.plain(v)
+	for _, key := range []string{"type", "enum", "const", "required", "minItems", "maxItems"} {
+		if value, ok := p[key]; ok {
+			out[key] = value
+		}
+	}
+	if items, ok := p["items"].(map[string]any); ok {
+		out["items"] = r.reduce(items, depth+1)
+	}
+	if properties, ok := p["properties"].(map[string]any); ok {
+		reduced := make(map[string]any, len(properties))
+		for _, name := range slices.Sorted(maps.Keys(properties)) {
+			reduced[name] = r.reduce(properties[name], depth+1)
+		}
+		out["properties"] = reduced
+	}
+	switch extra := p["additionalProperties"].(type) {
+	case bool:
+		out["additionalProperties"] = extra
+	case map[string]any:
+		out["additionalProperties"] = r.reduce(extra, depth+1)
+	}
+	for _, key := range []string{"anyOf", "oneOf"} {
+		list, _ := p[key].([]any)
+		var reduced []any
+		for _, one := range list {
+			reduced = append(reduced, r.reduce(one, depth+1))
+		}
+		if reduced != nil {
+			out["anyOf"] = reduced
+		}
+	}
+	return out
+}
+
+var sentenceEnd = regexp.MustCompile(`[.!?](?:\s|$)`)
+
+// firstSentence is the beginning of a description, on one line.
+func firstSentence(text string, most int) string {
+	text = printable(text)
+	if end := sentenceEnd.FindStringIndex(text); end != nil {
+		text = text[:end[0]+1]
+	}
+	if len(text) <= most {
+		return text
+	}
+	text = clip(text, most)
+	if space := strings.LastIndexByte(text, ' '); space > most/2 {
+		text = text[:space] + "…"
+	}
+	return text
+}

@@ -1,0 +1,149 @@
+package mcp
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"agent/command"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func schemaOf(t *testing.T, text string) schema {
+	t.Helper()
+	var raw any
+	require.NoError(t, json.Unmarshal([]byte(text), &raw))
+	return readSchema(raw)
+}
+
+func TestPropertiesBecomeFields(t *testing.T) {
+	tests := []struct {
+		name, property string
+		want           command.Slot
+	}{
+		{"title", `{"type":"string"}`, command.Slot{Kind: command.SlotLine}},
+		{"content", `{"type":"string"}`, command.Slot{Kind: command.SlotText}},
+		{"body", `{"type":"string","maxLength":80}`, command.Slot{Kind: command.SlotLine}},
+		{"n", `{"type":"integer","description":"How many.\nAnd more."}`, command.Slot{Kind: command.SlotNumber, Help: "How many."}},
+		{"sure", `{"type":["boolean","null"]}`, command.Slot{Kind: command.SlotYesNo}},
+		{"state", `{"type":"string","enum":["open","closed"]}`, command.Slot{Kind: command.SlotEnum, Options: []string{"open", "closed"}}},
+		{"size", `{"enum":[1,2.5,null]}`, command.Slot{Kind: command.SlotEnum, Options: []string{"1", "2.5"}}},
+		{"fixed", `{"const":"v1"}`, command.Slot{Kind: command.SlotEnum, Options: []string{"v1"}}},
+		{"maybe", `{"anyOf":[{"type":"string"},{"type":"null"}],"description":"a word"}`, command.Slot{Kind: command.SlotLine, Help: "a word"}},
+		{"mode", `{"$ref":"#/$defs/Mode"}`, command.Slot{Kind: command.SlotEnum, Options: []string{"a", "b"}}},
+		{"names", `{"type":"array","items":{"type":"string","pattern":"x+"},"minItems":1}`,
+			command.Slot{Kind: command.SlotObject, Schema: `{"items":{"type":"string"},"minItems":1,"type":"array"}`}},
+		{"who", `{"allOf":[{"$ref":"#/$defs/Person"}]}`,
+			command.Slot{Kind: command.SlotObject, Schema: `{"properties":{"name":{"type":"string"}},"required":["name"],"type":"object"}`}},
+		{"any", `true`, command.Slot{Kind: command.SlotObject}},
+		{"elsewhere", `{"$ref":"https://example.org/schema"}`, command.Slot{Kind: command.SlotObject}},
+		{"odd enum", `{"type":"string","enum":["a\nb"]}`, command.Slot{Kind: command.SlotLine}},
+	}
+	const defs = `"$defs":{"Mode":{"enum":["a","b"]},"Person":{"type":"object","properties":{"name":{"type":"string","format":"name"}},"required":["name"]}}`
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			key, _ := json.Marshal(tt.name)
+			s := schemaOf(t, `{"type":"object","properties":{`+string(key)+`:`+tt.property+`},"required":[`+string(key)+`],`+defs+`}`)
+			require.Len(t, s.fields, 1)
+			tt.want.Name = fieldName(tt.name)
+			assert.Equal(t, tt.want, s.fields[0].slot)
+			assert.Equal(t, tt.name, s.fields[0].key)
+		})
+	}
+}
+
+func TestRequiredFieldsComeFirstAndInTheirOrder(t *testing.T) {
+	s := schemaOf(t, `{"properties":{"a":{},"b":{},"z":{},"m":{}},"required":["z","b","nonesuch"]}`)
+	var names []string
+	for _, f := range s.fields {
+		names = append(names, f.slot.Name)
+		assert.Equal(t, f.slot.Name == "a" || f.slot.Name == "m", f.slot.Optional)
+	}
+	assert.Equal(t, []string{"z", "b", "a", "m"}, names)
+}
+
+func TestSchemaIsBounded(t *testing.T) {
+	endless := schemaOf(t, `{"properties":{"tree":{"$ref":"#/$defs/T"}},"$defs":{"T":{"type":"object","properties":{"l":{"$ref":"#/$defs/T"},"r":{"$ref":"#/$defs/T"}}}}}`)
+	assert.Less(t, len(endless.fields[0].slot.Schema), 100_000)
+	circle := schemaOf(t, `{"properties":{"x":{"$ref":"#/$defs/A"}},"$defs":{"A":{"$ref":"#/$defs/B"},"B":{"$ref":"#/$defs/A"}}}`)
+	assert.Equal(t, command.SlotObject, circle.fields[0].slot.Kind)
+
+	var many []string
+	for i := range 40 {
+		many = append(many, `"f`+strings.Repeat("x", i)+`":{"type":"string"}`)
+	}
+	wide := schemaOf(t, `{"properties":{`+strings.Join(many, ",")+`}}`)
+	assert.Len(t, wide.fields, fieldsMax)
+	assert.Equal(t, 40-fieldsMax, wide.left)
+}
+
+func TestArguments(t *testing.T) {
+	s := schemaOf(t, `{"properties":{"userName":{"type":"string"},"age":{"type":"integer"},"tags":{"type":"array"},"size":{"enum":[1,2]}},"required":["userName"]}`)
+	tests := []struct{ entry, want string }{
+		{`{"userName":"x","age":3,"tags":["a"],"size":2}`, `{"userName":"x","age":3,"tags":["a"],"size":2}`},
+		{`{"user_name":"x","age":"3","tags":"[\"a\"]","size":"1"}`, `{"userName":"x","age":3,"tags":["a"],"size":1}`},
+		{`{"user-name":7,"age":null}`, `{"userName":"7"}`},
+		{`{"name":"x"}`, `{"userName":"x"}`},
+	}
+	for _, tt := range tests {
+		var entry map[string]any
+		require.NoError(t, json.Unmarshal([]byte(tt.entry), &entry))
+		got, wrong := s.arguments(entry)
+		require.Nil(t, wrong, tt.entry)
+		raw, err := json.Marshal(got)
+		require.NoError(t, err)
+		assert.JSONEq(t, tt.want, string(raw))
+	}
+	_, wrong := s.arguments(map[string]any{"userName": "x", "size": "9"})
+	require.NotNil(t, wrong)
+	assert.Equal(t, "The field size must be one of 1, 2.", message(wrong.Name, wrong.Data))
+
+	free := schemaOf(t, `{"type":"object"}`)
+	got, wrong := free.arguments(map[string]any{"anything": "goes"})
+	require.Nil(t, wrong)
+	assert.Equal(t, map[string]any{"anything": "goes"}, got)
+}
+
+func TestSecretsAreFound(t *testing.T) {
+	s := newSecrets(Server{
+		Env:     map[string]string{"PIN": "4711", "LEVEL": "debug", "ROOT": "/home/someone/data", "SEED": "correct-horse", "EMPTY_KEY": ""},
+		Headers: map[string]string{"Authorization": "Basic dXNlcjpwYXNz"},
+		URL:     "https://user:pa55word@example.org/mcp?api_key=k-123456&page=2222",
+	})
+	assert.Equal(t, "[secret] debug /home/someone/data [secret] [secret] [secret] [secret] 2222",
+		s.hide("4711 debug /home/someone/data correct-horse dXNlcjpwYXNz pa55word k-123456 2222"))
+	assert.Equal(t, "as it is", secrets{}.hide("as it is"))
+}
+
+func FuzzReadSchema(f *testing.F) {
+	f.Add(`{"properties":{"a":{"$ref":"#/properties/a"},"b":{"anyOf":[{"type":"null"}]}},"required":["a",1,"a"]}`, `{"a":1}`)
+	f.Add(`{"properties":{"a b":{"enum":[1,"1",{}]},"":{}}}`, `{"":null}`)
+	f.Fuzz(func(t *testing.T, text, entry string) {
+		var raw any
+		if len(text) > definitionBytesMax || json.Unmarshal([]byte(text), &raw) != nil {
+			return
+		}
+		s := readSchema(raw)
+		seen := map[string]bool{}
+		for _, field := range s.fields {
+			assert.False(t, seen[field.slot.Name])
+			seen[field.slot.Name] = true
+			assert.NotEmpty(t, field.slot.Name)
+			assert.True(t, utf8.ValidString(field.slot.Help))
+			assert.NotContains(t, field.slot.Help+field.slot.Name, "\n")
+		}
+		var values map[string]any
+		if json.Unmarshal([]byte(entry), &values) == nil {
+			args, wrong := s.arguments(values)
+			if wrong != nil {
+				assert.NotEmpty(t, message(wrong.Name, wrong.Data))
+			} else {
+				_, err := json.Marshal(args)
+				assert.NoError(t, err)
+			}
+		}
+	})
+}

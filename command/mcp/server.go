@@ -1,0 +1,337 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// olderProtocol is the last version of the protocol with a handshake. It is
+// tried where a server does not answer to the newer one at all.
+const olderProtocol = "2025-11-25"
+
+// server is one server, connected or not.
+type server struct {
+	name    string
+	config  Server
+	secrets secrets
+	version string
+	dir     string // where its program runs
+	leftOut []string
+
+	stale atomic.Bool // it said that its tools changed
+
+	mu       sync.Mutex
+	now      *link // nil: not connected
+	restarts int
+	closed   bool
+}
+
+// link is one connection to a server.
+type link struct {
+	session *sdk.ClientSession
+	process *process      // nil over HTTP
+	ended   chan struct{} // closed when the server ended the connection
+}
+
+func newServer(name string, c Server, o Options) *server {
+	dir := c.Dir
+	if dir == "" {
+		dir = filepath.Join(o.StateDir, "mcp", name)
+	}
+	return &server{name: name, config: c, secrets: newSecrets(c), version: o.Version, dir: dir}
+}
+
+// start connects for the first time and lists the tools.
+func (s *server) start(ctx context.Context) ([]*sdk.Tool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	l, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := s.list(ctx, l)
+	if err != nil {
+		l.close()
+		return nil, s.failure("list its tools", err, l)
+	}
+	s.now = l
+	return tools, nil
+}
+
+// connect makes a connection, with the older handshake where the newer one
+// gets no answer.
+func (s *server) connect(ctx context.Context) (*link, error) {
+	first, cancel := context.WithTimeout(ctx, fallbackTimeout)
+	defer cancel()
+	l, err := s.connectAs(first, "")
+	if err != nil && ctx.Err() == nil && errors.Is(first.Err(), context.DeadlineExceeded) {
+		l, err = s.connectAs(ctx, olderProtocol)
+	}
+	return l, err
+}
+
+func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) {
+	l := &link{ended: make(chan struct{})}
+	transport, err := s.transport(l)
+	if err != nil {
+		return nil, s.failure("start it", err, l)
+	}
+	client := sdk.NewClient(&sdk.Implementation{Name: "agent", Version: s.version}, &sdk.ClientOptions{
+		Capabilities:   &sdk.ClientCapabilities{}, // no files, no model, no questions for it
+		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
+		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) {
+			s.stale.Store(true)
+		},
+	})
+	l.session, err = client.Connect(ctx, transport, &sdk.ClientSessionOptions{ProtocolVersion: protocol})
+	if err != nil {
+		l.close()
+		return nil, s.failure("connect", err, l)
+	}
+	go func() {
+		_ = l.session.Wait()
+		close(l.ended)
+	}()
+	return l, nil
+}
+
+// transport is how the server is spoken to; its program runs already.
+func (s *server) transport(l *link) (sdk.Transport, error) {
+	if s.config.URL != "" {
+		return &sdk.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax}, nil
+	}
+	if s.config.Dir == "" {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if l.process, err = startProcess(s.config, s.dir); err != nil {
+		return nil, err
+	}
+	return &sdk.IOTransport{Reader: l.process.out, Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
+}
+
+// httpClient sends the configured headers, to this server and no other, and
+// reads no more than a message may have.
+func (s *server) httpClient() *http.Client {
+	return &http.Client{
+		Transport: headers{s.config.Headers, http.DefaultTransport},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("it redirects; give the address that it redirects to")
+		},
+	}
+}
+
+// list asks for the tools. What is over the limits is left out, and told.
+func (s *server) list(ctx context.Context, l *link) ([]*sdk.Tool, error) {
+	s.stale.Store(false)
+	s.leftOut = nil
+	var out []*sdk.Tool
+	seen := map[string]bool{}
+	for t, err := range l.session.Tools(ctx, nil) {
+		switch {
+		case err != nil:
+			return nil, err
+		case len(out) == toolsMax:
+			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: it has more than %d tools; the others are left out", s.name, toolsMax))
+			return out, nil
+		case seen[t.Name]:
+			continue
+		}
+		if err := checkDefinition(t); err != nil {
+			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, printable(t.Name), err))
+			continue
+		}
+		seen[t.Name] = true
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// warnOfUnknownReadOnly names what the configuration calls read-only and the
+// server does not have: probably a slip.
+func (s *server) warnOfUnknownReadOnly(tools []*sdk.Tool, warn func(string)) {
+	if s.now == nil {
+		return
+	}
+	for _, name := range s.config.ReadOnly {
+		if !slices.ContainsFunc(tools, func(t *sdk.Tool) bool { return t.Name == name }) {
+			warn(fmt.Sprintf("mcp server %q: read_only names %q, which it does not have", s.name, name))
+		}
+	}
+}
+
+// live is the connection, made anew once when the server has died.
+func (s *server) live(ctx context.Context) (*link, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.failure("call it", errors.New("it is closed"), nil)
+	}
+	if s.now != nil && !s.now.hasEnded() {
+		return s.now, nil
+	}
+	old := s.now
+	if old != nil {
+		old.close()
+	}
+	if s.restarts == restartsMax {
+		return nil, s.failure("call it", errors.New("it ended again after it was restarted"), old)
+	}
+	s.restarts++
+	s.stale.Store(true) // it may be another one now
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	l, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.now = l
+	return l, nil
+}
+
+// drop gives a broken connection up.
+func (s *server) drop(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.close()
+	if s.now == l {
+		l.markEnded()
+	}
+}
+
+// call calls a tool. A connection that breaks meanwhile is a brokenError.
+func (s *server) call(ctx context.Context, params *sdk.CallToolParams, timeout time.Duration) (*sdk.CallToolResult, error) {
+	l, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	res, err := l.session.CallTool(limited, params)
+	var answered *jsonrpc.Error
+	switch {
+	case err == nil:
+		return res, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case limited.Err() != nil:
+		return nil, &Error{Server: s.name, Detail: fmt.Sprintf("no answer within %s; it may still be at work", timeout), Advice: "raise mcp.servers." + s.name + ".timeout"}
+	case errors.As(err, &answered):
+		return nil, s.failure("call it", err, nil)
+	}
+	s.drop(l)
+	broke := &brokenError{err: err, notDone: errors.Is(err, sdk.ErrSessionMissing)}
+	return nil, s.failure("call it", broke, l)
+}
+
+// brokenError is a connection that broke during a call.
+type brokenError struct {
+	err     error
+	notDone bool // the server did not take the call
+}
+
+func (e *brokenError) Error() string {
+	return "the connection broke; whether the call did its work is not known: " + e.err.Error()
+}
+
+func (e *brokenError) Unwrap() error { return e.err }
+
+// refresh lists the tools again when the server said that they changed or was
+// started anew.
+func (s *server) refresh(ctx context.Context) (map[string]*sdk.Tool, error) {
+	l, err := s.live(ctx)
+	if err != nil || !s.stale.Load() {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tools, err := s.list(ctx, l)
+	if err != nil {
+		s.stale.Store(true)
+		return nil, s.failure("list its tools", err, l)
+	}
+	byName := make(map[string]*sdk.Tool, len(tools))
+	for _, t := range tools {
+		byName[t.Name] = t
+	}
+	return byName, nil
+}
+
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.now != nil {
+		s.now.close()
+		s.now = nil
+	}
+}
+
+// failure is an error with what the program printed last.
+func (s *server) failure(what string, err error, l *link) error {
+	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(clip(printable(err.Error()), errorBytesMax))}
+	if l == nil || l.process == nil {
+		return e
+	}
+	if printed := s.secrets.hide(clean(l.process.printed())); printed != "" {
+		e.Advice = "it printed: " + printed
+	}
+	return e
+}
+
+const errorBytesMax = 500
+
+// Error is a server that could not be used.
+type Error struct {
+	Server string
+	Detail string
+	Advice string
+	err    error // for errors.As; what it says is in Detail, without secrets
+}
+
+func (e *Error) Unwrap() error { return e.err }
+
+func (e *Error) Error() string { return fmt.Sprintf("mcp server %q: %s", e.Server, e.Detail) }
+
+// Hint says what can be done, or what the server printed.
+func (e *Error) Hint() string { return e.Advice }
+
+func (l *link) hasEnded() bool {
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// markEnded waits for the end of a connection that was closed.
+func (l *link) markEnded() { <-l.ended }
+
+// close ends the connection, and the program with all that it started. The
+// program goes first: a session waits for calls that a hung one never answers.
+func (l *link) close() {
+	if l.process != nil {
+		l.process.stop()
+	}
+	if l.session != nil {
+		_ = l.session.Close()
+	}
+}

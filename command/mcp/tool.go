@@ -1,0 +1,262 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"agent/command"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// Change is a tool that is not what was approved.
+type Change struct {
+	Server, Tool string
+	Command      string // the command's name
+	Before, Now  string // descriptions, cleaned, for a person to compare
+	// FieldsBefore and FieldsNow are the fields of the input.
+	FieldsBefore, FieldsNow []string
+}
+
+// tool is one tool of a server as a command.
+type tool struct {
+	server  *server
+	name    string // as the server calls it
+	command string // the command's name
+	effect  command.Effect
+	pins    *pinFile
+	accept  func(context.Context, Change) (bool, error)
+
+	mu    sync.Mutex
+	seen  definition // what a model is offered: as approved, or as first listed
+	saved bool       // seen was approved before, and is remembered
+	now   definition // what the server says
+	gone  bool       // it has the tool no longer
+	input schema     // of seen
+	spec  command.Spec
+}
+
+// newTool makes the command of a listed tool; before is its pin, if any.
+func newTool(s *server, listed *sdk.Tool, pins *pinFile, before pin, accept func(context.Context, Change) (bool, error)) *tool {
+	t := &tool{server: s, name: listed.Name, pins: pins, accept: accept, now: definitionOf(listed), effect: command.EffectNetwork}
+	if slices.Contains(s.config.ReadOnly, listed.Name) {
+		t.effect = command.EffectRead
+	}
+	t.seen, t.saved = t.now, before.Hash != ""
+	if t.saved && before.Hash != t.now.hash() {
+		t.seen = before.Definition
+	}
+	t.describe()
+	return t
+}
+
+// describe makes the spec of what a model is offered. A definition that
+// somebody has yet to accept is never shown to it.
+func (t *tool) describe() {
+	t.input = readSchema(t.seen.Schema)
+	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax), Effect: t.effect}
+	if t.spec.Description == "" {
+		t.spec.Description = message("no_description", map[string]string{"Tool": printable(t.name), "Server": t.server.name})
+	}
+	for _, f := range t.input.fields {
+		t.spec.Slots = append(t.spec.Slots, f.slot)
+	}
+}
+
+// Spec implements [command.Command].
+func (t *tool) Spec() command.Spec {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	spec := t.spec
+	spec.Name = t.command
+	return spec
+}
+
+// Run implements [command.Command]: one call of the tool for each entry, until
+// one fails.
+func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+	if err := t.admit(ctx); err != nil {
+		return nil, err
+	}
+	entries := call.Content
+	if len(entries) == 0 {
+		entries = []map[string]any{{}}
+	}
+	if len(entries) > entriesMax {
+		return failed("too_many", map[string]any{"Most": entriesMax, "Given": len(entries)}), nil
+	}
+	limits := limitsOf(t.server.config, env)
+	out := &command.Result{}
+	var parts []string
+	for i, entry := range entries {
+		res, err := t.runOne(ctx, limits, entry)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, res.Text)
+		out.Truncated = out.Truncated || res.Truncated
+		if left := len(entries) - i - 1; res.Failed && left > 0 {
+			parts = append(parts, message("stopped", map[string]any{"Left": left}))
+		}
+		if out.Failed = res.Failed; out.Failed {
+			break
+		}
+		limits.bytes = max(limits.bytes-len(res.Text), partBytesMin)
+	}
+	out.Text = strings.Join(parts, "\n\n")
+	return out, nil
+}
+
+// partBytesMin is shown of each further answer when those before it used the
+// allowance up.
+const partBytesMin = 400
+
+// limits bound one call.
+type limits struct {
+	timeout time.Duration
+	bytes   int
+}
+
+func limitsOf(c Server, env *command.Env) limits {
+	d := command.DefaultLimits()
+	l := limits{timeout: c.Timeout, bytes: env.Limits.OutputBytes}
+	if l.timeout <= 0 {
+		l.timeout = time.Duration(env.Limits.TimeoutMS) * time.Millisecond
+	}
+	if l.timeout <= 0 {
+		l.timeout = time.Duration(d.TimeoutMS) * time.Millisecond
+	}
+	if l.bytes <= 0 {
+		l.bytes = d.OutputBytes
+	}
+	return l
+}
+
+func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any) (*command.Result, error) {
+	t.mu.Lock()
+	input := t.input
+	t.mu.Unlock()
+	args, wrong := input.arguments(entry)
+	if wrong != nil {
+		return failed(wrong.Name, wrong.Data), nil
+	}
+	params := &sdk.CallToolParams{Name: t.name, Arguments: args}
+	answer, err := t.server.call(ctx, params, l.timeout)
+	if broke := (*brokenError)(nil); errors.As(err, &broke) && (broke.notDone || !t.effect.Consequential()) {
+		if err := t.admit(ctx); err != nil { // the server that was started anew may be another one
+			return nil, err
+		}
+		answer, err = t.server.call(ctx, params, l.timeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.server.result(answer, l.bytes), nil
+}
+
+// admit lets a tool run that is as it was approved, or that nobody has used
+// before: the session has asked for that call. A changed one is asked for
+// again.
+func (t *tool) admit(ctx context.Context) error {
+	listed, err := t.server.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	t.relist(listed)
+	t.mu.Lock()
+	gone := t.gone
+	t.mu.Unlock()
+	if gone {
+		return &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", printable(t.name))}
+	}
+	c, changed := t.change()
+	if !changed {
+		return t.approve()
+	}
+	if t.accept == nil {
+		return &ChangedError{c}
+	}
+	ok, err := t.accept(ctx, c)
+	switch {
+	case err != nil:
+		return fmt.Errorf("accept the changed tool %q: %w", t.command, err)
+	case !ok:
+		return &ChangedError{c}
+	}
+	return t.approve()
+}
+
+// relist takes over what the server says about this tool now.
+func (t *tool) relist(listed map[string]*sdk.Tool) {
+	if listed == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, there := listed[t.name]
+	t.gone = !there
+	if !there {
+		return
+	}
+	t.now = definitionOf(now)
+}
+
+// change says how the tool differs from what was approved.
+func (t *tool) change() (Change, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen.hash() == t.now.hash() {
+		return Change{}, false
+	}
+	return Change{
+		Server: t.server.name, Tool: printable(t.name), Command: t.command,
+		Before: clip(clean(t.seen.Description), shownBytesMax), Now: clip(clean(t.now.Description), shownBytesMax),
+		FieldsBefore: fieldNames(t.seen.Schema), FieldsNow: fieldNames(t.now.Schema),
+	}, true
+}
+
+const shownBytesMax = 2000 // of a description, to a person
+
+func fieldNames(schema any) []string {
+	var names []string
+	for _, f := range readSchema(schema).fields {
+		names = append(names, f.slot.Name)
+	}
+	return names
+}
+
+// approve remembers the tool as it is now.
+func (t *tool) approve() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved && t.seen.hash() == t.now.hash() {
+		return nil
+	}
+	err := t.pins.put(pinKey(t.server.name, t.name), pin{Hash: t.now.hash(), Definition: t.now, Approved: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	t.seen, t.saved = t.now, true
+	t.describe()
+	return nil
+}
+
+// ChangedError is a tool that is refused since it is not what was approved.
+type ChangedError struct{ Change Change }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("mcp server %q: its tool %q has changed since it was approved, and is not used", e.Change.Server, e.Change.Tool)
+}
+
+// Hint says how to accept it.
+func (e *ChangedError) Hint() string {
+	return "a person can look at the change and accept it: agent commands accept " + e.Change.Command
+}
+
+// Refused makes it a refusal to the session, as that of a sandbox is.
+func (e *ChangedError) Refused() bool { return true }
