@@ -26,7 +26,7 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 		Args:    subcommandOnly,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsParseCmd())
+	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), a.commandsParseCmd())
 	return cmd
 }
 
@@ -47,12 +47,29 @@ func infoOf(s command.Spec) commandInfo {
 	return commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 }
 
-// allCommands are the stock commands and those of files in force here. What is
-// wrong with a file is a warning.
-func (a *app) allCommands(ctx context.Context, workDirName string) (*command.Registry, *fileCommands, error) {
+// allCommands are the stock commands, those that are configured, and those of
+// files in force here. What is wrong with a file is a warning. The tools of MCP
+// servers can only be looked at: the servers are gone again.
+func (a *app) allCommands(ctx context.Context, workDirName string, withServers bool) (*command.Registry, *fileCommands, error) {
 	registry, files, err := a.hereCommands(workDirName)
 	if err != nil {
 		return nil, nil, err
+	}
+	cfg, err := a.composeOverrides(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := addSearch(cfg, registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.Close()
+	if withServers {
+		servers, err := a.addServers(ctx, cfg, registry, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer servers.Close()
 	}
 	for _, c := range files.set.Refresh(ctx) {
 		if c.Err != nil {
@@ -108,7 +125,7 @@ func (a *app) commandsListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the commands, those of files included", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, files, err := a.allCommands(cmd.Context(), dir)
+			r, files, err := a.allCommands(cmd.Context(), dir, true)
 			if err != nil {
 				return err
 			}
@@ -133,7 +150,7 @@ func (a *app) commandsShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, files, err := a.allCommands(cmd.Context(), dir)
+			r, files, err := a.allCommands(cmd.Context(), dir, true)
 			if err != nil {
 				return err
 			}
@@ -162,7 +179,7 @@ func (a *app) commandsParseCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read standard input: %w", err)
 			}
-			r, _, err := a.allCommands(cmd.Context(), dir)
+			r, _, err := a.allCommands(cmd.Context(), dir, false)
 			if err != nil {
 				return err
 			}

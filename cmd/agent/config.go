@@ -366,6 +366,9 @@ func (a *app) checkSections(cfg *config.Config) error {
 	if _, err := decodeAgent(cfg); err != nil {
 		return err
 	}
+	if err := checkOutside(cfg); err != nil {
+		return err
+	}
 	if !cfg.Has("llm") {
 		return nil
 	}

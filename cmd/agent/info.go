@@ -65,7 +65,7 @@ func (a *app) doctorCmd() *cobra.Command {
 func (a *app) examine(ctx context.Context) []finding {
 	out := examineEngine()
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
-	return out
+	return append(out, a.examineOutside()...)
 }
 
 func examineEngine() []finding {

@@ -84,10 +84,11 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 // runOnce works on a task with one configuration. The result is nil when the
 // work did not begin.
 func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *runFlags) (*session.Result, error) {
-	opts, err := a.runOptions(ctx, cfg, f)
+	opts, done, err := a.runOptions(ctx, cfg, f)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	b, err := a.openBackend(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -226,16 +227,23 @@ func (a *app) pipedInput() (string, error) {
 	return text, checkText("standard input", text)
 }
 
-// runOptions are the options of a run, whose commands may also be files.
-func (a *app) runOptions(ctx context.Context, cfg *config.Config, f *runFlags) (session.Options, error) {
+// runOptions are the options of a run, whose commands may also be files, or
+// reach out. Call done when it has ended.
+func (a *app) runOptions(ctx context.Context, cfg *config.Config, f *runFlags) (opts session.Options, done func(), err error) {
 	opts, unwanted, err := a.stockOptions(cfg, f)
-	if err == nil {
-		err = a.addFileCommands(ctx, &opts, f.trust)
+	if err != nil {
+		return opts, nil, err
 	}
-	if err == nil {
+	if done, err = a.addOutside(ctx, cfg, &opts); err != nil {
+		return opts, nil, err
+	}
+	if err = a.addFileCommands(ctx, &opts, f.trust); err == nil {
 		err = disableCommands(opts.Registry, unwanted)
 	}
-	return opts, err
+	if err != nil {
+		done()
+	}
+	return opts, done, err
 }
 
 // sessionOptions are the options of a run with the stock commands alone.

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"agent/command"
+	"agent/command/mcp"
+	"agent/command/search"
+	"agent/internal/config"
+	"agent/session"
+)
+
+// searchConfig is the section search.
+type searchConfig struct {
+	Provider string        `yaml:"provider"`
+	URL      string        `yaml:"url"`
+	APIKey   string        `yaml:"api_key"`
+	Results  int           `yaml:"results"`
+	Timeout  time.Duration `yaml:"timeout"`
+}
+
+// decodeSearch reads the section search strictly; a config.yaml of the user's
+// own need not have it. Close what it gives.
+func decodeSearch(cfg *config.Config) (*search.Searcher, error) {
+	var c searchConfig
+	if !cfg.Has("search") {
+		return search.New(search.Config{})
+	}
+	if err := cfg.Decode("search", &c); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Results < 0:
+		return nil, badValue(cfg, "search.results", "must not be negative")
+	case c.Timeout < 0:
+		return nil, badValue(cfg, "search.timeout", "must not be negative")
+	case c.Provider == search.Brave && c.APIKey == "" && !cfg.Has("agent.metadata."+search.APIKeyMetadata):
+		return nil, notSet(cfg, "search.api_key", "is not set; Brave wants a key")
+	}
+	s, err := search.New(search.Config{Provider: c.Provider, URL: c.URL, APIKey: c.APIKey, Results: c.Results, Timeout: c.Timeout})
+	if err != nil {
+		key := "search.provider"
+		if slices.Contains(search.Providers(), c.Provider) && c.URL != "" {
+			key = "search.url"
+		}
+		e := badValue(cfg, key, err.Error())
+		e.Advice = hintOf(err)
+		return nil, e
+	}
+	return s, nil
+}
+
+// decodeMCP reads the section mcp strictly.
+func decodeMCP(cfg *config.Config) (map[string]mcp.Server, error) {
+	var c struct {
+		Servers map[string]mcp.Server `yaml:"servers"`
+	}
+	if !cfg.Has("mcp") {
+		return nil, nil
+	}
+	if err := cfg.Decode("mcp", &c); err != nil {
+		return nil, err
+	}
+	for name := range c.Servers {
+		if err := mcp.Check(map[string]mcp.Server{name: c.Servers[name]}); err != nil {
+			return nil, badValue(cfg, "mcp.servers."+name, err.Error())
+		}
+	}
+	if err := mcp.Check(c.Servers); err != nil {
+		return nil, badValue(cfg, "mcp.servers", err.Error())
+	}
+	return c.Servers, nil
+}
+
+// checkOutside checks both sections without reaching out.
+func checkOutside(cfg *config.Config) error {
+	s, err := decodeSearch(cfg)
+	if err != nil {
+		return err
+	}
+	_ = s.Close()
+	_, err = decodeMCP(cfg)
+	return err
+}
+
+// addSearch gives a run the command search, and search_files where search asks
+// the web.
+func addSearch(cfg *config.Config, registry *command.Registry) (io.Closer, error) {
+	s, err := decodeSearch(cfg)
+	if err != nil {
+		return nil, configError(err)
+	}
+	for _, c := range s.Commands() {
+		if err := registry.Register(c); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// addServers gives a run the tools of the MCP servers that are configured.
+func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *command.Registry, accept func(context.Context, mcp.Change) (bool, error)) (*mcp.Servers, error) {
+	configured, err := decodeMCP(cfg)
+	if err != nil {
+		return nil, configError(err)
+	}
+	servers, err := mcp.Open(ctx, mcp.Options{
+		Servers: configured, StateDir: stateDir(), Accept: accept, Warn: a.warn, Version: version,
+		Taken: func(name string) bool {
+			match := registry.Lookup(name).Match
+			return match == command.MatchExact || match == command.MatchAlias
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range servers.Commands() {
+		if err := registry.Register(c); err != nil {
+			return nil, errors.Join(err, servers.Close())
+		}
+	}
+	for _, c := range servers.Changed() {
+		a.warn((&mcp.ChangedError{Change: c}).Error() + "; see the change and accept it with: agent commands accept " + c.Command)
+	}
+	return servers, nil
+}
+
+// addOutside gives a run what reaches beyond its files, as configured. Call
+// done at the end.
+func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.Options) (done func(), err error) {
+	s, err := addSearch(cfg, opts.Registry)
+	if err != nil {
+		return nil, err
+	}
+	var accept func(context.Context, mcp.Change) (bool, error)
+	if opts.Approve == session.ApproveAsk && opts.Approver != nil && isTerminal(a.in) {
+		accept = a.askChange
+	}
+	servers, err := a.addServers(ctx, cfg, opts.Registry, accept)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return func() {
+		_ = servers.Close()
+		_ = s.Close()
+	}, nil
+}
+
+// askChange shows a changed tool and asks whether to use it as it is now.
+func (a *app) askChange(ctx context.Context, c mcp.Change) (bool, error) {
+	showChange(a.err, c)
+	fmt.Fprint(a.err, "Use it as it is now? [y/N] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(a.in).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case line := <-answer:
+		a.answered()
+		return line == "y" || line == "yes", nil
+	}
+}
+
+// showChange shows what a server says of a tool now, and what it said when the
+// tool was approved.
+func showChange(w io.Writer, c mcp.Change) {
+	fmt.Fprintf(w, "The tool %s of the server %s has changed since it was approved.\n", c.Tool, c.Server)
+	if c.Before != c.Now {
+		fmt.Fprintf(w, "- %s\n+ %s\n", indentMore(c.Before), indentMore(c.Now))
+	}
+	if before, now := strings.Join(c.FieldsBefore, ", "), strings.Join(c.FieldsNow, ", "); before != now {
+		fmt.Fprintf(w, "- fields: %s\n+ fields: %s\n", before, now)
+	}
+	if c.Before == c.Now && slices.Equal(c.FieldsBefore, c.FieldsNow) {
+		fmt.Fprintln(w, "  the details of its fields differ")
+	}
+}
+
+func indentMore(text string) string { return strings.ReplaceAll(session.Visible(text), "\n", "\n  ") }
+
+func (a *app) commandsAcceptCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "accept NAME [key=value…]",
+		Short: "Accept a tool of an MCP server that has changed since it was approved",
+		Long: `Show how a tool of an MCP server differs from what was approved, and approve it as
+it is now. Until then it is refused, and a model is shown its old description.`,
+		Example: "  agent commands accept create_issue",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, rest, err := a.compose(withDash(cmd, args))
+			if err != nil {
+				return err
+			}
+			if len(rest) != 1 {
+				return usagef("commands accept takes the name of one command")
+			}
+			registry, err := stockCommands()
+			if err != nil {
+				return err
+			}
+			servers, err := a.addServers(cmd.Context(), cfg, registry, nil)
+			if err != nil {
+				return err
+			}
+			defer servers.Close()
+			return a.acceptChange(servers, rest[0])
+		},
+	}
+}
+
+func (a *app) acceptChange(servers *mcp.Servers, name string) error {
+	for _, c := range servers.Changed() {
+		if c.Command == name {
+			showChange(a.out, c)
+			if err := servers.Accept(name); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(a.out, "accepted")
+			return err
+		}
+	}
+	for _, c := range servers.Commands() {
+		if c.Spec().Name == name {
+			return fmt.Errorf("the tool %q has not changed; there is nothing to accept", name)
+		}
+	}
+	return fmt.Errorf("no MCP server that is configured has a tool %q", name)
+}
+
+// examineOutside says what is configured, without reaching out.
+func (a *app) examineOutside() []finding {
+	cfg, err := a.composeOverrides(nil)
+	var servers map[string]mcp.Server
+	var settings searchConfig
+	if err == nil {
+		servers, err = decodeMCP(cfg)
+	}
+	if err == nil {
+		err = checkOutside(cfg)
+	}
+	if err == nil && cfg.Has("search") {
+		err = cfg.Decode("search", &settings)
+	}
+	if err != nil {
+		return []finding{{"configuration", "warn", err.Error(), "agent config check tells more"}}
+	}
+	out := []finding{{What: "search", Status: "ok", Detail: "the files of the work dir; no web search is configured"}}
+	if settings.Provider != "" && settings.Provider != search.Local {
+		out[0].Detail = "the web with " + settings.Provider + ", and the files of the work dir"
+	}
+	if len(servers) > 0 {
+		out = append(out, finding{What: "mcp servers", Status: "ok", Detail: strings.Join(slices.Sorted(maps.Keys(servers)), ", ") + "; agent commands list connects to them"})
+	}
+	return out
+}
