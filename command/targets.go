@@ -2,6 +2,7 @@ package command
 
 import (
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,8 +113,8 @@ func behindLinks(workDir, path string) (string, bool) {
 			relative, err := filepath.Rel(base, filepath.Join(real, rest))
 			return relative, err == nil && filepath.IsLocal(relative)
 		}
-		if at == "." || at == string(filepath.Separator) {
-			return "", false
+		if info, err := os.Lstat(filepath.Join(base, at)); err == nil && info.Mode()&os.ModeSymlink != 0 || at == "." {
+			return "", false // a link to nowhere may become one to anywhere
 		}
 		rest = filepath.Join(filepath.Base(at), rest)
 	}

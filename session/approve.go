@@ -75,18 +75,18 @@ const refusalsMax = 3
 
 // approve decides about one call: first the rules and the mode, then, for what
 // is consequential, the overseer. Each decision is told.
-func (s *Session) approve(ctx context.Context, cmd command.Command, call *command.Call) (Decision, error) {
-	d, err := s.decide(ctx, cmd, call)
+func (s *Session) approve(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (Decision, error) {
+	d, err := s.decide(ctx, cmd, spec, call)
 	if err != nil {
 		return d.Decision, fmt.Errorf("approve %s: %w", call.Command, err)
 	}
 	if d.by != "" {
 		s.tellDecision(call, d)
 	}
-	if !d.Allow || !cmd.Spec().Effect.Consequential() || s.opts.Overseer == nil {
+	if !d.Allow || !spec.Effect.Consequential() || s.opts.Overseer == nil {
 		return d.Decision, nil
 	}
-	if d, err = s.oversee(ctx, cmd, call); err != nil {
+	if d, err = s.oversee(ctx, s.proposal(ctx, cmd, spec, call)); err != nil {
 		return d.Decision, err
 	}
 	s.tellDecision(call, d)
@@ -101,8 +101,7 @@ func (s *Session) tellDecision(call *command.Call, d decided) {
 
 // decide asks the rules, and where none speaks about a call the mode. A call
 // that changes nothing needs no decision but that of a rule.
-func (s *Session) decide(ctx context.Context, cmd command.Command, call *command.Call) (decided, error) {
-	spec := cmd.Spec()
+func (s *Session) decide(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (decided, error) {
 	if s.opts.Approve == ApproveNever && spec.Effect.Consequential() {
 		return decided{Decision: Decision{Reason: s.refusal("mode_never", spec.Effect)}, by: ByMode}, nil
 	}
@@ -111,26 +110,26 @@ func (s *Session) decide(ctx context.Context, cmd command.Command, call *command
 	case found && rule.Do == RuleDeny:
 		return decided{Decision{Reason: s.words.render("rule", rule)}, ByRule, rule.String()}, nil
 	case s.mayHaveRun(cmd, call): // nothing allows it a second time unasked
-		return s.askPerson(ctx, cmd, call, "")
+		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
 	case found && rule.Do == RuleAllow:
 		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
 	case found:
-		return s.askPerson(ctx, cmd, call, rule.String())
+		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), rule.String())
 	case !spec.Effect.Consequential():
 		return decided{Decision: Decision{Allow: true}}, nil
 	case s.opts.Approve == ApproveAuto:
 		return decided{Decision: Decision{Allow: true}, by: ByMode}, nil
 	}
-	return s.askPerson(ctx, cmd, call, "")
+	return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
 }
 
 // askPerson lets the Approver decide. Where nobody is there, the answer is no.
-func (s *Session) askPerson(ctx context.Context, cmd command.Command, call *command.Call, rule string) (decided, error) {
-	effect := cmd.Spec().Effect
+func (s *Session) askPerson(ctx context.Context, p *Proposal, rule string) (decided, error) {
+	effect := p.Spec.Effect
 	if s.opts.Approver == nil {
 		return decided{Decision{Reason: s.refusal("no_one", effect)}, ByMode, rule}, nil
 	}
-	d, err := s.opts.Approver(ctx, s.proposal(ctx, cmd, call))
+	d, err := s.opts.Approver(ctx, p)
 	if err == nil && !d.Allow && d.Reason == "" {
 		d.Reason = s.refusal("person", effect)
 	}
@@ -253,27 +252,21 @@ func isRefusal(err error) bool {
 }
 
 // proposal is a call for those who decide about it.
-func (s *Session) proposal(ctx context.Context, cmd command.Command, call *command.Call) *Proposal {
+func (s *Session) proposal(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) *Proposal {
 	shown := *call
 	if made, ok := s.scrub.payload(callMade(s.steps, call, false, nil)).(*CallMade); ok {
 		shown.Summary, shown.Content = made.Summary, made.Content
 	}
 	return &Proposal{
-		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: cmd.Spec(),
+		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: spec,
 		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(),
 	}
-}
-
-// previewer is a command that can tell what a call would do, such as the diff
-// of a file that it would write, without doing it.
-type previewer interface {
-	Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error)
 }
 
 // preview shows what a call would do: what the command itself says, else its
 // code, else its fields.
 func (s *Session) preview(ctx context.Context, cmd command.Command, call *command.Call) string {
-	if p, ok := cmd.(previewer); ok && cmd.Spec().Effect.Consequential() {
+	if p, ok := cmd.(command.Previewer); ok {
 		if text, err := p.Preview(ctx, s.opts.Env, call); err == nil && strings.TrimSpace(text) != "" {
 			return text
 		}

@@ -24,6 +24,21 @@ type evidence struct {
 	worked       bool                   // a command was carried out, or the task names a file
 }
 
+// Bounds of what the checks read: the beginning of a long task or answer, and
+// the end of what was shown.
+const (
+	checkedBytesMax = 8 << 10
+	seenBytesMax    = 128 << 10
+)
+
+// bounded cuts the texts to what is read.
+func (e evidence) bounded() evidence {
+	head := func(text string) string { return strings.ToValidUTF8(text[:min(len(text), checkedBytesMax)], "") }
+	e.task, e.answer = head(e.task), head(e.answer)
+	e.seen = strings.ToValidUTF8(e.seen[max(0, len(e.seen)-seenBytesMax):], "")
+	return e
+}
+
 // check is one of the tests. It returns the name of a template in checks.tmpl
 // and what fills it.
 type check struct {

@@ -67,14 +67,16 @@ type askedFile struct{ name string }
 // else where to put them.
 func askedFiles(task string, existed func(string) bool) []askedFile {
 	var out []askedFile
-	verb := "" // of the clause that goes on over a name: "copy a.txt to b.txt"
+	verb := ""           // of the clause that goes on over a name: "copy a.txt to b.txt"
+	var earlier []string // the words before it in the sentence
 	from := 0
 	for _, m := range fileMentions(task) {
 		between := task[from:m.start]
 		if i := lastBreak(between); i >= 0 {
-			between, verb = between[i:], ""
+			between, verb, earlier = between[i:], "", nil
 		}
-		clause := readClause(between)
+		clause := readClause(between, earlier)
+		earlier = append(earlier, wordsOf(between)...)
 		if clause.verb == "" && len(clause.after) == 0 && clause.follows() {
 			clause.verb = verb
 		}
@@ -130,8 +132,9 @@ func set(words ...string) map[string]bool {
 	return out
 }
 
-// readClause reads the text before a name, back from its end.
-func readClause(text string) clause {
+// readClause reads the text before a name, back from its end; earlier are the
+// words before it in the same sentence.
+func readClause(text string, earlier []string) clause {
 	words := wordsOf(strings.ReplaceAll(text, ",", " , "))
 	for len(words) > 0 && fillers[words[len(words)-1]] {
 		words = words[:len(words)-1]
@@ -152,7 +155,7 @@ func readClause(text string) clause {
 		return c
 	}
 	c.verb, c.after = words[at], words[at+1:]
-	c.unreal = unreal(words[:at])
+	c.unreal = unreal(slices.Concat(earlier, words[:at]))
 	return c
 }
 
@@ -201,8 +204,8 @@ func (c clause) asksFor(existed bool) bool {
 }
 
 var (
-	claimVerbs  = set("wrote", "written", "saved", "stored", "created", "exported", "generated", "appended", "copied", "put", "placed", "recorded", "renamed", "moved", "made", "produced")
-	claimDirect = set("wrote", "created", "saved", "generated", "exported", "produced", "made")
+	claimVerbs  = set("wrote", "written", "saved", "stored", "created", "exported", "generated", "appended", "copied", "put", "placed", "recorded", "renamed", "moved", "produced")
+	claimDirect = set("wrote", "created", "saved", "generated", "exported", "produced")
 	claimBreaks = regexp.MustCompile(`(?i)\b(?:not|no|never|can ?not|could|can|may|might|should|would|will|if|unless|unable|fail(?:ed|s)?|error|without|need(?:s|ed)?|was to|to be|nothing|according|says?|states?|mentions?|script|function|program|code|command|before|earlier|once)\b|n['’]t\b`)
 	passive     = set("was", "were", "has", "have", "is", "are")
 )
@@ -220,14 +223,12 @@ func claimedFiles(answer string) []string {
 		if i+1 < len(all) {
 			to = all[i+1].start
 		}
-		before, after := answer[from:m.start], answer[m.end:to]
-		if at := lastBreak(before); at >= 0 {
-			before = before[at:]
-		}
-		after = after[:endOfSentence(after)]
-		if claimBreaks.MatchString(before) || claimBreaks.MatchString(after) {
+		start := max(0, lastBreak(answer[:m.start]))
+		if claimBreaks.MatchString(answer[start:m.start]) || claimBreaks.MatchString(answer[m.end:m.end+endOfSentence(answer[m.end:])]) {
 			continue
 		}
+		before, after := answer[max(from, start):m.start], answer[m.end:to]
+		after = after[:endOfSentence(after)]
 		if (claimsBefore(before) || claimsAfter(after)) && !slices.Contains(out, m.name) {
 			out = append(out, m.name)
 		}

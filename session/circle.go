@@ -69,10 +69,25 @@ type circles struct {
 	done  map[string]doneCall
 	last  string // key of the last call asked for
 	row   int    // how often it was asked for in a row
-	found int    // circles seen so far, to ask for another angle each time
+	vain  map[string]vainCall
+	found int // circles seen so far, to ask for another angle each time
 }
 
-func newCircles() *circles { return &circles{done: map[string]doneCall{}} }
+func newCircles() *circles {
+	return &circles{done: map[string]doneCall{}, vain: map[string]vainCall{}}
+}
+
+// vainCall is a call that failed, and failed the same way when it was made
+// again.
+type vainCall struct {
+	done  doneCall
+	steps int
+}
+
+// vainMax is how often a call may fail the same way before it is a circle in
+// any state of the work dir. What changes there meanwhile (a log that someone
+// else writes) has no part in it.
+const vainMax = 2
 
 // ask notes that a call is wanted. It returns how many identical calls have
 // now been asked for in a row.
@@ -84,8 +99,12 @@ func (c *circles) ask(key string) int {
 	return c.row
 }
 
-// earlier finds the same call made in the same state of the work dir.
+// earlier finds the same call made in the same state of the work dir, or made
+// in vain often enough.
 func (c *circles) earlier(key, state string) (doneCall, bool) {
+	if v := c.vain[key]; key != "" && v.steps >= vainMax {
+		return v.done, true
+	}
 	d, ok := c.done[key+state]
 	return d, ok && key != ""
 }
@@ -96,4 +115,15 @@ func (c *circles) forget(name string) {
 }
 
 // record remembers a call that ran.
-func (c *circles) record(d doneCall) { c.done[d.Key+d.State] = d }
+func (c *circles) record(d doneCall) {
+	c.done[d.Key+d.State] = d
+	v, before := c.vain[d.Key]
+	switch {
+	case !d.Failed:
+		delete(c.vain, d.Key)
+	case !before || v.done.Result != d.Result:
+		c.vain[d.Key] = vainCall{d, 1}
+	case v.done.Step != d.Step: // a step is recorded in the states before and after it
+		c.vain[d.Key] = vainCall{d, v.steps + 1}
+	}
+}

@@ -31,8 +31,8 @@ const overseerPreviewRunes = 6000
 
 // oversee asks the overseer about a call. Only the end of the caller's context
 // is an error; whatever else goes wrong is a rejection.
-func (s *Session) oversee(ctx context.Context, cmd command.Command, call *command.Call) (decided, error) {
-	v, err := s.opts.Overseer(ctx, s.proposal(ctx, cmd, call))
+func (s *Session) oversee(ctx context.Context, p *Proposal) (decided, error) {
+	v, err := s.opts.Overseer(ctx, p)
 	if ctx.Err() != nil {
 		return decided{by: ByOverseer}, ctx.Err()
 	}
@@ -40,7 +40,7 @@ func (s *Session) oversee(ctx context.Context, cmd command.Command, call *comman
 	d := decided{Decision: Decision{Allow: v.Approve && err == nil, Reason: v.Reason}, by: ByOverseer}
 	switch {
 	case err != nil:
-		s.warn(fmt.Sprintf("the overseer could not decide about %s: %v", call.Command, err))
+		s.warn(fmt.Sprintf("the overseer could not decide about %s: %v", p.Call.Command, err))
 		d.Reason = s.words.render("overseer_failed", nil)
 	case !d.Allow && strings.TrimSpace(d.Reason) == "":
 		d.Reason = s.words.render("overseer", nil)

@@ -39,7 +39,7 @@ func (s *Session) coldLogic(answer string) string {
 	if !s.has(DeviceColdLogic) {
 		return ""
 	}
-	e := s.evidence(answer)
+	e := s.evidence(answer).bounded()
 	for _, c := range checks() {
 		if s.held.tried[c.name] {
 			continue
@@ -56,6 +56,20 @@ func (s *Session) coldLogic(answer string) string {
 		s.warn(reason)
 	}
 	return ""
+}
+
+// warnOfDoubts tells a person what speaks against an answer that ends a run in
+// any case.
+func (s *Session) warnOfDoubts(answer string) {
+	if answer == "" || !s.has(DeviceColdLogic) {
+		return
+	}
+	e := s.evidence(answer).bounded()
+	for _, c := range checks() {
+		if d, found := c.run(e); found {
+			s.warn("about the answer: " + s.words.render(d.reason, d.what))
+		}
+	}
 }
 
 func (w *withheldAnswers) try(name string) {

@@ -110,6 +110,8 @@ type Options struct {
 	SessionsDir string
 	// Now is the clock, for tests; nil: time.Now.
 	Now func() time.Time
+
+	rulesChecked bool // against the registry as it was when the run began
 }
 
 // Session is one conversation about a task and what follows from it. It is
@@ -216,8 +218,12 @@ func checkOptions(o *Options) error {
 	if o.Approve == "" {
 		o.Approve = ApproveAsk
 	}
+	if err := errors.Join(o.Approve.check(), checkDevices(o.Without)); err != nil || o.rulesChecked {
+		return err
+	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
-	return errors.Join(o.Approve.check(), o.Rules.Check(o.Registry), checkDevices(o.Without))
+	o.rulesChecked = true           // a command that they name may go while the run is at work
+	return o.Rules.Check(o.Registry)
 }
 
 // newID is a name that sorts by time and is not guessed by accident.

@@ -102,6 +102,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 		s.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
 	}
+	s.warnOfDoubts(res.Answer)
 	return res
 }
 
@@ -379,6 +380,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 		return s.unknown(call.Command), nil
 	}
 	spec := cmd.Spec()
+	spec.Effect = command.EffectOf(cmd, call)
 	made := callMade(s.steps, call, spec.Final, t.repairs)
 	made.Choices = t.choices
 	s.emit(made)
@@ -400,7 +402,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if r, told := s.doubt(cmd, call); told {
 		return r, nil
 	}
-	decision, err := s.approve(ctx, cmd, call)
+	decision, err := s.approve(ctx, cmd, spec, call)
 	if err != nil {
 		return reply{}, err
 	}

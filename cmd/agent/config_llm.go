@@ -10,6 +10,7 @@ import (
 
 	"agent/backend"
 	"agent/internal/config"
+	"agent/session"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -320,8 +321,13 @@ type agentConfig struct {
 	Disable          []string      `yaml:"disable"`
 	AllowUnsandboxed bool          `yaml:"allow_unsandboxed"`
 	QA               bool          `yaml:"qa"`
-	ResultTokensMax  int           `yaml:"result_tokens"`
-	HistoryTokensMax int           `yaml:"history_tokens"`
+
+	ApproveRules session.Rules    `yaml:"approve_rules"`
+	Overseer     string           `yaml:"overseer"` // "", "self", or a model as --llm names it
+	Without      []session.Device `yaml:"without"`
+
+	ResultTokensMax  int `yaml:"result_tokens"`
+	HistoryTokensMax int `yaml:"history_tokens"`
 	Limits           struct {
 		Timeout     time.Duration `yaml:"timeout"`
 		MemoryBytes int64         `yaml:"memory_bytes"`
@@ -343,6 +349,16 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 	}
 	if !slices.Contains([]string{"", "ask", "auto", "never"}, c.Approve) {
 		return nil, badValue(cfg, "agent.approve", fmt.Sprintf("is %q; it must be ask, auto or never", c.Approve))
+	}
+	if err := c.ApproveRules.Check(nil); err != nil {
+		return nil, checkRules(cfg, err)
+	}
+	for i, d := range c.Without {
+		if !slices.Contains(session.Devices(), d) {
+			e := badValue(cfg, fmt.Sprintf("agent.without.%d", i), fmt.Sprintf("unknown device %q", d))
+			e.Advice = (&session.UnknownDeviceError{}).Hint()
+			return nil, e
+		}
 	}
 	return c, c.check(cfg)
 }

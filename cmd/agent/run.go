@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +50,8 @@ func (a *app) runCmd() *cobra.Command {
 	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
 	f.values.bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
 	f.values.bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
+	f.values.bind(fl, "overseer", "agent.overseer", "", "a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
+	f.values.bind(fl, "qa", "agent.qa", false, "let the model check its answer, and go on if it falls short")
 	f.values.bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
 	f.values.bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")
 	f.values.bind(fl, "timeout", "agent.timeout", time.Duration(0), "stop after this time, such as 10m")
@@ -73,7 +74,11 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	task, err := a.taskText(rest, f.resume != "")
+	answers, err := a.answersPiped(cfg)
+	if err != nil {
+		return err
+	}
+	task, err := a.taskText(rest, f.resume != "", answers)
 	if err != nil {
 		return err
 	}
@@ -95,6 +100,15 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	}
 	defer b.close()
 	opts.Backend = b
+	if err := a.checkInput(b, &opts); err != nil {
+		return nil, err
+	}
+	overseer, closeOverseer, err := a.openOverseer(ctx, cfg, b)
+	if err != nil {
+		return nil, err
+	}
+	defer closeOverseer()
+	opts.Overseer = overseer
 	unwatch := a.watch(&opts, b, f)
 	result, err := a.work(ctx, task, opts, f.resume)
 	unwatch()
@@ -117,7 +131,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	task, err := a.taskText(rest, false)
+	task, err := a.taskText(rest, false, false)
 	if err != nil {
 		return err
 	}
@@ -184,9 +198,16 @@ func (a *app) work(ctx context.Context, task string, opts session.Options, resum
 	return s.Run(ctx, task)
 }
 
-// taskText is the task: the arguments, and standard input when it is piped.
-func (a *app) taskText(args []string, resume bool) (string, error) {
+// taskText is the task: the arguments, and standard input when it is piped and
+// not for answers.
+func (a *app) taskText(args []string, resume, answers bool) (string, error) {
 	task := strings.Join(args, " ")
+	if answers {
+		if strings.TrimSpace(task) == "" && !resume {
+			return "", usagef("no task given: with --approve ask standard input is for your answers, so the task must be an argument")
+		}
+		return task, checkText("the task", task)
+	}
 	piped, err := a.pipedInput()
 	if err != nil {
 		return "", err
@@ -238,6 +259,9 @@ func (a *app) runOptions(ctx context.Context, cfg *config.Config, f *runFlags) (
 		return opts, nil, err
 	}
 	if err = a.addFileCommands(ctx, &opts, f.trust); err == nil {
+		err = checkRules(cfg, opts.Rules.Check(opts.Registry))
+	}
+	if err == nil {
 		err = disableCommands(opts.Registry, unwanted)
 	}
 	if err != nil {
@@ -277,10 +301,6 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	if err != nil {
 		return opts, nil, configError(err)
 	}
-	mode, approver, err := a.approval(c.Approve, f.json)
-	if err != nil {
-		return opts, nil, err
-	}
 	dir, err := workDir(c.Workdir)
 	if err != nil {
 		return opts, nil, err
@@ -289,6 +309,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	if err != nil {
 		return opts, nil, err
 	}
+	mode, approver := a.approval(c, f.json)
 	limits := command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
 		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
 	return session.Options{
@@ -296,7 +317,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
-		Approve: mode, Approver: approver, Stream: f.stream, Text: f.text, QA: c.QA,
+		Approve: mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
 		SessionsDir: sessionsDir(),
 	}, slices.Concat(c.Disable, f.values.disable), nil
 }
@@ -320,50 +341,6 @@ func workDir(dir string) (string, error) {
 		return "", fmt.Errorf("work dir: %s is not a folder", dir)
 	}
 	return abs, nil
-}
-
-// approval decides how consequential calls are allowed: asked for on a
-// terminal, refused where nobody could answer, unless configured.
-func (a *app) approval(mode string, asJSON bool) (session.ApproveMode, session.Approver, error) {
-	asks := isTerminal(a.in) && !asJSON
-	switch session.ApproveMode(mode) {
-	case "":
-		if asks {
-			return session.ApproveAsk, a.askApproval, nil
-		}
-		return session.ApproveNever, nil, nil
-	case session.ApproveAsk:
-		if !asks {
-			return "", nil, usagef("--approve ask needs a terminal to ask on; use auto or never")
-		}
-		return session.ApproveAsk, a.askApproval, nil
-	case session.ApproveAuto, session.ApproveNever:
-		return session.ApproveMode(mode), nil, nil
-	}
-	return "", nil, usagef("--approve is %q; known are ask, auto, never", mode)
-}
-
-// askApproval shows a call and waits for y or n. The end of input is no.
-func (a *app) askApproval(ctx context.Context, p *session.Proposal) (session.Decision, error) {
-	fmt.Fprintf(a.err, "allow %s (%s)? [y/N, or a reason for no] ", p.Call.Command, p.Spec.Effect)
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(a.in).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case <-ctx.Done():
-		return session.Decision{}, ctx.Err()
-	case line := <-answer:
-		a.answered()
-		switch strings.ToLower(line) {
-		case "y", "yes":
-			return session.Decision{Allow: true}, nil
-		case "", "n", "no":
-			return session.Decision{Reason: "the user said no"}, nil
-		}
-		return session.Decision{Reason: line}, nil
-	}
 }
 
 // watch makes a run seen: live on a terminal, else as eventSink does. Call

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"unicode"
+
+	"agent/internal/config"
+	"agent/session"
+)
+
+// Bounds of what a person is shown before they decide, and of what they say.
+const (
+	previewLinesMax  = 40
+	previewColumns   = 200
+	answerBytesMax   = 4 << 10
+	questionsMax     = 5 // in a row, about one call: "show" asks again
+	previewTailLines = 8 // of a text that is cut, its end is shown too
+)
+
+// approval decides how consequential calls are allowed: asked for on a
+// terminal, refused where nobody could answer, unless configured. Where rules
+// are configured and nobody is there, they decide alone.
+func (a *app) approval(c *agentConfig, asJSON bool) (session.ApproveMode, session.Approver) {
+	mode := session.ApproveMode(c.Approve)
+	switch {
+	case mode == "" && isTerminal(a.in) && !asJSON:
+		mode = session.ApproveAsk
+	case mode == "" && len(c.ApproveRules) > 0:
+		return session.ApproveAsk, nil
+	case mode == "":
+		mode = session.ApproveNever
+	}
+	if mode == session.ApproveNever {
+		return mode, nil
+	}
+	if mode == session.ApproveAuto && (!isTerminal(a.in) || asJSON) {
+		return mode, nil // a rule that asks finds nobody
+	}
+	return mode, (&approver{app: a, always: map[string]bool{}}).decide
+}
+
+// answersPiped reports that standard input is for the answers to approval
+// questions, and so holds no task.
+func (a *app) answersPiped(cfg *config.Config) (bool, error) {
+	c, err := decodeAgent(cfg)
+	if err != nil {
+		return false, configError(err)
+	}
+	return c.Approve == string(session.ApproveAsk) && !isTerminal(a.in), nil
+}
+
+// checkRules finds what is wrong with the approval rules, with its place in
+// the configuration.
+func checkRules(cfg *config.Config, err error) error {
+	var bad *session.RuleError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	rule := fmt.Sprintf("agent.approve_rules.%d", bad.Index)
+	e := badValue(cfg, rule+"."+bad.Key, bad.Problem)
+	if e.Origin.File == "" {
+		e.Origin, _ = cfg.Origin(rule)
+	}
+	e.Advice = bad.Advice
+	return configError(e)
+}
+
+// approver asks the person at standard input. Runs that delegate share one; it
+// asks one question at a time.
+type approver struct {
+	app *app
+
+	mu     sync.Mutex
+	always map[string]bool // commands allowed for the rest of the run
+	ended  bool            // there is no more input
+	lines  chan string     // of the read that is under way
+}
+
+// decide shows what a call would do and waits for an answer.
+func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Decision, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	name := p.Call.Command
+	if q.always[name] {
+		return session.Decision{Allow: true, Reason: "always in this run"}, nil
+	}
+	if q.ended {
+		return session.Decision{Reason: "the input has ended, so nobody can be asked."}, nil
+	}
+	shown, cut := boundedPreview(p.Preview)
+	for range questionsMax {
+		q.ask(p, shown, cut)
+		answer, err := q.answer(ctx)
+		if errors.Is(err, io.EOF) {
+			q.ended = true
+			fmt.Fprintln(q.app.err)
+			return session.Decision{Reason: "the input has ended, so nobody can be asked."}, nil
+		}
+		if err != nil {
+			return session.Decision{}, err
+		}
+		d, again := readAnswer(answer)
+		if !again {
+			q.always[name] = d.Allow && d.Reason != ""
+			return d, nil
+		}
+		shown, cut = escapeControls(p.Preview), false
+	}
+	return session.Decision{}, nil
+}
+
+// ask prints the call and the question.
+func (q *approver) ask(p *session.Proposal, shown string, cut bool) {
+	show := ""
+	if cut {
+		show = ", [s]how all"
+	}
+	fmt.Fprintf(q.app.err, "%s wants to %s:\n%s\nallow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ",
+		escapeControls(p.Call.Command), effectWords(p), indented(shown), escapeControls(p.Call.Command), show)
+}
+
+// effectWords say what a call would do.
+func effectWords(p *session.Proposal) string {
+	words := map[string]string{"write": "write files", "execute": "run code", "network": "reach the network", "read": "read files"}
+	if w := words[p.Spec.Effect.String()]; w != "" {
+		return w
+	}
+	return "do this"
+}
+
+// readAnswer is what a person decided; again when they want to see more. What
+// is neither yes nor no is a reason for no.
+func readAnswer(line string) (d session.Decision, again bool) {
+	line = strings.TrimSpace(line)
+	switch strings.ToLower(line) {
+	case "y", "yes":
+		return session.Decision{Allow: true}, false
+	case "a", "always":
+		return session.Decision{Allow: true, Reason: "always in this run"}, false
+	case "", "n", "no":
+		return session.Decision{}, false
+	case "q", "quit":
+		return session.Decision{Reason: "the user ended the run.", Quit: true}, false
+	case "s", "show":
+		return session.Decision{}, true
+	}
+	if word, rest, ok := strings.Cut(line, " "); ok {
+		if w := strings.ToLower(strings.Trim(word, ",.:;")); w == "n" || w == "no" {
+			line = strings.TrimSpace(rest)
+		}
+	}
+	return session.Decision{Reason: line}, false
+}
+
+// answer reads one line. A read that a cancelled run left behind is waited for
+// by the next question, so that no line is lost.
+func (q *approver) answer(ctx context.Context) (string, error) {
+	if q.lines == nil {
+		lines := make(chan string, 1)
+		q.lines = lines
+		go func() {
+			defer close(lines)
+			if line, ok := readLine(q.app.in); ok {
+				lines <- line
+			}
+		}()
+	}
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case line, ok := <-q.lines:
+		q.lines = nil
+		q.app.answered()
+		if !ok {
+			return "", io.EOF
+		}
+		return line, nil
+	}
+}
+
+// readLine reads up to the end of a line, byte by byte, so that what follows
+// stays for whoever reads it. What is too long for an answer is dropped.
+func readLine(in io.Reader) (string, bool) {
+	var line []byte
+	one := make([]byte, 1)
+	for {
+		n, err := in.Read(one)
+		switch {
+		case n == 1 && one[0] == '\n':
+			return strings.ToValidUTF8(string(line), "\uFFFD"), true
+		case n == 1 && len(line) < answerBytesMax:
+			line = append(line, one[0])
+		}
+		if err != nil {
+			return "", false // a line without its end is no answer
+		}
+	}
+}
+
+// boundedPreview cuts a text to what fits a screen or two: its beginning and
+// its end. Nothing in it can act on the terminal.
+func boundedPreview(text string) (shown string, cut bool) {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) > previewLinesMax {
+		head := previewLinesMax - previewTailLines
+		left := len(lines) - head - previewTailLines
+		tail := lines[len(lines)-previewTailLines:]
+		lines = append(append(lines[:head:head], fmt.Sprintf("… %d lines not shown …", left)), tail...)
+		cut = true
+	}
+	for i, line := range lines {
+		if runes := []rune(line); len(runes) > previewColumns {
+			lines[i] = string(runes[:previewColumns]) + "…"
+			cut = true
+		}
+	}
+	return escapeControls(strings.Join(lines, "\n")), cut
+}
+
+// escapeControls makes visible what would move a cursor, recolour a terminal or
+// turn the direction of text around: a person must see what they allow.
+func escapeControls(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
+		switch {
+		case r == '\n' || r == '\t' || !unicode.IsControl(r) && !unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Co, r):
+			b.WriteRune(r)
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+func indented(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
+
+// openOverseer makes the overseer that the configuration names: none, the
+// model that works ("self"), or another one, as --llm of `agent compare` names
+// it.
+func (a *app) openOverseer(ctx context.Context, working *config.Config, b *opened) (session.Overseer, func(), error) {
+	c, err := decodeAgent(working)
+	if err != nil {
+		return nil, nil, configError(err)
+	}
+	switch c.Overseer {
+	case "":
+		return nil, func() {}, nil
+	case "self":
+		o, err := session.NewOverseer(b)
+		return o, func() {}, err
+	}
+	second, err := a.openSecond(ctx, c.Overseer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("agent.overseer: %w", err)
+	}
+	o, err := session.NewOverseer(second)
+	return o, second.close, err
+}
+
+// openSecond opens a model beside the one that works.
+func (a *app) openSecond(ctx context.Context, spec string) (*opened, error) {
+	overrides, err := specOverrides(spec)
+	if err != nil {
+		return nil, err
+	}
+	other := *a
+	other.flags.model = "" // it names the one that works
+	cfg, err := other.composeOverrides(overrides)
+	if err != nil {
+		return nil, err
+	}
+	return other.openBackend(ctx, cfg)
+}
+
+// checkInput refuses a pipe that two would read: a person who plays the model,
+// and one who is asked.
+func (a *app) checkInput(b *opened, opts *session.Options) error {
+	if _, piped := a.in.(*os.File); piped && !isTerminal(a.in) && b.settings.Backend == backendHuman && opts.Approver != nil {
+		return usagef("llm=human and --approve ask would both read standard input; use --approve auto or never")
+	}
+	return nil
+}

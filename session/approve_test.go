@@ -1,0 +1,256 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/backend"
+	"agent/command"
+)
+
+// The first rule that speaks about a call decides.
+func TestRules(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "out"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret.txt"), nil, 0o600))
+	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out", "link.txt")))
+	require.NoError(t, os.Symlink("../later.txt", filepath.Join(dir, "out", "dangling.txt")))
+	writer := command.Spec{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file", Kind: command.SlotLine}, {Name: "text", Kind: command.SlotText}}}
+	python := command.Spec{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
+	fetch := command.Spec{Name: "fetch", Effect: command.EffectNetwork, Slots: []command.Slot{{Name: "url", Kind: command.SlotLine}}}
+	answer := command.Spec{Name: "answer", Final: true}
+	out := Rules{{Command: "writer", Path: "out/**", Do: RuleAllow}, {Command: "writer", Do: RuleDeny}}
+	hosts := Rules{{Host: "*.example.org", Do: RuleAllow}, {Host: "evil.*", Do: RuleDeny}, {Command: "fetch", Do: RuleAsk}}
+	for _, tc := range []struct {
+		name   string
+		rules  Rules
+		spec   command.Spec
+		fields map[string]any
+		want   RuleAction // empty: no rule speaks
+	}{
+		{"inside", out, writer, map[string]any{"file": "out/a/b.txt", "text": "x"}, RuleAllow},
+		{"inside, by a roundabout way", out, writer, map[string]any{"file": "./x/../out/b.txt"}, RuleAllow},
+		{"absolute", out, writer, map[string]any{"file": filepath.Join(dir, "out/b.txt")}, RuleAllow},
+		{"beside", out, writer, map[string]any{"file": "outside.txt"}, RuleDeny},
+		{"up and away", out, writer, map[string]any{"file": "out/../b.txt"}, RuleDeny},
+		{"out of the work dir", out, writer, map[string]any{"file": "../out/b.txt"}, RuleDeny},
+		{"through a link", out, writer, map[string]any{"file": "out/link.txt"}, RuleDeny},
+		{"through a link to nowhere yet", out, writer, map[string]any{"file": "out/dangling.txt"}, RuleDeny},
+		{"one of two", out, writer, map[string]any{"file": "out/b.txt", "path": "b.txt"}, RuleDeny},
+		{"a link in the text is no host", out, writer, map[string]any{"file": "out/b.txt", "text": "see https://evil.org"}, RuleAllow},
+		{"no file", out, writer, map[string]any{}, RuleDeny},
+		{"another command", out, python, map[string]any{"code": "1"}, ""},
+		{"host", hosts, fetch, map[string]any{"url": "https://docs.Example.org:8080/x"}, RuleAllow},
+		{"host in disguise", hosts, fetch, map[string]any{"url": "https://a.example.org@evil.com/"}, RuleDeny},
+		{"host in the path", hosts, fetch, map[string]any{"url": "https://evil.com/a.example.org"}, RuleDeny},
+		{"other host", hosts, fetch, map[string]any{"url": "https://example.net"}, RuleAsk},
+		{"no host", hosts, fetch, map[string]any{"url": "http://"}, RuleAsk},
+		{"code is never let through for what it names", Rules{{Path: "**", Do: RuleAllow}, {Do: RuleAsk}}, python, map[string]any{"file": "a.txt"}, RuleAsk},
+		{"nor held by it", Rules{{Path: "secret/**", Do: RuleDeny}}, writer, map[string]any{"file": "a.txt"}, ""},
+		{"an answer always passes", Rules{{Do: RuleDeny}}, answer, map[string]any{"text": "x"}, ""},
+		{"any command", Rules{{Do: RuleDeny}}, python, map[string]any{}, RuleDeny},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			require.NoError(t, tc.rules.Check(nil))
+			rule, found := tc.rules.match(&command.Call{Command: tc.spec.Name, Content: []map[string]any{tc.fields}}, tc.spec, dir)
+			assert.Equal(t, tc.want != "", found)
+			assert.Equal(t, tc.want, rule.Do, rule.String())
+		})
+	}
+}
+
+func TestRulesThatCanNotBeUsed(t *testing.T) {
+	for _, tc := range []struct {
+		rule      Rule
+		key, want string
+	}{
+		{Rule{Command: "writr", Do: RuleDeny}, "command", `unknown command "writr" (did you mean "writer"?)`},
+		{Rule{Command: "write_everything", Do: RuleDeny}, "command", `unknown command "write_everything"`},
+		{Rule{Do: "alow"}, "do", `did you mean "allow"?`},
+		{Rule{Command: "writer"}, "do", "is not set"},
+		{Rule{Path: "a[", Do: RuleDeny}, "path", "no glob"},
+		{Rule{Path: "/etc/**", Do: RuleDeny}, "path", "out of the work dir"},
+		{Rule{Host: "https://x.org", Do: RuleDeny}, "host", "no host name"},
+	} {
+		var bad *RuleError
+		require.ErrorAs(t, Rules{{Do: RuleAsk}, tc.rule}.Check(testCommands(t)), &bad, tc.rule.String())
+		assert.Equal(t, tc.key, bad.Key)
+		assert.Equal(t, 1, bad.Index)
+		assert.Contains(t, bad.Error(), tc.want)
+		assert.NotEmpty(t, bad.Hint())
+	}
+}
+
+// writeThenAnswer is a run in text mode that writes x.txt.
+var writeThenAnswer = []string{
+	`{"command":"writer","summary":"","content":[{"path":"x.txt","text":"hello"}]}`,
+	`{"command":"answer","summary":"","content":[{"answer":"ok"}]}`,
+}
+
+// Who decides, in which order, and what the model and the event are told.
+func TestWhoDecides(t *testing.T) {
+	person := func(allow bool) Approver {
+		return func(_ context.Context, p *Proposal) (Decision, error) {
+			return Decision{Allow: allow, Reason: map[bool]string{false: "not on a Sunday"}[allow]}, nil
+		}
+	}
+	overseer := func(v Verdict, err error) Overseer {
+		return func(context.Context, *Proposal) (Verdict, error) { return v, err }
+	}
+	for _, tc := range []struct {
+		name     string
+		mode     ApproveMode
+		rules    Rules
+		approver Approver
+		overseer Overseer
+		by       string // of each approval event
+		told     string // empty: it was written
+	}{
+		{"mode", ApproveAuto, nil, nil, nil, "mode", ""},
+		{"rule allows", ApproveAsk, Rules{{Command: "writer", Do: RuleAllow}}, person(false), nil, "rule", ""},
+		{"rule denies", ApproveAuto, Rules{{Path: "*.txt", Do: RuleDeny}}, nil, nil, "rule", "a rule of the user forbids it for files like *.txt."},
+		{"rule asks", ApproveAuto, Rules{{Path: "*.txt", Do: RuleAsk}}, person(false), nil, "person", "not on a Sunday"},
+		{"rule asks nobody", ApproveAuto, Rules{{Path: "*.txt", Do: RuleAsk}}, nil, nil, "mode", "nobody is there"},
+		{"never beats a rule", ApproveNever, Rules{{Command: "writer", Do: RuleAllow}}, person(true), nil, "mode", "not allowed in this run"},
+		{"overseer agrees", ApproveAuto, nil, nil, overseer(Verdict{Approve: true}, nil), "mode overseer", ""},
+		{"overseer is against it", ApproveAuto, nil, nil, overseer(Verdict{Reason: "it harms\nthe user"}, nil), "mode overseer", "it harms the user"},
+		{"overseer gives no reason", ApproveAuto, nil, nil, overseer(Verdict{}, nil), "mode overseer", "a second opinion was against it"},
+		{"overseer fails", ApproveAuto, nil, nil, overseer(Verdict{Approve: true}, errors.New("no network")), "mode overseer", "it could not be checked"},
+		{"overseer is not asked about what is refused", ApproveAsk, nil, person(false), overseer(Verdict{Approve: true}, nil), "person", "not on a Sunday"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, newModel(t, false, writeThenAnswer...), func(o *Options) {
+				o.Approve, o.Rules, o.Approver, o.Overseer = tc.mode, tc.rules, tc.approver, tc.overseer
+			})
+			res, err := r.Run(context.Background(), "task")
+			require.NoError(t, err)
+			var by []string
+			for _, ev := range r.events {
+				if a, ok := ev.Data.(*Approval); ok {
+					by = append(by, a.By)
+					assert.Equal(t, a.Rule != "", len(tc.rules) > 0 && tc.mode != ApproveNever)
+				}
+			}
+			assert.Equal(t, tc.by, strings.Join(by, " "))
+			if tc.told == "" {
+				assert.FileExists(t, filepath.Join(r.dir, "x.txt"))
+				assert.Equal(t, StopAnswered, res.Stop)
+				return
+			}
+			assert.NoFileExists(t, filepath.Join(r.dir, "x.txt"))
+			assert.Equal(t, StopRefused, res.Stop)
+			assert.Contains(t, r.lastUser(-1), tc.told)
+		})
+	}
+}
+
+func TestQuitEndsTheRun(t *testing.T) {
+	r := newRig(t, newModel(t, false, writeThenAnswer...), func(o *Options) {
+		o.Approve = ApproveAsk
+		o.Approver = func(context.Context, *Proposal) (Decision, error) { return Decision{Quit: true}, nil }
+	})
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, StopRefused, res.Stop)
+	assert.Equal(t, 1, res.Steps)
+}
+
+// Who decides sees what would happen, without secrets.
+func TestProposal(t *testing.T) {
+	var got *Proposal
+	r := newRig(t, newModel(t, false,
+		`{"command":"reader","summary":"","content":[{"file":"a.txt"}]}`,
+		`{"command":"writer","summary":"keep it","content":[{"path":"x.txt","text":"key s3cretvalue\n\u001b[2Jend"}]}`, writeThenAnswer[1]), func(o *Options) {
+		o.Env.Metadata = map[string]string{"api_key": "s3cretvalue"}
+		o.Approve = ApproveAsk
+		o.Approver = func(_ context.Context, p *Proposal) (Decision, error) { got = p; return Decision{Allow: true}, nil }
+	})
+	_, err := r.Run(context.Background(), "keep the key")
+	require.NoError(t, err)
+	require.NotNil(t, got)
+	assert.Equal(t, "keep the key", got.Task)
+	assert.Equal(t, "writer", got.Call.Command)
+	assert.Equal(t, command.EffectWrite, got.Spec.Effect)
+	assert.Contains(t, got.Preview, "path: x.txt")
+	assert.Contains(t, got.Preview, "text: \n  key [secret]\n")
+	assert.NotContains(t, got.Preview+got.Call.Content[0]["text"].(string), "s3cret")
+	assert.Contains(t, got.Done, "step 1: reader")
+	text, err := os.ReadFile(filepath.Join(r.dir, "x.txt"))
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "s3cretvalue", "what is shown is scrubbed, what is done is not")
+}
+
+// A command that no rule ever lets through is not offered.
+func TestDeniedCommandIsNotOffered(t *testing.T) {
+	for _, tc := range []struct {
+		rules   Rules
+		mode    ApproveMode
+		offered string
+	}{
+		{Rules{{Command: "writer", Do: RuleDeny}}, ApproveAuto, " reader| answer"},
+		{Rules{{Command: "writer", Path: "a/**", Do: RuleAsk}, {Command: "writer", Do: RuleDeny}}, ApproveAuto, " reader| writer| answer"},
+		{Rules{{Command: "writer", Path: "a/**", Do: RuleDeny}}, ApproveAuto, " reader| writer| answer"},
+		{Rules{{Command: "reader", Do: RuleAllow}}, ApproveAsk, " reader| answer"}, // nobody is there
+		{Rules{{Command: "writer", Path: "a/**", Do: RuleAllow}}, ApproveAsk, " reader| writer| answer"},
+		{Rules{{Command: "writer", Do: RuleAllow}}, ApproveNever, " reader| answer"},
+	} {
+		offered := ""
+		r := newRig(t, newModel(t, true, " so", " answer", " ok"), func(o *Options) { o.Rules, o.Approve = tc.rules, tc.mode })
+		r.model.offered = func(options string) { offered = options }
+		_, err := r.Run(context.Background(), "task")
+		require.NoError(t, err)
+		assert.Equal(t, tc.offered, offered, "%v", tc.rules)
+	}
+}
+
+// A model as overseer: it chooses, and says why not.
+func TestModelOverseer(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		slots   bool
+		script  []string
+		written bool
+		told    string
+	}{
+		{"yes", true, []string{"yes"}, true, ""},
+		{"no", true, []string{"no", " the task does not ask for it. Also"}, false, "writer was not allowed: the task does not ask for it.\n"},
+		{"no, over a service", false, []string{"no", "The task does not ask for it."}, false, "writer was not allowed: The task does not ask for it.\n"},
+		{"no backend", true, nil, false, "it could not be checked"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			second := newModel(t, tc.slots, tc.script...)
+			o, err := NewOverseer(second)
+			require.NoError(t, err)
+			r := newRig(t, newModel(t, false, writeThenAnswer...), func(opts *Options) { opts.Overseer = o })
+			res, err := r.Run(context.Background(), "say hello")
+			require.NoError(t, err)
+			_, err = os.Stat(filepath.Join(r.dir, "x.txt"))
+			assert.Equal(t, tc.written, err == nil)
+			assert.Contains(t, r.lastUser(-1), tc.told)
+			asked := prompt(&second.requests[0])
+			assert.Contains(t, asked, "Task:\nsay hello")
+			assert.Contains(t, asked, "The agent wants to write files with writer")
+			assert.Contains(t, asked, "text: hello")
+			assert.Positive(t, res.Usage.PromptTokens)
+		})
+	}
+}
+
+// An overseer that can't make up its mind is against it.
+func TestOverseerAbstains(t *testing.T) {
+	b := backend.NewScripted(backend.ScriptedConfig{Choose: func(context.Context, *backend.Request, []backend.Option) (*backend.Choice, error) {
+		return &backend.Choice{Index: -1, Abstained: true, Reason: "an empty reply"}, nil
+	}})
+	o, err := NewOverseer(b)
+	require.NoError(t, err)
+	v, err := o(context.Background(), &Proposal{})
+	require.Error(t, err)
+	assert.False(t, v.Approve)
+}

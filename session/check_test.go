@@ -1,0 +1,195 @@
+package session
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// What a task asks to write, and above all what it does not: a file that is
+// only read, negated, asked about or explained. Names after "|" were there
+// before.
+func TestAskedFiles(t *testing.T) {
+	for _, tc := range []struct{ task, existed, want string }{
+		// asked for
+		{"Add up the column 'amount' in sales.csv and write the total to total.txt", "sales.csv", "total.txt"},
+		{"write the total to `total.txt`.", "", "total.txt"},
+		{"Write a file called hello.txt that contains the word hello.", "", "hello.txt"},
+		{"Create notes/plan.md with three headings", "", "notes/plan.md"},
+		{"Save the list as names.json", "", "names.json"},
+		{"Sort names.txt into sorted.txt", "names.txt", "sorted.txt"},
+		{"Convert data.csv to data.json", "data.csv", "data.json"},
+		{"Rename a.txt to b.txt", "a.txt", "b.txt"},
+		{"Copy a.txt to b.txt and c.txt", "a.txt", "b.txt"}, // c.txt is missed
+		{"Merge a.csv and b.csv into all.csv", "a.csv b.csv", "all.csv"},
+		{"Read numbers.txt. Then store the largest number in max.txt.", "numbers.txt", "max.txt"},
+		{"Put all lines with 'error' from app.log into errors.log", "app.log", "errors.log"},
+		{"Please write a Python script fizz.py that prints FizzBuzz", "", "fizz.py"},
+		{"Count how many lines are in a.txt and write the number to out.txt", "a.txt", "out.txt"},
+		{"Write the names found in people.txt to out.txt", "people.txt", "out.txt"},
+		{"I want you to write the result to ./out/result.csv!", "", "out/result.csv"},
+		{"Could you save a summary of notes.md to summary.md?", "notes.md", "summary.md"},
+		{"Write 'done' to \"my file.txt\"", "", "my file.txt"},
+		{"Translate letter.txt into French and save it as brief.txt", "letter.txt", "brief.txt"},
+		{"Fix the bug in fib.py", "fib.py", "fib.py"},
+		{"Update config.yaml so that debug is off", "config.yaml", "config.yaml"},
+		{"Replace foo by bar in notes.txt", "notes.txt", "notes.txt"},
+		{"Append the line END to log.txt", "log.txt", "log.txt"},
+		{"Add a line 'x' to notes.txt", "notes.txt", "notes.txt"},
+		{"Write to the file called `result` the word yes", "", "result"},
+		{"Generate a report and output it to report.html, then tell me its size", "", "report.html"},
+		// not asked for
+		{"What is the total of the column amount in sales.csv?", "sales.csv", ""},
+		{"Which of the files here mentions a refund?", "", ""},
+		{"Summarise notes.md", "notes.md", ""},
+		{"Add up the numbers in numbers.txt", "numbers.txt", ""},
+		{"Write a summary of notes.md", "notes.md", ""},
+		{"Write the names found in people.txt", "people.txt", ""},
+		{"Print the first line of a.txt", "a.txt", ""},
+		{"Write me a poem about readme.md", "readme.md", ""},
+		{"Compare a.txt to b.txt", "a.txt b.txt", ""},
+		{"List the differences from a.txt to b.txt", "a.txt b.txt", ""},
+		{"Sort the lines of names.txt and tell me the first", "names.txt", ""},
+		{"Do not write to out.txt; only tell me the total", "", ""},
+		{"Tell me the total without writing out.txt", "", ""},
+		{"Never create tmp.txt.", "", ""},
+		{"How does backup.sh write to backup.log?", "backup.sh", ""},
+		{"Explain how to write to out.txt in Python", "", ""},
+		{"Which program wrote to log.txt?", "log.txt", ""},
+		{"Which script would create out.csv?", "", ""},
+		{"Does main.py read in.txt and save its output to out.txt?", "main.py in.txt", "out.txt"}, // wrong, and rare
+		{"Does main.py save its output to out.txt?", "main.py", ""},
+		{"The script saves its results to out.csv. What is in it?", "out.csv", ""},
+		{"Is there a copy of a.txt in b.txt?", "a.txt b.txt", ""},
+		{"Read the record in data.json", "data.json", ""},
+		{"Write the total to https://example.org/total.txt", "", ""},
+		{"Write it to /tmp/total.txt", "", ""},
+		{"What does the error in main.py:12 mean?", "main.py", ""},
+		{"Run make.sh and show its output", "make.sh", ""},
+		{"Make sure that a.txt ends with a newline", "a.txt", ""},
+		{"Count the words in a.txt and b.txt", "a.txt b.txt", ""},
+		{"What changed in notes.txt?", "notes.txt", ""},
+		{"Who made the last edit in notes.txt?", "notes.txt", ""},
+	} {
+		existed := strings.Fields(tc.existed)
+		var got []string
+		for _, f := range askedFiles(tc.task, func(name string) bool { return slices.Contains(existed, name) }) {
+			got = append(got, f.name)
+		}
+		assert.Equal(t, tc.want, strings.Join(got, " "), tc.task)
+	}
+}
+
+// What an answer claims to have written.
+func TestClaimedFiles(t *testing.T) {
+	for _, tc := range []struct{ answer, want string }{
+		{"I wrote the total to total.txt.", "total.txt"},
+		{"The total 1007.39 has been written to `total.txt`.", "total.txt"},
+		{"Done. Saved as out/names.json", "out/names.json"},
+		{"total.txt was created with the sum.", "total.txt"},
+		{"The file total.txt has been saved.", "total.txt"},
+		{"I created the file hello.txt and wrote hello into it.", "hello.txt"},
+		{"The list is stored in names.txt.", "names.txt"},
+		// no claims
+		{"The total in sales.csv is 1007.39.", ""},
+		{"okafor.txt mentions a refund.", ""},
+		{"I could not write total.txt.", ""},
+		{"total.txt was not created, because writing is not allowed.", ""},
+		{"Nothing was written to total.txt.", ""},
+		{"The total can be saved to total.txt.", ""},
+		{"The script writes its result to out.csv.", ""},
+		{"According to notes.txt the report was saved to report.pdf", ""},
+		{"If you run it, out.txt is created.", ""},
+		{"The names made famous in book.txt are Tom and Huck.", ""},
+		{"book.txt was written by Mark Twain.", ""},
+		{"letter.txt was written in 1881.", ""},
+		{"Saved to /tmp/out.txt", ""},
+		{"See total.txt.", ""},
+		{"It failed: out.txt was created empty", ""},
+		{"I have copied a.txt to b.txt.", ""}, // missed
+	} {
+		got := claimedFiles(tc.answer)
+		assert.Equal(t, tc.want, strings.Join(got, " "), tc.answer)
+	}
+}
+
+// A form that the task asks for, and words that only look like it.
+func TestFormats(t *testing.T) {
+	for _, tc := range []struct{ task, answer, want string }{
+		{"Who is it? Answer in JSON.", "Ann", "format_json"},
+		{"Who is it? Answer in JSON.", `{"name": "Ann"}`, ""},
+		{"Return the result as JSON", "```json\n[1, 2]\n```", ""},
+		{"List the names. Reply with valid JSON only.", "Ann, Bob", "format_json"},
+		{"Write the list as JSON to out.json", "Done.", ""},
+		{"Return the list as JSON in out.json", "Done.", ""},
+		{"Which fields does the JSON have?", "name", ""},
+		{"Don't answer in JSON.", "Ann", ""},
+		{"Is it late? Answer yes or no.", "Yes.", ""},
+		{"Is it late? Answer yes or no.", "No, it is early.", ""},
+		{"Is it late? Reply with yes or no", "It is early.", "format_yes_no"},
+		{"Is it late? Answer only \"yes\" or \"no\"", "maybe", "format_yes_no"},
+		{"Did she say yes or no?", "She said maybe.", ""},
+		{"What colour? Answer with one word.", "Green", ""},
+		{"Which city? Answer in one word.", "New York", ""},
+		{"What colour? Answer with one word.", "The gate is painted green.", "format_word"},
+		{"Replace one word in a.txt", "I replaced the word cat.", ""},
+		{"How many? Answer with only the number.", "There are 12 of them in it", "format_number"},
+		{"How many? Answer with only the number.", "12", ""},
+		{"How many? Reply with the number only.", "12 files", ""},
+		{"How many? Reply with the number only.", "twelve", "format_number"},
+		{"Answer with the number of the line and the word", "3 cat and so on", ""},
+		{"Answer yes or no, and answer in one word.", "It is not.", ""}, // two forms: not ours to say
+	} {
+		d, found := checkFormat(evidence{task: tc.task, answer: tc.answer})
+		assert.Equal(t, tc.want != "", found, "%s → %s: %s", tc.task, tc.answer, d.reason)
+		assert.Equal(t, tc.want, d.reason, "%s → %s", tc.task, tc.answer)
+	}
+}
+
+// A number that nothing shows, and numbers that follow from what was shown.
+func TestNumbers(t *testing.T) {
+	const sales = "2026-01-01,south,pens,16.86\n2026-01-08,west,folders,22.82\n2026-01-15,north,paper,51.18\n"
+	for _, tc := range []struct {
+		task, seen, answer string
+		want               string // the number in doubt
+		warn               bool
+	}{
+		{"What is the total of amount?", sales, "The total is 4711.", "4711", false},
+		{"What is the total of amount?", sales, "The total is 91.50.", "91.50", false}, // 90.86 is right
+		{"What is the total of amount?", sales + "Result: 1007.39", "The total is 1007.39.", "", false},
+		{"What is the total of amount?", sales + "Result: 1007.3899999999999", "It is 1,007.39 in all", "", false},
+		{"What is the total of amount?", sales + "1007.39", "About 1007", "", false},
+		{"What is the total of amount?", sales + "1007.39", "roughly 1000", "", false},
+		{"What is the total of amount?", sales + "1007.39", "It is -1007.39", "", false},
+		{"What is the average?", "total 1007.39 of 37 rows", "27.23", "", false},
+		{"How many rows are there?", sales, "There are 3 rows.", "", false},
+		{"How many percent is it? The total is 80.", "open: 20", "25%", "", false},
+		{"How many of them are there?", "a b c", "There are 1.2 million.", "", false},
+		{"What is the total?", sales, "See sales.csv of 2026-03-01, version 1.2.3, at 10:30, page 99.", "", false},
+		{"Who signed the letter?", "Dear Ann", "Bob did, in 1881.", "1881", true},
+		{"What is the total?", "", "4711, 4712, 4713 and 4714", "", false}, // a table
+		{"What is the total of b2 and c3?", "b2 = 15", "b2 is 15", "", false},
+	} {
+		d, found := checkNumber(evidence{task: tc.task, seen: tc.seen, answer: tc.answer, worked: true, canCompute: true})
+		assert.Equal(t, tc.want != "", found, "%s: %s", tc.answer, d.what)
+		assert.Equal(t, tc.want, d.what, tc.answer)
+		assert.Equal(t, tc.warn, d.warn, tc.answer)
+	}
+	_, found := checkNumber(evidence{task: "What is the sum of 1 to 100?", answer: "5050"})
+	assert.False(t, found, "without files and results a number may well be known")
+}
+
+// The checks never take long, whatever they read.
+func TestChecksAreBounded(t *testing.T) {
+	long := strings.Repeat("write 12.5 to a.txt and save `b.csv` (", 20_000)
+	e := evidence{task: long, answer: long, seen: long, worked: true, canWrite: true,
+		exists: func(string) bool { return true }, existed: func(string) bool { return false }, changed: func(string) bool { return true }}
+	e = e.bounded()
+	assert.LessOrEqual(t, len(e.task)+len(e.answer), 2*checkedBytesMax)
+	assert.LessOrEqual(t, len(e.seen), seenBytesMax)
+	for _, c := range checks() {
+		c.run(e)
+	}
+}

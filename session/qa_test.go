@@ -1,0 +1,172 @@
+package session
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func answerCall(text string) string {
+	return `{"command":"answer","summary":"","content":[{"answer":"` + text + `"}]}`
+}
+
+func writeCall(path, text string) string {
+	return `{"command":"writer","summary":"","content":[{"path":"` + path + `","text":"` + text + `"}]}`
+}
+
+// What the checks do to a run: each sends an answer back once, with one clear
+// sentence, and never more than twice in all.
+func TestColdLogicInARun(t *testing.T) {
+	for _, tc := range []struct {
+		name, task string
+		script     []string
+		want       string // the answer
+		held       int
+		told       string
+	}{
+		{"asked for a file, then written", "Write hi to hi.txt", []string{answerCall("Done"), writeCall("hi.txt", "hi"), answerCall("Done")}, "Done", 1, "asks for the file hi.txt"},
+		{"insists", "Write hi to hi.txt", []string{answerCall("Done"), answerCall("Done")}, "Done", 1, "asks for the file hi.txt"},
+		{"owns up", "Write hi to hi.txt", []string{answerCall("I could not write it.")}, "I could not write it.", 0, ""},
+		{"written before it answers", "Write hi to hi.txt", []string{writeCall("hi.txt", "hi"), answerCall("Done")}, "Done", 0, ""},
+		{"not changed", "Append x to a.txt", []string{answerCall("Done"), writeCall("a.txt", "nothing x"), answerCall("Done")}, "Done", 1, "a.txt, and it has not changed"},
+		{"claims a file", "Say hi", []string{answerCall("I saved it to hi.txt."), answerCall("hi")}, "hi", 1, "says that hi.txt was written"},
+		{"no JSON", "Who? Answer in JSON.", []string{answerCall("Ann"), answerCall(`{\"name\": \"Ann\"}`)}, `{"name": "Ann"}`, 1, "is no JSON"},
+		{"twice at most", "Write hi to hi.txt and answer in JSON.", []string{answerCall("I saved it as b.txt."), answerCall("I saved it as b.txt."), answerCall("I saved it as b.txt.")}, "I saved it as b.txt.", 2, "was written"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, newModel(t, false, tc.script...), nil)
+			res, err := r.Run(context.Background(), tc.task)
+			require.NoError(t, err)
+			assert.Equal(t, StopAnswered, res.Stop)
+			assert.Equal(t, tc.want, res.Answer)
+			assert.Equal(t, tc.held, r.held.count)
+			all := ""
+			for i := range r.model.requests {
+				all += r.lastUser(i)
+			}
+			assert.Contains(t, all, tc.told)
+		})
+		t.Run(tc.name+", without", func(t *testing.T) {
+			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Without = []Device{DeviceColdLogic} })
+			_, err := r.Run(context.Background(), tc.task)
+			require.NoError(t, err)
+			assert.Zero(t, r.held.count)
+		})
+	}
+}
+
+// What can't be written is not asked for.
+func TestColdLogicKnowsWhatIsAllowed(t *testing.T) {
+	r := newRig(t, newModel(t, true, " so", " answer", " Done"), func(o *Options) { o.Approve = ApproveNever })
+	res, err := r.Run(context.Background(), "Write hi to hi.txt")
+	require.NoError(t, err)
+	assert.Equal(t, "Done", res.Answer)
+}
+
+// An answer that was held back comes out nowhere: not in later prompts, not in
+// a summary, not as the last words of a run that ends otherwise.
+func TestWithheldAnswerNeverLeaks(t *testing.T) {
+	const bad = "forty-two bananas"
+	r := newRig(t, newModel(t, true,
+		" I say it", " answer", " "+bad, "no", " it is about apples.",
+		" I read", " reader", " b.txt",
+		" so", bad,
+	), func(o *Options) { o.QA, o.Limits.StepsMax, o.SessionsDir = true, 2, t.TempDir() })
+	r.write(t, "b.txt", "apples\n")
+	res, err := r.Run(context.Background(), "How many apples?")
+	require.NoError(t, err)
+	assert.Equal(t, StopSteps, res.Stop)
+	assert.Empty(t, res.Answer, "the last words are what had been held back")
+	for i, req := range r.model.requests[4:] {
+		if i > 0 { // the request for the reason has it
+			assert.NotContains(t, prompt(&req), bad)
+		}
+	}
+	for _, e := range r.entries[:len(r.entries)-1] { // the last turn is the last words themselves
+		assert.NotContains(t, e.Text+e.Digest, "bananas")
+	}
+	old, err := loadLog(r.Path())
+	require.NoError(t, err)
+	for _, e := range old.entries[:len(old.entries)-1] {
+		assert.NotContains(t, e.Text+e.Digest, "bananas", "nor after a resume")
+	}
+}
+
+// The calls before a withheld answer in the same reply stay.
+func TestWithheldAnswerAmongCalls(t *testing.T) {
+	r := newRig(t, newModel(t, false,
+		"["+writeCall("b.txt", "x")+","+answerCall("I saved it as nowhere.txt.")+"]", answerCall("ok")), nil)
+	res, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, "ok", res.Answer)
+	last := prompt(&r.model.requests[len(r.model.requests)-1])
+	assert.Contains(t, last, `"path":"b.txt"`)
+	assert.Equal(t, 1, strings.Count(last, "nowhere.txt"), "only in the reason")
+}
+
+// Each device can be taken away, and only what it does is gone.
+func TestWithoutDevices(t *testing.T) {
+	run := func(t *testing.T, without ...Device) *rig {
+		r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.Without = without })
+		r.write(t, "b.txt", "the number is 42\n")
+		_, err := r.Run(context.Background(), "Which number is in b.txt?")
+		require.NoError(t, err)
+		return r
+	}
+	r := run(t, DeviceNoteStart)
+	assert.Equal(t, "Note:", r.model.requests[0].Prefill)
+	r = run(t, DeviceFileHeads)
+	assert.NotContains(t, r.lastUser(0), "the number is 42")
+	assert.Contains(t, r.lastUser(0), "b.txt, 17 bytes")
+	r = run(t, DeviceRestate)
+	assert.NotContains(t, r.lastUser(-1), "Task:")
+
+	r = newRig(t, newModel(t, true, readThenAnswer[1], readThenAnswer[2], readThenAnswer[4], readThenAnswer[5]), func(o *Options) { o.Without = []Device{DeviceNote} })
+	r.write(t, "b.txt", "42\n")
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.Equal(t, "Command:", r.model.requests[0].Prefill)
+	assert.NotContains(t, r.model.requests[0].Messages[0].Content, "Note:")
+
+	_, err = New(Options{Backend: r.model, Registry: testCommands(t), Env: r.opts.Env, Without: []Device{"notes"}})
+	assert.ErrorContains(t, err, `unknown device "notes"`)
+}
+
+// The last words of a run that ends otherwise can't be sent back; what speaks
+// against them is told to the person.
+func TestDoubtsAboutLastWordsAreTold(t *testing.T) {
+	r := newRig(t, newModel(t, true, append(readThenAnswer[:3:3], " that it says so", " I wrote it to total.txt.")...),
+		func(o *Options) { o.Limits.StepsMax = 1 })
+	r.write(t, "b.txt", "42\n")
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	var warnings string
+	for _, ev := range r.events {
+		if w, ok := ev.Data.(*Warning); ok {
+			warnings += w.Text + "\n"
+		}
+	}
+	assert.Contains(t, warnings, "about the answer: The answer says that total.txt was written")
+}
+
+// A call that fails the same way again and again is a circle although someone
+// else changes the work dir all the time.
+func TestVainCallsAreACircle(t *testing.T) {
+	read := `{"command":"reader","summary":"","content":[{"file":"none.txt"}]}`
+	other := `{"command":"reader","summary":"","content":[{"file":"a.txt"}]}`
+	m := newModel(t, false, read, other, read, read, answerCall("ok"))
+	r := newRig(t, m, nil)
+	n := 0
+	m.onAsk = func(int) error {
+		n++
+		r.write(t, "noise.log", strings.Repeat("x", n))
+		return nil
+	}
+	_, err := r.Run(context.Background(), "task")
+	require.NoError(t, err)
+	assert.NotContains(t, r.lastUser(3), "was not carried out", "once more may help")
+	assert.Contains(t, r.lastUser(4), "the same call as in step 3")
+}
