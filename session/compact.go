@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"agent/backend"
@@ -14,8 +15,8 @@ const (
 	summaryTokensMax  = 300 // what the model writes of older exchanges
 	digestLinesMax    = 24  // calls listed in a summary
 	digestResultRunes = 120
-	shrinkRoundsMax   = 12
-	resultTokensMin   = 60 // a result is not cut below this to make room
+	shrinkRoundsMax   = 200
+	resultTokensMin   = 80 // a result is not cut below this to make room: the statement of what is gone takes 30
 )
 
 // promptLimit is the most tokens that a prompt may have before it is
@@ -26,7 +27,7 @@ func (s *Session) promptLimit() int {
 	limit := length - reserve
 	history := s.opts.Limits.HistoryTokensMax
 	if history <= 0 {
-		history = length * 3 / 4
+		history = length * 4 / 5
 	}
 	return min(limit, history)
 }
@@ -100,7 +101,7 @@ func (s *Session) promptTokens(ctx context.Context) (int, error) {
 func (s *Session) compact(ctx context.Context, limit int) error {
 	before := len(s.entries)
 	costs := make([]int, before)
-	room := limit - s.systemTokens(ctx) - summaryTokensMax
+	room := limit - s.systemTokens(ctx) - 2*summaryTokens(limit)
 	for i, e := range s.entries {
 		costs[i] = s.entryTokens(ctx, e)
 		if e.Kind == kindTask {
@@ -127,6 +128,10 @@ func (s *Session) compact(ctx context.Context, limit int) error {
 	s.warn(message)
 	return nil
 }
+
+// summaryTokens is the room for each of the two parts of a summary, the calls
+// and the model's words, in a prompt of at most limit tokens.
+func summaryTokens(limit int) int { return min(summaryTokensMax, limit/5) }
 
 // compaction says which entries stay and which are summed up.
 type compaction struct {
@@ -179,7 +184,7 @@ func (s *Session) summarise(ctx context.Context, older []*entry, roomTokens int)
 			digests = append(digests, e.Digest)
 		}
 	}
-	digest := boundedDigest(strings.Join(digests, "\n"))
+	digest := s.boundedDigest(ctx, strings.Join(digests, "\n"), summaryTokens(2*roomTokens))
 	words, err := s.summaryByModel(ctx, strings.Join(texts, "\n\n"), roomTokens)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -199,14 +204,12 @@ func fencedIf(text string) string {
 }
 
 func (s *Session) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
-	tokensMax, err := s.allowance(summaryTokensMax)
+	wanted := summaryTokens(2 * roomTokens)
+	tokensMax, err := s.allowance(wanted)
 	if err != nil {
 		return "", err
 	}
-	log, _ = shorten(log, max(roomTokens-summaryTokensMax, resultTokensMin), func(t string) int { return s.countText(ctx, t) },
-		func(lines, chars int) string {
-			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
-		})
+	log, _ = shorten(log, max(roomTokens-wanted, resultTokensMin), func(t string) int { return s.countText(ctx, t) }, s.leftOut)
 	text, _, err := s.completion(ctx, &backend.Request{
 		Messages: []backend.Message{
 			{Role: backend.RoleSystem, Content: s.words.render("summary_system.tmpl", nil)},
@@ -219,7 +222,8 @@ func (s *Session) summaryByModel(ctx context.Context, log string, roomTokens int
 	return strings.TrimSpace(text), err
 }
 
-// shrink cuts the largest results until the prompt fits.
+// shrink makes the prompt fit whatever is in it: it cuts the largest entries,
+// then lets the oldest exchanges go. The user's words stay.
 func (s *Session) shrink(ctx context.Context, limit int) error {
 	n := 0
 	for range shrinkRoundsMax {
@@ -230,7 +234,7 @@ func (s *Session) shrink(ctx context.Context, limit int) error {
 		if n <= limit {
 			return nil
 		}
-		if !s.cutLargest(ctx) {
+		if !s.cutLargest(ctx) && !s.dropOldest() {
 			break
 		}
 	}
@@ -240,25 +244,38 @@ func (s *Session) shrink(ctx context.Context, limit int) error {
 	return &BackendError{&backend.ContextError{Tokens: n, Max: s.opts.Backend.ContextLength()}}
 }
 
-// cutLargest halves the largest entry that is not the user's words.
+// cutLargest halves the largest entry that is not the user's words. It reports
+// false when all are small.
 func (s *Session) cutLargest(ctx context.Context) bool {
-	largest := -1
+	largest, most := -1, resultTokensMin
 	for i, e := range s.entries {
-		if e.Kind != kindTask && (largest < 0 || s.entryTokens(ctx, e) > s.entryTokens(ctx, s.entries[largest])) {
-			largest = i
+		if n := s.entryTokens(ctx, e); e.Kind != kindTask && n > most {
+			largest, most = i, n
 		}
 	}
-	if largest < 0 || s.entries[largest].tokens <= resultTokensMin {
+	if largest < 0 {
 		return false
 	}
 	e := *s.entries[largest]
-	e.Text, _ = shorten(e.Text, e.tokens/2, func(t string) int { return s.countText(ctx, t) },
-		func(lines, chars int) string {
-			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
-		})
+	e.Text, _ = shorten(e.Text, most/2, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
 	e.tokens = 0
+	if s.entryTokens(ctx, &e) >= most {
+		e.tokens = resultTokensMin // it can't be cut, and must not be tried for ever
+	}
 	s.entries[largest] = &e
 	return true
+}
+
+// dropOldest takes out the oldest entry that is neither the user's words nor
+// the summary nor the newest.
+func (s *Session) dropOldest() bool {
+	for i, e := range s.entries[:max(len(s.entries)-1, 0)] {
+		if e.Kind != kindTask && e.Kind != kindSummary {
+			s.entries = slices.Delete(slices.Clone(s.entries), i, i+1)
+			return true
+		}
+	}
+	return false
 }
 
 // digest is a call and its result in one line.
@@ -288,12 +305,23 @@ func aboutCall(call *command.Call) string {
 	return best
 }
 
-// boundedDigest keeps the last lines of a digest and says how many are gone.
-func boundedDigest(digest string) string {
+// boundedDigest keeps of a digest what fits tokensMax.
+func (s *Session) boundedDigest(ctx context.Context, digest string, tokensMax int) string {
+	lines := digestLinesMax
+	out := lastLines(digest, lines)
+	for lines > 1 && s.countText(ctx, out) > tokensMax {
+		lines = lines * 3 / 4
+		out = lastLines(digest, lines)
+	}
+	return out
+}
+
+// lastLines keeps the last lines of a digest and says how many are gone.
+func lastLines(digest string, n int) string {
 	lines := strings.Split(digest, "\n")
-	if len(lines) <= digestLinesMax {
+	if len(lines) <= n {
 		return digest
 	}
-	gone := len(lines) - digestLinesMax + 1
+	gone := len(lines) - n + 1
 	return fmt.Sprintf("[… %d …]\n%s", gone, strings.Join(lines[gone:], "\n"))
 }

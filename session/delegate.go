@@ -116,8 +116,8 @@ func (f *family) leave(child, parent *Session) {
 // holdWork waits until no other member of the family changes the work dir, and
 // looks at it again: what the others changed in between is not this call's
 // doing. Calls without consequences do not wait.
-func (s *Session) holdWork(ctx context.Context, spec command.Spec) (release func(), err error) {
-	if !spec.Effect.Consequential() {
+func (s *Session) holdWork(ctx context.Context, cmd command.Command, call *command.Call) (release func(), err error) {
+	if !command.EffectOf(cmd, call).Consequential() {
 		return func() {}, nil
 	}
 	select {
@@ -150,7 +150,7 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 	if len(items) == 0 {
 		return s.noDelegation("no_parts"), nil
 	}
-	d := &delegation{parent: s, plan: planSubtasks(items, s.snap.has)}
+	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.snap.has)}
 	for _, t := range d.plan {
 		var err error
 		if t.files, err = s.relevantFiles(ctx, t.text); err != nil {
@@ -175,9 +175,17 @@ func (s snapshot) has(file string) bool {
 	return len(s.named(file)) > 0
 }
 
+// delegationID begins the ids of a call's children. It is the same when the
+// call is made again after an interruption, and another one in another step.
+func (s *Session) delegationID(call *command.Call) string {
+	key := callKey(call)
+	return fmt.Sprintf("%s.%d-%s", s.id, s.steps, key[:min(4, len(key))])
+}
+
 // delegation is one call's subtasks at work.
 type delegation struct {
 	parent *Session
+	id     string
 	plan   []*subtask
 	mu     sync.Mutex // events and costs of children reach the parent one by one
 	failed atomic.Pointer[error]
@@ -274,7 +282,7 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 
 // newChild makes the session of one try.
 func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error) {
-	id := fmt.Sprintf("%s.%d", s.id, t.number)
+	id := fmt.Sprintf("%s.%d", d.id, t.number)
 	if try > 0 {
 		id += fmt.Sprintf("r%d", try)
 	}

@@ -241,7 +241,7 @@ func TestDelegatedPartsRunTogether(t *testing.T) {
 		sum.add(e.Usage)
 	}
 	assert.Greater(t, res.Usage.PromptTokens, sum.PromptTokens, "the cost of the parts is part of the run's")
-	assert.Equal(t, []string{"a.txt"}, started[r.ID()+".1"].Files)
+	assert.Equal(t, []string{"a.txt"}, started[r.childID(1)].Files)
 
 	list, err := List(sessions)
 	require.NoError(t, err)
@@ -250,6 +250,17 @@ func TestDelegatedPartsRunTogether(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, StopAnswered, show.Stop)
 	assert.Equal(t, len(r.events), len(show.Events), "the file tells what was told")
+}
+
+// childID is the id of the first try of a part of the first step's delegation.
+func (r *rig) childID(number int) string {
+	started, _ := r.subtasks()
+	for id, e := range started {
+		if e.Number == number && e.Try == 1 {
+			return id
+		}
+	}
+	return "no part began"
 }
 
 // subtasks are the events of the parts' beginnings and ends, by session.
@@ -317,7 +328,7 @@ func TestPartsAreTriedAgain(t *testing.T) {
 	assert.InDelta(t, 0.9, *asked[5].Sampling.Temperature, 1e-9)
 	assert.InDelta(t, 1.1, *asked[10].Sampling.Temperature, 1e-9)
 	_, ended := r.subtasks()
-	assert.Contains(t, ended, r.ID()+".1r2")
+	assert.Contains(t, ended, r.childID(1)+"r2")
 }
 
 func TestWhatIsNoDelegation(t *testing.T) {
@@ -336,6 +347,23 @@ func TestWhatIsNoDelegation(t *testing.T) {
 	}
 	_, err := Delegate().Run(context.Background(), &command.Env{}, &command.Call{})
 	assert.ErrorContains(t, err, "not called by a session")
+}
+
+// A run may delegate more than once; no part is taken for another.
+func TestDelegatingTwice(t *testing.T) {
+	tr := newTroupe(t, true, map[string][]string{
+		"all": slices.Concat(split("one\ntwo")[:3], split("three\ntwo")),
+		"one": says("1"), "two": append(says("2"), says("22")...), "three": says("3"),
+	})
+	for _, part := range []string{"one", "two", "three"} {
+		tr.picks[part] = "none"
+	}
+	r := newTroupeRig(t, tr, func(o *Options) { o.SessionsDir = t.TempDir() })
+	_, err := r.Run(context.Background(), "all")
+	require.NoError(t, err)
+	assert.Contains(t, r.lastTold("all", tr), "Part 2: two\nAnswer: 22")
+	started, _ := r.subtasks()
+	assert.Len(t, started, 4)
 }
 
 // Parts are not split again, whether they choose a command or write its name.

@@ -27,7 +27,8 @@ type model struct {
 	onAsk    func(n int) error      // called before the n-th answer, from 0
 	summary  func() (string, error) // answers requests for a summary, beside the script
 	summed   int
-	offered  func(options string) // told each choice of a command
+	condense func(*backend.Request) (string, error) // answers requests about a part of a long result
+	offered  func(options string)                   // told each choice of a command
 }
 
 // newModel scripts a model that can do slots, or plain chat with text.
@@ -70,6 +71,9 @@ func (m *model) next(req *backend.Request) (string, error) {
 	if strings.HasPrefix(req.Messages[0].Content, "You shorten the log") {
 		m.summed++
 		return m.summary()
+	}
+	if strings.HasPrefix(req.Messages[0].Content, "You read a part") {
+		return m.condense(req)
 	}
 	n := len(m.requests)
 	m.requests = append(m.requests, *req)
@@ -198,6 +202,9 @@ func (r *rig) lastUser(n int) string {
 	msgs := r.model.requests[n].Messages
 	return msgs[len(msgs)-1].Content
 }
+
+// readCall is a call of the command that reads files.
+var readCall = &command.Call{Command: "reader", Content: []map[string]any{{"file": "b.txt"}}}
 
 // approverOf is a person who says yes or no.
 func approverOf(allow func() bool) Approver {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -132,11 +133,22 @@ func TestPlanCompaction(t *testing.T) {
 	}
 }
 
-func TestBoundedDigest(t *testing.T) {
-	assert.Equal(t, "a\nb", boundedDigest("a\nb"))
+func TestLastLines(t *testing.T) {
+	assert.Equal(t, "a\nb", lastLines("a\nb", 24))
 	long := strings.TrimSuffix(strings.Repeat("line\n", 100), "\n")
-	assert.Len(t, strings.Split(boundedDigest(long), "\n"), digestLinesMax)
-	assert.True(t, strings.HasPrefix(boundedDigest(long), "[… 77 …]\n"))
+	assert.Len(t, strings.Split(lastLines(long, 24), "\n"), 24)
+	assert.True(t, strings.HasPrefix(lastLines(long, 24), "[… 77 …]\n"))
+}
+
+func TestDigestFits(t *testing.T) {
+	r := newRig(t, newModel(t, true), nil)
+	long := strings.TrimSuffix(strings.Repeat("one more line of it\n", 100), "\n")
+	for _, most := range []int{20, 100} {
+		out := r.boundedDigest(context.Background(), long, most)
+		assert.LessOrEqual(t, r.countText(context.Background(), out), most)
+		assert.True(t, strings.HasSuffix(out, "one more line of it"))
+	}
+	assert.Equal(t, "a\nb", r.boundedDigest(context.Background(), "a\nb", 20))
 }
 
 func TestOffendingLine(t *testing.T) {

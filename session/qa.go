@@ -191,5 +191,5 @@ func (s *Session) doneSoFar() string {
 			lines = append(lines, e.Digest)
 		}
 	}
-	return boundedDigest(strings.Join(lines, "\n"))
+	return lastLines(strings.Join(lines, "\n"), digestLinesMax)
 }

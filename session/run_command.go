@@ -38,9 +38,9 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	}
 	wall := s.opts.Now().Sub(start)
 	s.snap = takeSnapshot(s.opts.Env.WorkDir, before)
-	text, cut := s.shortResult(ctx, s.scrub.text(res.Text))
+	text, cut := s.shortResult(ctx, call, s.scrub.text(res.Text))
 	files := res.Files
-	if s.parent == nil || cmd.Spec().Effect.Consequential() { // else it may be other helpers' doing
+	if s.parent == nil || command.EffectOf(cmd, call).Consequential() { // else it may be other helpers' doing
 		files = changedFiles(files, changes(before, s.snap))
 	}
 	s.emit(&CommandResult{
@@ -105,15 +105,6 @@ func errorText(err error) string {
 		return err.Error() + "\n" + h.Hint()
 	}
 	return err.Error()
-}
-
-// shortResult cuts a result that is over its limit.
-func (s *Session) shortResult(ctx context.Context, text string) (string, bool) {
-	return shorten(text, s.opts.Limits.ResultTokensMax,
-		func(t string) int { return s.countText(ctx, t) },
-		func(lines, chars int) string {
-			return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
-		})
 }
 
 // resultText is a result as the model is shown it.

@@ -44,10 +44,10 @@ type Limits struct {
 	LineTokensMax   int // a short field
 	FieldTokensMax  int // a long field: text, code, an answer
 	ReplyTokensMax  int // a whole reply of a backend without slots
-	ResultTokensMax int // a command's result; what is over is cut from its middle
+	ResultTokensMax int // a command's result; see LongResults for what is over
 	// HistoryTokensMax starts compaction when a prompt would be larger, also
 	// where the context could hold it: long prompts make small models worse and
-	// each step slower. 0: three quarters of the context.
+	// each step slower. 0: four fifths of the context.
 	HistoryTokensMax int
 
 	DepthMax int // levels of delegation: 1 lets a task be split, not its parts
@@ -103,6 +103,9 @@ type Options struct {
 	QA bool
 	// Without takes devices away, to measure what they bring.
 	Without []Device
+	// LongResults says how the gist is made of what a result shows in part;
+	// default ResultsCut.
+	LongResults LongResults
 	// Text uses the plain JSON form also on a backend that could do slots.
 	Text bool
 
@@ -214,6 +217,12 @@ func checkOptions(o *Options) error {
 	}
 	if o.Sink == nil {
 		o.Sink = func(Event) {}
+	}
+	if o.LongResults == "" {
+		o.LongResults = ResultsCut
+	}
+	if err := o.LongResults.check(); err != nil {
+		return err
 	}
 	if o.Approve == "" {
 		o.Approve = ApproveAsk

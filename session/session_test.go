@@ -548,7 +548,7 @@ func TestLongResultIsShortened(t *testing.T) {
 	told := r.lastUser(-1)
 	assert.Contains(t, told, "first line")
 	assert.Contains(t, told, "last line")
-	assert.Regexp(t, `\[… \d+ lines, \d+ characters left out here …\]`, told)
+	assert.Regexp(t, `\[… \d+ lines, \d+ characters left out here\.`, told)
 	assert.Less(t, r.countText(context.Background(), told), 600)
 }
 

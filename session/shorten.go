@@ -32,23 +32,32 @@ func shorten(text string, tokensMax int, counted func(string) int, leftOut func(
 	return out, true
 }
 
-// cutMiddle keeps about keep characters of text: whole lines of its head and
-// tail where they are short enough, else parts of lines.
+// cutMiddle keeps about keep characters of text, and says between its head and
+// tail what was left out.
 func cutMiddle(text string, keep int, leftOut func(lines, chars int) string) string {
-	headChars := int(float64(keep) * headShare)
-	runes := []rune(text)
-	if keep >= len(runes) {
+	head, middle, tail := splitMiddle(text, keep)
+	if middle == "" {
 		return text
 	}
-	head := string(runes[:headChars])
-	tail := string(runes[len(runes)-(keep-headChars):])
+	statement := leftOut(strings.Count(middle, "\n"), utf8.RuneCountInString(middle))
+	return fmt.Sprintf("%s\n%s\n%s", strings.TrimRight(head, "\n"), statement, tail)
+}
+
+// splitMiddle divides text so that head and tail have about keep characters:
+// whole lines where they are short enough, else parts of lines.
+func splitMiddle(text string, keep int) (head, middle, tail string) {
+	runes := []rune(text)
+	if keep >= len(runes) {
+		return text, "", ""
+	}
+	headChars := int(float64(keep) * headShare)
+	head = string(runes[:headChars])
+	tail = string(runes[len(runes)-(keep-headChars):])
 	if i := strings.LastIndexByte(head, '\n'); i > len(head)/2 {
 		head = head[:i+1]
 	}
 	if i := strings.IndexByte(tail, '\n'); i >= 0 && i < len(tail)/2 {
 		tail = tail[i+1:]
 	}
-	middle := text[len(head) : len(text)-len(tail)]
-	statement := leftOut(strings.Count(middle, "\n"), utf8.RuneCountInString(middle))
-	return fmt.Sprintf("%s\n%s\n%s", strings.TrimRight(head, "\n"), statement, tail)
+	return head, text[len(head) : len(text)-len(tail)], tail
 }

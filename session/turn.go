@@ -394,7 +394,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if done, ok := s.circles.earlier(key, s.snap.hash()); ok && spec.Effect != command.EffectNetwork {
 		return s.circle(done), nil
 	}
-	release, err := s.holdWork(ctx, spec)
+	release, err := s.holdWork(ctx, cmd, call)
 	if err != nil {
 		return reply{}, err
 	}

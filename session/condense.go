@@ -1,0 +1,284 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"agent/backend"
+	"agent/command"
+)
+
+// A result that is over its limit is shown as its head, its tail, and the gist
+// of what lies between them: lines that share words with the task, or what the
+// model says of it. The head and tail are exact, the statement says what was
+// left out and where the whole is.
+
+// LongResults says how the gist of a long result is made.
+type LongResults string
+
+// Kinds of gist.
+const (
+	// ResultsCut picks the lines that share the rarest words with the task and
+	// the last note. It costs nothing and quotes exactly.
+	ResultsCut LongResults = "cut"
+	// ResultsSummary lets the model read the result in chunks and say what
+	// matters for the task. It finds what is worded otherwise, and costs the
+	// evaluation of the whole result.
+	ResultsSummary LongResults = "summary"
+)
+
+func (l LongResults) check() error {
+	if l == ResultsCut || l == ResultsSummary {
+		return nil
+	}
+	return fmt.Errorf("unknown way with long results %q: known are cut, summary", l)
+}
+
+// Bounds of condensing.
+const (
+	endsShare        = 0.6 // of a result's room for its head and tail
+	gistShare        = 0.3 // for the gist; what is left is for the statement
+	chunkTokensMax   = 1200
+	chunkTokensMin   = 256
+	chunksMax        = 6 // read of one result; what lies beyond is counted as not read
+	chunkReplyTokens = 40
+	condenseRounds   = 6
+	wholeBytesMax    = 1 << 20 // of a result kept in the session file
+)
+
+// gist is what is told of the middle of a long result.
+type gist struct {
+	text    string
+	byModel bool
+	unread  int // characters at the end of the middle that the model did not read
+}
+
+type condensedData struct {
+	Lines, Chars int
+	Gist         string
+	ByModel      bool
+	Unread       int
+	Step         int  // under which the session file has the whole; 0: no file is kept
+	InParts      bool // the command can show a part
+}
+
+// shortResult makes a result fit its limit. The whole goes into the session
+// file first.
+func (s *Session) shortResult(ctx context.Context, call *command.Call, text string) (string, bool) {
+	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
+	limit := s.opts.Limits.ResultTokensMax
+	tokens := s.countText(ctx, text)
+	if tokens <= limit {
+		return text, false
+	}
+	s.keepWhole(call, text)
+	keep := int(float64(utf8.RuneCountInString(text)) * float64(limit) * endsShare / float64(tokens))
+	_, middle, _ := splitMiddle(text, keep)
+	g := s.gistOf(ctx, call, middle, int(float64(limit)*gistShare))
+	out := text
+	for range condenseRounds {
+		out = s.condensed(call, text, keep, g)
+		if s.countText(ctx, out) <= limit {
+			return out, true
+		}
+		keep = keep * 8 / 10
+	}
+	return shorten(out, limit, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+}
+
+// leftOut words what was cut out of a text.
+func (s *Session) leftOut(lines, chars int) string {
+	return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+}
+
+// condensed puts a long result together: keep characters of its ends, and the
+// gist between them.
+func (s *Session) condensed(call *command.Call, text string, keep int, g gist) string {
+	head, middle, tail := splitMiddle(text, keep)
+	d := condensedData{
+		Lines: strings.Count(middle, "\n"), Chars: utf8.RuneCountInString(middle),
+		Gist: g.text, ByModel: g.byModel, Unread: g.unread, InParts: s.showsParts(call),
+	}
+	if s.log != nil {
+		d.Step = s.steps
+	}
+	return strings.TrimRight(head, "\n") + "\n" + s.words.render("condensed.tmpl", d) + "\n" + tail
+}
+
+// showsParts reports a command that can be asked for some lines alone.
+func (s *Session) showsParts(call *command.Call) bool {
+	cmd, err := s.opts.Registry.Resolve(call.Command)
+	return err == nil && slices.ContainsFunc(cmd.Spec().Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
+}
+
+// keepWhole writes a result that is shown in part into the session file, where
+// a person finds it.
+func (s *Session) keepWhole(call *command.Call, text string) {
+	if len(text) > wholeBytesMax {
+		text = strings.ToValidUTF8(text[:wholeBytesMax], "")
+	}
+	s.keep(record{Type: recWhole, Steps: s.steps, Reason: call.Command, Raw: text})
+}
+
+// recWhole is a result before it was condensed.
+const recWhole = "whole_result"
+
+// gistOf makes the gist of the middle of a result. A model that fails costs
+// the summary, not the run.
+func (s *Session) gistOf(ctx context.Context, call *command.Call, middle string, tokensMax int) gist {
+	if s.opts.LongResults == ResultsSummary {
+		g, err := s.summaryOf(ctx, call, middle, tokensMax)
+		if err == nil {
+			return g
+		}
+		if ctx.Err() == nil {
+			s.warn("no summary of a long result by the model: " + err.Error())
+		}
+	}
+	lines := linesAbout(s.task+" "+call.Summary, middle, tokensMax, func(t string) int { return s.countText(ctx, t) })
+	return gist{text: strings.Join(lines, "\n")}
+}
+
+// summaryOf lets the model read text in chunks and say of each what matters
+// for the task.
+func (s *Session) summaryOf(ctx context.Context, call *command.Call, text string, tokensMax int) (gist, error) {
+	chunks, unread := s.chunksOf(ctx, text)
+	g := gist{byModel: true, unread: utf8.RuneCountInString(unread)}
+	var notes []string
+	for _, chunk := range chunks {
+		wanted, err := s.allowance(max(tokensMax/len(chunks), chunkReplyTokens))
+		if err != nil {
+			return g, err
+		}
+		note, _, err := s.completion(ctx, &backend.Request{
+			Messages: []backend.Message{
+				{Role: backend.RoleSystem, Content: s.words.render("condense_system.tmpl", nil)},
+				{Role: backend.RoleUser, Content: s.words.render("condense.tmpl", map[string]string{
+					"Task": oneLine(s.task, taskLineRunes), "Command": call.Command, "Block": fenced(chunk),
+				})},
+			},
+			Sampling: s.opts.Sampling, TokensMax: wanted, Until: proseRut.until(),
+		}, nil)
+		if err != nil {
+			return g, err
+		}
+		if note = strings.TrimSpace(note); !strings.EqualFold(strings.Trim(note, ".-* "), s.words.render("nothing", nil)) {
+			notes = append(notes, note)
+		}
+	}
+	g.text, _ = shorten(strings.Join(notes, "\n"), tokensMax, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+	return g, nil
+}
+
+// chunksOf cuts text at line ends into chunks that fit beside the conversation,
+// so that reading them does not push it out of the model's cache.
+func (s *Session) chunksOf(ctx context.Context, text string) (chunks []string, unread string) {
+	free := s.opts.Backend.ContextLength() - s.estimate(ctx) - 2*summaryTokensMax
+	tokensEach := min(chunkTokensMax, max(free, chunkTokensMin))
+	tokens := max(s.countText(ctx, text), 1)
+	size := max(utf8.RuneCountInString(text)*tokensEach/tokens, 1)
+	for text != "" && len(chunks) < chunksMax {
+		chunk := firstChunk(text, size)
+		chunks, text = append(chunks, chunk), text[len(chunk):]
+	}
+	return chunks, text
+}
+
+// firstChunk is at most n characters from the start of text, to the end of a
+// line where there is one in its second half.
+func firstChunk(text string, n int) string {
+	count := 0
+	for i := range text {
+		if count == n {
+			if at := strings.LastIndexByte(text[:i], '\n'); at >= i/2 {
+				return text[:at+1]
+			}
+			return text[:i]
+		}
+		count++
+	}
+	return text
+}
+
+// commonWord is the share of lines in which a word may stand and still tell
+// one line from another.
+const commonWord = 0.2
+
+// linesAbout are the lines of text that share the rarest words with a query,
+// in their order, as far as tokensMax allows.
+func linesAbout(query, text string, tokensMax int, counted func(string) int) []string {
+	lines := strings.Split(strings.Trim(text, "\n"), "\n")
+	if len(lines) < 2 {
+		return nil
+	}
+	wanted := wordSet(query)
+	inLines := map[string]int{}
+	words := make([]map[string]bool, len(lines))
+	for i, line := range lines {
+		words[i] = wordSet(line)
+		for w := range words[i] {
+			inLines[w]++
+		}
+	}
+	type scored struct {
+		line  int
+		score float64
+	}
+	var found []scored
+	for i := range lines {
+		score := 0.0
+		for w := range words[i] {
+			if n := inLines[w]; wanted[w] && float64(n) <= max(commonWord*float64(len(lines)), 1) {
+				score += math.Log(float64(len(lines)) / float64(n))
+			}
+		}
+		if score > 0 {
+			found = append(found, scored{i, score})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b scored) int {
+		switch {
+		case a.score > b.score:
+			return -1
+		case a.score < b.score:
+			return 1
+		}
+		return a.line - b.line
+	})
+	var chosen []int
+	for _, f := range found {
+		line := cutRunes(strings.TrimSpace(lines[f.line]), 2*lineCharsMax)
+		if tokensMax -= counted(line) + 1; tokensMax < 0 {
+			break
+		}
+		chosen = append(chosen, f.line)
+	}
+	slices.Sort(chosen)
+	out := make([]string, len(chosen))
+	for i, n := range chosen {
+		out[i] = cutRunes(strings.TrimSpace(lines[n]), 2*lineCharsMax)
+	}
+	return out
+}
+
+// stemRunes is how much of a word is compared: "failed" and "failing" are the
+// same.
+const stemRunes = 5
+
+// wordSet are the words of text, lower case and cut to their stems. Short ones
+// tell too little, numbers a lot.
+func wordSet(text string) map[string]bool {
+	set := map[string]bool{}
+	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		runes := []rune(w)
+		if len(runes) >= 3 || unicode.IsDigit(runes[0]) {
+			set[string(runes[:min(len(runes), stemRunes)])] = true
+		}
+	}
+	return set
+}

@@ -1,0 +1,141 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/backend"
+	"agent/backend/hf"
+	"agent/command"
+	"agent/inference"
+)
+
+// realModel opens the default model with a small context, on one thread.
+func realModel(t *testing.T, contextLength, parallel int) *hf.Backend {
+	const path = "../models/SmolLM2-135M-Instruct.Q4_1.gguf"
+	if !inference.Built() {
+		t.Skip("needs the native libraries: make native")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("needs the default model: make model")
+	}
+	temperature := 0.0
+	b, err := hf.Open(context.Background(), hf.Config{
+		ModelID: "default", Path: path, ContextLength: contextLength, Parallel: parallel, Threads: 1, ThreadsBatch: 1,
+		Sampling: &backend.Sampling{Temperature: &temperature},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// spy passes requests on and remembers the largest prompt. It takes the
+// options in turn, whatever their odds: a weak model that repeats itself would
+// be stopped for it.
+type spy struct {
+	backend.LanguageBackend
+	t       *testing.T
+	largest int
+	choices int
+}
+
+func (s *spy) Unwrap() backend.LanguageBackend { return s.LanguageBackend }
+
+func (s *spy) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+	n, err := s.CountTokens(ctx, req.Messages)
+	require.NoError(s.t, err)
+	s.largest = max(s.largest, n)
+	choice, err := s.LanguageBackend.ChooseFromOptions(ctx, req, options)
+	if err == nil {
+		choice.Index = s.choices % len(options)
+		s.choices++
+	}
+	return choice, err
+}
+
+// A run of the real model stays within its context, evaluates only new tokens
+// between compactions, and its memory is flat. 60 steps where AGENT_TEST_FULL
+// is set, else as many as show it.
+func TestLongRunOfTheDefaultModel(t *testing.T) {
+	steps, contextLength := 5, 1024
+	if os.Getenv("AGENT_TEST_FULL") != "" {
+		steps, contextLength = 60, 1536
+	}
+	b := &spy{LanguageBackend: realModel(t, contextLength, 0), t: t}
+	reg := command.NewRegistry()
+	made := 0
+	for _, name := range []string{"look", "listen"} {
+		require.NoError(t, reg.Register(command.Func(command.Spec{
+			Name: name, Description: "tells what is going on in the house", Effect: command.EffectNetwork, // never the same twice
+		}, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+			made++
+			return &command.Result{Text: strings.Repeat(fmt.Sprintf("In room %d somebody is reading. ", made), 4+made%5)}, nil
+		})))
+	}
+	var perStep, afterCompaction []int
+	var used []uint64
+	compacted := true // the first step evaluates the whole prompt
+	var s *Session
+	before := 0
+	s, err := New(Options{
+		Backend: b, Registry: reg, Env: &command.Env{WorkDir: t.TempDir()}, Approve: ApproveAuto,
+		Limits: Limits{StepsMax: steps, NoteTokensMax: 12, FieldTokensMax: 64},
+		Sink: func(ev Event) {
+			switch e := ev.Data.(type) {
+			case *Warning:
+				compacted = compacted || strings.Contains(e.Text, "was shortened")
+			case *CommandResult:
+				evaluated := s.usage.EvaluatedTokens - before
+				before = s.usage.EvaluatedTokens
+				if compacted {
+					afterCompaction = append(afterCompaction, evaluated)
+				} else {
+					perStep = append(perStep, evaluated)
+				}
+				compacted = false
+				if made%10 == 0 {
+					used = append(used, heap()+nativeBytes())
+				}
+			}
+		},
+	})
+	require.NoError(t, err)
+	res, err := s.Run(context.Background(), "Watch the house and tell me what happens in it.")
+	require.NoError(t, err)
+	assert.Equal(t, steps, made, "ended: %s", res.Stop)
+	u := res.Usage
+	t.Logf("%d steps; largest prompt %d of %d; evaluated %d, reused %d; new per step %v; with a compaction %v; KiB %v",
+		steps, b.largest, contextLength, u.EvaluatedTokens, u.CachedTokens, perStep, afterCompaction, kib(used))
+	assert.LessOrEqual(t, b.largest, s.promptLimit()+64)
+	assert.Greater(t, len(afterCompaction), 1, "it was compacted")
+	for _, n := range perStep {
+		// A result, a note, names of commands, and what a template puts around.
+		assert.Less(t, n, 160, "a step evaluates what is new")
+	}
+	assert.Greater(t, u.CachedTokens, u.EvaluatedTokens)
+	if len(used) > 2 {
+		assert.Less(t, used[len(used)-1], used[1]+8<<20, "memory is flat")
+	}
+}
+
+// nativeBytes is what the process has beside Go's heap, where that is known.
+func nativeBytes() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident, shared uint64
+	if _, err := fmt.Sscan(string(text), &size, &resident, &shared); err != nil {
+		return 0
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return (resident-shared)*uint64(os.Getpagesize()) - min(m.HeapAlloc, (resident-shared)*uint64(os.Getpagesize()))
+}
