@@ -177,6 +177,9 @@ func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.R
 		}
 		parts = append(parts, endingText(out, limits))
 	}
+	if len(out.SetAside) > 0 {
+		parts = append(parts, words("set_aside", strings.Join(out.SetAside, ", ")))
+	}
 	r.Text = strings.Join(parts, "\n")
 	if r.Text == "" {
 		r.Text = words("no_output", nil)
@@ -196,6 +199,8 @@ func endingText(out *sandbox.Outcome, limits command.Limits) string {
 	switch {
 	case out.TimedOut || out.Signal == "SIGXCPU":
 		return words("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
+	case out.Exceeded != "":
+		return words("exceeded", out.Exceeded)
 	case out.Flooded:
 		return words("flooded", nil)
 	case out.Signal != "":

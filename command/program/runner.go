@@ -100,9 +100,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 
 // grant opens to a job what its program declared.
 func grant(job *sandbox.Job, p *Program, env *command.Env) error {
-	if slices.Contains(p.needs, needNetwork) {
-		return &networkError{}
-	}
+	job.Network = slices.Contains(p.needs, needNetwork)
 	dir, err := filepath.Abs(env.WorkDir)
 	if err != nil {
 		return err
@@ -116,14 +114,6 @@ func grant(job *sandbox.Job, p *Program, env *command.Env) error {
 	}
 	return nil
 }
-
-// networkError is a program that wants what the sandbox can't give it.
-type networkError struct{}
-
-func (e *networkError) Error() string { return "programs can't reach the network from this sandbox" }
-
-// Refused says that this is no failure of the program.
-func (e *networkError) Refused() bool { return true }
 
 // throughPython makes a job run its program, or the given arguments, with
 // Python: isolated, no .pyc files, UTF-8, output as it happens.

@@ -2,6 +2,8 @@ package program
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,6 +169,20 @@ print(os.environ.get("HOME", "").startswith("/tmp"), sorted(k for k in os.enviro
 	assert.Equal(t, map[string]command.Effect{
 		"nothing": command.EffectNone, "reads": command.EffectRead, "here": command.EffectRead, "writes": command.EffectWrite,
 	}, effects)
+}
+
+func TestNetwork(t *testing.T) {
+	r := newRig(t)
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	port := listener.Addr().(*net.TCPAddr).Port
+	code := fmt.Sprintf("import socket\ntry:\n    socket.create_connection(('127.0.0.1', %d)).close()\n    print('reached')\nexcept OSError:\n    print('cut off')\n", port)
+	r.writeUser("inside.py", python("description: Tries.", code))
+	r.writeUser("outside.py", python("description: Tries.\nneeds: [network]", code))
+	require.Equal(t, "added inside\nadded outside", r.refresh())
+	assert.Equal(t, "cut off", r.call("inside", nil).Text)
+	assert.Equal(t, "reached", r.call("outside", nil).Text)
 }
 
 func TestTrust(t *testing.T) {
