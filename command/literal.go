@@ -34,6 +34,8 @@ type literalReader struct {
 	repairs repairs
 	comma   bool // the last separator was a comma
 	extra   bool // the container just closed had a comma before its closer
+	// colonless says that keys without a colon were seen.
+	colonless bool
 }
 
 // value reads one value at pos. It reports false when there is none.
@@ -63,8 +65,9 @@ func (r *literalReader) value() (any, bool) {
 	}
 }
 
-// object reads {key: value, ...}. The first entry must have a colon even for a
-// lenient reader, so that braces in prose are not taken for an object.
+// object reads {key: value, ...}. The first entry must have a colon, or a key in
+// quotes, even for a lenient reader, so that braces in prose are not taken for
+// an object.
 func (r *literalReader) object() (any, bool) {
 	r.enter('}')
 	defer r.leave()
@@ -73,12 +76,13 @@ func (r *literalReader) object() (any, bool) {
 		if done, ok := r.closed('}', first); done {
 			return out, ok
 		}
+		quoted := r.atString()
 		key, ok := r.key()
 		if !ok {
 			return out, r.lenient && !first && r.give()
 		}
 		r.skipSpace()
-		if !r.take(':') {
+		if !r.take(':') && !(quoted && r.assumeColon()) {
 			return out, r.lenient && !first && r.give()
 		}
 		value, ok := r.value()
@@ -185,8 +189,23 @@ func (r *literalReader) separator(closer byte) bool {
 	return true
 }
 
+// assumeColon takes a missing colon for written where a value follows.
+func (r *literalReader) assumeColon() bool {
+	if !r.lenient || r.pos >= len(r.text) {
+		return false
+	}
+	c := r.text[r.pos]
+	r.colonless = strings.IndexByte("{[\"'-tfnTFN", c) >= 0 || isDigit(c)
+	return r.colonless && r.note(RepairMissingColon)
+}
+
 // give ends a broken object early, keeping what was read.
-func (r *literalReader) give() bool { return r.note(RepairBrackets) }
+func (r *literalReader) give() bool {
+	if r.pos >= len(r.text) {
+		return r.note(RepairTruncated)
+	}
+	return r.note(RepairBrackets)
+}
 
 func (r *literalReader) note(name Repair) bool {
 	r.repairs.add(name)
@@ -200,7 +219,7 @@ func (r *literalReader) key() (string, bool) {
 		return v, ok
 	}
 	start := r.pos
-	for r.pos < len(r.text) && isNameByte(r.text[r.pos]) {
+	for r.pos < len(r.text) && (isNameByte(r.text[r.pos]) || r.text[r.pos] == '.' && r.lenient) {
 		r.pos++
 	}
 	if r.pos == start || !r.spend(r.pos-start) {
@@ -237,7 +256,9 @@ func (r *literalReader) stringStart() (prefix int, quote string) {
 // quotes that may open a string, longest first.
 var quotes = [...]string{`"""`, "'''", "```", `"`, "'", "`", "“"}
 
-// strings reads adjacent strings, which Python joins.
+// strings reads adjacent strings, which Python joins. In a list they are joined
+// only where they meet at a space, as the parts of one text do: else two entries
+// lack their comma.
 func (r *literalReader) strings() (any, bool) {
 	s, ok := r.oneString(false)
 	if !ok {
@@ -248,7 +269,8 @@ func (r *literalReader) strings() (any, bool) {
 	for r.pos < len(r.text) {
 		mark, marked := r.pos, r.repairs
 		r.skipSpace()
-		if r.take('+') {
+		added := r.take('+')
+		if added {
 			r.skipSpace()
 		}
 		if !r.atString() || r.lenient && startsKey(r.text[r.pos:]) { // then a comma is missing
@@ -259,10 +281,24 @@ func (r *literalReader) strings() (any, bool) {
 		if !ok {
 			return nil, false
 		}
+		if r.inList() && !added && !meetAtSpace(s, next) {
+			r.pos, r.repairs = mark, marked
+			break
+		}
+		s = next
 		r.repairs.add(RepairPythonLiteral)
 		joined.WriteString(next)
 	}
 	return joined.String(), true
+}
+
+func (r *literalReader) inList() bool {
+	return len(r.open) > 0 && r.open[len(r.open)-1] == ']'
+}
+
+// meetAtSpace reports whether two strings read as parts of one text.
+func meetAtSpace(a, b string) bool {
+	return a == "" || b == "" || strings.TrimRight(a, " \t\n") != a || strings.TrimLeft(b, " \t\n") != b
 }
 
 // oneString reads one quoted string, quotes of any kind.
@@ -326,7 +362,11 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 		case c == closer[0] && strings.HasPrefix(r.text[r.pos:], closer):
 			end := r.pos
 			r.pos += len(closer)
-			if r.lenient && len(closer) == 1 && !r.endsHere(isKey) {
+			if r.lenient && len(closer) == 1 && !(isKey && isName(r.text[start:end])) && !r.endsHere(isKey) {
+				if body, ok := cutBeforeKey(r.text[start:end], r.text[end:]); ok && !isKey {
+					r.pos = start + len(body)
+					return r.unclosed(&out, body)
+				}
 				r.repairs.add(RepairQuotes)
 				continue
 			}
@@ -350,9 +390,51 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 	if !r.lenient {
 		return "", false
 	}
-	r.repairs.add(RepairTruncated)
+	r.repairs.add(RepairTruncated) // also where it looks otherwise: nobody knows what was to follow
+	if body, ok := r.cutBeforeClosers(r.text[start:]); ok && len(closer) == 1 {
+		r.pos = start + len(body)
+		return r.unclosed(&out, body)
+	}
 	out.WriteString(r.text[start:])
 	return out.String(), true
+}
+
+// unclosed ends a string that lacks its closing quote after body.
+func (r *literalReader) unclosed(out *strings.Builder, body string) (string, bool) {
+	r.repairs.add(RepairMissingQuote)
+	out.WriteString(body)
+	return out.String(), true
+}
+
+// cutBeforeKey finds that a string lacks its closing quote: its one line ends in
+// a comma, and the quote that comes next opens a key.
+func cutBeforeKey(body, rest string) (string, bool) {
+	line, ok := strings.CutSuffix(strings.TrimRight(body, " \t"), "\n")
+	line, comma := strings.CutSuffix(strings.TrimRight(line, " \t\r"), ",")
+	return line, ok && comma && !strings.Contains(line, "\n") && startsKey(rest)
+}
+
+// cutBeforeClosers finds that a string lacks its closing quote: what ends the
+// text are the brackets that are open.
+func (r *literalReader) cutBeforeClosers(body string) (string, bool) {
+	i, closed := len(body), 0
+	for i > 0 && strings.IndexByte("}] \t\r\n", body[i-1]) >= 0 {
+		i--
+	}
+	for _, c := range []byte(body[i:]) {
+		if c != '}' && c != ']' {
+			continue
+		}
+		if closed == len(r.open) {
+			break // what is around is closed too
+		}
+		if r.open[len(r.open)-1-closed] != c {
+			return "", false
+		}
+		closed++
+	}
+	line := strings.Contains(body[i:], "\n") && strings.TrimLeft(body[i:], " \t\r") != "" // they stand on lines of their own
+	return body[:i], closed > 0 && (line || closed == len(r.open))
 }
 
 // endsHere decides whether the quote just passed really ends its string: what
@@ -379,7 +461,7 @@ func (r *literalReader) endsHere(isKey bool) bool {
 		return r.entryFollows(after)
 	}
 	brokeLine := strings.ContainsRune(r.text[r.pos:len(r.text)-len(rest)], '\n')
-	return brokeLine && startsKey(rest)
+	return brokeLine && startsKey(rest) || r.inList() && rest[0] == '"'
 }
 
 // entryFollows reports whether text can be the next entry of the container
@@ -390,14 +472,16 @@ func (r *literalReader) entryFollows(text string) bool {
 	}
 	inObject := len(r.open) > 0 && r.open[len(r.open)-1] == '}'
 	if inObject {
-		return text[0] == '}' || startsKey(text)
+		return text[0] == '}' || startsKey(text) || r.colonless && startsBareKey(text)
 	}
 	return strings.IndexByte("\"'{[(-0123456789]", text[0]) >= 0 || startsConstant(text)
 }
 
+// keyBytesMax is how far startsKey and startsBareKey look.
+const keyBytesMax = 64
+
 // startsKey reports whether text starts with a key and its colon.
 func startsKey(text string) bool {
-	const keyBytesMax = 64
 	window := text[:min(len(text), keyBytesMax)]
 	if window == "" {
 		return false
@@ -415,6 +499,15 @@ func startsKey(text string) bool {
 		}
 	}
 	return i > 0 && strings.HasPrefix(strings.TrimLeft(window[i:], " \t"), ":")
+}
+
+// startsBareKey reports whether text starts with a name in quotes and a value
+// without a colon between them.
+func startsBareKey(text string) bool {
+	window := text[:min(len(text), keyBytesMax)]
+	name, rest, ok := strings.Cut(window[1:], `"`)
+	rest = strings.TrimLeft(rest, " \t")
+	return ok && text[0] == '"' && isName(name) && rest != "" && strings.IndexByte(",]}\n", rest[0]) < 0
 }
 
 func startsConstant(text string) bool {
@@ -520,11 +613,23 @@ func (r *literalReader) number() (any, bool) {
 	if !r.spend(len(word)) {
 		return nil, false
 	}
-	if n, ok := r.jsonNumber(word); ok && r.atDelimiter() {
+	if n, ok := r.jsonNumber(word); ok && r.atDelimiter() && !r.goesOn() {
 		return n, true
 	}
 	r.pos = start
 	return r.bare()
+}
+
+// goesOn reports whether a number or constant is the first word of a text that
+// lacks its opening quote.
+func (r *literalReader) goesOn() bool {
+	rest := strings.TrimLeft(r.text[r.pos:], " ")
+	if !r.lenient || rest == "" || !isNameByte(rest[0]) || isDigit(rest[0]) {
+		return false
+	}
+	probe := literalReader{text: r.text, pos: r.pos, open: r.open, lenient: true, budget: r.budget}
+	_, ok := probe.unopened()
+	return ok
 }
 
 func (r *literalReader) jsonNumber(word string) (any, bool) {
@@ -643,6 +748,9 @@ func (r *literalReader) bare() (any, bool) {
 		return nil, false
 	}
 	start := r.pos
+	if s, ok := r.unopened(); ok {
+		return s, true
+	}
 	for r.pos < len(r.text) && strings.IndexByte(",}]\n", r.text[r.pos]) < 0 {
 		r.pos++
 	}
@@ -655,6 +763,45 @@ func (r *literalReader) bare() (any, bool) {
 	}
 	r.repairs.add(RepairBareWord)
 	return word, true
+}
+
+// unopened reads a string that lacks its opening quote, up to the quote in its
+// line that can end it.
+func (r *literalReader) unopened() (string, bool) {
+	start, made := r.pos, r.repairs
+	line, _, _ := strings.Cut(r.text[start:], "\n")
+	if !r.spend(len(line)) {
+		return "", false
+	}
+	for i := 0; i < len(line); i++ {
+		if line[i] == '\\' {
+			i++
+			continue
+		}
+		r.pos = start + i + 1
+		if line[i] == '"' && (i == 0 || strings.IndexByte(",:[{", line[i-1]) < 0) && r.endsHere(false) {
+			r.repairs.add(RepairMissingQuote)
+			return r.unescaped(line[:i]), true
+		}
+	}
+	r.pos, r.repairs = start, made
+	return "", false
+}
+
+// unescaped undoes the escapes of a string's body.
+func (r *literalReader) unescaped(body string) string {
+	inner := literalReader{text: body, budget: r.budget}
+	var out strings.Builder
+	for inner.pos < len(body) {
+		if body[inner.pos] == '\\' {
+			inner.escape(&out)
+			continue
+		}
+		out.WriteByte(body[inner.pos])
+		inner.pos++
+	}
+	r.repairs.add(inner.repairs...)
+	return out.String()
 }
 
 // atDelimiter reports whether a number or constant may end at pos.
@@ -709,6 +856,16 @@ func (r *literalReader) take(c byte) bool {
 func (r *literalReader) spend(n int) bool {
 	*r.budget -= n
 	return *r.budget > 0
+}
+
+// isName reports a text that is a name: a key without surprises.
+func isName(s string) bool {
+	for i := range len(s) {
+		if !isNameByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -8,7 +8,10 @@ import (
 
 // budgetFactor bounds the work of Parse: it looks at no more than this many
 // bytes per byte of the reply before it takes the rest for prose.
-const budgetFactor = 16
+const (
+	budgetFactor = 16
+	budgetMin    = 4096 // short replies may cost more per byte
+)
 
 // Parse reads what a model meant. It accepts the canonical form, every dialect
 // of it that models have been seen to write (see the repairs), and plain text,
@@ -18,7 +21,7 @@ const budgetFactor = 16
 // Names are resolved with reg, which may be nil. An empty reply has no calls.
 // Whether a call may run is not decided here: see [Registry.Resolve].
 func Parse(reply string, reg *Registry) Parsed {
-	budget := budgetFactor*len(reply) + 4096
+	budget := budgetFactor*len(reply) + budgetMin
 	s := &salvage{reg: reg, budget: &budget}
 	return s.parse(reply)
 }

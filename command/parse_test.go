@@ -306,26 +306,33 @@ func strict(reg *Registry, want map[string]any) Call {
 }
 
 // TestParseIsLinear bounds the work on hostile input by counting what was
-// looked at, not by the clock.
+// looked at, not by the clock: it grows as the input does.
 func TestParseIsLinear(t *testing.T) {
-	const size = 1 << 20
 	reg := standard(t)
 	patterns := []string{
 		"{", "[", "(", "{[", `{"a":`, `{"a":[`, `"`, `{"`, `{"a":"b" `, `{'`, "{\"\"\"", "{a:", "```", "`{", "{//", "{/*", "{#\n", `\`, `{"\u`,
 		`{"command":"x","content":{`, `{"command":"x" `, "]}", "{]", "reader(", "reader('", "\nreader(", "<function=x>", "Action:\n", "<think>",
-		`{"a":"b", `, `{"a":"x" "y" `, "{\"a\":\"\n", `{"content":"`, "{ ", "“", `{“`, "1", "{1:", "{-", "r'", "{\"a\":r", `{"command":{`,
+		`{"a":"b", `, `{"a":"x" "y" `, "{\"a\":\"\n", "{\"a\":\"x,\n\"", `{"a" "b" `, `["a" `, "[\"a\"\n", `{"a": b"`, `{"a": 1 b`, "{\"a\":\"}\n", `{"content":"`, "{ ", "“", `{“`, "1", "{1:", "{-", "r'", "{\"a\":r", `{"command":{`,
 	}
-	for _, pattern := range patterns {
-		text := strings.Repeat(pattern, size/len(pattern))
-		part := text[:size/8]
-		for _, reply := range []string{text, `{"command":"answer","content":"` + part, "x " + part} {
-			budget := budgetFactor*len(reply) + 4096
-			s := &salvage{reg: reg, budget: &budget}
-			p := s.parse(reply)
-			// Past the budget every rung stops at its next step, so the
-			// overdraft is at most one look at the whole text for each rung.
-			assert.Greater(t, budget, -16*len(reply), "%.20q", reply)
-			assert.NotNil(t, p.Calls, "%.20q", reply)
+	work := func(pattern string, size int, frame func(string) string) int {
+		reply := frame(strings.Repeat(pattern, size/len(pattern)))
+		start := budgetFactor*len(reply) + budgetMin
+		budget := start
+		p := (&salvage{reg: reg, budget: &budget}).parse(reply)
+		assert.NotNil(t, p.Calls, "%.20q", reply)
+		// Past the budget every rung stops at its next step, so the
+		// overdraft is at most one look at the whole text for each rung.
+		assert.Greater(t, budget, -16*len(reply), "%.20q", reply)
+		return start - budget
+	}
+	for _, frame := range []func(string) string{
+		func(s string) string { return s },
+		func(s string) string { return `{"command":"answer","content":"` + s },
+		func(s string) string { return "x " + s },
+	} {
+		for _, pattern := range patterns {
+			small, large := work(pattern, 8<<10, frame), work(pattern, 64<<10, frame)
+			assert.LessOrEqual(t, large, 10*small+32*budgetMin, "%.40q: eight times the text must not be much more than eight times the work", frame(pattern))
 		}
 	}
 }

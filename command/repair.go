@@ -18,6 +18,8 @@ const (
 	RepairControl       Repair = "raw-control"         // a line break or tab inside a string
 	RepairQuotes        Repair = "inner-quotes"        // unescaped or typographic quotes
 	RepairMissingComma  Repair = "missing-comma"       // a comma was assumed
+	RepairMissingColon  Repair = "missing-colon"       // a colon was assumed
+	RepairMissingQuote  Repair = "missing-quote"       // an opening or closing quote was assumed
 	RepairBrackets      Repair = "mismatched-brackets" // a bracket was assumed or ignored
 	RepairBareWord      Repair = "bare-word"           // a value without quotes
 	RepairTruncated     Repair = "truncated"           // the reply ended inside a value
