@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,10 +9,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"agent/backend"
+	"agent/command"
 	"agent/docs/example/shout"
 	"agent/inference"
 	"agent/inference/gguf/gguftest"
@@ -31,6 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"agent":       func() { os.Exit(mainCode(customBackends())) },
 		"agent-shout": func() { os.Exit(mainCode(backend.Registry{"shout": shout.New})) },
+		"mcp-notes":   notesServer,
 	})
 }
 
@@ -47,7 +51,8 @@ func TestMain(m *testing.M) {
 //	fill FILE BYTES             writes a file of that size
 //
 // Conditions are native (the engine is built in), model (and the default model
-// is here, as $MODEL), root, and mounts (file systems of one's own can be mounted).
+// is here, as $MODEL), root, mounts (file systems of one's own can be mounted),
+// and sandbox (Python runs, confined).
 //
 // Each script has a home and a Hugging Face home of its own, and no network
 // but its hub.
@@ -85,11 +90,27 @@ func scriptCondition(name string) (bool, error) {
 		return err == nil && inference.Built(), nil
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "sandbox":
+		return sandboxWorks(), nil
 	case "mounts":
 		return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
+
+// sandboxWorks tries once whether code runs confined here. A build with the race
+// detector needs more address space than any job may have.
+var sandboxWorks = sync.OnceValue(func() bool {
+	dir, err := os.MkdirTemp("", "agent-sandbox-test-")
+	if err != nil {
+		return false
+	}
+	defer os.RemoveAll(dir)
+	env := &command.Env{WorkDir: dir}
+	call := &command.Call{Content: []map[string]any{{"code": "print(6 * 7)"}}}
+	res, err := command.Python().Run(context.Background(), env, call)
+	return err == nil && strings.TrimSpace(res.Text) == "42"
+})
 
 type hubKey struct{}
 

@@ -166,7 +166,7 @@ const stderrRunes = 1500
 
 // result makes of a program's output what the model reads.
 func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.Result {
-	r := &command.Result{Failed: out.ExitCode != 0, Truncated: out.Dropped > 0}
+	r := &command.Result{Failed: out.ExitCode != 0 || out.Exceeded != "", Truncated: out.Dropped > 0}
 	var parts []string
 	if text := outputText(out); text != "" {
 		parts = append(parts, text)
