@@ -163,6 +163,24 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 	return d.result(), nil
 }
 
+// Split works on the parts of a task as if a model had delegated them, for a
+// program that knows how to divide its task: at most Limits.WidthMax at once,
+// those that need another's file after it. It keeps no session file of its own.
+// The result has an answer for each part; the usage is that of all.
+func Split(ctx context.Context, opts Options, parts []string) (*command.Result, Usage, error) {
+	opts.SessionsDir = ""
+	s, err := New(opts)
+	if err != nil {
+		return nil, Usage{}, err
+	}
+	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
+	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.snap.has)}
+	if err := d.run(ctx); err != nil {
+		return nil, s.usage, err
+	}
+	return d.result(), s.usage, nil
+}
+
 func (s *Session) noDelegation(why string) *command.Result {
 	return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}
 }

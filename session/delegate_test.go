@@ -331,6 +331,18 @@ func TestPartsAreTriedAgain(t *testing.T) {
 	assert.Contains(t, ended, r.childID(1)+"r2")
 }
 
+func TestSplit(t *testing.T) {
+	tr := newTroupe(t, true, map[string][]string{"one": says("1"), "two": says("2")})
+	r := newTroupeRig(t, tr, nil)
+	res, usage, err := Split(context.Background(), r.opts, []string{"one", "two"})
+	require.NoError(t, err)
+	assert.Equal(t, "Part 1: one\nAnswer: 1\nPart 2: two\nAnswer: 2", res.Text)
+	assert.False(t, res.Failed)
+	assert.Positive(t, usage.CompletionTokens)
+	_, _, err = Split(context.Background(), Options{}, nil)
+	assert.ErrorContains(t, err, "no backend")
+}
+
 func TestWhatIsNoDelegation(t *testing.T) {
 	for _, tc := range []struct{ name, lines, told string }{
 		{"the whole task", "Do  it all.", "This is the whole task"},

@@ -111,8 +111,7 @@ func (a *app) benchSpeed(ctx context.Context, f *benchFlags, c bench.SpeedConfig
 
 func (a *app) benchCompareCmd() *cobra.Command {
 	var f benchFlags
-	var rounds int
-	var tools string
+	var c comparison
 	cmd := &cobra.Command{
 		Use:   "compare [key=value…]",
 		Short: "Speed beside llama.cpp's own tools, in alternating rounds, with targets",
@@ -121,33 +120,47 @@ builds from the same sources as this program. Both sides run in turn, many times
 with the same settings; the median of the rounds' ratios is compared with a
 target. A missed target is shown and is no error.`,
 		Example: `  agent bench compare --tools build/cpu/bin
-  agent bench compare --tools build/cpu/bin --rounds 15 --threads 1 --json`,
+  agent bench compare --tools build/cpu/bin --rounds 15 --threads 1 --json
+  agent bench compare --only delegate`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.benchCompare(cmd.Context(), &f, tools, rounds, withDash(cmd, args))
+			return a.benchCompare(cmd.Context(), &f, c, withDash(cmd, args))
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&tools, "tools", "build/cpu/bin", "folder of llama-bench, llama-batched-bench and llama-server")
-	cmd.Flags().IntVar(&rounds, "rounds", 7, "rounds that count, after one that does not")
+	cmd.Flags().StringVar(&c.tools, "tools", "build/cpu/bin", "folder of llama-bench, llama-batched-bench and llama-server")
+	cmd.Flags().IntVar(&c.rounds, "rounds", 7, "rounds that count, after one that does not")
+	cmd.Flags().StringVar(&c.only, "only", "", "only the checks whose name contains this `word`")
 	return cmd
 }
 
-func (a *app) benchCompare(ctx context.Context, f *benchFlags, toolsDir string, rounds int, args []string) error {
+// comparison is what is to be compared, and how often.
+type comparison struct {
+	tools  string // folder of llama.cpp's programs
+	rounds int
+	only   string // a word in the names of the checks
+}
+
+func (a *app) benchCompare(ctx context.Context, f *benchFlags, c comparison, args []string) error {
 	subject, err := a.openBench(ctx, f, args, bench.ContextNeeded, 4)
 	if err != nil {
 		return err
 	}
 	defer subject.close()
-	tools, err := bench.NewTools(toolsDir, subject.settings)
+	parts, closeParts, err := a.openBenchParts(ctx, f, args)
+	if err != nil {
+		return err
+	}
+	defer closeParts()
+	tools, err := bench.NewTools(c.tools, subject.settings)
 	if err != nil {
 		return err
 	}
 	otherLoad := bench.OtherLoad()
-	outcomes, err := a.runComparison(ctx, subject, tools, rounds)
+	outcomes, err := a.runComparison(ctx, subject, parts, tools, c)
 	if err != nil {
 		return err
 	}
-	report := &bench.Report{Machine: bench.ThisMachine(), Backend: subject.backend.Device(), Settings: subject.settings, Rounds: rounds,
+	report := &bench.Report{Machine: bench.ThisMachine(), Backend: subject.backend.Device(), Settings: subject.settings, Rounds: c.rounds,
 		Commands: benchCommands(tools), Outcomes: outcomes, OtherLoad: otherLoad()}
 	if f.json {
 		return a.printJSON(report)
@@ -155,19 +168,31 @@ func (a *app) benchCompare(ctx context.Context, f *benchFlags, toolsDir string, 
 	return report.Print(a.out)
 }
 
-// runComparison measures with both servers running, which are gone when it
-// returns; only then are they no longer counted as load of others.
-func (a *app) runComparison(ctx context.Context, subject *benchSubject, tools *bench.Tools, rounds int) ([]bench.Outcome, error) {
-	agent, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("bench: find this program: %w", err)
+// runComparison measures with both servers running where a check needs them.
+// They are gone when it returns; only then are they no longer counted as load
+// of others.
+func (a *app) runComparison(ctx context.Context, subject *benchSubject, parts *benchParts, tools *bench.Tools, c comparison) ([]bench.Outcome, error) {
+	probes := func(servers *bench.Servers) []bench.Probe {
+		all := append(bench.StandardProbes(subject.engine, tools, servers), bench.DelegateProbe(parts.work, tools))
+		return bench.Matching(all, c.only)
 	}
-	servers, err := bench.StartServers(ctx, agent, tools)
-	if err != nil {
-		return nil, err
+	chosen := probes(nil)
+	if len(chosen) == 0 {
+		return nil, usagef("no check has %q in its name", c.only)
 	}
-	defer servers.Close()
-	return bench.Compare(ctx, bench.StandardProbes(subject.engine, tools, servers), rounds, func(round int) { a.showRound(round, rounds) })
+	if bench.NeedServers(chosen) {
+		agent, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("bench: find this program: %w", err)
+		}
+		servers, err := bench.StartServers(ctx, agent, tools)
+		if err != nil {
+			return nil, err
+		}
+		defer servers.Close()
+		chosen = probes(servers)
+	}
+	return bench.Compare(ctx, chosen, c.rounds, func(round int) { a.showRound(round, c.rounds) })
 }
 
 // showRound tells on stderr how far a comparison is.

@@ -43,6 +43,9 @@ const (
 	// A first token must come no later than from llama-server. The 5 % are what
 	// two runs of the same server differ by.
 	firstTokenTarget = 1.05
+	// What parts of a task gain by being worked on at once, as a part of what
+	// llama.cpp gains by computing as many sequences at once.
+	delegateTarget = 0.90
 )
 
 // StandardProbes compares e with llama.cpp's own tools, `agent serve` with its

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Check is a comparison with a target. Its ratio is ours over theirs, of
@@ -36,6 +38,18 @@ type Outcome struct {
 	Ratio        Spread  `json:"ratio"`
 	Met          bool    `json:"met"`
 	OfBest       float64 `json:"ratio_of_best"` // best round of ours over best of theirs: what noise hides least
+}
+
+// Matching are the probes that answer a check whose name contains a word.
+func Matching(probes []Probe, word string) []Probe {
+	return slices.DeleteFunc(slices.Clone(probes), func(p Probe) bool {
+		return !slices.ContainsFunc(p.Checks, func(c Check) bool { return strings.Contains(c.Name, word) })
+	})
+}
+
+// NeedServers reports whether any of the probes compares servers.
+func NeedServers(probes []Probe) bool {
+	return slices.ContainsFunc(probes, func(p Probe) bool { return p.Checks[0].Theirs == llamaServer })
 }
 
 // roundsMax bounds a comparison.

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"agent/backend"
+	"agent/command"
+	"agent/internal/bench"
+	"agent/internal/config"
+	"agent/session"
+)
+
+// benchParts works on parts of a task through the sessions that also serve the
+// command delegate. Each part is one step: all that it can do is answer.
+type benchParts struct {
+	backend backend.LanguageBackend
+	reg     *command.Registry
+}
+
+// openBenchParts opens the model once more, with a sequence for each part.
+func (a *app) openBenchParts(ctx context.Context, f *benchFlags, args []string) (*benchParts, func(), error) {
+	o, _, err := a.open(ctx, args, append(f.values.list(),
+		config.Value{Key: "llm.context_length", Value: bench.PartContext, Source: "the benchmark"},
+		config.Value{Key: "llm.parallel", Value: 4, Source: "the benchmark"})...)
+	if err != nil {
+		return nil, nil, err
+	}
+	reg := command.NewRegistry()
+	if err := reg.Register(command.Answer()); err != nil {
+		o.close()
+		return nil, nil, err
+	}
+	return &benchParts{backend: o, reg: reg}, o.close, nil
+}
+
+// partNoteTokens keeps the note of a step short: the reply is to be timed.
+const partNoteTokens = 8
+
+// work implements bench.Parts.
+func (p *benchParts) work(ctx context.Context, prompts []string, atOnce int) (bench.PartsWork, error) {
+	dir, err := os.MkdirTemp("", "agent-bench-")
+	if err != nil {
+		return bench.PartsWork{}, fmt.Errorf("bench: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	start := time.Now()
+	res, usage, err := session.Split(ctx, session.Options{
+		Backend: p.backend, Registry: p.reg, Env: &command.Env{WorkDir: dir}, Approve: session.ApproveNever,
+		Limits: session.Limits{WidthMax: atOnce, NoteTokensMax: partNoteTokens, FieldTokensMax: bench.PartReply},
+	}, prompts)
+	if err != nil {
+		return bench.PartsWork{}, err
+	}
+	if res.Failed {
+		return bench.PartsWork{}, errors.New("bench: a part of the task was not answered")
+	}
+	return bench.PartsWork{Work: bench.Work{Tokens: usage.CompletionTokens, Wall: time.Since(start)},
+		Evaluated: usage.EvaluatedTokens, Prompts: usage.PromptTokens}, nil
+}
