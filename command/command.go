@@ -98,6 +98,12 @@ type Slot struct {
 	Options  []string // for SlotEnum
 	Schema   string   // for SlotObject, JSON Schema
 	Optional bool
+	// Partial: a text that had to be cut at its length limit is used as far as
+	// it goes, and the call has FieldUnfinished set.
+	Partial bool
+	// Web: for SlotFile, an address of the web that stands in the conversation
+	// may be chosen, too, where commands may fetch.
+	Web bool
 }
 
 // Spec describes a command to the model and to the harness.

@@ -24,6 +24,25 @@ func stringField(entry map[string]any, names ...string) (string, bool) {
 	return "", false
 }
 
+// boolField returns the first of the named fields of an entry as yes or no,
+// written as JSON or as a word.
+func boolField(entry map[string]any, names ...string) (value, ok bool) {
+	for _, name := range names {
+		switch v := entry[name].(type) {
+		case bool:
+			return v, true
+		case string:
+			switch strings.ToLower(strings.TrimSpace(v)) {
+			case "yes", "true", "y", "1", "on":
+				return true, true
+			case "no", "false", "n", "0", "off", "":
+				return false, true
+			}
+		}
+	}
+	return false, false
+}
+
 func joinStrings(list []any) (string, bool) {
 	parts := make([]string, len(list))
 	for i, v := range list {

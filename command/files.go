@@ -156,17 +156,51 @@ func decodeText(data []byte) (text, encoding string, ok bool) {
 	case len(data) >= 2 && data[0] == 0xfe && data[1] == 0xff:
 		return decodeUTF16(data[2:], true), "UTF-16", true
 	}
+	if bigEndian, ok := guessUTF16(data); ok {
+		return decodeUTF16(data, bigEndian), "UTF-16", true
+	}
 	if isBinary(data) {
 		return "", "", false
 	}
 	if utf8.Valid(data) {
 		return string(data), "", true
 	}
-	decoded, err := charmap.Windows1252.NewDecoder().Bytes(data)
-	if err != nil {
-		return strings.ToValidUTF8(string(data), "\uFFFD"), "invalid UTF-8", true
+	return toValidText(string(data)), "not UTF-8, read as Windows-1252", true
+}
+
+// toValidText reads what is no UTF-8 as Windows-1252, in which every byte is
+// some character.
+func toValidText(s string) string {
+	if utf8.ValidString(s) {
+		return s
 	}
-	return string(decoded), "not UTF-8, read as Windows-1252", true
+	decoded, err := charmap.Windows1252.NewDecoder().String(s)
+	if err != nil {
+		return strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return decoded
+}
+
+// guessUTF16 recognises UTF-16 without a byte order mark by the zero bytes of
+// Latin letters: they are in the upper halves and nowhere else.
+func guessUTF16(data []byte) (bigEndian, ok bool) {
+	const lookAt, lettersMin = 2000, 4
+	data = data[:min(lookAt, len(data)&^1)]
+	var zeros [2]int
+	for i, b := range data {
+		if b == 0 {
+			zeros[i%2]++
+		}
+	}
+	units := len(data) / 2
+	switch {
+	case units < lettersMin:
+	case zeros[0] == 0 && zeros[1]*10 > units*7:
+		return false, true
+	case zeros[1] == 0 && zeros[0]*10 > units*7:
+		return true, true
+	}
+	return false, false
 }
 
 func decodeUTF16(data []byte, bigEndian bool) string {

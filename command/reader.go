@@ -6,285 +6,285 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
-	"strconv"
+	"path/filepath"
 	"strings"
+	"time"
+
+	"agent/command/document"
 )
 
-// Reader returns the command that reads text files of the work dir: whole, a
-// range of lines, or the lines around a phrase. It lists folders.
+// Reader returns the command that reads: text files of the work dir, and HTML
+// and PDF as text, whole or in part; with a model to ask, what is asked of them;
+// and, where the web may be reached, pages of it.
 func Reader() Command {
-	spec := describe(Spec{
+	return &readerCommand{spec: describe(Spec{
 		Name:    "reader",
-		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "ls", "list"},
+		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "fetch", "browse", "open_url"},
 		Slots: []Slot{
-			{Name: "file", Kind: SlotFile},
+			{Name: "file", Kind: SlotFile, Web: true},
 			{Name: "find", Kind: SlotLine, Optional: true},
 			{Name: "lines", Kind: SlotLine, Optional: true},
+			{Name: "extract", Kind: SlotLine, Optional: true},
+			{Name: "save_as", Kind: SlotLine, Optional: true},
 		},
 		Effect: EffectRead,
-	})
-	return Func(spec, read)
+	})}
 }
 
-func read(ctx context.Context, env *Env, call *Call) (*Result, error) {
+type readerCommand struct {
+	spec      Spec
+	documents document.Converter
+}
+
+func (c *readerCommand) Spec() Spec { return c.spec }
+
+// saveKeys are the names by which models say where to keep what was read.
+var saveKeys = []string{"save_as", "save_to", "save", "output", "output_file"}
+
+// CallEffect is more than reading for a page of the web, and for text that is
+// kept in a file.
+func (c *readerCommand) CallEffect(call *Call) Effect {
+	effect := EffectRead
+	for _, entry := range call.Content {
+		if name, ok := stringField(entry, fileKeys...); ok && isWebAddress(name) {
+			effect = max(effect, EffectNetwork)
+		}
+		if name, ok := stringField(entry, saveKeys...); ok && strings.TrimSpace(name) != "" {
+			effect = max(effect, EffectWrite)
+		}
+	}
+	return effect
+}
+
+// Preview says in a line for each entry what would leave this machine or be
+// written.
+func (c *readerCommand) Preview(_ context.Context, _ *Env, call *Call) (string, error) {
+	var lines []string
+	for _, entry := range call.Content {
+		name, _ := stringField(entry, fileKeys...)
+		save, _ := stringField(entry, saveKeys...)
+		lines = append(lines, message("reader_preview", map[string]any{"Name": clip(name), "Web": isWebAddress(name), "Save": clip(save)}))
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+func (c *readerCommand) Run(ctx context.Context, env *Env, call *Call) (*Result, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	limits := env.Limits.orDefaults()
 	if len(call.Content) == 0 {
 		return failed("no_entry", nil), nil
 	}
+	r := &reading{ctx: ctx, env: env, root: root, documents: &c.documents, limits: env.Limits.orDefaults()}
+	r.left = r.limits.OutputBytes
 	out := &Result{}
 	var parts []string
-	left := limits.OutputBytes
 	for _, entry := range call.Content {
-		if err := ctx.Err(); err != nil {
+		one, err := r.entry(entry)
+		if err != nil {
 			return nil, err
 		}
-		one := (&fileReader{root: root, workDir: env.WorkDir, limits: limits, left: left}).read(entry)
 		parts = append(parts, one.Text)
-		left = max(left-len(one.Text), minimumShown)
+		r.left = max(r.left-len(one.Text), minimumShown)
 		out.Failed = out.Failed || one.Failed
 		out.Truncated = out.Truncated || one.Truncated
+		out.Files = append(out.Files, one.Files...)
 	}
+	env.Files.describeAll(out.Files, call.Summary)
 	out.Text = strings.Join(parts, "\n\n")
 	return out, nil
 }
 
 // minimumShown is how much of each further file is shown when the files
-// before it used the allowance up.
+// before it used the allowance up, and the least of any file.
 const minimumShown = 400
 
-// fileReader reads one file.
-type fileReader struct {
-	root    *os.Root
-	workDir string
-	limits  Limits
-	left    int // bytes that the text may have
+// reading is one call of the reader.
+type reading struct {
+	ctx       context.Context
+	env       *Env
+	root      *os.Root
+	documents *document.Converter
+	limits    Limits
+	left      int // bytes that the text of the next entry may have
 }
 
-func (r *fileReader) read(entry map[string]any) *Result {
-	name, ok := stringField(entry, fileKeys...)
-	if !ok {
-		return failed("no_entry", nil)
+// entry reads what one entry of a call asks for. An error ends the call; what
+// the model can mend is a failed result.
+func (r *reading) entry(entry map[string]any) (*Result, error) {
+	if err := r.ctx.Err(); err != nil {
+		return nil, err
 	}
-	path, ok := localPath(r.workDir, name)
+	name, ok := stringField(entry, fileKeys...)
+	if !ok || strings.TrimSpace(name) == "" {
+		return failed("no_entry", nil), nil
+	}
+	src, problem, err := r.source(name)
+	if problem != nil || err != nil {
+		return problem, err
+	}
+	raw, _ := boolField(entry, "raw", "html_source", "as_is")
+	page, problem, err := r.open(src, raw)
+	if problem != nil || err != nil {
+		return problem, err
+	}
+	return r.show(page, entry)
+}
+
+// source is what is read, before anything is made of it.
+type source struct {
+	name        string // as it is shown: a path or an address
+	size        int64
+	data        []byte
+	contentType string
+	address     string // of a page of the web
+	open        func() (fs.File, error)
+}
+
+// source finds a file or fetches a page. A file too large to be held has no
+// data, but can be opened.
+func (r *reading) source(name string) (*source, *Result, error) {
+	if isWebAddress(name) {
+		return r.fetch(name)
+	}
+	path, ok := localPath(r.env.WorkDir, name)
 	if !ok {
-		return failed("outside", clip(name))
+		return nil, failed("outside", clip(name)), nil
 	}
 	info, err := r.root.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &Result{Text: missing(r.root, path), Failed: true}
+		return nil, &Result{Text: missing(r.root, path), Failed: true}, nil
 	case err != nil:
-		return r.unreadable(path, err)
+		return nil, unreadable(path, err), nil
 	case info.IsDir():
-		return r.folder(path)
-	case info.Size() > r.limits.FileBytes:
-		return failed("too_large", map[string]any{"Path": path, "Size": info.Size(), "Max": r.limits.FileBytes, "Done": "read"})
+		return nil, r.folder(path), nil
+	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
+		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
 	}
 	data, err := readBounded(r.root, path, info, r.limits.FileBytes)
 	if err != nil {
-		return r.unreadable(path, err)
+		return nil, unreadable(path, err), nil
 	}
-	text, encoding, ok := decodeText(data)
-	if !ok {
-		return failed("binary", map[string]any{"Path": path, "Size": int64(len(data)), "Start": fmt.Sprintf("%q", data[:min(8, len(data))])})
-	}
-	doc := document{path: path, size: int64(len(data)), encoding: encoding, lines: splitLines(text)}
-	return doc.show(entry, r.left)
+	return &source{name: path, size: int64(len(data)), data: data}, nil, nil
 }
 
-func (r *fileReader) unreadable(path string, err error) *Result {
+func unreadable(path string, err error) *Result {
 	return failed("unreadable", map[string]any{"Path": path, "Why": reason(err)})
 }
 
-// folder lists a folder with sizes.
-func (r *fileReader) folder(path string) *Result {
-	entries, err := readFolder(r.root, path)
-	if err != nil {
-		return r.unreadable(path, err)
-	}
-	lines := []string{message("folder", map[string]any{"Path": path, "Count": len(entries)})}
-	used := len(lines[0])
-	for i, e := range entries {
-		line := displayName(e)
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			line += " (" + size(info.Size()) + ")"
-		}
-		if used += len(line) + 1; used > r.left {
-			lines = append(lines, message("folder_cut", len(entries)-i))
-			return &Result{Text: strings.Join(lines, "\n"), Truncated: true}
-		}
-		lines = append(lines, line)
-	}
-	return &Result{Text: strings.Join(lines, "\n")}
+// folder lists a folder.
+func (r *reading) folder(path string) *Result {
+	return listFolder(r.root, r.env, path, r.left)
 }
 
-// document is a text file in memory. Its lines have no line ends.
-type document struct {
-	path     string
-	size     int64
-	encoding string
-	lines    []string
-}
-
-func splitLines(text string) []string {
-	text = strings.ReplaceAll(text, "\r\n", "\n")
-	text = strings.TrimSuffix(text, "\n")
-	if text == "" {
-		return nil
+// open makes lines of a source: those of a text file as they are, those of a
+// document as it reads.
+func (r *reading) open(src *source, raw bool) (*paper, *Result, error) {
+	if src.open != nil {
+		return r.openLarge(src)
 	}
-	return strings.Split(text, "\n")
-}
-
-// show renders what an entry asks for in at most limit bytes of file text.
-func (d *document) show(entry map[string]any, limit int) *Result {
-	if phrase, ok := stringField(entry, "find", "search", "extract", "query", "pattern"); ok && strings.TrimSpace(phrase) != "" {
-		return d.around(strings.TrimSpace(phrase), limit)
+	if format := document.Sniff(filepath.Base(src.name), src.contentType, src.data); format != "" && !(raw && format == document.HTML) {
+		return r.convert(src, format)
 	}
-	written, ok := stringField(entry, "lines", "range", "line")
-	if !ok || strings.TrimSpace(written) == "" {
-		return d.section(1, len(d.lines), limit)
-	}
-	from, to, ok := parseRange(written, len(d.lines))
+	text, encoding, ok := decodeText(src.data)
 	if !ok {
-		return failed("bad_range", map[string]any{"Path": d.path, "Lines": len(d.lines), "Range": clip(written)})
+		return nil, failed("binary", map[string]any{"Path": src.name, "Size": src.size, "Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
 	}
-	return d.section(from, to, limit)
+	lines := splitLines(text)
+	return &paper{name: src.name, size: src.size, form: encoding, total: len(lines), each: eachOf(lines)}, nil, nil
 }
 
-var rangePattern = regexp.MustCompile(`^\D*(\d{1,9})(?:\s*(?:-|:|–|\.\.|,|to)\s*(\d{1,9})?)?\D*$`)
+// documentWall bounds the reading of one document.
+const documentWall = 30 * time.Second
 
-// parseRange reads "10-40", "10-" or "10" as lines counted from 1, cut to the
-// lines that there are.
-func parseRange(s string, lines int) (from, to int, ok bool) {
-	m := rangePattern.FindStringSubmatch(s)
-	if m == nil {
-		return 0, 0, false
+// convert reads a document. The pages of a PDF are marked in its text.
+func (r *reading) convert(src *source, format document.Format) (*paper, *Result, error) {
+	text, err := r.documents.Convert(r.ctx, document.Source{
+		Format: format, Data: src.data, ContentType: src.contentType, URL: src.address,
+	}, document.Limits{Wall: min(documentWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond), MemoryBytes: r.limits.MemoryBytes})
+	var bad *document.Error
+	switch {
+	case errors.As(err, &bad):
+		return nil, failed("unreadable", map[string]any{"Path": src.name, "Why": bad.Error()}), nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
 	}
-	from, _ = strconv.Atoi(m[1])
-	to = from
-	if m[2] != "" {
-		to, _ = strconv.Atoi(m[2])
-	} else if strings.ContainsAny(s, "-:–.") {
-		to = lines
-	}
-	from, to = max(from, 1), min(to, lines)
-	return from, to, from <= to
-}
-
-// section shows the lines from..to, and says exactly what it leaves out.
-func (d *document) section(from, to, limit int) *Result {
-	var out strings.Builder
-	out.WriteString(d.head(from, to))
-	shown, used := from-1, 0
-	for shown < to && used+len(d.lines[shown])+1 <= limit {
-		used += len(d.lines[shown]) + 1
-		out.WriteString("\n" + d.lines[shown])
-		shown++
-	}
-	if shown >= to {
-		return &Result{Text: out.String()}
-	}
-	if shown == from-1 { // not even one line fits: show its start
-		line := d.lines[shown]
-		head := cutHead(line, limit)
-		out.WriteString("\n" + head + "\n" + message("line_left_out", map[string]any{"Line": from, "Bytes": len(line) - len(head)}))
-		shown++
-	}
-	if shown < to {
-		out.WriteString("\n" + message("left_out", map[string]any{
-			"Lines": to - shown, "Bytes": byteCount(d.lines[shown:to]), "From": shown + 1, "To": to,
-		}))
-	}
-	return &Result{Text: out.String(), Truncated: true}
-}
-
-// head is the line above the text: the whole file's numbers, or the range.
-func (d *document) head(from, to int) string {
-	data := map[string]any{"Path": d.path, "Lines": len(d.lines), "Size": d.size, "Encoding": d.encoding, "Range": ""}
-	if from > 1 || to < len(d.lines) {
-		data["Range"] = fmt.Sprintf("lines %d-%d", from, to)
-	}
-	return message("file_head", data)
-}
-
-func byteCount(lines []string) int {
-	n := 0
-	for _, line := range lines {
-		n += len(line) + 1
-	}
-	return n
-}
-
-const (
-	contextLines = 2  // shown before and after a match
-	matchesMax   = 20 // shown of one file
-)
-
-// around shows the lines that contain the phrase, or else all of its words,
-// with their neighbours and line numbers. When nothing matches it says so and
-// shows the file itself.
-func (d *document) around(phrase string, limit int) *Result {
-	matches := d.matches([]string{phrase})
-	if words := strings.Fields(phrase); len(matches) == 0 && len(words) > 1 {
-		matches = d.matches(words)
-	}
-	if len(matches) == 0 {
-		out := d.section(1, len(d.lines), limit)
-		none := message("not_found", map[string]any{"Path": d.path, "Find": clip(phrase), "Lines": len(d.lines)})
-		out.Text = none + "\n" + out.Text
-		return out
-	}
-	out := &Result{}
-	var text strings.Builder
-	text.WriteString(message("file_head", map[string]any{"Path": d.path, "Lines": len(d.lines), "Size": d.size, "Encoding": d.encoding, "Range": ""}))
-	shown, next := 0, 0
-	for _, m := range matches {
-		piece := d.numbered(max(m-contextLines, next), min(m+contextLines+1, len(d.lines)), next)
-		if shown == matchesMax || shown > 0 && text.Len()+len(piece) > limit {
-			break
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut}
+	var lines []string
+	for i, page := range text.Pages {
+		if format == document.PDF {
+			p.pages = append(p.pages, len(lines)+1)
+			lines = append(lines, message("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
 		}
-		text.WriteString(cutHead(piece, limit))
-		shown, next = shown+1, max(next, min(m+contextLines+1, len(d.lines)))
+		lines = append(lines, splitLines(page)...)
 	}
-	if shown < len(matches) {
-		text.WriteString("\n" + message("more_matches", map[string]any{"Matches": len(matches), "Shown": shown}))
-		out.Truncated = true
+	if format == document.PDF && len(strings.TrimSpace(strings.Join(text.Pages, ""))) == 0 {
+		return nil, failed("no_text_in_pdf", map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
 	}
-	out.Text = text.String()
-	return out
+	p.total, p.each = len(lines), eachOf(lines)
+	return p, nil, nil
 }
 
-// numbered renders the lines from..to (counted from 0, to excluded) with their
-// numbers; a gap after the previous piece shows as "...".
-func (d *document) numbered(from, to, previous int) string {
-	var out strings.Builder
-	if previous > 0 && from > previous {
-		out.WriteString("\n...")
+// show gives what an entry asks for of a paper, and keeps it where it says.
+func (r *reading) show(p *paper, entry map[string]any) (*Result, error) {
+	save, saves := stringField(entry, saveKeys...)
+	saves = saves && strings.TrimSpace(save) != ""
+	from, to, problem := p.asked(entry)
+	if problem != nil {
+		return problem, nil
 	}
-	for i := from; i < to; i++ {
-		fmt.Fprintf(&out, "\n%d: %s", i+1, d.lines[i])
-	}
-	return out.String()
-}
-
-// matches returns the lines that contain every word, case aside.
-func (d *document) matches(words []string) []int {
-	var out []int
-lines:
-	for i, line := range d.lines {
-		lower := strings.ToLower(line)
-		for _, w := range words {
-			if !strings.Contains(lower, strings.ToLower(w)) {
-				continue lines
-			}
+	if what, ok := phraseField(entry, "extract", "question", "instruction", "what"); ok {
+		found, err := r.extract(p, what, from, to)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, i)
+		if saves && !found.Failed {
+			return r.keep(p, save, found.Text+"\n", found)
+		}
+		return found, nil
 	}
-	return out
+	out := r.part(p, entry, from, to)
+	if saves && !out.Failed {
+		return r.keep(p, save, p.text(from, to, r.limits.FileBytes), out)
+	}
+	return out, nil
+}
+
+// part shows lines of a paper, or those around a phrase, in as much as is
+// shown at once.
+func (r *reading) part(p *paper, entry map[string]any, from, to int) *Result {
+	phrase, finds := phraseField(entry, "find", "search", "query", "pattern")
+	limit := r.left
+	for {
+		out := p.section(from, to, limit)
+		if finds {
+			out = p.around(phrase, from, to, limit)
+		}
+		if limit <= minimumShown || r.env.Fits == nil || r.env.Fits(out.Text) {
+			return out
+		}
+		limit = max(limit*2/3, minimumShown)
+	}
+}
+
+// keep writes text into a file, and says so before what is shown.
+func (r *reading) keep(p *paper, name, text string, shown *Result) (*Result, error) {
+	w := fileWriter{root: r.root, workDir: r.env.WorkDir, bytesMax: r.limits.FileBytes}
+	kept := w.save(name, text)
+	if kept.Failed {
+		return kept, nil
+	}
+	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text}) + "\n" + shown.Text
+	kept.Truncated = shown.Truncated
+	return kept, nil
+}
+
+// phraseField is stringField for words: surrounding space does not count.
+func phraseField(entry map[string]any, names ...string) (string, bool) {
+	phrase, ok := stringField(entry, names...)
+	phrase = strings.TrimSpace(phrase)
+	return phrase, ok && phrase != ""
 }

@@ -16,11 +16,11 @@ var prompts embed.FS
 // later, or not at all.
 var stockAliases = map[string]string{"google": "search", "web_search": "search"}
 
-// Standard returns a registry of the builtin commands: think, reader, writer,
-// python and answer.
+// Standard returns a registry of the builtin commands: think, list, reader,
+// writer, python and answer.
 func Standard() (*Registry, error) {
 	reg := NewRegistry()
-	for _, c := range []Command{Think(), Reader(), Writer(), Python(), Answer()} {
+	for _, c := range []Command{Think(), List(), Reader(), Writer(), Python(), Answer()} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func TargetsOf(spec Spec, call *Call, workDir string) Targets {
 	for _, entry := range call.Content {
 		for key, value := range entry {
 			kind, known := kinds[key]
-			file := known && kind == SlotFile || slices.Contains(fileKeys, strings.ToLower(key))
+			file := known && kind == SlotFile || slices.Contains(fileKeys, strings.ToLower(key)) || slices.Contains(saveKeys, strings.ToLower(key))
 			line := known && (kind == SlotLine || kind == SlotFile)
 			for _, text := range textsOf(value) {
 				t.add(text, file, file || line, workDir)

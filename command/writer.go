@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,43 +12,78 @@ import (
 	"strings"
 )
 
-// Writer returns the command that writes text files in the work dir.
+// Writer returns the command that writes text files in the work dir: whole, as
+// an exact replacement of one piece, or at a file's end. It shows what changed.
 func Writer() Command {
-	spec := describe(Spec{
+	return &writerCommand{describe(Spec{
 		Name:    "writer",
-		Aliases: []string{"write", "write_file", "save", "save_file", "create_file"},
+		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit", "edit_file", "replace_in_file", "append"},
 		Slots: []Slot{
 			{Name: "file", Kind: SlotLine},
-			{Name: "text", Kind: SlotText},
+			{Name: "text", Kind: SlotText, Partial: true},
+			{Name: "old", Kind: SlotText, Optional: true},
+			{Name: "append", Kind: SlotYesNo, Optional: true},
 		},
 		Effect: EffectWrite,
-	})
-	return Func(spec, write)
+	})}
 }
 
-func write(ctx context.Context, env *Env, call *Call) (*Result, error) {
-	root, err := openWorkDir(env)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	if len(call.Content) == 0 {
-		return failed("no_entry", nil), nil
-	}
-	w := fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.orDefaults().FileBytes}
+type writerCommand struct{ spec Spec }
+
+func (c *writerCommand) Spec() Spec { return c.spec }
+
+func (c *writerCommand) Run(ctx context.Context, env *Env, call *Call) (*Result, error) {
 	out := &Result{}
 	var parts []string
-	for _, entry := range call.Content {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
 		one := w.write(entry)
 		parts = append(parts, one.Text)
 		out.Failed = out.Failed || one.Failed
+		out.Truncated = out.Truncated || one.Truncated
 		out.Files = append(out.Files, one.Files...)
+	})
+	if err != nil {
+		return nil, err
 	}
+	if len(parts) == 0 {
+		return failed("no_entry", nil), nil
+	}
+	env.Files.describeAll(out.Files, call.Summary)
 	out.Text = strings.Join(parts, "\n")
 	return out, nil
+}
+
+// Preview shows the diff of each entry, or why it would fail. Each entry is
+// compared with the files as they are now.
+func (c *writerCommand) Preview(ctx context.Context, env *Env, call *Call) (string, error) {
+	var parts []string
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
+		change, problem := w.prepare(entry)
+		if problem != nil {
+			parts = append(parts, problem.Text)
+			return
+		}
+		diff, _ := boundedDiff(change.diff(true), previewLinesMax, previewBytesMax)
+		parts = append(parts, diff)
+	})
+	return strings.Join(parts, "\n"), err
+}
+
+// eachEntry does something with each entry of a call.
+func eachEntry(ctx context.Context, env *Env, call *Call, do func(*fileWriter, map[string]any)) error {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	w := &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.orDefaults().FileBytes}
+	for _, entry := range call.Content {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		do(w, entry)
+	}
+	return nil
 }
 
 // fileWriter writes files below root.
@@ -59,27 +93,128 @@ type fileWriter struct {
 	bytesMax int64
 }
 
+// write carries out one entry.
 func (w *fileWriter) write(entry map[string]any) *Result {
-	name, ok := stringField(entry, fileKeys...)
-	if !ok || strings.TrimSpace(name) == "" {
-		return failed("no_entry", nil)
+	change, problem := w.prepare(entry)
+	if problem != nil {
+		return problem
+	}
+	out := w.put(change)
+	if unfinished, _ := boolField(entry, FieldUnfinished); unfinished && !out.Failed {
+		out.Text += "\n" + message("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
+		out.Truncated = true
+	}
+	return out
+}
+
+// save writes a whole text that is not the model's own.
+func (w *fileWriter) save(name, text string) *Result {
+	path, problem := w.path(name)
+	if problem != nil {
+		return problem
+	}
+	change, problem := w.compare(path)
+	if problem != nil {
+		return problem
+	}
+	change.text = text
+	if problem := w.tooLarge(change); problem != nil {
+		return problem
+	}
+	change.quiet = true
+	return w.put(change)
+}
+
+// path is where a name leads, if it may be written.
+func (w *fileWriter) path(name string) (string, *Result) {
+	if strings.TrimSpace(name) == "" {
+		return "", failed("no_entry", nil)
 	}
 	path, ok := localPath(w.workDir, name)
 	if !ok || inGit(path) {
-		return failed("outside", clip(name))
+		return "", failed("outside", clip(name))
 	}
-	text, ok := fileText(entry, path)
+	return path, nil
+}
+
+// prepare finds out what an entry would change, and changes nothing.
+func (w *fileWriter) prepare(entry map[string]any) (*fileChange, *Result) {
+	name, ok := stringField(entry, fileKeys...)
 	if !ok {
-		return failed("no_text", path)
+		return nil, failed("no_entry", nil)
 	}
-	if int64(len(text)) > w.bytesMax {
-		return failed("too_large", map[string]any{"Path": path, "Size": int64(len(text)), "Max": w.bytesMax, "Done": "written"})
+	path, problem := w.path(name)
+	if problem != nil {
+		return nil, problem
 	}
-	result, err := w.put(path, text)
+	change, problem := w.compare(path)
+	if problem != nil {
+		return nil, problem
+	}
+	if problem := change.make(entry); problem != nil {
+		return nil, problem
+	}
+	return change, w.tooLarge(change)
+}
+
+func (w *fileWriter) tooLarge(c *fileChange) *Result {
+	if int64(len(c.text)) <= w.bytesMax {
+		return nil
+	}
+	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax, "Done": "written"})
+}
+
+// compare reads what is at a path now.
+func (w *fileWriter) compare(path string) (*fileChange, *Result) {
+	c := &fileChange{path: path}
+	info, err := w.root.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if linked, err := w.root.Lstat(path); err == nil && linked.Mode()&fs.ModeSymlink != 0 {
+			return nil, notWritten(path, errors.New("it is a symbolic link to nowhere"))
+		}
+		c.missing = func() string { return missing(w.root, path) }
+		return c, nil
+	case err != nil:
+		return nil, notWritten(path, err)
+	case info.IsDir():
+		return nil, failed("is_folder", path)
+	case !info.Mode().IsRegular():
+		return nil, notWritten(path, errors.New("it is no regular file"))
+	}
+	c.info = info
+	if info.Size() > w.bytesMax {
+		return c, nil
+	}
+	data, err := readBounded(w.root, path, info, w.bytesMax)
 	if err != nil {
-		return failed("not_written", map[string]any{"Path": path, "Why": reason(err)})
+		return nil, notWritten(path, err)
 	}
-	return result
+	c.read(data)
+	return c, nil
+}
+
+func notWritten(path string, err error) *Result {
+	return failed("not_written", map[string]any{"Path": path, "Why": reason(err)})
+}
+
+// put carries a change out and tells what changed.
+func (w *fileWriter) put(c *fileChange) *Result {
+	switch {
+	case c.info == nil:
+		if err := w.replace(c.path, c.text, 0o644); err != nil {
+			return notWritten(c.path, err)
+		}
+		return &Result{Files: []string{c.path}, Text: message("created", map[string]any{
+			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
+		})}
+	case c.known && c.raw == c.text:
+		return &Result{Text: message("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
+	}
+	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
+		return notWritten(c.path, err)
+	}
+	return c.result()
 }
 
 // inGit reports paths in a .git folder: what is written there would run later,
@@ -88,74 +223,6 @@ func inGit(path string) bool {
 	return slices.ContainsFunc(strings.Split(filepath.ToSlash(path), "/"), func(part string) bool {
 		return strings.EqualFold(part, ".git")
 	})
-}
-
-// fileText returns what an entry wants in the file. A value that is no text is
-// written as JSON. Fences that models put around code do not belong into it.
-func fileText(entry map[string]any, path string) (string, bool) {
-	keys := []string{"text", "content", "contents", "data", "body", "code", "file_text"}
-	text, ok := stringField(entry, keys...)
-	if !ok {
-		key := firstKey(entry, keys)
-		if entry[key] == nil {
-			return "", false
-		}
-		out, err := json.MarshalIndent(entry[key], "", "  ")
-		return string(out) + "\n", err == nil
-	}
-	ext := strings.ToLower(filepath.Ext(path))
-	if ext != ".md" && ext != ".markdown" {
-		if _, body, fenced := cutFence(strings.TrimSpace(text)); fenced {
-			text = body
-		}
-	}
-	return text, true
-}
-
-// put writes one file and tells what changed.
-func (w *fileWriter) put(path, text string) (*Result, error) {
-	info, err := w.root.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if linked, err := w.root.Lstat(path); err == nil && linked.Mode()&fs.ModeSymlink != 0 {
-			return nil, errors.New("it is a symbolic link to nowhere")
-		}
-		if err := w.replace(path, text, 0o644); err != nil {
-			return nil, err
-		}
-		return &Result{Files: []string{path}, Text: message("created", map[string]any{
-			"Path": path, "Lines": lineCount(text), "Size": int64(len(text)),
-		})}, nil
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return failed("is_folder", path), nil
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file")
-	}
-	return w.change(path, text, info)
-}
-
-// change rewrites a file that exists.
-func (w *fileWriter) change(path, text string, info fs.FileInfo) (*Result, error) {
-	var old []byte
-	if info.Size() <= w.bytesMax {
-		var err error
-		if old, err = readBounded(w.root, path, info, w.bytesMax); err != nil {
-			return nil, err
-		}
-		if string(old) == text {
-			return &Result{Text: message("unchanged", map[string]any{"Path": path, "Size": info.Size()})}, nil
-		}
-	}
-	if err := w.replace(path, text, info.Mode().Perm()); err != nil {
-		return nil, err
-	}
-	added, removed := diffStat(string(old), text)
-	return &Result{Files: []string{path}, Text: message("changed", map[string]any{
-		"Path": path, "Added": added, "Removed": removed, "Lines": lineCount(text),
-		"Size": int64(len(text)), "Old": info.Size(),
-	})}, nil
 }
 
 // replace writes a new file beside the old one and moves it into place, so
@@ -216,26 +283,4 @@ func (w *fileWriter) writeNew(path, text string, perm fs.FileMode) error {
 		return err
 	}
 	return f.Close()
-}
-
-func lineCount(text string) int { return len(splitLines(text)) }
-
-// diffStat counts the lines that only one of the texts has, wherever they
-// stand; moved lines count as unchanged.
-func diffStat(old, new string) (added, removed int) {
-	counts := map[string]int{}
-	for _, line := range splitLines(old) {
-		counts[line]++
-	}
-	for _, line := range splitLines(new) {
-		if counts[line] > 0 {
-			counts[line]--
-		} else {
-			added++
-		}
-	}
-	for _, n := range counts {
-		removed += n
-	}
-	return added, removed
 }

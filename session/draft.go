@@ -38,6 +38,8 @@ type draft struct {
 	not      *command.Call // its choices are not offered again
 	text     strings.Builder
 	choices  []ChoiceMade
+
+	unfinished bool // the field filled last was cut at its limit
 }
 
 // write adds text of the harness.

@@ -30,7 +30,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: errorText(err), Failed: true})
 		return s.refused(call, Decision{Reason: errorText(err)}), nil
 	}
-	if cmd.Spec().Effect > command.EffectNone { // a thought is no way around a refusal
+	if command.EffectOf(cmd, call) > command.EffectNone { // a thought is no way around a refusal
 		s.refusals = 0
 	}
 	if err != nil {

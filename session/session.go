@@ -154,6 +154,7 @@ type Session struct {
 	intents map[string]intent   // calls of which it is not known whether they ran
 	blind   bool                // there may be one more, unreadable
 	lost    Lost                // what of the session file could not be read
+	scratch string              // a folder for what commands keep, where no session file is kept
 
 	family *family       // what is shared with the sessions delegated to
 	parent *Session      // of a session that works on a part of a task
@@ -187,6 +188,7 @@ func New(opts Options) (*Session, error) {
 	if s.id, err = newID(opts.Now()); err != nil {
 		return nil, err
 	}
+	s.equip()
 	return s, nil
 }
 
@@ -282,7 +284,12 @@ func (s *Session) Path() string {
 }
 
 // Close gives back the session file. Run may not be called after it.
-func (s *Session) Close() error { return s.log.close() }
+func (s *Session) Close() error {
+	if s.scratch != "" {
+		_ = os.RemoveAll(s.scratch) // what commands kept there is of no use without the session
+	}
+	return s.log.close()
+}
 
 // Run works on a task until it is answered or stopped. The result is never
 // nil and tells what was had; the error is that of the model or the program
@@ -334,6 +341,9 @@ func (s *Session) begin(task string) error {
 	}
 	s.answered = false
 	if err := s.openLog(); err != nil {
+		return err
+	}
+	if err := s.openState(); err != nil {
 		return err
 	}
 	s.stepsBefore, s.usageBefore = s.steps, s.usage

@@ -47,6 +47,9 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 			return content, err
 		}
 		content[slot.Name] = value
+		if d.unfinished {
+			content[command.FieldUnfinished], d.unfinished = true, false
+		}
 	}
 	return content, d.fillOptional(ctx, optional, content)
 }
@@ -143,6 +146,11 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if end == endLimit && slot.Partial && strings.TrimSpace(body+part) != "" {
+			d.write("\n" + fenceMark)
+			d.unfinished = true
+			return wholeLines(body + part), nil
+		}
 		if end != endWhole {
 			d.write("\n" + fenceMark)
 			return nil, &slotError{slot.Name, d.s.cutReason(end)}
@@ -164,6 +172,15 @@ func (s *Session) cutReason(end ending) string {
 		return s.words.render("repeats", nil)
 	}
 	return s.words.render("too_long", s.opts.Limits.FieldTokensMax)
+}
+
+// wholeLines is a text that was cut, without the line that it was cut in unless
+// that is all there is.
+func wholeLines(text string) string {
+	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+		return text[:i+1]
+	}
+	return text
 }
 
 // lines ends text like a file of lines: that is what stands in a block.
@@ -194,6 +211,9 @@ func (s *Session) fileChoices() []string {
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 	paths := d.s.fileChoices()
+	if slot.Web && d.s.opts.Env.Web.Allow {
+		paths = append(paths, d.s.seenAddresses()...)
+	}
 	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
 		return d.fillLine(ctx, slot)
 	}

@@ -76,8 +76,11 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed) strin
 		return s.words.render("fuzzy", d)
 	case err != nil:
 		return s.words.render("unknown", d)
-	case parsed.Repaired(command.RepairTruncated) && cmd.Spec().Effect.Consequential():
+	case !command.EffectOf(cmd, &c.Call).Consequential():
+	case parsed.Repaired(command.RepairTruncated):
 		return s.words.render("cut_off", d)
+	case c.Match == command.MatchFuzzy: // harmless by itself, but not with these fields
+		return s.words.render("fuzzy", d)
 	}
 	return ""
 }

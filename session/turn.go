@@ -379,8 +379,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 		s.emit(callMade(s.steps, call, false, t.repairs))
 		return s.unknown(call.Command), nil
 	}
-	spec := cmd.Spec()
-	spec.Effect = command.EffectOf(cmd, call)
+	spec := specOf(cmd, call)
 	made := callMade(s.steps, call, spec.Final, t.repairs)
 	made.Choices = t.choices
 	s.emit(made)

@@ -1,5 +1,5 @@
-"""Runs one piece of code the way a notebook does. It is given to python -c; the
-code comes as JSON on standard input, which is empty afterwards."""
+"""Runs one piece of code the way a notebook does. It is given to python -c after
+state.py; the code comes as JSON on standard input, which is empty afterwards."""
 
 import ast
 import json
@@ -15,7 +15,8 @@ LINE_MAX = 200
 
 
 def main():
-    source = json.loads(sys.stdin.buffer.read().decode("utf-8"))["code"]
+    task = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+    source, folder = task["code"], task.get("state")
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
@@ -28,10 +29,41 @@ def main():
     linecache.cache[NAME] = (len(source), None, source.splitlines(True), NAME)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
-    sys.exit(run(source, module.__dict__))
+    state = open_state(folder)
+    sys.exit(run(source, module.__dict__, state))
 
 
-def run(source, names):
+def open_state(folder):
+    try:
+        return State(folder)
+    except OSError:
+        return State(None)
+
+
+def run(source, names, state):
+    try:
+        tree = ast.parse(source, NAME)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        explain(error, source, state)
+        return 1
+    before = set(names)
+    state.restore(tree, names)
+    try:
+        return execute(source, names, state)
+    finally:
+        keep(state, names, source, before)
+
+
+def keep(state, names, source, before):
+    """Keeps the variables; a full disk, say, must not spoil the result."""
+    sys.stdout.flush()
+    try:
+        state.save(names, source, ast.parse(source, NAME), before)
+    except (OSError, RuntimeError, MemoryError, ValueError):
+        pass
+
+
+def execute(source, names, state):
     try:
         body, last = split(source)
         exec(body, names)
@@ -47,7 +79,7 @@ def run(source, names):
         return 1
     except BaseException as error:
         sys.stdout.flush()
-        explain(error, source)
+        explain(error, source, state)
         return 1
 
 
@@ -60,7 +92,7 @@ def split(source):
     return compile(tree, NAME, "exec"), last
 
 
-def explain(error, source):
+def explain(error, source, state):
     """Prints an error with the lines of the code that led to it, no others."""
     if isinstance(error, SyntaxError) and error.filename == NAME:
         show(error.lineno or 1, (error.text or line(source, error.lineno or 1)).rstrip("\n"))
@@ -70,14 +102,24 @@ def explain(error, source):
     if len(frames) > FRAMES_MAX:
         frames = frames[:1] + frames[1 - FRAMES_MAX :]
     for frame in frames:
-        place = "" if frame.filename == NAME else os.path.relpath(frame.filename)
-        show(frame.lineno, frame.line or "", place)
+        show(frame.lineno, frame.line or "", place_of(frame.filename))
     for text in traceback.format_exception_only(type(error), error):
         sys.stderr.write(text)
+    lost = state.lost.get(getattr(error, "name", None)) if isinstance(error, NameError) else None
+    if lost:
+        print(f"{error.name} was not kept from the earlier call: {lost}. Make it again.", file=sys.stderr)
+
+
+def place_of(filename):
+    if filename == NAME:
+        return ""
+    if filename.startswith(EARLIER):
+        return filename[1:-1] + ","
+    return os.path.relpath(filename)
 
 
 def own(filename):
-    return filename == NAME or filename.startswith(os.getcwd() + os.sep)
+    return filename == NAME or filename.startswith(EARLIER) or filename.startswith(os.getcwd() + os.sep)
 
 
 def line(source, number):

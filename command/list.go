@@ -1,0 +1,278 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"agent/command/document"
+)
+
+// Bounds of a list. What lies beyond them is counted or named.
+const (
+	listVisitsMax   = 20_000 // files and folders looked at
+	listDepthMax    = 12
+	listFilesMax    = 500 // collected for one list
+	listAboutBytes  = 70  // of a file's description
+	listHeadBytes   = 1024
+	patternBytesMax = 200
+	patternAltsMax  = 4 // alternatives in braces, each of which doubles the work
+)
+
+// List returns the command that lists files with their sizes and what they are.
+func List() Command {
+	spec := describe(Spec{
+		Name:    "list",
+		Aliases: []string{"ls", "dir", "list_files", "files", "tree", "list_directory", "list_dir", "glob", "find_files"},
+		Slots:   []Slot{{Name: "pattern", Kind: SlotLine, Optional: true}},
+		Effect:  EffectRead,
+	})
+	return Func(spec, list)
+}
+
+func list(ctx context.Context, env *Env, call *Call) (*Result, error) {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	entries := call.Content
+	if len(entries) == 0 {
+		entries = []map[string]any{{}}
+	}
+	out := &Result{}
+	var parts []string
+	left := env.Limits.orDefaults().OutputBytes
+	for _, entry := range entries {
+		pattern, _ := stringField(entry, "pattern", "glob", "path", "folder", "directory", "dir", "file", "query")
+		one := (&listing{ctx: ctx, env: env, root: root, left: left}).list(pattern)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		parts = append(parts, one.Text)
+		left = max(left-len(one.Text), minimumShown)
+		out.Failed = out.Failed || one.Failed
+		out.Truncated = out.Truncated || one.Truncated
+	}
+	out.Text = strings.Join(parts, "\n\n")
+	return out, nil
+}
+
+// listing is one list of files.
+type listing struct {
+	ctx    context.Context
+	env    *Env
+	root   *os.Root
+	left   int // bytes that the list may have
+	found  []listedFile
+	more   int  // files beyond listFilesMax
+	cut    bool // not everything was looked at
+	hidden bool // hidden files count, too
+	seen   int
+}
+
+// listedFile is a file or a folder in a list.
+type listedFile struct {
+	path string // slash-separated
+	info fs.FileInfo
+}
+
+// listFolder lists one folder, for a reader that was given it in place of a file.
+func listFolder(root *os.Root, env *Env, path string, left int) *Result {
+	l := listing{ctx: context.Background(), env: env, root: root, left: left}
+	return l.folder(filepath.ToSlash(path))
+}
+
+// list lists what a pattern means: a folder, or the files that match.
+func (l *listing) list(pattern string) *Result {
+	pattern = strings.TrimSpace(pattern)
+	if pattern == "" || pattern == "*" {
+		return l.folder(".")
+	}
+	local, ok := localPath(l.env.WorkDir, pattern)
+	if !ok {
+		return failed("outside", clip(pattern))
+	}
+	if info, err := l.root.Stat(local); err == nil && info.IsDir() {
+		return l.folder(filepath.ToSlash(local))
+	}
+	glob := filepath.ToSlash(local)
+	if len(glob) > patternBytesMax || strings.Count(glob, "{") > patternAltsMax || !doublestar.ValidatePattern(glob) {
+		return failed("bad_pattern", clip(pattern))
+	}
+	l.hidden = strings.HasPrefix(glob, ".") || strings.Contains(glob, "/.")
+	l.walk(".", func(name string) bool { return matchesGlob(glob, name) })
+	if len(l.found) == 0 {
+		return &Result{Text: message("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut})}
+	}
+	return l.render(message("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
+}
+
+// matchesGlob reports whether a file matches: by its whole path, or by its name
+// when the pattern names no folder.
+func matchesGlob(glob, name string) bool {
+	if !strings.Contains(glob, "/") {
+		name = path.Base(name)
+	}
+	return doublestar.MatchUnvalidated(glob, name)
+}
+
+// folder lists a folder and what is below it.
+func (l *listing) folder(name string) *Result {
+	l.walk(name, func(string) bool { return true })
+	if len(l.found) == 0 {
+		return &Result{Text: message("folder_empty", map[string]any{"Path": name, "Cut": l.cut})}
+	}
+	return l.render(message("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
+}
+
+// walk collects the files at and below a folder that are wanted. It follows no
+// links, and leaves out what is hidden and what packagers keep.
+func (l *listing) walk(top string, wanted func(name string) bool) {
+	depth := strings.Count(top, "/")
+	err := fs.WalkDir(l.root.FS(), top, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			l.cut = l.cut || name != top
+			return nil // what can't be opened is not listed
+		}
+		if l.seen++; l.seen > listVisitsMax || l.ctx.Err() != nil {
+			l.cut = true
+			return fs.SkipAll
+		}
+		base := path.Base(name)
+		out := name != top && (!l.hidden && strings.HasPrefix(base, ".") || base == ".git")
+		switch {
+		case d.IsDir() && (out || base == "__pycache__" || base == "node_modules"):
+			return fs.SkipDir
+		case d.IsDir() && strings.Count(name, "/")-depth >= listDepthMax:
+			l.cut = true
+			return fs.SkipDir
+		case d.IsDir() || out || !wanted(name):
+			return nil
+		case len(l.found) >= listFilesMax:
+			l.more++
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			l.found = append(l.found, listedFile{name, info})
+		}
+		return nil
+	})
+	l.cut = l.cut || err != nil
+}
+
+// render writes the list below its head, a line for each file, as far as there
+// is room.
+func (l *listing) render(head string) *Result {
+	var out strings.Builder
+	out.WriteString(head)
+	for i, f := range l.found {
+		line := "\n" + l.line(f)
+		if i > 0 && (out.Len()+len(line) > l.left || l.env.Fits != nil && !l.env.Fits(out.String()+line)) {
+			l.more += len(l.found) - i
+			break
+		}
+		out.WriteString(line)
+	}
+	if l.more > 0 {
+		out.WriteString("\n" + message("folder_cut", l.more))
+	}
+	return &Result{Text: out.String(), Truncated: l.more > 0 || l.cut}
+}
+
+// line is a file in one line: its name, its size, what it is and what it is
+// about.
+func (l *listing) line(f listedFile) string {
+	about := l.env.Files.About(f.path)
+	kind, first := l.look(f)
+	if about == "" {
+		about = first
+	}
+	return message("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
+}
+
+// shownPath is a path that stays on one line, whatever is in it.
+func shownPath(name string) string {
+	if strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) >= 0 {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// look tells what a file is by its start, and how a text begins.
+func (l *listing) look(f listedFile) (kind, first string) {
+	switch {
+	case f.info.Mode()&fs.ModeSymlink != 0:
+		return message("kind_link", nil), ""
+	case !f.info.Mode().IsRegular():
+		return message("kind_special", nil), ""
+	case f.info.Size() == 0:
+		return "", ""
+	}
+	head, cut, err := l.head(f.path)
+	if err != nil {
+		return message("kind_unreadable", nil), ""
+	}
+	if format := document.Sniff(f.path, "", head); format != "" {
+		return string(format), ""
+	}
+	if cut {
+		head = withoutTornRune(head)
+	}
+	text, _, ok := decodeText(head)
+	if !ok {
+		return binaryKind(head), ""
+	}
+	return "", firstLine(text)
+}
+
+func (l *listing) head(name string) (head []byte, cut bool, err error) {
+	f, err := l.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	head, err = io.ReadAll(io.LimitReader(f, listHeadBytes))
+	return head, len(head) == listHeadBytes, err
+}
+
+// binaryKind names what is no text, as far as its start tells.
+func binaryKind(head []byte) string {
+	kind, _, _ := strings.Cut(http.DetectContentType(head), ";")
+	if kind == "application/octet-stream" || bytes.HasPrefix([]byte(kind), []byte("text/")) {
+		return message("kind_binary", nil)
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(kind, "application/"), "x-")
+}
+
+// firstLine is how a text begins, without the marks of headings and comments.
+func firstLine(text string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#!") {
+			continue
+		}
+		line = strings.TrimSpace(strings.Trim(strings.TrimSpace(line), "#/*-=<!>; \t"))
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			return cutLine(line, listAboutBytes)
+		}
+	}
+	return ""
+}
+
+// cutLine shortens a line to n bytes and says so by an ellipsis.
+func cutLine(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.TrimSpace(cutHead(s, n)) + "…"
+}

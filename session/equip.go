@@ -1,0 +1,103 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"agent/backend"
+	"agent/command"
+)
+
+// specOf is the spec of a command as one call uses it: its effect is that of
+// the call.
+func specOf(cmd command.Command, call *command.Call) command.Spec {
+	spec := cmd.Spec()
+	spec.Effect = command.EffectOf(cmd, call)
+	return spec
+}
+
+// What a question of a command to the model may hold. Small models read short
+// texts better.
+const (
+	askBytesMax   = 6000
+	bytesPerToken = 1.5 // at the least, in nearly every text
+)
+
+// equip gives commands what they may use of this session: its model, within its
+// budget, and how much of a result is shown.
+func (s *Session) equip() {
+	env := s.opts.Env
+	env.Ask = s.consult
+	env.AskBytesMax = min(askBytesMax, int(float64(s.promptLimit())*bytesPerToken))
+	env.Fits = func(text string) bool {
+		return s.countText(context.Background(), text) <= s.opts.Limits.ResultTokensMax
+	}
+	if env.Files == nil {
+		env.Files = command.NewFileIndex()
+	}
+}
+
+// consult puts a command's question to the model, beside the conversation.
+func (s *Session) consult(ctx context.Context, prompt string, tokensMax int) (string, error) {
+	tokensMax, err := s.allowance(tokensMax)
+	if err != nil {
+		return "", err
+	}
+	text, _, err := s.completion(ctx, &backend.Request{
+		Messages: []backend.Message{{Role: backend.RoleUser, Content: s.scrub.text(prompt)}},
+		Sampling: s.opts.Sampling, TokensMax: tokensMax,
+	}, func(Delta) {})
+	return text, err
+}
+
+// openState finds the private folder for what commands keep between calls: it
+// lies beside the session file, so that a resumed session has it again, or is
+// gone with the session where no file is kept. A child's lies in its parent's.
+func (s *Session) openState() error {
+	env := s.opts.Env
+	switch {
+	case s.opts.SessionsDir != "":
+		env.StateDir = filepath.Join(s.opts.SessionsDir, s.id+stateExt)
+	case s.scratch == "" && runsCode(s.opts.Registry.Specs()):
+		dir, err := os.MkdirTemp("", "agent-state-")
+		if err != nil {
+			return fmt.Errorf("session: folder for what commands keep: %w", err)
+		}
+		s.scratch, env.StateDir = dir, dir
+	}
+	return nil
+}
+
+// stateExt ends the name of the folder that belongs to a session file.
+const stateExt = ".state"
+
+// addressesMax bounds the addresses that a field can name.
+const addressesMax = 20
+
+var addressPattern = regexp.MustCompile("https?://[^\\s<>\"'`()\\[\\]{}|\\\\^]+")
+
+// seenAddresses are addresses of the web that stand in the task or in the
+// conversation, the newest first: a model chooses among them, and makes none up.
+func (s *Session) seenAddresses() []string {
+	texts := []string{s.task}
+	for _, e := range slices.Backward(s.entries) {
+		if e.Kind != kindTurn {
+			texts = append(texts, e.Text)
+		}
+	}
+	var out []string
+	for _, text := range texts {
+		for _, found := range addressPattern.FindAllString(text, addressesMax) {
+			found = strings.TrimRight(found, ".,;:!?*")
+			if !slices.Contains(out, found) && len(out) < addressesMax {
+				out = append(out, found)
+			}
+		}
+	}
+	return out
+}
