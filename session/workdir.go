@@ -40,7 +40,8 @@ type snapshot struct {
 }
 
 // takeSnapshot looks at dir. Files whose size and time are those of prev are
-// not read again. Hidden files and caches are left out.
+// not read again. Hidden files and caches are left out, and names that would
+// not stay on their line: a prompt lists names outside of fences.
 func takeSnapshot(dir string, prev snapshot) snapshot {
 	snap := snapshot{files: map[string]fileState{}}
 	root, err := os.OpenRoot(dir)
@@ -59,7 +60,7 @@ func takeSnapshot(dir string, prev snapshot) snapshot {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") {
+		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || strings.ContainsFunc(path, breaksLine) {
 			return nil
 		}
 		if len(snap.files) >= filesMax {
@@ -72,6 +73,11 @@ func takeSnapshot(dir string, prev snapshot) snapshot {
 		return nil
 	})
 	return snap
+}
+
+// breaksLine reports characters that end a line or turn its direction.
+func breaksLine(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 func skippedDir(name string) bool {
