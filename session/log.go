@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"agent/command"
@@ -175,12 +176,23 @@ func syncDir(dir string) {
 }
 
 // CheckDir reports whether session files can be kept in dir, before anything
-// costly is done for a run. It makes the folder.
+// costly is done for a run. It leaves nothing behind.
 func CheckDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &LogError{dir, bare(err)}
+	there := dir // or the nearest folder above it, in which it can be made
+	for st, err := os.Stat(there); ; st, err = os.Stat(there) {
+		if err == nil && !st.IsDir() {
+			return &LogError{dir, syscall.ENOTDIR}
+		}
+		if up := filepath.Dir(there); errors.Is(err, os.ErrNotExist) && up != there {
+			there = up
+			continue
+		}
+		if err != nil {
+			return &LogError{dir, bare(err)}
+		}
+		break
 	}
-	f, err := os.CreateTemp(dir, ".writable-*")
+	f, err := os.CreateTemp(there, ".agent-writable-*")
 	if err != nil {
 		return &LogError{dir, bare(err)}
 	}

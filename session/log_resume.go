@@ -47,6 +47,11 @@ func (s *Session) restore(old *saved) {
 	s.answered = old.result != nil && old.result.Stop == StopAnswered
 	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
 	s.intents, s.blind, s.lost = old.intents, old.blind, old.lost
+	for _, e := range s.entries {
+		if e.Kind != kindTurn && placeholder.MatchString(e.Text) {
+			s.scrub.hid.Store(true)
+		}
+	}
 	for _, d := range old.done {
 		d.Told = ""
 		s.circles.record(d)

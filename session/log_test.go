@@ -19,9 +19,8 @@ import (
 
 // finishedLog is the session file of a whole run, which changed something.
 func finishedLog(t *testing.T) []byte {
-	r := newRig(t, newModel(t, true, append([]string{" write", " writer", " c.txt", "42\n"}, readThenAnswer...)...),
+	r := newRig(t, newModel(t, true, " write", " writer", " c.txt", "42\n", " so", " answer", " 42"),
 		func(o *Options) { o.SessionsDir = t.TempDir() })
-	r.write(t, "b.txt", "42\n")
 	_, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	data, err := os.ReadFile(r.Path())
@@ -76,7 +75,7 @@ func goOn(t *testing.T, path string, data []byte) []Event {
 	defer s.Close()
 	res, err := s.Run(context.Background(), words)
 	require.NoError(t, err)
-	assert.Contains(t, []string{"42", "The number is 42."}, res.Answer)
+	assert.Equal(t, "42", res.Answer)
 	assert.Equal(t, StopAnswered, res.Stop)
 	return events
 }
@@ -104,11 +103,11 @@ func TestLogSurvivesAnyCut(t *testing.T) {
 			whole := version.data
 			path := filepath.Join(t.TempDir(), "cut"+logExt)
 			for cut := range len(whole) + 1 {
+				if version.name != "framed" && (cut < bytes.IndexByte(whole, '\n')+1 || cut%5 != 0) {
+					continue // up to there, there is nothing to tell it by
+				}
 				scan, err := scanLog(bytes.NewReader(whole[:cut]))
 				require.NoError(t, err)
-				if version.name != "framed" && cut < bytes.IndexByte(whole, '\n')+1 {
-					continue // there is nothing to tell it by
-				}
 				old, err := replay(path, scan)
 				require.NoError(t, err, "cut at %d", cut)
 				torn := int64(cut - bytes.LastIndexByte(whole[:cut], '\n') - 1)
@@ -132,7 +131,7 @@ func TestLogSurvivesAnyFlip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "flip"+logExt)
 	data := make([]byte, len(whole))
 	for at := range whole {
-		for _, flip := range flips(whole[at]) {
+		for _, flip := range flips(at, whole[at]) {
 			if flip == 0 {
 				continue
 			}
@@ -154,13 +153,14 @@ func TestLogSurvivesAnyFlip(t *testing.T) {
 	}
 }
 
-// flips are the ways in which a byte is damaged: to another, to a newline, and
-// in the long form of the test to more.
-func flips(b byte) []byte {
+// flips are the ways in which a byte is damaged: to another, to a newline, to a
+// NUL and so on; one of them, or in the long form of the test all.
+func flips(at int, b byte) []byte {
+	all := []byte{0x01, b ^ '\n', 0x20, b, 0x02, 0x80, 0xff, b ^ '"', b ^ '{'}
 	if os.Getenv("AGENT_TEST_FULL") == "" {
-		return []byte{0x01, b ^ '\n'}
+		return all[at%len(all):][:1]
 	}
-	return []byte{0x01, 0x02, 0x20, 0x80, 0xff, b ^ '\n', b, b ^ '"', b ^ '{'}
+	return all
 }
 
 // A call whose record was damaged is as uncertain as one that was cut off.
@@ -238,7 +238,7 @@ func TestFirstVersionOpens(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Contains(t, string(data), framePrefix)
-	data = bytes.Replace(data, []byte("The number is"), []byte("The number\x00is"), 1)
+	data = bytes.Replace(data, []byte("and again?"), []byte("and\x00again?"), 1)
 	scan, err := scanLog(bytes.NewReader(data))
 	require.NoError(t, err)
 	assert.Equal(t, 1, scan.lost.Records)

@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
+
+	"agent/command"
 )
 
 // secretLenMin is the shortest value that is hidden whatever its key is
@@ -22,7 +25,10 @@ var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|a
 // scrubber removes secrets from text: the values of a command's metadata, and
 // what has the form of a key or a password. They reach no prompt, log or event,
 // also when a command prints them.
-type scrubber struct{ replace *strings.Replacer }
+type scrubber struct {
+	replace *strings.Replacer
+	hid     *atomic.Bool // something was hidden; nil: nobody asks
+}
 
 // newScrubber hides the values of metadata, as they are and in the encodings
 // in which programs print them.
@@ -34,8 +40,9 @@ func newScrubber(metadata map[string]string) scrubber {
 		}
 		forms = append(forms, encodingsOf(value)...)
 	}
+	s := scrubber{hid: &atomic.Bool{}}
 	if len(forms) == 0 {
-		return scrubber{}
+		return s
 	}
 	// Longest first: a secret that contains another must go whole.
 	slices.SortFunc(forms, func(a, b string) int {
@@ -48,7 +55,8 @@ func newScrubber(metadata map[string]string) scrubber {
 	for _, f := range slices.Compact(forms) {
 		pairs = append(pairs, f, redactedText)
 	}
-	return scrubber{strings.NewReplacer(pairs...)}
+	s.replace = strings.NewReplacer(pairs...)
+	return s
 }
 
 func encodingsOf(value string) []string {
@@ -65,10 +73,33 @@ func encodingsOf(value string) []string {
 
 // text hides what is known to be secret, and what looks it.
 func (s scrubber) text(t string) string {
+	clean := t
 	if s.replace != nil {
-		t = s.replace.Replace(t)
+		clean = s.replace.Replace(clean)
 	}
-	return hidePatterns(t)
+	clean = hidePatterns(clean)
+	if s.hid != nil && clean != t {
+		s.hid.Store(true)
+	}
+	return clean
+}
+
+// placeholder matches what stands where a secret stood.
+var placeholder = regexp.MustCompile(`\[secret(?:: [a-z ]{3,30})?\]`)
+
+// destroysSecret tells the model that its call would put a placeholder where
+// the secret itself stands.
+func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
+	if !s.scrub.hid.Load() || !command.EffectOf(cmd, call).Consequential() {
+		return reply{}, false
+	}
+	content, err := json.Marshal(call.Content)
+	if err != nil || !placeholder.Match(content) {
+		return reply{}, false
+	}
+	text := s.words.render("placeholder.tmpl", call.Command)
+	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
+	return reply{text: text, short: text, failed: true, next: startFailed}, true
 }
 
 func (s scrubber) texts(ts []string) []string {

@@ -21,7 +21,6 @@ package session
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -237,13 +236,15 @@ func checkOptions(o *Options) error {
 	return o.Rules.Check(o.Registry)
 }
 
-// newID is a name that sorts by time and is not guessed by accident.
+// newID is a name that sorts by time, to a quarter of a millisecond, and is not
+// given twice by accident.
 func newID(now time.Time) (string, error) {
-	var b [3]byte
+	var b [2]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", fmt.Errorf("session: %w", err)
 	}
-	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(b[:]), nil
+	now = now.UTC()
+	return fmt.Sprintf("%s-%03x%02x%02x", now.Format("20060102-150405"), now.Nanosecond()>>18, b[0], b[1]), nil
 }
 
 // Resume goes on with the session kept at path, with what it had said, done

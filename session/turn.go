@@ -398,6 +398,9 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 		return reply{}, err
 	}
 	defer release()
+	if r, told := s.destroysSecret(cmd, call); told {
+		return r, nil
+	}
 	if r, told := s.doubt(cmd, call); told {
 		return r, nil
 	}

@@ -44,6 +44,9 @@ func (v *flagValues) bind(fs *pflag.FlagSet, name, key string, zero any, usage s
 	}
 }
 
+// given reports a flag that was on the command line.
+func (v *flagValues) given(name string) bool { return v.set != nil && v.set.Changed(name) }
+
 // list are the values of the flags that were given.
 func (v *flagValues) list() []config.Value {
 	var out []config.Value

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"strings"
 	"text/tabwriter"
@@ -13,7 +12,6 @@ import (
 
 	"agent/command"
 	"agent/inference"
-	"agent/session"
 )
 
 // version is set at link time.
@@ -146,41 +144,6 @@ func (a *app) printFindings(findings []finding) error {
 	return w.Flush()
 }
 
-func (a *app) sessionsCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "sessions",
-		Short:   "Past runs, and going on with one",
-		Example: "  agent sessions list\n  agent sessions show last\n  agent sessions resume last",
-		Args:    subcommandOnly,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd())
-	return cmd
-}
-
-func (a *app) sessionsListCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "list", Short: "List past runs, the newest last", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			list, err := session.List(sessionsDir())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printJSON(map[string]any{"sessions": list})
-			}
-			w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-			for _, s := range list {
-				fmt.Fprintf(w, "%s\t%s\t%d steps\t%s\t%s\n", s.ID, or(string(s.Stop), "unfinished"), s.Steps, s.Model, oneLine(s.Task, 60))
-			}
-			return w.Flush()
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
 // oneLine cuts text to one line of n runes.
 func oneLine(s string, n int) string {
 	r := []rune(strings.Join(strings.Fields(s), " "))
@@ -188,63 +151,6 @@ func oneLine(s string, n int) string {
 		return string(r[:n-1]) + "…"
 	}
 	return string(r)
-}
-
-func (a *app) sessionsShowCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show what happened in a run", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			path, err := session.Find(sessionsDir(), args[0])
-			if err != nil {
-				return err
-			}
-			run, err := session.Load(path)
-			if err != nil {
-				return err
-			}
-			for _, ev := range run.Events {
-				if asJSON {
-					err = a.printJSONLine(ev)
-				} else {
-					err = showEvent(a.out, ev)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print events as JSON lines")
-	return cmd
-}
-
-// showEvent writes an event, and the answer, which RenderText leaves out.
-func showEvent(w io.Writer, ev session.Event) error {
-	if err := session.RenderText(w, ev, session.RenderOptions{LinesMax: -1}); err != nil {
-		return err
-	}
-	if r, ok := ev.Data.(*session.Result); ok && r.Answer != "" {
-		_, err := fmt.Fprintln(w, r.Answer)
-		return err
-	}
-	return nil
-}
-
-func (a *app) sessionsResumeCmd() *cobra.Command {
-	var f runFlags
-	cmd := &cobra.Command{
-		Use: "resume ID [key=value …] [MESSAGE]", Short: "Go on with a run, perhaps with more words", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			f.resume = args[0]
-			return a.runTask(cmd, args[1:], &f)
-		},
-	}
-	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
-	f.values.bind(cmd.Flags(), "approve", "agent.approve", "", "ask, auto or never")
-	cmd.Flags().BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
-	return cmd
 }
 
 func subcommandOnly(cmd *cobra.Command, args []string) error {

@@ -27,6 +27,7 @@ type runFlags struct {
 	json, stream, text, multirun bool
 	trust                        bool // use the commands of the work dir in this run
 	resume                       string
+	noSession                    bool
 	values                       flagValues
 }
 
@@ -48,6 +49,7 @@ func (a *app) runCmd() *cobra.Command {
 	fl.BoolVar(&f.text, "text", false, "use the plain JSON form of a turn also where the model could do better")
 	fl.BoolVarP(&f.multirun, "multirun", "m", false, "run once for each value of overrides such as llm=hf,openai")
 	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
+	fl.BoolVar(&f.noSession, "no-session", false, "keep no session file: the run can't be shown or resumed")
 	f.values.bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
 	f.values.bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
 	f.values.bind(fl, "overseer", "agent.overseer", "", "a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
@@ -301,7 +303,11 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	if err != nil {
 		return opts, nil, configError(err)
 	}
-	dir, err := workDir(c.Workdir)
+	dir, err := f.taskDir(c.Workdir)
+	if err != nil {
+		return opts, nil, err
+	}
+	sessions, err := f.sessionsDir()
 	if err != nil {
 		return opts, nil, err
 	}
@@ -318,11 +324,9 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
 		Approve: mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
-		SessionsDir: sessionsDir(),
+		SessionsDir: sessions,
 	}, slices.Concat(c.Disable, f.values.disable), nil
 }
-
-func sessionsDir() string { return filepath.Join(stateDir(), "sessions") }
 
 // workDir is the absolute work dir, which must exist.
 func workDir(dir string) (string, error) {
