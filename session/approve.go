@@ -39,6 +39,10 @@ type Proposal struct {
 	Spec    command.Spec
 	Preview string // what the call would do: its code, a diff of what would change, or its fields
 	Done    string // the calls so far, a line each
+
+	// MayHaveRun says that the call had begun when the run was cut off, and that
+	// it is not known whether it took effect.
+	MayHaveRun bool
 }
 
 // Decision is what an [Approver] says. The model is shown the Reason of a
@@ -259,7 +263,7 @@ func (s *Session) proposal(ctx context.Context, cmd command.Command, spec comman
 	}
 	return &Proposal{
 		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: spec,
-		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(),
+		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(), MayHaveRun: s.mayHaveRun(cmd, call),
 	}
 }
 

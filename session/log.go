@@ -139,13 +139,21 @@ type logWriter struct {
 	err  error      // the first failure; nothing is written after it
 }
 
+// logNamesMax files may begin with the same id: those of parts of a task that
+// were begun again after a run was cut off.
+const logNamesMax = 100
+
 // createLog starts a session file that only its owner can read.
 func createLog(dir, id string) (*logWriter, error) {
 	path := filepath.Join(dir, id+logExt)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &LogError{path, err}
+		return nil, &LogError{path, bare(err)}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	for n := 2; errors.Is(err, os.ErrExist) && n <= logNamesMax; n++ {
+		path = filepath.Join(dir, fmt.Sprintf("%s-%d%s", id, n, logExt))
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	}
 	if err != nil {
 		return nil, &LogError{path, bare(err)}
 	}

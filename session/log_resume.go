@@ -44,7 +44,10 @@ func (s *Session) keepTurn(t *turn) {
 func (s *Session) restore(old *saved) {
 	s.resumed = true
 	s.id, s.task, s.entries = old.header.ID, old.task, old.entries
-	s.answered = old.result != nil && old.result.Stop == StopAnswered
+	if old.result != nil {
+		s.ended = old.result.Stop
+	}
+	s.answered = s.ended == StopAnswered
 	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
 	s.intents, s.blind, s.lost = old.intents, old.blind, old.lost
 	for _, e := range s.entries {
@@ -88,6 +91,8 @@ func (s *Session) takeUp(newWords string) {
 	case n == 0:
 	case s.pending != nil && newWords != "":
 		s.dropPending()
+	case s.pending == nil && s.entries[n-1].Kind == kindTurn && newWords == "" && s.ended.Budget():
+		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("go_on", nil))})
 	case s.pending == nil && s.entries[n-1].Kind == kindTurn && newWords == "":
 		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("interrupted.tmpl", nil))})
 	}

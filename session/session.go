@@ -143,6 +143,7 @@ type Session struct {
 	usageBefore Usage
 	refusals    int  // refused calls in a row, without one that ran
 	answered    bool // nothing is left to go on with but new words
+	ended       Stop // how the run before this one ended
 	held        withheldAnswers
 	first       snapshot // of the work dir when the work on the task began
 	systemCount int      // tokens of the fixed part, counted once
@@ -320,7 +321,7 @@ func (s *Session) Run(ctx context.Context, task string) (*Result, error) {
 // finish completes and tells the result.
 func (s *Session) finish(res *Result) *Result {
 	res.ID, res.Steps, res.Usage = s.id, s.steps, s.usage
-	s.answered = s.answered || res.Stop == StopAnswered
+	s.answered, s.ended = s.answered || res.Stop == StopAnswered, res.Stop
 	res.Answer = s.scrub.text(res.Answer)
 	res.WallMS = s.wallNow()
 	s.saveStep()

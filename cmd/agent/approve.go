@@ -87,7 +87,7 @@ func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Dec
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	name := p.Call.Command
-	if q.always[name] {
+	if q.always[name] && !p.MayHaveRun {
 		return session.Decision{Allow: true, Reason: "always in this run"}, nil
 	}
 	if q.ended {
@@ -120,6 +120,9 @@ func (q *approver) ask(p *session.Proposal, shown string, cut bool) {
 	show := ""
 	if cut {
 		show = ", [s]how all"
+	}
+	if p.MayHaveRun {
+		fmt.Fprintln(q.app.err, "This call had begun when the run was cut off. It may have taken effect; look before you allow it again.")
 	}
 	fmt.Fprintf(q.app.err, "%s wants to %s:\n%s\nallow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ",
 		escapeControls(p.Call.Command), effectWords(p), indented(shown), escapeControls(p.Call.Command), show)

@@ -112,7 +112,7 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	defer closeOverseer()
 	opts.Overseer = overseer
 	unwatch := a.watch(&opts, b, f)
-	result, err := a.work(ctx, task, opts, f.resume)
+	result, err := a.work(ctx, task, opts, f)
 	unwatch()
 	if result != nil && !f.json {
 		a.showResult(b, result)
@@ -120,7 +120,7 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	if err != nil {
 		return result, runError(ctx, err)
 	}
-	return result, stopError(result)
+	return result, stopError(result, opts.SessionsDir != "")
 }
 
 // runSweep runs the task once for each combination of the overrides that have
@@ -179,16 +179,16 @@ func sweepRow(r *session.Result, err error) string {
 }
 
 // work runs a new session or goes on with an earlier one.
-func (a *app) work(ctx context.Context, task string, opts session.Options, resume string) (*session.Result, error) {
-	if resume == "" {
+func (a *app) work(ctx context.Context, task string, opts session.Options, f *runFlags) (*session.Result, error) {
+	if f.resume == "" {
 		s, err := session.New(opts)
 		if err != nil {
 			return nil, err
 		}
 		defer s.Close()
-		return s.Run(ctx, task)
+		return a.runOn(ctx, s, task, f)
 	}
-	path, err := session.Find(opts.SessionsDir, resume)
+	path, err := session.Find(opts.SessionsDir, f.resume)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (a *app) work(ctx context.Context, task string, opts session.Options, resum
 		return nil, err
 	}
 	defer s.Close()
-	return s.Run(ctx, task)
+	return a.runOn(ctx, s, task, f)
 }
 
 // taskText is the task: the arguments, and standard input when it is piped and
@@ -414,12 +414,12 @@ func runLine(b *opened, r *session.Result) string {
 }
 
 // stopError makes the exit code of how a run ended.
-func stopError(r *session.Result) error {
+func stopError(r *session.Result, kept bool) error {
 	switch r.Stop {
 	case session.StopAnswered:
 		return nil
 	case session.StopSteps, session.StopTokens, session.StopTime, session.StopLoop:
-		return withCode(exitBudget, fmt.Errorf("stopped without an answer: %s", r.Stop))
+		return withCode(exitBudget, &stoppedError{r, kept})
 	case session.StopRefused:
 		return withCode(exitRefused, errors.New("stopped: what the task needs was refused"))
 	case session.StopInterrupted:

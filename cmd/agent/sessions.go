@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -208,6 +210,57 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&force, "force", false, "write over a file that is there")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
+}
+
+// runOn runs a session, and again for as long as its steps are used up and the
+// person at the terminal lets it go on.
+func (a *app) runOn(ctx context.Context, s *session.Session, task string, f *runFlags) (*session.Result, error) {
+	for {
+		r, err := s.Run(ctx, task)
+		if err != nil || r.Stop != session.StopSteps || f.json || a.flags.quiet || !isTerminal(a.in) || !a.moreSteps(ctx, r) {
+			return r, err
+		}
+		task = "" // the same one
+	}
+}
+
+// moreSteps asks whether a run may go on whose steps are used up. The end of
+// input is no.
+func (a *app) moreSteps(ctx context.Context, r *session.Result) bool {
+	if r.Answer != "" {
+		fmt.Fprintln(a.err, session.Visible(r.Answer))
+	}
+	fmt.Fprintf(a.err, "%d steps are used up without an answer. Go on for as many more? [y/N] ", r.Steps)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := readLine(a.in)
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return false
+	case line := <-answer:
+		a.answered()
+		return line == "y" || line == "yes"
+	}
+}
+
+// stoppedError is a run that a limit ended.
+type stoppedError struct {
+	result *session.Result
+	kept   bool
+}
+
+func (e *stoppedError) Error() string {
+	return fmt.Sprintf("stopped without an answer: %s", e.result.Stop)
+}
+
+// Hint says how to go on.
+func (e *stoppedError) Hint() string {
+	if !e.kept {
+		return ""
+	}
+	return "agent sessions resume " + e.result.ID + " goes on from here"
 }
 
 // writeNew writes a file that only its owner can read. One that is there is
