@@ -69,6 +69,7 @@ type systemData struct {
 	Code     bool   // it may run code
 	ReadOnly bool   // nothing can be changed in this run
 	Plain    bool   // steps have no note
+	Examples int    // how many are shown
 }
 
 type firstData struct {

@@ -399,8 +399,20 @@ func (s *Session) systemPrompt() string {
 			d.Open = spec.Slots[n-1].Name
 		}
 	}
-	return s.scrub.text(s.words.render("system_"+s.mode+".tmpl", d))
+	for d.Examples = examplesMax; ; d.Examples-- {
+		text := s.scrub.text(s.words.render("system_"+s.mode+".tmpl", d))
+		if d.Examples == 0 || s.countText(context.Background(), text) <= systemTokensMax {
+			return text
+		}
+	}
 }
+
+// The fixed part shows examples only as far as there is room: the more commands
+// there are, the fewer.
+const (
+	systemTokensMax = 800
+	examplesMax     = 2
+)
 
 // finalName is the command that ends a task.
 func (s *Session) finalName() string {
