@@ -389,8 +389,12 @@ func (a *app) eventSink(f *runFlags) func(session.Event) {
 
 // showResult prints the answer on standard output, and the cost beside it.
 func (a *app) showResult(b *opened, r *session.Result) {
-	if r.Answer != "" {
-		fmt.Fprintln(a.out, r.Answer)
+	answer := r.Answer
+	if isTerminal(a.out) { // what a file or a model says must not move the cursor
+		answer = session.Visible(answer)
+	}
+	if answer != "" {
+		fmt.Fprintln(a.out, answer)
 	}
 	if !a.flags.quiet {
 		fmt.Fprintf(a.err, "\n%s\n", runLine(b, r))

@@ -211,6 +211,9 @@ func (p *progressLine) finish() {
 
 // isTerminal reports whether a stream is a person's screen or keyboard.
 func isTerminal(stream any) bool {
+	if o, ok := stream.(*output); ok {
+		stream = o.Writer
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
