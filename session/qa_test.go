@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,7 @@ func TestColdLogicInARun(t *testing.T) {
 	}{
 		{"asked for a file, then written", "Write hi to hi.txt", []string{answerCall("Done"), writeCall("hi.txt", "hi"), answerCall("Done")}, "Done", 1, "asks for the file hi.txt"},
 		{"insists", "Write hi to hi.txt", []string{answerCall("Done"), answerCall("Done")}, "Done", 1, "asks for the file hi.txt"},
+		{"a task that leaves it open", "Write the total to total.txt, or say that there is none.", []string{answerCall("Nobody knows.")}, "Nobody knows.", 0, ""},
 		{"owns up", "Write hi to hi.txt", []string{answerCall("I could not write it.")}, "I could not write it.", 0, ""},
 		{"written before it answers", "Write hi to hi.txt", []string{writeCall("hi.txt", "hi"), answerCall("Done")}, "Done", 0, ""},
 		{"not changed", "Append x to a.txt", []string{answerCall("Done"), writeCall("a.txt", "nothing x"), answerCall("Done")}, "Done", 1, "a.txt, and it has not changed"},
@@ -169,4 +171,42 @@ func TestVainCallsAreACircle(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, r.lastUser(3), "was not carried out", "once more may help")
 	assert.Contains(t, r.lastUser(4), "the same call as in step 3")
+}
+
+// Three failures in a row leave the prompt: what they taught stays, in a line
+// each, and what had worked before.
+func TestFreshStart(t *testing.T) {
+	fails := func(file string) []string { return []string{" try", " writer", " ../" + file, "ATTEMPT"} }
+	script := slices.Concat(readThenAnswer[:3], fails("x"), fails("y"), fails("z"), []string{" so", " answer", " ok"})
+	run := func(t *testing.T, without ...Device) string {
+		r := newRig(t, newModel(t, true, script...), func(o *Options) { o.Without = without; o.SessionsDir = t.TempDir() })
+		r.write(t, "b.txt", "42\n")
+		res, err := r.Run(context.Background(), "Write it down")
+		require.NoError(t, err)
+		assert.Equal(t, "ok", res.Answer)
+		old, err := loadLog(r.Path())
+		require.NoError(t, err)
+		assert.Equal(t, messages(r.system, r.entries), messages(r.system, old.entries), "the file tells the same conversation")
+		return prompt(&r.model.requests[len(r.model.requests)-1])
+	}
+	last := run(t)
+	assert.Contains(t, last, "Result of reader:\n```\n42\n```", "what had worked")
+	assert.NotContains(t, last, "ATTEMPT")
+	assert.Contains(t, last, "step 2: writer (../x) -> failed: ")
+	assert.Contains(t, last, "step 3: writer (../y) -> failed: ")
+	assert.Contains(t, last, "ended so:\n\nwriter failed:\n")
+	assert.Contains(t, last, "Note: The same would fail again, so I do it another way: so\nCommand: answer")
+	assert.Contains(t, run(t, DeviceFreshStart), "ATTEMPT")
+}
+
+// A file that the task names can be chosen although it is not there, unless it
+// is one that is to be written: reading another in its place would be worse.
+func TestMissingFileCanBeChosen(t *testing.T) {
+	r := newRig(t, newModel(t, true, " so", " reader", " ghost.txt", " so", " answer", " There is none."), nil)
+	r.write(t, "b.txt", "42\n")
+	res, err := r.Run(context.Background(), "What is in ghost.txt? Write it to out.txt, or say that it can not be done.")
+	require.NoError(t, err)
+	assert.Equal(t, "There is none.", res.Answer)
+	assert.Contains(t, r.lastUser(3), "no such file")
+	assert.Equal(t, []string{"ghost.txt"}, r.missingFiles())
 }

@@ -210,7 +210,7 @@ func (s *Session) fileChoices() []string {
 // fillFile picks an existing file. With none to pick, or too many, the model
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
-	paths := d.s.fileChoices()
+	paths := append(d.s.fileChoices(), d.s.missingFiles()...)
 	if slot.Web && d.s.opts.Env.Web.Allow {
 		paths = append(paths, d.s.seenAddresses()...)
 	}
