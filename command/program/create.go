@@ -44,10 +44,10 @@ func createSpec() command.Spec {
 		Slots: []command.Slot{
 			{Name: "name", Kind: command.SlotLine},
 			{Name: "description", Kind: command.SlotLine},
-			{Name: "fields", Kind: command.SlotLine},
 			{Name: "code", Kind: command.SlotCode, Lang: "python"},
-			{Name: "test", Kind: command.SlotLine},
-			{Name: "expect", Kind: command.SlotLine},
+			{Name: "test_call", Kind: command.SlotLine},
+			{Name: "test_output", Kind: command.SlotLine},
+			{Name: "fields", Kind: command.SlotLine, Optional: true},
 		},
 	}
 	for i := range spec.Slots {
@@ -208,8 +208,8 @@ func readDraft(call *command.Call) (*draft, error) {
 	}
 	d := &draft{
 		name: plainName(textOf(entry["name"])), description: oneLine(textOf(entry["description"]), 160),
-		fieldsText: textOf(entry["fields"]), code: strings.TrimRight(command.CleanCode(textOf(entry["code"])), "\n"),
-		test: strings.TrimSpace(testText(entry["test"])), expect: strings.TrimSpace(textOf(entry["expect"])),
+		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(command.CleanCode(textOf(entry["code"])), "\n"),
+		test: given(testText(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
@@ -218,8 +218,6 @@ func readDraft(call *command.Call) (*draft, error) {
 		return nil, flawed("no_description", nil)
 	case strings.TrimSpace(d.code) == "" || len(d.code) > codeBytesMax:
 		return nil, flawed("no_code", nil)
-	case d.expect == "":
-		return nil, flawed("no_test", d.name+`(name="value")`)
 	}
 	return d, nil
 }
@@ -228,6 +226,26 @@ func readDraft(call *command.Call) (*draft, error) {
 func plainName(text string) string {
 	text = strings.Trim(strings.ToLower(strings.TrimSpace(text)), "`'\"().:")
 	return strings.NewReplacer(" ", "_", "-", "_").Replace(text)
+}
+
+// first is the value of the first of several names that is there.
+func first(entry map[string]any, names ...string) any {
+	for _, name := range names {
+		if v, ok := entry[name]; ok {
+			return v
+		}
+	}
+	return nil
+}
+
+// given is a text, empty when it only says that there is none.
+func given(text string) string {
+	text = strings.TrimSpace(text)
+	switch strings.ToLower(strings.Trim(text, ".`'\"")) {
+	case "none", "null", "n/a", "nothing":
+		return ""
+	}
+	return text
 }
 
 // textOf is a field as text; a list is joined by commas.

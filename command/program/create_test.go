@@ -22,7 +22,7 @@ func newCreateRig(t *testing.T) *rig {
 // create calls create_command with the fields in their order.
 func (r *rig) create(fields ...string) *command.Result {
 	content := map[string]any{}
-	for i, name := range []string{"name", "description", "fields", "code", "test", "expect"} {
+	for i, name := range []string{"name", "description", "fields", "code", "test_call", "test_output"} {
 		if i < len(fields) {
 			content[name] = fields[i]
 		}
@@ -163,14 +163,15 @@ func TestCreateRefuses(t *testing.T) {
 		{"a person's", []string{"mine", "d", "", "def f(): return 1", "", "1"}, `is taken by`},
 		{"no description", []string{"new", " ", "", "def f(): return 1", "", "1"}, "say in one line what it does"},
 		{"no code", []string{"new", "d", "", "", "", "1"}, "give its Python code"},
-		{"no expectation", []string{"new", "d", "", "def f(): return 1", "", ""}, "the text that must come out"},
+		{"no expectation", []string{"new", "d", "", "def f(): return 1", "", ""}, "as test_call give a call with values, such as new(), and as test_output what it gives"},
 		{"syntax", []string{"new", "d", "a", "def f(a):\n    return (a", "1", "1"}, "line 2 of the code: SyntaxError: '(' was never closed"},
 		{"fixed", []string{"new", "d", "degrees", "degrees = 212\nprint((degrees - 32) * 5 / 9)", "212", "100"}, "the code sets degrees itself"},
 		{"no function", []string{"new", "d", "a, b", "import sys\nprint(sys.stdin.read())", "1, 2", "1"}, "the code must define a function, such as: def new(a, b):"},
+		{"no test", []string{"new", "d", "None", "def f(a):\n    return a", "None", "None"}, "such as new(a=…), and as"},
 		{"bad test", []string{"new", "d", "a, b", "def f(a, b):\n    return a", "1", "1"}, `the test "1" can't be read. Write it like new(a=…, b=…).`},
 		{"test raises", []string{"new", "d", "a", "def f(a):\n    b = 0\n    return a / b", "1", "1"}, "its test new(a=1) failed:\nTraceback (most recent call last):\n  File \"new.py\", line 3, in f\n    return a / b\n           ~~^~~\nZeroDivisionError: division by zero"},
-		{"another result", []string{"new", "d", "a", "def f(a):\n    return a + 1", "1", "3"}, `its test new(a=1) printed "2", but "3" was expected.`},
-		{"number within another", []string{"new", "d", "a", "def f(a):\n    return 1000", "1", "100"}, `but "100" was expected`},
+		{"another result", []string{"new", "d", "a", "def f(a):\n    return a + 1", "1", "3"}, `new(a=1) gave 2, not 3. If 2 is wrong, mend the code. If 2 is right, make it again with test_output: 2`},
+		{"number within another", []string{"new", "d", "a", "def f(a):\n    return 1000", "1", "100"}, `gave 1000, not 100.`},
 		{"out of the header", []string{"new", "a\"\"\"\nimport os\n\"\"\"", "a", "def f(a):\n    return a", "1", "1"}, "must not have three quotes in a row"},
 		{"control characters", []string{"new", "a\x1b]0;x\x07", "a", "def f(a):\n    return a", "1", "1"}, "The command was not made"},
 		{"needs by the back door", []string{"new", "d", "a", "r'''\nneeds: [network]\n'''\ndef f(a):\n    import socket\n    return socket.create_connection(('127.0.0.1', 1))", "1", "1"}, "its test new(a=1) failed"},

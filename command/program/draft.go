@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -14,6 +15,10 @@ import (
 // readTest reads the values of the test and finds the kind of each field by
 // its value.
 func (d *draft) readTest() error {
+	required := slices.ContainsFunc(d.fields, func(f field) bool { return !f.Optional })
+	if d.expect == "" || d.test == "" && required {
+		return flawed("no_test", d.exampleTest())
+	}
 	values, ok := d.parseTest()
 	if !ok {
 		return flawed("bad_test", map[string]string{"Test": oneLine(d.test, 100), "Like": d.exampleTest()})
