@@ -106,6 +106,9 @@ func (r *Registry) add(c Command, replace bool) error {
 	if err := checkName(spec.Name); err != nil {
 		return fmt.Errorf("register command: %w", err)
 	}
+	if typed, ok := c.(interface{ check() error }); ok && typed.check() != nil {
+		return fmt.Errorf("register command %q: %w", spec.Name, typed.check())
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.checkFree(spec, replace); err != nil {
