@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,8 @@ type evidence struct {
 	existed      func(name string) bool // when the work on the task began
 	changed      func(name string) bool // created or changed since then
 	seen         string                 // all that the model was shown: files and results
+	files        []string               // in the work dir now
+	told         string                 // why the last answer was held back
 	canWrite     bool                   // a command that writes or runs code is allowed
 	canCompute   bool                   // one that runs code is
 	worked       bool                   // a command was carried out, or the task names a file
@@ -58,6 +61,8 @@ func checks() []check {
 	return []check{
 		{"asked_file", checkAskedFile},
 		{"claimed_file", checkClaimedFile},
+		{"which_file", checkWhichFile},
+		{"echo", checkEcho},
 		{"format", checkFormat},
 		{"number", checkNumber},
 	}
@@ -90,6 +95,34 @@ func checkClaimedFile(e evidence) (doubt, bool) {
 		}
 	}
 	return doubt{}, false
+}
+
+var (
+	asksWhichFile = regexp.MustCompile(`(?i)\b(?:which|what) (?:one )?(?:of (?:the|these|those|my|our|all) )?(?:\w+ )?files?( \w+)?`)
+	aboutFiles    = set("format", "formats", "type", "types", "size", "sizes", "system", "systems", "extension", "extensions", "name", "names", "ending", "path", "mode", "modes", "permission", "permissions")
+	saysNone      = regexp.MustCompile(`(?i)\b(?:none|no(?: \w+)? files?|neither|not any|any of|all of|every|both|all(?: \w+)? files)\b`)
+)
+
+// checkWhichFile: where the task asks which file, the answer names one, or says
+// that it is none or all of them.
+func checkWhichFile(e evidence) (doubt, bool) {
+	asked := asksWhichFile.FindStringSubmatch(e.task)
+	if asked == nil || aboutFiles[strings.ToLower(strings.TrimSpace(asked[1]))] || len(e.files) < 2 ||
+		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) || ownsUp.MatchString(e.answer) || len(fileMentions(e.answer)) > 0 {
+		return doubt{}, false
+	}
+	answer := strings.ToLower(e.answer)
+	named := slices.ContainsFunc(e.files, func(p string) bool {
+		base := strings.ToLower(path.Base(p))
+		return strings.Contains(answer, strings.TrimSuffix(base, path.Ext(base)))
+	})
+	return doubt{reason: "which_file"}, !named
+}
+
+// checkEcho: an answer is more than what the model was told about the last one.
+func checkEcho(e evidence) (doubt, bool) {
+	told := foldedText(e.told)
+	return doubt{reason: "echo"}, told != "" && strings.Contains(foldedText(e.answer), told)
 }
 
 // leavesOpen is a task that may be done without what it asks to write.

@@ -193,3 +193,45 @@ func TestChecksAreBounded(t *testing.T) {
 		c.run(e)
 	}
 }
+
+// A question for a file is answered with a file.
+func TestWhichFile(t *testing.T) {
+	files := []string{"lind.txt", "mails/okafor.txt", "sales.csv"}
+	for _, tc := range []struct {
+		task, answer string
+		held         bool
+	}{
+		{"Which of the files here mentions a refund?", "The printer arrived with a broken tray. I would like a refund.", true},
+		{"Which of the files here mentions a refund?", "lind.txt", false},
+		{"Which of the files here mentions a refund?", "It is the mail of Okafor.", false},
+		{"Which of the files here mentions a refund?", "None of them does.", false},
+		{"Which of the files here mentions a refund?", "No file mentions it.", false},
+		{"Which of the files here mentions a refund?", "All three files do.", false},
+		{"Which CSV file has the most rows?", "37 rows", true},
+		{"In which text files is the king named?", "The king laughed.", true},
+		{"What file was changed last?", "Yesterday.", true},
+		{"Which file format does sales have?", "CSV", false},
+		{"What file type is it?", "text", false},
+		{"Which of these commands lists files?", "ls", false},
+		{"Which month is the best in sales.csv?", "May", false},
+		{"Say which file you changed.", "done", false}, // no question
+	} {
+		_, found := checkWhichFile(evidence{task: tc.task, answer: tc.answer, files: files})
+		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)
+	}
+}
+
+// The model's own words, not those it was told.
+func TestEcho(t *testing.T) {
+	const told = "The task asks for the file total.txt, and there is no such file yet."
+	for answer, want := range map[string]bool{
+		"The answer was not accepted. " + told: true,
+		"I could not make total.txt.":          false,
+		"":                                     false,
+	} {
+		_, found := checkEcho(evidence{answer: answer, told: told})
+		assert.Equal(t, want, found, answer)
+	}
+	_, found := checkEcho(evidence{answer: "42"})
+	assert.False(t, found)
+}

@@ -20,6 +20,7 @@ type withheldAnswers struct {
 	count   int
 	tried   map[string]bool // checks that have held an answer back, or warned
 	answers []string        // folded
+	told    string          // why the last was
 }
 
 // doubts says why an answer is not accepted yet; empty when it is. What can be
@@ -86,7 +87,7 @@ func (s *Session) evidence(answer string) evidence {
 	seen, worked := s.seen()
 	e := evidence{
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
-		exists: now.holds, existed: s.first.holds,
+		files: now.paths(), told: s.held.told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
 		canCompute: runsCode(offered),
 		canWrite: !now.more && slices.ContainsFunc(offered, func(c command.Spec) bool {
@@ -149,6 +150,7 @@ func (s *Session) secondOpinion(ctx context.Context, answer string) (string, err
 func (s *Session) withhold(call *command.Call, answer, reason string) reply {
 	s.held.count++
 	s.held.answers = append(s.held.answers, foldedText(answer))
+	s.held.told = reason
 	text := s.words.render("withheld.tmpl", reason)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
 	return reply{text: text, short: reason, failed: true, next: startWithheld, withheld: true}
