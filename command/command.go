@@ -89,21 +89,32 @@ const (
 	SlotObject                 // a JSON value under Schema
 )
 
+func (k SlotKind) String() string {
+	names := [...]string{"line", "text", "code", "file", "choice", "yesno", "number", "object"}
+	if k < 0 || int(k) >= len(names) {
+		return fmt.Sprintf("kind(%d)", int(k))
+	}
+	return names[k]
+}
+
+// MarshalText makes a SlotKind readable in JSON.
+func (k SlotKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // Slot is one field of a call's content.
 type Slot struct {
-	Name     string
-	Help     string // one short phrase that the model reads
-	Kind     SlotKind
-	Lang     string   // for SlotCode
-	Options  []string // for SlotEnum
-	Schema   string   // for SlotObject, JSON Schema
-	Optional bool
+	Name     string   `json:"name"`
+	Help     string   `json:"help,omitempty"` // one short phrase that the model reads
+	Kind     SlotKind `json:"kind"`
+	Lang     string   `json:"lang,omitempty"`    // for SlotCode
+	Options  []string `json:"options,omitempty"` // for SlotEnum
+	Schema   string   `json:"schema,omitempty"`  // for SlotObject, JSON Schema
+	Optional bool     `json:"optional,omitempty"`
 	// Partial: a text that had to be cut at its length limit is used as far as
 	// it goes, and the call has FieldUnfinished set.
-	Partial bool
+	Partial bool `json:"partial,omitempty"`
 	// Web: for SlotFile, an address of the web that stands in the conversation
 	// may be chosen, too, where commands may fetch.
-	Web bool
+	Web bool `json:"web,omitempty"`
 }
 
 // Spec describes a command to the model and to the harness.

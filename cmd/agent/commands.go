@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -146,6 +147,7 @@ func (a *app) commandsListCmd() *cobra.Command {
 }
 
 func (a *app) commandsShowCmd() *cobra.Command {
+	var asJSON bool
 	var dir string
 	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
@@ -159,15 +161,45 @@ func (a *app) commandsShowCmd() *cobra.Command {
 				return &command.UnknownError{Name: args[0], Suggestion: l.Suggestion}
 			}
 			for _, info := range infos(r, files) {
-				if info.Name == l.Name {
+				switch {
+				case info.Name != l.Name:
+				case asJSON:
 					return a.printJSON(info)
+				default:
+					return writeInfo(a.out, info)
 				}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	workdirFlag(cmd, &dir)
 	return cmd
+}
+
+// writeInfo describes a command to a person.
+func writeInfo(out io.Writer, c commandInfo) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(w, "%s: %s\n", c.Name, c.Description)
+	for _, line := range [][2]string{
+		{"effect", c.Effect}, {"also called", strings.Join(c.Aliases, ", ")}, {"file", c.File},
+		{"needs", strings.Join(c.Needs, ", ")}, {"is handed", strings.Join(c.Metadata, ", ")},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", line[0], line[1])
+		}
+	}
+	for _, s := range c.Slots {
+		kind := s.Kind.String()
+		if s.Optional {
+			kind += ", optional"
+		}
+		if len(s.Options) > 0 {
+			kind += " of " + strings.Join(s.Options, ", ")
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", s.Name, kind, s.Help)
+	}
+	return w.Flush()
 }
 
 func (a *app) commandsParseCmd() *cobra.Command {
