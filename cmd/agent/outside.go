@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -129,10 +128,16 @@ func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *comm
 			return nil, errors.Join(err, servers.Close())
 		}
 	}
-	for _, c := range servers.Changed() {
-		a.warn((&mcp.ChangedError{Change: c}).Error() + "; see the change and accept it with: agent commands accept " + c.Command)
+	if accept == nil { // else a person is asked when the tool is wanted
+		a.warnOfChanges(servers.Changed())
 	}
 	return servers, nil
+}
+
+func (a *app) warnOfChanges(changes []mcp.Change) {
+	for _, c := range changes {
+		a.warn((&mcp.ChangedError{Change: c}).Error() + "; see the change and accept it with: agent commands accept " + c.Command)
+	}
 }
 
 // addOutside gives a run what reaches beyond its files, as configured. Call
@@ -143,7 +148,7 @@ func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.
 		return nil, err
 	}
 	var accept func(context.Context, mcp.Change) (bool, error)
-	if opts.Approve == session.ApproveAsk && opts.Approver != nil && isTerminal(a.in) {
+	if opts.Approve == session.ApproveAsk && opts.Approver != nil {
 		accept = a.askChange
 	}
 	servers, err := a.addServers(ctx, cfg, opts.Registry, accept)
@@ -162,7 +167,7 @@ func (a *app) askChange(ctx context.Context, c mcp.Change) (bool, error) {
 	fmt.Fprint(a.err, "Use it as it is now? [y/N] ")
 	answer := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(a.in).ReadString('\n')
+		line, _ := readLine(a.in) // the end of the input is no
 		answer <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {

@@ -148,6 +148,15 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+func TestPreviewShowsWhatIsSent(t *testing.T) {
+	s := open(t, Options{Servers: map[string]Server{"test": program(t, "tools", nil)}})
+	p, ok := s.find(t, "echo").(command.Previewer)
+	require.True(t, ok)
+	text, err := p.Preview(context.Background(), &command.Env{}, &command.Call{Content: []map[string]any{{"text": "a\n", "times": "2"}, {"times": "x"}}})
+	require.NoError(t, err)
+	assert.Equal(t, "tool echo of the MCP server test\n{\n  \"text\": \"a\",\n  \"times\": 2\n}", text)
+}
+
 func TestAnswersAreBoundedAndCleaned(t *testing.T) {
 	s := open(t, Options{Servers: map[string]Server{"test": program(t, "tools", nil)}})
 	r := s.mustCall(t, "flood")

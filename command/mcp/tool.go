@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -110,6 +111,27 @@ func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*
 	}
 	out.Text = strings.Join(parts, "\n\n")
 	return out, nil
+}
+
+// Preview implements [command.Previewer]: which server is asked, for what, and
+// with what, as it will be sent.
+func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
+	t.mu.Lock()
+	input := t.input
+	t.mu.Unlock()
+	lines := []string{fmt.Sprintf("tool %s of the MCP server %s", printable(t.name), t.server.name)}
+	for _, entry := range call.Content[:min(len(call.Content), entriesMax)] {
+		args, wrong := input.arguments(entry)
+		if wrong != nil {
+			continue // it is not sent
+		}
+		raw, err := json.MarshalIndent(args, "", "  ")
+		if err != nil {
+			return "", err
+		}
+		lines = append(lines, clip(string(raw), shownBytesMax))
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 // partBytesMin is shown of each further answer when those before it used the
