@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -116,6 +117,16 @@ func (s Server) check(name string) error {
 	return nil
 }
 
+// inClear reports that others on the network can read the headers.
+func (s Server) inClear() bool {
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Scheme != "http" || len(s.Headers) == 0 {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
 // Servers are the connections. Close them.
 type Servers struct {
 	servers []*server
@@ -146,6 +157,9 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Servers)) {
+		if o.Servers[name].inClear() {
+			o.Warn(fmt.Sprintf("mcp server %q: its headers go over the network unencrypted; use https", name))
+		}
 		all.servers = append(all.servers, newServer(name, o.Servers[name], o))
 	}
 	lists := all.connect(ctx, o.Warn)
@@ -172,13 +186,22 @@ func (a *Servers) connect(ctx context.Context, warn func(string)) [][]*sdk.Tool 
 	wait.Wait()
 	for i, err := range problems {
 		if err != nil && ctx.Err() == nil {
-			warn(fmt.Sprintf("%v; going on without its tools", err))
+			warn(fmt.Sprintf("%v; going on without its tools%s", err, printedBy(err)))
 		}
 		for _, problem := range a.servers[i].leftOut {
 			warn(problem)
 		}
 	}
 	return lists
+}
+
+// printedBy is what a program that failed to start printed.
+func printedBy(err error) string {
+	var e *Error
+	if errors.As(err, &e) && e.Advice != "" {
+		return "; " + e.Advice
+	}
+	return ""
 }
 
 // nameTools gives each tool the name of its command: its own, made fit, or with

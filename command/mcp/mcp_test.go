@@ -260,7 +260,26 @@ func TestServersThatCannotBeUsed(t *testing.T) {
 	} {
 		assert.Contains(t, s.warned(), want)
 	}
+	assert.Contains(t, s.warned(), "it printed: I print to the wrong place, with [secret]")
 	assert.NotContains(t, s.warned(), token)
+}
+
+func TestHeadersInClear(t *testing.T) {
+	key := map[string]string{"X-Key": token}
+	for _, tt := range []struct {
+		server Server
+		want   bool
+	}{
+		{Server{URL: "http://example.org/mcp", Headers: key}, true},
+		{Server{URL: "http://10.0.0.7/mcp", Headers: key}, true},
+		{Server{URL: "https://example.org/mcp", Headers: key}, false},
+		{Server{URL: "http://example.org/mcp"}, false},
+		{Server{URL: "http://localhost:1/mcp", Headers: key}, false},
+		{Server{URL: "http://[::1]:1/mcp", Headers: key}, false},
+		{Server{Command: "x"}, false},
+	} {
+		assert.Equal(t, tt.want, tt.server.inClear(), tt.server.URL)
+	}
 }
 
 func TestStubbornServerIsKilled(t *testing.T) {

@@ -172,7 +172,7 @@ func (x *index) search(ctx context.Context, dir, words string, most int) (filesR
 
 // report begins a report with what is searched.
 func (x *index) report(words string, s seen) filesReport {
-	r := filesReport{Query: strings.NewReplacer("(", "", ")", "").Replace(plain(words)), NotSearched: s.left, Partly: s.partly, Files: x.textFiles()}
+	r := filesReport{Query: shown(words), NotSearched: s.left, Partly: s.partly, Files: x.textFiles()}
 	if s.cut {
 		r.Cut = x.bounds.entries
 	}

@@ -173,8 +173,12 @@ func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *comman
 	if err != nil {
 		return nil, err
 	}
-	return bounded(message("web", webReport{Query: plain(query), Found: found}), env), nil
+	return bounded(message("web", webReport{Query: shown(query), Found: found}), env), nil
 }
+
+// shown is a query as a message repeats it. The session knows a remark in
+// parentheses for "nothing found" by its having none inside.
+func shown(query string) string { return strings.NewReplacer("(", "", ")", "").Replace(plain(query)) }
 
 // bounded cuts a result at the limit for output.
 func bounded(text string, env *command.Env) *command.Result {
