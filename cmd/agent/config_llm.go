@@ -334,6 +334,7 @@ type agentConfig struct {
 		OutputBytes int           `yaml:"output_bytes"`
 		FileBytes   int64         `yaml:"file_bytes"`
 	} `yaml:"limits"`
+	Web      webConfig         `yaml:"web"`
 	Metadata map[string]string `yaml:"metadata"`
 }
 

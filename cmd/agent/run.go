@@ -303,6 +303,10 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	if err != nil {
 		return opts, nil, configError(err)
 	}
+	web, err := c.Web.web(cfg)
+	if err != nil {
+		return opts, nil, configError(err)
+	}
 	dir, err := f.taskDir(c.Workdir)
 	if err != nil {
 		return opts, nil, err
@@ -320,7 +324,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
 	return session.Options{
 		Registry: registry,
-		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed},
+		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
 		Approve: mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
