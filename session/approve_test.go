@@ -94,7 +94,7 @@ var writeThenAnswer = []string{
 	`{"command":"answer","summary":"","content":[{"answer":"ok"}]}`,
 }
 
-// Who decides, in which order, and what the model and the event are told.
+// B7: who decides, in which order, and what the model and the event are told.
 func TestWhoDecides(t *testing.T) {
 	person := func(allow bool) Approver {
 		return func(_ context.Context, p *Proposal) (Decision, error) {
@@ -253,4 +253,26 @@ func TestOverseerAbstains(t *testing.T) {
 	v, err := o(context.Background(), &Proposal{})
 	require.Error(t, err)
 	assert.False(t, v.Approve)
+}
+
+// B6, B7: parts of a task have the rules and the overseer of the whole.
+func TestPartsInheritWhoDecides(t *testing.T) {
+	write := []string{" write", " writer", " out.txt", "secret", " done", " answer", " tried"}
+	for name, change := range map[string]func(*Options){
+		"rules": func(o *Options) { o.Rules = Rules{{Path: "out.*", Do: RuleDeny}} },
+		"overseer": func(o *Options) {
+			o.Overseer = func(context.Context, *Proposal) (Verdict, error) { return Verdict{Reason: "no"}, nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTroupe(t, true, map[string][]string{"all": split("Fill x\nFill y"), "Fill x": write, "Fill y": write})
+			tr.picks["Fill x"], tr.picks["Fill y"] = "none", "none"
+			r := newTroupeRig(t, tr, change)
+			r.write(t, "b.txt", "")
+			_, err := r.Run(context.Background(), "all")
+			require.NoError(t, err)
+			assert.NoFileExists(t, filepath.Join(r.dir, "out.txt"))
+			assert.Contains(t, r.lastTold("all", tr), "not done (stopped: refused)")
+		})
+	}
 }

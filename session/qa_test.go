@@ -18,7 +18,7 @@ func writeCall(path, text string) string {
 	return `{"command":"writer","summary":"","content":[{"path":"` + path + `","text":"` + text + `"}]}`
 }
 
-// What the checks do to a run: each sends an answer back once, with one clear
+// B7, cold logic. What the checks do to a run: each sends an answer back once, with one clear
 // sentence, and never more than twice in all.
 func TestColdLogicInARun(t *testing.T) {
 	for _, tc := range []struct {
@@ -68,7 +68,7 @@ func TestColdLogicKnowsWhatIsAllowed(t *testing.T) {
 	assert.Equal(t, "Done", res.Answer)
 }
 
-// An answer that was held back comes out nowhere: not in later prompts, not in
+// B7. An answer that was held back comes out nowhere: not in later prompts, not in
 // a summary, not as the last words of a run that ends otherwise.
 func TestWithheldAnswerNeverLeaks(t *testing.T) {
 	const bad = "forty-two bananas"

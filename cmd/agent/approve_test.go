@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/command"
+	"agent/session"
+)
+
+func proposalOf(name, preview string) *session.Proposal {
+	return &session.Proposal{Call: command.Call{Command: name}, Spec: command.Spec{Name: name, Effect: command.EffectExecute}, Preview: preview}
+}
+
+func newApprover(in io.Reader) (*approver, *strings.Builder) {
+	var out strings.Builder
+	return &approver{app: &app{in: in, err: &out}, always: map[string]bool{}}, &out
+}
+
+func TestReadAnswer(t *testing.T) {
+	for line, want := range map[string]session.Decision{
+		"y":                       {Allow: true},
+		" YES ":                   {Allow: true},
+		"a":                       {Allow: true, Reason: "always in this run"},
+		"":                        {},
+		"n":                       {},
+		"No, use another file":    {Reason: "use another file"},
+		"n: use another file":     {Reason: "use another file"},
+		"yes, but only the first": {Reason: "yes, but only the first"}, // no plain yes
+		"use another file":        {Reason: "use another file"},
+		"q":                       {Reason: "the user ended the run.", Quit: true},
+		"ys":                      {Reason: "ys"},
+	} {
+		d, again := readAnswer(line)
+		assert.Equal(t, want, d, "%q", line)
+		assert.False(t, again)
+	}
+	_, again := readAnswer("s")
+	assert.True(t, again)
+}
+
+// A person sees what they allow: long texts by their beginning and end, control
+// characters and invisible ones as such, and all of it on demand.
+func TestWhatAPersonIsShown(t *testing.T) {
+	code := strings.Repeat("print(1)\n", 100) + "rm('\x1b[31m\u202e\u200b\x00')\n"
+	q, out := newApprover(strings.NewReader("s\ny\n"))
+	d, err := q.decide(context.Background(), proposalOf("python", code))
+	require.NoError(t, err)
+	assert.True(t, d.Allow)
+	first, second, _ := strings.Cut(out.String(), "[s]how all")
+	assert.Contains(t, first, "… 61 lines not shown …")
+	assert.Contains(t, first, `rm('\x1b[31m\u202e\u200b\x00')`)
+	assert.NotContains(t, out.String(), "\x1b")
+	assert.Equal(t, 100, strings.Count(second, "print(1)"))
+	assert.NotContains(t, second, "[s]how all")
+
+	q, out = newApprover(strings.NewReader("y\n"))
+	_, err = q.decide(context.Background(), proposalOf("python", strings.Repeat("x", 5000)))
+	require.NoError(t, err)
+	assert.Less(t, out.Len(), 1000)
+}
+
+// A cancelled question ends at once, and the line that comes later is the
+// answer to the next.
+func TestCancelledQuestion(t *testing.T) {
+	in, person := io.Pipe()
+	q, _ := newApprover(in)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := q.decide(ctx, proposalOf("python", "1"))
+	require.ErrorIs(t, err, context.Canceled)
+	go func() { _, _ = person.Write([]byte("y\nn\n")) }()
+	d, err := q.decide(context.Background(), proposalOf("python", "1"))
+	require.NoError(t, err)
+	assert.True(t, d.Allow)
+	d, err = q.decide(context.Background(), proposalOf("python", "1"))
+	require.NoError(t, err)
+	assert.False(t, d.Allow)
+}
+
+// "Always" is for one command; the end of the input refuses all others.
+func TestAlwaysAndTheEndOfInput(t *testing.T) {
+	q, out := newApprover(strings.NewReader("a\nno newline"))
+	for range 2 {
+		d, err := q.decide(context.Background(), proposalOf("python", "1"))
+		require.NoError(t, err)
+		assert.True(t, d.Allow)
+	}
+	assert.Equal(t, 1, strings.Count(out.String(), "allow?"))
+	for range 2 {
+		d, err := q.decide(context.Background(), proposalOf("writer", "1"))
+		require.NoError(t, err)
+		assert.False(t, d.Allow)
+		assert.Contains(t, d.Reason, "input has ended")
+	}
+	assert.Equal(t, 2, strings.Count(out.String(), "allow?"), "once it has ended it is not asked for again")
+}
