@@ -1,12 +1,15 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,7 +22,7 @@ import (
 
 // realModel opens the default model with a small context, on one thread.
 func realModel(t *testing.T, contextLength, parallel int) *hf.Backend {
-	const path = "../models/SmolLM2-135M-Instruct.Q4_1.gguf"
+	path := cmp.Or(os.Getenv("AGENT_TEST_MODEL"), "../models/SmolLM2-135M-Instruct.Q4_1.gguf")
 	if !inference.Built() {
 		t.Skip("needs the native libraries: make native")
 	}
@@ -28,12 +31,59 @@ func realModel(t *testing.T, contextLength, parallel int) *hf.Backend {
 	}
 	temperature := 0.0
 	b, err := hf.Open(context.Background(), hf.Config{
-		ModelID: "default", Path: path, ContextLength: contextLength, Parallel: parallel, Threads: 1, ThreadsBatch: 1,
+		ModelID: filepath.Base(path), Path: path, ContextLength: contextLength, Parallel: parallel, Threads: 1, ThreadsBatch: 1,
 		Sampling: &backend.Sampling{Temperature: &temperature},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { b.Close() })
 	return b
+}
+
+// buried are long results with one line in their middle that the task is
+// about; in half of them it shares no rare word with the task.
+var buried = []struct{ task, needle, key, line string }{
+	{"Which order was refused, and why?", "09:41 order 4711 was REFUSED: card expired", "4711", "09:%02d order %d was paid and shipped to the customer"},
+	{"When did the server run out of disk space?", "03:17:22 write failed: no space left on device", "03:17", "02:%02d:07 request %d was answered in 12 ms"},
+	{"What is the name of the dog?", "The dog, a brown terrier called Biscuit, slept by the stove.", "Biscuit", "On evening %d the rain went on, and %d carts came up the road."},
+	{"How long is the notice period?", "Notice is six weeks to the end of a quarter.", "six weeks", "Paragraph %d: the parties agree on point %d of the annex."},
+	{"Who earns the most?", "Abernathy,Ruth,finance,98000", "Abernathy", "Miller%d,Ann,sales,2%03d0"},
+	{"Why does the build fail?", "parser_test.go:88: expected ')' but found '}'", "parser_test.go:88", "ok  	example/pkg%d	0.%03ds"},
+	{"Which customer is unhappy?", "Mail 57 from Okafor: very disappointed, nothing works and nobody replies.", "Okafor", "Mail %d from Smith%d: thank you, all is fine."},
+	{"On which day did the freezer break?", "day 61: freezer at +9 degrees, alarm", "day 61", "day %d: freezer at -18 degrees, %d hours"},
+}
+
+// How often the line that matters is in what is shown of a long result, and at
+// what cost: a measurement, printed, for each way of making the gist. For
+// another model set AGENT_TEST_MODEL to its file.
+func TestGistOfRealModels(t *testing.T) {
+	if os.Getenv("AGENT_TEST_FULL") == "" {
+		t.Skip("a measurement of minutes: set AGENT_TEST_FULL=1")
+	}
+	b := realModel(t, 4096, 0)
+	for _, mode := range []LongResults{ResultsCut, ResultsSummary} {
+		s, err := New(Options{Backend: b, Registry: command.NewRegistry(), Env: &command.Env{WorkDir: t.TempDir()}, LongResults: mode})
+		require.NoError(t, err)
+		found := 0
+		start := time.Now()
+		for _, tc := range buried {
+			var text strings.Builder
+			for i := range 90 {
+				if i == 50 {
+					text.WriteString(tc.needle + "\n")
+				}
+				fmt.Fprintf(&text, tc.line+"\n", i%60, i)
+			}
+			s.task = tc.task
+			shown, _ := s.shortResult(t.Context(), readCall, text.String())
+			if strings.Contains(shown, tc.key) {
+				found++
+			} else {
+				t.Logf("%s: not shown for %q", mode, tc.task)
+			}
+		}
+		t.Logf("%s, %s: the line that matters is shown in %d of %d; %.1f s and %d tokens evaluated for each",
+			b.ModelID(), mode, found, len(buried), time.Since(start).Seconds()/float64(len(buried)), s.usage.Computed()/len(buried))
+	}
 }
 
 // spy passes requests on and remembers the largest prompt. It takes the

@@ -328,7 +328,14 @@ type agentConfig struct {
 
 	ResultTokensMax  int `yaml:"result_tokens"`
 	HistoryTokensMax int `yaml:"history_tokens"`
-	Limits           struct {
+
+	LongResults session.LongResults `yaml:"long_results"` // "": cut
+	DelegateMax struct {
+		Depth int `yaml:"depth"`
+		Width int `yaml:"width"`
+	} `yaml:"delegate"`
+
+	Limits struct {
 		Timeout     time.Duration `yaml:"timeout"`
 		MemoryBytes int64         `yaml:"memory_bytes"`
 		OutputBytes int           `yaml:"output_bytes"`
@@ -361,6 +368,9 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 			return nil, e
 		}
 	}
+	if !slices.Contains([]session.LongResults{"", session.ResultsCut, session.ResultsSummary}, c.LongResults) {
+		return nil, badValue(cfg, "agent.long_results", fmt.Sprintf("is %q; it must be cut or summary", c.LongResults))
+	}
 	return c, c.check(cfg)
 }
 
@@ -372,6 +382,7 @@ func (c *agentConfig) check(cfg *config.Config) error {
 	}{
 		{"max_steps", int64(c.StepsMax)}, {"max_tokens", int64(c.TokensMax)}, {"timeout", int64(c.Timeout)},
 		{"result_tokens", int64(c.ResultTokensMax)}, {"history_tokens", int64(c.HistoryTokensMax)},
+		{"delegate.depth", int64(c.DelegateMax.Depth)}, {"delegate.width", int64(c.DelegateMax.Width)},
 		{"limits.timeout", int64(c.Limits.Timeout)}, {"limits.memory_bytes", c.Limits.MemoryBytes},
 		{"limits.output_bytes", int64(c.Limits.OutputBytes)}, {"limits.file_bytes", c.Limits.FileBytes},
 	} {

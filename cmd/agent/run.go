@@ -326,7 +326,9 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 		Registry: registry,
 		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
-			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax},
+			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
+			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
+		LongResults: c.LongResults,
 		Approve: mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
 		SessionsDir: sessions,
 	}, slices.Concat(c.Disable, f.values.disable), nil
