@@ -160,6 +160,8 @@ func stepOf(data Payload) int {
 		return e.Step
 	case *CommandResult:
 		return e.Step
+	case *Commands:
+		return e.Step
 	}
 	return 0
 }
