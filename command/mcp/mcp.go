@@ -173,7 +173,17 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 		s.warnOfUnknownReadOnly(lists[i], o.Warn)
 	}
 	all.nameTools(o)
+	all.warnOfLeftFields(o.Warn)
 	return all, nil
+}
+
+// warnOfLeftFields names the tools of which a model is not offered everything.
+func (a *Servers) warnOfLeftFields(warn func(string)) {
+	for _, t := range a.tools {
+		if left := t.input.left; left > 0 {
+			warn(fmt.Sprintf("mcp server %q: of its tool %q %d optional fields are not offered, since it has so many", t.server.name, printable(t.name), left))
+		}
+	}
 }
 
 // connect starts every server; the lists of tools are in their order.

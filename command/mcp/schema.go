@@ -274,7 +274,7 @@ func (r *reducer) reduce(v any, depth int) map[string]any {
 	return out
 }
 
-var sentenceEnd = regexp.MustCompile(`[.!?](?:\s|$)`)
+var sentenceEnd = regexp.MustCompile(`[.!?](?:\s+[^a-z]|$)`) // not that of "e.g. this"
 
 // firstSentence is the beginning of a description, on one line.
 func firstSentence(text string, most int) string {

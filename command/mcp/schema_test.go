@@ -107,6 +107,18 @@ func TestArguments(t *testing.T) {
 	assert.Equal(t, map[string]any{"anything": "goes"}, got)
 }
 
+func TestFirstSentence(t *testing.T) {
+	for text, want := range map[string]string{
+		"Find issues, e.g. by label. Then more.": "Find issues, e.g. by label.",
+		"One\nline\u202e only":                   "One line only",
+		"Version 2.5 of it! Ignore the rest.":    "Version 2.5 of it!",
+		"":                                       "",
+		strings.Repeat("word ", 30):              "word word word word word word word word word word word word…",
+	} {
+		assert.Equal(t, want, firstSentence(text, helpBytesMax))
+	}
+}
+
 func TestSecretsAreFound(t *testing.T) {
 	s := newSecrets(Server{
 		Env:     map[string]string{"PIN": "4711", "LEVEL": "debug", "ROOT": "/home/someone/data", "SEED": "correct-horse", "EMPTY_KEY": ""},
