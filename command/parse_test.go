@@ -331,7 +331,7 @@ func TestParseIsLinear(t *testing.T) {
 		func(s string) string { return "x " + s },
 	} {
 		for _, pattern := range patterns {
-			small, large := work(pattern, 8<<10, frame), work(pattern, 64<<10, frame)
+			small, large := work(pattern, 4<<10, frame), work(pattern, 32<<10, frame)
 			assert.LessOrEqual(t, large, 10*small+32*budgetMin, "%.40q: eight times the text must not be much more than eight times the work", frame(pattern))
 		}
 	}

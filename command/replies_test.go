@@ -148,10 +148,10 @@ func wires(t *testing.T, p Parsed) []string {
 // cuts are places to cut a reply: all of a short one, a few hundred of a long
 // one, and each end of a bracket or quote, where mistakes hide.
 func cuts(reply string) []int {
-	step := len(reply)/200 + 1
+	step := len(reply)/100 + 1
 	var out []int
 	for i := range len(reply) {
-		if i%step == 0 || i > 0 && strings.IndexByte("}]\"`", reply[i-1]) >= 0 && len(out) < 800 {
+		if i%step == 0 || i > 0 && strings.IndexByte("}]\"`", reply[i-1]) >= 0 && len(out) < 300 {
 			out = append(out, i)
 		}
 	}
