@@ -123,6 +123,7 @@ func TestCallInDoubtIsAskedAbout(t *testing.T) {
 			assert.Equal(t, allow, r.wrote())
 			if !allow {
 				assert.Contains(t, r.lastUser(0), "it is there")
+				assert.Zero(t, r.refusals, "it does not end as refused")
 			}
 		}
 	}

@@ -13,9 +13,10 @@
 //
 // Promises: every loop has a limit, and each ending its own [Stop]; input is
 // counted before it is sent; results are data, never the system's words, and
-// can't forge the fences around them; values of Env.Metadata reach no prompt,
-// event or file; what a killed process did is on disk up to its last whole
-// line.
+// can't forge the fences around them; values of Env.Metadata, and what has the
+// form of a secret, reach no prompt, event or session file; what a killed
+// process did is on disk up to its last whole record, nothing that changes
+// something runs unrecorded, and what may have run is not run again unasked.
 package session
 
 import (

@@ -409,6 +409,9 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if err != nil {
 		return reply{}, err
 	}
+	if !decision.Allow && s.mayHaveRun(cmd, call) {
+		s.refusals-- // not to repeat a call keeps nobody from doing the task
+	}
 	if !decision.Allow {
 		return s.refused(call, decision), nil
 	}
