@@ -49,7 +49,7 @@ func survey(ctx context.Context, root *os.Root, b bounds) (seen, error) {
 			case e.IsDir() && f.depth < b.depth:
 				queue = append(queue, folder{name, f.depth + 1})
 			case e.Type().IsRegular():
-				total = out.add(name, e, total, b)
+				total = out.add(root, name, e, total, b)
 			}
 		}
 	}
@@ -57,11 +57,21 @@ func survey(ctx context.Context, root *os.Root, b bounds) (seen, error) {
 	return out, nil
 }
 
+// sniffedOver is the size from which a file is looked at before it counts, so
+// that pictures and archives do not use the bounds up.
+const sniffedOver = 64 << 10
+
 // add takes a file, if the bounds allow it, and gives the bytes taken so far.
-func (s *seen) add(name string, e fs.DirEntry, total int64, b bounds) int64 {
+func (s *seen) add(root *os.Root, name string, e fs.DirEntry, total int64, b bounds) int64 {
 	info, err := e.Info()
 	if err != nil {
 		return total // it is gone
+	}
+	if info.Size() > sniffedOver {
+		start, err := readStart(root, name, sniffedBytes)
+		if _, text := decode(start); err != nil || !text {
+			return total
+		}
 	}
 	read := min(info.Size(), b.fileBytes)
 	if len(s.files) >= b.files || total+read > b.totalBytes {
@@ -132,7 +142,7 @@ func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
 	best, bestCount := 0, -1
 	for i, line := range c.lines {
 		n := 0
-		for term := range x.terms(line[:min(len(line), analyzedBytes)]) {
+		for term := range x.terms(analyzer, line[:min(len(line), analyzedBytes)]) {
 			if wanted[term] {
 				n++
 			}

@@ -153,6 +153,25 @@ func TestIndexIsBounded(t *testing.T) {
 	assert.Contains(t, run(t, s.Commands()[0], env, "needle").Text, "[only 3 entries of folders were looked at; there are more]")
 }
 
+func TestBinaryFilesDoNotUseTheBoundsUp(t *testing.T) {
+	env := folder(t, map[string]string{"a.bin": "\x00" + strings.Repeat("x", sniffedOver), "b.txt": "needle\n"})
+	s := newSearcher(t, Config{})
+	s.index = newIndex(bounds{files: 1, fileBytes: 1 << 20, totalBytes: 1000, entries: 1000, depth: 8})
+	r := run(t, s.Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "b.txt:1")
+	assert.NotContains(t, r.Text, "not searched")
+}
+
+func TestSmallWordsDoNotDecide(t *testing.T) {
+	env := folder(t, map[string]string{"a.txt": strings.Repeat("of the of the of the\n", 9), "b.txt": "the temperature of water\n", "c.txt": "To be, or not to be.\n"})
+	c := newSearcher(t, Config{}).Commands()[0]
+	r := run(t, c, env, "temperture of the oceans")
+	assert.Contains(t, r.Text, "have words near")
+	assert.Contains(t, r.Text, "b.txt:1")
+	assert.NotContains(t, r.Text, "a.txt")
+	assert.Contains(t, run(t, c, env, "to be or not to be").Text, "c.txt:1", "unless there are no others")
+}
+
 func TestResultIsBounded(t *testing.T) {
 	env := folder(t, map[string]string{"a.txt": strings.Repeat("needle in hay é", 2000)})
 	env.Limits.OutputBytes = 100

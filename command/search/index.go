@@ -51,6 +51,7 @@ const (
 	fieldText = "text"
 	fieldPath = "path"
 	analyzer  = "words"
+	asked     = "asked" // of queries: leaves out "the" and "of", which are in every file
 )
 
 // index is a full-text index over the text files of one folder, in memory.
@@ -110,12 +111,14 @@ func (x *index) open(dir string) error {
 // shown is read from the file.
 func newMapping() (*mapping.IndexMappingImpl, error) {
 	m := bleve.NewIndexMapping()
-	err := m.AddCustomAnalyzer(analyzer, map[string]any{
-		"type": custom.Name, "tokenizer": unicode.Name,
-		"token_filters": []string{en.PossessiveName, lowercase.Name, porter.Name},
-	})
-	if err != nil {
-		return nil, err
+	for name, filters := range map[string][]string{
+		analyzer: {en.PossessiveName, lowercase.Name, porter.Name},
+		asked:    {en.PossessiveName, lowercase.Name, en.StopName, porter.Name},
+	} {
+		err := m.AddCustomAnalyzer(name, map[string]any{"type": custom.Name, "tokenizer": unicode.Name, "token_filters": filters})
+		if err != nil {
+			return nil, err
+		}
 	}
 	field := bleve.NewTextFieldMapping()
 	field.Analyzer = analyzer
@@ -262,23 +265,33 @@ func fromChunkID(id string) (path string, i int) {
 	return path, i
 }
 
-// find asks the index and shows the best places, as they stand in the files now.
-func (x *index) find(ctx context.Context, root *os.Root, words string, edits, most int) ([]hit, error) {
+// request asks for the pieces that have most of the words, and tells which
+// words count.
+func (x *index) request(words string, edits, most int) (*bleve.SearchRequest, map[string]bool) {
 	words = searchable(words)
+	how, wanted := asked, x.terms(asked, words)
+	if len(wanted) == 0 { // it has no other words
+		how, wanted = analyzer, x.terms(analyzer, words)
+	}
 	inText, inPath := bleve.NewMatchQuery(words), bleve.NewMatchQuery(words)
 	inText.SetField(fieldText)
 	inPath.SetField(fieldPath)
 	for _, q := range []*query.MatchQuery{inText, inPath} {
-		q.Analyzer = analyzer
+		q.Analyzer = how
 		q.SetFuzziness(edits)
 	}
 	req := bleve.NewSearchRequestOptions(bleve.NewDisjunctionQuery(inText, inPath), most*hitsLookedAt, 0, false)
 	req.SortBy([]string{"-_score", "_id"}) // the same order every time
+	return req, wanted
+}
+
+// find asks the index and shows the best places, as they stand in the files now.
+func (x *index) find(ctx context.Context, root *os.Root, words string, edits, most int) ([]hit, error) {
+	req, wanted := x.request(words, edits, most)
 	answer, err := x.text.SearchInContext(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	wanted := x.terms(words)
 	perFile := map[string]int{}
 	var out []hit
 	for _, h := range answer.Hits {
@@ -299,9 +312,9 @@ func (x *index) find(ctx context.Context, root *os.Root, words string, edits, mo
 	return out, nil
 }
 
-// terms are the words of a text as the index has them.
-func (x *index) terms(text string) map[string]bool {
-	tokens, err := x.mapping.AnalyzeText(analyzer, []byte(searchable(text)))
+// terms are the words of a text as an analyzer gives them.
+func (x *index) terms(how, text string) map[string]bool {
+	tokens, err := x.mapping.AnalyzeText(how, []byte(searchable(text)))
 	if err != nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
 	"html"
@@ -79,14 +80,16 @@ func plain(text string) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
+// sniffedBytes at the start of a file tell whether it is binary.
+const sniffedBytes = 8000
+
 // decode turns a text file's bytes into UTF-8; false for a binary file.
 func decode(data []byte) (string, bool) {
 	if len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff) {
 		text, err := utf16.UTF16(utf16.LittleEndian, utf16.UseBOM).NewDecoder().Bytes(data)
 		return string(text), err == nil
 	}
-	const lookAt = 8000
-	if strings.IndexByte(string(data[:min(lookAt, len(data))]), 0) >= 0 {
+	if bytes.IndexByte(data[:min(sniffedBytes, len(data))], 0) >= 0 {
 		return "", false
 	}
 	data = []byte(strings.TrimPrefix(string(data), "\ufeff"))
