@@ -184,9 +184,14 @@ func (*Warning) EventType() string { return "warning" }
 // EventType implements [Payload].
 func (*Result) EventType() string { return "result" }
 
+// payloads are one of each type, empty.
+func payloads() []Payload {
+	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}}
+}
+
 // newPayload makes an empty payload of a type, or nil for an unknown one.
 func newPayload(eventType string) Payload {
-	for _, p := range []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}} {
+	for _, p := range payloads() {
 		if p.EventType() == eventType {
 			return p
 		}

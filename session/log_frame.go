@@ -24,7 +24,7 @@ import (
 
 const (
 	logLineMax   = 16 << 20 // longest line that a reader accepts
-	logFileMax   = 1 << 30  // of a larger file, the rest is lost
+	logFileMax   = 1 << 28  // largest file that a reader accepts
 	framePrefix  = `{"crc":"`
 	crcDigits    = 8
 	frameDigits  = 19 // of the numbers in a frame
@@ -131,11 +131,14 @@ type logScan struct {
 // damage is none, it is counted in lost.
 func scanLog(r io.Reader) (*logScan, error) {
 	s := &logScan{}
-	br := bufio.NewReaderSize(io.LimitReader(r, logFileMax), 1<<16)
+	br := bufio.NewReaderSize(io.LimitReader(r, logFileMax+1), 1<<16)
 	for {
 		line, n, err := readLine(br)
 		if n > 0 {
 			s.addLine(line, n)
+		}
+		if s.size > logFileMax {
+			return nil, fmt.Errorf("it is larger than %d MiB", logFileMax>>20)
 		}
 		if errors.Is(err, io.EOF) {
 			s.lost.Records += s.tail

@@ -3,7 +3,10 @@ package session
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -132,6 +135,49 @@ func TestSecretOfAFileIsSeenByNobody(t *testing.T) {
 		line, err := ev.MarshalJSON()
 		require.NoError(t, err)
 		assert.NotContains(t, string(line), secret)
+	}
+}
+
+// fill puts text into every string that v holds.
+func fill(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		fill(v.Elem(), text)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), text)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), text)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(value, text)
+		v.SetMapIndex(reflect.ValueOf(text).Convert(v.Type().Key()), value)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(text))
+	case reflect.String:
+		v.SetString(text)
+	}
+}
+
+// No field of any event passes a secret on, but for names that the program
+// itself gives.
+func TestEventsHideSecretsInAllTheirFields(t *testing.T) {
+	secret := made("ghp_", random36)
+	ours := []string{"id", "model", "workdir", "mode", "command", "by", "rule", "stop", "field", "method", "change", "file", "hint", "kept"}
+	for _, p := range payloads() {
+		fill(reflect.ValueOf(p), secret)
+		data, err := json.Marshal(scrubber{}.payload(p))
+		require.NoError(t, err)
+		for _, name := range ours {
+			data = regexp.MustCompile(`"`+name+`":"[^"]*"`).ReplaceAll(data, []byte(`"`+name+`":""`))
+		}
+		assert.NotContains(t, string(data), secret, p.EventType())
 	}
 }
 
