@@ -248,6 +248,10 @@ func (r *Registry) Resolve(name string) (Command, error) {
 func (r *Registry) Names() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.enabled()
+}
+
+func (r *Registry) enabled() []string {
 	names := make([]string, 0, len(r.order))
 	for _, name := range r.order {
 		if !r.disabled[name] {
@@ -259,9 +263,9 @@ func (r *Registry) Names() []string {
 
 // Specs returns the specs of the enabled commands, in the order of Names.
 func (r *Registry) Specs() []Spec {
-	names := r.Names()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	names := r.enabled() // under the same lock: a command may be removed at any time
 	specs := make([]Spec, len(names))
 	for i, name := range names {
 		specs[i] = r.commands[name].Spec()
