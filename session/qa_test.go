@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/command"
 )
 
 func answerCall(text string) string {
@@ -209,4 +211,29 @@ func TestMissingFileCanBeChosen(t *testing.T) {
 	assert.Equal(t, "There is none.", res.Answer)
 	assert.Contains(t, r.lastUser(3), "no such file")
 	assert.Equal(t, []string{"ghost.txt"}, r.missingFiles())
+}
+
+// A look that is wanted again is no sign that the task is done: another command
+// is taken first. And after an answer that was held back, an answer is not all
+// that is left.
+func TestLookingAgainIsNotBeingDone(t *testing.T) {
+	list := command.Func(command.Spec{Name: "list", Description: "lists files", Effect: command.EffectRead},
+		func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+			return &command.Result{Text: "a.txt\nb.txt"}, nil
+		})
+	var offered []string
+	r := newRig(t, newModel(t, true,
+		" see what is there", " list",
+		" see what is there", " list", " read one", " reader", " b.txt", // drawn again without list
+		" say it", " answer", " It is there.", // names no file
+		" looking", " list", " look at the other", " reader", " a.txt", // drawn again, and not forced to answer
+		" so", " answer", " b.txt does.",
+	), func(o *Options) { o.Registry = testCommands(t, list) })
+	r.write(t, "b.txt", "42\n")
+	r.model.offered = func(options string) { offered = append(offered, options) }
+	res, err := r.Run(context.Background(), "Which file has the 42?")
+	require.NoError(t, err)
+	assert.Equal(t, "b.txt does.", res.Answer)
+	assert.Equal(t, " reader| writer| answer", offered[2])
+	assert.Equal(t, " reader| writer| answer", offered[5])
 }

@@ -137,19 +137,32 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 }
 
 // otherAim is how a turn that would repeat an earlier call is drawn again. A
-// choice (of a file, say) is made without what was chosen. A call without
-// choices that had worked means that nothing is left to do but to answer; one
-// that had failed is tried another way, and last with another command.
+// choice (of a file, say) is made without what was chosen, and instead of a
+// look that names nothing, such as a list, another command is taken. When that does not help, what
+// had worked means that nothing is left to do but to answer, unless an answer
+// was just held back; what had failed is tried another way, and last with
+// another command.
 func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
+	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
-	if err == nil && !done.Failed && (try > 0 || !s.hasChoice(cmd.Spec())) {
-		start := startFinished
-		if cmd.Spec().Effect == command.EffectRead {
-			start = startLast
-		}
-		return aim{start: start, only: s.finalName()}
+	switch {
+	case err != nil || done.Failed:
+		return again
+	case s.nextStart() == startWithheld:
+		again.notName = true
+		return again
 	}
-	return aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
+	spec := cmd.Spec()
+	reads, bare := spec.Effect == command.EffectRead, len(optionalSlots(spec.Slots)) == len(spec.Slots)
+	if choice := s.hasChoice(spec); try == 0 && (choice || reads && bare) {
+		again.notName = !choice
+		return again
+	}
+	start := startFinished
+	if reads {
+		start = startLast
+	}
+	return aim{start: start, only: s.finalName()}
 }
 
 // againStart begins the note of a turn that is drawn again: what had failed is

@@ -291,3 +291,14 @@ func (a *app) checkInput(b *opened, opts *session.Options) error {
 	}
 	return nil
 }
+
+// notAllowedError is a run that ended since nothing that it wanted to do was
+// allowed.
+type notAllowedError struct{}
+
+func (notAllowedError) Error() string { return "stopped: what the task needs was refused" }
+
+// Hint says how to allow it.
+func (notAllowedError) Hint() string {
+	return "the events above say what was refused and by whom; --approve ask or auto allows more, agent.approve_rules just some of it"
+}

@@ -431,7 +431,7 @@ func stopError(r *session.Result, kept bool) error {
 	case session.StopSteps, session.StopTokens, session.StopTime, session.StopLoop:
 		return withCode(exitBudget, &stoppedError{r, kept})
 	case session.StopRefused:
-		return withCode(exitRefused, errors.New("stopped: what the task needs was refused"))
+		return withCode(exitRefused, notAllowedError{})
 	case session.StopInterrupted:
 		return withCode(exitInterrupted, errors.New("interrupted"))
 	}
