@@ -18,6 +18,9 @@ const (
 	DeviceNoteStart   Device = "note_start"   // that line begins by what happened before it
 	DeviceLookFirst   Device = "look_first"   // a run that can only read begins by reading a file that the task names
 	DeviceFileHeads   Device = "file_heads"   // the first message shows how files begin
+	DeviceWholeFiles  Device = "whole_files"  // and small ones whole
+	DeviceWorkFirst   Device = "work_first"   // the answer is no choice before there was work, where the task plainly needs some
+	DeviceOtherWay    Device = "other_way"    // what failed and would be done again is done with another command
 	DeviceResultHeads Device = "result_heads" // a result shows how the files begin that it changed
 	DeviceErrorLine   Device = "error_line"   // a failure shows the line of code that it names
 	DeviceRestate     Device = "restate"      // each result ends with the task in one line
@@ -29,7 +32,8 @@ const (
 // Devices lists all there are.
 func Devices() []Device {
 	return []Device{
-		DeviceNote, DeviceNoteStart, DeviceLookFirst, DeviceFileHeads, DeviceResultHeads, DeviceErrorLine,
+		DeviceNote, DeviceNoteStart, DeviceLookFirst, DeviceFileHeads, DeviceWholeFiles,
+		DeviceWorkFirst, DeviceOtherWay, DeviceResultHeads, DeviceErrorLine,
 		DeviceRestate, DeviceCircleBreak, DeviceFreshStart, DeviceColdLogic,
 	}
 }

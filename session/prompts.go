@@ -101,8 +101,10 @@ func newPromptFile(v fileView) promptFile {
 const (
 	listFilesMax = 12 // files shown with their first lines
 	listLinesMax = 3
-	listNamesMax = 40 // further files, by name alone
-	headFilesMax = 3  // changed files shown after a command
+	listBytesMax = 1000 // a file up to this size is shown whole,
+	listBytesSum = 1600 // as long as all of them together are not larger
+	listNamesMax = 40   // further files, by name alone
+	headFilesMax = 3    // changed files shown after a command
 	headLinesMax = 6
 )
 
@@ -115,17 +117,31 @@ func (s *Session) firstMessage(task string, snap snapshot) string {
 		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
 	}
 	shown := min(len(paths), cmp.Or(len(named), listFilesMax), listFilesMax)
-	lines := listLinesMax
-	if !s.has(DeviceFileHeads) {
-		lines = 0
-	}
+	room := int64(listBytesSum)
 	for _, p := range paths[:shown] {
+		lines := s.listLines(p, snap.files[p].size, &room)
 		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, lines)))
 	}
 	names := paths[shown:]
 	d.Names = names[:min(len(names), listNamesMax)]
 	d.Unnamed = len(names) - len(d.Names)
 	return s.scrub.text(s.words.render("first.tmpl", d))
+}
+
+// listLines is how many lines of a file of this size the first message shows.
+// Small files are shown whole while there is room: to read what stands before
+// it is what a small model does best, and it spares the step of looking. Of rows
+// of data it sees only how they begin: they are for code to work on, and a model
+// that has all of them before it adds them up in its head.
+func (s *Session) listLines(name string, size int64, room *int64) int {
+	switch {
+	case s.has(DeviceWholeFiles) && s.has(DeviceFileHeads) && size <= min(listBytesMax, *room) && !isData(name):
+		*room -= size
+		return listBytesMax
+	case s.has(DeviceFileHeads):
+		return listLinesMax
+	}
+	return 0
 }
 
 type resultData struct {

@@ -55,6 +55,8 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		next = startEmpty
 	case cmd.Spec().Effect == command.EffectRead:
 		next = startRead
+	case cmd.Spec().Effect == command.EffectWrite:
+		next = startWrote
 	}
 	r := reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
 	return r, s.remember(doneCall{

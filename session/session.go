@@ -411,8 +411,8 @@ func (s *Session) systemPrompt() string {
 // The fixed part shows examples only as far as there is room: the more commands
 // there are, the fewer.
 const (
-	systemTokensMax = 800
-	examplesMax     = 2
+	systemTokensMax = 1000
+	examplesMax     = 3
 )
 
 // finalName is the command that ends a task.

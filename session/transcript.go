@@ -45,6 +45,7 @@ const (
 	startWithheld = "start_withheld"
 	startLast     = "start_last"
 	startEmpty    = "start_empty"    // a result without content
+	startWrote    = "start_wrote"    // a file was written
 	startFinished = "start_finished" // what was wanted again had worked
 )
 

@@ -143,7 +143,7 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // was just held back; what had failed is tried another way, and last with
 // another command.
 func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
-	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1}
+	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(DeviceOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
@@ -291,6 +291,9 @@ func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) 
 		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command ||
 			c.Name == delegateName && !d.s.mayDelegate()
 	})
+	if a.only == "" {
+		specs = d.s.worthwhile(specs)
+	}
 	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
 		specs = reading
 	}
