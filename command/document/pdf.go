@@ -122,37 +122,33 @@ func (in *interpreter) draw(contents, resources pdf.Value) {
 		in.g = graphics{ctm: identity, scale: 1}
 		in.tm, in.line = identity, identity
 	}
-	pdf.Interpret(contents, func(stack *pdf.Stack, op string) {
-		if in.operators++; in.operators > operatorsMax {
-			panic(errOperators)
+	in.follow(contentBytes(contents), resources)
+}
+
+// follow carries out the operators of a content stream.
+func (in *interpreter) follow(content []byte, resources pdf.Value) {
+	l := lexer{data: content}
+	var args operands
+	for {
+		o, ok := l.next()
+		switch {
+		case !ok:
+			return
+		case o.kind != operator:
+			if len(args) < operandsMax {
+				args = append(args, o)
+			}
+			continue
+		case o.text == "BI":
+			l.skipImage()
+		default:
+			if in.operators++; in.operators > operatorsMax {
+				panic(errOperators) // through all forms, up to the page
+			}
+			in.do(o.text, args, resources)
 		}
-		in.do(op, popAll(stack), resources)
-	})
-}
-
-// operands are the values before an operator. One that is missing is null,
-// which counts as zero.
-type operands []pdf.Value
-
-func popAll(stack *pdf.Stack) operands {
-	out := make(operands, stack.Len())
-	for i := len(out) - 1; i >= 0; i-- {
-		out[i] = stack.Pop()
+		args = args[:0]
 	}
-	return out
-}
-
-func (o operands) at(i int) pdf.Value {
-	if i >= len(o) {
-		return pdf.Value{}
-	}
-	return o[i]
-}
-
-func (o operands) number(i int) float64 { return o.at(i).Float64() }
-
-func (o operands) matrix() matrix {
-	return matrix{o.number(0), o.number(1), o.number(2), o.number(3), o.number(4), o.number(5)}
 }
 
 // do carries out one operator.
@@ -167,9 +163,9 @@ func (in *interpreter) do(op string, args operands, resources pdf.Value) {
 	case "cm":
 		in.g.ctm = args.matrix().times(in.g.ctm)
 	case "Do":
-		in.form(resources.Key("XObject").Key(args.at(0).Name()), resources)
+		in.form(resources.Key("XObject").Key(args.text(0)), resources)
 	case "Tf":
-		in.g.font, in.g.size = in.fonts.get(resources.Key("Font").Key(args.at(0).Name())), args.number(1)
+		in.g.font, in.g.size = in.fonts.get(resources.Key("Font").Key(args.text(0))), args.number(1)
 	case "Tc":
 		in.g.charSpace = args.number(0)
 	case "Tw":
@@ -200,16 +196,16 @@ func (in *interpreter) text(op string, args operands) {
 	case "T*":
 		in.newLine(0, -in.g.lead)
 	case "Tj":
-		in.show(args.at(0).RawString())
+		in.show(args.text(0))
 	case "'":
 		in.newLine(0, -in.g.lead)
-		in.show(args.at(0).RawString())
+		in.show(args.text(0))
 	case "\"":
 		in.g.wordSpace, in.g.charSpace = args.number(0), args.number(1)
 		in.newLine(0, -in.g.lead)
-		in.show(args.at(2).RawString())
+		in.show(args.text(2))
 	case "TJ":
-		in.showAll(args.at(0))
+		in.showAll(args.at(0).list)
 	}
 }
 
@@ -219,14 +215,13 @@ func (in *interpreter) newLine(x, y float64) {
 }
 
 // showAll shows pieces with numbers between them that move the next one.
-func (in *interpreter) showAll(pieces pdf.Value) {
-	for i := range pieces.Len() {
-		piece := pieces.Index(i)
-		if piece.Kind() == pdf.String {
-			in.show(piece.RawString())
+func (in *interpreter) showAll(pieces []operand) {
+	for _, piece := range pieces {
+		if piece.kind == stringOperand {
+			in.show(piece.text)
 			continue
 		}
-		in.advance(-piece.Float64() / 1000 * in.g.size * in.g.scale)
+		in.advance(-piece.number / 1000 * in.g.size * in.g.scale)
 	}
 }
 
