@@ -2,6 +2,7 @@
 state.py; the code comes as JSON on standard input, which is empty afterwards."""
 
 import ast
+import io
 import json
 import linecache
 import os
@@ -12,6 +13,8 @@ import types
 NAME = "<code>"
 FRAMES_MAX = 4
 LINE_MAX = 200
+VALUE_MAX = 400  # of a variable that is shown in place of output
+PLAIN = (bool, int, float, str, list, tuple, dict, set)
 
 
 def main():
@@ -21,8 +24,8 @@ def main():
     os.dup2(empty, 0)
     os.close(empty)
     sys.stdin = open(0)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    sys.stdout = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", write_through=True)
+    sys.stderr.reconfigure(errors="backslashreplace")
     sys.path.insert(0, os.getcwd())
     sys.argv = ["code.py"]
     # With this, tracebacks and inspect find the lines of code that has no file.
@@ -31,6 +34,17 @@ def main():
     sys.modules["__main__"] = module
     state = open_state(folder)
     sys.exit(run(source, module.__dict__, state))
+
+
+class Output(io.TextIOWrapper):
+    """Standard output that knows whether anything was printed."""
+
+    used = False
+
+    def write(self, text):
+        self.used = True
+        self.write = super().write  # from now on without this detour
+        return self.write(text)
 
 
 def open_state(folder):
@@ -71,6 +85,8 @@ def execute(source, names, state):
             value = eval(last, names)
             if value is not None:
                 print(value if isinstance(value, str) else repr(value))
+        else:
+            show_last_variable(source, names)
         return 0
     except SystemExit as stop:
         if stop.code is None or isinstance(stop.code, int):
@@ -90,6 +106,31 @@ def split(source):
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = compile(ast.Expression(tree.body.pop().value), NAME, "eval")
     return compile(tree, NAME, "exec"), last
+
+
+def show_last_variable(source, names):
+    """Code that works something out and prints nothing is a common slip."""
+    if getattr(sys.stdout, "used", True):
+        return
+    name = last_assigned(ast.parse(source, NAME).body)
+    value = names.get(name)
+    if isinstance(value, PLAIN) and len(repr(value)) <= VALUE_MAX:
+        print(f"{name} = {value!r}")
+
+
+def last_assigned(body):
+    """The variable that statements outside of functions assign to last."""
+    for statement in reversed(body):
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            target = statement.targets[-1] if isinstance(statement, ast.Assign) else statement.target
+            if isinstance(target, ast.Name):
+                return target.id
+        for part in ("finalbody", "orelse", "body"):
+            if isinstance(statement, (ast.With, ast.If, ast.For, ast.While, ast.Try)) and getattr(statement, part, None):
+                name = last_assigned(getattr(statement, part))
+                if name:
+                    return name
+    return None
 
 
 def explain(error, source, state):
