@@ -104,20 +104,29 @@ var (
 )
 
 // checkWhichFile: where the task asks which file, the answer names one, or says
-// that it is none or all of them.
+// that it is none or all of them. To list the folder is no answer.
 func checkWhichFile(e evidence) (doubt, bool) {
 	asked := asksWhichFile.FindStringSubmatch(e.task)
 	if asked == nil || aboutFiles[strings.ToLower(strings.TrimSpace(asked[1]))] || len(e.files) < 2 ||
-		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) || ownsUp.MatchString(e.answer) || len(fileMentions(e.answer)) > 0 {
+		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) || ownsUp.MatchString(e.answer) {
 		return doubt{}, false
 	}
-	answer := strings.ToLower(e.answer)
-	named := slices.ContainsFunc(e.files, func(p string) bool {
+	answer, named := strings.ToLower(e.answer), 0
+	for _, p := range e.files {
 		base := strings.ToLower(path.Base(p))
-		return strings.Contains(answer, strings.TrimSuffix(base, path.Ext(base)))
-	})
-	return doubt{reason: "which_file"}, !named
+		if strings.Contains(answer, strings.TrimSuffix(base, path.Ext(base))) {
+			named++
+		}
+	}
+	if named == len(e.files) && named >= wholeFolderMin {
+		return doubt{reason: "which_of_all"}, true
+	}
+	return doubt{reason: "which_file"}, named == 0 && len(fileMentions(e.answer)) == 0
 }
+
+// wholeFolderMin is from how many files on naming each of them is a list of the
+// folder rather than an answer.
+const wholeFolderMin = 3
 
 // checkEcho: an answer is more than what the model was told about the last one.
 func checkEcho(e evidence) (doubt, bool) {

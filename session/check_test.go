@@ -202,6 +202,9 @@ func TestWhichFile(t *testing.T) {
 		held         bool
 	}{
 		{"Which of the files here mentions a refund?", "The printer arrived with a broken tray. I would like a refund.", true},
+		{"Which of the files here mentions a refund?", "3 files here: lind.txt, okafor.txt and sales.csv", true},
+		{"Which of the files here mentions a refund?", "All of lind.txt, okafor.txt and sales.csv", false},
+		{"Which of the files here mentions a refund?", "lind.txt and sales.csv", false},
 		{"Which of the files here mentions a refund?", "lind.txt", false},
 		{"Which of the files here mentions a refund?", "It is the mail of Okafor.", false},
 		{"Which of the files here mentions a refund?", "None of them does.", false},
