@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -256,10 +258,11 @@ func (r *literalReader) stringStart() (prefix int, quote string) {
 // quotes that may open a string, longest first.
 var quotes = [...]string{`"""`, "'''", "```", `"`, "'", "`", "“"}
 
-// strings reads adjacent strings, which Python joins. In a list they are joined
-// only where they meet at a space, as the parts of one text do: else two entries
-// lack their comma.
+// strings reads adjacent strings, which Python joins. Entries of a list in the
+// quotes of JSON are joined only where they meet at a space, as the parts of one
+// text do: else they lack their comma.
 func (r *literalReader) strings() (any, bool) {
+	_, quote := r.stringStart()
 	s, ok := r.oneString(false)
 	if !ok {
 		return nil, false
@@ -277,11 +280,12 @@ func (r *literalReader) strings() (any, bool) {
 			r.pos, r.repairs = mark, marked
 			break
 		}
+		_, nextQuote := r.stringStart()
 		next, ok := r.oneString(false)
 		if !ok {
 			return nil, false
 		}
-		if r.inList() && !added && !meetAtSpace(s, next) {
+		if r.inList() && !added && quote == `"` && nextQuote == `"` && !meetAtSpace(s, next) {
 			r.pos, r.repairs = mark, marked
 			break
 		}
@@ -352,7 +356,7 @@ func (r *literalReader) takeFence() bool {
 // quoted reads up to the closing quote and undoes the escapes.
 func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 	var out strings.Builder
-	start := r.pos // of what is not yet copied to out
+	start, before := r.pos, r.repairs // start of what is not yet copied to out
 	for r.pos < len(r.text) {
 		if !r.spend(1) {
 			return "", false
@@ -365,7 +369,7 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 			if r.lenient && len(closer) == 1 && !(isKey && isName(r.text[start:end])) && !r.endsHere(isKey) {
 				if body, ok := cutBeforeKey(r.text[start:end], r.text[end:]); ok && !isKey {
 					r.pos = start + len(body)
-					return r.unclosed(&out, body)
+					return r.unclosed(&out, body, before)
 				}
 				r.repairs.add(RepairQuotes)
 				continue
@@ -393,16 +397,20 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 	r.repairs.add(RepairTruncated) // also where it looks otherwise: nobody knows what was to follow
 	if body, ok := r.cutBeforeClosers(r.text[start:]); ok && len(closer) == 1 {
 		r.pos = start + len(body)
-		return r.unclosed(&out, body)
+		return r.unclosed(&out, body, before)
 	}
 	out.WriteString(r.text[start:])
 	return out.String(), true
 }
 
-// unclosed ends a string that lacks its closing quote after body.
-func (r *literalReader) unclosed(out *strings.Builder, body string) (string, bool) {
-	r.repairs.add(RepairMissingQuote)
+// unclosed ends a string that lacks its closing quote after body. Line breaks
+// that were passed on the way turn out to be none of the string.
+func (r *literalReader) unclosed(out *strings.Builder, body string, before repairs) (string, bool) {
 	out.WriteString(body)
+	if s := out.String(); !slices.Contains(before, RepairControl) && !strings.ContainsFunc(s, unicode.IsControl) {
+		r.repairs = slices.DeleteFunc(slices.Clone(r.repairs), func(made Repair) bool { return made == RepairControl })
+	}
+	r.repairs.add(RepairMissingQuote)
 	return out.String(), true
 }
 
