@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -14,7 +15,7 @@ import (
 )
 
 // A result that is over its limit is shown as its head, its tail, and the gist
-// of what lies between them: lines that share words with the task, or what the
+// of what lies between them: the lines that matter by their words, or what the
 // model says of it. The head and tail are exact, the statement says what was
 // left out and where the whole is.
 
@@ -24,7 +25,8 @@ type LongResults string
 // Kinds of gist.
 const (
 	// ResultsCut picks the lines that share the rarest words with the task and
-	// the last note. It costs nothing and quotes exactly.
+	// the last note, and those unlike all others. It costs nothing and quotes
+	// exactly.
 	ResultsCut LongResults = "cut"
 	// ResultsSummary lets the model read the result in chunks and say what
 	// matters for the task. It finds what is worded otherwise, and costs the
@@ -205,65 +207,99 @@ func firstChunk(text string, n int) string {
 	return text
 }
 
-// commonWord is the share of lines in which a word may stand and still tell
-// one line from another.
-const commonWord = 0.2
+const (
+	commonWord = 0.2 // of all lines: a word in more of them does not tell one line from another
+	rareWord   = 0.01
+	oddLines   = 0.1 // of all lines: where more have rare words, all are different and none is odd
+)
 
 // linesAbout are the lines of text that share the rarest words with a query,
-// in their order, as far as tokensMax allows.
+// and those that are unlike all others, as a failure is in a log: in their
+// order, as far as tokensMax allows.
 func linesAbout(query, text string, tokensMax int, counted func(string) int) []string {
 	lines := strings.Split(strings.Trim(text, "\n"), "\n")
 	if len(lines) < 2 {
 		return nil
 	}
-	wanted := wordSet(query)
-	inLines := map[string]int{}
-	words := make([]map[string]bool, len(lines))
+	scores := aboutScores(query, lines)
+	for i, odd := range oddOnes(lines) {
+		if odd {
+			scores[i] += math.Log(float64(len(lines))) / 2
+		}
+	}
+	best := make([]int, len(lines))
+	for i := range best {
+		best[i] = i
+	}
+	slices.SortStableFunc(best, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	var chosen []int
+	for _, i := range best {
+		if tokensMax -= counted(shortLine(lines[i])) + 1; scores[i] == 0 || tokensMax < 0 {
+			break
+		}
+		chosen = append(chosen, i)
+	}
+	slices.Sort(chosen)
+	out := make([]string, len(chosen))
+	for i, n := range chosen {
+		out[i] = shortLine(lines[n])
+	}
+	return out
+}
+
+func shortLine(line string) string { return cutRunes(strings.TrimSpace(line), 2*lineCharsMax) }
+
+// aboutScores weighs the words that lines share with a query by how few lines
+// have them.
+func aboutScores(query string, lines []string) []float64 {
+	wanted, inLines, words := wordSet(query), map[string]int{}, make([]map[string]bool, len(lines))
 	for i, line := range lines {
 		words[i] = wordSet(line)
 		for w := range words[i] {
 			inLines[w]++
 		}
 	}
-	type scored struct {
-		line  int
-		score float64
-	}
-	var found []scored
+	scores := make([]float64, len(lines))
 	for i := range lines {
-		score := 0.0
 		for w := range words[i] {
 			if n := inLines[w]; wanted[w] && float64(n) <= max(commonWord*float64(len(lines)), 1) {
-				score += math.Log(float64(len(lines)) / float64(n))
+				scores[i] += math.Log(float64(len(lines)) / float64(n))
 			}
 		}
-		if score > 0 {
-			found = append(found, scored{i, score})
+	}
+	return scores
+}
+
+// oddOnes finds the few lines with words that hardly any other line has, where
+// lines are alike otherwise. Numbers differ anyway and do not count.
+func oddOnes(lines []string) []bool {
+	inLines, words := map[string]int{}, make([]map[string]bool, len(lines))
+	for i, line := range lines {
+		words[i] = wordSet(strings.Map(dropDigits, line))
+		for w := range words[i] {
+			inLines[w]++
 		}
 	}
-	slices.SortStableFunc(found, func(a, b scored) int {
-		switch {
-		case a.score > b.score:
-			return -1
-		case a.score < b.score:
-			return 1
+	odd, count := make([]bool, len(lines)), 0
+	for i := range lines {
+		for w := range words[i] {
+			odd[i] = odd[i] || float64(inLines[w]) <= max(rareWord*float64(len(lines)), 1)
 		}
-		return a.line - b.line
-	})
-	var chosen []int
-	for _, f := range found {
-		line := cutRunes(strings.TrimSpace(lines[f.line]), 2*lineCharsMax)
-		if tokensMax -= counted(line) + 1; tokensMax < 0 {
-			break
+		if odd[i] {
+			count++
 		}
-		chosen = append(chosen, f.line)
 	}
-	slices.Sort(chosen)
-	out := make([]string, len(chosen))
-	for i, n := range chosen {
-		out[i] = cutRunes(strings.TrimSpace(lines[n]), 2*lineCharsMax)
+	if float64(count) > max(oddLines*float64(len(lines)), 1) {
+		return make([]bool, len(lines))
 	}
-	return out
+	return odd
+}
+
+func dropDigits(r rune) rune {
+	if unicode.IsDigit(r) {
+		return -1
+	}
+	return r
 }
 
 // stemRunes is how much of a word is compared: "failed" and "failing" are the

@@ -25,17 +25,19 @@ func TestLinesAbout(t *testing.T) {
 	lines[40] = "10:40 the printer is out of paper"
 	log = strings.Join(lines, "\n")
 	counted := func(s string) int { return len(strings.Fields(s)) }
+	odd := []string{"10:40 the printer is out of paper", "11:01 order 120 was REFUSED: card expired"}
 	for _, tc := range []struct {
 		name, query string
 		max         int
 		want        []string
 	}{
-		{"rare words", "Which orders were refused?", 50, []string{"11:01 order 120 was REFUSED: card expired"}},
-		{"several, in their order", "refusal of paper", 50, []string{"10:40 the printer is out of paper", "11:01 order 120 was REFUSED: card expired"}},
+		{"rare words", "Which orders were refused?", 50, odd},
+		{"several, in their order", "refusal of paper", 50, odd},
+		{"room for the best alone", "Which orders were refused?", 8, odd[1:]},
 		{"the best where there is room for one", "paper printers, and what was refused", 9, []string{"10:40 the printer is out of paper"}},
-		{"a number", "What happened to order 77?", 50, []string{"10:17 order 77 was shipped to a customer"}},
-		{"words of every line say nothing", "order shipped customer", 50, nil},
-		{"none", "elephants", 50, nil},
+		{"a number", "What happened to order 77?", 9, []string{"10:17 order 77 was shipped to a customer"}},
+		{"words of every line say nothing", "order shipped customer", 50, odd},
+		{"none: only what is unlike the others", "elephants", 50, odd},
 		{"no room", "refused", 2, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -43,6 +45,8 @@ func TestLinesAbout(t *testing.T) {
 		})
 	}
 	assert.Empty(t, linesAbout("a", "one line about a", 50, counted))
+	prose := "Rosa painted the gate green.\nNobody saw the old dog again.\nWinter came early that year.\nThen everything changed for them."
+	assert.Empty(t, linesAbout("elephants", prose, 50, counted), "where all lines differ none is odd")
 }
 
 func TestFirstChunk(t *testing.T) {
@@ -80,7 +84,7 @@ func TestLongResults(t *testing.T) {
 		condense  func(n int) (string, error)
 		has, lack string
 	}{
-		{"cut", ResultsCut, nil, "these lines share words with the task:\npayment 4711 was refused: card expired\n", "summary"},
+		{"cut", ResultsCut, nil, "these lines share words with the task or are unlike the others:\npayment 4711 was refused: card expired\n", "summary"},
 		{"summary", ResultsSummary, func(n int) (string, error) {
 			if n == 2 {
 				return "- payment 4711: card expired", nil

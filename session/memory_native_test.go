@@ -189,3 +189,23 @@ func nativeBytes() uint64 {
 	runtime.ReadMemStats(&m)
 	return (resident-shared)*uint64(os.Getpagesize()) - min(m.HeapAlloc, (resident-shared)*uint64(os.Getpagesize()))
 }
+
+// Parts of a task that run at once evaluate the part of the prompt that they
+// share once, and each what is its own.
+func TestPartsShareTheirPrompt(t *testing.T) {
+	b := realModel(t, 2048, 4)
+	reg := command.NewRegistry()
+	require.NoError(t, reg.Register(command.Answer()))
+	opts := Options{
+		Backend: b, Registry: reg, Env: &command.Env{WorkDir: t.TempDir()}, Approve: ApproveNever,
+		Limits: Limits{NoteTokensMax: 4, FieldTokensMax: 8},
+	}
+	_, first, err := Split(t.Context(), opts, []string{"Name a colour."})
+	require.NoError(t, err)
+	res, four, err := Split(t.Context(), opts, []string{"Name a river.", "Name a tree.", "Name a fish.", "Name a bird."})
+	require.NoError(t, err)
+	assert.False(t, res.Failed)
+	t.Logf("one part: %d evaluated; then four: %d evaluated, %d reused", first.EvaluatedTokens, four.EvaluatedTokens, four.CachedTokens)
+	assert.Greater(t, first.EvaluatedTokens, 200, "the fixed part is worth sharing")
+	assert.Less(t, four.EvaluatedTokens, first.EvaluatedTokens, "four cost less than one did")
+}

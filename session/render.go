@@ -36,6 +36,9 @@ func (o RenderOptions) style(f func(string) string, text string) string {
 // is not written: it is the program's output, not its progress.
 func RenderText(w io.Writer, ev Event, o RenderOptions) error {
 	text := o.render(ev.Data)
+	if ev.Session != "" {
+		text = o.ofPart(ev)
+	}
 	if text == "" {
 		return nil
 	}

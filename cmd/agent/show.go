@@ -97,6 +97,10 @@ func (v *runView) event(ev session.Event) {
 func (v *runView) note(ev session.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if ev.Session != "" {
+		v.notePart(ev)
+		return
+	}
 	switch e := ev.Data.(type) {
 	case *session.Delta:
 		v.step = e.Step
@@ -119,6 +123,15 @@ func (v *runView) note(ev session.Event) {
 		v.now("reading") // until the first of what is written about it
 	case *session.Started:
 		v.now("reading")
+	}
+}
+
+// notePart shows only how fast the parts of a task are written: what is written
+// by several at once can't be read.
+func (v *runView) notePart(ev session.Event) {
+	v.now("working on parts")
+	if e, ok := ev.Data.(*session.Delta); ok && e.Tokens > 0 {
+		v.rate.Add(ev.Time, e.Tokens)
 	}
 }
 
