@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"agent/command"
-	"agent/command/sandbox"
 )
 
 // CreateName is the command by which the agent makes others.
@@ -429,15 +428,4 @@ func (d *draft) inCode(text string) string {
 		}
 	}
 	return strings.Join(out, "\n")
-}
-
-// Available reports whether commands can be made here: Python and a sandbox
-// are needed.
-func (s *Set) Available(ctx context.Context) error {
-	_, err := s.runner.check(ctx, []source{{Name: "nothing.py"}})
-	var refused *sandbox.RefusedError
-	if errors.As(err, &refused) && s.config.AllowUnsandboxed {
-		return nil
-	}
-	return err
 }
