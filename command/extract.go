@@ -12,6 +12,7 @@ import (
 const (
 	askBytesDefault     = 6000     // text in one question, where Env does not say
 	extractChunksMax    = 12       // questions about one text
+	extractWhatMax      = 500      // bytes of what is asked
 	extractTokensMax    = 200      // of one answer
 	extractBytesMax     = 16 << 20 // of a text that are looked through
 	chunkOverlapLines   = 2        // shown again, so that nothing is torn apart
@@ -31,6 +32,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*Result, error) 
 	if r.env.Ask == nil {
 		return r.part(p, map[string]any{"find": what}, from, to), nil
 	}
+	what = cutHead(what, extractWhatMax)
 	room := r.env.AskBytesMax
 	if room <= 0 {
 		room = askBytesDefault

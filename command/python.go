@@ -54,7 +54,8 @@ func (p *pythonCommand) Run(ctx context.Context, env *Env, call *Call) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	result := pythonResult(out, limits, before.to(takeSnapshot(root)))
+	done := before.to(takeSnapshot(root)).outside(env.WorkDir, env.StateDir)
+	result := pythonResult(out, limits, done)
 	env.Files.describeAll(result.Files, call.Summary)
 	return result, nil
 }

@@ -45,9 +45,14 @@ func TestPythonKeepsVariables(t *testing.T) {
 		require.Equal(t, step.want, r.Text, step.code)
 	}
 
+	below := *env
+	below.StateDir = filepath.Join(env.WorkDir, ".state")
+	r := runCommand(t, python, &below, map[string]any{"code": "x = 1\nopen('y.txt', 'w').close()\nprint('ok')"})
+	require.Equal(t, "ok\nCreated: y.txt.", r.Text, "what is kept is no file of the user's")
+
 	other := *env
 	other.StateDir = filepath.Join(t.TempDir(), "other")
-	r := runCommand(t, python, &other, map[string]any{"code": "total"})
+	r = runCommand(t, python, &other, map[string]any{"code": "total"})
 	assert.Contains(t, r.Text, "NameError", "another session has its own")
 	other.StateDir = ""
 	r = runCommand(t, python, &other, map[string]any{"code": "total"})

@@ -4,7 +4,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -77,6 +79,21 @@ func (s snapshot) to(after snapshot) changes {
 	slices.Sort(c.Created)
 	slices.Sort(c.Changed)
 	slices.Sort(c.Removed)
+	return c
+}
+
+// outside leaves out what lies in a folder of the agent's own, which may be
+// below a work dir as large as a home.
+func (c changes) outside(workDir, folder string) changes {
+	relative, err := filepath.Rel(workDir, folder)
+	if folder == "" || err != nil || !filepath.IsLocal(relative) {
+		return c
+	}
+	prefix := filepath.ToSlash(relative) + "/"
+	within := func(name string) bool { return strings.HasPrefix(name, prefix) }
+	c.Created = slices.DeleteFunc(c.Created, within)
+	c.Changed = slices.DeleteFunc(c.Changed, within)
+	c.Removed = slices.DeleteFunc(c.Removed, within)
 	return c
 }
 
