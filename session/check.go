@@ -16,15 +16,16 @@ import (
 // evidence is what an answer is held against.
 type evidence struct {
 	task, answer string
-	exists       func(name string) bool // in the work dir now
-	existed      func(name string) bool // when the work on the task began
-	changed      func(name string) bool // created or changed since then
-	seen         string                 // all that the model was shown: files and results
-	files        []string               // in the work dir now
-	told         string                 // why the last answer was held back
-	canWrite     bool                   // a command that writes or runs code is allowed
-	canCompute   bool                   // one that runs code is
-	worked       bool                   // a command was carried out, or the task names a file
+	exists       func(name string) bool       // in the work dir now
+	existed      func(name string) bool       // when the work on the task began
+	changed      func(name string) bool       // created or changed since then
+	seen         string                       // all that the model was shown: files and results
+	holdsText    func(name, text string) bool // a file of the work dir has this text in it, in any case
+	files        []string                     // in the work dir now
+	told         string                       // why the last answer was held back
+	canWrite     bool                         // a command that writes or runs code is allowed
+	canCompute   bool                         // one that runs code is
+	worked       bool                         // a command was carried out, or the task names a file
 }
 
 // Bounds of what the checks read: the beginning of a long task or answer, and
@@ -62,6 +63,7 @@ func checks() []check {
 		{"asked_file", checkAskedFile},
 		{"claimed_file", checkClaimedFile},
 		{"which_file", checkWhichFile},
+		{"wrong_file", checkWrongFile},
 		{"echo", checkEcho},
 		{"format", checkFormat},
 		{"number", checkNumber},
@@ -123,6 +125,40 @@ func checkWhichFile(e evidence) (doubt, bool) {
 	}
 	return doubt{reason: "which_file"}, named == 0 && len(fileMentions(e.answer)) == 0
 }
+
+// asksForText finds the word or quoted phrase that a file is asked for by, at
+// the end of a question.
+var asksForText = regexp.MustCompile(`(?i)\b(?:mentions?|contains?|includes?)\s+(?:(?:a|an|the|any|word|name|term|phrase|text|string)\s+){0,3}(?:["“]([^"”\n]{2,60})["”]|'([^'\n]{2,60})'|([\p{L}\p{N}][\p{L}\p{N}-]{2,40}))\s*\?`)
+
+// turnsAround is a word with which a question means the other files.
+var turnsAround = regexp.MustCompile(`(?i)\b(?:not|never|no|none|neither|nor|without|except|but|only|least|fewest|most)\b|n['’]t\b`)
+
+// checkWrongFile: where the task asks which file mentions something, a file
+// that the answer names has it, if any has. The sentence ends there, so that
+// what is looked for is a word and not its meaning.
+func checkWrongFile(e evidence) (doubt, bool) {
+	asked := asksForText.FindStringSubmatch(e.task)
+	if asked == nil || !asksWhichFile.MatchString(e.task) || turnsAround.MatchString(e.task) || len(e.files) > searchedFilesMax {
+		return doubt{}, false
+	}
+	text, answer := asked[1]+asked[2]+asked[3], strings.ToLower(e.answer)
+	named, elsewhere := "", false
+	for _, p := range e.files {
+		there := e.holdsText(p, text)
+		switch {
+		case !strings.Contains(answer, strings.ToLower(path.Base(p))):
+			elsewhere = elsewhere || there
+		case there:
+			return doubt{}, false
+		case named == "":
+			named = p
+		}
+	}
+	return doubt{reason: "wrong_file", what: strings.Join([]string{named, text}, ": ")}, named != "" && elsewhere
+}
+
+// searchedFilesMax is in how many files a word is looked for.
+const searchedFilesMax = 200
 
 // wholeFolderMin is from how many files on naming each of them is a list of the
 // folder rather than an answer.

@@ -238,3 +238,30 @@ func TestEcho(t *testing.T) {
 	_, found := checkEcho(evidence{answer: "42"})
 	assert.False(t, found)
 }
+
+// A file that is asked for by a word has it.
+func TestWrongFile(t *testing.T) {
+	texts := map[string]string{"lind.txt": "I would like a Refund.", "okafor.txt": "Thank you", "tan.txt": "New York, refunds"}
+	files := []string{"lind.txt", "okafor.txt", "tan.txt"}
+	for _, tc := range []struct {
+		task, answer string
+		held         bool
+	}{
+		{"Which of the files here mentions a refund?", "okafor.txt", true},
+		{"Which of the files here mentions a refund?", "lind.txt", false},
+		{"Which of the files here mentions a refund?", "lind.txt and okafor.txt", false},
+		{"Which of the files here mentions a refund?", "It is tan.txt.", false},
+		{"Which file contains the words \"new york\"?", "lind.txt", false}, // words is not word: missed
+		{"Which file contains the phrase \"new york\"?", "lind.txt", true},
+		{"Which file mentions a bicycle?", "lind.txt", false}, // none has it: another word may mean it
+		{"Which file mentions a wish for money back?", "okafor.txt", false},
+		{"Who mentions a refund?", "okafor.txt", false},
+		{"Which file does not mention refunds?", "okafor.txt", false},
+		{"Which file doesn't contain refunds?", "okafor.txt", false},
+	} {
+		_, found := checkWrongFile(evidence{task: tc.task, answer: tc.answer, files: files, holdsText: func(name, text string) bool {
+			return strings.Contains(strings.ToLower(texts[name]), strings.ToLower(text))
+		}})
+		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)
+	}
+}

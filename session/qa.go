@@ -1,7 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -87,7 +91,7 @@ func (s *Session) evidence(answer string) evidence {
 	seen, worked := s.seen()
 	e := evidence{
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
-		files: now.paths(), told: s.held.told, exists: now.holds, existed: s.first.holds,
+		files: now.paths(), holdsText: s.holdsText, told: s.held.told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
 		canCompute: runsCode(offered),
 		canWrite: !now.more && slices.ContainsFunc(offered, func(c command.Spec) bool {
@@ -98,6 +102,25 @@ func (s *Session) evidence(answer string) evidence {
 		e.worked = false
 	}
 	return e
+}
+
+// searchedBytesMax is how much of a file is searched for a word.
+const searchedBytesMax = 1 << 20
+
+// holdsText reports a file of the work dir that has text in it, in any case.
+func (s *Session) holdsText(name, text string) bool {
+	root, err := os.OpenRoot(s.opts.Env.WorkDir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, searchedBytesMax))
+	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
 }
 
 // seen is all that the model was shown but its own words, and whether a
