@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"agent/command"
 	"agent/command/mcp"
@@ -107,19 +105,29 @@ func addSearch(cfg *config.Config, registry *command.Registry) (io.Closer, error
 	return s, nil
 }
 
-// addServers gives a run the tools of the MCP servers that are configured.
-func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *command.Registry, accept func(context.Context, mcp.Change) (bool, error)) (*mcp.Servers, error) {
+// addServers gives a run the tools of the MCP servers that are configured. Its
+// asker is nil where nobody can be asked.
+func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *command.Registry, ask *asker) (*mcp.Servers, error) {
 	configured, err := decodeMCP(cfg)
 	if err != nil {
 		return nil, configError(err)
 	}
-	servers, err := mcp.Open(ctx, mcp.Options{
-		Servers: configured, StateDir: stateDir(), Accept: accept, Warn: a.warn, Version: version,
+	folder, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	o := mcp.Options{
+		Servers: configured, StateDir: stateDir(), Warn: a.warn, Version: version,
+		Foreign: a.foreignServers(cfg, configured), Folder: folder,
 		Taken: func(name string) bool {
 			match := registry.Lookup(name).Match
 			return match == command.MatchExact || match == command.MatchAlias
 		},
-	})
+	}
+	if ask != nil {
+		o.Accept, o.AcceptServer = ask.change, ask.server
+	}
+	servers, err := mcp.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +136,7 @@ func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *comm
 			return nil, errors.Join(err, servers.Close())
 		}
 	}
-	if accept == nil { // else a person is asked when the tool is wanted
+	if ask == nil { // else a person is asked when the tool is wanted
 		a.warnOfChanges(servers.Changed())
 	}
 	return servers, nil
@@ -147,11 +155,11 @@ func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.
 	if err != nil {
 		return nil, err
 	}
-	var accept func(context.Context, mcp.Change) (bool, error)
+	var ask *asker
 	if opts.Approve == session.ApproveAsk && opts.Approver != nil {
-		accept = a.askChange
+		ask = &asker{a.askChange, a.askServer}
 	}
-	servers, err := a.addServers(ctx, cfg, opts.Registry, accept)
+	servers, err := a.addServers(ctx, cfg, opts.Registry, ask)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -159,90 +167,6 @@ func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.
 		_ = servers.Close()
 		_ = s.Close()
 	}, nil
-}
-
-// askChange shows a changed tool and asks whether to use it as it is now.
-func (a *app) askChange(ctx context.Context, c mcp.Change) (bool, error) {
-	showChange(a.err, c)
-	fmt.Fprint(a.err, "Use it as it is now? [y/N] ")
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := readLine(a.in) // the end of the input is no
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case line := <-answer:
-		a.answered()
-		return line == "y" || line == "yes", nil
-	}
-}
-
-// showChange shows what a server says of a tool now, and what it said when the
-// tool was approved.
-func showChange(w io.Writer, c mcp.Change) {
-	fmt.Fprintf(w, "The tool %s of the server %s has changed since it was approved.\n", c.Tool, c.Server)
-	if c.Before != c.Now {
-		fmt.Fprintf(w, "- %s\n+ %s\n", indentMore(c.Before), indentMore(c.Now))
-	}
-	if before, now := strings.Join(c.FieldsBefore, ", "), strings.Join(c.FieldsNow, ", "); before != now {
-		fmt.Fprintf(w, "- fields: %s\n+ fields: %s\n", before, now)
-	}
-	if c.Before == c.Now && slices.Equal(c.FieldsBefore, c.FieldsNow) {
-		fmt.Fprintln(w, "  the details of its fields differ")
-	}
-}
-
-func indentMore(text string) string { return strings.ReplaceAll(session.Visible(text), "\n", "\n  ") }
-
-func (a *app) commandsAcceptCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "accept NAME [key=value…]",
-		Short: "Accept a tool of an MCP server that has changed since it was approved",
-		Long: `Show how a tool of an MCP server differs from what was approved, and approve it as
-it is now. Until then it is refused, and a model is shown its old description.`,
-		Example: "  agent commands accept create_issue",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, rest, err := a.compose(withDash(cmd, args))
-			if err != nil {
-				return err
-			}
-			if len(rest) != 1 {
-				return usagef("commands accept takes the name of one command")
-			}
-			registry, err := stockCommands()
-			if err != nil {
-				return err
-			}
-			servers, err := a.addServers(cmd.Context(), cfg, registry, nil)
-			if err != nil {
-				return err
-			}
-			defer servers.Close()
-			return a.acceptChange(servers, rest[0])
-		},
-	}
-}
-
-func (a *app) acceptChange(servers *mcp.Servers, name string) error {
-	for _, c := range servers.Changed() {
-		if c.Command == name {
-			showChange(a.out, c)
-			if err := servers.Accept(name); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(a.out, "accepted")
-			return err
-		}
-	}
-	for _, c := range servers.Commands() {
-		if c.Spec().Name == name {
-			return fmt.Errorf("the tool %q has not changed; there is nothing to accept", name)
-		}
-	}
-	return fmt.Errorf("no MCP server that is configured has a tool %q", name)
 }
 
 // examineOutside says what is configured, without reaching out.

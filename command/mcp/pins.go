@@ -20,6 +20,7 @@ const (
 	definitionBytesMax = 32 << 10 // of a tool
 	pinFileBytesMax    = 16 << 20
 	pinVersion         = 1
+	pinFileName        = "mcp-tools.json"
 )
 
 // definition is what a server says about a tool, as far as a model gets to
