@@ -35,7 +35,8 @@ type benchWay struct {
 func benchWays() []benchWay {
 	ways := []benchWay{
 		{"full", "as `agent run` works", func(*session.Options) {}},
-		{"plain", "the plain protocol: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
+		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text, o.Without = true, session.Devices() }},
+		{"text", "full, but each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
 		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
 	}
 	for _, device := range session.Devices() {
