@@ -431,10 +431,10 @@ func TestBombs(t *testing.T) {
 		name, script, exceeded string
 		limits                 Limits
 	}{
-		{"memory", "for i in 1 2 3 4; do (head -c 120000000 /dev/zero; exec sleep MARK) | tail -c 120000000 & done; wait; echo survived", exceededMemory,
-			Limits{MemoryBytes: 200 << 20}},
+		{"memory", "for i in 1 2 3 4; do (head -c 60000000 /dev/zero; exec sleep MARK) | tail -c 60000000 & done; wait; echo survived", exceededMemory,
+			Limits{MemoryBytes: 100 << 20}},
 		{"disk", "i=0; while [ $i -lt 4000 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; echo survived", exceededDisk,
-			Limits{DiskBytes: 100 << 20, FileBytes: 2 << 20}},
+			Limits{DiskBytes: 50 << 20, FileBytes: 2 << 20}},
 		{"processes", "n=0; while [ $n -lt 2000 ]; do sleep MARK & n=$((n+1)); done 2>/dev/null; echo survived; wait", "",
 			Limits{Processes: 50}},
 	} {
