@@ -55,6 +55,7 @@ type doubt struct {
 	reason string // a template in checks.tmpl
 	what   string
 	warn   bool // worth telling a person, too little to send the answer back
+	work   bool // not mended by other words: something has to be done or looked at first
 }
 
 // checks lists the tests in the order in which they are tried.
@@ -80,9 +81,9 @@ func checkAskedFile(e evidence) (doubt, bool) {
 	for _, t := range askedFiles(e.task, e.existed) {
 		switch {
 		case !e.exists(t.name):
-			return doubt{reason: "asked_missing", what: t.name}, true
+			return doubt{reason: "asked_missing", what: t.name, work: true}, true
 		case e.existed(t.name) && !e.changed(t.name):
-			return doubt{reason: "asked_unchanged", what: t.name}, true
+			return doubt{reason: "asked_unchanged", what: t.name, work: true}, true
 		}
 	}
 	return doubt{}, false
@@ -121,7 +122,7 @@ func checkWhichFile(e evidence) (doubt, bool) {
 		}
 	}
 	if named == len(e.files) && named >= wholeFolderMin {
-		return doubt{reason: "which_of_all"}, true
+		return doubt{reason: "which_of_all", work: true}, true
 	}
 	return doubt{reason: "which_file"}, named == 0 && len(fileMentions(e.answer)) == 0
 }
@@ -154,7 +155,7 @@ func checkWrongFile(e evidence) (doubt, bool) {
 			named = p
 		}
 	}
-	return doubt{reason: "wrong_file", what: strings.Join([]string{named, text}, ": ")}, named != "" && elsewhere
+	return doubt{reason: "wrong_file", what: strings.Join([]string{named, text}, ": "), work: true}, named != "" && elsewhere
 }
 
 // searchedFilesMax is in how many files a word is looked for.

@@ -25,6 +25,7 @@ type withheldAnswers struct {
 	tried   map[string]bool // checks that have held an answer back, or warned
 	answers []string        // folded
 	told    string          // why the last was
+	work    bool            // something else has to be done before the next
 }
 
 // doubts says why an answer is not accepted yet; empty when it is. What can be
@@ -56,6 +57,7 @@ func (s *Session) coldLogic(answer string) string {
 		s.held.try(c.name)
 		reason := s.words.render(d.reason, d.what)
 		if !d.warn {
+			s.held.work = d.work
 			return reason
 		}
 		s.warn(reason)
@@ -121,6 +123,19 @@ func (s *Session) holdsText(name, text string) bool {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, searchedBytesMax))
 	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
+}
+
+// workFirst takes the answer out of what can be chosen right after one was
+// held back for want of work: told so alone, a small model answers again.
+func (s *Session) workFirst(specs []command.Spec) []command.Spec {
+	if !s.held.work || !s.has(DeviceColdLogic) {
+		return specs
+	}
+	others := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return c.Final })
+	if len(others) == 0 {
+		return specs
+	}
+	return others
 }
 
 // seen is all that the model was shown but its own words, and whether a

@@ -237,3 +237,21 @@ func TestLookingAgainIsNotBeingDone(t *testing.T) {
 	assert.Equal(t, " reader| writer| answer", offered[2])
 	assert.Equal(t, " reader| writer| answer", offered[5])
 }
+
+// Right after an answer was held back for want of work, an answer is no choice;
+// after some work it is again.
+func TestWorkBeforeTheNextAnswer(t *testing.T) {
+	var offered []string
+	r := newRig(t, newModel(t, true,
+		" say it", " answer", " a.txt",
+		" look", " reader", " b.txt",
+		" so", " answer", " b.txt",
+	), func(o *Options) { o.Without = []Device{DeviceWorkFirst} })
+	r.write(t, "b.txt", "a refund\n")
+	r.model.offered = func(options string) { offered = append(offered, options) }
+	res, err := r.Run(context.Background(), "Which file mentions a refund?")
+	require.NoError(t, err)
+	assert.Equal(t, "b.txt", res.Answer)
+	assert.Equal(t, []string{" reader| writer| answer", " reader| writer", " reader| writer| answer"}, offered)
+	assert.Contains(t, r.lastUser(3), "does not have what is looked for (a.txt: refund)")
+}

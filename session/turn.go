@@ -292,7 +292,7 @@ func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) 
 			c.Name == delegateName && !d.s.mayDelegate()
 	})
 	if a.only == "" {
-		specs = d.s.worthwhile(specs)
+		specs = d.s.workFirst(d.s.worthwhile(specs))
 	}
 	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
 		specs = reading
@@ -404,6 +404,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if spec.Final { // how often it is sent back is bounded
 		return s.conclude(ctx, cmd, call)
 	}
+	s.held.work = false
 	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
