@@ -6,7 +6,7 @@ import "context"
 // prompt of its own behind the part that all share, and a long reply.
 const (
 	partsCount  = togetherCount
-	partPrompt  = 96
+	partPrompt  = 64
 	PartReply   = 128 // most tokens of a part's reply
 	PartContext = 2048
 )
