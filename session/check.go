@@ -103,7 +103,7 @@ func checkClaimedFile(e evidence) (doubt, bool) {
 var (
 	asksWhichFile = regexp.MustCompile(`(?i)\b(?:which|what) (?:one )?(?:of (?:the|these|those|my|our|all) )?(?:\w+ )?files?( \w+)?`)
 	aboutFiles    = set("format", "formats", "type", "types", "size", "sizes", "system", "systems", "extension", "extensions", "name", "names", "ending", "path", "mode", "modes", "permission", "permissions")
-	saysNone      = regexp.MustCompile(`(?i)\b(?:none|no(?: \w+)? files?|neither|not any|any of|all of|every|both|all(?: \w+)? files)\b`)
+	saysNone      = regexp.MustCompile(`(?i)\b(?:(?:i|we) (?:can ?not|can['’]t|could|couldn['’]t|am|was|were|did|didn['’]t|do|don['’]t)|not (?:allowed|found|known|clear)|unable to|none|no(?: \w+)? files?|neither|not any|any of|all of|every|both|all(?: \w+)? files)\b`)
 )
 
 // checkWhichFile: where the task asks which file, the answer names one, or says
@@ -111,7 +111,7 @@ var (
 func checkWhichFile(e evidence) (doubt, bool) {
 	asked := asksWhichFile.FindStringSubmatch(e.task)
 	if asked == nil || aboutFiles[strings.ToLower(strings.TrimSpace(asked[1]))] || len(e.files) < 2 ||
-		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) || ownsUp.MatchString(e.answer) {
+		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) {
 		return doubt{}, false
 	}
 	answer, named := strings.ToLower(e.answer), 0
