@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"agent/backend"
 	"agent/command"
@@ -206,7 +205,6 @@ type delegation struct {
 	id     string
 	plan   []*subtask
 	mu     sync.Mutex // events and costs of children reach the parent one by one
-	failed atomic.Pointer[error]
 }
 
 // subtaskDone is what a subtask came to.
@@ -220,37 +218,38 @@ type subtaskDone struct {
 
 func (d *subtaskDone) ok() bool { return d.stop == StopAnswered }
 
-// run works on all subtasks, those that need no other at the same time. It
-// ends when all have ended; an error of the program or the end of the context
-// ends all of them.
+// run works on all subtasks in their order, those that need no other at the
+// same time. It ends when all have ended; an error of the program or the end of
+// the context ends all of them.
 func (d *delegation) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ended := make([]chan struct{}, len(d.plan))
-	for i := range ended {
-		ended[i] = make(chan struct{})
+	type end struct {
+		index int
+		err   error
 	}
-	places := make(chan struct{}, d.parent.opts.Limits.WidthMax)
-	var all sync.WaitGroup
-	for i, t := range d.plan {
-		all.Go(func() {
-			defer close(ended[i])
-			for _, j := range t.after { // only earlier ones: this always ends
-				<-ended[j]
+	ends := make(chan end)
+	begun, ended, running := make([]bool, len(d.plan)), make([]bool, len(d.plan)), 0
+	var failure error
+	for range d.plan { // one ends in each round
+		for i, t := range d.plan {
+			waits := slices.ContainsFunc(t.after, func(j int) bool { return !ended[j] })
+			if begun[i] || waits || running == d.parent.opts.Limits.WidthMax {
+				continue
 			}
-			places <- struct{}{}
-			defer func() { <-places }()
-			if err := d.work(ctx, t); err != nil {
-				d.failed.CompareAndSwap(nil, &err)
-				cancel(err)
-			}
-		})
+			begun[i] = true
+			running++
+			go func() { ends <- end{i, d.work(ctx, t)} }()
+		}
+		e := <-ends // needed ones come before what needs them: one is always running
+		ended[e.index] = true
+		running--
+		if e.err != nil && failure == nil {
+			failure = e.err
+			cancel(e.err)
+		}
 	}
-	all.Wait()
-	if err := d.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
+	return failure
 }
 
 // work tries one subtask, each time warmer, until it is answered.
