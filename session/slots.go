@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,9 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 			continue
 		}
 		open := spec.Final && i == len(spec.Slots)-1 // the rest of the reply is the answer
+		if slot.Kind == command.SlotText {
+			slot.Lang = languageOf(content)
+		}
 		value, err := d.fill(ctx, slot, open)
 		if err != nil {
 			return content, err
@@ -52,6 +56,27 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 		}
 	}
 	return content, d.fillOptional(ctx, optional, content)
+}
+
+// languageOf is what the fence of a text says it holds, by the file that an
+// earlier field names: a model that is told so writes better code.
+func languageOf(content map[string]any) string {
+	for _, field := range []string{"file", "path"} {
+		name, _ := content[field].(string)
+		switch path.Ext(name) {
+		case ".py":
+			return "python"
+		case ".go":
+			return "go"
+		case ".js":
+			return "javascript"
+		case ".sh":
+			return "bash"
+		case ".json":
+			return "json"
+		}
+	}
+	return ""
 }
 
 // fillOptional lets the model choose which of the optional fields it gives,
