@@ -92,7 +92,7 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 	}
 	if at := g.rut.end(text); at >= 0 {
 		text, end = text[:at], endRut
-		d.s.warn("the model began to repeat itself; its text was ended there")
+		d.s.warn("the model began to repeat itself, or to write something else; its text was ended there")
 	}
 	d.keep(text)
 	return text, end, nil

@@ -56,6 +56,31 @@ func blockEnd(text string) int {
 	return -1
 }
 
+// strayFence finds, in text that began outside of any block, a closing fence
+// that nothing opened and that an empty line follows: the line's offset, or -1.
+// A model that writes one takes what it wrote for a block that ends there, and
+// goes on to something else. A bare fence before other text may open a block.
+func strayFence(text string) int {
+	open, offset := false, 0
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		bare := strings.TrimRight(line, "\r\n")
+		switch {
+		case fenceOpen.MatchString(bare):
+			open = true
+		case fenceClose.MatchString(bare) && open:
+			open = false
+		case fenceClose.MatchString(bare):
+			if i > 0 && i+2 < len(lines) && strings.TrimSpace(lines[i+1]) == "" {
+				return offset
+			}
+			open = true
+		}
+		offset += len(line)
+	}
+	return -1
+}
+
 // blockBody cuts text at the end of its block, and gives it as lines without
 // the last line's end.
 func blockBody(text string) string {

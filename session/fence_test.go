@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestFenceForIsLongerThanAnyInside(t *testing.T) {
@@ -35,5 +36,26 @@ func TestBlockBody(t *testing.T) {
 		{"windows", "a\r\n```\r\nb", "a"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.body, blockBody(tc.text)) })
+	}
+}
+
+func TestStrayFence(t *testing.T) {
+	for text, want := range map[string]string{
+		"Friday at 9:40.\n```\n\nTo complete the task": "Friday at 9:40.\n",
+		"Friday at 9:40.\n```\n":                       "", // nothing follows yet
+		"Friday at 9:40.\n```\n\n":                     "Friday at 9:40.\n",
+		"It is:\n```\n12\n```\n\nThat is all.":         "", // a block
+		"It is:\n```python\nx\n```\n\nThat is all.":    "",
+		"```python\nx\n```\n\nso\n```\n\nmore":         "```python\nx\n```\n\nso\n",
+		"no fence":                                     "",
+		"":                                             "",
+	} {
+		at := strayFence(text)
+		if want == "" {
+			assert.Equal(t, -1, at, "%q", text)
+			continue
+		}
+		require.GreaterOrEqual(t, at, 0, "%q", text)
+		assert.Equal(t, want, text[:at])
 	}
 }

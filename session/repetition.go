@@ -11,13 +11,15 @@ import (
 
 // rut says how much repetition is too much.
 type rut struct {
-	times     int // repeats of exactly the same text, one after another
-	bytesMin  int // that these repeats must fill
-	sentences int // same sentences or lines anywhere; 0: not looked at
+	times     int  // repeats of exactly the same text, one after another
+	bytesMin  int  // that these repeats must fill
+	sentences int  // same sentences or lines anywhere; 0: not looked at
+	fences    bool // it ends, too, at a fence that closes nothing; see strayFence
 }
 
 var (
 	proseRut = rut{times: 3, bytesMin: 160, sentences: 4}
+	openRut  = rut{times: proseRut.times, bytesMin: proseRut.bytesMin, sentences: proseRut.sentences, fences: true}
 	blockRut = rut{times: 8, bytesMin: 800} // code and data may well repeat themselves
 )
 
@@ -40,10 +42,16 @@ func (r rut) until() func(reply string) bool {
 	}
 }
 
-// end is where text first begins to repeat itself, or -1 if it does not.
+// end is where text first begins to repeat itself, or goes on after its end, or
+// -1 if it does not.
 func (r rut) end(text string) int {
 	if r.times == 0 {
 		return -1
+	}
+	if r.fences {
+		if at := strayFence(text); at >= 0 {
+			return at
+		}
 	}
 	if at := r.periodic(text); at >= 0 {
 		return at

@@ -143,7 +143,7 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.s.words.render("final", nil))
-	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels(), rut: proseRut})
+	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels(), rut: openRut})
 	if err != nil {
 		return nil, err
 	}

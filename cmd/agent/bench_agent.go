@@ -60,7 +60,6 @@ type benchAgentFlags struct {
 	tasks, out, transcripts, run string
 	ways                         []string
 	rounds, tokensMax            int
-	values                       flagValues
 }
 
 func (a *app) benchAgentCmd() *cobra.Command {
