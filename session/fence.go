@@ -81,6 +81,40 @@ func strayFence(text string) int {
 	return -1
 }
 
+// withoutBareFences takes fences from the end of text that hold nothing: blocks
+// without a line in them, and one that was opened last or that closes nothing.
+func withoutBareFences(text string) string {
+	for {
+		lines := strings.Split(strings.TrimRight(text, " \t\r\n"), "\n")
+		last := len(lines) - 1
+		if !isFence(lines[last]) {
+			return text
+		}
+		fences := 0
+		for _, line := range lines {
+			if isFence(line) {
+				fences++
+			}
+		}
+		switch {
+		case fences%2 == 1:
+			text = strings.Join(lines[:last], "\n")
+		case last > 0 && isFence(lines[last-1]):
+			text = strings.Join(lines[:last-1], "\n")
+		default:
+			return text
+		}
+		if text = strings.TrimRight(text, " \t\r\n"); text == "" {
+			return ""
+		}
+	}
+}
+
+func isFence(line string) bool {
+	line = strings.TrimRight(line, "\r")
+	return fenceOpen.MatchString(line) || fenceClose.MatchString(line)
+}
+
 // blockBody cuts text at the end of its block, and gives it as lines without
 // the last line's end.
 func blockBody(text string) string {

@@ -59,3 +59,20 @@ func TestStrayFence(t *testing.T) {
 		assert.Equal(t, want, text[:at])
 	}
 }
+
+func TestWithoutBareFences(t *testing.T) {
+	for text, want := range map[string]string{
+		"The moon is full.\n```\n```\n```\n```\n```": "The moon is full.",
+		"Yes.\n```":                       "Yes.",
+		"Yes.\n```\n```":                  "Yes.",
+		"Yes.\n```python":                 "Yes.",
+		"It is:\n```\n12\n```":            "It is:\n```\n12\n```",
+		"It is:\n```\n12\n```\n```\n```":  "It is:\n```\n12\n```",
+		"```python\nx = 1\n```":           "```python\nx = 1\n```",
+		"```":                             "",
+		"":                                "",
+		"It is:\n```\n12\n```\nSo be it.": "It is:\n```\n12\n```\nSo be it.",
+	} {
+		assert.Equal(t, want, withoutBareFences(text), "%q", text)
+	}
+}

@@ -411,7 +411,7 @@ func (s *Session) systemPrompt() string {
 // The fixed part shows examples only as far as there is room: the more commands
 // there are, the fewer.
 const (
-	systemTokensMax = 1000
+	systemTokensMax = 800
 	examplesMax     = 3
 )
 

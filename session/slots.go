@@ -147,7 +147,7 @@ func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unfenced(strings.TrimSpace(text)), nil
+	return unfenced(withoutBareFences(strings.TrimSpace(text))), nil
 }
 
 // nextLabels are what a model writes when it goes on to another step or plays

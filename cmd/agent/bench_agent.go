@@ -305,6 +305,9 @@ func (b *agentBench) options(task *tasks.Task, way benchWay, round int, dir stri
 		return session.Options{}, err
 	}
 	opts.Backend, opts.SessionsDir = b.model, ""
+	if err := b.app.spare(cfg, &opts); err != nil {
+		return session.Options{}, err
+	}
 	temperature, seed := 0.0, uint32(round)
 	if round > 0 {
 		temperature = benchTemperature

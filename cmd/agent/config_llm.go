@@ -320,6 +320,7 @@ type agentConfig struct {
 	Approve          string        `yaml:"approve"` // "": ask on a terminal, else never
 	Disable          []string      `yaml:"disable"`
 	AllowUnsandboxed bool          `yaml:"allow_unsandboxed"`
+	SmallModel       int64         `yaml:"small_model"` // parameters
 	QA               bool          `yaml:"qa"`
 
 	ApproveRules session.Rules    `yaml:"approve_rules"`

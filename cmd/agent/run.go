@@ -102,6 +102,9 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	}
 	defer b.close()
 	opts.Backend = b
+	if err := a.spare(cfg, &opts); err != nil {
+		return nil, err
+	}
 	if err := a.checkInput(b, &opts); err != nil {
 		return nil, err
 	}
@@ -121,6 +124,19 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 		return result, runError(ctx, err)
 	}
 	return result, stopError(result, opts.SessionsDir != "")
+}
+
+// spare applies agent.small_model to a run.
+func (a *app) spare(cfg *config.Config, opts *session.Options) error {
+	c, err := decodeAgent(cfg)
+	if err != nil {
+		return configError(err)
+	}
+	note, err := spareSmall(opts.Registry, opts.Backend, c.SmallModel)
+	if note != "" && !a.flags.quiet {
+		fmt.Fprintln(a.err, "agent:", note)
+	}
+	return err
 }
 
 // runSweep runs the task once for each combination of the overrides that have

@@ -1,7 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"agent/backend"
+	"agent/backend/hf"
 	"agent/command"
+	"agent/command/program"
 	"agent/session"
 )
 
@@ -13,4 +20,32 @@ func stockCommands() (*command.Registry, error) {
 		return nil, err
 	}
 	return reg, reg.Register(session.Delegate())
+}
+
+// spareSmall takes away what a model of fewer than least parameters does not
+// manage: to split a task and to program commands. Each command more that it
+// can choose makes its choices worse. Only of local models is the size known.
+func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int64) (note string, err error) {
+	local, ok := backend.As[*hf.Backend](b)
+	if !ok {
+		return "", nil
+	}
+	parameters := int64(local.Model().Info.Parameters)
+	if parameters <= 0 || parameters >= least {
+		return "", nil
+	}
+	var spared []string
+	for _, name := range []string{"delegate", program.CreateName} {
+		if !slices.Contains(registry.Names(), name) {
+			continue
+		}
+		if err := registry.Disable(name); err != nil {
+			return "", err
+		}
+		spared = append(spared, name)
+	}
+	if len(spared) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers them)", parameters/1e6, strings.Join(spared, ", ")), nil
 }
