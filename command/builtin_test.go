@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/command/internal/legible"
 )
 
 // workDir makes a folder with files; a name that ends in / is a folder.
@@ -226,7 +228,7 @@ func FuzzDecodeText(f *testing.F) {
 	f.Add([]byte("\xff\xfeh\x00"))
 	f.Add([]byte("caf\xe9"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		text, _, ok := decodeText(data)
+		text, _, ok := legible.Decode(data)
 		assert.True(t, utf8.ValidString(text))
 		if ok && utf8.Valid(data) && !bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 			assert.Equal(t, string(data), text)

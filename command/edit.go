@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+
+	"agent/command/internal/legible"
 )
 
 // FieldUnfinished is set in a call's content by whoever had to cut the text of
@@ -29,7 +31,7 @@ type fileChange struct {
 
 // read takes what is in the file now.
 func (c *fileChange) read(data []byte) {
-	text, encoding, ok := decodeText(data)
+	text, encoding, ok := legible.Decode(data)
 	c.raw, c.known, c.old, c.encoding, c.binary = string(data), true, text, encoding, !ok
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"agent/command/internal/legible"
 )
 
 // Bounds of finding by the model.
@@ -60,7 +62,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*Result, error) 
 // empty; numbers in it that the piece does not have are named.
 func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
 	prompt := message("extract", map[string]any{
-		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": fenceFor(c.text), "Text": c.text,
+		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": legible.Fence(c.text), "Text": c.text,
 	})
 	answer, err := r.env.Ask(r.ctx, prompt, extractTokensMax)
 	if err != nil {
@@ -180,19 +182,4 @@ func likeliest(chunks []chunk, what string) []chunk {
 		out[i] = chunks[n]
 	}
 	return out
-}
-
-// fenceFor returns backticks longer than any run of them in text, so that
-// nothing inside can close the block.
-func fenceFor(text string) string {
-	longest, run := 0, 0
-	for i := range len(text) {
-		if text[i] != '`' {
-			run = 0
-			continue
-		}
-		run++
-		longest = max(longest, run)
-	}
-	return strings.Repeat("`", max(3, longest+1))
 }

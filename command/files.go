@@ -10,12 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
-	"golang.org/x/text/encoding/charmap"
 )
 
 // fileKeys are the names by which models call a file.
@@ -143,92 +139,6 @@ func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byt
 		err = fmt.Errorf("it grew beyond %d bytes while being read", max)
 	}
 	return data, err
-}
-
-// decodeText turns the bytes of a text file into UTF-8. The second value says
-// which encoding it had, empty for UTF-8; ok is false for a binary file.
-func decodeText(data []byte) (text, encoding string, ok bool) {
-	switch {
-	case strings.HasPrefix(string(data[:min(3, len(data))]), "\xef\xbb\xbf"):
-		data = data[3:]
-	case len(data) >= 2 && data[0] == 0xff && data[1] == 0xfe:
-		return decodeUTF16(data[2:], false), "UTF-16", true
-	case len(data) >= 2 && data[0] == 0xfe && data[1] == 0xff:
-		return decodeUTF16(data[2:], true), "UTF-16", true
-	}
-	if bigEndian, ok := guessUTF16(data); ok {
-		return decodeUTF16(data, bigEndian), "UTF-16", true
-	}
-	if isBinary(data) {
-		return "", "", false
-	}
-	if utf8.Valid(data) {
-		return string(data), "", true
-	}
-	return toValidText(string(data)), "not UTF-8, read as Windows-1252", true
-}
-
-// toValidText reads what is no UTF-8 as Windows-1252, in which every byte is
-// some character.
-func toValidText(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	decoded, err := charmap.Windows1252.NewDecoder().String(s)
-	if err != nil {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return decoded
-}
-
-// guessUTF16 recognises UTF-16 without a byte order mark by the zero bytes of
-// Latin letters: they are in the upper halves and nowhere else.
-func guessUTF16(data []byte) (bigEndian, ok bool) {
-	const lookAt, lettersMin = 2000, 4
-	data = data[:min(lookAt, len(data)&^1)]
-	var zeros [2]int
-	for i, b := range data {
-		if b == 0 {
-			zeros[i%2]++
-		}
-	}
-	units := len(data) / 2
-	switch {
-	case units < lettersMin:
-	case zeros[0] == 0 && zeros[1]*10 > units*7:
-		return false, true
-	case zeros[1] == 0 && zeros[0]*10 > units*7:
-		return true, true
-	}
-	return false, false
-}
-
-func decodeUTF16(data []byte, bigEndian bool) string {
-	units := make([]uint16, len(data)/2)
-	for i := range units {
-		hi, lo := data[2*i+1], data[2*i]
-		if bigEndian {
-			hi, lo = lo, hi
-		}
-		units[i] = uint16(hi)<<8 | uint16(lo)
-	}
-	return string(utf16.Decode(units))
-}
-
-// isBinary looks for NUL bytes and many control characters at the start.
-func isBinary(data []byte) bool {
-	const lookAt = 8000
-	data = data[:min(lookAt, len(data))]
-	controls := 0
-	for _, b := range data {
-		if b == 0 {
-			return true
-		}
-		if b < ' ' && !unicode.IsSpace(rune(b)) && b != 0x1b {
-			controls++
-		}
-	}
-	return controls*10 > len(data)
 }
 
 // failed is a result that the model can act on.

@@ -16,6 +16,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"agent/command/document"
+	"agent/command/internal/legible"
 )
 
 // Bounds of a list. What lies beyond them is counted or named.
@@ -227,9 +228,9 @@ func (l *listing) look(f listedFile) (kind, first string) {
 		return string(format), ""
 	}
 	if cut {
-		head = withoutTornRune(head)
+		head = legible.WithoutTornRune(head)
 	}
-	text, _, ok := decodeText(head)
+	text, _, ok := legible.Decode(head)
 	if !ok {
 		return binaryKind(head), ""
 	}

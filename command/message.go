@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+
+	"agent/command/internal/legible"
 )
 
 // messages are the results that a model reads, one template each.
@@ -42,3 +44,7 @@ func size(bytes int64) string {
 		return fmt.Sprintf("%d MB", bytes/1_000_000)
 	}
 }
+
+// Fence returns backticks for a block around content that nothing inside can
+// close.
+func Fence(content string) string { return legible.Fence(content) }

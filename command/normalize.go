@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -63,7 +64,7 @@ func (n *normalizer) fold(object map[string]any) map[string]any {
 		return object
 	}
 	out := make(map[string]any, len(object))
-	for _, k := range sortedKeys(object) {
+	for _, k := range slices.Sorted(maps.Keys(object)) {
 		folded := strings.ToLower(strings.TrimSpace(k))
 		if folded == k || slices.Contains(commandKeys, folded) || slices.Contains(contentKeys, folded) ||
 			slices.Contains(notesKeys, folded) || slices.Contains(wrapperKeys, folded) || folded == "summary" {
@@ -373,12 +374,3 @@ func firstKey(fields map[string]any, keys []string) string {
 }
 
 func hasAny(fields map[string]any, keys ...string) bool { return firstKey(fields, keys) != "" }
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"agent/command/document"
+	"agent/command/internal/legible"
 )
 
 // paper is a text that is read: a file, or what a document says. Its lines are
@@ -80,7 +80,7 @@ func (r *reading) openLarge(src *source) (*paper, *Result, error) {
 		return nil, unreadable(src.name, err), nil
 	}
 	// Other encodings and formats would have to be held as a whole.
-	_, encoding, ok := decodeText(withoutTornRune(head[:n]))
+	_, encoding, ok := legible.Decode(legible.WithoutTornRune(head[:n]))
 	if !ok || strings.HasPrefix(encoding, "UTF-16") || document.Sniff(src.name, "", head[:n]) == document.PDF {
 		return nil, tooLarge, nil
 	}
@@ -102,19 +102,6 @@ func (r *reading) openLarge(src *source) (*paper, *Result, error) {
 		return nil, unreadable(src.name, broken), r.ctx.Err()
 	}
 	return p, nil, nil
-}
-
-// withoutTornRune drops the start of a character that a cut has left at the end.
-func withoutTornRune(data []byte) []byte {
-	for i := 1; i <= min(len(data), utf8.UTFMax-1); i++ {
-		if b := data[len(data)-i]; utf8.RuneStart(b) {
-			if !utf8.FullRune(data[len(data)-i:]) {
-				return data[:len(data)-i]
-			}
-			break
-		}
-	}
-	return data
 }
 
 // contextual is the part of a context that a long scan needs.
@@ -139,7 +126,7 @@ func scanLines(ctx contextual, r io.Reader, yield func(int, paperLine) bool) err
 		if text, crlf := strings.CutSuffix(line.text, "\r"); crlf && !line.cut {
 			line.text, line.size = text, line.size-1
 		}
-		line.text = toValidText(line.text)
+		line.text = legible.ToValid(line.text)
 		if !yield(n, line) || atEnd {
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"agent/command/document"
+	"agent/command/internal/legible"
 )
 
 // Reader returns the command that reads: text files of the work dir, and HTML
@@ -189,7 +190,7 @@ func (r *reading) open(src *source, raw bool) (*paper, *Result, error) {
 	if format := document.Sniff(filepath.Base(src.name), src.contentType, src.data); format != "" && !(raw && format == document.HTML) {
 		return r.convert(src, format)
 	}
-	text, encoding, ok := decodeText(src.data)
+	text, encoding, ok := legible.Decode(src.data)
 	if !ok {
 		return nil, failed("binary", map[string]any{"Path": src.name, "Size": src.size, "Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
 	}

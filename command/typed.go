@@ -208,7 +208,7 @@ func fieldOf(entry map[string]any, name string) (any, bool) {
 	if v, ok := entry[name]; ok {
 		return v, true
 	}
-	for _, key := range sortedKeys(entry) {
+	for _, key := range slices.Sorted(maps.Keys(entry)) {
 		if fold(key) == fold(name) {
 			return entry[key], true
 		}

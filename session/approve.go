@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -285,12 +286,7 @@ func (s *Session) preview(ctx context.Context, cmd command.Command, call *comman
 func fieldsText(content []map[string]any) string {
 	var b strings.Builder
 	for _, entry := range content {
-		keys := make([]string, 0, len(entry))
-		for k := range entry {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(entry)) {
 			value := fieldText(entry[k])
 			if strings.Contains(value, "\n") {
 				value = "\n" + strings.TrimRight(indent(value, "  "), "\n")

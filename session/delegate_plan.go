@@ -1,6 +1,7 @@
 package session
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -35,7 +36,7 @@ func subtaskTexts(call *command.Call) []string {
 	var out []string
 	for _, entry := range call.Content {
 		var named, rest []string
-		for _, key := range sortedKeys(entry) {
+		for _, key := range slices.Sorted(maps.Keys(entry)) {
 			texts := leaves(entry[key])
 			if subtaskKey.MatchString(key) {
 				named = append(named, texts...)
@@ -59,15 +60,6 @@ func subtaskTexts(call *command.Call) []string {
 
 var subtaskKey = regexp.MustCompile(`(?i)^(sub)?_?(tasks?|steps?)(_?\d+)?$|^(text|description|goals?)$`)
 
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // leaves are the strings in a JSON value, in order.
 func leaves(v any) []string {
 	switch v := v.(type) {
@@ -81,7 +73,7 @@ func leaves(v any) []string {
 		return out
 	case map[string]any:
 		var out []string
-		for _, key := range sortedKeys(v) {
+		for _, key := range slices.Sorted(maps.Keys(v)) {
 			out = append(out, leaves(v[key])...)
 		}
 		return out

@@ -3,26 +3,13 @@ package session
 import (
 	"regexp"
 	"strings"
-)
 
-// fenceFor returns a line of backticks longer than any run of them in
-// content, so that nothing inside can close it: data can't forge its own end.
-func fenceFor(content string) string {
-	longest, run := 0, 0
-	for i := range len(content) {
-		if content[i] != '`' {
-			run = 0
-			continue
-		}
-		run++
-		longest = max(longest, run)
-	}
-	return strings.Repeat("`", max(3, longest+1))
-}
+	"agent/command"
+)
 
 // fenced puts content between fences that it can't contain.
 func fenced(content string) string {
-	fence := fenceFor(content)
+	fence := command.Fence(content)
 	return fence + "\n" + strings.TrimRight(content, "\n") + "\n" + fence
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -87,12 +88,7 @@ func (o RenderOptions) call(e *CallMade) string {
 		return b.String() + "\n"
 	}
 	for _, entry := range e.Content {
-		keys := make([]string, 0, len(entry))
-		for k := range entry {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(entry)) {
 			value := fieldText(entry[k])
 			if !strings.Contains(value, "\n") {
 				fmt.Fprintf(&b, " %s: %s", Visible(k), Visible(cutRunes(value, 200)))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/command/internal/legible"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -89,7 +90,7 @@ func (s *schema) only(entry map[string]any) *field {
 }
 
 func (s *schema) unknown(name string) *problem {
-	name = clip(printable(name), fieldNameMax)
+	name = legible.Clip(legible.OneLine(name), fieldNameMax)
 	var names []string
 	near, distance := "", 4
 	for _, f := range s.fields {

@@ -11,34 +11,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
-
-// clip cuts text at n bytes, between runes.
-func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
-}
-
-// printable is a stranger's text on one line, without characters that are not
-// seen.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	return strings.Join(strings.Fields(text), " ")
-}
 
 // clean is a stranger's text as written, without terminal codes, and without
 // characters that hide text or turn its direction.

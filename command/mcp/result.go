@@ -8,6 +8,7 @@ import (
 	"text/template"
 
 	"agent/command"
+	"agent/command/internal/legible"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -57,7 +58,7 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 	}
 	r := &command.Result{Text: text, Failed: answer.IsError}
 	if len(text) > most {
-		r.Text, r.Truncated = clip(text, most)+"\n"+message("cut", map[string]int{"Bytes": len(text) - most}), true
+		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+message("cut", map[string]int{"Bytes": len(text) - most}), true
 	}
 	return r
 }
@@ -68,11 +69,11 @@ func contentText(c sdk.Content) string {
 	case *sdk.TextContent:
 		return c.Text
 	case *sdk.ImageContent:
-		return message("not_shown", map[string]any{"What": "image", "Type": printable(c.MIMEType), "Bytes": len(c.Data)})
+		return message("not_shown", map[string]any{"What": "image", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
 	case *sdk.AudioContent:
-		return message("not_shown", map[string]any{"What": "audio", "Type": printable(c.MIMEType), "Bytes": len(c.Data)})
+		return message("not_shown", map[string]any{"What": "audio", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
 	case *sdk.ResourceLink:
-		return strings.TrimSpace(printable(c.Name) + " " + printable(c.URI))
+		return strings.TrimSpace(legible.OneLine(c.Name) + " " + legible.OneLine(c.URI))
 	case *sdk.EmbeddedResource:
 		if c.Resource == nil {
 			return ""
@@ -80,7 +81,7 @@ func contentText(c sdk.Content) string {
 		if c.Resource.Text != "" {
 			return c.Resource.Text
 		}
-		return message("not_shown", map[string]any{"What": printable(c.Resource.URI), "Type": printable(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
+		return message("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI), "Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
 	}
 	return ""
 }

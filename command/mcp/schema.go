@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/command/internal/legible"
 )
 
 // Limits on what is made of a tool's schema.
@@ -90,7 +91,7 @@ func fieldName(name string) string {
 	if plainField.MatchString(name) {
 		return name
 	}
-	return clip(commandName(name), fieldNameMax)
+	return legible.Clip(commandName(name), fieldNameMax)
 }
 
 // field reads one property.
@@ -140,7 +141,7 @@ func enumOf(p map[string]any) (options []string, values map[string]any) {
 		default:
 			return nil, nil
 		}
-		if _, twice := values[shown]; twice || shown == "" || len(shown) > optionBytesMax || printable(shown) != shown {
+		if _, twice := values[shown]; twice || shown == "" || len(shown) > optionBytesMax || legible.OneLine(shown) != shown {
 			return nil, nil
 		}
 		values[shown] = v
@@ -278,14 +279,14 @@ var sentenceEnd = regexp.MustCompile(`[.!?](?:\s+[^a-z]|$)`) // not that of "e.g
 
 // firstSentence is the beginning of a description, on one line.
 func firstSentence(text string, most int) string {
-	text = printable(text)
+	text = legible.OneLine(text)
 	if end := sentenceEnd.FindStringIndex(text); end != nil {
 		text = text[:end[0]+1]
 	}
 	if len(text) <= most {
 		return text
 	}
-	text = clip(text, most)
+	text = legible.Clip(text, most)
 	if space := strings.LastIndexByte(text, ' '); space > most/2 {
 		text = text[:space] + "…"
 	}

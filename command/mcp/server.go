@@ -14,6 +14,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"agent/command/internal/legible"
 )
 
 // olderProtocol is the last version of the protocol with a handshake. It is
@@ -153,7 +155,7 @@ func (s *server) list(ctx context.Context, l *link) ([]*sdk.Tool, error) {
 			continue
 		}
 		if err := checkDefinition(t); err != nil {
-			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, printable(t.Name), err))
+			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, legible.OneLine(t.Name), err))
 			continue
 		}
 		seen[t.Name] = true
@@ -286,7 +288,7 @@ func (s *server) close() {
 
 // failure is an error with what the program printed last.
 func (s *server) failure(what string, err error, l *link) error {
-	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(clip(printable(err.Error()), errorBytesMax))}
+	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))}
 	if l == nil || l.process == nil {
 		return e
 	}

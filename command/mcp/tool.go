@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/command/internal/legible"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -62,7 +63,7 @@ func (t *tool) describe() {
 	t.input = readSchema(t.seen.Schema)
 	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax), Effect: t.effect}
 	if t.spec.Description == "" {
-		t.spec.Description = message("no_description", map[string]string{"Tool": printable(t.name), "Server": t.server.name})
+		t.spec.Description = message("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
 	}
 	for _, f := range t.input.fields {
 		t.spec.Slots = append(t.spec.Slots, f.slot)
@@ -119,7 +120,7 @@ func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (s
 	t.mu.Lock()
 	input := t.input
 	t.mu.Unlock()
-	lines := []string{fmt.Sprintf("tool %s of the MCP server %s", printable(t.name), t.server.name)}
+	lines := []string{fmt.Sprintf("tool %s of the MCP server %s", legible.OneLine(t.name), t.server.name)}
 	for _, entry := range call.Content[:min(len(call.Content), entriesMax)] {
 		args, wrong := input.arguments(entry)
 		if wrong != nil {
@@ -129,7 +130,7 @@ func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (s
 		if err != nil {
 			return "", err
 		}
-		lines = append(lines, clip(string(raw), shownBytesMax))
+		lines = append(lines, legible.Clip(string(raw), shownBytesMax))
 	}
 	return strings.Join(lines, "\n"), nil
 }
@@ -194,7 +195,7 @@ func (t *tool) admit(ctx context.Context) error {
 	gone := t.gone
 	t.mu.Unlock()
 	if gone {
-		return &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", printable(t.name))}
+		return &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", legible.OneLine(t.name))}
 	}
 	c, changed := t.change()
 	if !changed {
@@ -236,8 +237,8 @@ func (t *tool) change() (Change, bool) {
 		return Change{}, false
 	}
 	return Change{
-		Server: t.server.name, Tool: printable(t.name), Command: t.command,
-		Before: clip(clean(t.seen.Description), shownBytesMax), Now: clip(clean(t.now.Description), shownBytesMax),
+		Server: t.server.name, Tool: legible.OneLine(t.name), Command: t.command,
+		Before: legible.Clip(clean(t.seen.Description), shownBytesMax), Now: legible.Clip(clean(t.now.Description), shownBytesMax),
 		FieldsBefore: fieldNames(t.seen.Schema), FieldsNow: fieldNames(t.now.Schema),
 	}, true
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"agent/command/internal/legible"
 )
 
 // passedOver are folders of what others wrote or programs made.
@@ -176,8 +178,8 @@ func (x *index) excerpt(line string, wanted map[string]bool) string {
 			from--
 		}
 		if from > 0 {
-			return "…" + clip(plainLine(line[from:]), lineBytesMax)
+			return "…" + legible.Clip(plainLine(line[from:]), lineBytesMax)
 		}
 	}
-	return clip(plainLine(line), lineBytesMax)
+	return legible.Clip(plainLine(line), lineBytesMax)
 }

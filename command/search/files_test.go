@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
+	"agent/command/internal/legible"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -200,11 +201,11 @@ func TestOneFileDoesNotHideTheOthers(t *testing.T) {
 
 func TestEncodings(t *testing.T) {
 	env := folder(t, map[string]string{
-		"latin.txt": "caf\xe9 needle\n", "utf16.txt": "\xff\xfen\x00e\x00e\x00d\x00l\x00e\x00", "bom.txt": "\xef\xbb\xbfneedle\n", "cjk.txt": "針 は ここ needle\n",
+		"latin.txt": "caf\xe9 needle\n", "utf16.txt": "\xff\xfen\x00e\x00e\x00d\x00l\x00e\x00", "utf16nobom.txt": "n\x00e\x00e\x00d\x00l\x00e\x00", "bom.txt": "\xef\xbb\xbfneedle\n", "cjk.txt": "針 は ここ needle\n",
 		"escape.txt": "needle \x1b[31mred\x1b[0m \u202egnirts\n",
 	})
 	r := run(t, newSearcher(t, Config{Results: 20}).Commands()[0], env, "needle")
-	for _, want := range []string{"café needle", "utf16.txt:1\n   needle", "bom.txt:1\n   needle", "針 は ここ", "needle [31mred[0m gnirts"} {
+	for _, want := range []string{"café needle", "utf16.txt:1\n   needle", "utf16nobom.txt:1\n   needle", "bom.txt:1\n   needle", "針 は ここ", "needle [31mred[0m gnirts"} {
 		assert.Contains(t, r.Text, want)
 	}
 }
@@ -231,7 +232,7 @@ func FuzzChunks(f *testing.F) {
 		text, ok := decode(data)
 		if ok {
 			assert.True(t, utf8.ValidString(plainLine(text)))
-			assert.True(t, utf8.ValidString(clip(plain(text), 20)))
+			assert.True(t, utf8.ValidString(legible.Clip(plain(text), 20)))
 		}
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/command/internal/legible"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -144,7 +145,7 @@ func queryOf(call *command.Call) string {
 			}
 		}
 	}
-	return clip(strings.Join(parts, " "), queryBytesMax)
+	return legible.Clip(strings.Join(parts, " "), queryBytesMax)
 }
 
 func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
@@ -189,7 +190,7 @@ func bounded(text string, env *command.Env) *command.Result {
 	if len(text) <= limit {
 		return &command.Result{Text: text}
 	}
-	return &command.Result{Text: clip(text, limit) + "\n" + message("cut", nil), Truncated: true}
+	return &command.Result{Text: legible.Clip(text, limit) + "\n" + message("cut", nil), Truncated: true}
 }
 
 // Error is a search that could not be done.

@@ -1,7 +1,6 @@
 package search
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"html"
@@ -9,10 +8,8 @@ import (
 	"strings"
 	"text/template"
 	"unicode"
-	"unicode/utf8"
 
-	"golang.org/x/text/encoding/charmap"
-	utf16 "golang.org/x/text/encoding/unicode"
+	"agent/command/internal/legible"
 )
 
 // The words that a model reads.
@@ -51,66 +48,21 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// clip cuts text at n bytes, between runes.
-func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
-}
-
 var tag = regexp.MustCompile(`</?[A-Za-z][^<>]{0,200}>`)
 
-// plain is text of a stranger on one line: no markup, no control or invisible
-// characters.
-func plain(text string) string {
-	text = html.UnescapeString(tag.ReplaceAllString(text, ""))
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == utf8.RuneError:
-			return -1
-		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
+// plain is text of a stranger on one line, without markup.
+func plain(markup string) string {
+	return legible.OneLine(html.UnescapeString(tag.ReplaceAllString(markup, "")))
 }
 
 // sniffedBytes at the start of a file tell whether it is binary.
 const sniffedBytes = 8000
 
-// decode turns a text file's bytes into UTF-8; false for a binary file.
+// decode turns a text file's bytes, or the first of them, into UTF-8; false for
+// a binary file.
 func decode(data []byte) (string, bool) {
-	if len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff) {
-		text, err := utf16.UTF16(utf16.LittleEndian, utf16.UseBOM).NewDecoder().Bytes(data)
-		return string(text), err == nil
-	}
-	if bytes.IndexByte(data[:min(sniffedBytes, len(data))], 0) >= 0 {
-		return "", false
-	}
-	data = []byte(strings.TrimPrefix(string(data), "\ufeff"))
-	if utf8.Valid(trimPartialRune(data)) {
-		return string(trimPartialRune(data)), true
-	}
-	text, err := charmap.Windows1252.NewDecoder().Bytes(data)
-	return string(text), err == nil
-}
-
-// trimPartialRune drops a rune that the end of what was read cut apart.
-func trimPartialRune(data []byte) []byte {
-	for i := 1; i <= min(utf8.UTFMax-1, len(data)); i++ {
-		if b := data[len(data)-i]; utf8.RuneStart(b) {
-			if !utf8.FullRune(data[len(data)-i:]) {
-				return data[:len(data)-i]
-			}
-			break
-		}
-	}
-	return data
+	decoded, _, ok := legible.Decode(legible.WithoutTornRune(data))
+	return decoded, ok
 }
 
 // plainLine is a line of a file as it is shown: as written, but for characters

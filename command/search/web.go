@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"agent/command/internal/legible"
 )
 
 const (
@@ -158,7 +160,7 @@ func checkJSON(op, contentType string, body []byte) error {
 	if kind == "text/html" || strings.HasPrefix(start, "<") {
 		return &Error{Op: op, Detail: "it answered with a web page instead of JSON", Advice: "check that search.url is the provider's API and needs no login"}
 	}
-	return &Error{Op: op, Detail: fmt.Sprintf("its answer is no JSON (%s, begins with %q)", kind, clip(start, 20))}
+	return &Error{Op: op, Detail: fmt.Sprintf("its answer is no JSON (%s, begins with %q)", kind, legible.Clip(start, 20))}
 }
 
 // withoutKey makes sure that no error repeats the key.
@@ -186,7 +188,7 @@ func tidy(found []hit, most int) []hit {
 			continue
 		}
 		seen[place] = true
-		out = append(out, hit{Title: clip(plain(h.Title), titleBytesMax), Place: plain(place), Text: clip(plain(h.Text), textBytesMax)})
+		out = append(out, hit{Title: legible.Clip(plain(h.Title), titleBytesMax), Place: plain(place), Text: legible.Clip(plain(h.Text), textBytesMax)})
 		if len(out) == most {
 			break
 		}
