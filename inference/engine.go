@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ const (
 	outputsMax      = 128 // rows with logits in one step
 	queueMax        = 4096
 	faultsPerToken  = 64 // major page faults per tick that mean thrashing
+	// Rows of a matrix product from which a processor is no faster with more.
+	// An accelerator takes as many as there are.
+	prefillEnough = 32
 )
 
 // ErrClosed: the engine was closed.
@@ -70,6 +74,7 @@ type traits struct {
 	piece      func(int32) []byte // text of a token; nil for control tokens
 	partial    bool               // sequences can be shared and cut at any token
 	mapped     bool               // weights are memory-mapped
+	enough     int                // prompt rows that keep the device busy; 0: as many as there are
 }
 
 // Engine serves requests on one model. One goroutine owns the native context,
@@ -158,6 +163,9 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	m.engines.Add(1)
 	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
 		partial: !m.Info.Recurrent && !m.Info.Hybrid, mapped: m.Mapped, piece: m.replyPiece}
+	if len(m.Devices) == 0 {
+		tr.enough = prefillEnough
+	}
 	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, m.engines.Done), nil
 }
 
@@ -175,11 +183,11 @@ func (m *Model) resolve(opts *EngineOptions) (EngineOptions, error) {
 	if opts != nil {
 		o = *opts
 	}
-	o.KVType = cmpOr(o.KVType, "f16")
-	o.Parallel = cmpOr(o.Parallel, parallelDefault)
-	o.Ubatch = cmpOr(o.Ubatch, ubatchDefault)
-	o.Threads = cmpOr(o.Threads, PhysicalCores())
-	o.ThreadsBatch = cmpOr(o.ThreadsBatch, o.Threads)
+	o.KVType = cmp.Or(o.KVType, "f16")
+	o.Parallel = cmp.Or(o.Parallel, parallelDefault)
+	o.Ubatch = cmp.Or(o.Ubatch, ubatchDefault)
+	o.Threads = cmp.Or(o.Threads, PhysicalCores())
+	o.ThreadsBatch = cmp.Or(o.ThreadsBatch, o.Threads)
 	trained := m.Info.ContextLength
 	switch {
 	case o.Parallel < 1 || o.Parallel > parallelMax:
@@ -206,14 +214,6 @@ func (m *Model) resolve(opts *EngineOptions) (EngineOptions, error) {
 
 // cellsSpare is room beside a full prompt, so that options can be scored after it.
 const cellsSpare = 512
-
-func cmpOr[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
 
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
@@ -525,7 +525,7 @@ func (e *Engine) fill() []share {
 	}
 	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
 	var shares []share
-	for i, n := range planTick(views, e.ubatch) {
+	for i, n := range planTick(views, e.ubatch, cmp.Or(e.traits.enough, e.ubatch)) {
 		if n == 0 {
 			continue
 		}

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,8 +148,8 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 		seed = *s.Seed
 	}
 	return llama.SamplerParams{Temperature: float32(s.Temperature), TopK: int32(min(s.TopK, math.MaxInt32)),
-		TopP: float32(cmpOr(s.TopP, 1)), MinP: float32(s.MinP), RepeatPenalty: float32(cmpOr(s.RepeatPenalty, 1)),
-		RepeatLastN: int32(min(cmpOr(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
+		TopP: float32(cmp.Or(s.TopP, 1)), MinP: float32(s.MinP), RepeatPenalty: float32(cmp.Or(s.RepeatPenalty, 1)),
+		RepeatLastN: int32(min(cmp.Or(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
 		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar}, nil
 }
 

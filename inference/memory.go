@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"fmt"
 
 	"agent/inference/gguf"
@@ -20,12 +21,12 @@ var kvElementBytes = map[string]float64{"f32": 4, "f16": 2, "bf16": 2, "q8_0": 3
 // EstimateMemory adds up weights, KV cache and compute buffers. Compute is an
 // upper estimate from the shapes that ggml reserves for one micro-batch.
 func EstimateMemory(file *gguf.Info, o EngineOptions) Memory {
-	element, ok := kvElementBytes[cmpOr(o.KVType, "f16")]
+	element, ok := kvElementBytes[cmp.Or(o.KVType, "f16")]
 	if !ok {
 		element = 2
 	}
-	ubatch := float64(max(cmpOr(o.Ubatch, ubatchDefault), outputsMax))
-	cells := float64(cmpOr(o.Cells, o.ContextLength+cellsSpare))
+	ubatch := float64(max(cmp.Or(o.Ubatch, ubatchDefault), outputsMax))
+	cells := float64(cmp.Or(o.Cells, o.ContextLength+cellsSpare))
 	activations := ubatch * 4 * (8*float64(file.EmbeddingLength) + cells/8)
 	logits := 2 * float64(outputsMax+leavesMax) * float64(file.VocabSize) * 4
 	return Memory{
@@ -43,7 +44,7 @@ const contextDefaultMax = 32768
 // trained, at most 32,768, and such that the KV cache takes at most half of
 // the memory that weights leave free; at least 2,048.
 func FittingContext(file *gguf.Info, o EngineOptions) int {
-	length := min(cmpOr(file.ContextLengthTrain, 2048), contextDefaultMax)
+	length := min(cmp.Or(file.ContextLengthTrain, 2048), contextDefaultMax)
 	for length > 2048 {
 		o.ContextLength, o.Cells = length, 0
 		m := EstimateMemory(file, o)

@@ -13,10 +13,12 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +76,8 @@ type Model struct {
 	Loaded time.Duration
 	// Mapped tells that weights are memory-mapped, not owned.
 	Mapped bool
+	// Devices are the accelerators that it runs on; none: on the processor.
+	Devices []Device
 
 	native       *llama.Model
 	vocab        *llama.Vocab
@@ -111,7 +115,7 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap}
+	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap, Devices: Accelerators(opts.GPULayers)}
 	if err := m.describe(opts); err != nil {
 		native.Close()
 		return nil, err
@@ -142,7 +146,7 @@ func loadNative(ctx context.Context, path string, opts *ModelOptions) (*llama.Mo
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &Error{Op: "load model", Err: err, Advice: cmpOr(hintOf(err), "`agent models inspect FILE` shows what the file holds")}
+		return nil, &Error{Op: "load model", Err: err, Advice: cmp.Or(hintOf(err), "`agent models inspect FILE` shows what the file holds")}
 	}
 	return native, nil
 }
@@ -317,6 +321,19 @@ func LiveObjects() int { return llama.Live() }
 
 // System describes the devices and the build.
 func System() (llama.SystemInfo, error) { return llama.System() }
+
+// Accelerators are the devices that a model with so many layers on them runs
+// on; see [ModelOptions]. None: it runs on the processor.
+func Accelerators(gpuLayers *int) []Device {
+	if gpuLayers != nil && *gpuLayers == 0 {
+		return nil
+	}
+	sys, err := System()
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(sys.Devices, func(d Device) bool { return !d.Accelerator })
+}
 
 // Built reports whether this binary has the native engine.
 func Built() bool { return llama.Built }

@@ -197,14 +197,14 @@ func bruteForce(t testing.TB, e *Engine, o []int32, shared int, ends []int32) (s
 
 var scoreWords = []string{"read", "read_file", "reader", "write", "the answer", "a\nb", "🙂 ok", "no", "yes", "North America", "42", "4", "x = 1"}
 
-// Evaluating a token in another batch changes the order in which floats are
-// summed. Where that changes one bit, llama.cpp's rounding of activations to 8
-// bits can flip, and a model of 135M weights in Q4_1 then moves by tenths of a
-// nat. With a bf16 cache llama.cpp's attention adds up in one order whatever the
-// batch, and in the rounds of the ordinary run nothing moves at all: that is
-// what proves the trie right. In 200 rounds some prompts differ there, too. The
-// figures are measured, and stated in docs/benchmarks.md.
-var scoreTolerances = map[string]float64{"bf16": 1e-4, "f16": 1.2}
+// Evaluating a token in another batch, or with the cells of the KV cache in
+// another order, changes the order in which floats are summed. Where that
+// changes one bit, llama.cpp's rounding of activations to 8 bits can flip, and a
+// model of 135M weights in Q4_1 then moves by tenths of a nat. With a bf16 cache
+// llama.cpp's attention adds up in the order of the cells whatever the batch, so
+// that on an empty cache nothing moves at all: that is what proves the trie
+// right. The figures are measured, and stated in docs/benchmarks.md.
+var scoreTolerances = map[string]float64{"bf16": 1e-4, "f16": 1.5}
 
 func TestScoreEqualsBruteForce(t *testing.T) {
 	rounds := 6
@@ -213,20 +213,28 @@ func TestScoreEqualsBruteForce(t *testing.T) {
 	}
 	for kv, tolerance := range scoreTolerances {
 		t.Run(kv, func(t *testing.T) {
-			if rounds > 6 {
-				tolerance = scoreTolerances["f16"]
-			}
 			m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: kv})
+			var err error
+			engine := func() *Engine { return e }
+			if kv == "bf16" { // an empty cache each time, so that its cells are in order
+				engine = func() *Engine {
+					e.Close()
+					e, err = m.NewEngine(&EngineOptions{ContextLength: 1024, KVType: kv})
+					require.NoError(t, err)
+					return e
+				}
+				t.Cleanup(func() { e.Close() })
+			}
 			rng := rand.New(rand.NewPCG(1, 2))
 			worst, sum, options, differ := 0.0, 0.0, 0, 0
 			for round := range rounds {
 				req := randomChoice(t, m, rng)
-				res, err := e.Score(context.Background(), req)
+				res, err := engine().Score(context.Background(), req)
 				require.NoError(t, err)
 				var got, want []float64
 				for i, o := range req.Options {
 					got = append(got, res.Scores[i].Sum()+float64(res.Scores[i].End))
-					lp, end := bruteForce(t, e, o, res.Shared, req.Ends)
+					lp, end := bruteForce(t, engine(), o, res.Shared, req.Ends)
 					want = append(want, lp+end)
 					d := math.Abs(got[i] - want[i])
 					worst, sum, options = max(worst, d), sum+d, options+1

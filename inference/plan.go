@@ -93,9 +93,11 @@ type workView struct {
 }
 
 // planTick shares the rows of one tick out: one for each decoding job first,
-// then prefill in the order of arrival, up to budget rows in all. The result
-// has the rows of each job.
-func planTick(jobs []workView, budget int) []int {
+// then prefill in the order of arrival, up to budget rows in all. Once a tick
+// has enough rows of prompts to keep the device busy, no further prompt joins
+// it: together they would all have their first token after the last of them.
+// The result has the rows of each job.
+func planTick(jobs []workView, budget, enough int) []int {
 	rows := make([]int, len(jobs))
 	for i, j := range jobs {
 		if j.decode && budget > 0 {
@@ -104,9 +106,10 @@ func planTick(jobs []workView, budget int) []int {
 		}
 	}
 	for i, j := range jobs {
-		if !j.decode && budget > 0 {
+		if !j.decode && enough > 0 {
 			rows[i] = min(j.pending, budget)
 			budget -= rows[i]
+			enough -= rows[i]
 		}
 	}
 	return rows

@@ -3,6 +3,7 @@ package inference
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -89,7 +90,7 @@ func vet(path string, progress io.Writer) error {
 }
 
 func vetCompute(m *Model) error {
-	e, err := m.NewEngine(&EngineOptions{ContextLength: min(256, cmpOr(m.Info.ContextLength, 256)), Parallel: 1})
+	e, err := m.NewEngine(&EngineOptions{ContextLength: min(256, cmp.Or(m.Info.ContextLength, 256)), Parallel: 1})
 	if err != nil {
 		return err
 	}

@@ -130,14 +130,8 @@ func precheck(cfg *Config) error {
 	for _, w := range file.Warnings {
 		cfg.Warn(w)
 	}
-	if cfg.GPULayers == nil || *cfg.GPULayers != 0 {
-		if sys, err := inference.System(); err == nil {
-			for _, d := range sys.Devices {
-				if d.Accelerator {
-					return nil // the accelerator says itself when it is short
-				}
-			}
-		}
+	if len(inference.Accelerators(cfg.GPULayers)) > 0 {
+		return nil // the accelerator says itself when it is short
 	}
 	return inference.CheckMemory(file, *engineOptions(cfg))
 }
@@ -180,18 +174,9 @@ func (b *Backend) Engine() *inference.Engine { return b.engine }
 
 // Device says where the model runs: "CPU", or the accelerators' names.
 func (b *Backend) Device() string {
-	if b.cfg.GPULayers != nil && *b.cfg.GPULayers == 0 {
-		return "CPU"
-	}
-	sys, err := inference.System()
-	if err != nil {
-		return "CPU"
-	}
 	var names []string
-	for _, d := range sys.Devices {
-		if d.Accelerator {
-			names = append(names, d.Name+" "+d.Description)
-		}
+	for _, d := range b.model.Devices {
+		names = append(names, d.Name+" "+d.Description)
 	}
 	if len(names) == 0 {
 		return "CPU"

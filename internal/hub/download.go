@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,8 +173,8 @@ func (p *partial) verify(t target) error {
 	}
 	wrongSize := t.size >= 0 && p.size != t.size
 	if t.digest.hex != "" && got != t.digest.hex || wrongSize {
-		return &HashError{Name: t.name, Algorithm: orElse(t.digest.algorithm, algoSHA256),
-			Want: orElse(t.digest.hex, "unknown"), Got: got, Bytes: p.size, WantBytes: t.size}
+		return &HashError{Name: t.name, Algorithm: cmp.Or(t.digest.algorithm, algoSHA256),
+			Want: cmp.Or(t.digest.hex, "unknown"), Got: got, Bytes: p.size, WantBytes: t.size}
 	}
 	return nil
 }
@@ -188,13 +189,6 @@ func (p *partial) commit(t target) error {
 		return writeFailure(t.name, t.final, err)
 	}
 	return nil
-}
-
-func orElse(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }
 
 // checkSpace refuses to begin what can't be finished.
@@ -278,8 +272,8 @@ func (s *Store) receiveFailed(ctx context.Context, t target, p *partial, err err
 	case errors.As(err, &disk):
 		return writeFailure(t.name, p.path, err)
 	case errors.Is(err, errTooLong):
-		return &HashError{Name: t.name, Algorithm: orElse(t.digest.algorithm, algoSHA256),
-			Want: orElse(t.digest.hex, "unknown"), Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
+		return &HashError{Name: t.name, Algorithm: cmp.Or(t.digest.algorithm, algoSHA256),
+			Want: cmp.Or(t.digest.hex, "unknown"), Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
 	}
 	var told *Error
 	if errors.As(err, &told) {

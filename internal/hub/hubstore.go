@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (s *Store) fetchHub(ctx context.Context, ref string, h hubRef) (*Model, err
 	}
 	if len(others) > 0 && h.quant == "" {
 		s.cfg.Note(fmt.Sprintf("%s: taking %s; there are also %s (write %s:QUANT to choose)",
-			h.repo, orElse(chosen.quant, chosen.first()), strings.Join(quantNames(others), ", "), h.repo))
+			h.repo, cmp.Or(chosen.quant, chosen.first()), strings.Join(quantNames(others), ", "), h.repo))
 	}
 	if err := s.fetchFiles(ctx, h.repo, list, chosen.parts); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,7 +167,7 @@ func (s *Store) Verify(ctx context.Context, ref string) ([]Check, error) {
 		if err != nil {
 			return out, &Error{Op: "verify " + path, Err: err}
 		}
-		c := Check{Name: ref, Path: path, Algorithm: orElse(want.algorithm, algoSHA256), Want: want.hex, Got: got, OK: want.hex == "" || got == want.hex}
+		c := Check{Name: ref, Path: path, Algorithm: cmp.Or(want.algorithm, algoSHA256), Want: want.hex, Got: got, OK: want.hex == "" || got == want.hex}
 		switch {
 		case !c.OK:
 			_ = os.Remove(s.stampPath(path))
