@@ -54,8 +54,9 @@ func TestPython(t *testing.T) {
 		{"lone surrogate", "print('\\ud800')", "\\ud800", false},
 		{"main guard", "def f():\n    return 1\nif __name__ == '__main__':\n    print(f())", "1", false},
 		{"dataclass", "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 1\nA()", "A(x=1)", false},
-		{"error", "a = 1\nb = a + 'x'\n", "Error in line 2: b = a + 'x'\nTypeError: unsupported operand type(s) for +: 'int' and 'str'", true},
-		{"error in a function", "def f(x):\n    return 1 / x\nf(0)", "Error in line 3: f(0)\nError in line 2: return 1 / x\nZeroDivisionError: division by zero", true},
+		{"error", "a = 1\nb = a + 'x'\n", "Error in line 2: b = a + 'x'\nTypeError: unsupported operand type(s) for +: 'int' and 'str'\na is 1", true},
+		{"error in a function", "def f(x):\n    return 1 / x\nf(0)", "Error in line 3: f(0)\nError in line 2: return 1 / x\nZeroDivisionError: division by zero\nx is 0", true},
+		{"error with long values", "n = list(range(99))\ns = 'x' * 999\nn + s", "Error in line 3: n + s\nTypeError: can only concatenate list (not \"str\") to list\nn is [0, 1, 2, 3, 4, 5, ...]\ns is 'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'", true},
 		{"error in a library", "import json\njson.loads('{')", "Error in line 2: json.loads('{')\njson.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", true},
 		{"syntax error", "x = 1\nif x\n  y", "Error in line 2: if x\nSyntaxError: expected ':'", true},
 		{"exit", "import sys\nprint('x')\nsys.exit()", "x", false},
@@ -75,6 +76,14 @@ func TestPython(t *testing.T) {
 			assert.Empty(t, r.Files)
 		})
 	}
+}
+
+func TestPythonNamesALineOnce(t *testing.T) {
+	python := newPython(t) // until version 3.12 a comprehension had a frame of its own
+	r := runCommand(t, python, workDir(t, nil), map[string]any{"code": "rows = ['1', 'n/a']\n[float(r) for r in rows]"})
+	assert.True(t, r.Failed)
+	assert.Equal(t, 1, strings.Count(r.Text, "Error in line 2"), r.Text)
+	assert.Contains(t, r.Text, "\nrows is ['1', 'n/a']")
 }
 
 func TestPythonFiles(t *testing.T) {

@@ -19,6 +19,7 @@ type evidence struct {
 	exists       func(name string) bool       // in the work dir now
 	existed      func(name string) bool       // when the work on the task began
 	changed      func(name string) bool       // created or changed since then
+	spoiled      map[string]bool              // by path: a command that failed changed it last
 	seen         string                       // all that the model was shown: files and results
 	holdsText    func(name, text string) bool // a file of the work dir has this text in it, in any case
 	files        []string                     // in the work dir now
@@ -72,8 +73,8 @@ func checks() []check {
 }
 
 // checkAskedFile: a file that the task asks to write must be there, and if it
-// was there before it must have changed. An answer that owns up to a failure
-// is no false claim.
+// was there before it must have changed, by a command that did not fail. An
+// answer that owns up to a failure is no false claim.
 func checkAskedFile(e evidence) (doubt, bool) {
 	if !e.canWrite || ownsUp.MatchString(e.answer) || leavesOpen.MatchString(e.task) {
 		return doubt{}, false
@@ -84,6 +85,8 @@ func checkAskedFile(e evidence) (doubt, bool) {
 			return doubt{reason: "asked_missing", what: t.name, work: true}, true
 		case e.existed(t.name) && !e.changed(t.name):
 			return doubt{reason: "asked_unchanged", what: t.name, work: true}, true
+		case e.spoiled[path.Clean(t.name)]:
+			return doubt{reason: "asked_spoiled", what: t.name, work: true}, true
 		}
 	}
 	return doubt{}, false

@@ -95,6 +95,7 @@ func (s *Session) evidence(answer string) evidence {
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
 		files: now.paths(), holdsText: s.holdsText, told: s.held.told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
+		spoiled:    s.spoiled,
 		canCompute: runsCode(offered),
 		canWrite: !now.more && slices.ContainsFunc(offered, func(c command.Spec) bool {
 			return c.Effect == command.EffectWrite || c.Effect == command.EffectExecute

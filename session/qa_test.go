@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,37 @@ func TestColdLogicInARun(t *testing.T) {
 			_, err := r.Run(context.Background(), tc.task)
 			require.NoError(t, err)
 			assert.Zero(t, r.held.count)
+		})
+	}
+}
+
+// A file that a command left half written does not count as written, until one
+// that does not fail has changed it.
+func TestColdLogicDoubtsHalfWrittenFiles(t *testing.T) {
+	fails := command.Func(command.Spec{
+		Name: "half", Description: "writes half of hi.txt and fails", Effect: command.EffectWrite,
+		Slots: []command.Slot{{Name: "part", Kind: command.SlotLine}},
+	}, func(_ context.Context, env *command.Env, _ *command.Call) (*command.Result, error) {
+		return &command.Result{Text: "Error in line 2", Failed: true}, os.WriteFile(env.WorkDir+"/hi.txt", []byte("h"), 0o600)
+	})
+	half := `{"command":"half","summary":"","content":[{"part":"1"}]}`
+	for _, tc := range []struct {
+		name   string
+		script []string
+		held   int
+	}{
+		{"left so", []string{half, answerCall("Done"), answerCall("Done")}, 1},
+		{"written then", []string{half, writeCall("hi.txt", "hi"), answerCall("Done")}, 0},
+		{"written, then spoiled", []string{writeCall("hi.txt", "hi"), half, answerCall("Done"), answerCall("Done")}, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Registry = testCommands(t, fails) })
+			_, err := r.Run(context.Background(), "Write hi to hi.txt")
+			require.NoError(t, err)
+			assert.Equal(t, tc.held, r.held.count)
+			if tc.held > 0 {
+				assert.Contains(t, r.lastUser(-1), "the command that wrote it last failed on the way")
+			}
 		})
 	}
 }

@@ -43,6 +43,9 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	if s.parent == nil || command.EffectOf(cmd, call).Consequential() { // else it may be other helpers' doing
 		files = changedFiles(files, changes(before, s.snap))
 	}
+	for _, name := range files {
+		s.spoiled[name] = res.Failed
+	}
 	s.emit(&CommandResult{
 		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),

@@ -146,8 +146,9 @@ type Session struct {
 	answered    bool // nothing is left to go on with but new words
 	ended       Stop // how the run before this one ended
 	held        withheldAnswers
-	first       snapshot // of the work dir when the work on the task began
-	systemCount int      // tokens of the fixed part, counted once
+	first       snapshot        // of the work dir when the work on the task began
+	spoiled     map[string]bool // files, by path, that a failed command changed last
+	systemCount int             // tokens of the fixed part, counted once
 
 	pending *turn               // what the model wants and nothing has come of yet
 	had     map[string]doneCall // calls of it that ran before it was cut off, by key
@@ -181,7 +182,7 @@ func New(opts Options) (*Session, error) {
 	}
 	s := &Session{
 		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata), mode: modeText,
-		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), intents: map[string]intent{}, family: newFamily(),
+		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), intents: map[string]intent{}, spoiled: map[string]bool{}, family: newFamily(),
 	}
 	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {
 		s.mode = modeSlots

@@ -188,7 +188,19 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		d.write(closing)
 	}
 	d.write("\n" + fenceMark)
-	return lines(blockBody(body)), nil
+	return lines(d.withoutForm(blockBody(body))), nil
+}
+
+// withoutForm is a text without the line of the form that comes after its fence,
+// which models write inside the fence at times: in a file it would be damage.
+func (d *draft) withoutForm(text string) string {
+	line := d.s.words.render("optional", nil) + " " + d.s.words.render("none", nil)
+	body, ok := strings.CutSuffix(strings.TrimRight(text, "\n"), "\n"+line)
+	if !ok {
+		return text
+	}
+	d.s.warn(fmt.Sprintf("the line %q at the end of the text belongs to the form of the reply and was left out", line))
+	return body
 }
 
 // cutReason tells the model why its block can't be used.

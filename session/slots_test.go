@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,5 +18,25 @@ func TestFencesOfFilesNameTheirLanguage(t *testing.T) {
 		_, err := r.Run(context.Background(), "do it")
 		require.NoError(t, err)
 		assert.Contains(t, m.requests[3].Prefill, "path: "+name+"\ntext:\n"+fence, name)
+	}
+}
+
+// What follows a fence in the form is no part of the text when a model writes it
+// inside the fence; anywhere else the same words are text.
+func TestFormIsNotWrittenIntoFiles(t *testing.T) {
+	for reply, want := range map[string]string{
+		"{}\nmore: none":          "{}\n",
+		"{}\nmore: none\n":        "{}\n",
+		"more: none\nless: some":  "more: none\nless: some\n",
+		"more: none":              "more: none\n",
+		"a: 1\nmore: none so far": "a: 1\nmore: none so far\n",
+	} {
+		r := newRig(t, newModel(t, true, " write", " writer", " a.json", reply, " done", " answer", "It is written."), nil)
+		_, err := r.Run(context.Background(), "do it")
+		require.NoError(t, err)
+		data, err := os.ReadFile(r.dir + "/a.json")
+		require.NoError(t, err)
+		assert.Equal(t, want, string(data))
+		assert.Equal(t, want == "{}\n", strings.Contains(r.types(), "warning"))
 	}
 }

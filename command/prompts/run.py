@@ -3,9 +3,12 @@ state.py; the code comes as JSON on standard input, which is empty afterwards.""
 
 import ast
 import io
+import itertools
 import json
 import linecache
 import os
+import re
+import reprlib
 import sys
 import traceback
 import types
@@ -14,6 +17,7 @@ NAME = "<code>"
 FRAMES_MAX = 4
 LINE_MAX = 200
 VALUE_MAX = 400  # of a variable that is shown in place of output
+HINT_MAX, HINTS_MAX = 60, 3  # of the variables of a line that failed
 PLAIN = (bool, int, float, str, list, tuple, dict, set)
 
 
@@ -139,16 +143,32 @@ def explain(error, source, state):
         show(error.lineno or 1, (error.text or line(source, error.lineno or 1)).rstrip("\n"))
         print(f"{type(error).__name__}: {error.msg}", file=sys.stderr)
         return
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if own(f.filename)]
+    calls = [(frame, number) for frame, number in traceback.walk_tb(error.__traceback__) if own(frame.f_code.co_filename)]
+    # A comprehension has a frame of its own, on the line of the one around it.
+    calls = [list(same)[-1] for _, same in itertools.groupby(calls, lambda c: (c[0].f_code.co_filename, c[1]))]
+    frames = traceback.StackSummary.extract(iter(calls))
     if len(frames) > FRAMES_MAX:
         frames = frames[:1] + frames[1 - FRAMES_MAX :]
     for frame in frames:
         show(frame.lineno, frame.line or "", place_of(frame.filename))
     for text in traceback.format_exception_only(type(error), error):
         sys.stderr.write(text)
+    if calls:
+        show_values(calls[-1][0], frames[-1].line or "")
     lost = state.lost.get(getattr(error, "name", None)) if isinstance(error, NameError) else None
     if lost:
         print(f"{error.name} was not kept from the earlier call: {lost}. Make it again.", file=sys.stderr)
+
+
+def show_values(frame, text):
+    """Prints what the variables of the line that failed hold: often that is
+    what its author was wrong about."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = HINT_MAX
+    values = {**frame.f_globals, **frame.f_locals}
+    names = [n for n in dict.fromkeys(re.findall(r"[^\W\d]\w*", text)) if type(values.get(n)) in PLAIN]
+    for name in names[:HINTS_MAX]:
+        print(f"{name} is {short.repr(values[name])[:2 * HINT_MAX]}", file=sys.stderr)
 
 
 def place_of(filename):
