@@ -54,7 +54,7 @@ type check struct {
 // doubt is what speaks against an answer.
 type doubt struct {
 	reason string // a template in checks.tmpl
-	what   string
+	what   any // the template's data
 	warn   bool // worth telling a person, too little to send the answer back
 	work   bool // not mended by other words: something has to be done or looked at first
 }
@@ -117,10 +117,9 @@ func checkWhichFile(e evidence) (doubt, bool) {
 		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) {
 		return doubt{}, false
 	}
-	answer, named := strings.ToLower(e.answer), 0
+	named := 0
 	for _, p := range e.files {
-		base := strings.ToLower(path.Base(p))
-		if strings.Contains(answer, strings.TrimSuffix(base, path.Ext(base))) {
+		if e.names(p) {
 			named++
 		}
 	}
@@ -128,6 +127,12 @@ func checkWhichFile(e evidence) (doubt, bool) {
 		return doubt{reason: "which_of_all", work: true}, true
 	}
 	return doubt{reason: "which_file"}, named == 0 && len(fileMentions(e.answer)) == 0
+}
+
+// names reports an answer that names a file, with or without its extension.
+func (e evidence) names(file string) bool {
+	base := strings.ToLower(path.Base(file))
+	return strings.Contains(strings.ToLower(e.answer), strings.TrimSuffix(base, path.Ext(base)))
 }
 
 // asksForText finds the word or quoted phrase that a file is asked for by, at
@@ -138,27 +143,33 @@ var asksForText = regexp.MustCompile(`(?i)\b(?:mentions?|contains?|includes?)\s+
 var turnsAround = regexp.MustCompile(`(?i)\b(?:not|never|no|none|neither|nor|without|except|but|only|least|fewest|most)\b|n['’]t\b`)
 
 // checkWrongFile: where the task asks which file mentions something, a file
-// that the answer names has it, if any has. The sentence ends there, so that
+// that the answer names has it, if any has; to say that none has it is wrong
+// then, too. The sentence ends there, so that
 // what is looked for is a word and not its meaning.
 func checkWrongFile(e evidence) (doubt, bool) {
 	asked := asksForText.FindStringSubmatch(e.task)
 	if asked == nil || !asksWhichFile.MatchString(e.task) || turnsAround.MatchString(e.task) || len(e.files) > searchedFilesMax {
 		return doubt{}, false
 	}
-	text, answer := asked[1]+asked[2]+asked[3], strings.ToLower(e.answer)
-	named, elsewhere := "", false
+	text := asked[1] + asked[2] + asked[3]
+	found, named := foundText{Text: text}, false
 	for _, p := range e.files {
-		there := e.holdsText(p, text)
-		switch {
-		case !strings.Contains(answer, strings.ToLower(path.Base(p))):
-			elsewhere = elsewhere || there
-		case there:
+		there, names := e.holdsText(p, text), e.names(p)
+		if there && names {
 			return doubt{}, false
-		case named == "":
-			named = p
+		}
+		named = named || names
+		if there {
+			found.Files = append(found.Files, p)
 		}
 	}
-	return doubt{reason: "wrong_file", what: strings.Join([]string{named, text}, ": "), work: true}, named != "" && elsewhere
+	return doubt{reason: "wrong_file", what: found}, len(found.Files) > 0 && (named || saysNone.MatchString(e.answer))
+}
+
+// foundText is a text that was looked for and the files that have it.
+type foundText struct {
+	Text  string
+	Files []string
 }
 
 // searchedFilesMax is in how many files a word is looked for.

@@ -275,15 +275,25 @@ func TestLookingAgainIsNotBeingDone(t *testing.T) {
 func TestWorkBeforeTheNextAnswer(t *testing.T) {
 	var offered []string
 	r := newRig(t, newModel(t, true,
-		" say it", " answer", " a.txt",
-		" look", " reader", " b.txt",
-		" so", " answer", " b.txt",
+		" say it", " answer", " It is written.",
+		" write", " writer", " b.txt", "refund",
+		" so", " answer", " It is written.",
 	), func(o *Options) { o.Without = []Device{DeviceWorkFirst} })
-	r.write(t, "b.txt", "a refund\n")
 	r.model.offered = func(options string) { offered = append(offered, options) }
+	_, err := r.Run(context.Background(), "Write refund to b.txt.")
+	require.NoError(t, err)
+	assert.Equal(t, []string{" reader| writer| answer", " reader| writer", " reader| writer| answer"}, offered)
+}
+
+// Which file has a word needs no more work once a check has found it.
+func TestWrongFileIsToldTheRightOne(t *testing.T) {
+	r := newRig(t, newModel(t, true,
+		" say it", " answer", " a.txt",
+		" it is b.txt", " answer", " b.txt",
+	), nil)
+	r.write(t, "b.txt", "a refund\n")
 	res, err := r.Run(context.Background(), "Which file mentions a refund?")
 	require.NoError(t, err)
 	assert.Equal(t, "b.txt", res.Answer)
-	assert.Equal(t, []string{" reader| writer| answer", " reader| writer", " reader| writer| answer"}, offered)
-	assert.Contains(t, r.lastUser(3), "does not have what is looked for (a.txt: refund)")
+	assert.Contains(t, r.lastUser(-1), `"refund" stands in b.txt.`)
 }

@@ -56,7 +56,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		next = startFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
 		next = startEmpty
-	case cmd.Spec().Effect == command.EffectRead:
+	case cmd.Spec().Effect == command.EffectRead && s.hasRead(cmd.Spec(), call):
 		next = startRead
 	case cmd.Spec().Effect == command.EffectWrite:
 		next = startWrote
@@ -66,6 +66,17 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty,
 		Told: s.scrub.text(r.text), Next: next,
 	}, before.hash(), s.snap.hash())
+}
+
+// hasRead notes which file a call read, for the next note to name it. False: it
+// read none, or several.
+func (s *Session) hasRead(spec command.Spec, call *command.Call) bool {
+	s.lastRead = ""
+	paths := command.TargetsOf(spec, call, s.opts.Env.WorkDir).Paths
+	if len(paths) == 1 && oneLine(paths[0], lineCharsMax) == paths[0] {
+		s.lastRead = paths[0]
+	}
+	return s.lastRead != ""
 }
 
 // emptyResult is a result without content, or with a remark in its place.

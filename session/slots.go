@@ -136,7 +136,11 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unquoted(text), nil
+	value := unquoted(text)
+	if slot.Help != "" && foldedText(value) == foldedText(slot.Help) {
+		return nil, &slotError{slot.Name, d.s.words.render("echoes_help", nil)}
+	}
+	return value, nil
 }
 
 // fillOpen lets the last field of the last command run to the reply's end. It

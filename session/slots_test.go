@@ -40,3 +40,16 @@ func TestFormIsNotWrittenIntoFiles(t *testing.T) {
 		assert.Equal(t, want == "{}\n", strings.Contains(r.types(), "warning"))
 	}
 }
+
+// A field that is filled with its own description was not understood.
+func TestDescriptionIsNoValue(t *testing.T) {
+	r := newRig(t, newModel(t, true,
+		" write", " writer", " Which file",
+		" again", " writer", " b.txt", "x",
+		" done", " answer", "It is written."), nil)
+	_, err := r.Run(context.Background(), "do it")
+	require.NoError(t, err)
+	assert.NoFileExists(t, r.dir+"/Which file")
+	assert.FileExists(t, r.dir+"/b.txt")
+	assert.Contains(t, prompt(&r.model.requests[3]), "it only says what the field is for")
+}
