@@ -3,6 +3,6 @@
 package llama
 
 // #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/cpu -lagent_llama -lstdc++ -lm -lpthread
-// #cgo linux LDFLAGS: -lgomp -ldl
+// #cgo linux LDFLAGS: -Wl,--as-needed -lgomp -ldl
 // #cgo darwin LDFLAGS: -framework Accelerate
 import "C"

@@ -3,7 +3,7 @@
 package llama
 
 // #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/rpc -lagent_llama -lstdc++ -lm -lpthread
-// #cgo linux LDFLAGS: -lgomp -ldl
+// #cgo linux LDFLAGS: -Wl,--as-needed -lgomp -ldl
 // #include <stdlib.h>
 // #include "shim.h"
 import "C"
