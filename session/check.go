@@ -54,9 +54,9 @@ type check struct {
 // doubt is what speaks against an answer.
 type doubt struct {
 	reason string // a template in checks.tmpl
-	what   any // the template's data
-	warn   bool // worth telling a person, too little to send the answer back
-	work   bool // not mended by other words: something has to be done or looked at first
+	what   any    // the template's data
+	warn   bool   // worth telling a person, too little to send the answer back
+	work   bool   // not mended by other words: something has to be done or looked at first
 }
 
 // checks lists the tests in the order in which they are tried.
