@@ -33,8 +33,8 @@ const (
 	outputsMax      = 128 // rows with logits in one step
 	queueMax        = 4096
 	faultsPerToken  = 64 // major page faults per tick that mean thrashing
-	// Rows of a matrix product from which a processor is no faster with more.
-	// An accelerator takes as many as there are.
+	// Prompt rows from which a processor gains little by more in one tick; see
+	// docs/design.md. An accelerator takes as many as there are.
 	prefillEnough = 32
 )
 

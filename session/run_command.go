@@ -50,13 +50,14 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
+	s.lastFile = s.oneFileOf(cmd.Spec(), call)
 	next := startDone
 	switch {
 	case res.Failed:
 		next = startFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
 		next = startEmpty
-	case cmd.Spec().Effect == command.EffectRead && s.hasRead(cmd.Spec(), call):
+	case cmd.Spec().Effect == command.EffectRead && s.lastFile != "":
 		next = startRead
 	case cmd.Spec().Effect == command.EffectWrite:
 		next = startWrote
@@ -68,15 +69,14 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	}, before.hash(), s.snap.hash())
 }
 
-// hasRead notes which file a call read, for the next note to name it. False: it
-// read none, or several.
-func (s *Session) hasRead(spec command.Spec, call *command.Call) bool {
-	s.lastRead = ""
+// oneFileOf is the file that a call names, for the next note to name it; empty
+// when it names none, or several.
+func (s *Session) oneFileOf(spec command.Spec, call *command.Call) string {
 	paths := command.TargetsOf(spec, call, s.opts.Env.WorkDir).Paths
-	if len(paths) == 1 && oneLine(paths[0], lineCharsMax) == paths[0] {
-		s.lastRead = paths[0]
+	if len(paths) != 1 || oneLine(paths[0], lineCharsMax) != paths[0] {
+		return ""
 	}
-	return s.lastRead != ""
+	return paths[0]
 }
 
 // emptyResult is a result without content, or with a remark in its place.

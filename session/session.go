@@ -148,7 +148,7 @@ type Session struct {
 	held        withheldAnswers
 	first       snapshot        // of the work dir when the work on the task began
 	spoiled     map[string]bool // files, by path, that a failed command changed last
-	lastRead    string          // the file that was read last, if it was one
+	lastFile    string          // the file that the last call named, if it was one
 	systemCount int             // tokens of the fixed part, counted once
 
 	pending *turn               // what the model wants and nothing has come of yet

@@ -272,7 +272,7 @@ func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
 	}
 	start := ""
 	if d.s.has(DeviceNoteStart) {
-		start = d.s.words.render(a.start, d.s.lastRead)
+		start = d.s.words.render(a.start, d.s.lastFile)
 	}
 	d.write(d.s.words.render("note", nil) + start)
 	rest, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})

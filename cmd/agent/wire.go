@@ -158,7 +158,7 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 }
 
 // leaveCores keeps Go's scheduler to the cores that threads of computing leave,
-// and to one at least. Its monitor otherwise wakes hundreds of times a second
+// and to one at least. Its monitor otherwise wakes some 2,000 times a second
 // while a thread is in native code and another core looks idle to it; each time
 // a computing thread has to make room and the others wait for it: 2 to 3 % of
 // the speed of decoding on two cores. GOMAXPROCS in the environment is heeded.
