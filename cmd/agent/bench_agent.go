@@ -30,6 +30,9 @@ type benchWay struct {
 	change      func(*session.Options)
 }
 
+// withoutPrefix begins the name of a way that lacks a device.
+const withoutPrefix = "no_"
+
 // benchWays are the ways of working that `bench agent` compares: that of `agent
 // run`, and what differs from it in one thing.
 func benchWays() []benchWay {
@@ -40,7 +43,7 @@ func benchWays() []benchWay {
 		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
 	}
 	for _, device := range session.Devices() {
-		ways = append(ways, benchWay{"no_" + string(device), "full without the device " + string(device),
+		ways = append(ways, benchWay{withoutPrefix + string(device), "full without the device " + string(device),
 			func(o *session.Options) { o.Without = append(o.Without, device) }})
 	}
 	return ways
@@ -54,9 +57,38 @@ func benchWayNames() []string {
 	return names
 }
 
+// withoutEach names the ways that lack a device.
+func withoutEach() []string {
+	var names []string
+	for _, device := range session.Devices() {
+		names = append(names, withoutPrefix+string(device))
+	}
+	return names
+}
+
+// findWay is the way of this name, or several at once: "no_note+no_restate".
+func findWay(name string) (benchWay, error) {
+	out := benchWay{name: name}
+	var changes []func(*session.Options)
+	for _, part := range strings.Split(name, "+") {
+		known := benchWays()
+		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == part })
+		if i < 0 {
+			return out, usagef("--ways: there is no way of working %q; known are %s", part, strings.Join(benchWayNames(), ", "))
+		}
+		changes = append(changes, known[i].change)
+	}
+	out.change = func(o *session.Options) {
+		for _, change := range changes {
+			change(o)
+		}
+	}
+	return out, nil
+}
+
 // benchAgentFlags are the flags of `agent bench agent`.
 type benchAgentFlags struct {
-	json                         bool
+	json, screen                 bool
 	tasks, out, transcripts, run string
 	ways                         []string
 	rounds, tokensMax            int
@@ -72,13 +104,21 @@ fresh folder, in each of the ways of working, in several rounds. The model is
 loaded once. Round 0 runs at temperature 0, the others at ` + fmt.Sprint(benchTemperature) + ` with a seed each; the
 ways take turns, so that all see the same load of the machine.
 
+What each device of the turn is worth, --screen tells: in each of its 16 ways half
+of the devices are off, so that every run says something of every device (a
+fractional factorial design; odd rounds are the complement of even ones).
+
 Each run is kept in --out when it ends: after Ctrl-C the same command goes on.
 Ways of working:
 ` + describeBenchWays(),
 		Example: `  agent bench agent --model qwen2.5-coder-0.5b-instruct
   agent bench agent --ways full,plain --rounds 3 --model model.gguf llm.threads=1 llm.threads_batch=1
+  agent bench agent --screen --rounds 2 --model model.gguf llm.threads=1 llm.threads_batch=1
   agent bench agent --only '^csv' --ways full --transcripts build/transcripts`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.screen && cmd.Flags().Changed("ways") {
+				return usagef("--screen has its own ways of working: leave out --ways")
+			}
 			return a.benchAgent(cmd.Context(), &f, withDash(cmd, args))
 		},
 	}
@@ -88,7 +128,8 @@ Ways of working:
 	fs.StringVar(&f.out, "out", filepath.Join("build", "bench-agent.jsonl"), "`file` in which each run is kept")
 	fs.StringVar(&f.transcripts, "transcripts", "", "also write what happened in each run into this `folder`")
 	fs.StringVar(&f.run, "only", "", "only tasks whose name this `regexp` matches")
-	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working")
+	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working; more than one at once joined by +")
+	fs.BoolVar(&f.screen, "screen", false, "estimate what each device does, instead of comparing ways")
 	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
 	fs.IntVar(&f.tokensMax, "max-tokens", 10_000, "tokens that a run may cost, evaluated and generated")
 	return cmd
@@ -160,12 +201,11 @@ func (b *agentBench) prepare() (err error) {
 		return usagef("--rounds is %d; it must be at least 1", f.rounds)
 	}
 	for _, name := range f.ways {
-		known := benchWays()
-		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == name })
-		if i < 0 {
-			return usagef("--ways: there is no way of working %q; known are %s", name, strings.Join(benchWayNames(), ", "))
+		way, err := findWay(name)
+		if err != nil {
+			return err
 		}
-		b.ways = append(b.ways, known[i])
+		b.ways = append(b.ways, way)
 	}
 	if b.suite, err = tasks.Load(f.tasks); err != nil {
 		return err
@@ -204,12 +244,16 @@ func (b *agentBench) key() (string, error) {
 // runAll makes all runs that are not kept yet. The ways take turns, and so does
 // which of them is first.
 func (b *agentBench) runAll(ctx context.Context) error {
-	total := b.flags.rounds * len(b.suite.Tasks) * len(b.ways)
 	n := 0
 	for round := range b.flags.rounds {
+		ways, err := b.waysOf(round)
+		if err != nil {
+			return err
+		}
+		total := b.flags.rounds * len(b.suite.Tasks) * len(ways)
 		for i, task := range b.suite.Tasks {
-			for j := range b.ways {
-				way := b.ways[(i+j)%len(b.ways)]
+			for j := range ways {
+				way := ways[(i+j)%len(ways)]
 				n++
 				if b.ledger.Has(task.Name, way.name, round) {
 					continue
@@ -226,6 +270,22 @@ func (b *agentBench) runAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// waysOf are the ways of working of a round.
+func (b *agentBench) waysOf(round int) ([]benchWay, error) {
+	if !b.flags.screen {
+		return b.ways, nil
+	}
+	var ways []benchWay
+	for _, off := range tasks.Screen(withoutEach(), round) {
+		way, err := findWay(tasks.JoinWay(off))
+		if err != nil {
+			return nil, err
+		}
+		ways = append(ways, way)
+	}
+	return ways, nil
 }
 
 // show tells on stderr how a run went.
@@ -358,8 +418,16 @@ func pythonRunner(env *command.Env) func(ctx context.Context, code string) (stri
 func (b *agentBench) print(otherLoad float64) error {
 	f := b.flags
 	var names []string
-	for _, w := range b.ways {
-		names = append(names, w.name)
+	for round := range f.rounds {
+		ways, err := b.waysOf(round)
+		if err != nil {
+			return err
+		}
+		for _, w := range ways {
+			if !slices.Contains(names, w.name) {
+				names = append(names, w.name)
+			}
+		}
 	}
 	rows := slices.DeleteFunc(slices.Clone(b.ledger.Rows()), func(r tasks.Row) bool {
 		known := slices.ContainsFunc(b.suite.Tasks, func(t *tasks.Task) bool { return t.Name == r.Task })
@@ -368,6 +436,9 @@ func (b *agentBench) print(otherLoad float64) error {
 	report := &tasks.Report{
 		Machine: bench.ThisMachine(), Device: b.model.device, Model: b.model.ModelID(), Command: strings.Join(os.Args, " "), Suite: b.suite.Sum,
 		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad, Configurations: tasks.Summarise(rows, names), Rows: rows,
+	}
+	if f.screen {
+		report.Effects = tasks.Effects(rows, withoutEach())
 	}
 	if local := b.model.settings.Local; local != nil {
 		report.Threads = benchSettings(local, "").Threads

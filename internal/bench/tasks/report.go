@@ -24,6 +24,7 @@ type Report struct {
 	// sitting, 0 to 1; -1 when unknown.
 	OtherLoad      float64         `json:"other_load"`
 	Configurations []Configuration `json:"configurations"`
+	Effects        []Effect        `json:"effects,omitempty"` // of a [Screen]
 	Rows           []Row           `json:"runs"`
 }
 
@@ -147,6 +148,21 @@ func (r *Report) Print(w io.Writer) error {
 	fmt.Fprintf(w, "machine  %s, %d cores, %s; model on %s, threads %d\n", r.Machine.CPU, r.Machine.Cores, r.Machine.System, r.Device, r.Threads)
 	fmt.Fprintf(w, "model    %s\n", r.Model)
 	fmt.Fprintf(w, "suite    %s, %d tasks, %d rounds: the first at temperature 0, others warmer with a seed each\n\n", r.Suite, r.Tasks, r.Rounds)
+	table := r.printConfigurations
+	if len(r.Effects) > 0 {
+		table = r.printEffects // the configurations of a screen are many, and none is of interest
+	}
+	if err := table(w); err != nil {
+		return err
+	}
+	if r.OtherLoad > otherLoadNoisy {
+		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain; processor times are less so\n", 100*r.OtherLoad)
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", r.Command)
+	return err
+}
+
+func (r *Report) printConfigurations(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "CONFIGURATION\tSOLVED\tRATE\tBY ROUND\tVS FIRST\tINVALID\tRAN INVALID\tSTEPS\tEVALUATED\tREUSED\tGENERATED\tWALL\tMEDIAN\tPROCESSOR\tMEDIAN")
 	for i, c := range r.Configurations {
@@ -161,14 +177,7 @@ func (r *Report) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if err := r.printTasks(w); err != nil {
-		return err
-	}
-	if r.OtherLoad > otherLoadNoisy {
-		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain; processor times are less so\n", 100*r.OtherLoad)
-	}
-	_, err := fmt.Fprintf(w, "\n%s\n", r.Command)
-	return err
+	return r.printTasks(w)
 }
 
 func rounds(shares []Share) string {
