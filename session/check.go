@@ -23,6 +23,7 @@ type evidence struct {
 	seen         string                       // all that the model was shown: files and results
 	holdsText    func(name, text string) bool // a file of the work dir has this text in it, in any case
 	files        []string                     // in the work dir now
+	examples     []string                     // files that only the examples of the system prompt name
 	told         string                       // why the last answer was held back
 	canWrite     bool                         // a command that writes or runs code is allowed
 	canCompute   bool                         // one that runs code is
@@ -66,6 +67,7 @@ func checks() []check {
 		{"claimed_file", checkClaimedFile},
 		{"which_file", checkWhichFile},
 		{"wrong_file", checkWrongFile},
+		{"example", checkExample},
 		{"echo", checkEcho},
 		{"format", checkFormat},
 		{"number", checkNumber},
@@ -178,6 +180,17 @@ const searchedFilesMax = 200
 // wholeFolderMin is from how many files on naming each of them is a list of the
 // folder rather than an answer.
 const wholeFolderMin = 3
+
+// checkExample: an answer is about the task at hand, and not about that of an
+// example, which a small model tells at times when it has nothing else to tell.
+func checkExample(e evidence) (doubt, bool) {
+	for _, m := range fileMentions(e.answer) {
+		if slices.Contains(e.examples, m.name) && !e.exists(m.name) && !strings.Contains(e.seen, m.name) {
+			return doubt{reason: "example", what: m.name}, true
+		}
+	}
+	return doubt{}, false
+}
 
 // checkEcho: an answer is more than what the model was told about the last one.
 func checkEcho(e evidence) (doubt, bool) {

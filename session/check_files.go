@@ -54,6 +54,17 @@ func fileMentions(text string) []mention {
 	return out
 }
 
+// mentionedFiles are the names of files in a text, each once.
+func mentionedFiles(text string) []string {
+	var out []string
+	for _, m := range fileMentions(text) {
+		if !slices.Contains(out, m.name) {
+			out = append(out, m.name)
+		}
+	}
+	return out
+}
+
 // endsThere reports that a colon or bracket after a name only ends a phrase.
 func endsThere(rest string) bool {
 	return rest[0] == ':' && (len(rest) == 1 || rest[1] == ' ' || rest[1] == '\n')
@@ -77,7 +88,7 @@ func askedFiles(task string, existed func(string) bool) []askedFile {
 		}
 		clause := readClause(between, earlier)
 		earlier = append(earlier, wordsOf(between)...)
-		if clause.verb == "" && len(clause.after) == 0 && clause.follows() {
+		if clause.verb == "" && clause.follows() {
 			clause.verb = verb
 		}
 		if !clause.unreal && clause.asksFor(existed(m.name)) && !slices.Contains(out, askedFile{m.name}) {
@@ -195,8 +206,12 @@ func unreal(before []string) bool {
 	return false
 }
 
-// follows reports a clause that is nothing but a target: "… to b.txt".
-func (c clause) follows() bool { return targetPreps[c.prep] }
+// follows reports a clause that tells the target of a verb before it: "… to
+// b.txt", or more words and the preposition that can mean nothing else: "… of
+// a.csv that are new into b.csv".
+func (c clause) follows() bool {
+	return targetPreps[c.prep] && len(c.after) == 0 || c.prep == "into"
+}
 
 // asksFor reports that the clause asks to write the file that it ends at.
 func (c clause) asksFor(existed bool) bool {

@@ -26,6 +26,8 @@ func TestAskedFiles(t *testing.T) {
 		{"Merge a.csv and b.csv into all.csv", "a.csv b.csv", "all.csv"},
 		{"Read numbers.txt. Then store the largest number in max.txt.", "numbers.txt", "max.txt"},
 		{"Put all lines with 'error' from app.log into errors.log", "app.log", "errors.log"},
+		{"Write the rows of people.csv with an age of 18 or more into adults.csv, with the same header", "people.csv", "adults.csv"},
+		{"Copy what a.txt has and b.txt lacks into c.txt", "a.txt b.txt", "c.txt"},
 		{"Please write a Python script fizz.py that prints FizzBuzz", "", "fizz.py"},
 		{"Count how many lines are in a.txt and write the number to out.txt", "a.txt", "out.txt"},
 		{"Write the names found in people.txt to out.txt", "people.txt", "out.txt"},
@@ -49,6 +51,9 @@ func TestAskedFiles(t *testing.T) {
 		{"Write the names found in people.txt", "people.txt", ""},
 		{"Print the first line of a.txt", "a.txt", ""},
 		{"Write me a poem about readme.md", "readme.md", ""},
+		{"What does a.txt put into b.txt?", "a.txt b.txt", ""},
+		{"Compare a.txt, as it was put into b.txt, with c.txt", "a.txt b.txt c.txt", "b.txt"}, // wrong, and rare
+		{"Look for differences from a.txt into b.txt", "a.txt b.txt", ""},
 		{"Compare a.txt to b.txt", "a.txt b.txt", ""},
 		{"List the differences from a.txt to b.txt", "a.txt b.txt", ""},
 		{"Sort the lines of names.txt and tell me the first", "names.txt", ""},

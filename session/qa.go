@@ -93,7 +93,7 @@ func (s *Session) evidence(answer string) evidence {
 	seen, worked := s.seen()
 	e := evidence{
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
-		files: now.paths(), holdsText: s.holdsText, told: s.held.told, exists: now.holds, existed: s.first.holds,
+		files: now.paths(), examples: s.examples, holdsText: s.holdsText, told: s.held.told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
 		spoiled:    s.spoiled,
 		canCompute: runsCode(offered),

@@ -94,6 +94,35 @@ func TestColdLogicDoubtsHalfWrittenFiles(t *testing.T) {
 	}
 }
 
+// The examples of the system prompt name files; an answer that speaks of one is
+// about the example, unless the task or the folder has such a file.
+func TestColdLogicKnowsItsOwnExamples(t *testing.T) {
+	const copied = "In garden.txt it says that the gate is green."
+	for name, tc := range map[string]struct {
+		task  string
+		there bool
+		held  int
+	}{
+		"an answer from the example": {"What stands in b.txt?", false, 1},
+		"the task speaks of it":      {"Is garden.txt there?", false, 0},
+		"such a file is there":       {"What costs what?", true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, newModel(t, true, " I tell it", " answer", " "+copied, " I tell it", " answer", " It is a b."), nil)
+			if tc.there {
+				r.write(t, "garden.txt", "green\n")
+			}
+			res, err := r.Run(context.Background(), tc.task)
+			require.NoError(t, err)
+			assert.Equal(t, tc.held, r.held.count)
+			if tc.held > 0 {
+				assert.Equal(t, "It is a b.", res.Answer)
+				assert.Contains(t, r.lastUser(-1), "garden.txt has nothing to do with this task")
+			}
+		})
+	}
+}
+
 // What can't be written is not asked for.
 func TestColdLogicKnowsWhatIsAllowed(t *testing.T) {
 	r := newRig(t, newModel(t, true, " so", " answer", " Done"), func(o *Options) { o.Approve = ApproveNever })
