@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,68 +21,6 @@ import (
 	"agent/internal/config"
 	"agent/session"
 )
-
-// benchWay is a way of working.
-type benchWay struct {
-	name, about string
-	change      func(*session.Options)
-}
-
-// withoutPrefix begins the name of a way that lacks a device.
-const withoutPrefix = "no_"
-
-// benchWays are the ways of working that `bench agent` compares: that of `agent
-// run`, and what differs from it in one thing.
-func benchWays() []benchWay {
-	ways := []benchWay{
-		{"full", "as `agent run` works", func(*session.Options) {}},
-		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text, o.Without = true, session.Devices() }},
-		{"text", "full, but each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
-		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
-	}
-	for _, device := range session.Devices() {
-		ways = append(ways, benchWay{withoutPrefix + string(device), "full without the device " + string(device),
-			func(o *session.Options) { o.Without = append(o.Without, device) }})
-	}
-	return ways
-}
-
-func benchWayNames() []string {
-	var names []string
-	for _, w := range benchWays() {
-		names = append(names, w.name)
-	}
-	return names
-}
-
-// withoutEach names the ways that lack a device.
-func withoutEach() []string {
-	var names []string
-	for _, device := range session.Devices() {
-		names = append(names, withoutPrefix+string(device))
-	}
-	return names
-}
-
-// findWay is the way of this name, or several at once: "no_note+no_restate".
-func findWay(name string) (benchWay, error) {
-	out := benchWay{name: name}
-	var changes []func(*session.Options)
-	for _, part := range strings.Split(name, "+") {
-		known := benchWays()
-		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == part })
-		if i < 0 {
-			return out, usagef("--ways: there is no way of working %q; known are %s", part, strings.Join(benchWayNames(), ", "))
-		}
-		changes = append(changes, known[i].change)
-	}
-	out.change = func(o *session.Options) {
-		for _, change := range changes {
-			change(o)
-		}
-	}
-	return out, nil
-}
 
 // benchAgentFlags are the flags of `agent bench agent`.
 type benchAgentFlags struct {
@@ -133,14 +69,6 @@ Ways of working:
 	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
 	fs.IntVar(&f.tokensMax, "max-tokens", 10_000, "tokens that a run may cost, evaluated and generated")
 	return cmd
-}
-
-func describeBenchWays() string {
-	var b strings.Builder
-	for _, w := range benchWays() {
-		fmt.Fprintf(&b, "  %-16s %s\n", w.name, w.about)
-	}
-	return strings.TrimRight(b.String(), "\n")
 }
 
 // benchTemperature is that of all rounds but the first: warm enough for another
@@ -447,103 +375,4 @@ func (b *agentBench) print(otherLoad float64) error {
 		return b.app.printJSON(report)
 	}
 	return report.Print(b.app.out)
-}
-
-// callWatch counts the calls that run although their command's description
-// does not allow them.
-type callWatch struct{ invalid atomic.Int64 }
-
-// over puts the tools of the task into reg, and watches all commands but the
-// essential ones, which nothing may replace.
-func (w *callWatch) over(reg *command.Registry, task *tasks.Task) error {
-	for _, tool := range task.Tools {
-		if err := reg.Register(scriptedTool(tool)); err != nil {
-			return err
-		}
-	}
-	for _, spec := range reg.Specs() {
-		inner, err := reg.Resolve(spec.Name)
-		if err != nil {
-			return err
-		}
-		if spec.Essential {
-			continue
-		}
-		if err := reg.Replace(watchedCommand{inner, w}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// watchedCommand is a command whose calls are looked at before they run.
-type watchedCommand struct {
-	command.Command
-	watch *callWatch
-}
-
-func (c watchedCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
-	if checkCall(c.Spec(), env, call) != nil {
-		c.watch.invalid.Add(1)
-	}
-	return c.Command.Run(ctx, env, call)
-}
-
-// CallEffect implements [command.Varied] for the command inside.
-func (c watchedCommand) CallEffect(call *command.Call) command.Effect {
-	return command.EffectOf(c.Command, call)
-}
-
-// checkCall holds a call against its command's description: required fields
-// are there, and have values that the description allows.
-func checkCall(spec command.Spec, env *command.Env, call *command.Call) error {
-	if len(call.Content) == 0 && slices.ContainsFunc(spec.Slots, func(s command.Slot) bool { return !s.Optional }) {
-		return errors.New("no content")
-	}
-	for _, entry := range call.Content {
-		for _, slot := range spec.Slots {
-			if err := checkSlot(slot, env, entry[slot.Name]); err != nil {
-				return fmt.Errorf("%s: %w", slot.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-func checkSlot(slot command.Slot, env *command.Env, value any) error {
-	text, isText := value.(string)
-	switch {
-	case value == nil && slot.Optional:
-		return nil
-	case value == nil:
-		return errors.New("missing")
-	case slot.Kind == command.SlotEnum && !slices.Contains(slot.Options, text):
-		return errors.New("no such option")
-	case slot.Kind == command.SlotFile:
-		if !isText || !filepath.IsLocal(text) {
-			return errors.New("no file of the work dir")
-		}
-		_, err := os.Stat(filepath.Join(env.WorkDir, text))
-		return err
-	}
-	return nil
-}
-
-// scriptedTool plays the script of a task's tool. It counts as reaching out, as
-// most tools that fail now and then do: the same call may be worth repeating.
-func scriptedTool(tool tasks.Tool) command.Command {
-	spec := command.Spec{Name: tool.Name, Description: tool.Description, Effect: command.EffectNetwork}
-	for name, help := range tool.Fields {
-		spec.Slots = append(spec.Slots, command.Slot{Name: name, Help: help, Kind: command.SlotLine})
-	}
-	slices.SortFunc(spec.Slots, func(a, b command.Slot) int { return strings.Compare(a.Name, b.Name) })
-	var calls atomic.Int64
-	return command.Func(spec, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
-		n := min(int(calls.Add(1)), len(tool.Replies)) - 1
-		reply := tool.Replies[n]
-		if reply.Failed != "" {
-			return &command.Result{Text: reply.Failed, Failed: true}, nil
-		}
-		return &command.Result{Text: reply.Text}, nil
-	})
 }
