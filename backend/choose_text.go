@@ -65,8 +65,10 @@ func ChooseByText(reply string, options []Option) *Choice {
 	return c.pickNearest()
 }
 
+// pick decides for option i, whatever was decided before.
 func (c *Choice) pick(i int) *Choice {
 	c.Index, c.Text = i, c.Options[i].Text
+	c.Abstained, c.Reason = false, ""
 	return c
 }
 

@@ -208,6 +208,10 @@ func readDecision(out *decisionResponse, options []Option) (*Choice, error) {
 		}
 	}
 	c := choiceOf("service", options, p)
+	known := !c.Abstained
+	if !known {
+		c.withoutNumbers()
+	}
 	c.CachedTokens = out.Usage.InputTokensDetails.CachedTokens
 	c.EvaluatedTokens = out.Usage.InputTokens - c.CachedTokens
 	c.CompletionTokens, c.TokensTold = out.Usage.OutputTokens, out.Usage.InputTokens > 0
@@ -216,17 +220,20 @@ func readDecision(out *decisionResponse, options []Option) (*Choice, error) {
 		return c.abstain("the server refused to answer"), nil
 	case i < 0:
 		return nil, fmt.Errorf("decisions: the answer %s is none of the options", firstRunes(string(a.Choice), 100))
-	case len(a.Probabilities) == 0:
-		for j := range c.Options {
-			c.Options[j].Logprob, c.Options[j].Probability = math.NaN(), math.NaN()
-		}
-		c.Margin, c.OutsideMass, c.Tie = math.NaN(), math.NaN(), false
-		return c.pick(i), nil
-	case c.Options[i].Probability < c.Options[max(c.Index, 0)].Probability:
+	case known && c.Options[i].Probability < c.Options[c.Index].Probability:
 		return nil, errors.New("decisions: the answer is not the most probable of the server's own probabilities")
 	default:
 		return c.pick(i), nil
 	}
+}
+
+// withoutNumbers makes all that is computed of probabilities unknown: a server
+// that told none has not measured that they are 0.
+func (c *Choice) withoutNumbers() {
+	for i := range c.Options {
+		c.Options[i].Logprob, c.Options[i].Probability = math.NaN(), math.NaN()
+	}
+	c.Margin, c.OutsideMass, c.Tie = math.NaN(), math.NaN(), false
 }
 
 func indexOfJSON(value json.RawMessage, options []Option) int {

@@ -26,6 +26,8 @@ type apiServer struct {
 	*httptest.Server
 	model     *backend.Scripted
 	decisions bool // has /v1/decisions
+	// tells, if set, are the probabilities that /v1/decisions tells.
+	tells []any
 	logprobs  bool
 	schemas   bool
 	noUsage   bool
@@ -248,6 +250,9 @@ func (s *apiServer) decide(w http.ResponseWriter, r *http.Request) {
 			p = 0.9
 		}
 		probabilities = append(probabilities, map[string]any{"value": c.(map[string]any)["value"], "probability": p})
+	}
+	if s.tells != nil {
+		probabilities = s.tells
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"model": "m",
 		"answers": []any{map[string]any{"type": "choice", "name": question["name"], "confidence": 0.9,

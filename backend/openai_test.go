@@ -144,6 +144,15 @@ func TestOpenAIChooseMethods(t *testing.T) {
 		knows     bool   // whether there are probabilities
 	}{
 		{"a decisions endpoint", func(s *apiServer) { s.decisions, s.favourite = true, "blue" }, "service", "blue", 0, true},
+		{"a decision without probabilities", func(s *apiServer) { s.decisions, s.favourite, s.tells = true, "blue", []any{} }, "service", "blue", 0, false},
+		{"a decision with no probability above 0", func(s *apiServer) {
+			s.decisions, s.favourite = true, "blue"
+			s.tells = []any{map[string]any{"value": "red", "probability": 0}, map[string]any{"value": "blue", "probability": 0}}
+		}, "service", "blue", 0, false},
+		{"a decision with the probabilities of something else", func(s *apiServer) {
+			s.decisions, s.favourite = true, "blue"
+			s.tells = []any{map[string]any{"value": "Blue", "probability": 0.9}, map[string]any{"value": true, "probability": 0.1}}
+		}, "service", "blue", 0, false},
 		{"log-probabilities", func(s *apiServer) { s.favourite = "blue" }, "logprobs", "blue", 3, true},
 		{"no letters among the likely tokens", func(s *apiServer) {}, "schema", "green", 4, false},
 		{"no log-probabilities", func(s *apiServer) { s.refuse = []string{"logprobs"} }, "schema", "green", 2, false},
@@ -169,7 +178,12 @@ func TestOpenAIChooseMethods(t *testing.T) {
 			assert.Equal(t, tt.method, c.Method)
 			assert.Equal(t, tt.want, c.Text)
 			assert.Equal(t, tt.want == "", c.Abstained, c.Reason)
-			assert.Equal(t, tt.knows, !math.IsNaN(c.Options[1].Probability))
+			assert.Equal(t, tt.want == "", c.Reason != "", c.Reason)
+			assert.Equal(t, tt.want == "", c.Index < 0)
+			for name, v := range map[string]float64{"probability": c.Options[1].Probability, "logprob": c.Options[1].Logprob,
+				"margin": c.Margin, "outside mass": c.OutsideMass} {
+				assert.Equal(t, tt.knows, !math.IsNaN(v), "%s is %v", name, v)
+			}
 			assert.Len(t, server.requests("/chat/completions"), tt.calls)
 			assert.Positive(t, c.EvaluatedTokens)
 			assert.Positive(t, c.Wall)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +110,24 @@ func TestOwnClientChoosesByService(t *testing.T) {
 	assert.Equal(t, "service", c.Method)
 	assert.Equal(t, "no", c.Text)
 	assert.Equal(t, 1.0, c.Options[1].Probability)
+}
+
+// TestOwnClientChoosesWithoutProbabilities: a model that decides by what it
+// writes has decided, and nothing is known of the other options.
+func TestOwnClientChoosesWithoutProbabilities(t *testing.T) {
+	b := backend.NewScripted(backend.ScriptedConfig{
+		Choose: func(_ context.Context, _ *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			return backend.ChooseByText("no", options), nil
+		},
+	})
+	c, err := ownClient(t, start(t, b, serve.Config{})).ChooseFromOptions(t.Context(),
+		&backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: "Is it?"}}}, backend.Options("yes", "no"))
+	require.NoError(t, err)
+	assert.Equal(t, "service", c.Method)
+	assert.Equal(t, "no", c.Text)
+	assert.False(t, c.Abstained)
+	assert.Empty(t, c.Reason)
+	assert.True(t, math.IsNaN(c.Options[0].Probability), "%v", c.Options[0].Probability)
 }
 
 // TestOpenAIPython drives the server with the official client.
