@@ -252,6 +252,12 @@ type Choice struct {
 	Wall       time.Duration
 }
 
+// Usage is the cost of the choice as that of a call.
+func (c *Choice) Usage() Usage {
+	return Usage{PromptTokens: c.EvaluatedTokens + c.CachedTokens, EvaluatedTokens: c.EvaluatedTokens, CachedTokens: c.CachedTokens,
+		CompletionTokens: c.CompletionTokens, Told: c.TokensTold}
+}
+
 // ScoredOption is an option with its score. Logprob is the natural log of the
 // probability that the option is the whole reply (for ScoreSum; else the
 // method's score). Probability is normalised over the options. NaN means that

@@ -145,7 +145,7 @@ func (h *History) ChooseFromOptions(ctx context.Context, req *Request, options [
 		copied := *c
 		copied.Options = slices.Clone(c.Options)
 		e.Chosen = &copied
-		e.Usage = Usage{PromptTokens: c.EvaluatedTokens + c.CachedTokens, EvaluatedTokens: c.EvaluatedTokens, CachedTokens: c.CachedTokens}
+		e.Usage = c.Usage()
 	}
 	h.end(ctx, e)
 	return c, err

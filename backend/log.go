@@ -75,7 +75,8 @@ func (l *logged) ChooseFromOptions(ctx context.Context, req *Request, options []
 	attrs := []slog.Attr{slog.Int("options", len(options))}
 	if c != nil {
 		attrs = append(attrs, slog.Int("index", c.Index), slog.String("method", c.Method), slog.Bool("abstained", c.Abstained),
-			slog.Int("evaluated_tokens", c.EvaluatedTokens), slog.Int("cached_tokens", c.CachedTokens))
+			slog.Int("evaluated_tokens", c.EvaluatedTokens), slog.Int("cached_tokens", c.CachedTokens),
+			slog.Int("completion_tokens", c.CompletionTokens))
 	}
 	l.done(ctx, "choose", start, err, attrs)
 	return c, err

@@ -3,7 +3,9 @@ package backend_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"math"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -191,9 +194,85 @@ func TestChoiceJSONHoldsWhatIsNotFinite(t *testing.T) {
 	data, err := c.MarshalJSON()
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"index":-1,"text":"","method":"text","abstained":true,"reason":"r","tie":false,"margin":null,"outside_mass":null,
-		"options":[{"text":"a","logprob":null,"probability":0.5,"tokens":0}],"evaluated_tokens":0,"cached_tokens":0,"wall_ms":0}`, string(data))
+		"options":[{"text":"a","logprob":null,"probability":0.5,"tokens":0}],"evaluated_tokens":0,"cached_tokens":0,"completion_tokens":0,"tokens_told":false,"wall_ms":0}`, string(data))
 	var back backend.Choice
 	require.NoError(t, back.UnmarshalJSON(data))
 	assert.True(t, math.IsNaN(back.Margin))
 	assert.Equal(t, 0.5, back.Options[0].Probability)
+}
+
+// choiceNumbers makes NaN, which equals nothing, comparable.
+func choiceNumbers(c *backend.Choice) string { return fmt.Sprintf("%+v", *c) }
+
+func TestChoiceSurvivesJSON(t *testing.T) {
+	certain := func(texts ...string) *backend.Choice {
+		c, err := backend.ChooseOption("scripted", texts[0], backend.Options(texts...))
+		require.NoError(t, err)
+		return c
+	}
+	for name, c := range map[string]*backend.Choice{
+		"tokens": {Index: 0, Text: "a", Method: "schema", Margin: math.NaN(), OutsideMass: math.NaN(),
+			Options:         []backend.ScoredOption{{Text: "a", Logprob: math.NaN(), Probability: math.NaN()}},
+			EvaluatedTokens: 20, CachedTokens: 5, CompletionTokens: 7, TokensTold: true, Wall: 3 * time.Millisecond},
+		"a single option": {Index: 0, Text: "a", Method: "logits/sum", Margin: math.Inf(1), OutsideMass: 0.5,
+			Options: []backend.ScoredOption{{Text: "a", Logprob: -0.7, Probability: 1, Tokens: 2}}},
+		"certain among several": certain("b", "a", "c"),
+		"a lead that is finite although the other's probability underflows": {Index: 1, Text: "b", Method: "logits/sum", Margin: 900,
+			Options: []backend.ScoredOption{{Text: "a", Logprob: -901, Probability: 0}, {Text: "b", Logprob: -1, Probability: 1}}},
+		"abstained": backend.ChooseByText("", backend.Options("a", "b")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, err := json.Marshal(c)
+			require.NoError(t, err)
+			var back backend.Choice
+			require.NoError(t, json.Unmarshal(data, &back))
+			assert.Equal(t, choiceNumbers(c), choiceNumbers(&back))
+		})
+	}
+}
+
+// TestOldRecordingsAreRead: one that was made when generated tokens of a choice
+// were not written.
+func TestOldRecordingsAreRead(t *testing.T) {
+	old := `{"version":1,"model":"m","context_length":50,"capabilities":{"Prefill":true,"Grammar":false,"Schema":false,"Logprobs":true,"ExactChoice":false}}
+{"request":{"op":"choose","request":{"Messages":[{"role":"user","content":"b"}],"Prefill":"","Sampling":null,"TokensMax":0,"Stop":null,"Schema":null,"Grammar":"","Logprobs":false,"TopLogprobs":0,"Choose":null},"options":[{"text":"yes"}]},"choice":{"index":0,"text":"yes","method":"scripted","abstained":false,"tie":false,"margin":null,"outside_mass":0,"options":[{"text":"yes","logprob":0,"probability":1,"tokens":0}],"evaluated_tokens":8,"cached_tokens":0,"wall_ms":1}}
+`
+	replayer, err := backend.Replay(strings.NewReader(old))
+	require.NoError(t, err)
+	c, err := replayer.ChooseFromOptions(t.Context(), user("b"), backend.Options("yes"))
+	require.NoError(t, err)
+	assert.Equal(t, "yes", c.Text)
+	assert.Equal(t, backend.Usage{PromptTokens: 8, EvaluatedTokens: 8}, c.Usage())
+	assert.True(t, math.IsInf(c.Margin, 1), "%v", c.Margin)
+}
+
+// costly is a backend whose choices cost generated tokens.
+func costly() *backend.Scripted {
+	return backend.NewScripted(backend.ScriptedConfig{Choose: func(_ context.Context, _ *backend.Request, options []backend.Option) (*backend.Choice, error) {
+		c := backend.ChooseByText(options[0].Text, options)
+		c.CachedTokens, c.CompletionTokens, c.TokensTold = 3, 7, true
+		return c, nil
+	}})
+}
+
+func TestGeneratedTokensOfAChoiceAreCounted(t *testing.T) {
+	var file, log bytes.Buffer
+	recorder, err := backend.Record(costly(), &file)
+	require.NoError(t, err)
+	h := backend.WithHistory(backend.WithLog(recorder, backend.LogConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	for range 2 {
+		_, err = h.ChooseFromOptions(t.Context(), user("well?"), backend.Options("yes", "no"))
+		require.NoError(t, err)
+	}
+	last, _ := h.Last()
+	assert.True(t, last.Usage.Told)
+	assert.Equal(t, 14, h.Usage().CompletionTokens)
+	assert.Equal(t, 6, h.Usage().CachedTokens)
+	assert.Contains(t, log.String(), "completion_tokens=7")
+
+	replayer, err := backend.Replay(&file)
+	require.NoError(t, err)
+	c, err := replayer.ChooseFromOptions(t.Context(), user("well?"), backend.Options("yes", "no"))
+	require.NoError(t, err)
+	assert.Equal(t, last.Usage, c.Usage())
 }

@@ -27,14 +27,14 @@ type apiServer struct {
 	model     *backend.Scripted
 	decisions bool // has /v1/decisions
 	// tells, if set, are the probabilities that /v1/decisions tells.
-	tells []any
-	logprobs  bool
-	schemas   bool
-	noUsage   bool
-	refuse    []string // parameters that are answered with 400
-	lineEnd   string   // of the event stream
-	comments  bool     // keepalive comments between events
-	noDone    bool     // ends without [DONE]
+	tells    []any
+	logprobs bool
+	schemas  bool
+	noUsage  bool
+	refuse   []string // parameters that are answered with 400
+	lineEnd  string   // of the event stream
+	comments bool     // keepalive comments between events
+	noDone   bool     // ends without [DONE]
 	// favourite is the option text whose letter is most probable.
 	favourite string
 

@@ -284,10 +284,12 @@ func (s *Server) decide(r *http.Request, input []backend.Message, q question, us
 	if err != nil {
 		return nil, err
 	}
-	s.metrics.usage(&backend.Usage{PromptTokens: choice.EvaluatedTokens + choice.CachedTokens, EvaluatedTokens: choice.EvaluatedTokens, CachedTokens: choice.CachedTokens})
-	usage.InputTokens += choice.EvaluatedTokens + choice.CachedTokens
-	usage.InputTokensDetails.CachedTokens += choice.CachedTokens
-	usage.TotalTokens = usage.InputTokens
+	cost := choice.Usage()
+	s.metrics.usage(&cost)
+	usage.InputTokens += cost.PromptTokens
+	usage.InputTokensDetails.CachedTokens += cost.CachedTokens
+	usage.OutputTokens += cost.CompletionTokens
+	usage.TotalTokens = usage.InputTokens + usage.OutputTokens
 	return q.answer(choice), nil
 }
 

@@ -528,7 +528,7 @@ func TestDecisions(t *testing.T) {
 	b := backend.NewScripted(backend.ScriptedConfig{
 		Choose: func(_ context.Context, r *backend.Request, options []backend.Option) (*backend.Choice, error) {
 			asked = append(asked, r.Messages[len(r.Messages)-1].Content)
-			c := &backend.Choice{Index: 1, Text: options[1].Text, Method: "logits/sum", CachedTokens: 3, OutsideMass: math.NaN()}
+			c := &backend.Choice{Index: 1, Text: options[1].Text, Method: "logits/sum", CachedTokens: 3, CompletionTokens: 2, OutsideMass: math.NaN()}
 			for i := range options {
 				c.Options = append(c.Options, backend.ScoredOption{Text: options[i].Text, Probability: []float64{0.25, 0.75}[i]})
 			}
@@ -551,6 +551,8 @@ func TestDecisions(t *testing.T) {
 	assert.Equal(t, 0.75, at(t, a.json, "answers.2.score"), "0×0.25 + 1×0.75")
 	assert.Equal(t, 1.0, at(t, a.json, "answers.2.probabilities.1.value"))
 	assert.Equal(t, 9.0, at(t, a.json, "usage.input_tokens_details.cached_tokens"))
+	assert.Equal(t, 6.0, at(t, a.json, "usage.output_tokens"), "2 for each question")
+	assert.Equal(t, at(t, a.json, "usage.input_tokens").(float64)+6, at(t, a.json, "usage.total_tokens"))
 	assert.Contains(t, asked[0], "It rains.{\"a\":1}\n\nWet?")
 	assert.Contains(t, asked[0], "- true: very")
 	assert.Contains(t, asked[1], "It is night.")
