@@ -5,24 +5,27 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 )
 
 // Limits on what is handed to the native grammar parser, which recurses per
-// nesting level and multiplies repetitions out. Beyond them it could exhaust
-// the stack or the memory, and neither can be caught.
+// nesting level, writes repetitions out and walks every way into a rule. Beyond
+// them it could exhaust the stack or the memory, or never come back, and none of
+// these can be caught.
 const (
 	grammarBytesMax   = 1 << 20
 	grammarNestingMax = 64
 	grammarRepeatMax  = 2000    // llama.cpp's own limit for {m,n}
-	grammarSizeMax    = 1 << 20 // symbols after repetitions are multiplied out
+	grammarSizeMax    = 1 << 20 // symbols after repetitions are written out
+	grammarChainMax   = 2500    // rules that begin with one another; it recurses for each
+	grammarWaysMax    = 1 << 14 // ways from a rule to the characters it may begin with
+	grammarSearchMax  = 1 << 26 // steps of the search for left recursion
 	schemaBytesMax    = 1 << 20
 	schemaDepthMax    = 64
 )
 
-// CheckGrammar refuses GBNF that would be dangerous to parse. It does not
-// prove the grammar right: the parser says what is wrong with its syntax.
+// CheckGrammar refuses GBNF that can't be parsed or would be dangerous to parse.
 func CheckGrammar(gbnf string) error {
 	if strings.TrimSpace(gbnf) == "" {
 		return errors.New("grammar: it is empty")
@@ -33,127 +36,14 @@ func CheckGrammar(gbnf string) error {
 	if strings.IndexByte(gbnf, 0) >= 0 {
 		return errors.New("grammar: it contains a NUL byte")
 	}
-	s := grammarScan{text: gbnf}
-	return s.run()
-}
-
-// grammarScan walks over a grammar's tokens, keeping the nesting and an upper
-// bound of its expanded size.
-type grammarScan struct {
-	text  string
-	at    int
-	depth int
-	sizes []int // symbols in each open group
-	last  int   // symbols of the last item
-	total int
-}
-
-func (s *grammarScan) run() error {
-	s.sizes = []int{0}
-	for s.at < len(s.text) {
-		if err := s.step(); err != nil {
-			return err
-		}
-		if s.total+s.sizes[len(s.sizes)-1] > grammarSizeMax {
-			return fmt.Errorf("grammar: repetitions multiply to more than %d symbols", grammarSizeMax)
-		}
+	g, err := parseGBNF(gbnf)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-func (s *grammarScan) step() error {
-	c := s.text[s.at]
-	s.at++
-	switch c {
-	case '#':
-		s.skipTo("\n")
-	case '"':
-		s.item(s.skipQuoted('"'))
-	case '[':
-		s.skipQuoted(']')
-		s.item(1)
-	case '(':
-		if s.depth++; s.depth > grammarNestingMax {
-			return fmt.Errorf("grammar: parentheses nested deeper than %d", grammarNestingMax)
-		}
-		s.sizes = append(s.sizes, 0)
-	case ')':
-		if len(s.sizes) > 1 {
-			s.depth--
-			n := s.sizes[len(s.sizes)-1]
-			s.sizes = s.sizes[:len(s.sizes)-1]
-			s.item(n)
-		}
-	case '{':
-		return s.repeat()
-	case '\n':
-		if len(s.sizes) == 1 {
-			s.total += s.sizes[0]
-			s.sizes[0] = 0
-		}
-	case ' ', '\t', '\r', '|', ':', '=', '*', '+', '?':
-	default:
-		s.skipName()
-		s.item(1)
+	if !slices.Contains(g.names, "root") {
+		return errors.New(`grammar: it has no rule named "root", with which a reply begins`)
 	}
-	return nil
-}
-
-func (s *grammarScan) item(n int) {
-	s.last = max(n, 1)
-	s.sizes[len(s.sizes)-1] += s.last
-}
-
-func (s *grammarScan) skipTo(end string) {
-	if i := strings.Index(s.text[s.at:], end); i >= 0 {
-		s.at += i
-	} else {
-		s.at = len(s.text)
-	}
-}
-
-func (s *grammarScan) skipQuoted(end byte) int {
-	n := 0
-	for s.at < len(s.text) {
-		c := s.text[s.at]
-		s.at++
-		if c == '\\' {
-			s.at++
-		} else if c == end {
-			break
-		}
-		n++
-	}
-	return n
-}
-
-func (s *grammarScan) skipName() {
-	for s.at < len(s.text) && !strings.ContainsRune(" \t\r\n|:=*+?(){}[]\"#", rune(s.text[s.at])) {
-		s.at++
-	}
-}
-
-// repeat reads the rest of {m}, {m,} or {m,n} and multiplies the last item.
-func (s *grammarScan) repeat() error {
-	end := strings.IndexByte(s.text[s.at:], '}')
-	if end < 0 {
-		return errors.New("grammar: a repetition has no closing brace")
-	}
-	most := 1
-	for _, part := range strings.Split(s.text[s.at:s.at+end], ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		n, err := strconv.Atoi(part)
-		if err != nil || n < 0 || n > grammarRepeatMax {
-			return fmt.Errorf("grammar: repetition {%s} is not between 0 and %d", s.text[s.at:s.at+end], grammarRepeatMax)
-		}
-		most = max(most, n)
-	}
-	s.at += end + 1
-	s.sizes[len(s.sizes)-1] += s.last * (most - 1)
-	return nil
+	return g.checkStarts()
 }
 
 // checkSchema decodes a schema; it refuses what is no JSON, too large or too deep.

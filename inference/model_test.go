@@ -5,9 +5,11 @@ package inference
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/inference/internal/llama"
 )
 
 // defaultModel finds the default model; tests that need it skip where it is missing.
@@ -132,6 +136,26 @@ func TestGrammarAndSchema(t *testing.T) {
 	for _, bad := range []string{"root ::= (", "x ::= \"a\"", "root ::= root \"a\"", ""} {
 		_, _, err = generate(e, &GenerateRequest{Prompt: prompt, Grammar: bad + " "})
 		assert.Error(t, err, bad)
+	}
+}
+
+// What the guard lets through, the native parser takes, and soon.
+func TestAllowedGrammarsAreParsedSoon(t *testing.T) {
+	m, _ := loaded(t, &EngineOptions{ContextLength: 256})
+	grammars := maps.Clone(usualGrammars)
+	for _, path := range upstreamGrammars(t) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		grammars[filepath.Base(path)] = string(text)
+	}
+	for name, gbnf := range grammars {
+		require.NoError(t, CheckGrammar(gbnf), name)
+		start := time.Now()
+		s, err := m.native.NewSampler(llama.SamplerParams{TopP: 1, RepeatPenalty: 1, Grammar: gbnf})
+		if assert.NoError(t, err, name) {
+			s.Close()
+		}
+		assert.Less(t, time.Since(start), 5*time.Second, name)
 	}
 }
 
