@@ -45,8 +45,10 @@ func EffectOf(c Command, call *Call) Effect {
 // Previewer is a command that can show a person what a call would do without
 // doing it: a diff, or the code.
 type Previewer interface {
-	// Preview gives at most some pages of text; empty when there is nothing to
-	// show beyond the call itself. It changes nothing.
+	// Preview leaves nothing out that would be run, sent or written: who decides
+	// by it may show a part first, but must not allow what it has not seen. It is
+	// empty when there is nothing to show beyond the call itself, and changes
+	// nothing.
 	Preview(ctx context.Context, env *Env, call *Call) (string, error)
 }
 

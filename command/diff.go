@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -8,13 +9,11 @@ import (
 
 // Bounds of showing what changed.
 const (
-	diffBytesMax    = 1 << 20 // of each text; larger ones are only counted
-	diffContext     = 2       // unchanged lines around a change
-	diffLinesMax    = 40      // shown to a model
-	diffShownMax    = 2000    // bytes of them
-	diffLineMax     = 200     // bytes of one line
-	previewLinesMax = 200     // shown to a person
-	previewBytesMax = 20_000
+	diffBytesMax = 1 << 20 // of each text; larger ones are only counted
+	diffContext  = 2       // unchanged lines around a change
+	diffLinesMax = 40      // shown to a model
+	diffShownMax = 2000    // bytes of them
+	diffLineMax  = 200     // bytes of one line
 )
 
 // result tells what a change did, with its diff.
@@ -27,7 +26,7 @@ func (c *fileChange) result() *Result {
 	if c.quiet {
 		return out
 	}
-	if diff, _ := boundedDiff(c.diff(false), diffLinesMax, diffShownMax); diff != "" {
+	if diff := boundedDiff(c.diff(false)); diff != "" {
 		out.Text += "\n" + diff
 	}
 	return out
@@ -54,19 +53,65 @@ func (c *fileChange) diff(head bool) string {
 	return diff
 }
 
-// boundedDiff shortens a diff and says by how much.
-func boundedDiff(diff string, linesMax, bytesMax int) (text string, cut bool) {
+// preview is what a change would do, for those who decide about it: nothing of
+// what would be written is left out. Empty when nothing would change.
+func (c *fileChange) preview() string {
+	if c.known && c.raw == c.text {
+		return ""
+	}
+	if diff := c.diff(true); diff != "" {
+		return strings.TrimSuffix(diff, "\n")
+	}
+	return c.plainDiff()
+}
+
+// plainDiff is a diff of what is too large, or no text, for a better one: what
+// stands between the lines that both have at their start and at their end.
+func (c *fileChange) plainDiff() string {
+	from := "a/" + c.path
+	var old []string
+	switch {
+	case c.info == nil:
+		from = "/dev/null"
+	case !c.known || c.binary:
+		from += " " + message("preview_unseen", c.info.Size())
+	default:
+		old = slices.Collect(strings.Lines(c.old))
+	}
+	out := []string{"--- " + from, "+++ b/" + c.path}
+	now := slices.Collect(strings.Lines(c.text))
+	start := 0
+	for start < min(len(old), len(now)) && old[start] == now[start] {
+		start++
+	}
+	end := 0
+	for end < min(len(old), len(now))-start && old[len(old)-1-end] == now[len(now)-1-end] {
+		end++
+	}
+	old, now = old[start:len(old)-end], now[start:len(now)-end]
+	out = append(out, message("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
+	for _, line := range old {
+		out = append(out, "-"+strings.TrimSuffix(line, "\n"))
+	}
+	for _, line := range now {
+		out = append(out, "+"+strings.TrimSuffix(line, "\n"))
+	}
+	return strings.Join(out, "\n")
+}
+
+// boundedDiff shortens a diff for a model and says by how much.
+func boundedDiff(diff string) string {
 	lines := splitLines(diff)
 	var out strings.Builder
 	for i, line := range lines {
 		line = cutLine(line, diffLineMax)
-		if i > 0 && (i == linesMax || out.Len()+len(line) > bytesMax) {
+		if i > 0 && (i == diffLinesMax || out.Len()+len(line) > diffShownMax) {
 			out.WriteString(message("diff_cut", len(lines)-i))
-			return out.String(), true
+			return out.String()
 		}
 		out.WriteString(line + "\n")
 	}
-	return strings.TrimSuffix(out.String(), "\n"), false
+	return strings.TrimSuffix(out.String(), "\n")
 }
 
 func lineCount(text string) int { return len(splitLines(text)) }

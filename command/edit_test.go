@@ -92,12 +92,60 @@ func TestWriterPreview(t *testing.T) {
 	assert.Equal(t, "--- a/a.txt\n+++ b/a.txt\n@@ -1,2 +1,2 @@\n-one\n+1\n two", preview(map[string]any{"file": "a.txt", "old": "one", "text": "1"}))
 	assert.Equal(t, "--- /dev/null\n+++ b/b.txt\n@@ -0,0 +1 @@\n+new", preview(map[string]any{"file": "b.txt", "text": "new\n"}))
 	assert.Contains(t, preview(map[string]any{"file": "../b.txt", "text": "new\n"}), "only files inside the work dir")
-	long := preview(map[string]any{"file": "b.txt", "text": strings.Repeat(strings.Repeat("x", 300)+"\n", 1000)})
-	assert.Less(t, len(long), previewBytesMax+300)
-	assert.Contains(t, long, "more lines of changes]")
 	code, err := Python().(Previewer).Preview(context.Background(), env, &Call{Content: []map[string]any{{"code": "```python\nprint(1)\n```"}}})
 	require.NoError(t, err)
 	assert.Equal(t, "print(1)", code)
+}
+
+// Who decides sees all that would run or be written, however long it is and
+// wherever it stands.
+func TestPreviewsAreWhole(t *testing.T) {
+	const hidden = "open('data.csv', 'w').close()"
+	far := "x = 1" + strings.Repeat(" ", 5000) + "; " + hidden
+	deep := strings.Repeat("x = 1\n", 5000) + hidden
+	big := strings.Repeat("line\n", diffBytesMax/4)
+	env := workDir(t, map[string]string{"a.txt": "one\n", "big.txt": big, "data.bin": "\x00\x01", "wide.txt": "\xff\xfea\x00\n\x00"})
+	entry := func(fields ...string) map[string]any {
+		out := map[string]any{}
+		for i := 0; i < len(fields); i += 2 {
+			out[fields[i]] = fields[i+1]
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name    string
+		command Command
+		content []map[string]any
+		want    []string
+	}{
+		{"code behind spaces", Python(), []map[string]any{entry("code", far)}, []string{far}},
+		{"code behind code", Python(), []map[string]any{entry("code", deep)}, []string{deep}},
+		{"code of two entries", Python(), []map[string]any{entry("code", "1"), entry("code", hidden)}, []string{"1\n" + hidden}},
+		{"text behind spaces", Writer(), []map[string]any{entry("file", "new.py", "text", far)}, []string{"\n+" + far}},
+		{"text behind text", Writer(), []map[string]any{entry("file", "new.py", "text", deep)}, []string{"\n+" + hidden}},
+		{"beside a binary file", Writer(), []map[string]any{entry("file", "a.txt", "text", "1\n"), entry("file", "data.bin", "text", hidden)},
+			[]string{"-one\n+1", "--- a/data.bin (its 2 bytes are not shown; all of it is replaced)\n+++ b/data.bin\n", "\n+" + hidden}},
+		{"in a large file", Writer(), []map[string]any{entry("file", "a.txt", "text", "1\n"), entry("file", "big.txt", "text", hidden, "append", "yes")},
+			[]string{"-one\n+1", "--- a/big.txt\n+++ b/big.txt\n@@ from line 262145: 0 lines become 1 line @@\n+" + hidden}},
+		{"only other bytes", Writer(), []map[string]any{entry("file", "wide.txt", "text", "a\n")}, []string{"+++ b/wide.txt\n@@"}},
+		{"an edit of what an entry before writes", Writer(), []map[string]any{entry("file", "a.txt", "text", "two\n"), entry("file", "./a.txt", "old", "two", "text", hidden)},
+			[]string{"-one\n+two", "-two\n+" + hidden}},
+		{"an edit of what an entry before makes", Writer(), []map[string]any{entry("file", "c.txt", "text", "two\n"), entry("file", "c.txt", "old", "two", "text", hidden)},
+			[]string{"/dev/null", "-two\n+" + hidden}},
+		{"the end of an address", Reader(), []map[string]any{entry("file", "https://example.org/?q="+strings.Repeat("x", 500)+"secret")}, []string{"xsecret"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text, err := tt.command.(Previewer).Preview(context.Background(), env, &Call{Content: tt.content})
+			require.NoError(t, err)
+			for _, want := range tt.want {
+				assert.True(t, strings.Contains(text, want), "%q is not in %.300q", want, text)
+			}
+		})
+	}
+	assertFile(t, env, "a.txt", "one\n")
+	text, err := Writer().(Previewer).Preview(context.Background(), env, &Call{Content: []map[string]any{entry("file", "a.txt", "text", "one\n")}})
+	require.NoError(t, err)
+	assert.Empty(t, text, "nothing would change")
 }
 
 func TestDiffsAreBounded(t *testing.T) {

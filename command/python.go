@@ -60,15 +60,14 @@ func (p *pythonCommand) Run(ctx context.Context, env *Env, call *Call) (*Result,
 	return result, nil
 }
 
-// Preview shows the code that would run.
+// Preview shows the code that would run, all of it.
 func (p *pythonCommand) Preview(_ context.Context, env *Env, call *Call) (string, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return "", err
 	}
 	defer root.Close()
-	code, _ := boundedDiff(joinCode(root, env, call), previewLinesMax, previewBytesMax)
-	return code, nil
+	return joinCode(root, env, call), nil
 }
 
 // stateFolder is where variables are kept, empty where they are not.

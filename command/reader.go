@@ -57,14 +57,14 @@ func (c *readerCommand) CallEffect(call *Call) Effect {
 	return effect
 }
 
-// Preview says in a line for each entry what would leave this machine or be
-// written.
+// Preview says in a line for each entry what would leave this machine, all of an
+// address, or be written.
 func (c *readerCommand) Preview(_ context.Context, _ *Env, call *Call) (string, error) {
 	var lines []string
 	for _, entry := range call.Content {
 		name, _ := stringField(entry, fileKeys...)
 		save, _ := stringField(entry, saveKeys...)
-		lines = append(lines, message("reader_preview", map[string]any{"Name": clip(name), "Web": isWebAddress(name), "Save": clip(save)}))
+		lines = append(lines, message("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
 	}
 	return strings.Join(lines, "\n"), nil
 }

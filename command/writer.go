@@ -53,8 +53,8 @@ func (c *writerCommand) Run(ctx context.Context, env *Env, call *Call) (*Result,
 	return out, nil
 }
 
-// Preview shows the diff of each entry, or why it would fail. Each entry is
-// compared with the files as they are now.
+// Preview shows the whole diff of each entry, or why it would fail. Each entry
+// is compared with what those before it would leave.
 func (c *writerCommand) Preview(ctx context.Context, env *Env, call *Call) (string, error) {
 	var parts []string
 	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
@@ -63,8 +63,10 @@ func (c *writerCommand) Preview(ctx context.Context, env *Env, call *Call) (stri
 			parts = append(parts, problem.Text)
 			return
 		}
-		diff, _ := boundedDiff(change.diff(true), previewLinesMax, previewBytesMax)
-		parts = append(parts, diff)
+		if diff := change.preview(); diff != "" {
+			parts = append(parts, diff)
+		}
+		w.plan(change)
 	})
 	return strings.Join(parts, "\n"), err
 }
@@ -91,7 +93,39 @@ type fileWriter struct {
 	root     *os.Root
 	workDir  string
 	bytesMax int64
+	planned  map[string]string // texts that a preview takes for written, by path
 }
+
+// plan takes a change for made.
+func (w *fileWriter) plan(c *fileChange) {
+	if w.planned == nil {
+		w.planned = map[string]string{}
+	}
+	w.planned[w.plannedPath(c.path)] = c.text
+}
+
+func (w *fileWriter) plannedText(path string) (text string, ok bool) {
+	if len(w.planned) > 0 {
+		text, ok = w.planned[w.plannedPath(path)]
+	}
+	return text, ok
+}
+
+// plannedPath is the same for all names of a file.
+func (w *fileWriter) plannedPath(path string) string {
+	if real, ok := behindLinks(w.workDir, path); ok {
+		return real
+	}
+	return path
+}
+
+// plannedFile is a file that a preview takes for written.
+type plannedFile struct {
+	fs.FileInfo
+	size int64
+}
+
+func (f plannedFile) Size() int64 { return f.size }
 
 // write carries out one entry.
 func (w *fileWriter) write(entry map[string]any) *Result {
@@ -167,6 +201,11 @@ func (w *fileWriter) tooLarge(c *fileChange) *Result {
 // compare reads what is at a path now.
 func (w *fileWriter) compare(path string) (*fileChange, *Result) {
 	c := &fileChange{path: path}
+	if text, ok := w.plannedText(path); ok {
+		c.info = plannedFile{size: int64(len(text))}
+		c.read([]byte(text))
+		return c, nil
+	}
 	info, err := w.root.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

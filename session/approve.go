@@ -38,7 +38,7 @@ type Proposal struct {
 	Step    int
 	Call    command.Call
 	Spec    command.Spec
-	Preview string // what the call would do: its code, a diff of what would change, or its fields
+	Preview string // what the call would do, all of it: its code, a diff of what would change, or its fields
 	Done    string // the calls so far, a line each
 
 	// MayHaveRun says that the call had begun when the run was cut off, and that
@@ -269,14 +269,14 @@ func (s *Session) proposal(ctx context.Context, cmd command.Command, spec comman
 }
 
 // preview shows what a call would do: what the command itself says, else its
-// code, else its fields.
+// code where there is nothing else, else its fields.
 func (s *Session) preview(ctx context.Context, cmd command.Command, call *command.Call) string {
 	if p, ok := cmd.(command.Previewer); ok {
 		if text, err := p.Preview(ctx, s.opts.Env, call); err == nil && strings.TrimSpace(text) != "" {
 			return text
 		}
 	}
-	if code := codeOf(call, s.opts.Registry); code != "" {
+	if code := codeOf(call, s.opts.Registry); code != "" && len(call.Content) == 1 && len(call.Content[0]) == 1 {
 		return code
 	}
 	return fieldsText(call.Content)

@@ -187,6 +187,24 @@ func TestProposal(t *testing.T) {
 	assert.Contains(t, string(text), "s3cretvalue", "what is shown is scrubbed, what is done is not")
 }
 
+// Of a call without a preview of its own all fields of all entries are shown.
+func TestPreviewOfACommandWithoutOne(t *testing.T) {
+	r := newRig(t, newModel(t, false), nil)
+	spec := command.Spec{Name: "shell", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
+	shell := command.Func(spec, nil)
+	require.NoError(t, r.opts.Registry.Register(shell))
+	for _, tc := range []struct {
+		content []map[string]any
+		want    string
+	}{
+		{[]map[string]any{{"code": "ls\npwd"}}, "ls\npwd"},
+		{[]map[string]any{{"code": "ls", "in": "/etc"}}, "code: ls\nin: /etc\n"},
+		{[]map[string]any{{"code": "ls"}, {"code": "rm x"}}, "code: ls\ncode: rm x\n"},
+	} {
+		assert.Equal(t, tc.want, r.preview(context.Background(), shell, &command.Call{Command: "shell", Content: tc.content}))
+	}
+}
+
 // A command that no rule ever lets through is not offered.
 func TestDeniedCommandIsNotOffered(t *testing.T) {
 	for _, tc := range []struct {
@@ -239,6 +257,55 @@ func TestModelOverseer(t *testing.T) {
 			assert.Contains(t, asked, "The agent wants to write files with writer")
 			assert.Contains(t, asked, "text: hello")
 			assert.Positive(t, res.Usage.PromptTokens)
+		})
+	}
+}
+
+// An overseer reads all of a call, in parts that overlap; what is longer than it
+// can read is rejected unread.
+func TestOverseerReadsAllOfIt(t *testing.T) {
+	const bad = "open('data.csv', 'w').close()"
+	filler := func(runes int) string { return strings.Repeat("é = 1\n", runes/6) }
+	for _, tc := range []struct {
+		name    string
+		preview string
+		approve bool
+		asked   int
+		reason  string
+	}{
+		{"short and good", filler(100), true, 1, ""},
+		{"nothing at all", "", true, 1, ""},
+		{"short and bad", bad, false, 1, "It empties a file."},
+		{"long and good", filler(20_000), true, 4, ""},
+		{"bad in a later part", filler(15_000) + bad + filler(5000), false, 3, "It empties a file."},
+		{"bad across two parts", filler(5970) + strings.Repeat("1", 10) + bad + filler(1000), false, 2, "It empties a file."},
+		{"too long", filler(60_000) + bad, false, 0, "it is too long to be checked: at most 45600 characters at once."},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var read []string
+			b := backend.NewScripted(backend.ScriptedConfig{
+				Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+					text := prompt(req)
+					read = append(read, text)
+					if strings.Contains(text, bad) {
+						return backend.ChooseOption("scripted", "no", options)
+					}
+					return backend.ChooseOption("scripted", "yes", options)
+				},
+				Reply: func(context.Context, *backend.Request) (string, error) { return "It empties a file.", nil },
+			})
+			o, err := NewOverseer(b)
+			require.NoError(t, err)
+			v, err := o(context.Background(), &Proposal{Preview: tc.preview})
+			require.NoError(t, err)
+			assert.Equal(t, tc.approve, v.Approve)
+			assert.Len(t, read, tc.asked)
+			assert.Contains(t, v.Reason, tc.reason)
+			if tc.asked > 1 {
+				assert.Contains(t, read[1], "This is part 2 of ")
+			} else if tc.asked == 1 {
+				assert.NotContains(t, read[0], "This is part")
+			}
 		})
 	}
 }

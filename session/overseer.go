@@ -26,8 +26,13 @@ type Overseer func(ctx context.Context, p *Proposal) (Verdict, error)
 // reasonTokensMax bounds the sentence in which a model says why not.
 const reasonTokensMax = 60
 
-// overseerPreviewRunes bounds what an overseeing model reads of a call.
-const overseerPreviewRunes = 6000
+// What an overseeing model reads of a call: all of it, a part at a time. What is
+// longer than so many parts is rejected.
+const (
+	overseerPartRunes    = 6000
+	overseerOverlapRunes = 300 // of the part before, so that nothing is torn apart
+	overseerPartsMax     = 8
+)
 
 // oversee asks the overseer about a call. Only the end of the caller's context
 // is an error; whatever else goes wrong is a rejection.
@@ -51,27 +56,56 @@ func (s *Session) oversee(ctx context.Context, p *Proposal) (decided, error) {
 
 // NewOverseer makes an overseer of a model: it is shown the task, what was
 // done so far and what the call would do, chooses yes or no, and words why
-// not. The model may be the one that works, or better another.
+// not. What is long it reads in parts, and each needs its yes; what is longer
+// than it can read is rejected. The model may be the one that works, or better
+// another.
 func NewOverseer(b backend.LanguageBackend) (Overseer, error) {
 	words, err := newPrompts()
 	if err != nil {
 		return nil, err
 	}
 	j := judge{backend: b, words: words}
-	return func(ctx context.Context, p *Proposal) (Verdict, error) {
+	return j.oversee, nil
+}
+
+// oversee judges a call part by part, until one is rejected.
+func (j judge) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
+	parts := overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
+	if len(parts) > overseerPartsMax {
+		return Verdict{Reason: j.words.render("overseer_too_long", overseerPartsMax*(overseerPartRunes-overseerOverlapRunes))}, nil
+	}
+	var v Verdict
+	for i, part := range parts {
 		o, err := j.ask(ctx, "overseer", overseerData{
 			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: oneLine(p.Call.Summary, taskLineRunes),
-			Effect: words.render("effect_"+effectName(p.Spec.Effect), nil), Block: fenced(cutRunes(p.Preview, overseerPreviewRunes)),
+			Effect: j.words.render("effect_"+effectName(p.Spec.Effect), nil), Block: fenced(part), Part: i + 1, Parts: len(parts),
 		})
 		if err == nil && o.abstained {
-			err = fmt.Errorf("overseer: %s chose neither yes nor no", b.ModelID())
+			err = fmt.Errorf("overseer: %s chose neither yes nor no", j.backend.ModelID())
 		}
-		return Verdict{Approve: o.yes, Reason: o.reason, Usage: o.usage}, err
-	}, nil
+		v.Approve, v.Reason = o.yes, o.reason
+		v.Usage.Add(o.usage)
+		if err != nil || !v.Approve {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// overlapping cuts a text into parts of at most size runes, each of which
+// begins with the end of the one before. There is always one.
+func overlapping(text []rune, size, overlap int) []string {
+	var out []string
+	for len(text) > size {
+		out = append(out, string(text[:size]))
+		text = text[size-overlap:]
+	}
+	return append(out, string(text))
 }
 
 type overseerData struct {
 	Task, Done, Command, Summary, Effect, Block string
+	Part, Parts                                 int
 }
 
 // effectName is the name of an effect for which there are words.

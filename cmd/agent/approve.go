@@ -17,10 +17,12 @@ import (
 // Bounds of what a person is shown before they decide, and of what they say.
 const (
 	previewLinesMax  = 40
+	previewTailLines = 8 // of a text that is cut, its end is shown too
 	previewColumns   = 200
+	previewTail      = 60 // columns of a line that is cut: its end is shown too
+	previewBlanks    = 40 // in a row; more would push what follows out of sight
 	answerBytesMax   = 4 << 10
 	questionsMax     = 5 // in a row, about one call: "show" asks again
-	previewTailLines = 8 // of a text that is cut, its end is shown too
 )
 
 // approval decides how consequential calls are allowed: asked for on a
@@ -207,7 +209,7 @@ func readLine(in io.Reader) (string, bool) {
 }
 
 // boundedPreview cuts a text to what fits a screen or two: its beginning and
-// its end. Nothing in it can act on the terminal.
+// its end, and says what it leaves out. Nothing in it can act on the terminal.
 func boundedPreview(text string) (shown string, cut bool) {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > previewLinesMax {
@@ -218,21 +220,58 @@ func boundedPreview(text string) (shown string, cut bool) {
 		cut = true
 	}
 	for i, line := range lines {
-		if runes := []rune(line); len(runes) > previewColumns {
-			lines[i] = string(runes[:previewColumns]) + "…"
-			cut = true
-		}
+		short := boundedLine(line)
+		lines[i], cut = short, cut || short != line
 	}
 	return escapeControls(strings.Join(lines, "\n")), cut
 }
 
-// escapeControls makes visible what would move a cursor, recolour a terminal or
-// turn the direction of text around: a person must see what they allow.
+// boundedLine cuts a line to some columns, with its end, and makes long blanks
+// short: what stands behind them must be seen.
+func boundedLine(line string) string {
+	runes := []rune(withoutLongBlanks(line))
+	if len(runes) <= previewColumns {
+		return string(runes)
+	}
+	head, tail := previewColumns-previewTail, len(runes)-previewTail
+	return fmt.Sprintf("%s … %d characters not shown … %s", string(runes[:head]), tail-head, string(runes[tail:]))
+}
+
+// withoutLongBlanks puts their number in the place of many blank characters in
+// a row.
+func withoutLongBlanks(line string) string {
+	var out strings.Builder
+	runes := []rune(line)
+	for i := 0; i < len(runes); {
+		end := i
+		for end < len(runes) && isBlank(runes[end]) {
+			end++
+		}
+		if end-i > previewBlanks {
+			fmt.Fprintf(&out, " … %d blank characters … ", end-i)
+		} else {
+			end = max(end, i+1)
+			out.WriteString(string(runes[i:end]))
+		}
+		i = end
+	}
+	return out.String()
+}
+
+// isBlank reports what leaves no mark on a screen.
+func isBlank(r rune) bool {
+	const fillers = "\u115f\u1160\u2800\u3164\uffa0"
+	return unicode.IsSpace(r) || strings.ContainsRune(fillers, r)
+}
+
+// escapeControls makes visible what would move a cursor, end a line, recolour a
+// terminal or turn the direction of text around: a person must see what they
+// allow.
 func escapeControls(text string) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
 		switch {
-		case r == '\n' || r == '\t' || !unicode.IsControl(r) && !unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Co, r):
+		case r == '\n' || r == '\t' || !unicode.IsControl(r) && !unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp):
 			b.WriteRune(r)
 		case r < 0x100:
 			fmt.Fprintf(&b, `\x%02x`, r)

@@ -63,6 +63,41 @@ func TestWhatAPersonIsShown(t *testing.T) {
 	_, err = q.decide(context.Background(), proposalOf("python", strings.Repeat("x", 5000)))
 	require.NoError(t, err)
 	assert.Less(t, out.Len(), 1000)
+	assert.Contains(t, out.String(), "xx … 4800 characters not shown … xx")
+}
+
+// Whatever is left out at first is counted, and can be asked for.
+func TestNothingHidesInAPreview(t *testing.T) {
+	const bad = "open('data.csv', 'w').close()"
+	for _, tc := range []struct {
+		name, code string
+		first      []string // what is seen before anybody asks for more
+		whole      bool     // nothing is left out, so there is nothing to ask for
+	}{
+		{"short", bad, []string{bad}, true},
+		{"indented", strings.Repeat(" ", previewBlanks) + bad, []string{bad}, true},
+		{"behind spaces", "x = 1" + strings.Repeat(" ", 200) + "; " + bad, []string{"x = 1 … 200 blank characters … ; " + bad}, false},
+		{"behind tabs", "x = 1" + strings.Repeat("\t", 50) + "; " + bad, []string{"x = 1 … 50 blank characters … ; " + bad}, false},
+		{"behind blanks of other scripts", "'" + strings.Repeat("\u3164\u2800\u00a0", 20) + "'; " + bad, []string{"' … 60 blank characters … '; " + bad}, false},
+		{"at the end of a line", strings.Repeat("x", 1000) + "; " + bad, []string{"characters not shown … ", bad}, false},
+		{"in a line", strings.Repeat("x", 1000) + "; " + bad + strings.Repeat("x", 1000), []string{"… 1831 characters not shown …"}, false},
+		{"below lines", strings.Repeat("x = 1\n", 500) + bad, []string{"… 461 lines not shown …", bad}, false},
+		{"between lines", strings.Repeat("\n", 500) + bad + strings.Repeat("\n1", 500), []string{"… 961 lines not shown …"}, false},
+		{"after a line's end of another kind", "# x\u2028" + bad + "\r" + bad + "\x0c", []string{`# x\u2028` + bad + `\x0d` + bad + `\x0c`}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			q, out := newApprover(strings.NewReader("s\ny\n"))
+			d, err := q.decide(context.Background(), proposalOf("python", tc.code))
+			require.NoError(t, err)
+			assert.True(t, d.Allow)
+			first, second, _ := strings.Cut(out.String(), "allow?")
+			for _, want := range tc.first {
+				assert.Contains(t, first, want)
+			}
+			assert.Equal(t, !tc.whole, strings.Contains(out.String(), "[s]how all"))
+			assert.Contains(t, second, indented(escapeControls(tc.code)))
+		})
+	}
 }
 
 // A cancelled question ends at once, and the line that comes later is the

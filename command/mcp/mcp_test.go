@@ -155,6 +155,9 @@ func TestPreviewShowsWhatIsSent(t *testing.T) {
 	text, err := p.Preview(context.Background(), &command.Env{}, &command.Call{Content: []map[string]any{{"text": "a\n", "times": "2"}, {"times": "x"}}})
 	require.NoError(t, err)
 	assert.Equal(t, "tool echo of the MCP server test\n{\n  \"text\": \"a\",\n  \"times\": 2\n}", text)
+	text, err = p.Preview(context.Background(), &command.Env{}, &command.Call{Content: []map[string]any{{"text": strings.Repeat("x", 5000) + "the end"}}})
+	require.NoError(t, err)
+	assert.Contains(t, text, "xthe end", "however long it is")
 }
 
 func TestAnswersAreBoundedAndCleaned(t *testing.T) {

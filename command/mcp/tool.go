@@ -130,7 +130,7 @@ func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (s
 		if err != nil {
 			return "", err
 		}
-		lines = append(lines, legible.Clip(string(raw), shownBytesMax))
+		lines = append(lines, string(raw))
 	}
 	return strings.Join(lines, "\n"), nil
 }
