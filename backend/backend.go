@@ -77,6 +77,9 @@ type Request struct {
 	// Stop ends the reply before the first of these strings; the string itself
 	// is not part of the reply.
 	Stop []string
+	// StopTokens end the reply as the model's own end tokens do, by their ids in
+	// its vocabulary; they are not part of it. Needs [Capabilities].StopTokens.
+	StopTokens []int `json:",omitempty"`
 	// Until, if set, ends the reply once it is true of the text so far. It must
 	// be quick. A backend that does not see each token may ignore it.
 	Until func(reply string) bool `json:"-"`
@@ -302,6 +305,7 @@ type Capabilities struct {
 	Schema      bool // Request.Schema is enforced
 	Logprobs    bool // Request.Logprobs is honoured
 	ExactChoice bool // choices come from log-probabilities
+	StopTokens  bool // Request.StopTokens is honoured
 }
 
 // Capable is implemented by backends with extras; see [CapabilitiesOf].

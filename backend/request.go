@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -26,6 +27,8 @@ func CheckRequest(req *Request) error {
 		return fmt.Errorf("request: top_logprobs is %d, must be 0 to %d", req.TopLogprobs, TopLogprobsMax)
 	case slices.Contains(req.Stop, ""):
 		return errors.New("request: an empty stop string would stop before the first token")
+	case slices.ContainsFunc(req.StopTokens, func(id int) bool { return id < 0 || id > math.MaxInt32 }):
+		return fmt.Errorf("request: the ids of the stop tokens are %v, must be those of a vocabulary", req.StopTokens)
 	}
 	return CheckMessages(req.Messages)
 }
@@ -52,6 +55,7 @@ func CheckSupported(req *Request, caps Capabilities) error {
 		{req.Prefill != "", caps.Prefill, "a prefilled reply"},
 		{req.Grammar != "", caps.Grammar, "a grammar"},
 		{len(req.Schema) > 0, caps.Schema, "a JSON schema"},
+		{len(req.StopTokens) > 0, caps.StopTokens, "stop tokens"},
 		{req.Logprobs || req.TopLogprobs > 0, caps.Logprobs, "log-probabilities"},
 	} {
 		if need.asked && !need.able {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,6 +133,37 @@ func checkFakeScore(t *testing.T, e *Engine, prompt []int32) {
 		}
 		assert.Equal(t, fakeLogprob(o, -1), res.Scores[i].End, "option %d", i)
 	}
+}
+
+// A stop token ends a reply where it comes, whatever its text, and text that was
+// held back for the sake of a stop string comes out whole.
+func TestStopTokens(t *testing.T) {
+	d := newFakeDevice(300)
+	e := newFakeEngine(d, 128, 1, 32)
+	prompt := fakePrompt(1, 9)
+	context := slices.Clone(prompt)
+	for range 3 {
+		context = append(context, fakeNext(context))
+	}
+	stop := fakeNext(context)
+	for name, c := range map[string]struct {
+		stops     []int32
+		text      string
+		finish    Finish
+		generated int
+	}{
+		"comes":       {[]int32{fakeVocab - 1, stop}, fakeReply(prompt, 3), FinishStop, 4},
+		"comes first": {[]int32{stop, context[len(prompt)]}, "", FinishStop, 1},
+		"never comes": {[]int32{fakeVocab - 1}, fakeReply(prompt, 4), FinishLength, 4},
+	} {
+		text, last, err := collect(t.Context(), e, &GenerateRequest{Prompt: prompt, TokensMax: 4,
+			Stop: []string{fakeReply(prompt, 4) + "never"}, StopTokens: c.stops})
+		require.NoError(t, err, name)
+		assert.Equal(t, c.text, text, name)
+		assert.Equal(t, c.finish, last.Finish, name)
+		assert.Equal(t, c.generated, last.Stats.Generated, name)
+	}
+	closeFake(t, e, d)
 }
 
 func TestPromptLogprobsFake(t *testing.T) {
@@ -575,6 +607,7 @@ func TestRefusedRequests(t *testing.T) {
 		"negative max tokens": {reply(GenerateRequest{Prompt: one, TokensMax: -1}), "max_tokens is -1"},
 		"top p":               {reply(GenerateRequest{Prompt: one, Sampling: Sampling{TopP: 3}}), "top_p is 3, must be 0 to 1"},
 		"stops":               {reply(GenerateRequest{Prompt: one, Stop: make([]string, 65)}), "at most 64"},
+		"stop tokens":         {reply(GenerateRequest{Prompt: one, StopTokens: make([]int32, 65)}), "number of stop tokens is 65, must be at most 64"},
 		"grammar":             {reply(GenerateRequest{Prompt: one, Grammar: "root ::= \"a\"{3000}"}), "{3000}"},
 		"no options":          {score(ScoreRequest{Prompt: one}), "no options"},
 		"nothing shared":      {score(ScoreRequest{Prompt: one, Options: [][]int32{{2}}}), "do not begin with the same token"},

@@ -34,7 +34,9 @@ type GenerateRequest struct {
 	Sampling  Sampling
 	TokensMax int      // 0: until the end or a full context
 	Stop      []string // ends the reply; not part of it
-	Grammar   string   // GBNF; empty: none
+	// StopTokens end the reply as the vocabulary's end tokens do.
+	StopTokens []int32
+	Grammar    string // GBNF; empty: none
 	// Until, if set, ends the reply once it is true of the text so far. It runs
 	// between two ticks of every request, so it must be quick.
 	Until       func(text string) bool
@@ -71,7 +73,7 @@ type Output struct {
 	Stats   *RequestStats
 }
 
-// stopMax bounds the stop strings of one request.
+// stopMax bounds the stop strings of one request, and the stop tokens.
 const stopMax = 64
 
 // Generate streams one reply. Breaking out of the loop, or cancelling ctx,
@@ -137,6 +139,8 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 		return bad("max_tokens", r.TokensMax, "0 (no limit) or more")
 	case len(r.Stop) > stopMax:
 		return bad("number of stop strings", len(r.Stop), fmt.Sprintf("at most %d", stopMax))
+	case len(r.StopTokens) > stopMax:
+		return bad("number of stop tokens", len(r.StopTokens), fmt.Sprintf("at most %d", stopMax))
 	}
 	if r.Grammar != "" {
 		if err := CheckGrammar(r.Grammar); err != nil {
@@ -217,12 +221,13 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	}
 	j.stats.Generated++
 	out := Output{ID: s.Token, Logprob: r.logprob(s)}
-	if !s.IsEnd {
+	ended := s.IsEnd || slices.Contains(r.req.StopTokens, s.Token)
+	if !ended {
 		out.Text = r.gate.push(r.engine.traits.piece(s.Token))
 		j.tokens = append(j.tokens, s.Token)
 	}
 	switch {
-	case s.IsEnd, r.gate.stopped, r.wanted(out.Text):
+	case ended, r.gate.stopped, r.wanted(out.Text):
 		out.Finish = FinishStop
 	case r.req.TokensMax > 0 && j.stats.Generated >= r.req.TokensMax:
 		out.Finish = FinishLength

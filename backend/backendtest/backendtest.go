@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +68,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) backend.LanguageBackend, o 
 		{"whole_runes", (*suite).wholeRunes},
 		{"tokens_max", (*suite).tokensMax},
 		{"stop", (*suite).stop},
+		{"stop_tokens", (*suite).stopTokens},
 		{"cancel_before", (*suite).cancelBefore},
 		{"cancel_midstream", (*suite).cancelMidstream},
 		{"break", (*suite).breakLoop},
@@ -214,6 +216,34 @@ func (s *suite) stop(t *testing.T, b backend.LanguageBackend) {
 	}
 }
 
+// stopTokens: the reply ends before the first token with one of these ids, which
+// counts as generated.
+func (s *suite) stopTokens(t *testing.T, b backend.LanguageBackend) {
+	if caps := backend.CapabilitiesOf(b); !caps.StopTokens || !caps.Logprobs {
+		t.Skip("needs stop tokens and the tokens' ids")
+	}
+	req := s.request()
+	req.TokensMax, req.Logprobs = 8, true
+	_, last := s.reply(t, b, req)
+	require.Len(t, last.Tokens, 8)
+	for _, token := range last.Tokens[4:] {
+		req.StopTokens = append(req.StopTokens, token.ID)
+	}
+	req.TokensMax = 64
+	text, last := s.reply(t, b, req)
+	before := ""
+	for i, token := range last.Tokens {
+		isLast := i == len(last.Tokens)-1
+		assert.Equal(t, isLast, slices.Contains(req.StopTokens, token.ID), "token %d of %d, %q", i+1, len(last.Tokens), token.Text)
+		if !isLast {
+			before += string(token.Bytes)
+		}
+	}
+	assert.Equal(t, before, text)
+	assert.Equal(t, backend.FinishStop, last.Finish)
+	assert.Equal(t, len(last.Tokens), last.Usage.CompletionTokens)
+}
+
 func (s *suite) cancelBefore(t *testing.T, b backend.LanguageBackend) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -300,6 +330,7 @@ func (s *suite) unsupported(t *testing.T, b backend.LanguageBackend) {
 		{"prefill", caps.Prefill, func(r *backend.Request) { r.Prefill = "One" }},
 		{"grammar", caps.Grammar, func(r *backend.Request) { r.Grammar = `root ::= "a"` }},
 		{"schema", caps.Schema, func(r *backend.Request) { r.Schema = json.RawMessage(`{"type":"string"}`) }},
+		{"stop tokens", caps.StopTokens, func(r *backend.Request) { r.StopTokens = []int{1} }},
 		{"logprobs", caps.Logprobs, func(r *backend.Request) { r.Logprobs = true }},
 	} {
 		if c.able {

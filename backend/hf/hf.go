@@ -163,7 +163,7 @@ func (b *Backend) ContextLength() int { return b.engine.ContextLength() }
 
 // Capabilities implements backend.Capable: everything, since the model is here.
 func (b *Backend) Capabilities() backend.Capabilities {
-	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true}
+	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true, StopTokens: true}
 }
 
 // Model is the loaded model, for benchmarks and inspection.
@@ -253,7 +253,7 @@ func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest
 		tokensMax = b.cfg.TokensMax
 	}
 	return &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
-		Stop: req.Stop, Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
 }
 
 // sampling merges a request's settings over the configured ones.
@@ -355,7 +355,7 @@ func (b *Backend) Complete(ctx context.Context, text string, req *backend.Reques
 			return
 		}
 		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
-			Grammar: req.Grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}
+			StopTokens: int32s(req.StopTokens), Grammar: req.Grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}
 		for out, err := range b.engine.Generate(ctx, call) {
 			if err != nil {
 				yield(backend.Delta{}, b.translate(ctx, err))

@@ -68,7 +68,7 @@ func (b *Backend) completion(ids []int, req *backend.Request) (*inference.Genera
 		}
 	}
 	return &inference.GenerateRequest{Prompt: int32s(ids), Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax,
-		Stop: req.Stop, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, nil
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, nil
 }
 
 // PromptLogprobsTokens evaluates tokens and returns for each its
