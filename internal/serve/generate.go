@@ -115,6 +115,8 @@ func (s *Server) able(req *backend.Request) error {
 		return unsupported("grammar", "is not known to the backend of this server.")
 	case req.Logprobs && !s.caps.Logprobs:
 		return unsupported("logprobs", "are not given by the backend of this server.")
+	case len(req.StopTokens) > 0 && !s.caps.StopTokens:
+		return unsupported("stop_token_ids", "are not known to the backend of this server.")
 	case req.Prefill != "" && !s.caps.Prefill:
 		return unsupported("continue_final_message", "is not possible with the backend of this server.")
 	}

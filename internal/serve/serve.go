@@ -73,6 +73,7 @@ const (
 
 	choicesMax       = 128 // replies of one request: n, times prompts
 	stopStringsMax   = 16
+	stopTokensMax    = 64
 	embeddingsMax    = 2048 // texts of one request
 	questionsMax     = 64   // of one decisions request
 	decisionsMin     = 2    // choices of a question

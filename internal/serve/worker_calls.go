@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"slices"
@@ -279,75 +280,81 @@ func (s *Server) readWorkerCall(w http.ResponseWriter, r *http.Request) (call re
 	}
 	f.take("model") // a worker has one
 	prompt := f.text("prompt")
-	req := &backend.Request{Sampling: f.sampling(), Stop: slices.DeleteFunc(f.texts("stop"), func(s string) bool { return s == "" })}
+	req := &backend.Request{Sampling: f.sampling(), Stop: slices.DeleteFunc(f.texts("stop"), func(s string) bool { return s == "" }),
+		StopTokens: s.stopTokens(f)}
+	c := &textCall{req: req, echo: true} // echo is FastChat's default
 	if n := f.integer("max_new_tokens", 0, 1<<31-1); n != nil {
-		req.TokensMax = int(*n)
+		req.TokensMax, c.none = int(*n), *n == 0
 	}
 	if n := f.integer("logprobs", 0, backend.TopLogprobsMax); n != nil {
 		req.Logprobs, req.TopLogprobs = true, int(*n)
 	}
-	echo := true // FastChat's default
-	f.read("echo", "true or false", &echo)
-	req.Stop = append(req.Stop, s.stopTokens(f)...)
+	f.read("echo", "true or false", &c.echo)
 	if err := f.end(); err != nil {
 		return nil, false, err
 	}
 	if err := s.able(req); err != nil {
 		return nil, false, err
 	}
-	call, err = s.workerCall(prompt, req, echo)
+	call, err = s.workerCall(prompt, c)
 	return call, req.Logprobs, err
 }
 
-// stopTokens makes stop strings of FastChat's stop_token_ids.
-func (s *Server) stopTokens(f *fields) []string {
-	raw := f.take("stop_token_ids")
-	m, ok := backend.As[TextModel](s.backend)
+// stopTokens reads FastChat's stop_token_ids. They go to the model as ids: most
+// are control tokens, which have no text, and the text of an ordinary one may
+// come in another way too.
+func (s *Server) stopTokens(f *fields) []int {
+	var list []*int // a null would be read as token 0
+	f.read("stop_token_ids", "a list of token ids", &list)
+	if len(list) > stopTokensMax {
+		f.fail(badValue("stop_token_ids", "%d tokens, at most %d are supported.", len(list), stopTokensMax))
+	}
+	m, _ := backend.As[TextModel](s.backend)
 	var ids []int
-	if raw == nil || json.Unmarshal(raw, &ids) != nil || len(ids) == 0 {
-		return nil
-	}
-	if !ok {
-		f.fail(unsupported("stop_token_ids", "are not known to the backend of this worker."))
-		return nil
-	}
-	var out []string
-	for _, id := range ids {
-		text, err := m.DetokenizePrompt([]int{id})
-		if err != nil {
-			f.fail(badValue("stop_token_ids", "%v.", err))
+	for i, id := range list {
+		if id == nil || !known(m, *id) {
+			f.fail(badValue(fmt.Sprintf("stop_token_ids[%d]", i), "it is no token of the model's vocabulary."))
+			return nil
 		}
-		if text != "" {
-			out = append(out, text)
-		}
+		ids = append(ids, *id)
 	}
-	return out
+	return ids
 }
 
-func (s *Server) workerCall(prompt string, req *backend.Request, echo bool) (reply, error) {
+// known reports whether a model has a token; nil stands for one that can't tell.
+func known(m TextModel, id int) bool {
+	if m == nil {
+		return id >= 0
+	}
+	_, err := m.DetokenizePrompt([]int{id})
+	return err == nil
+}
+
+// workerCall is the reply to a prompt, with the settings of c.
+func (s *Server) workerCall(prompt string, c *textCall) (reply, error) {
 	msgs, chat, err := decodeChat(prompt)
 	switch {
 	case err != nil:
 		return nil, badValue("prompt", "%v.", err)
-	case chat && echo:
+	case chat && c.echo:
 		return nil, unsupported("echo", "of a conversation is not supported by this worker.")
+	case chat && c.none:
+		return nil, badValue("max_new_tokens", "it is 0, must be 1 or more for a conversation.")
 	case chat:
-		req.Messages = msgs
-		return func(ctx context.Context) iter.Seq2[backend.Delta, error] { return s.backend.ChatCompletion(ctx, req) }, nil
+		c.req.Messages = msgs
+		return func(ctx context.Context) iter.Seq2[backend.Delta, error] { return s.backend.ChatCompletion(ctx, c.req) }, nil
 	}
 	s.worker.warnRaw()
 	m, ok := backend.As[TextModel](s.backend)
 	if !ok {
 		return nil, unsupported("prompt", "as plain text can't be completed by the backend of this worker; it takes conversations.")
 	}
-	p, err := newTextPrompt(m, prompt)
-	if err != nil {
+	if c.prompt, err = newTextPrompt(m, prompt); err != nil {
 		return nil, badValue("prompt", "%v.", err)
 	}
-	if len(p.ids) == 0 {
+	if len(c.prompt.ids) == 0 {
 		return nil, badValue("prompt", "it is empty.")
 	}
-	c := &textCall{prompt: p, req: req, echo: echo}
 	return c.start(m), nil
 }
 

@@ -258,6 +258,9 @@ func (plain) TokenizePrompt(text string) (ids []int, added int, err error) {
 func (plain) DetokenizePrompt(ids []int) (string, error) {
 	var b []byte
 	for _, id := range ids {
+		if id < 0 || id > 255 {
+			return "", fmt.Errorf("no token %d", id)
+		}
 		b = append(b, byte(id))
 	}
 	return string(b), nil
@@ -361,6 +364,39 @@ func TestWorkerCalls(t *testing.T) {
 	assert.Equal(t, []string{"a", "b", "c"}, a.Logprobs.Tokens[:3])
 	assert.Nil(t, a.Logprobs.TokenLogprobs[0])
 	assert.Equal(t, -1.0, *a.Logprobs.TokenLogprobs[2])
+
+	_, body = ask(t, s, "/worker_generate", request("abc", map[string]any{"echo": true, "max_new_tokens": 0}))
+	a = workerAnswer{}
+	require.NoError(t, json.Unmarshal(body, &a))
+	assert.Equal(t, "abc", a.Text, "nothing is generated")
+	assert.Equal(t, "length", *a.FinishReason)
+	assert.Zero(t, a.Usage.CompletionTokens)
+}
+
+// TestWorkerStops: stop tokens reach the model as ids, beside the stop strings.
+func TestWorkerStops(t *testing.T) {
+	var seen []*backend.Request
+	b := backend.NewScripted(backend.ScriptedConfig{Claims: &backend.Capabilities{StopTokens: true},
+		Reply: func(_ context.Context, r *backend.Request) (string, error) { seen = append(seen, r); return "x", nil }})
+	s := testWorker(t, plain{b}, WorkerConfig{Controller: "http://127.0.0.1:1"})
+	for name, c := range map[string]struct {
+		more map[string]any
+		want []int
+	}{
+		"none":     {nil, nil},
+		"empty":    {map[string]any{"stop_token_ids": []int{}}, nil},
+		"ids":      {map[string]any{"stop_token_ids": []int{7, 65, 0}}, []int{7, 65, 0}},
+		"and text": {map[string]any{"stop_token_ids": []int{7}, "stop": []string{"", "y"}}, []int{7}},
+	} {
+		for _, prompt := range []string{"abc", encode(s.worker.marks, nil, "hello")} {
+			seen = nil
+			_, body := ask(t, s, "/worker_generate", request(prompt, c.more))
+			if assert.Len(t, seen, 1, "%s: %s", name, body) {
+				assert.Equal(t, c.want, seen[0].StopTokens, name)
+				assert.Equal(t, name == "and text", len(seen[0].Stop) == 1, name)
+			}
+		}
+	}
 }
 
 // TestWorkerErrors: FastChat's API server reads error codes only from answers
@@ -368,6 +404,7 @@ func TestWorkerCalls(t *testing.T) {
 func TestWorkerErrors(t *testing.T) {
 	s := testWorker(t, wordy(), WorkerConfig{Controller: "http://127.0.0.1:1"})
 	chat := func(text string) string { return encode(s.worker.marks, nil, text) }
+	stops := func(ids any) map[string]any { return request(chat("a"), map[string]any{"stop_token_ids": ids}) }
 	for name, c := range map[string]struct {
 		in   map[string]any
 		code int
@@ -379,6 +416,13 @@ func TestWorkerErrors(t *testing.T) {
 		"image":         {request(chat("a"), map[string]any{"images": []string{"x"}}), fastchatBadValue, "images"},
 		"beam search":   {request(chat("a"), map[string]any{"use_beam_search": true}), fastchatBadValue, "use_beam_search"},
 		"broken prompt": {request(chat("a")+"x", nil), fastchatBadValue, "not as FastChat"},
+		"nothing":       {request(chat("a"), map[string]any{"max_new_tokens": 0}), fastchatBadValue, "max_new_tokens"},
+		"no stop ids":   {stops([]int{5}), fastchatBadValue, "not known to the backend"},
+		"stop id text":  {stops("x"), fastchatBadValue, "a list of token ids, not a string"},
+		"stop id half":  {stops([]any{1.5}), fastchatBadValue, "a list of token ids"},
+		"stop id null":  {stops([]any{1, nil}), fastchatBadValue, "stop_token_ids[1]"},
+		"stop id below": {stops([]any{-1}), fastchatBadValue, "stop_token_ids[0]"},
+		"many stop ids": {stops(make([]int, 65)), fastchatBadValue, "65 tokens, at most 64"},
 		"echo":          {request(chat("a"), map[string]any{"echo": true}), fastchatBadValue, "echo"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -392,7 +436,10 @@ func TestWorkerErrors(t *testing.T) {
 			assert.Equal(t, []workerAnswer{a}, streamed(t, body))
 		})
 	}
-	_, body := ask(t, s, "/worker_get_embeddings", map[string]any{"model": "tiny", "input": []string{"a"}})
+	s = testWorker(t, plain{wordy()}, WorkerConfig{Controller: "http://127.0.0.1:1"})
+	_, body := ask(t, s, "/worker_generate", request("abc", map[string]any{"stop_token_ids": []int{65, 256}}))
+	assert.Contains(t, string(body), "stop_token_ids[1]", "a token that the vocabulary does not have")
+	_, body = ask(t, s, "/worker_get_embeddings", map[string]any{"model": "tiny", "input": []string{"a"}})
 	assert.Contains(t, string(body), `"error_code":40302`)
 }
 
