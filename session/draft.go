@@ -40,7 +40,17 @@ type draft struct {
 	choices  []ChoiceMade
 
 	unfinished bool // the field filled last was cut at its limit
+	cut        cut  // what cut the answer off
 }
+
+// cut says what ended a text before its end.
+type cut int
+
+const (
+	notCut      cut = iota
+	cutByLimit      // of one text
+	cutByBudget     // of the run
+)
 
 // write adds text of the harness.
 func (d *draft) write(text string) {
@@ -65,7 +75,8 @@ type ending int
 
 const (
 	endWhole ending = iota // by itself, or by a stop string
-	endLimit               // cut off by a limit
+	endLimit               // cut off by its limit
+	endBudget              // cut off because the run may cost no more
 	endRut                 // it only repeated itself any more
 )
 
@@ -87,7 +98,11 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 		return "", endLimit, err
 	}
 	end = endWhole
-	if finish != backend.FinishStop && finish != "" {
+	switch {
+	case !isCut(finish):
+	case tokensMax < g.tokensMax:
+		end = endBudget
+	default:
 		end = endLimit
 	}
 	if at := g.rut.end(text); at >= 0 {
@@ -97,6 +112,10 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 	d.keep(text)
 	return text, end, nil
 }
+
+// isCut reports a text that something ended other than the model or a stop
+// string.
+func isCut(finish backend.FinishReason) bool { return finish != backend.FinishStop && finish != "" }
 
 // choose lets the model pick one of the options as the rest of the line, and
 // adds it. One option is taken without asking.

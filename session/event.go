@@ -158,6 +158,7 @@ type Result struct {
 	Usage  Usage  `json:"usage"`
 	Error  string `json:"error,omitempty"` // when Stop is StopError
 	ID     string `json:"id,omitempty"`
+	Cut    bool   `json:"answer_cut,omitempty"` // a limit ended the answer, not the model
 }
 
 // EventType implements [Payload].

@@ -187,7 +187,7 @@ func offendingLine(code, errorText string) (int, string) {
 }
 
 // conclude ends the task with an answer, unless a check holds it back.
-func (s *Session) conclude(ctx context.Context, cmd command.Command, call *command.Call) (reply, error) {
+func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, call *command.Call) (reply, error) {
 	res, err := s.runSafely(ctx, cmd, call)
 	if ctx.Err() != nil {
 		return reply{}, ctx.Err()
@@ -202,6 +202,12 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 	if echoes(answer, s.task) && call.Summary != "" {
 		answer = call.Summary // the note says what the answer does not
 	}
+	if t.cut != notCut {
+		s.warnOfCut(t.cut)
+	}
+	if t.cut == cutByBudget { // nothing is left to mend it with
+		return reply{stop: StopTokens, answer: answer}, nil
+	}
 	if s.refusals > 0 { // it gave up on what it was not allowed to do
 		return reply{stop: StopRefused, answer: answer}, nil
 	}
@@ -213,6 +219,15 @@ func (s *Session) conclude(ctx context.Context, cmd command.Command, call *comma
 		return s.withhold(call, answer, reason), nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
+}
+
+// warnOfCut tells a person that the answer is not whole.
+func (s *Session) warnOfCut(by cut) {
+	if by == cutByBudget {
+		s.warn("the answer is cut off: the run may cost no more tokens")
+		return
+	}
+	s.warn("the answer is cut off: it is as long as a reply may be")
 }
 
 // echoes reports an answer that only says the task again, as small models do.

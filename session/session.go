@@ -42,7 +42,8 @@ type Limits struct {
 
 	NoteTokensMax   int // the line of reasoning of a step
 	LineTokensMax   int // a short field
-	FieldTokensMax  int // a long field: text, code, an answer
+	FieldTokensMax  int // a long field: text or code
+	AnswerTokensMax int // an answer
 	ReplyTokensMax  int // a whole reply of a backend without slots
 	ResultTokensMax int // a command's result; see LongResults for what is over
 	// HistoryTokensMax starts compaction when a prompt would be larger, also
@@ -57,7 +58,7 @@ type Limits struct {
 // DefaultLimits suit small models on a laptop.
 func DefaultLimits() Limits {
 	return Limits{
-		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024,
+		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024, AnswerTokensMax: 2048,
 		ReplyTokensMax: 1536, ResultTokensMax: 500, DepthMax: 1, WidthMax: 4,
 	}
 }
@@ -66,7 +67,7 @@ func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, f := range []struct{ field, def *int }{
 		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
-		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
 		{&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
 	} {
 		if *f.field <= 0 {

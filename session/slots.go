@@ -132,7 +132,7 @@ func (d *draft) label(slot command.Slot) { d.write("\n" + d.s.words.render("slot
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	d.label(slot)
-	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
+	text, err := d.whole(ctx, slot, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
 	if err != nil {
 		return nil, err
 	}
@@ -143,13 +143,34 @@ func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	return value, nil
 }
 
+// whole generates a short field, which is of no use when it is cut: half a
+// command line or half a number is another one.
+func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (string, error) {
+	text, end, err := d.generate(ctx, g)
+	switch {
+	case err != nil:
+		return "", err
+	case end == endBudget:
+		return "", errTokensSpent
+	case end == endLimit:
+		return "", &slotError{slot.Name, d.s.words.render("too_long", g.tokensMax)}
+	}
+	return text, nil
+}
+
 // fillOpen lets the last field of the last command run to the reply's end. It
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.s.words.render("final", nil))
-	text, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: d.s.nextLabels(), rut: openRut})
+	text, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.AnswerTokensMax, stop: d.s.nextLabels(), rut: openRut})
 	if err != nil {
 		return nil, err
+	}
+	switch end {
+	case endLimit:
+		d.cut = cutByLimit
+	case endBudget:
+		d.cut = cutByBudget
 	}
 	return unfenced(withoutBareFences(strings.TrimSpace(text))), nil
 }
@@ -175,10 +196,13 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if end == endLimit && slot.Partial && strings.TrimSpace(body+part) != "" {
+		if (end == endLimit || end == endBudget) && slot.Partial && strings.TrimSpace(body+part) != "" {
 			d.write("\n" + fenceMark)
 			d.unfinished = true
 			return wholeLines(body + part), nil
+		}
+		if end == endBudget {
+			return nil, errTokensSpent
 		}
 		if end != endWhole {
 			d.write("\n" + fenceMark)
@@ -292,7 +316,7 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 	if d.s.caps.Grammar {
 		g.grammar = numberGrammar
 	}
-	text, _, err := d.generate(ctx, g)
+	text, err := d.whole(ctx, slot, g)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +335,7 @@ func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) 
 	if d.s.caps.Schema && slot.Schema != "" {
 		g.schema = slot.Schema
 	}
-	text, _, err := d.generate(ctx, g)
+	text, err := d.whole(ctx, slot, g)
 	if err != nil {
 		return nil, err
 	}

@@ -16,21 +16,21 @@ const callsPerReplyMax = 8
 // form, read tolerantly. One that can't be used is sent back once, with what
 // is wrong with it.
 func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, error) {
-	raw, err := s.replyText(ctx, msgs)
+	raw, by, err := s.replyText(ctx, msgs)
 	if err != nil {
 		return nil, err
 	}
-	parsed, problem := s.read(raw)
+	parsed, problem := s.read(raw, by)
 	if problem == "" {
-		return s.usable(raw, parsed), nil
+		return s.usable(raw, parsed, by), nil
 	}
 	s.invalid(raw, problem)
-	raw, err = s.replyText(ctx, s.askAgain(msgs, raw, problem))
+	raw, by, err = s.replyText(ctx, s.askAgain(msgs, raw, problem))
 	if err != nil {
 		return nil, err
 	}
-	if parsed, problem = s.read(raw); problem == "" {
-		t := s.usable(raw, parsed)
+	if parsed, problem = s.read(raw, by); problem == "" {
+		t := s.usable(raw, parsed, by)
 		if len(parsed.Repairs) == 0 {
 			s.usage.RepairedReplies++
 		}
@@ -40,17 +40,37 @@ func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, 
 	return &turn{text: nonEmpty(raw), problem: s.repairText(problem)}, nil
 }
 
-func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string, error) {
+// replyText is a whole reply, and what cut it off.
+func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string, cut, error) {
 	tokensMax, err := s.allowance(s.opts.Limits.ReplyTokensMax)
 	if err != nil {
-		return "", err
+		return "", notCut, err
 	}
-	text, _, err := s.completion(ctx, &backend.Request{Messages: msgs, Sampling: s.opts.Sampling, TokensMax: tokensMax}, s.tellDelta)
-	return text, err
+	text, finish, err := s.completion(ctx, &backend.Request{Messages: msgs, Sampling: s.opts.Sampling, TokensMax: tokensMax}, s.tellDelta)
+	switch {
+	case !isCut(finish):
+		return text, notCut, err
+	case tokensMax < s.opts.Limits.ReplyTokensMax:
+		return text, cutByBudget, err
+	}
+	return text, cutByLimit, err
+}
+
+// cutInside reports that the reply was cut off within a call. Of JSON it is
+// known where a call ends; other forms go on as long as the reply does.
+func cutInside(parsed command.Parsed, by cut) bool {
+	if parsed.Repaired(command.RepairTruncated) {
+		return true
+	}
+	return by != notCut && slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
+		return slices.Contains([]command.Repair{
+			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairProse,
+		}, r)
+	})
 }
 
 // read makes calls of a reply, or says why none of it can be used.
-func (s *Session) read(raw string) (command.Parsed, string) {
+func (s *Session) read(raw string, by cut) (command.Parsed, string) {
 	parsed := command.Parse(raw, s.opts.Registry)
 	if len(parsed.Calls) == 0 {
 		return parsed, s.words.render("empty", nil)
@@ -59,7 +79,7 @@ func (s *Session) read(raw string) (command.Parsed, string) {
 		return parsed, s.words.render("too_many", callsPerReplyMax)
 	}
 	for _, c := range parsed.Calls {
-		if problem := s.callProblem(c, parsed); problem != "" {
+		if problem := s.callProblem(c, parsed, cutInside(parsed, by)); problem != "" {
 			return parsed, problem
 		}
 	}
@@ -68,7 +88,7 @@ func (s *Session) read(raw string) (command.Parsed, string) {
 
 // callProblem is why a call must not run: its command is unknown, or it would
 // change something on the word of a guess or of a reply that was cut off.
-func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed) string {
+func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut bool) string {
 	d := reasonData{Name: oneLine(c.Command, 60), Nearest: c.Suggestion, Names: s.opts.Registry.Names()}
 	cmd, err := s.opts.Registry.Resolve(c.Command)
 	switch {
@@ -77,7 +97,7 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed) strin
 	case err != nil:
 		return s.words.render("unknown", d)
 	case !command.EffectOf(cmd, &c.Call).Consequential():
-	case parsed.Repaired(command.RepairTruncated):
+	case cut:
 		return s.words.render("cut_off", d)
 	case c.Match == command.MatchFuzzy: // harmless by itself, but not with these fields
 		return s.words.render("fuzzy", d)
@@ -87,8 +107,11 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed) strin
 
 // usable is the turn of a reply that was understood. The prompt keeps the
 // reply as written if nothing was mended, else its canonical form.
-func (s *Session) usable(raw string, parsed command.Parsed) *turn {
+func (s *Session) usable(raw string, parsed command.Parsed, by cut) *turn {
 	t := &turn{text: raw}
+	if cutInside(parsed, by) {
+		t.cut = by
+	}
 	for _, r := range parsed.Repairs {
 		t.repairs = append(t.repairs, string(r))
 	}

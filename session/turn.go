@@ -20,6 +20,7 @@ type turn struct {
 	repairs []string
 	problem string // why nothing can be carried out; told to the model
 	choices []ChoiceMade
+	cut     cut // the answer among the calls was cut off
 }
 
 // work is the loop: ask, carry out, until something ends it.
@@ -38,7 +39,7 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 		case StopLoop:
 			return s.lastWords(ctx, res, StopLoop), nil
 		default:
-			res.Answer, res.Stop = out.answer, out.stop
+			res.Answer, res.Stop, res.Cut = out.answer, out.stop, out.cut
 			return res, nil
 		}
 	}
@@ -102,6 +103,9 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if s.wasWithheld(res.Answer) {
 		s.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
+	}
+	if res.Cut = res.Answer != "" && t.cut != notCut; res.Cut {
+		s.warnOfCut(t.cut)
 	}
 	s.warnOfDoubts(res.Answer)
 	return res
@@ -262,7 +266,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 		return nil, err
 	}
 	call := &command.Call{Command: spec.Name, Summary: note, Content: []map[string]any{content}}
-	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices}, nil
+	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices, cut: d.cut}, nil
 }
 
 // writeNote lets the model reason in a line of its own.
@@ -333,6 +337,7 @@ type outcome struct {
 	next    string // how the next note begins
 	stop    Stop
 	answer  string
+	cut     bool // the answer goes on, and nobody knows how
 }
 
 // carryOut carries out the calls of a turn in order, until one fails.
@@ -351,7 +356,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			}
 		}
 		if r.stop != "" {
-			return outcome{stop: r.stop, answer: r.answer}, nil
+			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.cut != notCut}, nil
 		}
 		if r.withheld {
 			s.forgetAnswer(t.calls[:i])
@@ -402,7 +407,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	s.emit(made)
 	key := callKey(call)
 	if spec.Final { // how often it is sent back is bounded
-		return s.conclude(ctx, cmd, call)
+		return s.conclude(ctx, t, cmd, call)
 	}
 	s.held.work = false
 	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {

@@ -50,7 +50,7 @@ func (p *benchParts) work(ctx context.Context, prompts []string, atOnce int) (be
 	start := time.Now()
 	res, usage, err := session.Split(ctx, session.Options{
 		Backend: p.backend, Registry: p.reg, Env: &command.Env{WorkDir: dir}, Approve: session.ApproveNever,
-		Limits: session.Limits{WidthMax: atOnce, NoteTokensMax: partNoteTokens, FieldTokensMax: bench.PartReply},
+		Limits: session.Limits{WidthMax: atOnce, NoteTokensMax: partNoteTokens, AnswerTokensMax: bench.PartReply},
 	}, prompts)
 	if err != nil {
 		return bench.PartsWork{}, err
