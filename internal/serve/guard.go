@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -75,10 +76,30 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
-	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	w.Header().Add("Vary", "Access-Control-Request-Headers")
+	w.Header().Set("Access-Control-Allow-Headers", allowedHeaders(r.Header.Values("Access-Control-Request-Headers")))
 	w.Header().Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return false
+}
+
+// headerName is what HTTP takes as the name of a header.
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
+// allowedHeaders are the headers that a page of a trusted origin asked to send.
+// Any are allowed, since official clients send headers of their own that say
+// what they run on; what is no name is left out.
+func allowedHeaders(asked []string) string {
+	var names []string
+	for name := range strings.SplitSeq(strings.Join(asked, ","), ",") {
+		if name = strings.TrimSpace(name); headerName.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "Authorization, Content-Type"
+	}
+	return strings.Join(names, ", ")
 }
 
 // endpoint wraps one route: method, key, errors, panics, log and metrics.

@@ -775,8 +775,21 @@ func TestWebPages(t *testing.T) {
 	a = call(open, "OPTIONS", "", page)
 	assert.Equal(t, 204, a.status)
 	assert.Contains(t, a.header.Get("Access-Control-Allow-Headers"), "Authorization")
+	assert.ElementsMatch(t, []string{"Origin", "Access-Control-Request-Headers"}, a.header.Values("Vary"))
+	for asked, want := range map[string]string{
+		// What the official JavaScript client (openai 6.49.0) asks for.
+		"authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-retry-count": "authorization, " +
+			"content-type, x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count",
+		"x-one ,, a b, x:y, x_two": "x-one, x_two",
+		", \"x\"":                  "Authorization, Content-Type",
+	} {
+		page["Access-Control-Request-Headers"] = asked
+		assert.Equal(t, want, call(open, "OPTIONS", "", page).header.Get("Access-Control-Allow-Headers"), asked)
+	}
 	page["Origin"] = "https://evil.example"
-	assert.Empty(t, call(open, "OPTIONS", "", page).header.Get("Access-Control-Allow-Origin"))
+	a = call(open, "OPTIONS", "", page)
+	assert.Empty(t, a.header.Get("Access-Control-Allow-Origin"))
+	assert.Empty(t, a.header.Get("Access-Control-Allow-Headers"))
 	assert.Equal(t, 403, call(open, "POST", "", page).status)
 	_, err := serve.New(talkative(), serve.Config{Origins: []string{"chat.example"}})
 	assert.Error(t, err, "an origin without a scheme")
