@@ -460,6 +460,25 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestBombsOnAnotherDisk fill a folder that a job may write besides its own.
+func TestBombsOnAnotherDisk(t *testing.T) {
+	eachPlan(t, func(t *testing.T, p plan) {
+		dir, other := t.TempDir(), dirInMemory(t)
+		var here, there unix.Stat_t
+		require.NoError(t, errors.Join(unix.Stat(dir, &here), unix.Stat(other, &there)))
+		if free, ok := freeBytes(other); here.Dev == there.Dev || !ok || free < 1<<30 {
+			t.Skip("needs 1 GiB on another disk than that of temporary files")
+		}
+		script := "cd '" + other + "' || exit; i=0; while [ $i -lt 200 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; sleep 5; echo survived"
+		out := shell(t, p, dir, script, func(j *Job) {
+			j.Writable = []string{other}
+			j.Limits = Limits{DiskBytes: 50 << 20, FileBytes: 2 << 20, Wall: 30 * time.Second}.orDefaults()
+		})
+		assert.Equal(t, exceededDisk, out.Exceeded)
+		assert.NotContains(t, string(out.Head), "survived")
+	})
+}
+
 // TestNetworkWhenAllowed: a job that may have the network reaches it, and
 // nothing else that is outside.
 func TestNetworkWhenAllowed(t *testing.T) {
@@ -499,7 +518,7 @@ func TestRepositories(t *testing.T) {
 		made := shell(t, p, dir, "mkdir -p .git/hooks deep/er/.git; echo x > .git/hooks/post-checkout; echo gitdir: /elsewhere > deep/.git; chmod 500 deep/er")
 		assert.Equal(t, 0, made.ExitCode)
 		assert.ElementsMatch(t, []string{"git-set-aside-1", "deep/git-set-aside-1", "deep/er/git-set-aside-1"}, made.SetAside)
-		assert.Empty(t, findRepositories(dir))
+		assert.Empty(t, repositoriesIn(t, dir))
 
 		for _, path := range []string{".git/hooks", "sub/.git/hooks"} {
 			require.NoError(t, os.MkdirAll(filepath.Join(dir, path), 0o755))
@@ -572,7 +591,7 @@ func TestSetAsideFollowsNoLinks(t *testing.T) {
 	}()
 	for range 500 {
 		_ = os.Mkdir(filepath.Join(dir, "real", ".git"), 0o755)
-		_, _ = repositories(nil).setAsideNew(dir)
+		_, _ = (&survey{}).setAsideNew(dir)
 	}
 	close(stop)
 	<-done

@@ -1,105 +1,167 @@
 package sandbox
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A repository's hooks and configuration run programs, later and outside of
 // every sandbox, when a person types a git command. So those in the work dir
 // are read-only for a job, and one that a job made is put out of use.
 
-// repositoryName is what git looks for in every folder up from the current one.
-const repositoryName = ".git"
-
-// walkEntriesMax bounds the search for repositories in a huge work dir; what
-// lies beyond is not looked at.
-const walkEntriesMax = 50_000
-
-// repository is a folder, or a file that points to one, named .git.
+// repository is what git takes for one: an entry named .git, or a folder of any
+// name that has in it what a bare repository has.
 type repository struct {
-	path string // slash-separated, relative to the work dir
+	path string // slash-separated, relative to the work dir, which is "."; any bytes
+	head string // what its HEAD is called, of a folder that is one by what is in it
 	info fs.FileInfo
+	link string // where it leads, when it is a link
 }
 
-type repositories []repository
-
-// findRepositories looks for repositories in a work dir and below it. It
-// follows no links.
-func findRepositories(dir string) repositories {
-	var out repositories
-	seen := 0
-	_ = fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
-		if seen++; seen > walkEntriesMax {
-			return fs.SkipAll
-		}
-		switch {
-		case err != nil:
-			return nil // not readable for the job either
-		case d.Name() == repositoryName:
-			if info, err := d.Info(); err == nil {
-				out = append(out, repository{name, info})
-			}
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-		case d.IsDir() && d.Name() == "node_modules":
-			return fs.SkipDir // many, and nobody works in there
-		}
-		return nil
-	})
-	return out
-}
-
-func (rs repositories) paths() []string {
-	var out []string
-	for _, r := range rs {
-		out = append(out, r.path)
+// String names it in a message.
+func (r repository) String() string {
+	if r.path == "." {
+		return "the work dir, which is a git repository itself,"
 	}
-	return out
+	return legiblePath(r.path) + " in the work dir"
 }
 
-// setAsideNew renames repositories that were not there before, and returns
-// their new names.
-func (rs repositories) setAsideNew(dir string) ([]string, error) {
-	var out []string
-	for _, r := range findRepositories(dir) {
-		known := slices.ContainsFunc(rs, func(old repository) bool { return old.path == r.path && os.SameFile(old.info, r.info) })
-		if known {
+// same reports that both are the same thing at whatever place. A link's inode
+// may be given to another one, so where it leads counts too.
+func (r repository) same(other repository) bool {
+	return r.link == other.link && r.head == other.head && os.SameFile(r.info, other.info)
+}
+
+// legiblePath keeps a name that a job chose from breaking the line that it
+// stands in.
+func legiblePath(name string) string {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
+	if utf8.ValidString(name) && !strings.ContainsFunc(name, hidden) {
+		return name
+	}
+	return strconv.Quote(name)
+}
+
+// repositoriesBefore finds the repositories that are there before a job. Where
+// one could lie that was not seen the job is refused: it could write to it.
+func repositoriesBefore(ctx context.Context, job Job, p plan) (*survey, error) {
+	most := searchEntriesMax
+	if job.AllowUnconfined {
+		most = 0 // nobody is refused; all that can be found is protected
+	}
+	before, err := search(ctx, job.Dir, most, nil)
+	if err != nil {
+		return nil, err
+	}
+	if job.AllowUnconfined {
+		return before, nil
+	}
+	if len(before.unseen) > 0 {
+		return nil, &RefusedError{Reasons: before.problems(), Unseen: true}
+	}
+	if len(before.found) > 0 && !p.protects() {
+		return nil, &RefusedError{Reasons: []string{fmt.Sprintf("without a private root, %s can't be made read-only", before.found[0])}}
+	}
+	return before, nil
+}
+
+// setAsideNew puts the repositories out of use that were not there before, and
+// returns their new names.
+func (s *survey) setAsideNew(dir string) ([]string, error) {
+	after, err := search(context.Background(), dir, 0, s)
+	if err != nil {
+		return nil, err
+	}
+	names, err := after.setAside(dir)
+	if len(after.unseen) > 0 {
+		err = errors.Join(err, &unseenError{after.problems()})
+	}
+	return names, err
+}
+
+// setAside puts all that was found out of use. It leaves none out because of
+// another's error.
+func (s *survey) setAside(dir string) ([]string, error) {
+	if len(s.found) == 0 {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var names []string
+	var problems []error
+	for _, r := range slices.Backward(s.found) { // one within another first
+		name, err := setAside(root, r)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("put the repository %s out of use: %w", legiblePath(r.path), err))
 			continue
 		}
-		name, err := setAside(dir, r.path)
-		if err != nil {
-			return out, fmt.Errorf("put the repository %s out of use: %w", r.path, err)
+		for r.head == "" && len(names) > 0 && strings.HasPrefix(names[len(names)-1], r.path+"/") {
+			names = names[:len(names)-1] // it went along
 		}
-		out = append(out, name)
+		names = append(names, name)
 	}
-	return out, nil
+	for i, name := range names {
+		names[i] = legiblePath(name)
+	}
+	return names, errors.Join(problems...)
 }
 
-// setAside renames a repository so that git no longer finds it. No link leads
-// it out of the work dir.
-func setAside(dir, name string) (string, error) {
-	root, err := os.OpenRoot(dir)
+// setAside renames a repository so that git no longer finds it, or, where its
+// name is not what makes it one, its HEAD. No link leads out of the work dir.
+func setAside(root *os.Root, r repository) (string, error) {
+	name := r.path
+	if r.head != "" {
+		name = path.Join(r.path, r.head)
+	}
+	to, err := unusedName(root, path.Dir(name))
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
-	const namesMax = 1000
-	for i := range namesMax {
-		to := path.Join(path.Dir(name), fmt.Sprintf("git-set-aside-%d", i+1))
-		if _, err := root.Lstat(to); err == nil {
-			continue
-		}
-		if err := root.Rename(name, to); err == nil {
-			return to, nil
-		}
-		// The job may have taken away the right to write in the folder.
-		return to, errors.Join(root.Chmod(path.Dir(name), 0o700), root.Rename(name, to))
+	if err := root.Rename(name, to); err == nil {
+		return to, nil
 	}
-	return "", fmt.Errorf("set aside %s: too many were already", name)
+	// The job may have taken away the right to write in the folder.
+	return to, errors.Join(root.Chmod(path.Dir(name), 0o700), root.Rename(name, to))
+}
+
+// unusedName is a name for what is set aside in a folder. A job that took all
+// the plain ones does not get its way.
+func unusedName(root *os.Root, folder string) (string, error) {
+	const plainMax = 1000
+	for i := range plainMax {
+		name := path.Join(folder, fmt.Sprintf("git-set-aside-%d", i+1))
+		_, err := root.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return path.Join(folder, "git-set-aside-"+rand.Text()), nil
+}
+
+// unseenError is a work dir that could not be looked through after a job.
+type unseenError struct{ reasons []string }
+
+func (e *unseenError) Error() string {
+	return "the work dir can't be searched for git repositories that the job made: " + strings.Join(e.reasons, "; ")
+}
+
+// Hint says what a person should do about it.
+func (e *unseenError) Hint() string {
+	return "type no git command there before you have looked at what is named, or taken it away"
 }

@@ -41,7 +41,7 @@ const killGrace = 2 * time.Second
 type order struct {
 	Job     Job
 	Plan    plan
-	Protect []string // read-only within the job's folder, slash-separated
+	Protect [][]byte // read-only within the job's folder, slash-separated; JSON takes only bytes as they are
 	Env     []string
 	// Scratch is an empty folder of this job: the place to mount the private
 	// root, or the job's temporary folder when there is none.
@@ -60,7 +60,7 @@ type status struct {
 }
 
 // execute runs a job under a plan.
-func execute(ctx context.Context, job Job, p plan, protect []string) (*Outcome, error) {
+func execute(ctx context.Context, job Job, p plan, protect [][]byte) (*Outcome, error) {
 	o := order{Job: job, Plan: p, Protect: protect}
 	return o.run(ctx)
 }

@@ -27,7 +27,7 @@ func probe(context.Context) (discovery, error) {
 func (plan) protects() bool { return false }
 
 // execute runs a job unconfined, with a time limit and an output limit.
-func execute(ctx context.Context, job Job, _ plan, _ []string) (*Outcome, error) {
+func execute(ctx context.Context, job Job, _ plan, _ [][]byte) (*Outcome, error) {
 	tmp, err := os.MkdirTemp("", "agent-sandbox-")
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 // Package sandbox runs a program that nobody vouches for: it sees the system's
-// libraries and one folder, which it may write but for its .git, and no network
+// libraries and one folder, which it may write but for its repositories, and no network
 // unless the job may have it; it has limits for time, memory, disk, output and
 // processes; and nothing of it is left when Run returns, whatever it forked.
 //
@@ -115,17 +115,26 @@ type Outcome struct {
 	// together, and was killed for: "memory", "processes" or "disk".
 	Exceeded string
 	// SetAside are repositories that it made in Dir, under the names that they
-	// were given to put them out of use: a person's next git command would run
-	// their hooks outside.
+	// were given to put them out of use, or their HEADs where their name is not
+	// what makes them repositories: a person's next git command would run their
+	// hooks outside. A name that can't stand in a line as it is is quoted.
 	SetAside []string
 	Wall     time.Duration
 	Confined bool
 }
 
 // RefusedError says that a job was not run because it could not be confined.
-type RefusedError struct{ Reasons []string }
+type RefusedError struct {
+	Reasons []string
+	// Unseen: it is not the system that stands in the way but the work dir, in
+	// which repositories may be that could not be made read-only.
+	Unseen bool
+}
 
 func (e *RefusedError) Error() string {
+	if e.Unseen {
+		return "sandbox: the work dir can't be searched for git repositories, which a program must not change: " + strings.Join(e.Reasons, "; ")
+	}
 	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
 }
 
@@ -134,6 +143,9 @@ func (e *RefusedError) Refused() bool { return true }
 
 // Hint says how to allow it all the same.
 func (e *RefusedError) Hint() string {
+	if e.Unseen {
+		return "choose a smaller folder as the work dir, or make what is named readable or take it away, or accept the risk with --allow-unsandboxed"
+	}
 	return "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or accept the risk with --allow-unsandboxed"
 }
 
@@ -198,7 +210,9 @@ func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
 	out, err := run(ctx, job, d.plan)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
-		refused.Reasons = append(refused.Reasons, d.report.Reasons...)
+		if !refused.Unseen {
+			refused.Reasons = append(refused.Reasons, d.report.Reasons...)
+		}
 		return nil, refused
 	}
 	if err != nil {
@@ -210,9 +224,9 @@ func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
 
 // run runs a job under a plan and keeps repositories out of its reach.
 func run(ctx context.Context, job Job, p plan) (*Outcome, error) {
-	before := findRepositories(job.Dir)
-	if len(before) > 0 && !p.protects() && !job.AllowUnconfined {
-		return nil, &RefusedError{Reasons: []string{"without a private root, " + before[0].path + " in the work dir can't be made read-only"}}
+	before, err := repositoriesBefore(ctx, job, p)
+	if err != nil {
+		return nil, err
 	}
 	out, err := execute(ctx, job, p, before.paths())
 	aside, asideErr := before.setAsideNew(job.Dir)

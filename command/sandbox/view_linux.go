@@ -33,7 +33,7 @@ func (o *order) enterView() error {
 	}
 	v.bind(o.Job.Dir)
 	for _, path := range o.Protect {
-		v.protect(o.Job.Dir, path)
+		v.protect(o.Job.Dir, string(path))
 	}
 	if v.err != nil {
 		return v.err
@@ -114,7 +114,10 @@ func (v *view) protect(dir, path string) {
 		return
 	}
 	err := protectBelow(filepath.Join(v.root, dir), path)
-	if err == unix.ENOENT || err == unix.ELOOP { // gone, or a link, which can only be replaced
+	switch err {
+	case unix.ENOENT, unix.ELOOP: // gone, or a link, which can only be replaced
+		err = nil
+	case unix.EACCES: // in another user's folder, into which the job can't come either
 		err = nil
 	}
 	v.try("protect", path, err)

@@ -39,7 +39,7 @@ type watch struct {
 // kill once when they have taken too much.
 func startWatch(init int, o *order, kill func()) *watch {
 	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]uint64{}, done: make(chan struct{})}
-	for _, path := range []string{o.Job.Dir, o.Scratch} {
+	for _, path := range append([]string{o.Job.Dir, o.Scratch}, o.Job.Writable...) {
 		if free, ok := freeBytes(path); ok {
 			w.disks[path] = free
 		}
