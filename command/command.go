@@ -125,9 +125,12 @@ type Spec struct {
 	Aliases     []string // other names that models use for it
 	Description string   // one line that the model reads
 	Slots       []Slot
-	Effect      Effect
-	Essential   bool // never disabled or replaced by a user's command of that name
-	Final       bool // ends the task (answer)
+	// Folders names the fields, beside those for files, in which a call names a
+	// folder or a pattern of names: rules about paths hold for them, too.
+	Folders   []string
+	Effect    Effect
+	Essential bool // never disabled or replaced by a user's command of that name
+	Final     bool // ends the task (answer)
 }
 
 // Call is one canonical use of a command.
@@ -170,6 +173,10 @@ type Env struct {
 	// for what commands keep between the calls of a session. Only sandboxed code
 	// reads what is in it. Empty: nothing is kept.
 	StateDir string
+	// Withheld reports a file, slash-separated, that a command must not show
+	// beside others, as a list does: by the rules a call that names it would be
+	// refused or asked about. A session sets it before each call. nil: no file is.
+	Withheld func(command, path string) bool
 	// Files describes the files that commands made, and is shared between the
 	// agents that work on one task. nil: nothing is described.
 	Files *FileIndex

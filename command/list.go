@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -36,10 +37,14 @@ func List() Command {
 		Name:    "list",
 		Aliases: []string{"ls", "dir", "list_files", "files", "tree", "list_directory", "list_dir", "glob", "find_files"},
 		Slots:   []Slot{{Name: "pattern", Kind: SlotLine, Optional: true}},
+		Folders: listKeys,
 		Effect:  EffectRead,
 	})
 	return Func(spec, list)
 }
+
+// listKeys are the names by which models call what is to be listed.
+var listKeys = []string{"pattern", "glob", "path", "folder", "directory", "dir", "file", "query"}
 
 func list(ctx context.Context, env *Env, call *Call) (*Result, error) {
 	root, err := openWorkDir(env)
@@ -55,8 +60,8 @@ func list(ctx context.Context, env *Env, call *Call) (*Result, error) {
 	var parts []string
 	left := env.Limits.orDefaults().OutputBytes
 	for _, entry := range entries {
-		pattern, _ := stringField(entry, "pattern", "glob", "path", "folder", "directory", "dir", "file", "query")
-		one := (&listing{ctx: ctx, env: env, root: root, left: left}).list(pattern)
+		pattern, _ := stringField(entry, listKeys...)
+		one := (&listing{ctx: ctx, env: env, command: "list", root: root, left: left}).list(pattern)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -71,15 +76,17 @@ func list(ctx context.Context, env *Env, call *Call) (*Result, error) {
 
 // listing is one list of files.
 type listing struct {
-	ctx    context.Context
-	env    *Env
-	root   *os.Root
-	left   int // bytes that the list may have
-	found  []listedFile
-	more   int  // files beyond listFilesMax
-	cut    bool // not everything was looked at
-	hidden bool // hidden files count, too
-	seen   int
+	ctx      context.Context
+	env      *Env
+	command  string // that lists
+	root     *os.Root
+	left     int // bytes that the list may have
+	found    []listedFile
+	more     int  // files beyond listFilesMax
+	withheld int  // files that the rules keep out of it
+	cut      bool // not everything was looked at
+	hidden   bool // hidden files count, too
+	seen     int
 }
 
 // listedFile is a file or a folder in a list.
@@ -90,7 +97,7 @@ type listedFile struct {
 
 // listFolder lists one folder, for a reader that was given it in place of a file.
 func listFolder(root *os.Root, env *Env, path string, left int) *Result {
-	l := listing{ctx: context.Background(), env: env, root: root, left: left}
+	l := listing{ctx: context.Background(), env: env, command: "reader", root: root, left: left}
 	return l.folder(filepath.ToSlash(path))
 }
 
@@ -114,7 +121,7 @@ func (l *listing) list(pattern string) *Result {
 	l.hidden = strings.HasPrefix(glob, ".") || strings.Contains(glob, "/.")
 	l.walk(".", func(name string) bool { return matchesGlob(glob, name) })
 	if len(l.found) == 0 {
-		return &Result{Text: message("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut})}
+		return l.render(message("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
 	}
 	return l.render(message("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
@@ -132,7 +139,7 @@ func matchesGlob(glob, name string) bool {
 func (l *listing) folder(name string) *Result {
 	l.walk(name, func(string) bool { return true })
 	if len(l.found) == 0 {
-		return &Result{Text: message("folder_empty", map[string]any{"Path": name, "Cut": l.cut})}
+		return l.render(message("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
 	}
 	return l.render(message("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
@@ -140,7 +147,7 @@ func (l *listing) folder(name string) *Result {
 // walk collects the files at and below a folder that are wanted. It follows no
 // links, and leaves out what is hidden and what packagers keep.
 func (l *listing) walk(top string, wanted func(name string) bool) {
-	depth := strings.Count(top, "/")
+	depth, realPath := strings.Count(top, "/"), l.realPaths(top)
 	err := fs.WalkDir(l.root.FS(), top, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			l.cut = l.cut || name != top
@@ -160,6 +167,9 @@ func (l *listing) walk(top string, wanted func(name string) bool) {
 			return fs.SkipDir
 		case d.IsDir() || out || !wanted(name):
 			return nil
+		case l.withholds(name, realPath(name)):
+			l.withheld++
+			return nil
 		case len(l.found) >= listFilesMax:
 			l.more++
 			return nil
@@ -170,6 +180,23 @@ func (l *listing) walk(top string, wanted func(name string) bool) {
 		return nil
 	})
 	l.cut = l.cut || err != nil
+}
+
+// realPaths tells where files below a folder lie, which may be a link. No other
+// link is followed.
+func (l *listing) realPaths(top string) func(name string) string {
+	real, ok := behindLinks(l.env.WorkDir, filepath.FromSlash(top))
+	if !ok || top == "." {
+		return func(name string) string { return name }
+	}
+	return func(name string) string {
+		return path.Join(filepath.ToSlash(real), strings.TrimPrefix(name, top))
+	}
+}
+
+// withholds reports a file that is not to be listed, by any of its paths.
+func (l *listing) withholds(paths ...string) bool {
+	return l.env.Withheld != nil && slices.ContainsFunc(paths, func(name string) bool { return l.env.Withheld(l.command, name) })
 }
 
 // render writes the list below its head, a line for each file, as far as there
@@ -187,6 +214,9 @@ func (l *listing) render(head string) *Result {
 	}
 	if l.more > 0 {
 		out.WriteString("\n" + message("folder_cut", l.more))
+	}
+	if l.withheld > 0 {
+		out.WriteString("\n" + message("withheld", l.withheld))
 	}
 	return &Result{Text: out.String(), Truncated: l.more > 0 || l.cut}
 }

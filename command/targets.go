@@ -12,67 +12,111 @@ import (
 // What code would touch is not among them: that can't be known beforehand.
 type Targets struct {
 	Paths []string // slash-separated, relative to the work dir; a link also by where it leads
-	Hosts []string // lower case, without port
+	// Folders are the paths in the fields that Spec.Folders names: folders, or
+	// patterns of names as they are written.
+	Folders []string
+	Hosts   []string // lower case, without port
 	// Unclear is set when something was named that is neither a path inside the
 	// work dir nor a URL with a host.
 	Unclear bool
+	// Cut is set when a call names more than is looked at.
+	Cut bool
 }
 
 // targetsMax bounds what is looked at in one call.
 const targetsMax = 256
 
+// All are the paths of files and folders.
+func (t Targets) All() []string { return slices.Concat(t.Paths, t.Folders) }
+
 // TargetsOf finds what a call names in its fields for files and short text.
 func TargetsOf(spec Spec, call *Call, workDir string) Targets {
-	kinds := map[string]SlotKind{}
-	for _, slot := range spec.Slots {
-		kinds[slot.Name] = slot.Kind
-	}
+	fields := fieldsOf(spec)
 	var t Targets
 	for _, entry := range call.Content {
 		for key, value := range entry {
-			kind, known := kinds[key]
-			file := known && kind == SlotFile || slices.Contains(fileKeys, strings.ToLower(key)) || slices.Contains(saveKeys, strings.ToLower(key))
-			line := known && (kind == SlotLine || kind == SlotFile)
+			kind := fields.kind(key)
+			if kind == targetNone {
+				continue
+			}
 			for _, text := range textsOf(value) {
-				t.add(text, file, file || line, workDir)
+				t.add(text, kind, workDir)
 			}
 		}
 	}
-	slices.Sort(t.Paths)
-	slices.Sort(t.Hosts)
-	t.Paths, t.Hosts = slices.Compact(t.Paths), slices.Compact(t.Hosts)
+	for _, list := range []*[]string{&t.Paths, &t.Folders, &t.Hosts} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 	return t
 }
 
+// targetKind is what a field may name.
+type targetKind int
+
+const (
+	targetNone   targetKind = iota
+	targetURL               // a short text: a URL, or nothing of interest
+	targetFile              // a URL or a file
+	targetFolder            // a URL, a folder or a pattern
+)
+
+// targetFields knows the fields of a command by their names, however these are
+// spelt.
+type targetFields map[string]targetKind
+
+func fieldsOf(spec Spec) targetFields {
+	out := targetFields{}
+	for _, slot := range spec.Slots {
+		switch slot.Kind {
+		case SlotFile:
+			out[fold(slot.Name)] = targetFile
+		case SlotLine:
+			out[fold(slot.Name)] = targetURL
+		}
+	}
+	for _, name := range spec.Folders {
+		out[fold(name)] = targetFolder
+	}
+	return out
+}
+
+func (f targetFields) kind(key string) targetKind {
+	key = fold(key)
+	if slices.Contains(fileKeys, key) || slices.Contains(saveKeys, key) {
+		return targetFile
+	}
+	return f[key]
+}
+
+// textsOf are the texts that a command may make of a value.
 func textsOf(value any) []string {
 	switch v := value.(type) {
-	case string:
-		return []string{v}
 	case []string:
 		return v
 	case []any:
-		var out []string
-		for _, item := range v {
-			if text, ok := item.(string); ok {
-				out = append(out, text)
-			}
+		out := make([]string, len(v))
+		for i, item := range v {
+			out[i] = summary(item)
 		}
 		return out
 	}
-	return nil
+	return []string{summary(value)}
 }
 
-// add notes one value: a URL by its host, a file by its path.
-func (t *Targets) add(text string, file, mayBeURL bool, workDir string) {
+// add notes one value: a URL by its host, a file or folder by its path.
+func (t *Targets) add(text string, kind targetKind, workDir string) {
 	text = strings.TrimSpace(text)
 	switch {
 	case text == "":
-	case len(t.Paths)+len(t.Hosts) >= targetsMax:
-		t.Unclear = true
-	case mayBeURL && strings.Contains(text, "://") && !strings.HasPrefix(strings.ToLower(text), "file://"):
+	case len(t.Paths)+len(t.Folders)+len(t.Hosts) >= targetsMax:
+		t.Unclear, t.Cut = true, true
+	case strings.Contains(text, "://") && !strings.HasPrefix(strings.ToLower(text), "file://"):
 		t.addURL(text)
-	case file:
-		t.addPath(text, workDir)
+	case kind == targetFile:
+		t.addPath(&t.Paths, text, workDir)
+	case kind == targetFolder:
+		t.addPath(&t.Folders, text, workDir)
 	}
 }
 
@@ -85,19 +129,19 @@ func (t *Targets) addURL(text string) {
 	t.Hosts = append(t.Hosts, strings.TrimSuffix(strings.ToLower(u.Hostname()), "."))
 }
 
-func (t *Targets) addPath(text, workDir string) {
+func (t *Targets) addPath(to *[]string, text, workDir string) {
 	path, ok := localPath(workDir, text)
 	if !ok {
 		t.Unclear = true
 		return
 	}
-	t.Paths = append(t.Paths, filepath.ToSlash(path))
+	*to = append(*to, filepath.ToSlash(path))
 	real, ok := behindLinks(workDir, path)
 	if !ok {
 		t.Unclear = true
 		return
 	}
-	t.Paths = append(t.Paths, filepath.ToSlash(real))
+	*to = append(*to, filepath.ToSlash(real))
 }
 
 // behindLinks is where a path leads once its links are followed, as far as it

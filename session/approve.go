@@ -88,6 +88,7 @@ func (s *Session) approve(ctx context.Context, cmd command.Command, spec command
 	if d.by != "" {
 		s.tellDecision(call, d)
 	}
+	s.hideFiles(d)
 	if !d.Allow || !spec.Effect.Consequential() || s.opts.Overseer == nil {
 		return d.Decision, nil
 	}
@@ -97,6 +98,29 @@ func (s *Session) approve(ctx context.Context, cmd command.Command, spec command
 	s.tellDecision(call, d)
 	return d.Decision, nil
 }
+
+// hideFiles tells the command which files it must not show beside others. Those
+// that a rule asks about are shown where a person was asked, and said yes.
+func (s *Session) hideFiles(d decided) {
+	if len(s.opts.Rules) == 0 {
+		return
+	}
+	asked := d.Allow && d.by == ByPerson && d.rule != ""
+	s.opts.Env.Withheld = func(name, path string) bool {
+		rule, found := s.opts.Rules.withholds(name, path)
+		return found && (rule.Do == RuleDeny || !asked)
+	}
+}
+
+// keepsBack reports a file of which a prompt must not show the contents, as far
+// as that would be reading: a rule about its path speaks against it.
+func (s *Session) keepsBack(path string) bool {
+	rule, found := s.opts.Rules.withholds(readerName, path)
+	return found && rule.Path != ""
+}
+
+// readerName is the command that reads files.
+const readerName = "reader"
 
 func (s *Session) tellDecision(call *command.Call, d decided) {
 	s.emit(&Approval{

@@ -27,7 +27,9 @@ const (
 //
 // Where a call names several files or hosts, RuleAllow needs all of them to
 // match, the others one. What code touches can't be seen before it runs, so
-// RuleAllow with a Path or Host never covers a command that runs code.
+// RuleAllow with a Path or Host never covers a command that runs code. Files
+// that a call does not name, such as those of a list, it is not shown where a
+// rule forbids them, or asks about them and nobody was asked.
 type Rule struct {
 	Command string     `yaml:"command" json:"command,omitempty"` // a name or alias
 	Path    string     `yaml:"path" json:"path,omitempty"`       // a glob, relative to the work dir; ** crosses folders
@@ -125,7 +127,11 @@ func (r Rules) match(call *command.Call, spec command.Spec, workDir string) (Rul
 	if len(r) == 0 || spec.Final {
 		return Rule{}, false
 	}
-	targets := command.TargetsOf(spec, call, workDir)
+	return r.first(spec, command.TargetsOf(spec, call, workDir))
+}
+
+// first finds the first rule that speaks about a command with these targets.
+func (r Rules) first(spec command.Spec, targets command.Targets) (Rule, bool) {
 	for _, rule := range r {
 		if rule.matches(spec, targets) {
 			return rule, true
@@ -143,15 +149,22 @@ func (r Rule) matches(spec command.Spec, t command.Targets) bool {
 	case r.Do == RuleAllow:
 		return spec.Effect != command.EffectExecute && r.covers(t)
 	}
-	return (r.Path == "" || slices.ContainsFunc(t.Paths, r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
+	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
+}
+
+// withholds finds the rule for which a command that only reads must not show a
+// file that its call does not name: one that forbids it, or one that asks.
+func (r Rules) withholds(name, path string) (Rule, bool) {
+	rule, found := r.first(command.Spec{Name: name, Effect: command.EffectRead}, command.Targets{Paths: []string{path}})
+	return rule, found && rule.Do != RuleAllow
 }
 
 // covers reports that everything that a call names is what the rule allows.
 func (r Rule) covers(t command.Targets) bool {
-	if t.Unclear || len(t.Paths)+len(t.Hosts) == 0 {
+	if t.Unclear || len(t.All())+len(t.Hosts) == 0 {
 		return false
 	}
-	for _, p := range t.Paths {
+	for _, p := range t.All() {
 		if r.Path == "" || !r.hasPath(p) {
 			return false
 		}

@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,10 +23,12 @@ func TestRules(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "out"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret.txt"), nil, 0o600))
 	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out", "link.txt")))
+	require.NoError(t, os.Symlink("out", filepath.Join(dir, "toout")))
 	require.NoError(t, os.Symlink("../later.txt", filepath.Join(dir, "out", "dangling.txt")))
 	writer := command.Spec{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file", Kind: command.SlotLine}, {Name: "text", Kind: command.SlotText}}}
 	python := command.Spec{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
 	fetch := command.Spec{Name: "fetch", Effect: command.EffectNetwork, Slots: []command.Slot{{Name: "url", Kind: command.SlotLine}}}
+	list := command.List().Spec()
 	answer := command.Spec{Name: "answer", Final: true}
 	out := Rules{{Command: "writer", Path: "out/**", Do: RuleAllow}, {Command: "writer", Do: RuleDeny}}
 	hosts := Rules{{Host: "*.example.org", Do: RuleAllow}, {Host: "evil.*", Do: RuleDeny}, {Command: "fetch", Do: RuleAsk}}
@@ -54,6 +58,15 @@ func TestRules(t *testing.T) {
 		{"no host", hosts, fetch, map[string]any{"url": "http://"}, RuleAsk},
 		{"code is never let through for what it names", Rules{{Path: "**", Do: RuleAllow}, {Do: RuleAsk}}, python, map[string]any{"file": "a.txt"}, RuleAsk},
 		{"nor held by it", Rules{{Path: "secret/**", Do: RuleDeny}}, writer, map[string]any{"file": "a.txt"}, ""},
+		{"a file named by a number", Rules{{Path: "**", Do: RuleDeny}}, writer, map[string]any{"file": json.Number("2024"), "text": "x"}, RuleDeny},
+		{"a folder that is listed", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"folder": "private"}, RuleDeny},
+		{"a folder below it", Rules{{Path: "private/**", Do: RuleAsk}}, list, map[string]any{"dir": "./private/sub"}, RuleAsk},
+		{"a pattern in it", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"pattern": "private/*.txt"}, RuleDeny},
+		{"a folder behind a link", Rules{{Path: "out/**", Do: RuleDeny}}, list, map[string]any{"glob": "toout"}, RuleDeny},
+		{"another folder", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"folder": "out"}, ""},
+		{"a folder that may be listed", Rules{{Path: "out/**", Do: RuleAllow}, {Do: RuleDeny}}, list, map[string]any{"folder": "out"}, RuleAllow},
+		{"all folders", Rules{{Path: "out/**", Do: RuleAllow}, {Do: RuleDeny}}, list, map[string]any{}, RuleDeny},
+		{"more than is looked at", Rules{{Path: "private/**", Do: RuleDeny}}, writer, map[string]any{"file": manyNames(300)}, RuleDeny},
 		{"an answer always passes", Rules{{Do: RuleDeny}}, answer, map[string]any{"text": "x"}, ""},
 		{"any command", Rules{{Do: RuleDeny}}, python, map[string]any{}, RuleDeny},
 	} {
@@ -65,6 +78,60 @@ func TestRules(t *testing.T) {
 		})
 	}
 }
+
+func manyNames(n int) []any {
+	out := make([]any, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("f%d", i)
+	}
+	return out
+}
+
+// Rules hold for what a command shows without its being named: a list, what is
+// searched, and what the first message shows of files.
+func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
+	deny, ask := Rules{{Path: "private/**", Do: RuleDeny}}, Rules{{Path: "private/**", Do: RuleAsk}}
+	const secret, notListed = "the word is mandrake", "not listed: a rule"
+	for _, tc := range []struct {
+		name  string
+		rules Rules
+		call  string
+		says  bool // what a person answers
+		want  string
+		shown bool // the secret
+	}{
+		{"no rule", nil, `{"command":"list","content":[{}]}`, false, "private/key.txt (21 bytes): " + secret, true},
+		{"all is listed", deny, `{"command":"list","content":[{}]}`, false, notListed, false},
+		{"the folder is listed", deny, `{"command":"list","content":[{"folder":"private"}]}`, false, "list was not allowed: a rule of the user forbids it for files like private/**.", false},
+		{"all is listed, and nobody is asked", ask, `{"command":"list","content":[{}]}`, true, notListed, false},
+		{"the folder is listed, and it is asked for", ask, `{"command":"list","content":[{"folder":"private"}]}`, true, "private/key.txt (21 bytes): " + secret, true},
+		{"the folder is listed, and it is refused", ask, `{"command":"list","content":[{"folder":"private"}]}`, false, "list was not allowed", false},
+		{"the reader lists", deny, `{"command":"reader","content":[{"file":"."}]}`, false, notListed, false},
+		{"another command's rule", Rules{{Command: "reader", Path: "private/**", Do: RuleDeny}}, `{"command":"list","content":[{"pattern":"*.txt"}]}`, false, "private/key.txt", true},
+		{"what is allowed before", Rules{{Path: "private/key.txt", Do: RuleAllow}, deny[0]}, `{"command":"list","content":[{}]}`, false, "private/key.txt (21 bytes): " + secret, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, newModel(t, false, tc.call, `{"command":"answer","content":[{"text":"done"}]}`), func(o *Options) {
+				stock(t)(o)
+				o.Approve, o.Rules = ApproveAsk, tc.rules
+				o.Approver = func(context.Context, *Proposal) (Decision, error) { return Decision{Allow: tc.says}, nil }
+			})
+			r.write(t, "a.txt", "a\n")
+			require.NoError(t, os.MkdirAll(filepath.Join(r.dir, "private"), 0o755))
+			r.write(t, "private/key.txt", secret+"\n")
+			_, err := r.Run(context.Background(), "task")
+			require.NoError(t, err)
+			assert.Contains(t, r.lastUser(-1), tc.want)
+			assert.Equal(t, tc.shown, strings.Contains(r.lastUser(-1), secret))
+			first := r.model.requests[0].Messages[1].Content
+			assert.Contains(t, first, "private/key.txt")
+			assert.Equal(t, tc.rules.keepKey(), !strings.Contains(first, secret), "%s", first)
+		})
+	}
+}
+
+// keepKey reports that the reader may not read private/key.txt unasked.
+func (r Rules) keepKey() bool { return len(r) > 0 && r[0].Do != RuleAllow }
 
 func TestRulesThatCanNotBeUsed(t *testing.T) {
 	for _, tc := range []struct {

@@ -32,18 +32,22 @@ func (s *Session) relevantFiles(ctx context.Context, text string) ([]string, err
 		return nil, err
 	}
 	options := append(slices.Clone(paths), s.words.render("none", nil))
-	choice, err := s.opts.Backend.ChooseFromOptions(ctx, s.relevantRequest(paths, text), backend.Options(options...))
+	choice, err := s.opts.Backend.ChooseFromOptions(ctx, s.relevantRequest(paths, text), backend.Options(s.scrub.distinct(options)...))
 	if err != nil {
 		return nil, backendError(ctx, err)
 	}
 	s.usage.addChoice(choice)
-	return pickLikely(choice.Options, len(paths)), nil
+	return pickLikely(choice.Options, paths), nil
 }
 
 func (s *Session) relevantRequest(paths []string, text string) *backend.Request {
 	var files []promptFile
 	for _, p := range paths {
-		files = append(files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, 1)))
+		lines := 1
+		if s.keepsBack(p) {
+			lines = 0
+		}
+		files = append(files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, lines)))
 	}
 	return &backend.Request{Messages: []backend.Message{
 		{Role: backend.RoleSystem, Content: s.words.render("relevant_system.tmpl", nil)},
@@ -56,15 +60,19 @@ type relevantData struct {
 	Task  string
 }
 
-// pickLikely takes the likeliest of the first n options, as far as they are
-// likely at all; the options after them stand for none.
-func pickLikely(scored []backend.ScoredOption, n int) []string {
-	files := slices.Clone(scored[:min(n, len(scored))])
-	files = slices.DeleteFunc(files, func(o backend.ScoredOption) bool { return !(o.Probability >= fileProbabilityMin) })
-	slices.SortStableFunc(files, func(a, b backend.ScoredOption) int { return cmp.Compare(b.Probability, a.Probability) })
+// pickLikely takes the likeliest of the paths, as far as they are likely at
+// all. They are the first of the scored options; those after them stand for none.
+func pickLikely(scored []backend.ScoredOption, paths []string) []string {
+	var files []int
+	for i := range min(len(paths), len(scored)) {
+		if scored[i].Probability >= fileProbabilityMin {
+			files = append(files, i)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b int) int { return cmp.Compare(scored[b].Probability, scored[a].Probability) })
 	var out []string
-	for _, f := range files[:min(len(files), filesPickedMax)] {
-		out = append(out, f.Text)
+	for _, i := range files[:min(len(files), filesPickedMax)] {
+		out = append(out, paths[i])
 	}
 	slices.Sort(out)
 	return out

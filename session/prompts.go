@@ -135,6 +135,8 @@ func (s *Session) firstMessage(task string, snap snapshot) string {
 // that has all of them before it adds them up in its head.
 func (s *Session) listLines(name string, size int64, room *int64) int {
 	switch {
+	case s.keepsBack(name):
+		return 0
 	case s.has(DeviceWholeFiles) && s.has(DeviceFileHeads) && size <= min(listBytesMax, *room) && !isData(name):
 		*room -= size
 		return listBytesMax

@@ -22,8 +22,8 @@ func passedOver(name string) bool {
 
 // survey lists the files to index, those nearest to the top first, so that
 // bounds cut off what lies deep. Links are not followed; hidden files and
-// folders are passed over.
-func survey(ctx context.Context, root *os.Root, b bounds) (seen, error) {
+// folders are passed over, and so is what the rules withhold.
+func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path string) bool) (seen, error) {
 	var out seen
 	type folder struct {
 		path  string
@@ -50,6 +50,8 @@ func survey(ctx context.Context, root *os.Root, b bounds) (seen, error) {
 			case passedOver(e.Name()):
 			case e.IsDir() && f.depth < b.depth:
 				queue = append(queue, folder{name, f.depth + 1})
+			case e.Type().IsRegular() && withheld(name):
+				out.withheld++
 			case e.Type().IsRegular():
 				total = out.add(root, name, e, total, b)
 			}

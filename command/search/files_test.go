@@ -236,3 +236,18 @@ func FuzzChunks(f *testing.F) {
 		}
 	})
 }
+
+// What the rules of a run withhold is not found, nor is it in the index later.
+func TestSearchWithholds(t *testing.T) {
+	env := folder(t, map[string]string{"private/key.txt": "the word is mandrake\n", "a.txt": "a mandrake is a plant\n"})
+	s := newSearcher(t, Config{})
+	c := s.Commands()[0]
+	assert.Contains(t, run(t, c, env, "mandrake").Text, "private/key.txt")
+	env.Withheld = func(command, path string) bool { return command == "search" && strings.HasPrefix(path, "private/") }
+	for query, want := range map[string]string{"mandrake": "a.txt", "word": "Nothing matches"} {
+		text := run(t, c, env, query).Text
+		assert.Contains(t, text, want)
+		assert.NotContains(t, text, "private")
+		assert.Contains(t, text, "[1 file not searched: a rule of the user speaks about it]")
+	}
+}

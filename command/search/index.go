@@ -136,6 +136,7 @@ type filesReport struct {
 	Found       []hit
 	Files       int  // searched
 	NotSearched int  // beyond the bounds
+	Withheld    int  // by the rules of the run
 	Partly      int  // larger than what is read
 	Cut         int  // entries of folders looked at, when there are more
 	Near        bool // no word matched exactly
@@ -143,7 +144,7 @@ type filesReport struct {
 }
 
 // search brings the index up to date and looks for the words of a query.
-func (x *index) search(ctx context.Context, dir, words string, most int) (filesReport, error) {
+func (x *index) search(ctx context.Context, dir, words string, most int, withheld func(path string) bool) (filesReport, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	root, err := os.OpenRoot(dir)
@@ -154,7 +155,7 @@ func (x *index) search(ctx context.Context, dir, words string, most int) (filesR
 	if err := x.open(dir); err != nil {
 		return filesReport{}, fmt.Errorf("search the files: make an index: %w", err)
 	}
-	seen, err := survey(ctx, root, x.bounds)
+	seen, err := survey(ctx, root, x.bounds, withheld)
 	if err == nil {
 		err = x.update(ctx, root, seen.files)
 	}
@@ -175,7 +176,7 @@ func (x *index) search(ctx context.Context, dir, words string, most int) (filesR
 
 // report begins a report with what is searched.
 func (x *index) report(words string, s seen) filesReport {
-	r := filesReport{Query: shown(words), NotSearched: s.left, Partly: s.partly, Files: x.textFiles()}
+	r := filesReport{Query: shown(words), NotSearched: s.left, Withheld: s.withheld, Partly: s.partly, Files: x.textFiles()}
 	if s.cut {
 		r.Cut = x.bounds.entries
 	}
@@ -334,10 +335,11 @@ type file struct {
 
 // seen is what survey found.
 type seen struct {
-	files  []file
-	left   int  // files beyond the bounds
-	partly int  // files of which only the start is read
-	cut    bool // there are more entries than were looked at
+	files    []file
+	left     int  // files beyond the bounds
+	withheld int  // files that the rules keep out
+	partly   int  // files of which only the start is read
+	cut      bool // there are more entries than were looked at
 }
 
 // readStart reads at most so many bytes of a regular file.

@@ -121,15 +121,21 @@ func unknownProvider(name string) error {
 // Close frees the index.
 func (s *Searcher) Close() error { return s.index.close() }
 
+// The names of the commands.
+const (
+	searchName = "search"
+	filesName  = "search_files"
+)
+
 // Commands gives what is to be registered.
 func (s *Searcher) Commands() []command.Command {
 	slots := []command.Slot{{Name: "query", Help: words("query.md"), Kind: command.SlotLine}}
-	files := command.Spec{Name: "search_files", Description: words("search_files.md"), Slots: slots, Effect: command.EffectRead}
+	files := command.Spec{Name: filesName, Description: words("search_files.md"), Slots: slots, Effect: command.EffectRead}
 	if s.web == nil {
-		files.Name, files.Aliases = "search", []string{"search_files"}
+		files.Name, files.Aliases = searchName, []string{filesName}
 		return []command.Command{command.Func(files, s.searchFiles)}
 	}
-	web := command.Spec{Name: "search", Description: words("search.md"), Slots: slots, Effect: command.EffectNetwork}
+	web := command.Spec{Name: searchName, Description: words("search.md"), Slots: slots, Effect: command.EffectNetwork}
 	return []command.Command{command.Func(web, s.searchWeb), command.Func(files, s.searchFiles)}
 }
 
@@ -153,12 +159,21 @@ func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *comm
 	if query == "" {
 		return &command.Result{Text: message("no_query", nil), Failed: true}, nil
 	}
-	report, err := s.index.search(ctx, env.WorkDir, query, s.config.Results)
+	report, err := s.index.search(ctx, env.WorkDir, query, s.config.Results, s.withheld(env))
 	if err != nil {
 		return nil, err
 	}
 	report.NoWeb = s.web == nil
 	return bounded(message("files", report), env), nil
+}
+
+// withheld are the files that the rules of this run keep out of a search.
+func (s *Searcher) withheld(env *command.Env) func(path string) bool {
+	name := filesName
+	if s.web == nil {
+		name = searchName
+	}
+	return func(path string) bool { return env.Withheld != nil && env.Withheld(name, path) }
 }
 
 func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
