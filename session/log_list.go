@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,8 +98,9 @@ func List(dir string) ([]Info, error) {
 	return out, nil
 }
 
-// Remove deletes a session file and those of the sessions that it delegated
-// to, unless a process is writing to it.
+// Remove deletes a session file, those of the sessions that it delegated to,
+// and what commands kept for them, unless a process is writing to it. The file
+// goes last: a session of which something could not be deleted stays listed.
 func Remove(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -108,13 +110,32 @@ func Remove(path string) error {
 	if err := lockFile(f); err != nil {
 		return fmt.Errorf("session file %s: in use by another process: %w", path, err)
 	}
-	if err := os.RemoveAll(strings.TrimSuffix(path, logExt) + childrenExt); err != nil {
+	base := strings.TrimSuffix(path, logExt)
+	if err := os.RemoveAll(base + childrenExt); err != nil {
 		return fmt.Errorf("session files of what was delegated: %w", err)
+	}
+	if err := removeState(base + stateExt); err != nil {
+		return fmt.Errorf("what commands kept for the session: %w", err)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("session file: %w", err)
 	}
 	return nil
+}
+
+// removeState deletes a folder that code could write, which may have closed
+// folders in it.
+func removeState(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) // before its entries are read
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 // logNames lists session files by name; names begin with the time.

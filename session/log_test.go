@@ -358,10 +358,22 @@ func TestRemove(t *testing.T) {
 	_, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.ErrorContains(t, Remove(r.Path()), "in use")
-	children := strings.TrimSuffix(r.Path(), logExt) + childrenExt
-	require.NoError(t, os.MkdirAll(children, 0o700))
+	base, outside := strings.TrimSuffix(r.Path(), logExt), t.TempDir()
+	closed := filepath.Join(base+stateExt, "python", "closed")
+	for _, dir := range []string{base + childrenExt, filepath.Join(base+childrenExt, "child"+stateExt), closed} {
+		require.NoError(t, os.MkdirAll(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o600))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "theirs"), nil, 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(base+stateExt, "link")))
+	require.NoError(t, os.Chmod(closed, 0)) // as code could leave it
+	other := filepath.Join(filepath.Dir(base), "another"+stateExt)
+	require.NoError(t, os.Mkdir(other, 0o700))
 	require.NoError(t, r.Close())
 	require.NoError(t, Remove(r.Path()))
-	assert.NoFileExists(t, r.Path())
-	assert.NoDirExists(t, children)
+	left, err := filepath.Glob(base + "*")
+	require.NoError(t, err)
+	assert.Empty(t, left, "nothing of the session is left")
+	assert.FileExists(t, filepath.Join(outside, "theirs"))
+	assert.DirExists(t, other)
 }
