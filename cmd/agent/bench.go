@@ -212,7 +212,7 @@ func benchCommands(t *bench.Tools) []string {
 	line := func(name string, args []string) string {
 		return filepath.Join(t.Dir, name) + " " + strings.Join(args, " ")
 	}
-	return []string{strings.Join(os.Args, " "), line("llama-bench", t.BenchArgs(512, 0)), line("llama-bench", t.BenchArgs(0, 64)),
+	return []string{shownArgs(os.Args), line("llama-bench", t.BenchArgs(512, 0)), line("llama-bench", t.BenchArgs(0, 64)),
 		line("llama-batched-bench", t.BatchedArgs(4, 16, 64)), os.Args[0] + " " + strings.Join(t.AgentServeArgs(8080), " "),
 		line("llama-server", t.LlamaServerArgs(8081))}
 }

@@ -362,7 +362,7 @@ func (b *agentBench) print(otherLoad float64) error {
 		return !known || r.Round >= f.rounds || !slices.Contains(names, r.Configuration)
 	})
 	report := &tasks.Report{
-		Machine: bench.ThisMachine(), Device: b.model.device, Model: b.model.ModelID(), Command: strings.Join(os.Args, " "), Suite: b.suite.Sum,
+		Machine: bench.ThisMachine(), Device: b.model.device, Model: b.model.ModelID(), Command: shownArgs(os.Args), Suite: b.suite.Sum,
 		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad, Configurations: tasks.Summarise(rows, names), Rows: rows,
 	}
 	if f.screen {

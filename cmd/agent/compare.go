@@ -17,6 +17,7 @@ import (
 
 	"agent/backend"
 	"agent/internal/compare"
+	"agent/internal/config"
 
 	"github.com/spf13/cobra"
 )
@@ -122,11 +123,11 @@ func (a *app) compareModels(f *compareFlags, overrides []string) ([]compare.Mode
 		// What is said for all comes first, so that a model's own wins.
 		cfg, err := a.composeOverrides(slices.Concat(own[:1], overrides, own[1:]), f.values.list()...)
 		if err != nil {
-			return nil, fmt.Errorf("--llm %q: %w", spec, err)
+			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), err)
 		}
 		s, err := decodeLLM(cfg, a.custom, func(string) {}) // warnings come when it is opened
 		if err != nil {
-			return nil, fmt.Errorf("--llm %q: %w", spec, configError(err))
+			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), configError(err))
 		}
 		name := strings.TrimPrefix(own[0], "llm=") + nameSuffix(s.ModelID)
 		if names[name]++; names[name] > 1 {
@@ -149,7 +150,7 @@ func (a *app) compareModels(f *compareFlags, overrides []string) ([]compare.Mode
 func specOverrides(spec string) ([]string, error) {
 	words := strings.Fields(spec)
 	if len(words) == 0 || strings.Contains(words[0], "=") {
-		return nil, usagef("--llm %q: must be an option of llm, such as hf, and key=value after it", spec)
+		return nil, usagef("--llm %q: must be an option of llm, such as hf, and key=value after it", config.Shown(spec))
 	}
 	out := []string{"llm=" + words[0]}
 	for _, word := range words[1:] {
@@ -160,7 +161,7 @@ func specOverrides(spec string) ([]string, error) {
 		case len(out) > 1:
 			out[len(out)-1] += " " + word
 		default:
-			return nil, usagef("--llm %q: %q is not key=value", spec, word)
+			return nil, usagef("--llm %q: %q is not key=value", config.Shown(spec), word)
 		}
 	}
 	return out, nil

@@ -39,6 +39,15 @@ func splitOverrides(args []string) (overrides, rest []string) {
 	return overrides, rest
 }
 
+// shownArgs are arguments in one line, without the secrets in them.
+func shownArgs(args []string) string {
+	shown := make([]string, 0, len(args))
+	for _, arg := range args {
+		shown = append(shown, config.Shown(arg))
+	}
+	return strings.Join(shown, " ")
+}
+
 // withDash puts back the "--" that the flag parser took out of args.
 func withDash(cmd *cobra.Command, args []string) []string {
 	if n := cmd.ArgsLenAtDash(); n >= 0 {

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"agent/inference/gguf"
+	"agent/internal/config"
 	"agent/internal/hub"
 	"agent/models"
 
@@ -86,7 +87,7 @@ user's data folder.`,
 // unknownSubcommand is a usage error with the nearest name.
 func unknownSubcommand(cmd *cobra.Command, name string) error {
 	if overrideArgument.MatchString(name) {
-		return usagef("%q comes before the command; write %s COMMAND %s", name, cmd.CommandPath(), name)
+		return usagef("%q comes before the command; write %s COMMAND %[1]s", config.Shown(name), cmd.CommandPath())
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
@@ -97,12 +98,7 @@ func unknownSubcommand(cmd *cobra.Command, name string) error {
 
 // withArgs makes a wrong number of arguments a usage error.
 func withArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usagef("%w (usage: %s)", err, cmd.UseLine())
-		}
-		return nil
-	}
+	return func(cmd *cobra.Command, args []string) error { return argumentError(cmd, args, check(cmd, args)) }
 }
 
 // printJSON writes one value to stdout as indented JSON.

@@ -157,7 +157,8 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	fmt.Fprintln(table, "job\tended\tsteps\tseconds\tevaluated\treused\tgenerated\tanswer")
 	failed := 0
 	for i, job := range jobs {
-		fmt.Fprintf(a.err, "# job %d of %d: %s\n", i+1, len(jobs), strings.Join(job, " "))
+		name := shownArgs(job)
+		fmt.Fprintf(a.err, "# job %d of %d: %s\n", i+1, len(jobs), name)
 		r, err := a.runJob(cmd.Context(), job, task, f)
 		if cmd.Context().Err() != nil {
 			return err
@@ -166,7 +167,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 			failed++
 			a.report(cmd.Context(), err)
 		}
-		fmt.Fprintf(table, "%s\t%s\n", strings.Join(job, " "), sweepRow(r, err))
+		fmt.Fprintf(table, "%s\t%s\n", name, sweepRow(r, err))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"agent/internal/config"
+
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,7 +50,7 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	case err == nil, errors.As(err, &coded):
 		return err
 	case !cmd.HasSubCommands() && cmd.Name() != "help" && strings.HasPrefix(err.Error(), "unknown command"): // cobra.NoArgs
-		return usagef("%s takes no arguments, got %q", cmd.CommandPath(), args[0])
+		return usagef("%s takes no arguments, got %q", cmd.CommandPath(), config.Shown(args[0]))
 	}
 	return usagef("%w (usage: %s)", err, cmd.UseLine())
 }

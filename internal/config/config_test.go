@@ -319,9 +319,46 @@ password: ${oc.env:NOT_SET,'` + secret + `'}
 	assert.Contains(t, string(shown), secret)
 }
 
+// TestTextWithSettingsIsRedacted: a text may name a model with its settings.
+func TestTextWithSettingsIsRedacted(t *testing.T) {
+	cfg := compose(t, "overseer: openai api_key=hunter2 model_id=m\nshort: openai api_key=x\nfrom: openai api_key=${oc.env:NOT_SET}\nplain: a=b token\n")
+	yaml, err := cfg.YAML(config.ShowOptions{})
+	require.NoError(t, err)
+	assert.Contains(t, string(yaml), "overseer: openai api_key=[redacted] model_id=m")
+	assert.Contains(t, string(yaml), "short: openai api_key=[redacted]")
+	assert.Contains(t, string(yaml), "${oc.env:NOT_SET}")
+	assert.Contains(t, string(yaml), "plain: a=b token")
+	assert.Contains(t, cfg.Secrets(), "hunter2")
+}
+
+func TestShown(t *testing.T) {
+	for text, want := range map[string]string{
+		"llm.temperature=0":                               "llm.temperature=0",
+		"llm.max_tokens=12":                               "llm.max_tokens=12",
+		"llm=hf":                                          "llm=hf",
+		"agent.metadata={a: 1, b: [x, y]}":                "agent.metadata={a: 1, b: [x, y]}",
+		"search.api_key=hunter2":                          "search.api_key=[redacted]",
+		"+x.Authorization.y=hunter2":                      "+x.Authorization.y=[redacted]",
+		"serve={api_key: hunter2":                         "serve={…}",
+		`mcp.servers.t={url: u, h: {X-Api-Key: hunter2}}`: "mcp.servers.t={…}",
+		`x=choice({a: 1, "password": hunter2},{a: 2})`:    "x={…}",
+		`agent.overseer="openai api_key=hunter2"`:         `agent.overseer="openai api_key=[redacted]`,
+		"openai api_key=hunter2 modell_id=y":              "openai api_key=[redacted] modell_id=y",
+		"openai llm.api_key=hun ter2 +model_id=y":         "openai llm.api_key=[redacted] +model_id=y",
+		"openai modell_id=y api_key=hunter2":              "openai modell_id=y api_key=[redacted]",
+		"llm.server_ip=http://u:hunter2@h/v1":             "llm.server_ip=[redacted]",
+		"http://u:hunter2@h/v1?a=b":                       "[redacted]",
+		"a=hf_hunter2hunter2hunter2":                      "a=[redacted]",
+		"a=" + strings.Repeat("é", 200):                   "a=" + strings.Repeat("é", 99) + "…",
+	} {
+		assert.Equal(t, want, config.Shown(text), text)
+	}
+}
+
 func TestErrorsHideSecrets(t *testing.T) {
 	const secret = "flying-squirrel-0815"
-	for _, override := range []string{"api_key=" + secret + ";", "x.api_key=" + secret, "api_key=" + secret + ",b", "~api_key=" + secret, "+a=1;sk-" + secret, "a=http://u:" + secret + "@h!"} {
+	for _, override := range []string{"api_key=" + secret + ";", "x.api_key=" + secret, "api_key=" + secret + ",b", "~api_key=" + secret, "+a=1;sk-" + secret, "a=http://u:" + secret + "@h!",
+		"b={api_key: " + secret + "}", "a={api_key: " + secret, "a={api_key: " + secret + "(1)}", "api_key=" + secret + "(1)", "a.b={headers: {Authorization: 'Bearer " + secret + "'}}"} {
 		_, err := config.Compose(config.Options{Embedded: files("config.yaml", "api_key: other-"+secret+"\na: 1\n"), Overrides: []string{override}, Environ: []string{}})
 		require.Error(t, err, override)
 		assert.NotContains(t, err.Error(), secret)

@@ -97,14 +97,14 @@ func (o *override) noSuchKey(root *node) error {
 			if next != nil {
 				where = strings.Join(parts[:i+2], ".")
 				msg = "there is no such key, since " + strings.Join(parts[:i+1], ".") + " is " + next.kind.String()
-				return problem(o.origin, where, "%s", msg).advise("to add it write +%s", shownOverride(o.text))
+				return problem(o.origin, where, "%s", msg).advise("to add it write +%s", o.shown())
 			}
 			if at.kind == kindList {
 				return problem(o.origin, where, "the list has no such item, it has %d", len(at.items)).
 					advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
 			}
 			e := problem(o.origin, where, "%s%s", msg, o.suggestion(root, at, parts, i))
-			return e.advise("to add it write +%s%s", shownOverride(o.text), o.maybeText())
+			return e.advise("to add it write +%s%s", o.shown(), o.maybeText())
 		}
 		at = next
 	}

@@ -46,20 +46,7 @@ func (o *override) groupKey() string {
 }
 
 // shown is the override as it may appear in an error.
-func (o *override) shown() string { return shownOverride(o.text) }
-
-// shownOverride hides the value where the key says that it is a secret.
-func shownOverride(text string) string {
-	key, _, ok := strings.Cut(text, "=")
-	if ok && (secretPath(key) || secretInText(text)) {
-		return key + "=" + redactedMark
-	}
-	const shownMax = 200
-	if len(text) > shownMax {
-		return text[:shownMax] + "…"
-	}
-	return text
-}
+func (o *override) shown() string { return Shown(o.text) }
 
 const (
 	idPattern      = `[a-zA-Z_][a-zA-Z0-9_-]*`
@@ -88,7 +75,7 @@ func parseOverride(text string) (*override, error) {
 	key, value, hasValue := strings.Cut(rest, "=")
 	m := keyRegexp.FindStringSubmatchIndex(key)
 	if m == nil {
-		return nil, problem(commandLine, "", "override %q: %q is not a key", shownOverride(text), shownOverride(key)).
+		return nil, problem(commandLine, "", "override %q: %q is not a key", Shown(text), Shown(key)).
 			advise("write key=value with a dotted key, for example llm.temperature=0; put other text after --")
 	}
 	o.key, o.hasPkg = key[m[2]:m[3]], strings.Contains(key, "@")
@@ -97,8 +84,8 @@ func parseOverride(text string) (*override, error) {
 	}
 	if !hasValue {
 		if o.kind != deleteKey {
-			return nil, problem(commandLine, "", "override %q has no value", shownOverride(text)).
-				advise("write %s=VALUE", shownOverride(text))
+			return nil, problem(commandLine, "", "override %q has no value", Shown(text)).
+				advise("write %s=VALUE", Shown(text))
 		}
 		return o, nil
 	}
@@ -127,7 +114,10 @@ func (o *override) parseValue(text string) error {
 func (o *override) valueError(p *valueParser, err error) error {
 	column := len(o.text) - len(p.s) + p.pos + 1
 	key, _, _ := strings.Cut(o.text, "=")
-	return problem(commandLine, "", "override %q: %s at column %d", shownOverride(o.text), err, column).
+	if hideSecrets(o.text) != o.text {
+		err = grammarError("the value can't be read") // what is wrong may name a part of the secret
+	}
+	return problem(commandLine, "", "override %q: %s at column %d", Shown(o.text), err, column).
 		advise(`quote text with special characters: %s='"…"'%s`, key, o.maybeText())
 }
 

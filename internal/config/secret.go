@@ -21,7 +21,72 @@ var (
 	secretTexts = regexp.MustCompile(`\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}`)
 	urlPassword = regexp.MustCompile(`://[^/\s:@]*:([^@/\s]+)@`)
 	camelHump   = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+	// Keys with a value inside of a text: of a dict or a list of settings as it
+	// is typed, and in a value of the configuration, where a colon is ordinary.
+	typedPair  = regexp.MustCompile(`([A-Za-z_][\w.-]*)["']?\s*[:=]\s*`)
+	storedPair = regexp.MustCompile(`([A-Za-z_][\w.-]*)=`)
+	nextPair   = regexp.MustCompile(`\s[+~]*[A-Za-z_][\w./@-]*=`)
 )
+
+// shownMax is how much of an argument is printed.
+const shownMax = 200
+
+// Shown is an argument of the command line as it may be printed: without what
+// it gives to keys that name a secret, be they in a dict or in a text such as
+// "openai api_key=…".
+func Shown(text string) string {
+	shown := hideSecrets(text)
+	if len(shown) > shownMax {
+		return strings.ToValidUTF8(shown[:shownMax], "") + "…"
+	}
+	return shown
+}
+
+// hideSecrets is Shown for a text of any length.
+func hideSecrets(text string) string {
+	key, value, ok := strings.Cut(text, "=")
+	hidden := hidePairs(text, typedPair)
+	switch {
+	case ok && secretPath(key) && !strings.Contains(key, " "):
+		return key + "=" + redactedMark
+	case hidden != text && ok && strings.Contains(value, "{"):
+		return hidePairs(key, typedPair) + "={…}" // where a value in a dict ends is not looked for
+	case !secretInText(hidden):
+		return hidden
+	case ok && !secretInText(key):
+		return hidePairs(key, typedPair) + "=" + redactedMark
+	}
+	return redactedMark
+}
+
+// hidePairs replaces what a text gives to keys that name a secret.
+func hidePairs(text string, pair *regexp.Regexp) string {
+	var b strings.Builder
+	at := 0
+	for _, s := range secretSpans(text, pair) {
+		b.WriteString(text[at:s[0]] + redactedMark)
+		at = s[1]
+	}
+	return b.String() + text[at:]
+}
+
+// secretSpans finds the values that a text gives to keys that name a secret. A
+// value may have spaces; it ends where the next key=value begins.
+func secretSpans(text string, pair *regexp.Regexp) (spans [][2]int) {
+	end := 0
+	for _, m := range pair.FindAllStringSubmatchIndex(text, -1) {
+		if m[0] < end || !secretPath(text[m[2]:m[3]]) {
+			continue
+		}
+		end = len(text)
+		if next := nextPair.FindStringIndex(text[m[1]:]); next != nil {
+			end = m[1] + next[0]
+		}
+		spans = append(spans, [2]int{m[1], end})
+	}
+	return spans
+}
 
 // secretKey reports whether a key's name says that its value is a secret:
 // api_key, openaiApiKey, hf_token, Authorization, but not max_tokens or
@@ -94,6 +159,11 @@ func (s secretSet) collect(n *node, inSecret bool) {
 		if inSecret && !n.isInterpolation() {
 			s.add(n.text)
 		}
+		for _, span := range secretSpans(n.text, storedPair) {
+			if value := n.text[span[0]:span[1]]; !strings.Contains(value, "${") {
+				s.add(value)
+			}
+		}
 		for _, m := range urlPassword.FindAllStringSubmatch(n.text, -1) {
 			if !strings.Contains(m[1], "${") {
 				s.add(m[1])
@@ -150,7 +220,11 @@ func (s secretSet) redactScalar(n *node, inSecret bool) (string, bool) {
 		}
 		return redactedMark, true
 	}
-	if scrubbed := s.scrub(text); scrubbed != text {
+	scrubbed := s.scrub(text)
+	if !strings.Contains(text, "${") { // which names where a secret comes from
+		scrubbed = hidePairs(scrubbed, storedPair)
+	}
+	if scrubbed != text {
 		return scrubbed, true
 	}
 	if n.secret {
