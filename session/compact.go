@@ -193,7 +193,7 @@ func (s *Session) summarise(ctx context.Context, older []*entry, roomTokens int)
 		s.warn("no summary by the model: " + err.Error())
 	}
 	text := s.tell(s.words.render("summary.tmpl", map[string]string{"Digest": fenced(digest), "Summary": fencedIf(words)}))
-	return &entry{Kind: kindSummary, Step: s.steps, Text: text, Digest: digest}, nil
+	return &entry{Kind: kindSummary, Step: s.steps, Text: s.scrub.text(text), Digest: digest}, nil
 }
 
 func fencedIf(text string) string {

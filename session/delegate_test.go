@@ -106,9 +106,9 @@ func TestPickLikely(t *testing.T) {
 	o := func(text string, p float64) backend.ScoredOption {
 		return backend.ScoredOption{Text: text, Probability: p}
 	}
-	assert.Equal(t, []string{"b", "c"}, pickLikely([]backend.ScoredOption{o("c", 0.3), o("a", 0.05), o("b", 0.4), o("none", 0.25)}, 3))
-	assert.Empty(t, pickLikely([]backend.ScoredOption{o("a", 0.05), o("none", 0.95)}, 1))
-	assert.Len(t, pickLikely([]backend.ScoredOption{o("a", 0.2), o("b", 0.2), o("c", 0.2), o("d", 0.2), o("none", 0.2)}, 4), filesPickedMax)
+	assert.Equal(t, []string{"b", "c"}, pickLikely([]backend.ScoredOption{o("c", 0.3), o("a", 0.05), o("b", 0.4), o("none", 0.25)}, []string{"c", "a", "b"}))
+	assert.Empty(t, pickLikely([]backend.ScoredOption{o("a", 0.05), o("none", 0.95)}, []string{"a"}))
+	assert.Len(t, pickLikely([]backend.ScoredOption{o("a", 0.2), o("b", 0.2), o("c", 0.2), o("d", 0.2), o("none", 0.2)}, []string{"a", "b", "c", "d"}), filesPickedMax)
 }
 
 // troupe is a backend that several sessions use at once: each follows the

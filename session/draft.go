@@ -74,10 +74,10 @@ type generation struct {
 type ending int
 
 const (
-	endWhole ending = iota // by itself, or by a stop string
-	endLimit               // cut off by its limit
-	endBudget              // cut off because the run may cost no more
-	endRut                 // it only repeated itself any more
+	endWhole  ending = iota // by itself, or by a stop string
+	endLimit                // cut off by its limit
+	endBudget               // cut off because the run may cost no more
+	endRut                  // it only repeated itself any more
 )
 
 // generate lets the model go on, and adds what it wrote.
@@ -121,6 +121,7 @@ func isCut(finish backend.FinishReason) bool { return finish != backend.FinishSt
 // adds it. One option is taken without asking.
 func (d *draft) choose(ctx context.Context, options []string) (int, error) {
 	index := 0
+	options = d.s.scrub.distinct(options)
 	if len(options) > 1 {
 		if _, err := d.s.allowance(1); err != nil {
 			return 0, err
@@ -163,16 +164,17 @@ func (s *Session) allowance(wanted int) (int, error) {
 func (s *Session) completion(ctx context.Context, req *backend.Request, watch func(Delta)) (string, backend.FinishReason, error) {
 	var text strings.Builder
 	var finish backend.FinishReason
-	tokens := 0 // whose text is still held back
+	if watch == nil {
+		watch = func(Delta) {}
+	}
+	told := newStream(s.scrub, req.Prefill, watch)
+	defer told.end()
 	for delta, err := range s.opts.Backend.ChatCompletion(ctx, req) {
 		if err != nil {
 			return text.String(), finish, backendError(ctx, err)
 		}
 		text.WriteString(delta.Text)
-		if tokens += delta.Count; delta.Text != "" && watch != nil {
-			watch(Delta{Text: delta.Text, Tokens: tokens})
-			tokens = 0
-		}
+		told.add(delta.Text, delta.Count)
 		s.usage.addCall(delta.Usage)
 		finish = delta.Finish
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -27,6 +28,7 @@ var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|a
 // also when a command prints them.
 type scrubber struct {
 	replace *strings.Replacer
+	forms   []string     // what replace looks for
 	hid     *atomic.Bool // something was hidden; nil: nobody asks
 }
 
@@ -39,6 +41,9 @@ func newScrubber(metadata map[string]string) scrubber {
 			continue
 		}
 		forms = append(forms, encodingsOf(value)...)
+		for _, part := range partsOf(value) {
+			forms = append(forms, encodingsOf(part)...)
+		}
 	}
 	s := scrubber{hid: &atomic.Bool{}}
 	if len(forms) == 0 {
@@ -52,11 +57,33 @@ func newScrubber(metadata map[string]string) scrubber {
 		return strings.Compare(a, b)
 	})
 	var pairs []string
-	for _, f := range slices.Compact(forms) {
+	s.forms = slices.Compact(forms)
+	for _, f := range s.forms {
 		pairs = append(pairs, f, redactedText)
 	}
 	s.replace = strings.NewReplacer(pairs...)
 	return s
+}
+
+// secretLineMin is the shortest line of a value of several lines that is hidden
+// by itself.
+const secretLineMin = 8
+
+// partsOf are the forms in which a value occurs without the white space around
+// it, which files and YAML blocks add, and the lines of one that has several.
+func partsOf(value string) []string {
+	var parts []string
+	if trimmed := strings.TrimSpace(value); trimmed != value && len(trimmed) >= secretLenMin {
+		parts = append(parts, trimmed)
+	}
+	if lines := strings.Split(strings.TrimSpace(value), "\n"); len(lines) > 1 {
+		for _, line := range lines {
+			if line = strings.TrimSpace(line); len(line) >= secretLineMin {
+				parts = append(parts, line)
+			}
+		}
+	}
+	return parts
 }
 
 func encodingsOf(value string) []string {
@@ -109,6 +136,20 @@ func (s scrubber) texts(ts []string) []string {
 	out := make([]string, len(ts))
 	for i, t := range ts {
 		out[i] = s.text(t)
+	}
+	return out
+}
+
+// distinct scrubs options, which may be the names of files, and keeps them apart
+// where nothing else did.
+func (s scrubber) distinct(options []string) []string {
+	out := s.texts(options)
+	seen := map[string]bool{}
+	for i, o := range out {
+		for n := 2; seen[out[i]]; n++ {
+			out[i] = fmt.Sprintf("%s (%d)", o, n)
+		}
+		seen[out[i]] = true
 	}
 	return out
 }

@@ -23,12 +23,15 @@ const (
 	base64ed = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 )
 
-func TestSecretsByForm(t *testing.T) {
+// secretForm is a text with a secret in it that is known by its form.
+type secretForm struct{ name, text, secret string }
+
+func secretForms() []secretForm {
 	jwt := made("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", ".", "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4ifQ", ".", "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c")
 	block := func(kind string) string {
 		return "-----BEGIN " + kind + "PRIVATE KEY-----\n" + base64ed + "\n" + base64ed + "\n-----END " + kind + "PRIVATE KEY-----"
 	}
-	for _, tc := range []struct{ name, text, secret string }{
+	return []secretForm{
 		{"aws key id", "id = " + made("AKIA", "IOSFODNN7EXAMPLE"), made("AKIA", "IOSFODNN7EXAMPLE")},
 		{"aws secret", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
 		{"github", "git clone with " + made("ghp_", random36), made("ghp_", random36)},
@@ -63,7 +66,11 @@ func TestSecretsByForm(t *testing.T) {
 		{"export", `export STRIPE_SECRET="a-b-c-d-e-f"`, "a-b-c-d-e-f"},
 		{"assignment", `"api_key": "f3a9c1d27b604e58"`, "f3a9c1d27b604e58"},
 		{"assignment in code", `client_secret = 'GhT67-kLp90aZx12Qw34'`, "kLp90aZx12Qw34"},
-	} {
+	}
+}
+
+func TestSecretsByForm(t *testing.T) {
+	for _, tc := range secretForms() {
 		t.Run(tc.name, func(t *testing.T) {
 			require.Contains(t, tc.text, tc.secret)
 			got := scrubber{}.text(tc.text)

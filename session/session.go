@@ -337,6 +337,7 @@ func (s *Session) finish(res *Result) *Result {
 
 // begin opens the session file and puts the task into the conversation.
 func (s *Session) begin(task string) error {
+	task = s.scrub.text(task) // before anything is made of it: summaries and checks quote it, too
 	if task != "" {
 		s.task = task
 	}
@@ -443,7 +444,7 @@ func (s *Session) add(e *entry) { s.addWith(e, record{}) }
 
 // addWith keeps more in the record of an entry than its text.
 func (s *Session) addWith(e *entry, r record) {
-	e.Text, e.Raw = s.scrub.text(e.Text), s.scrub.text(e.Raw)
+	e.Text, e.Raw, e.Digest = s.scrub.text(e.Text), s.scrub.text(e.Raw), s.scrub.text(e.Digest)
 	s.entries = append(s.entries, e)
 	r.Type, r.Entry = recMessage, e
 	s.keep(r)
