@@ -153,7 +153,7 @@ func (o *OpenAI) check() error {
 	}
 	u, err := url.Parse(o.cfg.ServerIP)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return &configError{fmt.Sprintf("server_ip %q is not an http or https URL", o.cfg.APIKey.redact(o.cfg.ServerIP)),
+		return &configError{fmt.Sprintf("server_ip %q is not an http or https URL", o.cfg.APIKey.redact(o.server())),
 			"it looks like http://127.0.0.1:8000/v1"}
 	}
 	if o.info, _, err = lookupModel(o.cfg.ModelID); err != nil {
@@ -186,13 +186,7 @@ func (o *OpenAI) ModelID() string { return o.cfg.ModelID }
 func (o *OpenAI) ContextLength() int { return o.cfg.ContextLength }
 
 // server is the address for people, without a password.
-func (o *OpenAI) server() string {
-	u, err := url.Parse(o.cfg.ServerIP)
-	if err != nil {
-		return o.cfg.ServerIP
-	}
-	return u.Redacted()
-}
+func (o *OpenAI) server() string { return ShownURL(o.cfg.ServerIP) }
 
 // Capabilities are what the server is hoped to do, less what it refused.
 func (o *OpenAI) Capabilities() Capabilities {

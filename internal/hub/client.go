@@ -30,6 +30,7 @@ const (
 // client speaks the hub's HTTP protocol: listings, metadata, file content.
 type client struct {
 	endpoint string
+	shown    string // endpoint without its password, for errors
 	hasToken bool
 	http     *retryablehttp.Client
 }
@@ -37,7 +38,11 @@ type client struct {
 func newClient(cfg Config) (*client, error) {
 	base, err := url.Parse(cfg.Endpoint)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, fail("reach the hub", nil, "write HF_ENDPOINT like "+DefaultEndpoint, "HF_ENDPOINT %q is not a URL", cfg.Endpoint)
+		shown := fmt.Sprintf(" %q", cfg.Endpoint)
+		if strings.Contains(cfg.Endpoint, "@") {
+			shown = "" // it may have a password, and where is unclear
+		}
+		return nil, fail("reach the hub", nil, "write HF_ENDPOINT like "+DefaultEndpoint, "HF_ENDPOINT%s is not a URL", shown)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() // honours HTTPS_PROXY and NO_PROXY
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
@@ -64,7 +69,7 @@ func newClient(cfg Config) (*client, error) {
 		Transport:     &authTransport{next: transport, origin: origin(base), token: cfg.Token},
 		CheckRedirect: checkRedirect,
 	}
-	return &client{endpoint: cfg.Endpoint, hasToken: cfg.Token != "", http: retry}, nil
+	return &client{endpoint: cfg.Endpoint, shown: base.Redacted(), hasToken: cfg.Token != "", http: retry}, nil
 }
 
 // authTransport adds the token to requests that go to the hub itself. Adding
@@ -198,7 +203,7 @@ func (c *client) connectionError(ctx context.Context, err error) error {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err // the URL would repeat, and a signed one is long
 	}
-	return &Error{Op: "reach " + c.endpoint, Err: err, Reason: ErrUnavailable,
+	return &Error{Op: "reach " + c.shown, Err: err, Reason: ErrUnavailable,
 		Advice: "check the network, HTTPS_PROXY and HF_ENDPOINT; models already here work without it"}
 }
 
@@ -246,7 +251,7 @@ func (c *client) gatedAdvice(repo string) string {
 	if c.hasToken {
 		return "your token has no access to it; ask for it on the repository's page, with the account of HF_TOKEN"
 	}
-	return "accept its terms on the repository's page (" + c.endpoint + "/" + repo + "), then set HF_TOKEN or run `hf auth login`"
+	return "accept its terms on the repository's page (" + c.shown + "/" + repo + "), then set HF_TOKEN or run `hf auth login`"
 }
 
 func (c *client) noRepoAdvice(status int) string {
@@ -418,7 +423,7 @@ func (c *client) getJSON(ctx context.Context, u string, into any) (http.Header, 
 }
 
 func (c *client) notAHub(what string) error {
-	return fail("ask "+c.endpoint, ErrUnavailable, "HF_ENDPOINT must point to a hub; a proxy or login page may stand in between", "%s", what)
+	return fail("ask "+c.shown, ErrUnavailable, "HF_ENDPOINT must point to a hub; a proxy or login page may stand in between", "%s", what)
 }
 
 // metadata is what the hub says of a file before it is fetched.

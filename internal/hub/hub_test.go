@@ -264,6 +264,28 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestPasswordOfTheEndpointIsNeverShown(t *testing.T) {
+	const secret = "hunter2"
+	for _, endpoint := range []string{
+		"http://user:" + secret + "@127.0.0.1:1", "http://user:" + secret + "@127.0.0.1:port", "ftp://user:" + secret + "@h", "user:" + secret + "@h",
+	} {
+		f := setUp(t)
+		f.cfg.Endpoint = endpoint
+		_, err := f.store().Resolve(t.Context(), repo)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error()+hint(err), secret)
+	}
+	f := setUp(t)
+	f.Add("owner/gated", hubtest.Repo{Gated: true, Files: []hubtest.File{{Path: "m-Q4_0.gguf", Data: content(9, 5000), LFS: true}}})
+	f.cfg.Endpoint = strings.Replace(f.URL(), "//", "//user:"+secret+"@", 1)
+	_, err := f.store().Resolve(t.Context(), "owner/gated")
+	require.ErrorIs(t, err, hub.ErrAccess)
+	assert.Contains(t, hint(err), "user:xxxxx@")
+	f.Misbehave(hubtest.Faults{Fails: 99, FailStatus: 200})
+	_, err = f.store().Resolve(t.Context(), repo)
+	assert.ErrorContains(t, err, "ask http://user:xxxxx@")
+}
+
 func TestWrongHashNamesBothAndKeepsNothing(t *testing.T) {
 	f := setUp(t)
 	f.Misbehave(hubtest.Faults{Corrupt: true})

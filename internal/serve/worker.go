@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"agent/backend"
 )
 
 // WorkerConfig makes a server a worker of a FastChat cluster (fschat 0.2.36).
@@ -68,7 +70,7 @@ func newWorker(s *Server, cfg WorkerConfig) (*worker, error) {
 			continue
 		}
 		if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https" {
-			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001", name, u)
+			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001", name, backend.ShownURL(u))
 		}
 	}
 	w := &worker{server: s, cfg: cfg, controller: strings.TrimRight(cfg.Controller, "/"), marks: newMarks(),
@@ -110,7 +112,7 @@ func (w *worker) stay(ctx context.Context, listening net.Addr) {
 	for {
 		wait := w.cfg.HeartBeat
 		if err := w.report(ctx, listening); err != nil && ctx.Err() == nil {
-			w.server.log.Warn("the FastChat controller can't be reached; trying again", "controller", w.controller, "error", err, "in", controllerRetry)
+			w.server.log.Warn("the FastChat controller can't be reached; trying again", "controller", backend.ShownURL(w.controller), "error", err, "in", controllerRetry)
 			wait = min(wait, controllerRetry)
 		}
 		select {
@@ -139,7 +141,7 @@ func (w *worker) report(ctx context.Context, listening net.Addr) error {
 			return nil
 		}
 		w.registered.Store(false)
-		w.server.log.Info("the controller has forgotten this worker; registering again", "controller", w.controller)
+		w.server.log.Info("the controller has forgotten this worker; registering again", "controller", backend.ShownURL(w.controller))
 	}
 	err := w.tell(ctx, "/register_worker", map[string]any{"worker_name": w.name(), "check_heart_beat": true,
 		"worker_status": w.status(), "multimodal": false}, nil)
@@ -147,7 +149,7 @@ func (w *worker) report(ctx context.Context, listening net.Addr) error {
 		return err
 	}
 	w.registered.Store(true)
-	w.server.log.Info("registered with the FastChat controller", "controller", w.controller, "worker", w.name(), "models", w.server.names)
+	w.server.log.Info("registered with the FastChat controller", "controller", backend.ShownURL(w.controller), "worker", backend.ShownURL(w.name()), "models", w.server.names)
 	return nil
 }
 
