@@ -263,6 +263,11 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 	}
 	for try := range triesMax {
 		res, err := d.try(ctx, t, try)
+		var over *backend.ContextError
+		if errors.As(err, &over) { // its own failure: what the others did stands
+			t.done.tries, t.done.stop, t.done.reason = try+1, StopError, err.Error()
+			return ctx.Err()
+		}
 		if err != nil {
 			return err
 		}
@@ -310,7 +315,7 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 	child.id, child.parent, child.depth, child.family = id, s, s.depth+1, s.family
 	child.focus = t.files
 	for _, j := range t.after {
-		child.given = append(child.given, givenAnswer{d.plan[j].text, fenced(d.plan[j].done.answer)})
+		child.given = append(child.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
 	}
 	return child, nil
 }

@@ -80,8 +80,9 @@ func pickLikely(scored []backend.ScoredOption, paths []string) []string {
 
 // givenAnswer is what an earlier subtask found out, for one that needs it.
 type givenAnswer struct {
-	Task  string
-	Block string
+	Task   string
+	Answer string
+	Block  string // the answer as the prompt shows it
 }
 
 // namedFiles are the files that a session is about: those that its task names,

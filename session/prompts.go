@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"context"
 	"embed"
 	"fmt"
 	"slices"
@@ -108,24 +109,58 @@ const (
 	headLinesMax = 6
 )
 
-// firstMessage is the task with what lies in the work dir.
+// firstMessage is the task with what lies in the work dir, as far as there is
+// room: nothing cuts this message later. The heads of files go first, then names.
 func (s *Session) firstMessage(task string, snap snapshot) string {
+	ctx := context.Background()
+	free := max(s.promptLimit()-s.systemTokens(ctx)-s.countText(ctx, task), 0)
+	given := s.givenWithin(ctx, free/4)
+	room := s.promptLimit() - s.systemTokens(ctx) - free/2
+	for files, names := listFilesMax, listNamesMax; ; {
+		d := s.firstData(task, snap, files, names)
+		d.Given = given
+		text := s.scrub.text(s.words.render("first.tmpl", d))
+		switch {
+		case files == 0 && names == 0 || s.countText(ctx, text) <= room:
+			return text
+		case files > 0:
+			files /= 2
+		default:
+			names /= 2
+		}
+	}
+}
+
+// givenWithin are the answers of earlier parts, each cut to its share of so
+// many tokens.
+func (s *Session) givenWithin(ctx context.Context, tokens int) []givenAnswer {
+	out := slices.Clone(s.given)
+	for i, g := range out {
+		text, _ := shorten(g.Answer, max(tokens/len(out), resultTokensMin), func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+		out[i].Block = fenced(text)
+	}
+	return out
+}
+
+// firstData lists the work dir: so many files with their first lines, and so
+// many more by name.
+func (s *Session) firstData(task string, snap snapshot, filesMax, namesMax int) firstData {
 	paths := snap.paths()
-	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly), Given: s.given}
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly)}
 	named := s.namedFiles(snap, d.Task)
 	if len(named) > 0 { // the others are known to be beside the point
 		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
 	}
-	shown := min(len(paths), cmp.Or(len(named), listFilesMax), listFilesMax)
+	shown := min(len(paths), cmp.Or(len(named), filesMax), filesMax)
 	room := int64(listBytesSum)
 	for _, p := range paths[:shown] {
 		lines := s.listLines(p, snap.files[p].size, &room)
 		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, lines)))
 	}
 	names := paths[shown:]
-	d.Names = names[:min(len(names), listNamesMax)]
+	d.Names = names[:min(len(names), namesMax)]
 	d.Unnamed = len(names) - len(d.Names)
-	return s.scrub.text(s.words.render("first.tmpl", d))
+	return d
 }
 
 // listLines is how many lines of a file of this size the first message shows.

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -49,4 +51,33 @@ func TestFirstMessageIsBounded(t *testing.T) {
 
 	empty := newRig(t, newModel(t, true), nil)
 	assert.Contains(t, empty.firstMessage("x", snapshot{}), "The folder is empty.")
+}
+
+// The list of files is as long as the context allows: what it leaves out is
+// counted, and the task is always there.
+func TestFirstMessageFitsSmallContexts(t *testing.T) {
+	for _, tc := range []struct {
+		contextLength int
+		wanted        []string
+		without       string
+	}{
+		{32_000, []string{"The folder holds 61 files:", "f10.csv, 755 bytes", "column 1", "Also: f11.csv", "and 9 more"}, ""},
+		{2048, []string{"The folder holds 61 files:", "f01.csv, 755 bytes", "Also: f02.csv", "more"}, "f05.csv, 755 bytes"},
+		{700, []string{"The folder holds 61 files", "more"}, "column 1"},
+	} {
+		r := newRig(t, newModelOf(t, tc.contextLength, false), nil)
+		for i := range 60 {
+			r.write(t, fmt.Sprintf("f%02d.csv", i), strings.Repeat(strings.Repeat("column 1, ", 15)+"\n", 5))
+		}
+		r.system = r.systemPrompt()
+		text := r.firstMessage("Say what is here.", takeSnapshot(r.dir, snapshot{}))
+		for _, part := range tc.wanted {
+			assert.Contains(t, text, part, tc.contextLength)
+		}
+		if tc.without != "" {
+			assert.NotContains(t, text, tc.without, tc.contextLength)
+		}
+		assert.Contains(t, text, "Task: Say what is here.")
+		assert.LessOrEqual(t, r.systemTokens(t.Context())+r.countText(t.Context(), text), r.promptLimit(), tc.contextLength)
+	}
 }
