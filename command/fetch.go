@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"code.dny.dev/ssrf"
+
+	"agent/command/internal/legible"
 )
 
 // Bounds of fetching one page; its size is that of files.
@@ -84,6 +86,29 @@ func checkHop(u *url.URL, web Web) error {
 	return nil
 }
 
+// elsewhereError is a redirect to another host. Whoever allowed the call allowed
+// the host that it names, so another one has to be asked for by a call.
+type elsewhereError struct{ address string }
+
+func (e *elsewhereError) Error() string {
+	if e.address == "" {
+		return fmt.Sprintf("it redirects to another host, by an address of more than %d bytes", addressBytesMax)
+	}
+	return "it redirects to " + e.address + " on another host; if that is wanted, read that address"
+}
+
+// checkSameHost refuses a redirect away from the host that a call names.
+func checkSameHost(asked, next *url.URL) error {
+	if strings.EqualFold(asked.Hostname(), next.Hostname()) {
+		return nil
+	}
+	address := legible.OneLine(next.String())
+	if len(address) > addressBytesMax {
+		address = ""
+	}
+	return &elsewhereError{address}
+}
+
 // newWebClient makes a client that can only reach what web allows: the check is
 // made on the very address that is dialled, so that no name and no redirect
 // leads elsewhere. It uses no proxy, which would dial in its stead, and keeps no
@@ -105,7 +130,10 @@ func newWebClient(web Web) *http.Client {
 			if len(via) > fetchRedirects {
 				return fmt.Errorf("it redirects more than %d times", fetchRedirects)
 			}
-			return checkHop(req.URL, web)
+			if err := checkHop(req.URL, web); err != nil {
+				return err
+			}
+			return checkSameHost(via[0].URL, req.URL)
 		},
 	}
 }
@@ -158,7 +186,10 @@ func fetchReason(err error) string {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
+	var elsewhere *elsewhereError
 	switch {
+	case errors.As(err, &elsewhere):
+		return elsewhere.Error() // its address is of use only as a whole
 	case errors.Is(err, ssrf.ErrProhibitedIP):
 		return "it leads into a private network"
 	case errors.Is(err, ssrf.ErrProhibitedPort):

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -43,6 +44,9 @@ func webServer(t *testing.T, requests *int) *httptest.Server {
 	mux.HandleFunc("/out", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 	})
+	mux.HandleFunc("/far", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://example.org/"+strings.Repeat("a", addressBytesMax), http.StatusFound)
+	})
 	mux.HandleFunc("/circle", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/circle?x="+r.URL.Query().Get("x")+"x", http.StatusFound)
 	})
@@ -71,13 +75,48 @@ func TestFetch(t *testing.T) {
 		{"/circle", "/circle was not fetched: it redirects more than 5 times."},
 		{"/out?to=file:///etc/passwd", "was not fetched: only http and https are fetched."},
 		{"/out?to=http://a:b@example.org", "was not fetched: an address with a user name is not fetched."},
-		{"/out?to=http://10.0.0.1/", "was not fetched: it leads into a private network."},
-		{"/out?to=http://169.254.169.254/latest/meta-data", "was not fetched: it leads into a private network."},
+		{"/out?to=http://10.0.0.1/", "was not fetched: it redirects to http://10.0.0.1/ on another host"},
 	} {
 		r := runCommand(t, Reader(), env, map[string]any{"url": s.URL + tt.path})
 		assert.Contains(t, r.Text, tt.want, tt.path)
 		assert.Equal(t, strings.Contains(r.Text, "not fetched") || strings.Contains(r.Text, "no text file"), r.Failed)
 	}
+}
+
+// A redirect leads to no other host than the one that the call names, and that
+// was allowed; the new address is told, for a call of its own.
+func TestFetchStaysOnItsHost(t *testing.T) {
+	needsChild(t)
+	requests := 0
+	s := webServer(t, &requests)
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	env := workDir(t, nil)
+	env.Web = Web{Allow: true, Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+	long := "http://example.org/" + strings.Repeat("a", 100)
+	for _, tt := range []struct{ to, why string }{
+		{"http://localhost:" + port + "/plain", "http://localhost:" + port + "/plain on another host; if that is wanted, read that address."},
+		{"http://www.127.0.0.1:" + port + "/plain", "http://www.127.0.0.1:" + port + "/plain on another host"},
+		{"http://127.0.0.2:" + port + "/plain", "http://127.0.0.2:" + port + "/plain on another host"},
+		{"//example.org/x", "http://example.org/x on another host"},
+		{"https://example.org/x", "https://example.org/x on another host"},
+		{"http://169.254.169.254/latest/meta-data", "http://169.254.169.254/latest/meta-data on another host"},
+		{long, long + " on another host"},
+		{"http://example.org/" + strings.Repeat("a", addressBytesMax), "another host, by an address of more than 2000 bytes"},
+		{"/out?to=" + url.QueryEscape("http://localhost:"+port+"/plain"), "http://localhost:" + port + "/plain on another host"},
+	} {
+		address := s.URL + "/out?to=" + url.QueryEscape(tt.to)
+		if len(address) > addressBytesMax {
+			address = s.URL + "/far"
+		}
+		r := runCommand(t, Reader(), env, map[string]any{"url": address})
+		assert.True(t, r.Failed, tt.to)
+		assert.Contains(t, r.Text, "was not fetched: it redirects to "+tt.why, tt.to)
+	}
+	assert.Zero(t, requests, "no other host was asked")
+
+	r := runCommand(t, Reader(), env, map[string]any{"url": strings.Replace(s.URL, "127.0.0.1", "LocalHost", 1) + "/out?to=" + url.QueryEscape("http://localHOST:"+port+"/plain")})
+	assert.Contains(t, r.Text, "a < b", "case makes no other host")
+	assert.Equal(t, 1, requests)
 }
 
 // Nothing reaches what is not public unless it is configured, whatever way its
