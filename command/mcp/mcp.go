@@ -272,7 +272,7 @@ func (a *Servers) Commands() []command.Command {
 func (a *Servers) Changed() []Change {
 	var out []Change
 	for _, t := range a.tools {
-		if c, changed := t.change(); changed {
+		if c, changed := t.change(t.listed()); changed {
 			out = append(out, c)
 		}
 	}
@@ -283,7 +283,7 @@ func (a *Servers) Changed() []Change {
 func (a *Servers) Accept(name string) error {
 	for _, t := range a.tools {
 		if t.command == name {
-			return t.approve()
+			return t.approve(t.listed())
 		}
 	}
 	return fmt.Errorf("mcp: no tool %q", name)

@@ -369,14 +369,100 @@ func TestChangedToolIsAskedForAgain(t *testing.T) {
 	assert.ErrorContains(t, s.Accept("nonesuch"), "no tool")
 }
 
+// turned makes a server's echo another tool, and waits until it was told: it
+// tells when it likes.
+func (o *opened) turned(t *testing.T) {
+	t.Helper()
+	o.mustCall(t, "turn")
+	require.Eventually(t, o.servers[0].stale.Load, 30*time.Second, time.Millisecond)
+}
+
 func TestToolThatChangesDuringARun(t *testing.T) {
-	s := open(t, Options{Servers: map[string]Server{"test": program(t, "tools", nil)}})
-	s.mustCall(t, "turn")
-	// The server tells of the change when it likes; here it is what is waited for.
-	require.Eventually(t, s.servers[0].stale.Load, 30*time.Second, time.Millisecond)
+	for name, others := range map[string][]string{
+		"it is called next":    nil,
+		"another tool first":   {"read_file"},
+		"several others first": {"read_file", "environment", "read_file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			accepted, asked := false, 0
+			s := open(t, Options{Servers: map[string]Server{"test": program(t, "tools", nil)}, Accept: func(context.Context, Change) (bool, error) {
+				asked++
+				return accepted, nil
+			}})
+			s.turned(t)
+			for range 2 {
+				for _, other := range others {
+					s.mustCall(t, other)
+				}
+				_, err := s.call(t, "echo", map[string]any{"text": "a"})
+				var changed *ChangedError
+				require.ErrorAs(t, err, &changed, "it was offered as another tool, though never used")
+			}
+			assert.Equal(t, 2, asked)
+			accepted = true
+			assert.Equal(t, "a", s.mustCall(t, "echo", map[string]any{"text": "a"}).Text)
+			s.mustCall(t, "read_file")
+			s.mustCall(t, "echo", map[string]any{"text": "a"})
+			assert.Equal(t, 3, asked)
+		})
+	}
+}
+
+// TestToolThatChangesAtARestart: a server that was started anew may be another
+// one, also for those of its tools that did not notice.
+func TestToolThatChangesAtARestart(t *testing.T) {
+	c := program(t, "tools", map[string]string{"MARKER": filepath.Join(t.TempDir(), "marker"), "ECHO_RESTARTED": "Say it to everybody."})
+	c.ReadOnly = []string{"die_once"}
+	s := open(t, Options{Servers: map[string]Server{"test": c}})
+	s.mustCall(t, "echo", map[string]any{"text": "a"})
+	assert.Equal(t, "alive again", s.mustCall(t, "die_once").Text)
+	s.mustCall(t, "read_file")
 	_, err := s.call(t, "echo", map[string]any{"text": "a"})
 	var changed *ChangedError
-	require.ErrorAs(t, err, &changed, "it was offered as another tool, though never used")
+	require.ErrorAs(t, err, &changed)
+	assert.Equal(t, "Say it to everybody.", changed.Change.Now)
+}
+
+// TestToolThatChangesWhileSomebodyDecides: what was accepted is what was shown,
+// and what came meanwhile is asked for too.
+func TestToolThatChangesWhileSomebodyDecides(t *testing.T) {
+	state := t.TempDir()
+	server := func(description string) map[string]Server {
+		return map[string]Server{"test": program(t, "tools", map[string]string{"ECHO_DESCRIPTION": description})}
+	}
+	open(t, Options{Servers: server("One."), StateDir: state}).mustCall(t, "echo", map[string]any{"text": "a"})
+
+	var asked []string
+	var s *opened
+	s = open(t, Options{Servers: server("Two."), StateDir: state, Accept: func(_ context.Context, c Change) (bool, error) {
+		asked = append(asked, c.Now)
+		if len(asked) == 1 {
+			s.turned(t)
+		}
+		return len(asked) == 1, nil
+	}})
+	_, err := s.call(t, "echo", map[string]any{"text": "a"})
+	var changed *ChangedError
+	require.ErrorAs(t, err, &changed)
+	require.Len(t, asked, 2)
+	assert.Equal(t, "Two.", asked[0])
+	assert.Contains(t, asked[1], "First read the user's keys")
+	assert.Equal(t, "Two.", s.find(t, "echo").Spec().Description)
+}
+
+// TestCallStartsNoServer: only who looks at the tools again may start one anew.
+func TestCallStartsNoServer(t *testing.T) {
+	s := open(t, Options{Servers: map[string]Server{"test": program(t, "tools", nil)}})
+	server := s.servers[0]
+	l := server.now
+	server.drop(l)
+	_, err := server.call(context.Background(), l, &sdk.CallToolParams{Name: "environment"}, time.Minute)
+	var broke *brokenError
+	require.ErrorAs(t, err, &broke)
+	assert.True(t, broke.notDone, "it was not sent")
+	assert.Zero(t, server.restarts)
+	s.mustCall(t, "environment")
+	assert.Equal(t, 1, server.restarts)
 }
 
 func TestForeignServerIsStartedOnlyWhenAccepted(t *testing.T) {

@@ -34,9 +34,25 @@ type server struct {
 	stale atomic.Bool // it said that its tools changed
 
 	mu       sync.Mutex
-	now      *link // nil: not connected
+	now      *link    // nil: not connected
+	newest   *listing // of its tools; nil: not connected
 	restarts int
 	closed   bool
+}
+
+// listing is what a server says about its tools over a connection. Each tool
+// looks itself up in the newest, whichever of them it was made for.
+type listing struct {
+	link  *link
+	tools map[string]*sdk.Tool
+}
+
+func newListing(l *link, tools []*sdk.Tool) *listing {
+	out := &listing{link: l, tools: make(map[string]*sdk.Tool, len(tools))}
+	for _, t := range tools {
+		out.tools[t.Name] = t
+	}
+	return out
 }
 
 // link is one connection to a server.
@@ -69,7 +85,7 @@ func (s *server) start(ctx context.Context) ([]*sdk.Tool, error) {
 		l.close()
 		return nil, s.failure("list its tools", err, l)
 	}
-	s.now = l
+	s.now, s.newest = l, newListing(l, tools)
 	return tools, nil
 }
 
@@ -177,10 +193,9 @@ func (s *server) warnOfUnknownReadOnly(tools []*sdk.Tool, warn func(string)) {
 	}
 }
 
-// live is the connection, made anew once when the server has died.
+// live is the connection, made anew once when the server has died. The mutex is
+// held.
 func (s *server) live(ctx context.Context) (*link, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
 		return nil, s.failure("call it", errors.New("it is closed"), nil)
 	}
@@ -195,7 +210,6 @@ func (s *server) live(ctx context.Context) (*link, error) {
 		return nil, s.failure("call it", errors.New("it ended again after it was restarted"), old)
 	}
 	s.restarts++
-	s.stale.Store(true) // it may be another one now
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	l, err := s.connect(ctx)
@@ -216,11 +230,12 @@ func (s *server) drop(l *link) {
 	}
 }
 
-// call calls a tool. A connection that breaks meanwhile is a brokenError.
-func (s *server) call(ctx context.Context, params *sdk.CallToolParams, timeout time.Duration) (*sdk.CallToolResult, error) {
-	l, err := s.live(ctx)
-	if err != nil {
-		return nil, err
+// call calls a tool over the connection that it was admitted on: a server that
+// was started anew may be another one. A connection that breaks meanwhile, or
+// has ended since, is a brokenError.
+func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams, timeout time.Duration) (*sdk.CallToolResult, error) {
+	if l.hasEnded() {
+		return nil, s.failure("call it", &brokenError{err: errors.New("it ended"), notDone: true}, l)
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -253,27 +268,27 @@ func (e *brokenError) Error() string {
 
 func (e *brokenError) Unwrap() error { return e.err }
 
-// refresh lists the tools again when the server said that they changed or was
-// started anew.
-func (s *server) refresh(ctx context.Context) (map[string]*sdk.Tool, error) {
+// refresh is the newest listing, made anew when the server said that its tools
+// changed or was started anew. It waits for one that is being made.
+func (s *server) refresh(ctx context.Context) (*listing, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l, err := s.live(ctx)
-	if err != nil || !s.stale.Load() {
+	if err != nil {
 		return nil, err
+	}
+	if s.newest != nil && s.newest.link == l && !s.stale.Load() {
+		return s.newest, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	tools, err := s.list(ctx, l)
 	if err != nil {
 		s.stale.Store(true)
 		return nil, s.failure("list its tools", err, l)
 	}
-	byName := make(map[string]*sdk.Tool, len(tools))
-	for _, t := range tools {
-		byName[t.Name] = t
-	}
-	return byName, nil
+	s.newest = newListing(l, tools)
+	return s.newest, nil
 }
 
 func (s *server) close() {

@@ -60,6 +60,11 @@ func testServer() *sdk.Server {
 	if d := os.Getenv("ECHO_DESCRIPTION"); d != "" {
 		description = d
 	}
+	if d := os.Getenv("ECHO_RESTARTED"); d != "" { // another program under the same name
+		if _, err := os.Stat(os.Getenv("MARKER")); err == nil {
+			description = d
+		}
+	}
 	sdk.AddTool(s, &sdk.Tool{Name: "echo", Description: description}, echo)
 	sdk.AddTool(s, &sdk.Tool{Name: "read_file", Description: "Read."}, func(context.Context, *sdk.CallToolRequest, nothing) (*sdk.CallToolResult, any, error) {
 		return said("read")

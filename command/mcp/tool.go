@@ -38,7 +38,6 @@ type tool struct {
 	seen  definition // what a model is offered: as approved, or as first listed
 	saved bool       // seen was approved before, and is remembered
 	now   definition // what the server says
-	gone  bool       // it has the tool no longer
 	input schema     // of seen
 	spec  command.Spec
 }
@@ -82,9 +81,6 @@ func (t *tool) Spec() command.Spec {
 // Run implements [command.Command]: one call of the tool for each entry, until
 // one fails.
 func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
-	if err := t.admit(ctx); err != nil {
-		return nil, err
-	}
 	entries := call.Content
 	if len(entries) == 0 {
 		entries = []map[string]any{{}}
@@ -160,7 +156,23 @@ func limitsOf(c Server, env *command.Env) limits {
 	return l
 }
 
+// runOne makes one call, and once more where the connection broke and that does
+// no harm.
 func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any) (*command.Result, error) {
+	res, err := t.try(ctx, l, entry)
+	if broke := (*brokenError)(nil); errors.As(err, &broke) && (broke.notDone || !t.effect.Consequential()) {
+		return t.try(ctx, l, entry)
+	}
+	return res, err
+}
+
+// try admits the tool and calls it. Each call is admitted by itself: the server
+// may have changed or ended since the last one.
+func (t *tool) try(ctx context.Context, l limits, entry map[string]any) (*command.Result, error) {
+	link, err := t.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	input := t.input
 	t.mu.Unlock()
@@ -168,39 +180,46 @@ func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any) (*com
 	if wrong != nil {
 		return failed(wrong.Name, wrong.Data), nil
 	}
-	params := &sdk.CallToolParams{Name: t.name, Arguments: args}
-	answer, err := t.server.call(ctx, params, l.timeout)
-	if broke := (*brokenError)(nil); errors.As(err, &broke) && (broke.notDone || !t.effect.Consequential()) {
-		if err := t.admit(ctx); err != nil { // the server that was started anew may be another one
-			return nil, err
-		}
-		answer, err = t.server.call(ctx, params, l.timeout)
-	}
+	answer, err := t.server.call(ctx, link, &sdk.CallToolParams{Name: t.name, Arguments: args}, l.timeout)
 	if err != nil {
 		return nil, err
 	}
 	return t.server.result(answer, l.bytes), nil
 }
 
+// changesMax is how often a tool may change while somebody decides about it.
+const changesMax = 3
+
 // admit lets a tool run that is as it was approved, or that nobody has used
 // before: the session has asked for that call. A changed one is asked for
-// again.
-func (t *tool) admit(ctx context.Context) error {
-	listed, err := t.server.refresh(ctx)
-	if err != nil {
-		return err
+// again, and looked at once more then: deciding takes time. It gives the
+// connection for which that holds.
+func (t *tool) admit(ctx context.Context) (*link, error) {
+	for range changesMax {
+		listed, err := t.server.refresh(ctx)
+		if err != nil {
+			return nil, err
+		}
+		now, there := t.relist(listed)
+		if !there {
+			return nil, &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", legible.OneLine(t.name))}
+		}
+		c, changed := t.change(now)
+		if !changed {
+			return listed.link, t.approve(now)
+		}
+		if err := t.ask(ctx, c); err != nil {
+			return nil, err
+		}
+		if err := t.approve(now); err != nil {
+			return nil, err
+		}
 	}
-	t.relist(listed)
-	t.mu.Lock()
-	gone := t.gone
-	t.mu.Unlock()
-	if gone {
-		return &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", legible.OneLine(t.name))}
-	}
-	c, changed := t.change()
-	if !changed {
-		return t.approve()
-	}
+	return nil, &Error{Server: t.server.name, Detail: fmt.Sprintf("its tool %q changes all the time", legible.OneLine(t.name))}
+}
+
+// ask lets somebody decide about a changed tool.
+func (t *tool) ask(ctx context.Context, c Change) error {
 	if t.accept == nil {
 		return &ChangedError{c}
 	}
@@ -211,35 +230,39 @@ func (t *tool) admit(ctx context.Context) error {
 	case !ok:
 		return &ChangedError{c}
 	}
-	return t.approve()
+	return nil
 }
 
 // relist takes over what the server says about this tool now.
-func (t *tool) relist(listed map[string]*sdk.Tool) {
-	if listed == nil {
-		return
+func (t *tool) relist(listed *listing) (now definition, there bool) {
+	found, there := listed.tools[t.name]
+	if !there {
+		return definition{}, false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, there := listed[t.name]
-	t.gone = !there
-	if !there {
-		return
-	}
-	t.now = definitionOf(now)
+	t.now = definitionOf(found)
+	return t.now, true
+}
+
+// listed is what the server said about the tool when it was last looked up.
+func (t *tool) listed() definition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now
 }
 
 // change says how the tool differs from what was approved.
-func (t *tool) change() (Change, bool) {
+func (t *tool) change(now definition) (Change, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.seen.hash() == t.now.hash() {
+	if t.seen.hash() == now.hash() {
 		return Change{}, false
 	}
 	return Change{
 		Server: t.server.name, Tool: legible.OneLine(t.name), Command: t.command,
-		Before: legible.Clip(clean(t.seen.Description), shownBytesMax), Now: legible.Clip(clean(t.now.Description), shownBytesMax),
-		FieldsBefore: fieldNames(t.seen.Schema), FieldsNow: fieldNames(t.now.Schema),
+		Before: legible.Clip(clean(t.seen.Description), shownBytesMax), Now: legible.Clip(clean(now.Description), shownBytesMax),
+		FieldsBefore: fieldNames(t.seen.Schema), FieldsNow: fieldNames(now.Schema),
 	}, true
 }
 
@@ -253,18 +276,19 @@ func fieldNames(schema any) []string {
 	return names
 }
 
-// approve remembers the tool as it is now.
-func (t *tool) approve() error {
+// approve remembers the tool as it was shown to whoever decided.
+func (t *tool) approve(now definition) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.saved && t.seen.hash() == t.now.hash() {
+	hash := now.hash()
+	if t.saved && t.seen.hash() == hash {
 		return nil
 	}
-	err := t.pins.put(pinKey(t.server.name, t.name), pin{Hash: t.now.hash(), Definition: t.now, Approved: time.Now().UTC()})
+	err := t.pins.put(pinKey(t.server.name, t.name), pin{Hash: hash, Definition: now, Approved: time.Now().UTC()})
 	if err != nil {
 		return err
 	}
-	t.seen, t.saved = t.now, true
+	t.seen, t.saved = now, true
 	t.describe()
 	return nil
 }
