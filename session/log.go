@@ -32,24 +32,26 @@ const (
 	recDone      = "done"
 	recNotRun    = "not_run"
 	recStep      = "step"
+	recWithheld  = "withheld"
 	recInvalid   = "invalid_reply"
 )
 
 // record is one line that is not an event.
 type record struct {
-	Type    string    `json:"type"`
-	Time    time.Time `json:"time"`
-	Header  *header   `json:"header,omitempty"`
-	Entry   *entry    `json:"entry,omitempty"`
-	Turn    *openTurn `json:"turn,omitempty"` // with an entry of the model's: what it asks for
-	Entries []*entry  `json:"entries,omitempty"`
-	Intent  *intent   `json:"intent,omitempty"`
-	Done    *doneCall `json:"done,omitempty"`
-	Steps   int       `json:"steps,omitempty"`
-	Usage   *Usage    `json:"usage,omitempty"`
-	WallMS  int64     `json:"wall_ms,omitempty"`
-	Raw     string    `json:"raw,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
+	Type    string           `json:"type"`
+	Time    time.Time        `json:"time"`
+	Header  *header          `json:"header,omitempty"`
+	Entry   *entry           `json:"entry,omitempty"`
+	Turn    *openTurn        `json:"turn,omitempty"` // with an entry of the model's: what it asks for
+	Entries []*entry         `json:"entries,omitempty"`
+	Intent  *intent          `json:"intent,omitempty"`
+	Done    *doneCall        `json:"done,omitempty"`
+	Held    *withheldAnswers `json:"held,omitempty"` // all that were held back since the task began
+	Steps   int              `json:"steps,omitempty"`
+	Usage   *Usage           `json:"usage,omitempty"`
+	WallMS  int64            `json:"wall_ms,omitempty"`
+	Raw     string           `json:"raw,omitempty"`
+	Reason  string           `json:"reason,omitempty"`
 }
 
 // header is the first record of a session file.
@@ -93,6 +95,8 @@ func (r *record) whole() bool {
 		return r.Done != nil
 	case recStep:
 		return r.Usage != nil
+	case recWithheld:
+		return r.Held != nil
 	case recCompacted:
 		for _, e := range r.Entries {
 			if e == nil {
@@ -325,6 +329,7 @@ type saved struct {
 	had     []doneCall
 	intents map[string]intent // began, and nothing tells how it ended
 	done    []doneCall
+	held    withheldAnswers
 	steps   int
 	usage   Usage
 	wallMS  int64
@@ -394,6 +399,9 @@ func (s *saved) apply(r *record) error {
 	case recMessage:
 		s.entries = append(s.entries, r.Entry)
 		s.open, s.had, s.blind = r.Turn, nil, false
+		if r.Entry.Kind == kindTask {
+			s.held = withheldAnswers{}
+		}
 		s.spent(r)
 	case recCompacted:
 		s.entries, s.open = r.Entries, nil
@@ -405,6 +413,8 @@ func (s *saved) apply(r *record) error {
 		s.done = append(s.done, *r.Done)
 		s.had = append(s.had, *r.Done)
 		delete(s.intents, r.Done.Key)
+	case recWithheld:
+		s.held = *r.Held
 	case recStep:
 		s.spent(r)
 	}

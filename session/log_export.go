@@ -188,6 +188,15 @@ func newItem(ev *Event) *pageItem {
 		item.approval(e)
 	case *CommandResult:
 		item.result(e)
+	case *SubtaskStarted:
+		item.Title, item.Class = fmt.Sprintf("part %d", e.Number), "label"
+		if e.Try > 1 {
+			item.Aside = fmt.Sprintf("try %d", e.Try)
+		}
+		item.add("", e.Task)
+		item.add("files", strings.Join(e.Files, "\n"))
+	case *SubtaskEnded:
+		item.subtaskEnded(e)
 	case *Warning:
 		item.Title, item.Class = Visible(e.Text), "bad"
 	default:
@@ -197,6 +206,17 @@ func newItem(ev *Event) *pageItem {
 		}
 	}
 	return item
+}
+
+func (item *pageItem) subtaskEnded(e *SubtaskEnded) {
+	wall := (time.Duration(e.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
+	item.Title, item.Class = fmt.Sprintf("part %d: %s", e.Number, e.Stop), "good"
+	if e.Stop != StopAnswered {
+		item.Class = "bad"
+	}
+	item.Aside = fmt.Sprintf("%d step%s in %s", e.Steps, plural(e.Steps), wall)
+	item.add("answer", e.Answer)
+	item.add("error", e.Error)
 }
 
 func (item *pageItem) call(e *CallMade) {

@@ -49,6 +49,7 @@ func (s *Session) restore(old *saved) {
 	}
 	s.answered = s.ended == StopAnswered
 	s.steps, s.usage, s.wallMS = old.steps, old.usage, old.wallMS
+	s.held = old.held
 	s.intents, s.blind, s.lost = old.intents, old.blind, old.lost
 	for _, e := range s.entries {
 		if e.Kind != kindTurn && placeholder.MatchString(e.Text) {

@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,17 +23,23 @@ type qaData struct {
 
 // withheldAnswers remembers what was held back, and by which checks.
 type withheldAnswers struct {
-	count   int
-	tried   map[string]bool // checks that have held an answer back, or warned
-	answers []string        // folded
-	told    string          // why the last was
-	work    bool            // something else has to be done before the next
+	Count   int             `json:"count"`
+	Tried   map[string]bool `json:"tried,omitempty"`   // checks that have held an answer back, or warned
+	Answers []string        `json:"answers,omitempty"` // as marks: the words themselves are forgotten
+	Told    string          `json:"told,omitempty"`    // why the last was
+	Work    bool            `json:"work,omitempty"`    // something else has to be done before the next
+}
+
+// answerMark tells answers apart that differ in more than their spelling.
+func answerMark(answer string) string {
+	sum := sha256.Sum256([]byte(foldedText(answer)))
+	return hex.EncodeToString(sum[:])
 }
 
 // doubts says why an answer is not accepted yet; empty when it is. What can be
 // checked without a model comes first.
 func (s *Session) doubts(ctx context.Context, answer string) (string, error) {
-	if s.held.count >= withheldMax {
+	if s.held.Count >= withheldMax {
 		return "", nil
 	}
 	if reason := s.coldLogic(answer); reason != "" {
@@ -47,7 +55,7 @@ func (s *Session) coldLogic(answer string) string {
 	}
 	e := s.evidence(answer).bounded()
 	for _, c := range checks() {
-		if s.held.tried[c.name] {
+		if s.held.Tried[c.name] {
 			continue
 		}
 		d, found := c.run(e)
@@ -57,7 +65,7 @@ func (s *Session) coldLogic(answer string) string {
 		s.held.try(c.name)
 		reason := s.words.render(d.reason, d.what)
 		if !d.warn {
-			s.held.work = d.work
+			s.held.Work = d.work
 			return reason
 		}
 		s.warn(reason)
@@ -80,10 +88,10 @@ func (s *Session) warnOfDoubts(answer string) {
 }
 
 func (w *withheldAnswers) try(name string) {
-	if w.tried == nil {
-		w.tried = map[string]bool{}
+	if w.Tried == nil {
+		w.Tried = map[string]bool{}
 	}
-	w.tried[name] = true
+	w.Tried[name] = true
 }
 
 // evidence gathers what the checks go by.
@@ -93,7 +101,7 @@ func (s *Session) evidence(answer string) evidence {
 	seen, worked := s.seen()
 	e := evidence{
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
-		files: now.paths(), examples: s.examples, holdsText: s.holdsText, told: s.held.told, exists: now.holds, existed: s.first.holds,
+		files: now.paths(), examples: s.examples, holdsText: s.holdsText, told: s.held.Told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
 		spoiled:    s.spoiled,
 		canCompute: runsCode(offered),
@@ -129,7 +137,7 @@ func (s *Session) holdsText(name, text string) bool {
 // workFirst takes the answer out of what can be chosen right after one was
 // held back for want of work: told so alone, a small model answers again.
 func (s *Session) workFirst(specs []command.Spec) []command.Spec {
-	if !s.held.work || !s.has(DeviceColdLogic) {
+	if !s.held.Work || !s.has(DeviceColdLogic) {
 		return specs
 	}
 	others := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return c.Final })
@@ -187,9 +195,11 @@ func (s *Session) secondOpinion(ctx context.Context, answer string) (string, err
 // is forgotten: in the prompt it would only be repeated, and in a summary it
 // would come out later.
 func (s *Session) withhold(call *command.Call, answer, reason string) reply {
-	s.held.count++
-	s.held.answers = append(s.held.answers, foldedText(answer))
-	s.held.told = reason
+	s.held.Count++
+	s.held.Answers = append(s.held.Answers, answerMark(answer))
+	s.held.Told = s.scrub.text(reason)
+	held := s.held
+	s.keep(record{Type: recWithheld, Held: &held}) // so that a resumed run knows it, too
 	text := s.words.render("withheld.tmpl", reason)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
 	return reply{text: text, short: reason, failed: true, next: startWithheld, withheld: true}
@@ -218,7 +228,7 @@ func (s *Session) forgetAnswer(before []*command.Call) {
 
 // wasWithheld reports an answer that was held back, whatever its spelling.
 func (s *Session) wasWithheld(answer string) bool {
-	return slices.Contains(s.held.answers, foldedText(answer))
+	return slices.Contains(s.held.Answers, answerMark(answer))
 }
 
 // foldedText makes texts comparable that say the same in the same words.

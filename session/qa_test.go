@@ -47,7 +47,7 @@ func TestColdLogicInARun(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, StopAnswered, res.Stop)
 			assert.Equal(t, tc.want, res.Answer)
-			assert.Equal(t, tc.held, r.held.count)
+			assert.Equal(t, tc.held, r.held.Count)
 			all := ""
 			for i := range r.model.requests {
 				all += r.lastUser(i)
@@ -58,7 +58,7 @@ func TestColdLogicInARun(t *testing.T) {
 			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Without = []Device{DeviceColdLogic} })
 			_, err := r.Run(context.Background(), tc.task)
 			require.NoError(t, err)
-			assert.Zero(t, r.held.count)
+			assert.Zero(t, r.held.Count)
 		})
 	}
 }
@@ -86,7 +86,7 @@ func TestColdLogicDoubtsHalfWrittenFiles(t *testing.T) {
 			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Registry = testCommands(t, fails) })
 			_, err := r.Run(context.Background(), "Write hi to hi.txt")
 			require.NoError(t, err)
-			assert.Equal(t, tc.held, r.held.count)
+			assert.Equal(t, tc.held, r.held.Count)
 			if tc.held > 0 {
 				assert.Contains(t, r.lastUser(-1), "the command that wrote it last failed on the way")
 			}
@@ -114,7 +114,7 @@ func TestColdLogicKnowsItsOwnExamples(t *testing.T) {
 			}
 			res, err := r.Run(context.Background(), tc.task)
 			require.NoError(t, err)
-			assert.Equal(t, tc.held, r.held.count)
+			assert.Equal(t, tc.held, r.held.Count)
 			if tc.held > 0 {
 				assert.Equal(t, "It is a b.", res.Answer)
 				assert.Contains(t, r.lastUser(-1), "garden.txt has nothing to do with this task")

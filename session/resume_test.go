@@ -188,3 +188,50 @@ func TestGoingOnAfterTheLastStep(t *testing.T) {
 	assert.Equal(t, "42", res.Answer)
 	assert.True(t, strings.Contains(r.lastUser(-1), "The user lets you go on"))
 }
+
+// An answer that was held back stays so when the run is resumed, and counts.
+func TestWithheldAnswersAreKnownAfterAResume(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	m := newModel(t, true, " so", " answer", " I saved it as nowhere.txt.")
+	m.onAsk = func(n int) error {
+		if n == 3 {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	r := newRig(t, m, func(o *Options) { o.SessionsDir = t.TempDir() })
+	res, err := r.Run(ctx, "Tell me.")
+	require.NoError(t, err)
+	require.Equal(t, StopInterrupted, res.Stop)
+	require.NoError(t, r.Close())
+
+	opts := r.opts
+	opts.Backend = newModel(t, true, " I look", " reader", " so", " I saved it as nowhere.txt.")
+	opts.Limits.StepsMax = 1
+	s, err := Resume(r.Path(), opts)
+	require.NoError(t, err)
+	defer s.Close()
+	assert.Equal(t, 1, s.held.Count)
+	assert.True(t, s.held.Tried["claimed_file"])
+	res, err = s.Run(t.Context(), "")
+	require.NoError(t, err)
+	assert.Equal(t, StopSteps, res.Stop)
+	assert.Empty(t, res.Answer, "it had been held back before")
+}
+
+// New words are a new task, for which nothing was held back yet.
+func TestNewWordsForgetWhatWasWithheld(t *testing.T) {
+	r := newRig(t, newModel(t, true, " so", " answer", " I saved it as nowhere.txt.", " so", " answer", " ok",
+		" so", " answer", " Sure"), func(o *Options) { o.SessionsDir = t.TempDir() })
+	_, err := r.Run(t.Context(), "Tell me.")
+	require.NoError(t, err)
+	require.Equal(t, 1, r.held.Count)
+	_, err = r.Run(t.Context(), "Thanks!")
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	old, err := loadLog(r.Path())
+	require.NoError(t, err)
+	assert.Zero(t, old.held.Count)
+}

@@ -409,7 +409,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if spec.Final { // how often it is sent back is bounded
 		return s.conclude(ctx, t, cmd, call)
 	}
-	s.held.work = false
+	s.held.Work = false
 	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
