@@ -18,6 +18,7 @@ const (
 	extractTokensMax    = 200      // of one answer
 	extractBytesMax     = 16 << 20 // of a text that are looked through
 	chunkOverlapLines   = 2        // shown again, so that nothing is torn apart
+	chunkOverlapBytes   = 200      // the same, of a line that is cut
 	extractPromptSpared = 600      // bytes of a question that are not the text
 )
 
@@ -39,7 +40,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*Result, error) 
 	if room <= 0 {
 		room = askBytesDefault
 	}
-	chunks, next := p.chunks(from, to, max(room-extractPromptSpared-len(what), minimumShown))
+	chunks, rest := p.chunks(from, to, max(room-extractPromptSpared-len(what), minimumShown))
 	picked := likeliest(chunks, what)
 	var found []string
 	last := ""
@@ -54,7 +55,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*Result, error) 
 		}
 	}
 	return r.extracted(found, map[string]any{
-		"Head": p.head(1, p.total), "What": clip(what), "Found": len(found), "Chunks": len(chunks), "Asked": len(picked), "Next": next,
+		"Head": p.head(1, p.total), "What": clip(what), "Found": len(found), "Chunks": len(chunks), "Asked": len(picked), "Next": rest.line, "Within": rest.within,
 	}), nil
 }
 
@@ -111,41 +112,100 @@ func (r *reading) extracted(found []string, head map[string]any) *Result {
 }
 
 // chunks cuts the lines from..to into pieces of at most size bytes. Each begins
-// with the last lines of the one before. Of an enormous text the start is taken:
-// next is the line at which the rest begins, 0 when there is none.
-func (p *paper) chunks(from, to, size int) (out []chunk, next int) {
-	var lines []string
-	first, used, held := from, 0, 0
-	flush := func(last int) {
-		out = append(out, chunk{from: first, to: last, text: strings.Join(lines, "\n")})
-	}
-	for n, line := range p.each {
+// with the last lines of the one before, or with the end of it where a line is
+// too long for one piece. Of an enormous text the start is taken.
+func (p *paper) chunks(from, to, size int) (out []chunk, rest unread) {
+	c := chunker{size: size}
+	room, tail := extractBytesMax, "" // of a line, what is not given to the chunker yet
+	for n, next := range p.each {
 		if n < from {
 			continue
 		}
-		if n > to {
+		if n > to || rest.line > 0 {
 			break
 		}
-		text := cutHead(line.text, size)
-		if held += len(text); held > extractBytesMax {
-			next = n
-			break
-		}
-		if used > 0 && used+len(text)+1 > size {
-			flush(n - 1)
-			keep := min(chunkOverlapLines, len(lines))
-			if byteCount(lines[len(lines)-keep:])+len(text) > size {
-				keep = 0
+		text := next.text[:runeStart(next.text, room)]
+		if len(text) < len(next.text) {
+			rest = unread{line: n, within: text+tail != ""}
+			if !rest.within {
+				break
 			}
-			lines = slices.Clone(lines[len(lines)-keep:])
-			first, used = n-keep, byteCount(lines)
 		}
-		lines, used = append(lines, text), used+len(text)+1
+		room -= len(text)
+		tail = c.cut(n, tail+text)
+		if next.last || rest.within {
+			c.add(n, tail)
+			tail = ""
+		}
 	}
-	if len(lines) > 0 {
-		flush(first + len(lines) - 1)
+	c.flush()
+	return c.out, rest
+}
+
+// unread is what was not looked at of a text that is enormous.
+type unread struct {
+	line   int  // with which it begins, 0: there is none
+	within bool // in the middle of that line
+}
+
+// chunker puts lines together into chunks.
+type chunker struct {
+	size  int
+	lines []string
+	first int // number of the first of the lines
+	last  int // number of the line that was added last
+	used  int
+	out   []chunk
+}
+
+// cut takes the start of a line off in pieces, and gives what may be one with
+// what follows.
+func (c *chunker) cut(n int, line string) (tail string) {
+	for len(line) > c.size {
+		end := wordEnd(line, c.size)
+		c.add(n, line[:end])
+		line = line[runeStart(line, end-c.overlap()):]
 	}
-	return out, next
+	return line
+}
+
+// overlap is how much two pieces of one line have in common.
+func (c *chunker) overlap() int { return min(chunkOverlapBytes, c.size/4) }
+
+// add takes the next line, or the next piece of one: pieces of a line are never
+// in one chunk, where they would look like two lines.
+func (c *chunker) add(n int, text string) {
+	switch {
+	case n == c.last:
+		c.flush()
+	case c.used > 0 && c.used+len(text)+1 > c.size:
+		kept := slices.Clone(c.lines[len(c.lines)-min(chunkOverlapLines, len(c.lines)):])
+		c.flush()
+		if byteCount(kept)+len(text) <= c.size {
+			c.lines, c.first, c.used = kept, n-len(kept), byteCount(kept)
+		}
+	}
+	if len(c.lines) == 0 {
+		c.first = n
+	}
+	c.lines, c.last, c.used = append(c.lines, text), n, c.used+len(text)+1
+}
+
+func (c *chunker) flush() {
+	if len(c.lines) > 0 {
+		c.out = append(c.out, chunk{from: c.first, to: c.last, text: strings.Join(c.lines, "\n")})
+	}
+	c.lines, c.used = nil, 0
+}
+
+// wordEnd is where a text is cut that may have n bytes: after a word, if one
+// ends near, else between two characters.
+func wordEnd(text string, n int) int {
+	n = runeStart(text, n)
+	if space := strings.LastIndexAny(text[:n], " \t"); space >= n-n/4 {
+		return space + 1
+	}
+	return n
 }
 
 func byteCount(lines []string) int {

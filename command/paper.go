@@ -2,12 +2,12 @@ package command
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +25,15 @@ type paper struct {
 	cut   string // why not all of a document is here
 	pages []int  // first line of each page, if it has pages
 	total int
-	each  iter.Seq2[int, paperLine]
+	each  iter.Seq2[int, piece] // every byte of every line
+}
+
+// piece is a line, or of one that is too long to be held a piece; the pieces of
+// a line follow one another.
+type piece struct {
+	text string
+	size int  // that it has in the file
+	last bool // the line ends with it
 }
 
 // paperLine is a line, and the size that it has in the file: of an endless one
@@ -36,11 +44,28 @@ type paperLine struct {
 	cut  bool // only the start is held
 }
 
+// lines gives each line at once.
+func (p *paper) lines(yield func(int, paperLine) bool) {
+	var line paperLine
+	begun := false
+	for n, next := range p.each {
+		if begun {
+			line.size, line.cut = line.size+next.size, true
+		} else {
+			line = paperLine{text: next.text, size: next.size}
+		}
+		begun = !next.last
+		if next.last && !yield(n, line) {
+			return
+		}
+	}
+}
+
 // eachOf gives lines that are in memory.
-func eachOf(lines []string) iter.Seq2[int, paperLine] {
-	return func(yield func(int, paperLine) bool) {
+func eachOf(lines []string) iter.Seq2[int, piece] {
+	return func(yield func(int, piece) bool) {
 		for i, line := range lines {
-			if !yield(i+1, paperLine{text: line, size: len(line)}) {
+			if !yield(i+1, piece{text: line, size: len(line), last: true}) {
 				return
 			}
 		}
@@ -59,7 +84,7 @@ func splitLines(text string) []string {
 // Bounds of files that are too large to be held.
 const (
 	scanBytesMax = 4 << 30  // larger ones are refused
-	lineBytesMax = 64 << 10 // held of one line
+	lineBytesMax = 64 << 10 // held of one line at once
 	sniffedBytes = 8000     // tell text from everything else
 )
 
@@ -86,14 +111,14 @@ func (r *reading) openLarge(src *source) (*paper, *Result, error) {
 	}
 	var broken error
 	p := &paper{name: src.name, size: src.size, form: encoding}
-	p.each = func(yield func(int, paperLine) bool) {
+	p.each = func(yield func(int, piece) bool) {
 		f, err := src.open()
 		if err != nil {
 			broken = err
 			return
 		}
 		defer f.Close()
-		broken = scanLines(r.ctx, f, yield)
+		broken = scanPieces(r.ctx, f, yield)
 	}
 	for n := range p.each {
 		p.total = n
@@ -107,49 +132,53 @@ func (r *reading) openLarge(src *source) (*paper, *Result, error) {
 // contextual is the part of a context that a long scan needs.
 type contextual interface{ Err() error }
 
-// scanLines gives the lines of a stream. It looks at the context now and then.
-func scanLines(ctx contextual, r io.Reader, yield func(int, paperLine) bool) error {
-	const linesBetweenLooks = 4096
+// scanPieces gives the lines of a stream, long ones in pieces. It looks at the
+// context now and then.
+func scanPieces(ctx contextual, r io.Reader, yield func(int, piece) bool) error {
+	const readsBetweenLooks = 4096
 	in := bufio.NewReaderSize(r, lineBytesMax)
-	for n := 1; ; n++ {
-		if n%linesBetweenLooks == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		line, err := scanLine(ctx, in)
-		if err != nil && !errors.Is(err, io.EOF) {
+	var held []byte // a character or a line's end that the piece before has torn
+	begun := false  // there was a piece of this line
+	for n, reads := 1, 1; ; reads++ {
+		data, err := in.ReadSlice('\n')
+		torn := errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !torn && !errors.Is(err, io.EOF) {
 			return err
 		}
-		atEnd := err != nil
-		if atEnd && line.size == 0 {
+		if (torn || reads%readsBetweenLooks == 0) && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		atEnd := err != nil && !torn
+		data = append(held, data...)
+		if atEnd && len(data) == 0 && !begun {
 			return nil
 		}
-		if text, crlf := strings.CutSuffix(line.text, "\r"); crlf && !line.cut {
-			line.text, line.size = text, line.size-1
+		whole := wholeBytes(data, torn)
+		held = nil
+		if torn {
+			held = data[whole:]
 		}
-		line.text = legible.ToValid(line.text)
-		if !yield(n, line) || atEnd {
+		next := piece{text: legible.ToValid(string(data[:whole])), size: whole, last: !torn}
+		if !yield(n, next) || atEnd {
 			return nil
+		}
+		if begun = torn; next.last {
+			n++
 		}
 	}
 }
 
-// scanLine reads one line and holds its start.
-func scanLine(ctx contextual, in *bufio.Reader) (line paperLine, err error) {
-	piece, err := in.ReadSlice('\n')
-	line.text = strings.TrimSuffix(string(piece), "\n")
-	line.size = len(line.text)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		line.cut = true
-		if ctx.Err() != nil {
-			return line, ctx.Err()
-		}
-		piece, err = in.ReadSlice('\n')
-		line.size += len(piece)
-		if err == nil {
-			line.size-- // the line's end
-		}
+// wholeBytes is how much of some bytes is text of a line: what they end with is
+// its end, or, where a line is torn, belongs to what follows.
+func wholeBytes(data []byte, torn bool) int {
+	if !torn {
+		data = bytes.TrimSuffix(data, []byte("\n"))
 	}
-	return line, err
+	data = bytes.TrimSuffix(data, []byte("\r"))
+	if torn {
+		data = legible.WithoutTornRune(data)
+	}
+	return len(data)
 }
 
 var rangePattern = regexp.MustCompile(`^\D*(\d{1,9})(?:\s*(?:-|:|–|\.\.|,|to)\s*(\d{1,9})?)?\D*$`)
@@ -204,7 +233,7 @@ func (p *paper) section(from, to, limit int) *Result {
 	out.WriteString(p.head(from, to))
 	shown, used, rest := from-1, 0, 0
 	broken := ""
-	for n, line := range p.each {
+	for n, line := range p.lines {
 		if n < from {
 			continue
 		}
@@ -232,19 +261,26 @@ func (p *paper) section(from, to, limit int) *Result {
 	return &Result{Text: out.String(), Truncated: broken != "" || shown < to}
 }
 
-// text is the lines from..to as they would stand in a file, at most max bytes.
-func (p *paper) text(from, to int, max int64) string {
+// text is the lines from..to as they would stand in a file. It is not whole
+// when they have more than max bytes.
+func (p *paper) text(from, to int, max int64) (text string, whole bool) {
 	var out strings.Builder
-	for n, line := range p.each {
+	for n, next := range p.each {
 		if n < from {
 			continue
 		}
-		if n > to || int64(out.Len()+len(line.text)) >= max {
+		if n > to {
 			break
 		}
-		out.WriteString(line.text + "\n")
+		out.WriteString(next.text)
+		if next.last {
+			out.WriteByte('\n')
+		}
+		if int64(out.Len()) > max {
+			return "", false
+		}
 	}
-	return out.String()
+	return out.String(), true
 }
 
 // head is the line above the text: the whole file's numbers, or the range; and
@@ -258,99 +294,4 @@ func (p *paper) head(from, to int) string {
 		data["Range"] = fmt.Sprintf("lines %d-%d", from, to)
 	}
 	return message("file_head", data)
-}
-
-const (
-	contextLines = 2  // shown before and after a match
-	matchesMax   = 20 // shown of one file
-)
-
-// around shows the lines that contain the phrase, or else all of its words,
-// with their neighbours and line numbers. When nothing matches it says so and
-// shows the text itself.
-func (p *paper) around(phrase string, from, to, limit int) *Result {
-	pieces, matches := p.grep([]string{phrase}, from, to)
-	if words := strings.Fields(phrase); matches == 0 && len(words) > 1 {
-		pieces, matches = p.grep(words, from, to)
-	}
-	if matches == 0 {
-		out := p.section(from, to, limit)
-		none := message("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
-		out.Text = none + "\n" + out.Text
-		return out
-	}
-	out := &Result{}
-	var text strings.Builder
-	text.WriteString(p.head(1, p.total))
-	shown := 0
-	for _, piece := range pieces {
-		if shown > 0 && text.Len()+len(piece.text) > limit {
-			break
-		}
-		text.WriteString(cutHead(piece.text, limit))
-		shown += piece.matches
-	}
-	if shown < matches {
-		text.WriteString("\n" + message("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
-		out.Truncated = true
-	}
-	out.Text = text.String()
-	return out
-}
-
-// grepPiece is a match with the lines around it that no earlier piece has.
-type grepPiece struct {
-	text    string
-	matches int
-}
-
-// grep collects the lines from..to that contain every word, case aside, and
-// counts all matches, also those beyond the ones that it keeps.
-func (p *paper) grep(words []string, from, to int) (pieces []grepPiece, matches int) {
-	words = slices.Clone(words)
-	for i, w := range words {
-		words[i] = strings.ToLower(w)
-	}
-	var before []string // up to contextLines numbered lines not shown yet
-	last, after := 0, 0 // the last line shown, and how many follow a match still
-	for n, line := range p.each {
-		if n < from {
-			continue
-		}
-		if n > to {
-			break
-		}
-		numbered := "\n" + strconv.Itoa(n) + ": " + line.text
-		switch {
-		case containsAll(line.text, words):
-			if matches++; matches > matchesMax {
-				continue
-			}
-			piece := grepPiece{matches: 1}
-			if first := n - len(before); last > 0 && first > last+1 {
-				piece.text = "\n..."
-			}
-			piece.text += strings.Join(before, "") + numbered
-			pieces, before = append(pieces, piece), nil
-			last, after = n, contextLines
-		case after > 0 && matches <= matchesMax:
-			pieces[len(pieces)-1].text += numbered
-			last, after = n, after-1
-		default:
-			if before = append(before, numbered); len(before) > contextLines {
-				before = before[1:]
-			}
-		}
-	}
-	return pieces, matches
-}
-
-func containsAll(line string, lowerWords []string) bool {
-	lower := strings.ToLower(line)
-	for _, w := range lowerWords {
-		if !strings.Contains(lower, w) {
-			return false
-		}
-	}
-	return true
 }

@@ -248,10 +248,14 @@ func (r *reading) show(p *paper, entry map[string]any) (*Result, error) {
 		return found, nil
 	}
 	out := r.part(p, entry, from, to)
-	if saves && !out.Failed {
-		return r.keep(p, save, p.text(from, to, r.limits.FileBytes), out)
+	if !saves || out.Failed {
+		return out, nil
 	}
-	return out, nil
+	text, whole := p.text(from, to, r.limits.FileBytes)
+	if !whole {
+		return failed("not_kept", map[string]any{"Path": p.name, "Save": clip(save), "Max": r.limits.FileBytes}), nil
+	}
+	return r.keep(p, save, text, out)
 }
 
 // part shows lines of a paper, or those around a phrase, in as much as is
@@ -278,7 +282,7 @@ func (r *reading) keep(p *paper, name, text string, shown *Result) (*Result, err
 	if kept.Failed {
 		return kept, nil
 	}
-	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text}) + "\n" + shown.Text
+	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
 	kept.Truncated = shown.Truncated
 	return kept, nil
 }
