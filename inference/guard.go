@@ -21,8 +21,6 @@ const (
 	grammarChainMax   = 2500    // rules that begin with one another; it recurses for each
 	grammarWaysMax    = 1 << 14 // ways from a rule to the characters it may begin with
 	grammarSearchMax  = 1 << 26 // steps of the search for left recursion
-	schemaBytesMax    = 1 << 20
-	schemaDepthMax    = 64
 )
 
 // CheckGrammar refuses GBNF that can't be parsed or would be dangerous to parse.
@@ -44,40 +42,6 @@ func CheckGrammar(gbnf string) error {
 		return errors.New(`grammar: it has no rule named "root", with which a reply begins`)
 	}
 	return g.checkStarts()
-}
-
-// checkSchema decodes a schema; it refuses what is no JSON, too large or too deep.
-func checkSchema(schema []byte) (any, error) {
-	if len(schema) > schemaBytesMax {
-		return nil, fmt.Errorf("JSON schema: %d bytes, at most %d are supported", len(schema), schemaBytesMax)
-	}
-	dec := json.NewDecoder(bytes.NewReader(schema))
-	depth := 0
-	for {
-		tok, err := dec.Token()
-		if err != nil {
-			break
-		}
-		if d, ok := tok.(json.Delim); ok {
-			if d == '{' || d == '[' {
-				depth++
-			} else {
-				depth--
-			}
-			if depth > schemaDepthMax {
-				return nil, fmt.Errorf("JSON schema: nested deeper than %d", schemaDepthMax)
-			}
-		}
-	}
-	var v any
-	if err := json.Unmarshal(schema, &v); err != nil {
-		return nil, fmt.Errorf("JSON schema: %w", jsonError(schema, err))
-	}
-	switch v.(type) {
-	case map[string]any, bool:
-		return v, nil
-	}
-	return nil, errors.New("JSON schema: it must be an object")
 }
 
 // patterns collects the regular expressions of a schema.

@@ -148,3 +148,98 @@ func FuzzCheckGrammar(f *testing.F) {
 		_ = CheckGrammar(gbnf)
 	})
 }
+
+// manyProperties is an object with n properties of which the first few are required.
+func manyProperties(n, required int) string {
+	var names, wanted []string
+	for i := range n {
+		names = append(names, fmt.Sprintf(`"p%d":{"type":"string"}`, i))
+		if i < required {
+			wanted = append(wanted, fmt.Sprintf(`"p%d"`, i))
+		}
+	}
+	return `{"type":"object","properties":{` + strings.Join(names, ",") + `},"required":[` + strings.Join(wanted, ",") + `]}`
+}
+
+// definitions is a schema of n definitions, each made of its own and the next number.
+func definitions(n int, format, last string) string {
+	var b strings.Builder
+	b.WriteString(`{"$ref":"#/$defs/d0","$defs":{`)
+	for i := range n {
+		fmt.Fprintf(&b, `"d%d":`+strings.ReplaceAll(format, "NEXT", fmt.Sprintf("#/$defs/d%d", i+1))+",", i)
+	}
+	fmt.Fprintf(&b, `"d%d":%s}}`, n, last)
+	return b.String()
+}
+
+func TestDangerousSchemasAreRefused(t *testing.T) {
+	nested := `{"type":"string"}`
+	for range 25 {
+		nested = `{"type":["object","object"],"properties":{"a":` + nested + `}}`
+	}
+	wide := manyProperties(150, 0)
+	for range 10 {
+		wide = `{"type":"object","properties":{"` + strings.Repeat("n", 250) + `":` + wide + `}}`
+	}
+	for name, tt := range map[string]struct{ schema, want string }{
+		"length":                 {`{"type":"string","minLength":5,"maxLength":2}`, "#: minLength is 5, more than the 2 of maxLength"},
+		"items":                  {`{"properties":{"a":{"type":"array","minItems":5,"maxItems":3}}}`, "#/properties/a: minItems is 5, more than the 3"},
+		"items of none":          {`{"type":"array","minItems":3,"maxItems":0}`, "minItems is 3"},
+		"a length beyond limits": {`{"type":"string","maxLength":4294967298}`, "maxLength is 4294967298; no more than 2000 can be enforced"},
+		"a length of a half":     {`{"type":"string","maxLength":1.5}`, "maxLength must be a whole number"},
+		"itself through allOf": {`{"$ref":"#/definitions/Node","definitions":{"Node":{"type":"object","properties":{"child":{"allOf":[{"$ref":"#/definitions/Node"}]}}}}}`,
+			`$ref "#/definitions/Node" contains itself through allOf`},
+		"a reference to itself":     {`{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}`, "refers to itself and to nothing else"},
+		"the same in an allOf":      {`{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"$ref":"#/$defs/a"}}}`, "contains itself through allOf"},
+		"the same behind anyOf":     {`{"allOf":[{"anyOf":[{"$ref":"#/$defs/a"}]}],"$defs":{"a":{"properties":{"x":{"allOf":[{"$ref":"#/$defs/a"}]}}}}}`, "contains itself"},
+		"optional properties":       {manyProperties(20_000, 0), "20000 properties, more than 2000"},
+		"a few less":                {manyProperties(300, 50), "250 of its properties are optional, more than 200"},
+		"long ways to properties":   {wide, "too much to convert"},
+		"types, twice at each step": {nested, "it has more than 10000 parts"},
+		"allOf, twice at each step": {definitions(20, `{"properties":{"a":{"allOf":[{"$ref":"NEXT"},{"$ref":"NEXT"}]}}}`, `{"properties":{}}`), "more than 10000 parts"},
+		"a long chain":              {definitions(5000, `{"$ref":"NEXT"}`, `{"type":"string"}`), "parts deep"},
+		"a long way down":           {definitions(2000, `{"properties":{"a":{"$ref":"NEXT"}}}`, `{"type":"string"}`), "parts deep"},
+		"a long name":               {`{"properties":{"` + strings.Repeat("é", 200) + `":{}}}`, "a property's name has 400 bytes, more than 256"},
+		"a long reference":          {`{"$ref":"#/` + strings.Repeat(" ", 300) + `"}`, "$ref has 302 bytes"},
+		"a reference elsewhere":     {`{"$ref":"https://example.com/a"}`, "only references within the schema"},
+		"a reference to nothing":    {`{"properties":{"a":{"$ref":"#/$defs/b"}}}`, `#/properties/a: $ref "#/$defs/b" leads to no schema`},
+		"no object":                 {`true`, "it must be an object"},
+		"two":                       {`{} {}`, "something follows"},
+		"no JSON":                   {"{\n\"a\":}", "line 2"},
+		"deep brackets":             {strings.Repeat(`{"items":`, 70) + "{}" + strings.Repeat("}", 70), "nested deeper than 64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := SchemaToGrammar([]byte(tt.schema))
+			assert.ErrorContains(t, err, tt.want)
+			assert.Less(t, time.Since(start), 5*time.Second)
+		})
+	}
+}
+
+// Those at the limits and with every usual keyword are converted, and soon.
+func TestUsualSchemasPass(t *testing.T) {
+	tree := `{"$ref":"#/$defs/Tree","$defs":{"Base":{"type":"object","properties":{"name":{"type":"string"},"children":{"type":"array","items":{"$ref":"#/$defs/Tree"}}}},
+		"Tree":{"allOf":[{"$ref":"#/$defs/Base"},{"type":"object","properties":{"size":{"type":"integer","minimum":0}}}]}}}`
+	for name, schema := range map[string]string{
+		"optional ones":   manyProperties(200, 0),
+		"required ones":   manyProperties(2000, 2000),
+		"a tree":          tree,
+		"a tree in place": strings.Replace(tree, `"$ref":"#/$defs/Tree"`, `"allOf":[{"$ref":"#/$defs/Base"}]`, 1),
+		"definitions":     definitions(100, `{"type":"object","properties":{"a":{"$ref":"NEXT"}}}`, `{"type":"string"}`),
+		"bounds":          `{"type":"object","properties":{"a":{"type":"array","items":{"enum":[1,"b",null]},"minItems":1,"maxItems":2000},"b":{"type":"string","minLength":0,"maxLength":2000}},"required":["a","b"]}`,
+		"a list":          `{"type":["array","null"],"prefixItems":[{"const":1},{"type":"boolean"}]}`,
+		"anything":        `{}`,
+	} {
+		start := time.Now()
+		decoded, err := decodeSchema([]byte(schema))
+		require.NoError(t, err, name)
+		assert.NoError(t, checkSchema(decoded), name)
+		if Built() {
+			gbnf, err := SchemaToGrammar([]byte(schema))
+			assert.NoError(t, err, name)
+			assert.Contains(t, gbnf, "root ::= ", name)
+		}
+		assert.Less(t, time.Since(start), 5*time.Second, name)
+	}
+}

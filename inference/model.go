@@ -284,8 +284,11 @@ func (m *Model) HasTemplate() bool { return m.template != "" }
 // SchemaToGrammar converts a JSON Schema to GBNF, refusing what is too large
 // or too deep for the native converter to take safely.
 func SchemaToGrammar(schema []byte) (string, error) {
-	decoded, err := checkSchema(schema)
+	decoded, err := decodeSchema(schema)
 	if err != nil {
+		return "", err
+	}
+	if err := checkSchema(decoded); err != nil {
 		return "", err
 	}
 	for _, p := range patterns(decoded) {
