@@ -25,7 +25,6 @@ const (
 	DeviceErrorLine   Device = "error_line"   // a failure shows the line of code that it names
 	DeviceRestate     Device = "restate"      // each result ends with the task in one line
 	DeviceCircleBreak Device = "circle_break" // a turn that would repeat an earlier call is drawn again
-	DeviceFreshStart  Device = "fresh_start"  // attempts that failed one after another become a line each
 	DeviceColdLogic   Device = "cold_logic"   // an answer is held against files, results and the form asked for
 )
 
@@ -34,7 +33,7 @@ func Devices() []Device {
 	return []Device{
 		DeviceNote, DeviceNoteStart, DeviceLookFirst, DeviceFileHeads, DeviceWholeFiles,
 		DeviceWorkFirst, DeviceOtherWay, DeviceResultHeads, DeviceErrorLine,
-		DeviceRestate, DeviceCircleBreak, DeviceFreshStart, DeviceColdLogic,
+		DeviceRestate, DeviceCircleBreak, DeviceColdLogic,
 	}
 }
 

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -234,32 +233,6 @@ func TestVainCallsAreACircle(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, r.lastUser(3), "was not carried out", "once more may help")
 	assert.Contains(t, r.lastUser(4), "the same call as in step 3")
-}
-
-// Three failures in a row leave the prompt: what they taught stays, in a line
-// each, and what had worked before.
-func TestFreshStart(t *testing.T) {
-	fails := func(file string) []string { return []string{" try", " writer", " ../" + file, "ATTEMPT"} }
-	script := slices.Concat(readThenAnswer[:3], fails("x"), fails("y"), fails("z"), []string{" so", " answer", " ok"})
-	run := func(t *testing.T, without ...Device) string {
-		r := newRig(t, newModel(t, true, script...), func(o *Options) { o.Without = without; o.SessionsDir = t.TempDir() })
-		r.write(t, "b.txt", "42\n")
-		res, err := r.Run(context.Background(), "Write it down")
-		require.NoError(t, err)
-		assert.Equal(t, "ok", res.Answer)
-		old, err := loadLog(r.Path())
-		require.NoError(t, err)
-		assert.Equal(t, messages(r.system, r.entries), messages(r.system, old.entries), "the file tells the same conversation")
-		return prompt(&r.model.requests[len(r.model.requests)-1])
-	}
-	last := run(t)
-	assert.Contains(t, last, "Result of reader:\n```\n42\n```", "what had worked")
-	assert.NotContains(t, last, "ATTEMPT")
-	assert.Contains(t, last, "step 2: writer (../x) -> failed: ")
-	assert.Contains(t, last, "step 3: writer (../y) -> failed: ")
-	assert.Contains(t, last, "ended so:\n\nwriter failed:\n")
-	assert.Contains(t, last, "Note: The same would fail again, so I do it another way: so\nCommand: answer")
-	assert.Contains(t, run(t, DeviceFreshStart), "ATTEMPT")
 }
 
 // A file that the task names can be chosen although it is not there, unless it

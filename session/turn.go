@@ -58,7 +58,6 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 		s.steps++
 		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
 		s.refreshCommands(ctx)
-		s.startFresh()
 		t, err := s.askFresh(ctx)
 		if err != nil {
 			return outcome{}, err
