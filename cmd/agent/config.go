@@ -300,7 +300,7 @@ func (a *app) checkAll(overrides []string) ([]configCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, cfg := a.checkComposition(opts, "", true)
+	first, cfg := a.checkComposition(opts, "", true, "")
 	checks := []configCheck{first}
 	var chosen map[string]string
 	if cfg != nil {
@@ -317,7 +317,7 @@ func (a *app) checkAll(overrides []string) ([]configCheck, error) {
 			each := opts
 			each.Values = nil // --model belongs to the chosen option
 			each.Overrides = append(withoutGroup(overrides, g.Name), prefix+choice)
-			c, _ := a.checkComposition(each, prefix+g.Name+"="+o.Name, false)
+			c, _ := a.checkComposition(each, prefix+g.Name+"="+o.Name, false, g.Name)
 			checks = append(checks, c)
 		}
 	}
@@ -333,15 +333,16 @@ func withoutGroup(overrides []string, group string) []string {
 	})
 }
 
-// checkComposition composes, evaluates and decodes one set of overrides.
-func (a *app) checkComposition(opts config.Options, name string, chosen bool) (configCheck, *config.Config) {
+// checkComposition composes, evaluates and decodes one set of overrides, in
+// which the option of a group is tried.
+func (a *app) checkComposition(opts config.Options, name string, chosen bool, group string) (configCheck, *config.Config) {
 	c := configCheck{Composition: name, Status: checkOK}
 	cfg, err := config.Compose(opts)
 	if err == nil {
 		quiet := *a // warnings belong to the composition, not to stderr
 		var warned bytes.Buffer
 		quiet.err, quiet.flags.quiet = &warned, false
-		err = quiet.checkSections(cfg)
+		err = quiet.checkSections(cfg, group)
 		c.Warnings = append(cfg.Warnings(), warningLines(warned.String())...)
 	}
 	if err == nil {
@@ -365,24 +366,6 @@ func warningLines(printed string) []string {
 		out = append(out, strings.TrimPrefix(strings.TrimSpace(line), "agent: warning: "))
 	}
 	return out
-}
-
-// checkSections evaluates everything and decodes what the commands will decode.
-func (a *app) checkSections(cfg *config.Config) error {
-	if err := cfg.Check(); err != nil {
-		return err
-	}
-	if _, err := decodeAgent(cfg); err != nil {
-		return err
-	}
-	if err := checkOutside(cfg); err != nil {
-		return err
-	}
-	if !cfg.Has("llm") {
-		return nil
-	}
-	_, err := decodeLLM(cfg, a.custom, a.warn)
-	return err
 }
 
 // onlyNeeds reports whether the user only has to supply something.

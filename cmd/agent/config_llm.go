@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -200,14 +201,63 @@ func (s *llmSettings) complete(cfg *config.Config) error {
 		return notSet(cfg, "llm.context_length", "is not set, and a FastChat server does not tell it")
 	case s.ContextLength < 0:
 		return badValue(cfg, "llm.context_length", "must not be negative")
-	case s.Temperature != nil && *s.Temperature < 0:
-		return badValue(cfg, "llm.temperature", "must not be negative")
 	case s.TokensMax < 0:
 		return badValue(cfg, "llm.max_tokens", "must not be negative")
-	case s.Local != nil:
-		return s.Local.check(cfg)
+	}
+	if err := checkSampling(cfg, &s.Sampling); err != nil {
+		return err
+	}
+	if err := s.Price.check(cfg); err != nil || s.Local == nil {
+		return err
+	}
+	if s.TopK != nil && *s.TopK < 0 { // to some servers it means that all tokens count
+		return badValue(cfg, "llm.top_k", "must not be negative")
+	}
+	return s.Local.check(cfg)
+}
+
+// checkSampling refuses what no backend can draw tokens by.
+func checkSampling(cfg *config.Config, s *backend.Sampling) error {
+	for _, v := range []struct {
+		key   string
+		value *float64
+		most  float64
+	}{{"temperature", s.Temperature, 100}, {"top_p", s.TopP, 1}, {"min_p", s.MinP, 1}, {"repeat_penalty", s.RepeatPenalty, 10}} {
+		switch {
+		case v.value == nil:
+		case *v.value < 0:
+			return badValue(cfg, "llm."+v.key, "must not be negative")
+		case !(*v.value <= v.most): // NaN included
+			return badValue(cfg, "llm."+v.key, fmt.Sprintf("is %v; it must be 0 to %v", *v.value, v.most))
+		}
 	}
 	return nil
+}
+
+// check refuses prices of which no cost can be told: a reply that is left out
+// would cost nothing.
+func (p priceSettings) check(cfg *config.Config) error {
+	for _, v := range []struct {
+		key   string
+		value *float64
+	}{{"input", p.Input}, {"cached_input", p.CachedInput}, {"output", p.Output}} {
+		if v.value != nil && !(*v.value >= 0 && *v.value <= math.MaxFloat64) {
+			return badValue(cfg, "llm.price."+v.key, "must not be negative")
+		}
+	}
+	switch {
+	case p.Input == nil && (p.Output != nil || p.CachedInput != nil):
+		return needsPrice(cfg, "input")
+	case p.Output == nil && p.Input != nil:
+		return needsPrice(cfg, "output")
+	}
+	return nil
+}
+
+func needsPrice(cfg *config.Config, key string) error {
+	e := badValue(cfg, "llm.price."+key, "is not set, and another price is")
+	e.Advice = "give both llm.price.input and llm.price.output; 0 is free"
+	return e
 }
 
 // check refuses counts below zero, which would be read as "not set".
@@ -349,7 +399,9 @@ type agentConfig struct {
 // decodeAgent reads the agent section strictly; a config.yaml of the user's
 // own need not have it.
 func decodeAgent(cfg *config.Config) (*agentConfig, error) {
-	c := &agentConfig{Workdir: "."}
+	d := session.DefaultLimits()
+	c := &agentConfig{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax}
+	c.DelegateMax.Depth, c.DelegateMax.Width = d.DepthMax, d.WidthMax
 	if !cfg.Has("agent") {
 		return c, nil
 	}
@@ -375,21 +427,27 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 	return c, c.check(cfg)
 }
 
-// check refuses limits below zero, which would be read as "not set".
+// check refuses limits that would be read as "not set": all below zero, and 0
+// where it does not mean that there is no limit.
 func (c *agentConfig) check(cfg *config.Config) error {
 	for _, n := range []struct {
 		key   string
 		value int64
+		least int64
 	}{
-		{"max_steps", int64(c.StepsMax)}, {"max_tokens", int64(c.TokensMax)}, {"timeout", int64(c.Timeout)},
-		{"result_tokens", int64(c.ResultTokensMax)}, {"history_tokens", int64(c.HistoryTokensMax)},
-		{"delegate.depth", int64(c.DelegateMax.Depth)}, {"delegate.width", int64(c.DelegateMax.Width)},
-		{"limits.timeout", int64(c.Limits.Timeout)}, {"limits.memory_bytes", c.Limits.MemoryBytes},
-		{"limits.output_bytes", int64(c.Limits.OutputBytes)}, {"limits.file_bytes", c.Limits.FileBytes},
+		{"max_steps", int64(c.StepsMax), 1}, {"max_tokens", int64(c.TokensMax), 0}, {"timeout", int64(c.Timeout), 0},
+		{"result_tokens", int64(c.ResultTokensMax), 1}, {"history_tokens", int64(c.HistoryTokensMax), 0},
+		{"delegate.depth", int64(c.DelegateMax.Depth), 1}, {"delegate.width", int64(c.DelegateMax.Width), 1},
+		{"limits.timeout", int64(c.Limits.Timeout), 0}, {"limits.memory_bytes", c.Limits.MemoryBytes, 0},
+		{"limits.output_bytes", int64(c.Limits.OutputBytes), 0}, {"limits.file_bytes", c.Limits.FileBytes, 0},
 	} {
-		if n.value < 0 {
-			return badValue(cfg, "agent."+n.key, "must not be negative")
+		if n.value >= n.least {
+			continue
 		}
+		if n.least > 0 {
+			return badValue(cfg, "agent."+n.key, "must be at least 1")
+		}
+		return badValue(cfg, "agent."+n.key, "must not be negative")
 	}
 	return nil
 }

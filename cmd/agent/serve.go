@@ -3,11 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -94,10 +94,6 @@ func (a *app) serveMain(cmd *cobra.Command, args []string, keyFile string, logJS
 	if err != nil {
 		return err
 	}
-	out, err := c.config(a.serveLog(logJSON))
-	if err != nil {
-		return withCode(exitUsage, err)
-	}
 	// The port is taken before the model is loaded, so that a mistake shows at
 	// once; clients that come early wait in the listener's queue.
 	l, err := listen(ctx, c)
@@ -110,7 +106,7 @@ func (a *app) serveMain(cmd *cobra.Command, args []string, keyFile string, logJS
 		return err
 	}
 	defer b.close()
-	s, err := serve.New(b.LanguageBackend, out)
+	s, err := serve.New(b.LanguageBackend, c.config(a.serveLog(logJSON)))
 	if err != nil {
 		return withCode(exitUsage, err)
 	}
@@ -132,17 +128,35 @@ func (a *app) serveLog(asJSON bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.err, opts))
 }
 
+// decodeServe reads the section serve strictly; a config.yaml of the user's own
+// need not have it.
+func decodeServe(cfg *config.Config) (*serveSettings, error) {
+	c := &serveSettings{Host: "127.0.0.1", Port: portDefault, RequestsMax: serve.RequestsMaxDefault, FirstTokenWithin: serve.FirstTokenWithinDefault,
+		RequestWithin: serve.RequestWithinDefault, DrainWithin: serve.DrainWithinDefault, FastChatHeartBeat: serve.HeartBeatDefault}
+	if !cfg.Has("serve") {
+		return c, nil
+	}
+	return c, cfg.Decode("serve", c)
+}
+
+// checkServe checks the section serve as `agent serve` does without flags.
+func checkServe(cfg *config.Config) error {
+	c, err := decodeServe(cfg)
+	if err != nil {
+		return err
+	}
+	return c.check(func(key, msg string) error { return badValue(cfg, "serve."+key, msg) })
+}
+
 // serveSettingsOf reads the section serve, the flags and the key.
 func serveSettingsOf(cfg *config.Config, cmd *cobra.Command, keyFile string) (*serveSettings, error) {
-	c := &serveSettings{}
-	if cfg.Has("serve") { // a config.yaml of the user's own need not have it
-		if err := cfg.Decode("serve", c); err != nil {
-			return nil, err
-		}
+	c, err := decodeServe(cfg)
+	if err != nil {
+		return nil, configError(err)
 	}
 	f := cmd.Flags()
 	fromFlag(f.Changed("host"), &c.Host, f.GetString, "host")
-	fromFlag(f.Changed("port") || c.Port == 0 && !cfg.Has("serve.port"), &c.Port, f.GetInt, "port")
+	fromFlag(f.Changed("port"), &c.Port, f.GetInt, "port")
 	fromFlag(f.Changed("model-names"), &c.ModelNames, f.GetStringSlice, "model-names")
 	fromFlag(f.Changed("origin"), &c.Origins, f.GetStringSlice, "origin")
 	fromFlag(f.Changed("max-requests"), &c.RequestsMax, f.GetInt, "max-requests")
@@ -150,10 +164,61 @@ func serveSettingsOf(cfg *config.Config, cmd *cobra.Command, keyFile string) (*s
 	fromFlag(f.Changed("worker-address"), &c.WorkerAddress, f.GetString, "worker-address")
 	fromFlag(f.Changed("worker-allow"), &c.WorkerAllow, f.GetStringSlice, "worker-allow")
 	c.Host = cmp.Or(c.Host, "127.0.0.1")
-	if c.Port < 0 || c.Port > 1<<16-1 {
-		return nil, usagef("port %d is not between 0 and 65535", c.Port)
+	err = c.check(func(key, msg string) error {
+		if name := strings.ReplaceAll(key, "_", "-"); f.Changed(name) {
+			return usagef("--%s %s", name, msg)
+		}
+		return configError(badValue(cfg, "serve."+key, msg))
+	})
+	if err != nil {
+		return nil, err
 	}
 	return c, c.readKey(keyFile)
+}
+
+// check refuses what no server can be made of; bad makes the error of a key.
+func (c *serveSettings) check(bad func(key, msg string) error) error {
+	switch {
+	case c.Port < 0 || c.Port > 1<<16-1:
+		return bad("port", fmt.Sprintf("is %d, not between 0 and 65535; 0 takes any free one", c.Port))
+	case c.RequestsMax < 1:
+		return bad("max_requests", fmt.Sprintf("is %d; it must be at least 1", c.RequestsMax))
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"timeout_first_token", c.FirstTokenWithin}, {"timeout_request", c.RequestWithin}, {"timeout_drain", c.DrainWithin},
+		{"fastchat_heart_beat", c.FastChatHeartBeat},
+	} {
+		if d.value <= 0 {
+			return bad(d.key, fmt.Sprintf("is %s; it must be more than 0, such as 30s", d.value))
+		}
+	}
+	return c.checkWorker(bad)
+}
+
+// checkWorker checks what is said of a FastChat cluster.
+func (c *serveSettings) checkWorker(bad func(key, msg string) error) error {
+	for _, u := range []struct{ key, url string }{{"fastchat_controller", c.FastChat}, {"worker_address", c.WorkerAddress}} {
+		if p, err := url.Parse(u.url); u.url != "" && (err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https") {
+			return bad(u.key, fmt.Sprintf("%q is not an http or https URL like http://127.0.0.1:21001", backend.ShownURL(u.url)))
+		}
+	}
+	for _, text := range c.WorkerAllow {
+		if _, err := parsePrefix(text); err != nil {
+			return bad("worker_allow", fmt.Sprintf("%q is neither an address nor a network like 10.0.0.0/8", text))
+		}
+	}
+	switch {
+	case c.FastChat != "":
+		return nil
+	case c.WorkerAddress != "":
+		return bad("worker_address", "needs --fastchat-controller (serve.fastchat_controller)")
+	case len(c.WorkerAllow) > 0:
+		return bad("worker_allow", "needs --fastchat-controller (serve.fastchat_controller)")
+	}
+	return nil
 }
 
 // fromFlag sets a value from a flag that was given.
@@ -182,25 +247,20 @@ func (c *serveSettings) readKey(file string) error {
 	return nil
 }
 
-// config is the server's configuration.
-func (c *serveSettings) config(log *slog.Logger) (serve.Config, error) {
+// config is the server's configuration, of settings that were checked.
+func (c *serveSettings) config(log *slog.Logger) serve.Config {
 	out := serve.Config{ModelNames: c.ModelNames, APIKey: c.APIKey, Origins: c.Origins, RequestsMax: c.RequestsMax,
 		FirstTokenWithin: c.FirstTokenWithin, RequestWithin: c.RequestWithin, DrainWithin: c.DrainWithin, Log: log}
 	if c.FastChat == "" {
-		if c.WorkerAddress != "" || len(c.WorkerAllow) > 0 {
-			return out, errors.New("--worker-address and --worker-allow need --fastchat-controller")
-		}
-		return out, nil
+		return out
 	}
 	out.Worker = &serve.WorkerConfig{Controller: c.FastChat, Address: c.WorkerAddress, HeartBeat: c.FastChatHeartBeat}
 	for _, text := range c.WorkerAllow {
-		p, err := parsePrefix(text)
-		if err != nil {
-			return out, fmt.Errorf("--worker-allow: %q is neither an address nor a network like 10.0.0.0/8", text)
+		if p, err := parsePrefix(text); err == nil {
+			out.Worker.Allow = append(out.Worker.Allow, p)
 		}
-		out.Worker.Allow = append(out.Worker.Allow, p)
 	}
-	return out, nil
+	return out
 }
 
 // parsePrefix reads a network, or an address as a network of one.

@@ -408,7 +408,7 @@ func TestServeRefusals(t *testing.T) {
 		"empty key file":     {[]string{"--api-key-file", key}, "must hold one key"},
 		"port":               {[]string{"--port", "70000"}, "not between 0 and 65535"},
 		"stray argument":     {[]string{"hello"}, `takes key=value arguments`},
-		"worker of nothing":  {[]string{"--worker-address", "http://x"}, "need --fastchat-controller"},
+		"worker of nothing":  {[]string{"--worker-address", "http://x"}, "--worker-address needs --fastchat-controller"},
 		"bad controller":     {[]string{"--fastchat-controller", "localhost:21001"}, "not an http or https URL"},
 		"bad allow":          {[]string{"--fastchat-controller", "http://127.0.0.1:1", "--worker-allow", "x/y"}, "neither an address nor a network"},
 		"origin":             {[]string{"--origin", "chat.example"}, "origin"},

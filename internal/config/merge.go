@@ -46,6 +46,9 @@ func expandReference(dst *node, key string, old *node) *node {
 	}
 	c := target.clone()
 	c.origin = old.origin
+	if top := dst.root().child(target.section()); top != nil {
+		top.used = true
+	}
 	dst.set(key, c)
 	return c
 }

@@ -44,6 +44,7 @@ type node struct {
 	key    string // name or index under parent
 	origin Origin
 	secret bool // came from a secret, whatever the key's name
+	used   bool // by an interpolation that a merge has replaced
 }
 
 func newString(s string, at Origin) *node { return &node{kind: kindString, text: s, origin: at} }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type resolver struct {
 	nodes   int
 	bytes   int
 	depth   int
+	reached map[string]bool // notes the sections that references lead to, unless nil
 }
 
 func newResolver(root *node, rt *runtime, secrets secretSet) *resolver {
@@ -275,6 +277,9 @@ func (r *resolver) walk(dots int, path []string, n *node) (*node, error) {
 		if at == nil {
 			return nil, problem(n.origin, n.path(), "relative interpolation goes above the top of the configuration")
 		}
+	}
+	if r.reached != nil {
+		r.reached[cmp.Or(at.section(), path[0])] = true
 	}
 	for i, key := range path {
 		if i > 0 {
