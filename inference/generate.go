@@ -197,6 +197,10 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 	return s, nil
 }
 
+// errNoNumber ends what has nothing but NaN to go by.
+var errNoNumber = &Error{Op: "compute", Err: errors.New("the model computed no valid number for the next token: its file is damaged"),
+	Advice: "download the model again, or try another quantisation"}
+
 // reply turns sampled tokens into outputs and decides when to end.
 type reply struct {
 	engine *Engine
@@ -216,7 +220,10 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 		j.stats.Queue = j.started.Sub(j.submitted)
 		j.stats.Prefill = r.first.Sub(j.started)
 	}
-	if s.Token < 0 {
+	switch {
+	case s.Token == llama.TokenNoNumber:
+		return true, errNoNumber
+	case s.Token < 0:
 		return true, errors.New("the grammar allows no further token of this vocabulary")
 	}
 	j.stats.Generated++

@@ -263,7 +263,7 @@ func (b *scoreBatch) compute(e *Engine, from, to int) error {
 			lp := e.step.Wants[at].Logprob
 			at++
 			if math.IsNaN(float64(lp)) {
-				return errors.New("score: the model gave no number (NaN logits); the file may be damaged")
+				return errNoNumber
 			}
 			for _, p := range w.into {
 				*p = lp
@@ -338,8 +338,7 @@ func (p *promptScoring) run(e *Engine) (done bool, err error) {
 	}
 	slot.cache = append(slot.cache, p.prompt[at:to]...)
 	p.job.stats.Evaluated += to - at
-	p.read(e, at, to)
-	return to == end, nil
+	return to == end, p.read(e, at, to)
 }
 
 // fill makes a step of the rows [from, to).
@@ -352,13 +351,17 @@ func (p *promptScoring) fill(e *Engine, seq int32, from, to int) {
 	}
 }
 
-func (p *promptScoring) read(e *Engine, from, to int) {
+func (p *promptScoring) read(e *Engine, from, to int) error {
 	for i := from; i < to; i++ {
 		id := p.prompt[i+1]
 		lp := TokenLogprob{ID: id, Text: e.traits.piece(id), Logprob: e.step.Wants[i-from].Logprob}
+		if math.IsNaN(float64(lp.Logprob)) {
+			return errNoNumber
+		}
 		for _, t := range e.step.Samples[i-from].Top {
 			lp.Top = append(lp.Top, TokenLogprob{ID: t.ID, Text: e.traits.piece(t.ID), Logprob: t.Logprob})
 		}
 		p.out[i] = lp
 	}
+	return nil
 }

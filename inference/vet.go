@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,9 +103,13 @@ func vetCompute(m *Model) error {
 	if len(ids) == 0 {
 		ids = []int32{0} // a vocabulary without these letters
 	}
-	for _, err := range e.Generate(context.Background(), &GenerateRequest{Prompt: ids, TokensMax: 1, Logprobs: true}) {
+	for out, err := range e.Generate(context.Background(), &GenerateRequest{Prompt: ids, TokensMax: 1, Logprobs: true}) {
 		if err != nil {
 			return err
+		}
+		// One damaged row of the output matrix leaves the best token as it was.
+		if lp := out.Logprob; lp != nil && math.IsNaN(float64(lp.Logprob)) {
+			return errNoNumber
 		}
 	}
 	return nil

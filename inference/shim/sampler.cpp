@@ -18,18 +18,23 @@ namespace {
 
 constexpr float neg_inf = -std::numeric_limits<float>::infinity();
 
+// The index of the largest number; -1 when there is none: damaged weights give
+// NaN, and no comparison with that is true.
 int32_t arg_max(const float * x, int32_t n) {
     // Two passes: the maximum vectorises, and finding it again is a short scan.
     float best = neg_inf;
     for (int32_t i = 0; i < n; i++) {
         best = x[i] > best ? x[i] : best;
     }
+    if (!std::isfinite(best)) {
+        return -1;
+    }
     for (int32_t i = 0; i < n; i++) {
         if (x[i] == best) {
             return i;
         }
     }
-    return 0;
+    return -1;
 }
 
 // exp for x <= 0, polynomial of degree 6 on [-ln2/2, ln2/2]; relative error
@@ -56,7 +61,7 @@ bool by_logit(const llama_token_data & a, const llama_token_data & b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// The k best logits, best first.
+// The k best logits, best first. Empty when there is no number among them.
 void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_data> & out) {
     out.clear();
     k = std::min(k, n);
@@ -88,6 +93,9 @@ void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_d
         out.resize(k);
     }
     std::sort(out.begin(), out.end(), by_logit);
+    if (out.empty() || !std::isfinite(out[0].logit)) {
+        out.clear();
+    }
 }
 
 void mask(llama_sampler * grammar, std::vector<llama_token_data> & c) {
@@ -202,7 +210,7 @@ void ag_sampler::accept(llama_token id, bool grammar_too) {
 }
 
 void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
-    out.token = -1;
+    out.token = AG_TOKEN_NONE;
     out.is_end = 0;
     out.n_top = 0;
     out.logprob = std::numeric_limits<float>::quiet_NaN();
@@ -239,10 +247,11 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
         id = arg_max(logits, n_vocab);
     } else {
         top_k(logits, n_vocab, k, candidates);
-        id = draw(candidates, params, rng);
+        id = candidates.empty() ? -1 : draw(candidates, params, rng);
     }
+    const bool numbers = id >= 0;
 
-    if (grammar && !allowed(grammar, id)) {
+    if (numbers && grammar && !allowed(grammar, id)) {
         id = -1;
         // Widen step by step. A step settles it when the survivors are enough
         // to know what the rules would keep of the whole vocabulary.
@@ -271,8 +280,9 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
     for (auto & s : saved) {
         logits[s.first] = s.second;
     }
-    if (id < 0) {
-        return; // the grammar allows nothing any more
+    if (id < 0) { // or the grammar allows nothing any more
+        out.token = numbers ? AG_TOKEN_NONE : AG_TOKEN_NO_NUMBER;
+        return;
     }
     out.token = id;
     out.is_end = llama_vocab_is_eog(model->vocab, id) ? 1 : 0;

@@ -697,6 +697,9 @@ int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_
         for (double v : sum) {
             norm += v * v;
         }
+        if (!std::isfinite(norm)) {
+            return fail(err, "the model computed no valid number for the embedding: its file is damaged");
+        }
         norm = norm > 0 ? 1.0 / std::sqrt(norm) : 0.0;
         for (int32_t j = 0; j < n_out; j++) {
             out[j] = float(sum[j] * norm);

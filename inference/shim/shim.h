@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_3__run_make_native
+#define AG_ABI agent_native_abi_4__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -127,12 +127,18 @@ typedef struct ag_row {
     int32_t output;      /* non-zero: compute logits */
 } ag_row;
 
+/* What ag_sample.token is when no token was drawn. */
+enum {
+    AG_TOKEN_NONE = -1,     /* none is allowed any more (grammar dead end) */
+    AG_TOKEN_NO_NUMBER = -2 /* no logit is a finite number: the weights are damaged */
+};
+
 /* A reply that samples from row `row` in this step. */
 typedef struct ag_sample {
     int32_t row;
     ag_sampler *sampler;
     /* results */
-    int32_t token;       /* -1: no token is allowed any more (grammar dead end) */
+    int32_t token;       /* or one of AG_TOKEN_… */
     int32_t is_end;      /* end-of-generation token */
     float logprob;       /* NaN unless asked for */
     int32_t n_top;

@@ -163,12 +163,18 @@ type Sampler interface {
 	Close()
 }
 
+// What Sample.Token is when no token was drawn.
+const (
+	TokenNone     = -1 // the grammar allows nothing any more
+	TokenNoNumber = -2 // no logit is a finite number: the weights are damaged
+)
+
 // Sample draws from the logits of row Row after the step was computed.
 type Sample struct {
 	Row     int
 	Sampler Sampler
 	// Results.
-	Token   int32 // -1: the grammar allows nothing any more
+	Token   int32 // or TokenNone, TokenNoNumber
 	IsEnd   bool
 	Logprob float32 // NaN unless asked for
 	Top     []TopLogprob
