@@ -82,9 +82,8 @@ func TestCommandsComeAndGo(t *testing.T) {
 	assert.Equal(t, []string{"added counter, broken other.py:3: wrong", "changed counter", "changed counter"}, r.commandEvents())
 
 	told := r.lastUser(2) // the first request of step 2
-	assert.Contains(t, told, "There is a new command:\ncounter: counts things\n  unit: what is counted\n")
+	assert.Contains(t, told, "There is a new command:\ncounter: counts things\n  unit: what is counted")
 	assert.NotContains(t, told, "wrong", "what is broken is the person's business")
-	assert.True(t, strings.HasSuffix(told, "Task: count the sheep"), "the task stays the last word")
 	assert.Contains(t, r.lastUser(5), "The command counter works differently now.")
 	assert.Contains(t, r.lastUser(-1), "A command has changed:\ncounter: counts things twice\n")
 	for i := 1; i < len(m.requests); i++ {

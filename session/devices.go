@@ -23,7 +23,7 @@ const (
 	DeviceOtherWay    Device = "other_way"    // what failed and would be done again is done with another command
 	DeviceResultHeads Device = "result_heads" // a result shows how the files begin that it changed
 	DeviceErrorLine   Device = "error_line"   // a failure shows the line of code that it names
-	DeviceRestate     Device = "restate"      // each result ends with the task in one line
+	DeviceRestate     Device = "restate"      // from the fourth on, each result ends with the task in one line
 	DeviceCircleBreak Device = "circle_break" // a turn that would repeat an earlier call is drawn again
 	DeviceColdLogic   Device = "cold_logic"   // an answer is held against files, results and the form asked for
 )

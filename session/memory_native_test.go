@@ -114,7 +114,7 @@ func (s *spy) ChooseFromOptions(ctx context.Context, req *backend.Request, optio
 // between compactions, and its memory is flat. 60 steps where AGENT_TEST_FULL
 // is set, else as many as show it.
 func TestLongRunOfTheDefaultModel(t *testing.T) {
-	steps, contextLength := 5, 1024
+	steps, contextLength := 7, 1024
 	if os.Getenv("AGENT_TEST_FULL") != "" {
 		steps, contextLength = 60, 1536
 	}

@@ -202,10 +202,35 @@ type refusedData struct {
 	Names   []string // commands that are not known to be refused
 }
 
-// tell makes one message to the model of parts, with the task at its end.
+// tell makes one message to the model of parts, with the task at its end where
+// that is far back, and the steps that are left where those are few.
 func (s *Session) tell(parts ...string) string {
-	if s.has(DeviceRestate) {
-		parts = append(parts, s.words.render("reminder.tmpl", s.reminder()))
+	r := s.reminder()
+	if !s.has(DeviceRestate) || !s.taskIsFar() {
+		r.Task = ""
+	}
+	if text := s.words.render("reminder.tmpl", r); text != "" {
+		parts = append(parts, text)
 	}
 	return strings.Join(parts, "\n\n")
+}
+
+// restateAfter is how many results may follow a task before each restates it.
+// Right after it that did more harm than good: the next note was the task once more.
+const restateAfter = 3
+
+// taskIsFar reports a task that stands before a summary, or so many results.
+func (s *Session) taskIsFar() bool {
+	results := 0
+	for _, e := range slices.Backward(s.entries) {
+		switch e.Kind {
+		case kindTask:
+			return results >= restateAfter
+		case kindSummary:
+			return true
+		case kindResult:
+			results++
+		}
+	}
+	return true
 }

@@ -81,3 +81,22 @@ func TestFirstMessageFitsSmallContexts(t *testing.T) {
 		assert.LessOrEqual(t, r.systemTokens(t.Context())+r.countText(t.Context(), text), r.promptLimit(), tc.contextLength)
 	}
 }
+
+// The task is restated where it is far back, and never right after it.
+func TestTheTaskIsRestatedLate(t *testing.T) {
+	var script []string
+	for i := range restateAfter + 2 {
+		script = append(script, writeCall("b.txt", fmt.Sprint("x", i)))
+	}
+	r := newRig(t, newModel(t, false, append(script, answerCall("done"))...), nil)
+	_, err := r.Run(t.Context(), "Write and write.")
+	require.NoError(t, err)
+	for i := 1; i <= restateAfter+2; i++ {
+		assert.Equal(t, i > restateAfter, strings.HasSuffix(r.lastUser(i), "Task: Write and write."), "result %d", i)
+	}
+
+	r = newRig(t, newModel(t, false, writeCall("b.txt", "x"), answerCall("done")), func(o *Options) { o.Limits.StepsMax = 3 })
+	_, err = r.Run(t.Context(), "Write it.")
+	require.NoError(t, err)
+	assert.True(t, strings.HasSuffix(r.lastUser(-1), "\n\nSteps left: 2."), "few steps left are told at once")
+}
