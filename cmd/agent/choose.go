@@ -64,15 +64,24 @@ func (f *chooseFlags) config() *backend.ChooseConfig {
 // scoringMethods are the values of --method.
 func scoringMethods() []string { return []string{"sum", "mean", "per_byte", "pmi"} }
 
+// checkMethod refuses a --method that there is not.
+func checkMethod(method string) error {
+	if !slices.Contains(scoringMethods(), method) {
+		return usagef("--method: %q is none of %s", method, strings.Join(scoringMethods(), ", "))
+	}
+	return nil
+}
+
 // check refuses what can be seen to be wrong before a model is loaded.
 func (f *chooseFlags) check() error {
 	switch {
 	case f.rotate && f.noList:
 		return usagef("--rotate needs the options to be listed; drop --no-list")
-	case !slices.Contains(scoringMethods(), f.method):
-		return usagef("--method: %q is none of %s", f.method, strings.Join(scoringMethods(), ", "))
 	case math.IsNaN(f.minMargin) || f.minMargin < 0:
 		return usagef("--min-margin is %v, must be 0 or more nats", f.minMargin)
+	}
+	if err := checkMethod(f.method); err != nil {
+		return err
 	}
 	return checkText("--system", f.system)
 }

@@ -82,6 +82,9 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	if len(rest) > 0 {
 		return usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
 	}
+	if i := slices.IndexFunc(overrides, choosesModel); i >= 0 {
+		return usagef("%s among the arguments would take the place of every --llm; write --llm %s instead", overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
+	}
 	models, err := a.compareModels(f, overrides)
 	if err != nil {
 		return err
@@ -89,6 +92,9 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	tasks, err := a.compareTasks(f.input)
 	if err != nil {
 		return err
+	}
+	if err := checkWritable(f.html); err != nil {
+		return fmt.Errorf("--html: %w", err)
 	}
 	progress := a.compareProgress()
 	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: f.system, Parallel: f.parallel, Progress: progress.update,
@@ -108,7 +114,27 @@ func (f *compareFlags) check() error {
 	case f.parallel < 1:
 		return usagef("--parallel must be at least 1")
 	}
-	return nil
+	return checkMethod(f.method)
+}
+
+// checkWritable finds out before anything is paid for that a file can't be
+// written. What is in it stays; an empty name is no file.
+func checkWritable(name string) error {
+	if name == "" {
+		return nil
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// choosesModel reports an override that chooses the option of llm; a dict only
+// changes some of its keys.
+func choosesModel(override string) bool {
+	value, ok := strings.CutPrefix(strings.TrimLeft(override, "+"), "llm=")
+	return ok && !strings.HasPrefix(value, "{")
 }
 
 // compareModels composes the configuration of each --llm.
@@ -175,12 +201,12 @@ func nameSuffix(modelID string) string {
 	return ":" + strings.TrimSuffix(path.Base(filepath.ToSlash(modelID)), ".gguf")
 }
 
-// price is nil where nothing is said of it.
+// price is nil where nothing is said of it; else it has both directions.
 func (p priceSettings) price() *compare.Price {
-	if p.Input == nil && p.Output == nil {
+	if p.Input == nil || p.Output == nil {
 		return nil
 	}
-	return &compare.Price{Input: value(p.Input), CachedInput: p.CachedInput, Output: value(p.Output), Currency: p.Currency}
+	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output, Currency: p.Currency}
 }
 
 func (a *app) compareTasks(input string) ([]compare.Task, error) {
@@ -200,21 +226,29 @@ func (a *app) compareTasks(input string) ([]compare.Task, error) {
 	return tasks, nil
 }
 
-// showComparison prints the report and writes the page.
+// showComparison prints the report, and then writes the page: what was paid for
+// is seen even where the page is lost.
 func (a *app) showComparison(r *compare.Report, f *compareFlags) error {
-	if f.html != "" {
-		var page bytes.Buffer
-		if err := r.WriteHTML(&page); err != nil {
-			return err
-		}
-		if err := os.WriteFile(f.html, page.Bytes(), 0o644); err != nil {
-			return fmt.Errorf("--html: %w", err)
-		}
-	}
+	show := a.printComparison
 	if f.json {
-		return a.printJSON(r)
+		show = func(r *compare.Report) error { return a.printJSON(r) }
 	}
-	return a.printComparison(r)
+	return errors.Join(show(r), writePage(r, f.html))
+}
+
+// writePage writes the report as a page of HTML, if wanted.
+func writePage(r *compare.Report, name string) error {
+	if name == "" {
+		return nil
+	}
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil {
+		return err
+	}
+	if err := os.WriteFile(name, page.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("--html: %w", err)
+	}
+	return nil
 }
 
 // differencesMax bounds the tasks that are shown one by one.

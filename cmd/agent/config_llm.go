@@ -246,16 +246,18 @@ func (p priceSettings) check(cfg *config.Config) error {
 		}
 	}
 	switch {
-	case p.Input == nil && (p.Output != nil || p.CachedInput != nil):
-		return needsPrice(cfg, "input")
+	case p.Input == nil && p.Output != nil:
+		return lonePrice(cfg, "output", "input")
+	case p.Input == nil && p.CachedInput != nil:
+		return lonePrice(cfg, "cached_input", "input")
 	case p.Output == nil && p.Input != nil:
-		return needsPrice(cfg, "output")
+		return lonePrice(cfg, "input", "output")
 	}
 	return nil
 }
 
-func needsPrice(cfg *config.Config, key string) error {
-	e := badValue(cfg, "llm.price."+key, "is not set, and another price is")
+func lonePrice(cfg *config.Config, given, missing string) error {
+	e := badValue(cfg, "llm.price."+given, fmt.Sprintf("is set, but llm.price.%s is not", missing))
 	e.Advice = "give both llm.price.input and llm.price.output; 0 is free"
 	return e
 }
