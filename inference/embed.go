@@ -19,22 +19,23 @@ type Embedder struct {
 	tokensMax int
 }
 
+// ErrEmbedderClosed: the embedder was closed.
+var ErrEmbedderClosed = errors.New("the embedder is closed")
+
 // NewEmbedder makes an embedder for texts of at most tokensMax tokens. Close
 // it before the model.
 func (m *Model) NewEmbedder(tokensMax int) (*Embedder, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return nil, errors.New("start embedder: the model is closed")
+	if err := m.enter(); err != nil {
+		return nil, fmt.Errorf("start embedder: %w", err)
 	}
 	tokensMax = max(tokensMax, 32)
 	threads := PhysicalCores()
 	ctx, err := m.native.NewContext(llama.ContextParams{Cells: tokensMax, Batch: tokensMax, Ubatch: tokensMax, Sequences: 1,
 		Threads: threads, ThreadsBatch: threads, KVType: 1, FlashAttn: -1, Embeddings: true})
 	if err != nil {
+		m.users.Done()
 		return nil, &Error{Op: "start embedder", Err: err}
 	}
-	m.engines.Add(1)
 	return &Embedder{model: m, ctx: ctx, tokensMax: tokensMax}, nil
 }
 
@@ -56,16 +57,31 @@ func (e *Embedder) Embed(ctx context.Context, ids []int32) ([]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ctx == nil {
-		return nil, ErrClosed
+		return nil, ErrEmbedderClosed
 	}
-	// A native computation is given up when nobody waits for it any more.
-	stop := context.AfterFunc(ctx, func() { e.ctx.Abort(true) })
-	defer func() { stop(); e.ctx.Abort(false) }()
+	defer abortAfter(ctx, e.ctx)()
 	v, err := e.ctx.Embed(ids, e.model.Info.EmbeddingLength)
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	return v, err
+}
+
+// abortAfter gives a native computation up when nobody waits for it any more.
+// Whoever began it calls stop after it, which waits for an abort that has begun:
+// a late one would fail the next computation, or touch what was freed.
+func abortAfter(ctx context.Context, dev interface{ Abort(on bool) }) (stop func()) {
+	done := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(done)
+		dev.Abort(true)
+	})
+	return func() {
+		if !unwatch() {
+			<-done
+			dev.Abort(false)
+		}
+	}
 }
 
 // Close frees the embedder's context. Idempotent and safe on nil.
@@ -78,6 +94,6 @@ func (e *Embedder) Close() {
 	if e.ctx != nil {
 		e.ctx.Close()
 		e.ctx = nil
-		e.model.engines.Done()
+		e.model.users.Done()
 	}
 }

@@ -149,24 +149,21 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	}
 	seqs := o.Parallel + leaves
 	outputs := max(outputsMax, seqs)
+	if err := m.enter(); err != nil {
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
 	ctx, err := m.native.NewContext(llama.ContextParams{Cells: o.Cells, Batch: max(o.Ubatch, outputs), Ubatch: max(o.Ubatch, outputs),
 		Sequences: seqs, Outputs: outputs, Threads: o.Threads, ThreadsBatch: o.ThreadsBatch, KVType: kv, FlashAttn: flash})
 	if err != nil {
+		m.users.Done()
 		return nil, &Error{Op: "start engine", Err: err, Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		ctx.Close()
-		return nil, errors.New("start engine: the model is closed")
-	}
-	m.engines.Add(1)
 	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
 		partial: !m.Info.Recurrent && !m.Info.Hybrid, mapped: m.Mapped, piece: m.replyPiece}
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
 	}
-	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, m.engines.Done), nil
+	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, m.users.Done), nil
 }
 
 // replyPiece is the text of a token as part of a reply; nil for control tokens.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,4 +130,51 @@ func TestGeneratingLeavesNothing(t *testing.T) {
 	})
 	require.Eventually(t, func() bool { return LiveObjects() == before }, 5*time.Second, time.Millisecond,
 		"samplers and grammars go with their requests")
+}
+
+// Close waits for calls that are running, and later ones are refused; none
+// reaches a model that was freed.
+func TestCloseWaitsForCalls(t *testing.T) {
+	path := defaultModel(t)
+	before := LiveObjects()
+	for range rounds(3, 50) {
+		m, err := Load(t.Context(), path, nil)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		calls := []func() error{
+			func() error { _, err := m.Tokenize("some text to read", TokenizeOptions{}); return err },
+			func() error { _, err := m.Detokenize([]int32{100, 200, 300}, true); return err },
+			func() error {
+				_, err := m.Encode([]Part{{Text: fmt.Sprint("text ", time.Now().UnixNano()), Input: true}})
+				return err
+			},
+			func() error {
+				e, err := m.NewEngine(&EngineOptions{ContextLength: 256, Parallel: 1})
+				e.Close()
+				return err
+			},
+			func() error {
+				e, err := m.NewEmbedder(32)
+				e.Close()
+				return err
+			},
+		}
+		for _, call := range calls {
+			wg.Go(func() {
+				for {
+					if err := call(); err != nil {
+						assert.ErrorIs(t, err, ErrModelClosed)
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(20 * time.Millisecond)
+		m.Close()
+		wg.Wait()
+		for _, call := range calls {
+			assert.ErrorContains(t, call(), "the model is closed")
+		}
+		require.Equal(t, before, LiveObjects())
+	}
 }

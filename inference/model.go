@@ -87,9 +87,24 @@ type Model struct {
 	typedContent bool
 	fragments    fragmentCache
 
-	mu      sync.Mutex
-	closed  bool
-	engines sync.WaitGroup
+	mu     sync.Mutex
+	closed bool
+	users  sync.WaitGroup // engines, embedders, and calls that are running
+}
+
+// ErrModelClosed: the model was closed.
+var ErrModelClosed = errors.New("the model is closed")
+
+// enter holds the native model open until m.users.Done. All native calls stand
+// between the two: one after Close would read memory that was given back.
+func (m *Model) enter() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrModelClosed
+	}
+	m.users.Add(1)
+	return nil
 }
 
 // Load checks and loads a GGUF file (or the first file of a split model).
@@ -233,6 +248,10 @@ type TokenizeOptions struct {
 
 // Tokenize returns the ids of text under the vocabulary that the engine uses.
 func (m *Model) Tokenize(text string, o TokenizeOptions) ([]int32, error) {
+	if err := m.enter(); err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	defer m.users.Done()
 	return m.native.Tokenize(text, o.AddSpecial, o.ParseSpecial)
 }
 
@@ -241,6 +260,10 @@ func (m *Model) Detokenize(ids []int32, special bool) (string, error) {
 	if err := m.CheckTokens(ids); err != nil {
 		return "", err
 	}
+	if err := m.enter(); err != nil {
+		return "", fmt.Errorf("detokenize: %w", err)
+	}
+	defer m.users.Done()
 	b, err := m.native.Detokenize(ids, special)
 	return string(b), err
 }
@@ -303,7 +326,8 @@ func SchemaToGrammar(schema []byte) (string, error) {
 	return gbnf, CheckGrammar(gbnf)
 }
 
-// Close frees the model, after its engines were closed.
+// Close frees the model. It waits for calls that are running, and until the
+// engines and embedders of the model were closed.
 func (m *Model) Close() {
 	if m == nil {
 		return
@@ -315,7 +339,7 @@ func (m *Model) Close() {
 	}
 	m.closed = true
 	m.mu.Unlock()
-	m.engines.Wait()
+	m.users.Wait()
 	m.native.Close()
 }
 
