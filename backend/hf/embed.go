@@ -36,7 +36,10 @@ func (b *Backend) Embed(ctx context.Context, texts []string) (vectors [][]float3
 func (b *Backend) embedder() (*inference.Embedder, error) {
 	b.embedMu.Lock()
 	defer b.embedMu.Unlock()
-	if b.embed != nil {
+	switch {
+	case b.embedEnd:
+		return nil, inference.ErrEmbedderClosed
+	case b.embed != nil:
 		return b.embed, nil
 	}
 	e, err := b.model.NewEmbedder(min(b.ContextLength(), embedTokensMax))
@@ -44,6 +47,16 @@ func (b *Backend) embedder() (*inference.Embedder, error) {
 		b.embed = e
 	}
 	return e, err
+}
+
+// closeEmbedder frees the embedder and lets none be made after it: the model
+// would wait for that one for ever.
+func (b *Backend) closeEmbedder() {
+	b.embedMu.Lock()
+	b.embedEnd = true
+	e := b.embed
+	b.embedMu.Unlock()
+	e.Close()
 }
 
 var _ backend.Embedder = (*Backend)(nil)

@@ -69,6 +69,7 @@ type Backend struct {
 	counter  counter
 	embedMu  sync.Mutex
 	embed    *inference.Embedder // nil until first needed
+	embedEnd bool                // no embedder is made any more
 	endsMu   sync.Mutex
 	endsOf   map[string][]int32
 	warnOnce sync.Once
@@ -148,7 +149,7 @@ func (b *Backend) Close() error {
 	}
 	b.closing.Do(func() {
 		b.engine.Close()
-		b.embed.Close()
+		b.closeEmbedder()
 		b.model.Close()
 		b.counter.close()
 	})

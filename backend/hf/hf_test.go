@@ -4,10 +4,13 @@ package hf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -159,4 +162,42 @@ func TestEmbed(t *testing.T) {
 	}
 	assert.InDelta(t, 1, dot(v[0], v[0]), 1e-4)
 	assert.Greater(t, dot(v[0], v[1]), dot(v[0], v[2]))
+}
+
+// Closing while texts are embedded ends, whether the embedder was there before or not.
+func TestCloseWhileEmbedding(t *testing.T) {
+	for i := range 4 {
+		b := open(t, Config{ContextLength: 256})
+		if i%2 == 1 {
+			_, _, err := b.Embed(context.Background(), []string{"before"})
+			require.NoError(t, err)
+		}
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				for {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*time.Millisecond+time.Millisecond)
+					_, _, err := b.Embed(ctx, []string{"one", "two", "three"})
+					cancel()
+					if errors.Is(err, inference.ErrEmbedderClosed) || errors.Is(err, inference.ErrModelClosed) {
+						return
+					}
+					if err != nil {
+						assert.ErrorIs(t, err, context.DeadlineExceeded)
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+		closed := make(chan struct{})
+		go func() { defer close(closed); assert.NoError(t, b.Close()) }()
+		select {
+		case <-closed:
+		case <-time.After(time.Minute):
+			t.Fatal("Close does not come back")
+		}
+		wg.Wait()
+		_, _, err := b.Embed(context.Background(), []string{"after"})
+		assert.ErrorContains(t, err, "closed")
+	}
 }
