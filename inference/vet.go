@@ -11,12 +11,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"agent/inference/gguf"
 )
 
 // An assert inside llama.cpp can't be caught: it ends the process. So the
@@ -138,28 +141,43 @@ func VetInChild(executable, dir string) func(ctx context.Context, path string) e
 	}
 }
 
-// fileIdentity names a file's content without reading all of it: size, time of
-// change, and a hash of its first and last mebibyte; and this engine's build.
+// fileIdentity names a model's content without reading all of it: of the file,
+// and of every part of a split model, size, time of change, and a hash of the
+// first and last mebibyte; and this engine's build.
 func fileIdentity(path string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", BuildID)
+	if err := hashEnds(h, path); err != nil {
+		return "", err
+	}
+	for _, part := range gguf.PartPaths(path) {
+		// A whole model may have a part's name. Where parts are needed, their
+		// absence was reported before.
+		if err := hashEnds(h, part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))[:32], nil
+}
+
+// hashEnds adds what fileIdentity takes of one file.
+func hashEnds(h io.Writer, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return "", err
+		return err
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %d\n", BuildID, st.Size(), st.ModTime().UnixNano())
+	fmt.Fprintf(h, "%d %d\n", st.Size(), st.ModTime().UnixNano())
 	const sample = 1 << 20
 	if _, err := io.Copy(h, io.NewSectionReader(f, 0, sample)); err != nil {
-		return "", err
+		return err
 	}
-	if _, err := io.Copy(h, io.NewSectionReader(f, max(0, st.Size()-sample), sample)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil))[:32], nil
+	_, err = io.Copy(h, io.NewSectionReader(f, max(0, st.Size()-sample), sample))
+	return err
 }
 
 // BuildID identifies the native code; it is set at link time by the Makefile.
