@@ -15,7 +15,7 @@ import (
 // unknown.
 func availableMemory() uint64 {
 	free := memAvailable()
-	if left, ok := cgroupLeft(); ok && (free == 0 || left < free) {
+	if left, ok := cgroupLeft("/sys/fs/cgroup"); ok && (free == 0 || left < free) {
 		free = left
 	}
 	return free
@@ -36,17 +36,40 @@ func memAvailable() uint64 {
 	return 0
 }
 
-// cgroupLeft reads the limit of a version 2 control group, as containers have it.
-func cgroupLeft() (uint64, bool) {
-	limit, err := readNumber("/sys/fs/cgroup/memory.max")
+// cgroupLeft reads what a version 2 control group leaves of its limit, as
+// containers have it. Pages of files count as used there, but the kernel drops
+// them when memory is asked for: right after a model file was copied into a
+// container, they are most of it.
+func cgroupLeft(dir string) (uint64, bool) {
+	limit, err := readNumber(dir + "/memory.max")
 	if err != nil {
 		return 0, false
 	}
-	used, err := readNumber("/sys/fs/cgroup/memory.current")
-	if err != nil || used > limit {
-		return 0, err == nil
+	used, err := readNumber(dir + "/memory.current")
+	if err != nil {
+		return 0, false
 	}
-	return limit - used, true
+	used -= min(used, cgroupFilePages(dir))
+	return limit - min(limit, used), true
+}
+
+// cgroupFilePages are the bytes of files that a control group keeps in memory;
+// 0 where that is not told.
+func cgroupFilePages(dir string) (total uint64) {
+	f, err := os.Open(dir + "/memory.stat")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var n uint64
+		key, value, _ := strings.Cut(s.Text(), " ")
+		if key == "active_file" || key == "inactive_file" {
+			n, _ = strconv.ParseUint(value, 10, 64)
+		}
+		total += n
+	}
+	return total
 }
 
 func readNumber(path string) (uint64, error) {
