@@ -21,8 +21,13 @@ tree_ok() {
   [ "$(git -C "$1" rev-parse 'HEAD^{tree}' 2>/dev/null)" = "$tree" ] && git -C "$1" diff --quiet HEAD -- 2>/dev/null
 }
 
+# bounded COMMAND…: ended after a time, where the system has timeout; macOS has not.
+bounded() {
+  if command -v timeout >/dev/null 2>&1; then timeout "${AGENT_FETCH_TIMEOUT_S:-600}" "$@"; else "$@"; fi
+}
+
 from_git() {
-  GIT_TERMINAL_PROMPT=0 timeout "${AGENT_FETCH_TIMEOUT_S:-600}" \
+  GIT_TERMINAL_PROMPT=0 bounded \
     git -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=20 -c advice.detachedHead=false \
     clone --quiet --depth 1 --branch "$tag" "$upstream" "$1" 2>"$tmp/git.log"
 }
