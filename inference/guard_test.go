@@ -243,3 +243,88 @@ func TestUsualSchemasPass(t *testing.T) {
 		assert.Less(t, time.Since(start), 5*time.Second, name)
 	}
 }
+
+func TestWhatIsNotEnforcedIsRefused(t *testing.T) {
+	for schema, want := range map[string]string{
+		`{"type":"number","minimum":1}`:                   `#: "minimum" can't be enforced for numbers that may have fractions`,
+		`{"type":["number","null"],"exclusiveMaximum":1}`: `"exclusiveMaximum" can't be enforced`,
+		`{"minimum":1}`: `"minimum" can't be enforced without a type beside it`,
+		`{"type":"object","properties":{"a":{"type":"integer","multipleOf":5}}}`: `#/properties/a: "multipleOf" can't be enforced here`,
+		`{"type":"integer","minimum":5,"maximum":2}`:                             "no whole number is between",
+		`{"type":"integer","minimum":1,"exclusiveMinimum":3}`:                    `"exclusiveMinimum" can't be enforced beside minimum`,
+		`{"type":"integer","maximum":1e30}`:                                      "maximum must be a number between",
+		`{"type":"integer","minimum":"1"}`:                                       "minimum must be a number between",
+		`{"type":"array","items":{"type":"string"},"uniqueItems":true}`:          `"uniqueItems" can't be enforced`,
+		`{"type":"array","contains":{"const":1}}`:                                `"contains" can't be enforced`,
+		`{"prefixItems":[{},{}],"minItems":3}`:                                   `"minItems" can't be enforced beside a list of 2 prefixItems`,
+		`{"prefixItems":[{}],"items":{"type":"string"}}`:                         `"prefixItems" can't be enforced beside items`,
+		`{"minItems":3}`: `"minItems" can't be enforced without a type`,
+		`{"type":"object","properties":{"a":{}},"minProperties":1}`:                                `"minProperties" can't be enforced`,
+		`{"type":"object","maxProperties":1}`:                                                      `"maxProperties" can't be enforced`,
+		`{"type":"object","patternProperties":{"^a":{}}}`:                                          `"patternProperties" can't be enforced`,
+		`{"type":"object","propertyNames":{"maxLength":3}}`:                                        `"propertyNames" can't be enforced`,
+		`{"properties":{"a":{},"b":{}},"dependentRequired":{"a":["b"]}}`:                           `"dependentRequired" can't be enforced`,
+		`{"type":"object","required":["a"]}`:                                                       `required names "a", which is not under properties`,
+		`{"required":["a"]}`:                                                                       `"required" can't be enforced without a type`,
+		`{"type":"object","unevaluatedProperties":false}`:                                          `"unevaluatedProperties" can't be enforced`,
+		`{"not":{"type":"string"}}`:                                                                `"not" can't be enforced`,
+		`{"if":{"type":"string"},"then":{"maxLength":3}}`:                                          `"if" can't be enforced`,
+		`{"type":"string","format":"email"}`:                                                       `format "email" can't be enforced; known are date`,
+		`{"format":"uri"}`:                                                                         `format "uri" can't be enforced`,
+		`{"type":"string","pattern":"^a$","maxLength":3}`:                                          `"maxLength" can't be enforced beside pattern`,
+		`{"type":"string","format":"uuid","pattern":"^a$"}`:                                        `"format" can't be enforced beside pattern`,
+		`{"type":"string","format":"date","minLength":3}`:                                          `"minLength" can't be enforced beside format`,
+		`{"type":"string","enum":["a",1]}`:                                                         `enum holds 1, which is not of the type beside it`,
+		`{"type":"integer","const":1.5}`:                                                           `const holds 1.5`,
+		`{"enum":["a","bb"],"maxLength":1}`:                                                        `"maxLength" can't be enforced beside enum`,
+		`{"const":"a","enum":["b"]}`:                                                               `"enum" can't be enforced beside const`,
+		`{"type":"object","properties":{"a":{}},"anyOf":[{"required":["a"]}]}`:                     `"type" can't be enforced beside anyOf`,
+		`{"properties":{"a":{}},"oneOf":[{"type":"string"}]}`:                                      `"properties" can't be enforced beside oneOf`,
+		`{"$ref":"#/$defs/a","maxLength":3,"$defs":{"a":{"type":"string"}}}`:                       `"maxLength" can't be enforced beside $ref`,
+		`{"$ref":"#/$defs/a","$defs":{"a":{"type":"number","maximum":3}}}`:                         `#/$defs/a: "maximum" can't be enforced`,
+		`{"properties":{"a":{}},"allOf":[{"properties":{"b":{}}}]}`:                                `"allOf" can't be enforced beside the properties`,
+		`{"type":"integer","allOf":[{"minimum":3}]}`:                                               `"allOf" can't be enforced for the type integer`,
+		`{"allOf":[{"type":"string","maxLength":3}]}`:                                              `#/allOf/0: a part of allOf must be an object with properties`,
+		`{"allOf":[{"properties":{"a":{}}},{"properties":{"b":{}},"additionalProperties":false}]}`: `#/allOf/1: "additionalProperties" can't be enforced in allOf`,
+		`{"allOf":[{"properties":{"a":{}}}],"required":["a"]}`:                                     `"required" can't be enforced beside allOf`,
+		`{"allOf":[{"enum":["a"]},{"enum":["b"]}]}`:                                                `an enum is one of several parts`,
+		`{"allOf":[{"enum":["a","a"]}]}`:                                                           `its enum has a value twice`,
+		`{"allOf":[{"anyOf":[{"properties":{"a":{}}}]}]}`:                                          `a part of allOf must be`,
+		`{"items":{"type":"array","items":{"type":"number","multipleOf":0.5}}}`:                    `#/items/items: "multipleOf"`,
+		`{"type":"object","additionalProperties":{"type":"string","format":"ipv4"}}`:               `#/additionalProperties: format "ipv4"`,
+		`{"properties":{"*":{}}}`:                                                                  `can't have the name`,
+	} {
+		_, err := SchemaToGrammar([]byte(schema))
+		assert.ErrorContains(t, err, want, schema)
+	}
+}
+
+func TestWhatIsEnforcedOrMeansNothingPasses(t *testing.T) {
+	for _, schema := range []string{
+		`{"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"x","title":"T","description":"D","$comment":"C","default":{},"examples":[1],"deprecated":true,"type":"object",
+			"properties":{"a":{"type":"string","readOnly":true,"contentEncoding":"base64","x-order":1}},"required":["a"],"additionalProperties":false}`,
+		`{"type":"integer","minimum":-5,"exclusiveMaximum":10.5,"format":"int32","multipleOf":1}`,
+		`{"type":["integer","null"],"minimum":0}`,
+		`{"type":["string","null"],"enum":["a",null]}`,
+		`{"type":"number","const":3}`,
+		`{"type":"string","minLength":1,"uniqueItems":true,"minimum":3}`,
+		`{"type":"array","items":{"type":"string","format":"date-time"},"minItems":1,"uniqueItems":false}`,
+		`{"type":"array","prefixItems":[{"type":"string"},{"type":"boolean"}],"minItems":2,"maxItems":2}`,
+		`{"type":"object","oneOf":[{"type":"object","properties":{"a":{}},"required":["a"]},{"$ref":"#/$defs/b"}],"$defs":{"b":{"type":"object","properties":{"b":{}}}},"discriminator":{"propertyName":"a"}}`,
+		`{"type":"object","properties":{"a":{},"b":{}},"required":["a"],"minProperties":1,"maxProperties":2,"patternProperties":{},"unevaluatedProperties":false}`,
+		`{"type":"object","additionalProperties":{"type":"number"}}`,
+		`{"allOf":[{"$ref":"#/$defs/a"},{"type":"object","properties":{"b":{"type":"string"}},"required":["b"]}],"$defs":{"a":{"type":"object","properties":{"a":{}}}}}`,
+		`{"properties":{"color":{"allOf":[{"$ref":"#/$defs/color"}],"default":"red"}},"$defs":{"color":{"type":"string","enum":["red","green"]}}}`,
+		`{"$ref":"#/$defs/n","description":"a tree","$defs":{"n":{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"null"}]}}}}}`,
+		`{"if":{"type":"string"}}`,
+	} {
+		decoded, err := decodeSchema([]byte(schema))
+		require.NoError(t, err, schema)
+		require.NoError(t, checkSchema(decoded), schema)
+		assert.NoError(t, checkEnforced(decoded), schema)
+		if Built() {
+			_, err := SchemaToGrammar([]byte(schema))
+			assert.NoError(t, err, schema)
+		}
+	}
+}

@@ -304,14 +304,17 @@ func (m *Model) TokensStarting(prefix string) []int32 {
 // HasTemplate reports whether the model can render a chat.
 func (m *Model) HasTemplate() bool { return m.template != "" }
 
-// SchemaToGrammar converts a JSON Schema to GBNF, refusing what is too large
-// or too deep for the native converter to take safely.
+// SchemaToGrammar converts a JSON Schema to GBNF, refusing what the native
+// converter can't take safely, and what its grammar would not enforce.
 func SchemaToGrammar(schema []byte) (string, error) {
 	decoded, err := decodeSchema(schema)
 	if err != nil {
 		return "", err
 	}
 	if err := checkSchema(decoded); err != nil {
+		return "", err
+	}
+	if err := checkEnforced(decoded); err != nil {
 		return "", err
 	}
 	for _, p := range patterns(decoded) {

@@ -272,7 +272,58 @@ func (r *reducer) reduce(v any, depth int) map[string]any {
 			out["anyOf"] = reduced
 		}
 	}
-	return out
+	return enforceable(out)
+}
+
+// itemsMax is the most items of a list that a grammar is asked to count.
+const itemsMax = 1000
+
+var jsonTypes = []string{"object", "array", "string", "number", "integer", "boolean", "null"}
+
+// enforceable leaves out of a reduced schema what a backend that enforces all of
+// a schema or refuses it could not enforce, so that the tool stays usable.
+func enforceable(p map[string]any) map[string]any {
+	for _, key := range []string{"const", "enum"} {
+		if value, ok := p[key]; ok {
+			if list, isList := value.([]any); key == "const" || isList && len(list) > 0 {
+				return map[string]any{key: value}
+			}
+			delete(p, key)
+		}
+	}
+	properties, isObject := p["properties"].(map[string]any)
+	_, isList := p["items"]
+	if alternatives, ok := p["anyOf"]; ok {
+		if !isObject && !isList {
+			return map[string]any{"anyOf": alternatives}
+		}
+		delete(p, "anyOf")
+	}
+	types, several := p["type"].([]any)
+	if !several {
+		types = []any{p["type"]}
+	}
+	known := slices.DeleteFunc(stringsOf(types), func(t string) bool { return !slices.Contains(jsonTypes, t) })
+	if delete(p, "type"); len(known) == 1 {
+		p["type"] = known[0]
+	} else if len(known) > 1 {
+		p["type"] = known
+	}
+	required := slices.DeleteFunc(stringsOf(p["required"]), func(name string) bool { _, ok := properties[name]; return !ok })
+	if delete(p, "required"); len(required) > 0 {
+		p["required"] = required
+	}
+	least, lowOK := p["minItems"].(float64)
+	most, highOK := p["maxItems"].(float64)
+	counted := func(n float64) bool { return n >= 0 && n <= itemsMax && n == float64(int(n)) }
+	if !lowOK || !counted(least) || !isList && p["type"] != "array" {
+		delete(p, "minItems")
+		least = 0
+	}
+	if !highOK || !counted(most) || most < least || !isList && p["type"] != "array" {
+		delete(p, "maxItems")
+	}
+	return p
 }
 
 var sentenceEnd = regexp.MustCompile(`[.!?](?:\s+[^a-z]|$)`) // not that of "e.g. this"
