@@ -14,6 +14,7 @@ import (
 
 	"agent/command"
 	"agent/command/program"
+	"agent/internal/config"
 )
 
 func (a *app) commandsCmd() *cobra.Command {
@@ -48,15 +49,43 @@ func infoOf(s command.Spec) commandInfo {
 	return commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 }
 
-// allCommands are the stock commands, those that are configured, and those of
-// files in force here. What is wrong with a file is a warning. The tools of MCP
-// servers can only be looked at: the servers are gone again.
-func (a *app) allCommands(ctx context.Context, workDirName string, withServers bool) (*command.Registry, *fileCommands, error) {
-	registry, files, err := a.hereCommands(workDirName)
+// withOverrides checks a command's arguments but for the overrides among them.
+func withOverrides(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		_, rest := splitOverrides(withDash(cmd, args))
+		return argumentError(cmd, rest, check(cmd, rest))
+	}
+}
+
+// commandsPlace is where commands are looked for, and how.
+type commandsPlace struct {
+	cfg   *config.Config
+	agent *agentConfig
+}
+
+// commandsPlaceOf composes the configuration of a command line and returns its
+// other arguments. dir is that of --workdir, which wins where it is given.
+func (a *app) commandsPlaceOf(cmd *cobra.Command, args []string, dir string) (*commandsPlace, []string, error) {
+	cfg, rest, err := a.compose(withDash(cmd, args))
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg, err := a.composeOverrides(nil)
+	c, err := decodeAgent(cfg)
+	if err != nil {
+		return nil, nil, configError(err)
+	}
+	if cmd.Flags().Changed("workdir") {
+		c.Workdir = dir
+	}
+	return &commandsPlace{cfg, c}, rest, nil
+}
+
+// allCommands are the stock commands, those that are configured, and those of
+// files in force here. What is wrong with a file is a warning. The tools of MCP
+// servers can only be looked at: the servers are gone again.
+func (a *app) allCommands(ctx context.Context, p *commandsPlace, withServers bool) (*command.Registry, *fileCommands, error) {
+	cfg := p.cfg
+	registry, files, err := p.hereCommands()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,13 +109,13 @@ func (a *app) allCommands(ctx context.Context, workDirName string, withServers b
 			}
 		}
 	}
-	return registry, files, nil
+	return registry, files, disableCommands(registry, p.agent.Disable)
 }
 
 // hereCommands are the stock commands, and the files of a work dir before they
 // are read.
-func (a *app) hereCommands(workDirName string) (*command.Registry, *fileCommands, error) {
-	dir, err := workDir(workDirName)
+func (p *commandsPlace) hereCommands() (*command.Registry, *fileCommands, error) {
+	dir, err := workDir(p.agent.Workdir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,7 +123,7 @@ func (a *app) hereCommands(workDirName string) (*command.Registry, *fileCommands
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err := newFileCommands(registry, &command.Env{WorkDir: dir})
+	files, err := newFileCommands(registry, &command.Env{WorkDir: dir, Limits: p.agent.commandLimits(), AllowUnsandboxed: p.agent.AllowUnsandboxed})
 	return registry, files, err
 }
 
@@ -117,16 +146,20 @@ func infos(r *command.Registry, files *fileCommands) []commandInfo {
 
 // workdirFlag is where the commands of a project are looked for.
 func workdirFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "workdir", ".", "look for commands/ in this `folder`")
+	cmd.Flags().StringVar(dir, "workdir", ".", "look for commands/ in this `folder` (agent.workdir)")
 }
 
 func (a *app) commandsListCmd() *cobra.Command {
 	var asJSON bool
 	var dir string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the commands, those of files included", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, files, err := a.allCommands(cmd.Context(), dir, true)
+		Use: "list [key=value…]", Short: "List the commands, those of files included", Args: withOverrides(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, _, err := a.commandsPlaceOf(cmd, args, dir)
+			if err != nil {
+				return err
+			}
+			r, files, err := a.allCommands(cmd.Context(), p, true)
 			if err != nil {
 				return err
 			}
@@ -150,15 +183,22 @@ func (a *app) commandsShowCmd() *cobra.Command {
 	var asJSON bool
 	var dir string
 	cmd := &cobra.Command{
-		Use: "show NAME", Short: "Show a command and its fields", Args: cobra.ExactArgs(1),
+		Use: "show NAME [key=value…]", Short: "Show a command and its fields", Args: withOverrides(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, files, err := a.allCommands(cmd.Context(), dir, true)
+			p, rest, err := a.commandsPlaceOf(cmd, args, dir)
 			if err != nil {
 				return err
 			}
-			l := r.Lookup(args[0])
+			r, files, err := a.allCommands(cmd.Context(), p, true)
+			if err != nil {
+				return err
+			}
+			l := r.Lookup(rest[0])
+			if l.Disabled {
+				return fmt.Errorf("the command %q is disabled here (agent.disable)", l.Name)
+			}
 			if l.Command == nil || l.Match == command.MatchFuzzy {
-				return &command.UnknownError{Name: args[0], Suggestion: l.Suggestion}
+				return &command.UnknownError{Name: rest[0], Suggestion: l.Suggestion}
 			}
 			for _, info := range infos(r, files) {
 				switch {
@@ -205,13 +245,17 @@ func writeInfo(out io.Writer, c commandInfo) error {
 func (a *app) commandsParseCmd() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use: "parse", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "parse [key=value…]", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: withOverrides(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, _, err := a.commandsPlaceOf(cmd, args, dir)
+			if err != nil {
+				return err
+			}
 			raw, err := io.ReadAll(io.LimitReader(a.in, inputBytesMax))
 			if err != nil {
 				return fmt.Errorf("read standard input: %w", err)
 			}
-			r, _, err := a.allCommands(cmd.Context(), dir, false)
+			r, _, err := a.allCommands(cmd.Context(), p, false)
 			if err != nil {
 				return err
 			}
@@ -241,17 +285,21 @@ func (a *app) commandsCheckCmd() *cobra.Command {
 	var asJSON, run bool
 	var dir string
 	cmd := &cobra.Command{
-		Use:   "check [FILE…]",
+		Use:   "check [FILE…] [key=value…]",
 		Short: "Check command files, those in force or these",
 		Long:  "Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox\nand without metadata. Without arguments those are checked that a run would take up here.",
 		Example: `  agent commands check
   agent commands check weather.py --run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, files, err := a.hereCommands(dir)
+			p, names, err := a.commandsPlaceOf(cmd, args, dir)
 			if err != nil {
 				return err
 			}
-			checks, err := files.check(cmd.Context(), args, run)
+			_, files, err := p.hereCommands()
+			if err != nil {
+				return err
+			}
+			checks, err := files.check(cmd.Context(), names, run)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"agent/backend"
+	"agent/command"
 	"agent/internal/config"
 	"agent/session"
 
@@ -410,6 +411,9 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 	if err := cfg.Decode("agent", c); err != nil {
 		return nil, err
 	}
+	if c.Workdir == "" {
+		return nil, badValue(cfg, "agent.workdir", "is empty; name a folder, or leave it out for this one")
+	}
 	if !slices.Contains([]string{"", "ask", "auto", "never"}, c.Approve) {
 		return nil, badValue(cfg, "agent.approve", fmt.Sprintf("is %q; it must be ask, auto or never", c.Approve))
 	}
@@ -427,6 +431,12 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 		return nil, badValue(cfg, "agent.long_results", fmt.Sprintf("is %q; it must be cut or summary", c.LongResults))
 	}
 	return c, c.check(cfg)
+}
+
+// commandLimits bound what one command may use.
+func (c *agentConfig) commandLimits() command.Limits {
+	return command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
+		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
 }
 
 // check refuses limits that would be read as "not set": all below zero, and 0

@@ -12,6 +12,7 @@ import (
 
 	"agent/command"
 	"agent/inference"
+	"agent/internal/config"
 )
 
 // version is set at link time.
@@ -44,11 +45,16 @@ type finding struct {
 func (a *app) doctorCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "doctor",
+		Use:   "doctor [key=value…]",
 		Short: "What was built, what hardware is used, what is missing and how to get it",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			findings := a.examine(cmd.Context())
+		Args:  withOverrides(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, _, err := a.compose(withDash(cmd, args))
+			var coded *codedError
+			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
+				return err
+			}
+			findings := a.examine(cmd.Context(), cfg, err)
 			if asJSON {
 				return a.printJSON(map[string]any{"findings": findings})
 			}
@@ -59,11 +65,12 @@ func (a *app) doctorCmd() *cobra.Command {
 	return cmd
 }
 
-// examine looks at every part that a run may need.
-func (a *app) examine(ctx context.Context) []finding {
+// examine looks at every part that a run may need. wrong is why there is no
+// configuration.
+func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error) []finding {
 	out := examineEngine()
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
-	return append(out, a.examineOutside()...)
+	return append(out, examineOutside(cfg, wrong)...)
 }
 
 func examineEngine() []finding {

@@ -169,9 +169,9 @@ func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.
 	}, nil
 }
 
-// examineOutside says what is configured, without reaching out.
-func (a *app) examineOutside() []finding {
-	cfg, err := a.composeOverrides(nil)
+// examineOutside says what is configured, without reaching out. err is why there
+// is no configuration.
+func examineOutside(cfg *config.Config, err error) []finding {
 	var servers map[string]mcp.Server
 	var settings searchConfig
 	if err == nil {

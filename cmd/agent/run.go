@@ -337,11 +337,9 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 		return opts, nil, err
 	}
 	mode, approver := a.approval(c, f.json)
-	limits := command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
-		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
 	return session.Options{
 		Registry: registry,
-		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: limits, AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
+		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
 			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
@@ -353,6 +351,9 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 
 // workDir is the absolute work dir, which must exist.
 func workDir(dir string) (string, error) {
+	if dir == "" {
+		return "", usagef("the work dir is empty: name a folder with --workdir, or leave it out for this one")
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("work dir: %w", err)

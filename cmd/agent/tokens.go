@@ -53,12 +53,15 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 		if a.flags.model != "" {
 			return usagef("--model and --tokenizer both say how to count; leave one out")
 		}
+		_, files, err := a.compose(withDash(cmd, args)) // so that a mistake among the arguments shows
+		if err != nil {
+			return err
+		}
 		t, err := tokenizer.Open(f.tokenizer)
 		if err != nil {
 			return err
 		}
 		defer t.Close()
-		_, files := splitOverrides(withDash(cmd, args))
 		return a.countAll(cmd.Context(), files, f, countWith(t))
 	}
 	a.note = a.warn // where counts come from matters here
