@@ -465,6 +465,34 @@ func TestLoadDotEnv(t *testing.T) {
 	_, err = config.LoadDotEnv(file)
 	assert.ErrorContains(t, err, ".env:2: is not a list of NAME=value lines")
 	assert.NotContains(t, err.Error(), "hunter22")
+
+	for text, place := range map[string]string{
+		"A=1\nhunter22\nB=2\n":                  ".env:2: ",
+		"A=1\nhunter22":                         ".env:2: ",
+		"hunter22\nB=2\n":                       ".env:1: ",
+		"A='x\ny'\n\n# c\nhunter22\nB=2\n":      ".env:5: ",
+		"A=1\nB='hunter22\nC=3\n":               ".env:2: ",
+		"A=1\r\nhunter22\r\nB=2\r\n":            ".env:2: ",
+		strings.Repeat("#\n", 600) + "hunter\n": ".env: ",
+	} {
+		write(t, file, text)
+		_, err := config.LoadDotEnv(file)
+		assert.ErrorContains(t, err, place+"is not a list", "%q", text)
+		assert.NotContains(t, err.Error(), "hunter22")
+	}
+}
+
+// TestBadLine: the place of a mistake, also in a document that should not be.
+func TestBadLine(t *testing.T) {
+	for text, place := range map[string]string{
+		"a: 1\nb: [\n":                  "config.yaml:2: ",
+		"a: 1\nb: }\nc: 1\n":            "config.yaml:2: ",
+		"a: 1\n---\nb: 1\nc: }\nd: 1\n": "config.yaml:4: ",
+		"a: 1\n---\nb: 1\n":             "config.yaml:2: file holds more than one",
+	} {
+		_, err := config.Compose(config.Options{Embedded: files("config.yaml", text), Environ: []string{}})
+		assert.ErrorContains(t, err, place, "%q", text)
+	}
 }
 
 // TestNestedInterpolationOnTheCommandLine is more than Hydra's lexer can read.

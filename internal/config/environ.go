@@ -103,10 +103,16 @@ func LoadDotEnv(file string) ([]string, error) {
 	if err != nil || info.Size() > fileBytesMax {
 		return nil, problem(Origin{File: file}, "", "can't be read, or is larger than %d bytes", fileBytesMax)
 	}
-	vars, err := godotenv.Read(file)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, problem(Origin{File: file}, "", "can't be read: %s", err)
+	}
+	data = append(data, '\n') // a last line that is none is an error only when it ends
+	vars, err := godotenv.UnmarshalBytes(data)
 	if err != nil {
 		// The parser's error quotes the file, which is full of secrets.
-		return nil, problem(Origin{File: file, Line: badDotEnvLine(file)}, "", "is not a list of NAME=value lines").
+		at := badLine(data, func(text []byte) error { _, err := godotenv.UnmarshalBytes(text); return err })
+		return nil, problem(Origin{File: file, Line: at}, "", "is not a list of NAME=value lines").
 			advise("quote values with special characters: NAME='value'")
 	}
 	var set []string
@@ -120,18 +126,4 @@ func LoadDotEnv(file string) ([]string, error) {
 		set = append(set, name)
 	}
 	return set, nil
-}
-
-// badDotEnvLine is the first line that can't be read by itself, or 0.
-func badDotEnvLine(file string) int {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0
-	}
-	for i, line := range strings.Split(string(data), "\n") {
-		if _, err := godotenv.Unmarshal(line); err != nil {
-			return i + 1
-		}
-	}
-	return 0
 }

@@ -76,14 +76,14 @@ func syntaxError(name string, data []byte, err error) error {
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
 		msg = m[1]
 	}
-	return problem(Origin{File: name, Line: badLine(data)}, "", "not valid YAML: %s", msg)
+	return problem(Origin{File: name, Line: badLine(data, readableYAML)}, "", "not valid YAML: %s", msg)
 }
 
-// badLine is the line that makes the file unreadable: with it, and with every
-// longer beginning of the file, parsing fails. The parser's own line number is
+// badLine is the line that makes a file unreadable: with it, and with every
+// longer beginning of the file, parsing fails. A parser's own line number is
 // that of the enclosing block, or off by one. 0 means that the file is too long
 // to search.
-func badLine(data []byte) int {
+func badLine(data []byte, parse func([]byte) error) int {
 	const searchBytesMax, searchLinesMax = 32 << 10, 500
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	if len(data) > searchBytesMax || len(lines) > searchLinesMax {
@@ -91,13 +91,25 @@ func badLine(data []byte) int {
 	}
 	end := len(data)
 	for n := len(lines); n > 0; n-- {
-		var doc yaml.Node
-		if yaml.Unmarshal(data[:end], &doc) == nil {
+		if parse(data[:end]) == nil {
 			return n + 1
 		}
 		end -= len(lines[n-1])
 	}
 	return 1
+}
+
+// readableYAML reads all documents of a text, where Unmarshal stops at the first.
+func readableYAML(data []byte) error {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
 // tabIndent finds the first line that is indented with a tab.
