@@ -63,6 +63,9 @@ their speeds add up.`,
   agent bench engine --model qwen2.5-coder-0.5b-instruct --prompt 2048 --threads 4
   agent bench engine --parallel 4 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := atLeastOne(cmd, "prompt", "gen", "repeat", "parallel"); err != nil {
+				return err
+			}
 			return a.benchSpeed(cmd.Context(), &f, c, withDash(cmd, args))
 		},
 	}
@@ -73,6 +76,16 @@ their speeds add up.`,
 	fs.IntVar(&c.Repeat, "repeat", 3, "measurements, after one that is not counted")
 	fs.IntVar(&c.Parallel, "parallel", 1, "requests at the same time, while generating")
 	return cmd
+}
+
+// atLeastOne refuses numbers of which there is nothing to measure.
+func atLeastOne(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		if n, err := cmd.Flags().GetInt(name); err != nil || n < 1 {
+			return usagef("--%s is %d; it must be at least 1", name, n)
+		}
+	}
+	return nil
 }
 
 // speedReport is what `bench engine --json` prints.
@@ -123,6 +136,9 @@ target. A missed target is shown and is no error.`,
   agent bench compare --tools build/cpu/bin --rounds 15 --threads 1 --json
   agent bench compare --only delegate`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := atLeastOne(cmd, "rounds"); err != nil {
+				return err
+			}
 			return a.benchCompare(cmd.Context(), &f, c, withDash(cmd, args))
 		},
 	}
@@ -228,9 +244,12 @@ type benchSubject struct {
 // openBench opens the configured local model with one sequence, and beside it
 // an engine of several when the benchmark wants requests to run together.
 func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, contextLength, parallel int) (*benchSubject, error) {
+	if err := a.checkBench(args); err != nil {
+		return nil, err
+	}
 	values := append(f.values.list(), config.Value{Key: "llm.context_length", Value: contextLength, Source: "the benchmark"},
 		config.Value{Key: "llm.parallel", Value: 1, Source: "the benchmark"})
-	o, rest, err := a.open(ctx, args, values...)
+	o, _, err := a.open(ctx, args, values...)
 	if err != nil {
 		return nil, err
 	}
@@ -239,17 +258,36 @@ func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, conte
 		s.close()
 		return nil, err
 	}
-	if len(rest) > 0 {
-		s.close()
-		return nil, usagef("bench takes key=value arguments, got %q", rest[0])
-	}
 	return s, nil
+}
+
+// errNotLocal: the benchmarks need the engine of this program.
+var errNotLocal = withCode(exitUsage, errors.New("bench: only a local model can be measured (llm=hf)"))
+
+// checkBench finds wrong arguments before a model is loaded, and another
+// backend's model before settings of a local one are put into its section.
+func (a *app) checkBench(args []string) error {
+	cfg, rest, err := a.compose(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("bench takes key=value arguments, got %q", rest[0])
+	}
+	target, err := cfg.Target("llm")
+	if err != nil {
+		return configError(err)
+	}
+	if name, known := backendTargets()[target]; known && name != backendHF {
+		return errNotLocal
+	}
+	return nil
 }
 
 func (a *app) prepareBench(s *benchSubject, o *opened, parallel int) (err error) {
 	b, ok := backend.As[*hf.Backend](o.LanguageBackend)
 	if !ok {
-		return withCode(exitUsage, errors.New("bench: only a local model can be measured (llm=hf)"))
+		return errNotLocal
 	}
 	s.backend = b
 	s.settings = benchSettings(o.settings.Local, b.Model().Path)

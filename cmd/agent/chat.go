@@ -105,7 +105,7 @@ func (c *conversation) once(ctx context.Context, message string, asJSON bool) er
 // talk goes on until the end of input. Ctrl-C ends a reply, not the talk.
 func (c *conversation) talk(ctx context.Context) error {
 	a := c.app
-	fmt.Fprintf(a.err, "%s on %s. /clear forgets, /quit ends.\n", c.b.ModelID(), or(c.b.device, "a server"))
+	fmt.Fprintf(a.err, "%s%s. /clear forgets, /quit ends.\n", c.b.ModelID(), place(c.b))
 	lines := bufio.NewScanner(a.in)
 	lines.Buffer(make([]byte, 0, 1<<16), inputBytesMax)
 	for {
@@ -198,7 +198,7 @@ func (c *conversation) cost(d backend.Delta) {
 		return
 	}
 	u := d.Usage
-	line := fmt.Sprintf("%s on %s: %d tokens", c.b.ModelID(), or(c.b.device, "a server"), u.CompletionTokens)
+	line := fmt.Sprintf("%s%s: %d tokens", c.b.ModelID(), place(c.b), u.CompletionTokens)
 	if u.Decode > 0 && u.CompletionTokens > 1 {
 		line += fmt.Sprintf(", %.1f tokens/s", float64(u.CompletionTokens-1)/u.Decode.Seconds())
 	}

@@ -125,7 +125,7 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 	}
 	c, err := decide(cmd.Context(), b, f, chooseItem{Prompt: question, Options: f.options})
 	if err != nil {
-		return chooseError(err)
+		return err
 	}
 	if f.json {
 		return a.printJSONLine(c)
@@ -160,7 +160,12 @@ func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 		}
 		msgs = append(msgs, backend.Message{Role: backend.RoleUser, Content: item.Prompt})
 	}
-	return b.ChooseFromOptions(ctx, &backend.Request{Messages: msgs, Choose: cfg}, backend.Options(item.Options...))
+	options := backend.Options(item.Options...)
+	if err := backend.CheckOptions(options); err != nil {
+		return nil, err
+	}
+	c, err := b.ChooseFromOptions(ctx, &backend.Request{Messages: msgs, Choose: cfg}, options)
+	return c, chooseError(err)
 }
 
 func chooseError(err error) error {
@@ -179,8 +184,10 @@ const batchLineMax = 64 << 20
 func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *chooseFlags) error {
 	in := bufio.NewScanner(a.in)
 	in.Buffer(make([]byte, 0, 1<<16), batchLineMax)
-	failed, n := 0, 0
+	var failures []error
+	n, line := 0, 0
 	for in.Scan() {
+		line++
 		if len(bytes.TrimSpace(in.Bytes())) == 0 {
 			continue
 		}
@@ -190,8 +197,8 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			failed++
-			err = a.printJSONLine(map[string]any{"error": fmt.Sprintf("line %d: %v", n, err), "line": n})
+			failures = append(failures, err)
+			err = a.printJSONLine(map[string]any{"error": fmt.Sprintf("line %d: %v", line, err), "line": line})
 		default:
 			err = a.printJSONLine(c)
 		}
@@ -200,13 +207,13 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 		}
 	}
 	if err := in.Err(); err != nil {
-		return fmt.Errorf("read standard input after line %d: %w", n, err)
+		return fmt.Errorf("read standard input after line %d: %w", line, err)
 	}
 	if n == 0 {
 		return errors.New("standard input is empty: give JSON lines such as {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}")
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", failed, n)
+	if len(failures) > 0 {
+		return withCode(sharedCode(failures), fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
 	}
 	return nil
 }

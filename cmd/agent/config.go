@@ -76,7 +76,7 @@ func (a *app) composeOverrides(overrides []string, values ...config.Value) (*con
 		return nil, err
 	}
 	opts.Values = append(opts.Values, values...)
-	cfg, err := config.Compose(opts)
+	cfg, err := a.composeOptions(opts)
 	if err != nil {
 		return nil, configError(err)
 	}
@@ -137,14 +137,35 @@ func (a *app) chooseModel(opts *config.Options) error {
 		}
 		model, source = env, "environment AGENT_MODEL"
 	}
-	switch {
-	case llm == "":
+	if llm == "" {
 		opts.Overrides = append([]string{"llm=hf"}, opts.Overrides...)
-	case llm != "hf" && !strings.HasPrefix(llm, "hf/"):
-		return withCode(exitUsage, &config.Error{Msg: fmt.Sprintf("--model is a local model, but llm=%s is not", llm), Advice: "name a model of another backend with llm.model_id=NAME"})
 	}
 	opts.Values = append(opts.Values, config.Value{Key: "llm.model_id", Value: model, Source: source})
 	return nil
+}
+
+// composeOptions composes, and holds --model against the backend that came of it.
+func (a *app) composeOptions(opts config.Options) (*config.Config, error) {
+	cfg, err := config.Compose(opts)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, a.checkModel(cfg, opts.Values)
+}
+
+// checkModel refuses --model for what is no local model. An option of the user's
+// own is one if its file says so.
+func (a *app) checkModel(cfg *config.Config, values []config.Value) error {
+	i := slices.IndexFunc(values, func(v config.Value) bool { return v.Key == "llm.model_id" })
+	target, err := cfg.Target("llm")
+	if i < 0 || err != nil || backendTargets()[target] == backendHF {
+		return nil
+	}
+	if _, custom := a.custom[target]; backendTargets()[target] == "" && !custom {
+		return nil // decoding says that there is no such backend
+	}
+	return withCode(exitUsage, &config.Error{Msg: fmt.Sprintf("%s is a local model, but llm=%s is not", values[i].Source, cfg.Choices()["llm"]),
+		Advice: "name a model of another backend with llm.model_id=NAME"})
 }
 
 func namesModel(override string) bool {
@@ -337,7 +358,7 @@ func withoutGroup(overrides []string, group string) []string {
 // which the option of a group is tried.
 func (a *app) checkComposition(opts config.Options, name string, chosen bool, group string) (configCheck, *config.Config) {
 	c := configCheck{Composition: name, Status: checkOK}
-	cfg, err := config.Compose(opts)
+	cfg, err := a.composeOptions(opts)
 	if err == nil {
 		quiet := *a // warnings belong to the composition, not to stderr
 		var warned bytes.Buffer
@@ -436,8 +457,13 @@ func (a *app) configListCmd() *cobra.Command {
 				return err
 			}
 			chosen := map[string]string{} // unknown where the configuration has problems
-			if cfg, err := config.Compose(opts); err == nil {
+			cfg, err := a.composeOptions(opts)
+			var coded *codedError
+			switch err = configError(err); {
+			case err == nil:
 				chosen = cfg.Choices()
+			case errors.As(err, &coded): // the command line's mistake
+				return err
 			}
 			if asJSON {
 				return a.printJSON(map[string]any{"groups": groups, "choices": chosen})

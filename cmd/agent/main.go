@@ -94,13 +94,29 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.report(ctx, err)
 }
 
-// report prints an error the one way this program does, and picks the code.
-func (a *app) report(ctx context.Context, err error) int {
-	code := exitError
+// codeOf is the exit code that goes with an error.
+func codeOf(err error) int {
 	var coded *codedError
 	if errors.As(err, &coded) {
-		code = coded.code
+		return coded.code
 	}
+	return exitError
+}
+
+// sharedCode is the exit code of several failures: the one that all have.
+func sharedCode(failures []error) int {
+	code := codeOf(failures[0])
+	for _, err := range failures {
+		if codeOf(err) != code {
+			return exitError
+		}
+	}
+	return code
+}
+
+// report prints an error the one way this program does, and picks the code.
+func (a *app) report(ctx context.Context, err error) int {
+	code := codeOf(err)
 	if code == exitInterrupted || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(a.err, "agent: interrupted")
 		return exitInterrupted

@@ -19,6 +19,9 @@ func (a *app) rootCmd() *cobra.Command {
 		Short:         "A language-model agent with the model inside the process",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return refuseEmpty(cmd.Flags())
+		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")

@@ -155,7 +155,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	}
 	table := tabwriter.NewWriter(a.err, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "job\tended\tsteps\tseconds\tevaluated\treused\tgenerated\tanswer")
-	failed := 0
+	var failures []error
 	for i, job := range jobs {
 		name := shownArgs(job)
 		fmt.Fprintf(a.err, "# job %d of %d: %s\n", i+1, len(jobs), name)
@@ -164,7 +164,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 			return err
 		}
 		if err != nil {
-			failed++
+			failures = append(failures, err)
 			a.report(cmd.Context(), err)
 		}
 		fmt.Fprintf(table, "%s\t%s\n", name, sweepRow(r, err))
@@ -172,8 +172,8 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d jobs ended without an answer", failed, len(jobs))
+	if len(failures) > 0 {
+		return withCode(sharedCode(failures), fmt.Errorf("%d of %d jobs ended without an answer", len(failures), len(jobs)))
 	}
 	return nil
 }

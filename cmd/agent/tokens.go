@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,6 +65,9 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 		defer t.Close()
 		return a.countAll(cmd.Context(), files, f, countWith(t))
 	}
+	if _, files := splitOverrides(withDash(cmd, args)); f.chat != "" && len(files) > 0 {
+		return usagef("--chat counts %s alone; leave out %q", f.chat, files[0])
+	}
 	a.note = a.warn // where counts come from matters here
 	b, files, err := a.open(cmd.Context(), withDash(cmd, args))
 	if err != nil {
@@ -77,7 +81,21 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 	if f.chat != "" {
 		return a.countChat(cmd.Context(), counter, f)
 	}
-	return a.countAll(cmd.Context(), files, f, counter.CountText)
+	return a.countAll(cmd.Context(), files, f, func(ctx context.Context, text string) (backend.Count, error) {
+		c, err := counter.CountText(ctx, text)
+		return c, countError(err)
+	})
+}
+
+// countError finds the exit code of a count that failed: what a server did not do
+// is another thing than what can't be counted.
+func countError(err error) error {
+	var failed *backend.Error
+	var refused *backend.RemoteError
+	if errors.As(err, &failed) || errors.As(err, &refused) {
+		return chooseError(err)
+	}
+	return err
 }
 
 func countWith(t *tokenizer.Tokenizer) textCounter {
@@ -165,7 +183,7 @@ func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensF
 	}
 	c, err := counter.CountChat(ctx, msgs)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.chat, err)
+		return fmt.Errorf("%s: %w", f.chat, countError(err))
 	}
 	return a.printCount(c, f.chat, f)
 }

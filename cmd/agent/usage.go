@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -100,6 +101,28 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 		return fmt.Sprintf(" (%s --help lists those that there are)", cmd.CommandPath())
 	}
 	return fmt.Sprintf("; did you mean --%s?", near)
+}
+
+// namingFlags name a file, a folder, a model or a run.
+var namingFlags = []string{"model", "config-dir", "workdir", "tokenizer", "chat", "html", "resume", "api-key-file", "tasks", "out", "output", "transcripts", "tools"}
+
+// refuseEmpty refuses a flag that was given and names nothing, as an unset
+// variable of a shell does: it would be taken for one that was not given.
+func refuseEmpty(flags *pflag.FlagSet) error {
+	for _, name := range namingFlags {
+		f := flags.Lookup(name)
+		if f == nil || !f.Changed {
+			continue
+		}
+		given := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			given = list.GetSlice()
+		}
+		if slices.Contains(given, "") {
+			return usagef("--%s is empty; name something, or leave it out", name)
+		}
+	}
+	return nil
 }
 
 // flagWords says in words what a flag of a type takes.
