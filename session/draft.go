@@ -39,18 +39,9 @@ type draft struct {
 	text     strings.Builder
 	choices  []ChoiceMade
 
-	unfinished bool // the field filled last was cut at its limit
-	cut        cut  // what cut the answer off
+	unfinished bool   // the field filled last was cut at its limit
+	end        ending // of the answer
 }
-
-// cut says what ended a text before its end.
-type cut int
-
-const (
-	notCut      cut = iota
-	cutByLimit      // of one text
-	cutByBudget     // of the run
-)
 
 // write adds text of the harness.
 func (d *draft) write(text string) {
@@ -80,6 +71,22 @@ const (
 	endRut                  // it only repeated itself any more
 )
 
+// endingOf is how a text ended that was allowed so many tokens where more were
+// wanted, or as many.
+func endingOf(finish backend.FinishReason, allowed, wanted int) ending {
+	switch {
+	case finish == backend.FinishStop || finish == "":
+		return endWhole
+	case allowed < wanted:
+		return endBudget
+	}
+	return endLimit
+}
+
+// cut reports that something ended the text other than the model, a stop string
+// or its own repetition.
+func (e ending) cut() bool { return e == endLimit || e == endBudget }
+
 // generate lets the model go on, and adds what it wrote.
 func (d *draft) generate(ctx context.Context, g generation) (text string, end ending, err error) {
 	tokensMax, err := d.s.allowance(g.tokensMax)
@@ -97,14 +104,7 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 	if err != nil {
 		return "", endLimit, err
 	}
-	end = endWhole
-	switch {
-	case !isCut(finish):
-	case tokensMax < g.tokensMax:
-		end = endBudget
-	default:
-		end = endLimit
-	}
+	end = endingOf(finish, tokensMax, g.tokensMax)
 	if at := g.rut.end(text); at >= 0 {
 		text, end = text[:at], endRut
 		d.s.warn("the model began to repeat itself, or to write something else; its text was ended there")
@@ -112,10 +112,6 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 	d.keep(text)
 	return text, end, nil
 }
-
-// isCut reports a text that something ended other than the model or a stop
-// string.
-func isCut(finish backend.FinishReason) bool { return finish != backend.FinishStop && finish != "" }
 
 // choose lets the model pick one of the options as the rest of the line, and
 // adds it. One option is taken without asking.

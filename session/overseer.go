@@ -143,7 +143,7 @@ func (j judge) ask(ctx context.Context, name string, data any) (opinion, error) 
 	if err != nil {
 		return opinion{}, err
 	}
-	o := opinion{yes: choice.Index == 0, abstained: choice.Index < 0, usage: choiceUsage(choice)}
+	o := opinion{yes: choice.Index == 0, abstained: choice.Index < 0, usage: choice.Usage()}
 	if choice.Index != 1 {
 		return o, nil
 	}
@@ -188,12 +188,4 @@ func firstSentence(text string) string {
 		}
 	}
 	return text
-}
-
-// choiceUsage is the cost of a choice as that of a call.
-func choiceUsage(c *backend.Choice) backend.Usage {
-	return backend.Usage{
-		PromptTokens: c.EvaluatedTokens + c.CachedTokens, EvaluatedTokens: c.EvaluatedTokens,
-		CachedTokens: c.CachedTokens, CompletionTokens: c.CompletionTokens,
-	}
 }

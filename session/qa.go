@@ -101,7 +101,7 @@ func (s *Session) evidence(answer string) evidence {
 	seen, worked := s.seen()
 	e := evidence{
 		task: s.task, answer: answer, seen: seen, worked: worked || len(now.named(s.task)) > 0,
-		files: now.paths(), examples: s.examples, holdsText: s.holdsText, told: s.held.Told, exists: now.holds, existed: s.first.holds,
+		files: now.paths(), examples: mentionedFiles(s.system), holdsText: s.holdsText, told: s.held.Told, exists: now.holds, existed: s.first.holds,
 		changed:    func(name string) bool { return now.changedSince(s.first, name) },
 		spoiled:    s.spoiled,
 		canCompute: runsCode(offered),
@@ -198,8 +198,7 @@ func (s *Session) withhold(call *command.Call, answer, reason string) reply {
 	s.held.Count++
 	s.held.Answers = append(s.held.Answers, answerMark(answer))
 	s.held.Told = s.scrub.text(reason)
-	held := s.held
-	s.keep(record{Type: recWithheld, Held: &held}) // so that a resumed run knows it, too
+	s.keep(record{Type: recWithheld, Held: &s.held}) // so that a resumed run knows it, too
 	text := s.words.render("withheld.tmpl", reason)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
 	return reply{text: text, short: reason, failed: true, next: startWithheld, withheld: true}

@@ -202,10 +202,10 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 	if echoes(answer, s.task) && call.Summary != "" {
 		answer = call.Summary // the note says what the answer does not
 	}
-	if t.cut != notCut {
-		s.warnOfCut(t.cut)
+	if t.end.cut() {
+		s.warnOfCut(t.end)
 	}
-	if t.cut == cutByBudget { // nothing is left to mend it with
+	if t.end == endBudget { // nothing is left to mend it with
 		return reply{stop: StopTokens, answer: answer}, nil
 	}
 	if s.refusals > 0 { // it gave up on what it was not allowed to do
@@ -222,8 +222,8 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 }
 
 // warnOfCut tells a person that the answer is not whole.
-func (s *Session) warnOfCut(by cut) {
-	if by == cutByBudget {
+func (s *Session) warnOfCut(end ending) {
+	if end == endBudget {
 		s.warn("the answer is cut off: the run may cost no more tokens")
 		return
 	}

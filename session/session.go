@@ -129,13 +129,12 @@ type Session struct {
 	log   *logWriter
 	caps  backend.Capabilities
 
-	system   string            // the fixed part of every prompt
-	examples []string          // files that the system prompt names, all of them in examples
-	known    map[string]string // what the model was told of the commands: fingerprints by name
-	entries  []*entry          // the conversation
-	task     string            // the newest task, in the user's words
-	circles  *circles
-	snap     snapshot
+	system  string            // the fixed part of every prompt
+	known   map[string]string // what the model was told of the commands: fingerprints by name
+	entries []*entry          // the conversation
+	task    string            // the newest task, in the user's words
+	circles *circles
+	snap    snapshot
 
 	steps       int
 	usage       Usage
@@ -408,7 +407,6 @@ func (s *Session) systemPrompt() string {
 	for d.Examples = examplesMax; ; d.Examples-- {
 		text := s.scrub.text(s.words.render("system_"+s.mode+".tmpl", d))
 		if d.Examples == 0 || s.countText(context.Background(), text) <= systemTokensMax {
-			s.examples = mentionedFiles(text)
 			return text
 		}
 	}

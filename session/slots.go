@@ -166,12 +166,7 @@ func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch end {
-	case endLimit:
-		d.cut = cutByLimit
-	case endBudget:
-		d.cut = cutByBudget
-	}
+	d.end = end
 	return unfenced(withoutBareFences(strings.TrimSpace(text))), nil
 }
 
@@ -196,7 +191,7 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if (end == endLimit || end == endBudget) && slot.Partial && strings.TrimSpace(body+part) != "" {
+		if end.cut() && slot.Partial && strings.TrimSpace(body+part) != "" {
 			d.write("\n" + fenceMark)
 			d.unfinished = true
 			return wholeLines(body + part), nil

@@ -16,21 +16,21 @@ const callsPerReplyMax = 8
 // form, read tolerantly. One that can't be used is sent back once, with what
 // is wrong with it.
 func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, error) {
-	raw, by, err := s.replyText(ctx, msgs)
+	raw, end, err := s.replyText(ctx, msgs)
 	if err != nil {
 		return nil, err
 	}
-	parsed, problem := s.read(raw, by)
+	parsed, problem := s.read(raw, end)
 	if problem == "" {
-		return s.usable(raw, parsed, by), nil
+		return s.usable(raw, parsed, end), nil
 	}
 	s.invalid(raw, problem)
-	raw, by, err = s.replyText(ctx, s.askAgain(msgs, raw, problem))
+	raw, end, err = s.replyText(ctx, s.askAgain(msgs, raw, problem))
 	if err != nil {
 		return nil, err
 	}
-	if parsed, problem = s.read(raw, by); problem == "" {
-		t := s.usable(raw, parsed, by)
+	if parsed, problem = s.read(raw, end); problem == "" {
+		t := s.usable(raw, parsed, end)
 		if len(parsed.Repairs) == 0 {
 			s.usage.RepairedReplies++
 		}
@@ -40,29 +40,23 @@ func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, 
 	return &turn{text: nonEmpty(raw), problem: s.repairText(problem)}, nil
 }
 
-// replyText is a whole reply, and what cut it off.
-func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string, cut, error) {
+// replyText is a whole reply, and how it ended.
+func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string, ending, error) {
 	tokensMax, err := s.allowance(s.opts.Limits.ReplyTokensMax)
 	if err != nil {
-		return "", notCut, err
+		return "", endLimit, err
 	}
 	text, finish, err := s.completion(ctx, &backend.Request{Messages: msgs, Sampling: s.opts.Sampling, TokensMax: tokensMax}, s.tellDelta)
-	switch {
-	case !isCut(finish):
-		return text, notCut, err
-	case tokensMax < s.opts.Limits.ReplyTokensMax:
-		return text, cutByBudget, err
-	}
-	return text, cutByLimit, err
+	return text, endingOf(finish, tokensMax, s.opts.Limits.ReplyTokensMax), err
 }
 
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
-func cutInside(parsed command.Parsed, by cut) bool {
+func cutInside(parsed command.Parsed, end ending) bool {
 	if parsed.Repaired(command.RepairTruncated) {
 		return true
 	}
-	return by != notCut && slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
+	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
 		return slices.Contains([]command.Repair{
 			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairProse,
 		}, r)
@@ -70,7 +64,7 @@ func cutInside(parsed command.Parsed, by cut) bool {
 }
 
 // read makes calls of a reply, or says why none of it can be used.
-func (s *Session) read(raw string, by cut) (command.Parsed, string) {
+func (s *Session) read(raw string, end ending) (command.Parsed, string) {
 	parsed := command.Parse(raw, s.opts.Registry)
 	if len(parsed.Calls) == 0 {
 		return parsed, s.words.render("empty", nil)
@@ -79,7 +73,7 @@ func (s *Session) read(raw string, by cut) (command.Parsed, string) {
 		return parsed, s.words.render("too_many", callsPerReplyMax)
 	}
 	for _, c := range parsed.Calls {
-		if problem := s.callProblem(c, parsed, cutInside(parsed, by)); problem != "" {
+		if problem := s.callProblem(c, parsed, cutInside(parsed, end)); problem != "" {
 			return parsed, problem
 		}
 	}
@@ -107,10 +101,10 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut b
 
 // usable is the turn of a reply that was understood. The prompt keeps the
 // reply as written if nothing was mended, else its canonical form.
-func (s *Session) usable(raw string, parsed command.Parsed, by cut) *turn {
+func (s *Session) usable(raw string, parsed command.Parsed, end ending) *turn {
 	t := &turn{text: raw}
-	if cutInside(parsed, by) {
-		t.cut = by
+	if cutInside(parsed, end) {
+		t.end = end
 	}
 	for _, r := range parsed.Repairs {
 		t.repairs = append(t.repairs, string(r))

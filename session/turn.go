@@ -20,7 +20,7 @@ type turn struct {
 	repairs []string
 	problem string // why nothing can be carried out; told to the model
 	choices []ChoiceMade
-	cut     cut // the answer among the calls was cut off
+	end     ending // of the answer among the calls
 }
 
 // work is the loop: ask, carry out, until something ends it.
@@ -103,8 +103,8 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 		s.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
 	}
-	if res.Cut = res.Answer != "" && t.cut != notCut; res.Cut {
-		s.warnOfCut(t.cut)
+	if res.Cut = res.Answer != "" && t.end.cut(); res.Cut {
+		s.warnOfCut(t.end)
 	}
 	s.warnOfDoubts(res.Answer)
 	return res
@@ -265,7 +265,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 		return nil, err
 	}
 	call := &command.Call{Command: spec.Name, Summary: note, Content: []map[string]any{content}}
-	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices, cut: d.cut}, nil
+	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices, end: d.end}, nil
 }
 
 // writeNote lets the model reason in a line of its own.
@@ -355,7 +355,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			}
 		}
 		if r.stop != "" {
-			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.cut != notCut}, nil
+			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut()}, nil
 		}
 		if r.withheld {
 			s.forgetAnswer(t.calls[:i])
