@@ -27,7 +27,7 @@ BUILD = -X agent/inference.BuildID=$(build_id)
 LDFLAGS = -ldflags "$(BUILD) -X main.version=$(VERSION)"
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help run test native model agent check test-pure test-native bench bench-agent doctor clean distclean tools
+.PHONY: help run test archives native model agent check test-pure test-native bench bench-agent doctor clean distclean tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,7 +37,7 @@ help: ## list the targets
 tools:
 	@scripts/check-tools.sh $(ACCEL)
 
-native: tools ## fetch and compile llama.cpp, the shim and the tokenizers
+archives: tools
 	@scripts/fetch-llama.sh
 	@ACCEL=$(ACCEL) PORTABLE=$(PORTABLE) JOBS=$(JOBS) scripts/build-native.sh
 	@scripts/build-tokenizers.sh
@@ -45,9 +45,12 @@ native: tools ## fetch and compile llama.cpp, the shim and the tokenizers
 model: ## fetch and verify the default model
 	@scripts/fetch-model.sh
 
-agent: native ## build bin/agent
+native: archives ## compile llama.cpp, the shim and the tokenizers; test that they compute here
 	@mkdir -p bin
 	@go build $(TAGS) $(LDFLAGS) -o bin/agent ./cmd/agent
+	@scripts/selftest.sh
+
+agent: native ## build bin/agent
 	@echo "agent: bin/agent is up to date ($$(wc -c <bin/agent | awk '{printf "%.0f MB", $$1/1e6}'))"
 
 run: agent model ## do the main job: the default model works on a real file and answers

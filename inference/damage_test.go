@@ -5,6 +5,7 @@ package inference
 import (
 	"context"
 	"encoding/binary"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -72,7 +73,7 @@ func TestNotANumber(t *testing.T) {
 	assert.ErrorIs(t, err, errNoNumber)
 	_, _, err = e.PromptLogprobs(context.Background(), prompt, 2)
 	assert.ErrorIs(t, err, errNoNumber)
-	assert.ErrorIs(t, vetCompute(m), errNoNumber)
+	assert.ErrorIs(t, vetCompute(m, EngineOptions{}, io.Discard), errNoNumber)
 
 	emb, err := m.NewEmbedder(64)
 	require.NoError(t, err)

@@ -60,9 +60,9 @@ type ModelOptions struct {
 	CheckTensors bool      // validate weights while loading (slow)
 	ChatTemplate string    // overrides the file's own
 	// Progress is called now and then with the part that is loaded, 0 to 1.
-	Progress func(done float64)
-	// Vet runs before native code sees the file, for instance [VetInChild].
-	Vet func(ctx context.Context, path string) error
+	Progress func(done float64) `json:"-"`
+	// Vet runs before native code sees the file; see [VetInChild].
+	Vet func(ctx context.Context) error `json:"-"`
 }
 
 // ModelInfo describes a loaded model; see llama.cpp's llama_model_* for the terms.
@@ -121,7 +121,7 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 		return nil, err
 	}
 	if opts.Vet != nil {
-		if err := opts.Vet(ctx, path); err != nil {
+		if err := opts.Vet(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -367,10 +367,6 @@ func Accelerators(gpuLayers *int) []Device {
 
 // Built reports whether this binary has the native engine.
 func Built() bool { return llama.Built }
-
-// SetLogLevel sends llama.cpp's own log to stderr: 1 debug to 4 error, 0 none.
-// It has an effect only before the first model is loaded.
-func SetLogLevel(level int) { llama.Init(level) }
 
 // CheckFile pre-checks a file in Go; see package gguf.
 func CheckFile(path string) (*gguf.Info, error) {

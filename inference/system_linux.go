@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -107,4 +108,23 @@ func PhysicalCores() int {
 		cores[strings.TrimSpace(string(siblings))] = true
 	}
 	return max(1, len(cores))
+}
+
+// processor names this processor and its features, for verdicts that hold for it alone.
+func processor() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	var about []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() && lines.Text() != "" { // the first of them
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		switch strings.TrimSpace(key) {
+		case "model name", "stepping", "microcode", "flags", "CPU part", "Features":
+			about = append(about, strings.TrimSpace(value))
+		}
+	}
+	return strings.Join(append(about, runtime.GOARCH), "; ")
 }

@@ -2,7 +2,6 @@ package inference
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -14,28 +13,30 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"agent/inference/gguf"
 )
 
 // An assert inside llama.cpp can't be caught: it ends the process. So the
-// first load of a file never seen before happens in a child, which loads it,
-// computes a token and renders the chat template. Whatever happens to the
-// child is an error message here. The verdict is remembered by file identity.
+// first load of a file never seen before happens in a child, which computes what
+// the parent will compute: on the same devices and threads, from the same kind of
+// buffers. Whatever happens to the child is an error message here. The verdict is
+// remembered by the file's identity.
 
-// vetEnv makes a process a vetting child; its value is the model's path.
+// vetEnv makes a process a vetting child; its value is a [Trial] as JSON.
 const vetEnv = "AGENT_VET_MODEL"
 
 // Stages that the child reports on its standard output, one a line.
 const (
-	stageLoaded   = "loaded"
-	stageComputed = "computed"
-	stageDone     = "done"
-	stageFailed   = "failed " // with the message as JSON
+	stageLoaded = "loaded"
+	stageRender = "render"
+	stageDone   = "done"
+	stageDoing  = "doing "  // with what it is at
+	stageFailed = "failed " // with the message as JSON
 )
 
 // Patience for the stages after loading. A hostile template could loop.
@@ -44,21 +45,19 @@ const (
 	renderPatience  = 30 * time.Second
 )
 
-// RunVetChild does the child's work when this process is one. Programs that
-// use [VetInChild] call it first thing in main; it returns false in any other
-// process.
-func RunVetChild() (code int, child bool) {
-	path := os.Getenv(vetEnv)
-	if path == "" {
-		return 0, false
-	}
-	if err := vet(path, os.Stdout); err != nil {
-		msg, _ := json.Marshal(vetFailure{Error: err.Error(), Hint: hintOf(err)})
-		fmt.Printf("%s%s\n", stageFailed, msg)
-		return 1, true
-	}
-	fmt.Println(stageDone)
-	return 0, true
+// What the child computes: enough prompt rows for the kernels of whole tiles, some
+// tokens after it, and a decision.
+const (
+	vetPromptTokens = 80
+	vetReplyTokens  = 4
+)
+
+// Trial is a model that is about to be loaded, and how.
+type Trial struct {
+	Path   string
+	Model  ModelOptions
+	Engine EngineOptions
+	off    []string // buffer types that are switched off
 }
 
 type vetFailure struct{ Error, Hint string }
@@ -71,30 +70,37 @@ func hintOf(err error) string {
 	return ""
 }
 
-// vet loads a model on the CPU, computes one token and renders a chat.
-func vet(path string, progress io.Writer) error {
-	none := 0
-	m, err := Load(context.Background(), path, &ModelOptions{GPULayers: &none})
+// vetChild is the child's work.
+func vetChild(trial string, out io.Writer) error {
+	var t Trial
+	if err := json.Unmarshal([]byte(trial), &t); err != nil {
+		return err
+	}
+	m, err := Load(context.Background(), t.Path, &t.Model)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	fmt.Fprintln(progress, stageLoaded)
+	fmt.Fprintln(out, stageLoaded)
 	if m.File.RequireChat() == nil {
-		if err := vetCompute(m); err != nil {
+		if err := vetCompute(m, t.Engine, out); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintln(progress, stageComputed)
+	fmt.Fprintln(out, stageRender)
 	if m.HasTemplate() {
 		// A template may refuse this chat; it must only come back.
 		_, _ = m.Render([]Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
 	}
+	fmt.Fprintln(out, stageDone)
 	return nil
 }
 
-func vetCompute(m *Model) error {
-	e, err := m.NewEngine(&EngineOptions{ContextLength: min(256, cmp.Or(m.Info.ContextLength, 256)), Parallel: 1})
+// vetCompute evaluates a prompt, goes on with it, and scores two options.
+func vetCompute(m *Model, o EngineOptions, out io.Writer) error {
+	o.ContextLength = min(512, cmp.Or(m.Info.ContextLength, 512), cmp.Or(o.ContextLength, 512))
+	o.Cells, o.Parallel = 0, 1
+	e, err := m.NewEngine(&o)
 	if err != nil {
 		return err
 	}
@@ -106,23 +112,42 @@ func vetCompute(m *Model) error {
 	if len(ids) == 0 {
 		ids = []int32{0} // a vocabulary without these letters
 	}
-	for out, err := range e.Generate(context.Background(), &GenerateRequest{Prompt: ids, TokensMax: 1, Logprobs: true}) {
+	for len(ids) < min(vetPromptTokens, o.ContextLength/2) {
+		ids = append(ids, ids[len(ids)-1])
+	}
+	ctx := context.Background()
+	fmt.Fprintf(out, "%sa prompt of %d tokens\n", stageDoing, len(ids))
+	for step, err := range e.Generate(ctx, &GenerateRequest{Prompt: ids, TokensMax: vetReplyTokens, Logprobs: true}) {
 		if err != nil {
 			return err
 		}
 		// One damaged row of the output matrix leaves the best token as it was.
-		if lp := out.Logprob; lp != nil && math.IsNaN(float64(lp.Logprob)) {
+		if lp := step.Logprob; lp != nil && math.IsNaN(float64(lp.Logprob)) {
 			return errNoNumber
 		}
+		fmt.Fprintf(out, "%sthe tokens after the prompt\n", stageDoing)
 	}
-	return nil
+	fmt.Fprintf(out, "%sa decision\n", stageDoing)
+	_, err = e.Score(ctx, &ScoreRequest{Prompt: ids, Options: [][]int32{ids[:1], ids[len(ids)-1:]}})
+	return err
 }
 
-// VetInChild returns a [ModelOptions].Vet that tries each new file in a child
-// process running executable, and remembers good verdicts in dir.
-func VetInChild(executable, dir string) func(ctx context.Context, path string) error {
-	return func(ctx context.Context, path string) error {
-		key, err := fileIdentity(path)
+// VetInChild returns a [ModelOptions].Vet for each trial: it tests this machine and then
+// tries each new file in a child process running executable, and remembers good verdicts
+// in dir. What the machine can't compute with is told to warn, and avoided.
+func VetInChild(executable, dir string, warn func(string)) func(ctx context.Context, t Trial) error {
+	return func(ctx context.Context, t Trial) error {
+		machine, err := SelfTestInChild(ctx, executable, dir, false)
+		if err != nil {
+			return err
+		}
+		if err := machine.avoidFaults(warn); err != nil {
+			return err
+		}
+		for _, b := range machine.Faulty() {
+			t.off = append(t.off, b.Name)
+		}
+		key, err := t.identity(machine)
 		if err != nil {
 			return &Error{Op: "open model", Err: err}
 		}
@@ -130,15 +155,30 @@ func VetInChild(executable, dir string) func(ctx context.Context, path string) e
 		if _, err := os.Stat(verdict); err == nil {
 			return nil
 		}
-		if err := vetOnce(ctx, executable, path); err != nil {
+		if err := t.run(ctx, executable); err != nil {
 			return err
 		}
 		// Without a place to remember it, the next load just tries again.
 		if os.MkdirAll(dir, 0o700) == nil {
-			_ = os.WriteFile(verdict, []byte(path+"\n"), 0o600)
+			_ = os.WriteFile(verdict, []byte(t.Path+"\n"), 0o600)
 		}
 		return nil
 	}
+}
+
+// identity names what was tried: the file, the machine, and all that chooses kernels.
+func (t Trial) identity(machine *SelfTest) (string, error) {
+	file, err := fileIdentity(t.Path)
+	if err != nil {
+		return "", err
+	}
+	o := t.Engine
+	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads, o.ThreadsBatch, o.KVType, o.NoFlashAttn})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append(how, file...))
+	return hex.EncodeToString(sum[:])[:32], nil
 }
 
 // fileIdentity names a model's content without reading all of it: of the file,
@@ -183,83 +223,75 @@ func hashEnds(h io.Writer, path string) error {
 // BuildID identifies the native code; it is set at link time by the Makefile.
 var BuildID = "unknown"
 
-// vetOnce runs the child and turns its end into an error or nil.
-func vetOnce(ctx context.Context, executable, path string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	cmd := exec.CommandContext(ctx, executable)
-	cmd.Env = append(os.Environ(), vetEnv+"="+path, "GGML_NO_BACKTRACE=1")
-	var stderr tailWriter
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
+// run tries the model in a child and turns its end into an error or nil.
+func (t Trial) run(ctx context.Context, executable string) error {
+	trial, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("vet model: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("vet model: %w", err)
-	}
-	stage, failure := watchStages(out, cancel)
-	waitErr := cmd.Wait()
+	w := vetWatch{doing: "loading"}
+	end, err := runChild(ctx, executable, w.read, vetEnv+"="+string(trial), offEnv+"="+strings.Join(t.off, ","))
 	switch {
-	case stage == stageDone && waitErr == nil:
+	case err != nil:
+		return fmt.Errorf("vet model: %w", err)
+	case w.failure != nil:
+		return &Error{Op: "load model", Err: errors.New(w.failure.Error), Advice: w.failure.Hint}
+	case end == nil && w.last == stageDone:
 		return nil
-	case failure != nil:
-		return &Error{Op: "load model", Err: errors.New(failure.Error), Advice: failure.Hint}
-	case context.Cause(ctx) != nil:
-		return &Error{Op: "load model", Err: context.Cause(ctx)}
+	case end == nil:
+		return &Error{Op: "load model", Err: errors.New("the trial of it ended early, at " + w.doing)}
+	case errors.Is(end, errPatience) || ctx.Err() != nil:
+		return &Error{Op: "load model", Err: end}
 	}
-	what := fmt.Errorf("llama.cpp gave up on %s (%v) %s", path, waitErr, stderr.last())
-	return &Error{Op: "load model", Err: what, Advice: "the file is damaged, or this llama.cpp has a fault with it; download it again or try another quantisation"}
+	return &Error{Op: "load model", Err: fmt.Errorf("%s can't be used here: a trial %w, at %s", t.Path, end, w.doing), Advice: t.remedy(end)}
+}
+
+// remedy is what a person can do about a trial that died.
+func (t Trial) remedy(end error) string {
+	var died *childEnd
+	if !errors.As(end, &died) {
+		return ""
+	}
+	switch died.signal() {
+	case syscall.SIGILL:
+		return "the native code has an instruction that does not work here; `agent doctor --selftest` looks for it, and `make agent` builds it on this machine"
+	case syscall.SIGKILL:
+		advice := "memory ran out, most likely"
+		if file, err := CheckFile(t.Path); err == nil {
+			m := EstimateMemory(file, t.Engine)
+			advice += fmt.Sprintf(": the model needs about %s, %s are free", gib(m.Need()), gib(m.Available))
+		}
+		return advice + "; use a smaller model or quantisation, or a smaller llm.context_length"
+	}
+	return "the file is damaged, or this llama.cpp has a fault with it; download it again or try another quantisation"
 }
 
 var errPatience = errors.New("the model took too long for a first token or its chat template does not end; it was stopped")
 
-// watchStages reads the child's lines and stops it when a stage takes too long.
-func watchStages(out io.Reader, cancel context.CancelCauseFunc) (last string, failure *vetFailure) {
+// vetWatch follows the child's stages.
+type vetWatch struct {
+	last, doing string
+	failure     *vetFailure
+}
+
+// read reads the child's lines and stops it when a stage takes too long.
+func (w *vetWatch) read(out io.Reader, cancel context.CancelCauseFunc) {
 	lines := bufio.NewScanner(io.LimitReader(out, 1<<20))
-	var timer *time.Timer
-	defer func() {
-		if timer != nil {
-			timer.Stop()
-		}
-	}()
+	patience := time.AfterFunc(time.Hour, func() { cancel(errPatience) })
+	defer patience.Stop()
 	for lines.Scan() {
-		last = lines.Text()
-		if timer != nil {
-			timer.Stop()
-			timer = nil
-		}
+		w.last = lines.Text()
 		switch {
-		case last == stageLoaded:
-			timer = time.AfterFunc(computePatience, func() { cancel(errPatience) })
-		case last == stageComputed:
-			timer = time.AfterFunc(renderPatience, func() { cancel(errPatience) })
-		case strings.HasPrefix(last, stageFailed):
-			failure = &vetFailure{Error: last}
-			_ = json.Unmarshal([]byte(last[len(stageFailed):]), failure)
+		case w.last == stageLoaded:
+			patience.Reset(computePatience)
+		case w.last == stageRender:
+			w.doing = "rendering its chat template"
+			patience.Reset(renderPatience)
+		case strings.HasPrefix(w.last, stageDoing):
+			w.doing = "computing " + w.last[len(stageDoing):]
+		case strings.HasPrefix(w.last, stageFailed):
+			w.failure = &vetFailure{Error: w.last}
+			_ = json.Unmarshal([]byte(w.last[len(stageFailed):]), w.failure)
 		}
 	}
-	return last, failure
-}
-
-// tailWriter keeps the end of what is written to it.
-type tailWriter struct{ buf []byte }
-
-func (t *tailWriter) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 8192 {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-4096:]...)
-	}
-	return len(p), nil
-}
-
-// last is the last line that says something.
-func (t *tailWriter) last() string {
-	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
-		if bytes.Contains(lines[i], []byte("ASSERT")) || bytes.Contains(lines[i], []byte("error")) || i == 0 {
-			return "saying: " + string(lines[i])
-		}
-	}
-	return ""
 }

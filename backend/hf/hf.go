@@ -47,8 +47,9 @@ type Config struct {
 	// Note is told what makes no difference to results, such as why counts come
 	// from one vocabulary and not from another. May be nil.
 	Note func(msg string)
-	Warn func(msg string)                             // what a person should know
-	Vet  func(ctx context.Context, path string) error // before native code sees the file
+	Warn func(msg string) // what a person should know
+	// Vet runs before native code sees the file; [inference.VetInChild] makes one. May be nil.
+	Vet func(ctx context.Context, t inference.Trial) error
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -90,9 +91,14 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err := precheck(&cfg); err != nil {
 		return nil, err
 	}
-	model, err := inference.Load(ctx, cfg.Path, &inference.ModelOptions{
+	opts := inference.ModelOptions{
 		GPULayers: cfg.GPULayers, MainGPU: cfg.MainGPU, TensorSplit: cfg.TensorSplit, NoMmap: cfg.NoMmap, Mlock: cfg.Mlock,
-		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress, Vet: cfg.Vet})
+		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress}
+	if cfg.Vet != nil {
+		trial := inference.Trial{Path: cfg.Path, Model: opts, Engine: *engineOptions(&cfg)}
+		opts.Vet = func(ctx context.Context) error { return cfg.Vet(ctx, trial) }
+	}
+	model, err := inference.Load(ctx, cfg.Path, &opts)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"text/tabwriter"
@@ -43,7 +44,7 @@ type finding struct {
 }
 
 func (a *app) doctorCmd() *cobra.Command {
-	var asJSON bool
+	var asJSON, selfTest bool
 	cmd := &cobra.Command{
 		Use:   "doctor [key=value…]",
 		Short: "What was built, what hardware is used, what is missing and how to get it",
@@ -54,7 +55,7 @@ func (a *app) doctorCmd() *cobra.Command {
 			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
 				return err
 			}
-			findings := a.examine(cmd.Context(), cfg, err)
+			findings := a.examine(cmd.Context(), cfg, err, selfTest)
 			if asJSON {
 				return a.printJSON(map[string]any{"findings": findings})
 			}
@@ -62,24 +63,25 @@ func (a *app) doctorCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&selfTest, "selftest", false, "test again whether the native code computes rightly on this machine")
 	return cmd
 }
 
 // examine looks at every part that a run may need. wrong is why there is no
-// configuration.
-func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error) []finding {
-	out := examineEngine()
+// configuration; selfTest repeats the self-test.
+func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error, selfTest bool) []finding {
+	out := examineEngine(ctx, selfTest)
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
 	return append(out, examineOutside(cfg, wrong)...)
 }
 
-func examineEngine() []finding {
+func examineEngine(ctx context.Context, selfTest bool) []finding {
 	if !inference.Built() {
 		return []finding{{"native engine", "missing", "this binary was built without cgo", inference.BuildHint}}
 	}
 	sys, err := inference.System()
 	if err != nil {
-		return []finding{{"native engine", "missing", err.Error(), inference.BuildHint}}
+		return []finding{{"native engine", "missing", err.Error(), or(hintOf(err), inference.BuildHint)}}
 	}
 	out := []finding{{What: "native engine", Status: "ok", Detail: "llama.cpp v0.5.0, build " + inference.BuildID}}
 	for _, d := range sys.Devices {
@@ -92,7 +94,30 @@ func examineEngine() []finding {
 		}
 		out = append(out, finding{What: "device " + d.Name, Status: "ok", Detail: detail})
 	}
-	return append(out, finding{What: "features", Status: "ok", Detail: strings.TrimSpace(sys.Features)})
+	out = append(out, finding{What: "features", Status: "ok", Detail: strings.TrimSpace(sys.Features)})
+	return append(out, examineComputing(ctx, selfTest)...)
+}
+
+// examineComputing is the self-test's verdict, a line for each place where weights may lie.
+func examineComputing(ctx context.Context, again bool) []finding {
+	exe, err := os.Executable()
+	if err != nil {
+		return []finding{{"self-test", "missing", err.Error(), ""}}
+	}
+	t, err := inference.SelfTestInChild(ctx, exe, vetDir(), again)
+	if err != nil {
+		return []finding{{"self-test", "missing", err.Error(), hintOf(err)}}
+	}
+	var out []finding
+	for _, b := range t.Buffers {
+		f := finding{What: "computing in " + b.Name, Status: "ok",
+			Detail: fmt.Sprintf("%d weight types, relative error at most %.1g: %s", len(b.Types), b.Worst, strings.Join(b.Types, " "))}
+		if b.Fault != "" {
+			f.Status, f.Detail, f.Hint = "warn", b.Fault, "it is switched off on this machine; `agent doctor --selftest` tests again"
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 func (a *app) examineModel(ctx context.Context) finding {

@@ -49,7 +49,7 @@ func usagef(format string, args ...any) error {
 }
 
 func main() {
-	if code, child := inference.RunVetChild(); child {
+	if code, child := inference.RunChild(); child {
 		os.Exit(code)
 	}
 	os.Exit(mainCode(customBackends()))

@@ -28,7 +28,7 @@ import (
 // program with the backend of docs/custom-backend.md added to it. The child that
 // tries a model first is this binary too.
 func TestMain(m *testing.M) {
-	if code, child := inference.RunVetChild(); child {
+	if code, child := inference.RunChild(); child {
 		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){

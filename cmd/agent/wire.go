@@ -146,7 +146,7 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 		GPULayers: c.GPULayers, MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
 		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
-		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, filepath.Join(cacheDir(), "vetted"))})
+		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, vetDir(), a.warn)})
 	bar.finish()
 	if err != nil {
 		return nil, withCode(exitBackend, err)
@@ -241,6 +241,9 @@ func cacheDir() string {
 	}
 	return filepath.Join(os.TempDir(), "agent-cache")
 }
+
+// vetDir keeps what was found of this machine's native code, and of model files.
+func vetDir() string { return filepath.Join(cacheDir(), "vetted") }
 
 // stateDir is for what a person may want to see again: session files.
 func stateDir() string {

@@ -19,6 +19,23 @@ std::string ag_take_last_log();
 
 void ag_set(ag_buf * b, const std::string & s);
 
+// Runs f; turns whatever it throws into a code and a message.
+template <typename F> int ag_guarded(ag_buf * err, F && f) {
+    try {
+        return f();
+    } catch (const std::bad_alloc &) {
+        ag_set(err, "out of memory");
+    } catch (const std::exception & e) {
+        ag_set(err, e.what());
+    } catch (...) {
+        ag_set(err, "unknown C++ exception");
+    }
+    return AG_ERR;
+}
+
+// The self-test found that weights in this buffer type are computed wrongly here.
+bool ag_is_disabled(const char * buffer_type);
+
 struct ag_model {
     llama_model * model = nullptr;
     const llama_vocab * vocab = nullptr;

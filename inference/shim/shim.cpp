@@ -45,20 +45,6 @@ void on_log(ggml_log_level level, const char * text, void *) {
     }
 }
 
-// Runs f; turns whatever it throws into a code and a message.
-template <typename F> int guarded(ag_buf * err, F && f) {
-    try {
-        return f();
-    } catch (const std::bad_alloc &) {
-        ag_set(err, "out of memory");
-    } catch (const std::exception & e) {
-        ag_set(err, e.what());
-    } catch (...) {
-        ag_set(err, "unknown C++ exception");
-    }
-    return AG_ERR;
-}
-
 int fail(ag_buf * err, const std::string & what) {
     const std::string log = ag_take_last_log();
     ag_set(err, log.empty() ? what : what + ": " + log);
@@ -149,7 +135,7 @@ void ag_init(int log_level) {
 }
 
 int ag_add_rpc_server(const char * endpoint, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
         if (!rpc) {
             ag_set(err, "the archive was built without RPC");
@@ -168,7 +154,7 @@ int ag_add_rpc_server(const char * endpoint, ag_buf * err) {
 }
 
 void ag_system_info(ag_buf * out) {
-    guarded(out, [&] {
+    ag_guarded(out, [&] {
         json devices = json::array();
         for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
             ggml_backend_dev_t dev = ggml_backend_dev_get(i);
@@ -219,9 +205,32 @@ static bool on_progress(float done, void * data) {
     return __atomic_load_n(&p->cancel, __ATOMIC_RELAXED) == 0;
 }
 
+// The accelerators that passed the self-test, null-terminated; empty where all did,
+// so that llama.cpp takes its own.
+static std::vector<ggml_backend_dev_t> usable_accelerators() {
+    std::vector<ggml_backend_dev_t> out;
+    bool all = true;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t dev = ggml_backend_dev_get(i);
+        if (ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU) {
+            continue;
+        }
+        const bool off = ag_is_disabled(ggml_backend_buft_name(ggml_backend_dev_buffer_type(dev)));
+        all = all && !off;
+        if (!off && ggml_backend_dev_type(dev) != GGML_BACKEND_DEVICE_TYPE_ACCEL) {
+            out.push_back(dev);
+        }
+    }
+    if (all) {
+        return {};
+    }
+    out.push_back(nullptr);
+    return out;
+}
+
 int ag_model_load(const char * path, const ag_model_params * p, ag_progress * progress, ag_model ** out, ag_buf * err) {
     *out = nullptr;
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ag_take_last_log();
         llama_model_params mp = llama_model_default_params();
         mp.n_gpu_layers = p->gpu_layers;
@@ -231,6 +240,10 @@ int ag_model_load(const char * path, const ag_model_params * p, ag_progress * pr
             mp.split_mode = llama_split_mode(p->split_mode);
         }
         mp.tensor_split = p->tensor_split;
+        std::vector<ggml_backend_dev_t> devices = usable_accelerators();
+        if (!devices.empty()) {
+            mp.devices = devices.data();
+        }
         mp.vocab_only = p->vocab_only;
         mp.check_tensors = p->check_tensors;
         if (progress) {
@@ -274,7 +287,7 @@ static std::string meta(const llama_model * m, const char * key) {
 }
 
 void ag_model_info(const ag_model * m, ag_buf * out) {
-    guarded(out, [&] {
+    ag_guarded(out, [&] {
         const llama_model * mod = m->model;
         const llama_vocab * v = m->vocab;
         json i = json::object();
@@ -312,7 +325,7 @@ void ag_model_info(const ag_model * m, ag_buf * out) {
 
 int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags, int32_t * out, int32_t cap, ag_buf * err) {
     int32_t n = 0;
-    const int rc = guarded(err, [&] {
+    const int rc = ag_guarded(err, [&] {
         if (len > size_t(std::numeric_limits<int32_t>::max())) {
             throw std::length_error("text is longer than 2 GiB");
         }
@@ -326,7 +339,7 @@ int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags
 }
 
 int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool special, ag_buf * out, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         std::string s(size_t(n) * 8 + 64, '\0');
         int32_t len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false, special);
         if (len < 0) {
@@ -343,7 +356,7 @@ int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool speci
 }
 
 int ag_vocab_dump(const ag_model * m, ag_buf * pieces, uint32_t * offsets, uint32_t * attrs, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         std::string all;
         const int32_t n = llama_vocab_n_tokens(m->vocab);
         for (llama_token id = 0; id < n; id++) {
@@ -363,7 +376,7 @@ int ag_vocab_dump(const ag_model * m, ag_buf * pieces, uint32_t * offsets, uint3
 // ---------------------------------------------------------------- templates and schemas
 
 int ag_template_render(const char * text, size_t len, ag_buf * out, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         const json in = json::parse(std::string(text, len));
         jinja::lexer lexer;
         auto lexed = lexer.tokenize(in.at("template").get<std::string>());
@@ -419,7 +432,7 @@ int ag_template_render(const char * text, size_t len, ag_buf * out, ag_buf * err
 }
 
 int ag_schema_to_grammar(const char * text, size_t len, ag_buf * gbnf, ag_buf * err) {
-    const int rc = guarded(err, [&] {
+    const int rc = ag_guarded(err, [&] {
         ag_set(gbnf, json_schema_to_grammar(json::parse(std::string(text, len)), true));
         return AG_OK;
     });
@@ -430,7 +443,7 @@ int ag_schema_to_grammar(const char * text, size_t len, ag_buf * gbnf, ag_buf * 
 
 int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler ** out, ag_buf * err) {
     *out = nullptr;
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ag_take_last_log();
         auto s = std::make_unique<ag_sampler>();
         ag_live_objects++;
@@ -451,7 +464,7 @@ int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler *
 }
 
 int ag_sampler_accept(ag_sampler * s, const int32_t * ids, int32_t n, bool grammar_too, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         for (int32_t i = 0; i < n; i++) {
             s->accept(ids[i], grammar_too);
         }
@@ -478,7 +491,7 @@ static bool on_abort_poll(void * data) {
 
 int ag_context_new(ag_model * m, const ag_context_params * p, ag_context ** out, ag_buf * err) {
     *out = nullptr;
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ag_take_last_log();
         auto c = std::make_unique<ag_context>();
         ag_live_objects++;
@@ -518,7 +531,7 @@ void ag_context_free(ag_context * c) {
 }
 
 void ag_context_info(const ag_context * c, ag_buf * out) {
-    guarded(out, [&] {
+    ag_guarded(out, [&] {
         json i = json::object();
         i["n_ctx"] = int64_t(llama_n_ctx(c->ctx));
         i["n_batch"] = int64_t(llama_n_batch(c->ctx));
@@ -586,7 +599,7 @@ static void answer_wants(ag_context * c, ag_want * wants, int32_t n, const ag_en
 
 int ag_step(ag_context * c, const ag_row * rows, int32_t n_rows, const int32_t * seqs,
             ag_sample * samples, int32_t n_samples, ag_want * wants, int32_t n_wants, const ag_ends * ends, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ag_take_last_log();
         fill_batch(c, rows, n_rows, seqs);
         llama_batch batch = {};
@@ -620,7 +633,7 @@ int ag_step(ag_context * c, const ag_row * rows, int32_t n_rows, const int32_t *
 
 bool ag_seq_rm(ag_context * c, int32_t seq, int32_t p0, int32_t p1) {
     bool ok = false;
-    guarded(nullptr, [&] {
+    ag_guarded(nullptr, [&] {
         ok = llama_memory_seq_rm(llama_get_memory(c->ctx), seq, p0, p1);
         return AG_OK;
     });
@@ -628,7 +641,7 @@ bool ag_seq_rm(ag_context * c, int32_t seq, int32_t p0, int32_t p1) {
 }
 
 void ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
-    guarded(nullptr, [&] {
+    ag_guarded(nullptr, [&] {
         llama_memory_seq_cp(llama_get_memory(c->ctx), src, dst, p0, p1);
         return AG_OK;
     });
@@ -639,14 +652,14 @@ int32_t ag_seq_pos_max(ag_context * c, int32_t seq) {
 }
 
 void ag_clear(ag_context * c) {
-    guarded(nullptr, [&] {
+    ag_guarded(nullptr, [&] {
         llama_memory_clear(llama_get_memory(c->ctx), false);
         return AG_OK;
     });
 }
 
 int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_t n_out, ag_buf * err) {
-    return guarded(err, [&] {
+    return ag_guarded(err, [&] {
         ag_take_last_log();
         if (n_out != int32_t(c->n_embd)) {
             throw std::invalid_argument("embedding size differs");

@@ -23,13 +23,14 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_4__run_make_native
+#define AG_ABI agent_native_abi_5__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
 enum {
     AG_OK = 0,
     AG_KV_FULL = 1,       /* no room in the KV cache; nothing was changed */
+    AG_NOT_TAKEN = 3,     /* the buffer type does not take this weight type */
     AG_ABORTED = 2,       /* aborted; finished ubatches stay in the cache */
     AG_ERR_BATCH = -1,    /* refused by llama.cpp before any work */
     AG_ERR_DECODE = -2,   /* failed while computing; resynchronise */
@@ -49,6 +50,20 @@ int64_t ag_live(void);             /* models + contexts + samplers alive */
  * with ACCEL=rpc. A server that does not answer ends the process: dial it before. */
 int ag_add_rpc_server(const char *endpoint, ag_buf *err);
 void ag_system_info(ag_buf *json); /* {"devices":[…],"features":"…","max_sequences":N,…} */
+
+/* Machine. The first two may be called before ag_init. */
+/* Space-separated instruction sets that the kernels need, and those of them that
+ * are missing here. Where any is missing, call nothing that computes. */
+void ag_instructions(ag_buf *needed, ag_buf *lacking);
+void ag_die_by_signal(void); /* traps end the process by their signal; for child processes */
+/* {"types":[{"number","name"}],"buffers":[{"name","device","extra"}]}: the weight
+ * types that can be tested, and where weights may lie, best first for each device. */
+void ag_buffer_types(ag_buf *json, ag_buf *err);
+/* Multiplies random weights of `type` in `buffer` by rows[i] rows each; errors[i] is
+ * the mean squared error over the mean square of a scalar reference. AG_NOT_TAKEN. */
+int ag_selftest(const char *buffer, int32_t type, const int32_t *rows, int32_t n_rows, int32_t threads, float *errors, ag_buf *err);
+/* Models loaded later put no weights there. */
+int ag_disable_buffer(const char *buffer, ag_buf *err);
 
 /* Model */
 typedef struct ag_model ag_model;

@@ -41,6 +41,9 @@ func Init(logLevel int) {
 
 // ready is Init, and the devices of other machines beside those of this one.
 func ready() error {
+	if err := checkProcessor(); err != nil {
+		return err
+	}
 	Init(0)
 	return servers()
 }
@@ -132,7 +135,9 @@ func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
 	}
 	var m *C.ag_model
 	var buf C.ag_buf
-	code := C.ag_model_load(cpath, &cp, cprog, &m, &buf)
+	var code C.int
+	// Weights are converted while they are loaded, which opens parallel regions.
+	theComputer().hold(func(func() bool) { code = C.ag_model_load(cpath, &cp, cprog, &m, &buf) })
 	if err := callError("load "+path, code, &buf); err != nil {
 		return nil, err
 	}
@@ -316,7 +321,8 @@ func (m *Model) NewContext(p ContextParams) (*Context, error) {
 	}
 	var c *C.ag_context
 	var buf C.ag_buf
-	code := C.ag_context_new(m.c, &cp, &c, &buf)
+	var code C.int
+	theComputer().hold(func(func() bool) { code = C.ag_context_new(m.c, &cp, &c, &buf) })
 	if err := callError("create context", code, &buf); err != nil {
 		return nil, err
 	}

@@ -95,3 +95,20 @@ func (*Context) Info() (ContextInfo, error) { return ContextInfo{}, notBuilt("co
 
 // Embed fails.
 func (*Context) Embed([]int32, int) ([]float32, error) { return nil, notBuilt("embed") }
+
+// Instructions are none without the native engine.
+func Instructions() (needed, lacking string) { return "", "" }
+
+// DieBySignal does nothing.
+func DieBySignal() {}
+
+// BufferTypes fails.
+func BufferTypes() (Buffers, error) { return Buffers{}, notBuilt("list buffer types") }
+
+// SelfTest fails.
+func SelfTest(string, int, []int32, int) ([]float32, bool, error) {
+	return nil, false, notBuilt("self-test")
+}
+
+// DisableBuffer fails.
+func DisableBuffer(name string) error { return notBuilt("switch off " + name) }

@@ -233,3 +233,20 @@ type ContextInfo struct {
 	Seqs    int `json:"n_seq"`
 	Pooling int `json:"pooling"`
 }
+
+// Buffers are the places where weights may lie, best first for each device, and the
+// weight types that the self-test knows.
+type Buffers struct {
+	Types []struct {
+		Number int    `json:"number"`
+		Name   string `json:"name"`
+	} `json:"types"`
+	Buffers []Buffer `json:"buffers"`
+}
+
+// Buffer is one place where weights may lie.
+type Buffer struct {
+	Name   string `json:"name"`
+	Device string `json:"device"`
+	Extra  bool   `json:"extra"` // beside the device's plain one, which can do without it
+}
