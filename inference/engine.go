@@ -20,6 +20,7 @@ type EngineOptions struct {
 	Ubatch        int    // most rows of one tick (default 512)
 	Threads       int    // while decoding (default: physical cores)
 	ThreadsBatch  int    // while prefilling (default: Threads)
+	ShareCores    bool   // take fewer threads while other programs compute; scores may then differ in the last digits
 	KVType        string // f16 (default), bf16, f32, q8_0, q4_0
 	NoFlashAttn   bool
 }
@@ -63,6 +64,7 @@ type device interface {
 	SeqCopy(src, dst, p0, p1 int32)
 	SeqPosMax(seq int32) int32
 	Abort(on bool)
+	SetThreads(decode, prefill int)
 	Close()
 }
 
@@ -88,6 +90,7 @@ type Engine struct {
 	slots    []*slot
 	leaves   []int32 // scratch sequences for options
 	release  func()
+	share    *coreShare // nil: threads are as configured
 
 	mu      sync.Mutex
 	queue   []*job
@@ -163,7 +166,11 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
 	}
-	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, m.users.Done), nil
+	var share *coreShare
+	if o.ShareCores {
+		share = newCoreShare(o.Threads, readCPUUse)
+	}
+	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, share, m.users.Done), nil
 }
 
 // replyPiece is the text of a token as part of a reply; nil for control tokens.
@@ -214,8 +221,8 @@ const cellsSpare = 512
 
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
-func newEngine(dev device, tr traits, parallel, ubatch, leaves int, release func()) *Engine {
-	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, release: release,
+func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, release func()) *Engine {
+	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, release: release,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
@@ -318,7 +325,8 @@ func (e *Engine) own() {
 			continue
 		}
 		e.dev.Hold(func(contended func() bool) {
-			for e.tick(); !contended() && e.admit() && len(e.active) > 0; {
+			for more := true; more; more = !contended() && e.admit() && len(e.active) > 0 {
+				e.shareCores()
 				e.tick()
 			}
 		})
@@ -327,6 +335,16 @@ func (e *Engine) own() {
 	e.dev.Close()
 	if e.release != nil {
 		e.release()
+	}
+}
+
+// shareCores computes with as many threads as other programs leave cores for.
+func (e *Engine) shareCores() {
+	if e.share == nil {
+		return
+	}
+	if n, changed := e.share.threads(time.Now()); changed {
+		e.dev.SetThreads(n, n)
 	}
 }
 

@@ -66,6 +66,8 @@ func (d *fakeDevice) Hold(f func(contended func() bool)) {
 	f(func() bool { asked++; return asked%2 == 0 })
 }
 
+func (d *fakeDevice) SetThreads(decode, prefill int) {}
+
 func (d *fakeDevice) Abort(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -283,7 +285,7 @@ func fakePiece(id int32) []byte { return fmt.Appendf(nil, "%d ", id) }
 // newFakeEngine runs the scheduler on a fake device.
 func newFakeEngine(d *fakeDevice, contextMax, parallel, ubatch int) *Engine {
 	tr := traits{vocabSize: fakeVocab, contextMax: contextMax, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
-	return newEngine(d, tr, parallel, ubatch, 8, nil)
+	return newEngine(d, tr, parallel, ubatch, 8, nil, nil)
 }
 
 // fakePrompt is n tokens; those with equal seeds share their beginning.

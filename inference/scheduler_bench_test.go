@@ -32,6 +32,7 @@ func (d *nullDevice) SeqCopy(_, _, _, _ int32)     {}
 func (d *nullDevice) SeqPosMax(seq int32) int32    { return d.held[seq] }
 func (d *nullDevice) Hold(f func(func() bool))     { f(func() bool { return false }) }
 func (d *nullDevice) Abort(bool)                   {}
+func (d *nullDevice) SetThreads(_, _ int)          {}
 func (d *nullDevice) Close()                       {}
 
 type nullSampler struct{}
@@ -42,7 +43,7 @@ func (nullSampler) Close()                     {}
 func nullEngine(b *testing.B, parallel int) *Engine {
 	word := []byte(" word")
 	tr := traits{vocabSize: 50_000, contextMax: 1 << 30, ends: []int32{0}, partial: true, piece: func(int32) []byte { return word }}
-	e := newEngine(&nullDevice{}, tr, parallel, ubatchDefault, leavesMax, nil)
+	e := newEngine(&nullDevice{}, tr, parallel, ubatchDefault, leavesMax, nil, nil)
 	b.Cleanup(e.Close)
 	return e
 }

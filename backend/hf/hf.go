@@ -33,7 +33,7 @@ type Config struct {
 	GPULayers    *int // nil: all
 	MainGPU      int
 	TensorSplit  []float32
-	Threads      int
+	Threads      int // 0: the physical cores, fewer while other programs compute
 	ThreadsBatch int
 	Parallel     int
 	Ubatch       int
@@ -145,7 +145,7 @@ func precheck(cfg *Config) error {
 
 func engineOptions(cfg *Config) *inference.EngineOptions {
 	return &inference.EngineOptions{ContextLength: cfg.ContextLength, Parallel: cfg.Parallel, Ubatch: cfg.Ubatch,
-		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
+		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch, ShareCores: cfg.Threads == 0 && cfg.ThreadsBatch == 0, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
 }
 
 // Close frees the model; requests in flight end with an error. Idempotent.

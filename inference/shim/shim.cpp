@@ -658,6 +658,10 @@ void ag_clear(ag_context * c) {
     });
 }
 
+void ag_set_threads(ag_context * c, int32_t decode, int32_t prefill) {
+    llama_set_n_threads(c->ctx, decode, prefill);
+}
+
 int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_t n_out, ag_buf * err) {
     return ag_guarded(err, [&] {
         ag_take_last_log();

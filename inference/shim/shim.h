@@ -175,6 +175,7 @@ bool ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1);
 void ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
 int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
 void ag_clear(ag_context *c);
+void ag_set_threads(ag_context *c, int32_t decode, int32_t prefill);
 
 /* Embeds one text (a whole sequence, at most n_batch tokens) into out[n_embd], unit length. */
 int ag_embed(ag_context *c, const int32_t *ids, int32_t n, float *out, int32_t n_out, ag_buf *err);

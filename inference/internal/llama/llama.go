@@ -428,6 +428,11 @@ func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
 func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
 
+// SetThreads changes how many threads compute, from the next step on.
+func (c *Context) SetThreads(decode, prefill int) {
+	C.ag_set_threads(c.c, C.int32_t(decode), C.int32_t(prefill))
+}
+
 // Clear empties the KV cache.
 func (c *Context) Clear() { C.ag_clear(c.c) }
 

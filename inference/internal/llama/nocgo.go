@@ -87,6 +87,9 @@ func (*Context) SeqCopy(_, _, _, _ int32) {}
 // SeqPosMax is always -1.
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
+// SetThreads does nothing.
+func (*Context) SetThreads(_, _ int) {}
+
 // Clear does nothing.
 func (*Context) Clear() {}
 
