@@ -143,7 +143,7 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 	bar := a.loadProgress(s.ModelID)
 	b, err := hf.Open(ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
 		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
-		GPULayers: c.GPULayers, MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
+		Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.cpuExperts(), MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
 		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
 		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, filepath.Join(cacheDir(), "vetted"))})
