@@ -254,8 +254,8 @@ func (a *app) writeWay(best *deviceSpeed, devices bool) error {
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return fmt.Errorf("doctor: %w", err)
 	}
-	a.note(fmt.Sprintf("written to %s: %s", path, best.name()))
-	return nil
+	_, err = fmt.Fprintf(a.err, "agent: %s is the choice in %s\n", best.name(), path)
+	return err
 }
 
 // setTopKeys replaces the lines of top-level keys, or adds them, and leaves all
