@@ -5,7 +5,7 @@
 #
 # `make help` lists the rest. Every step is re-entrant and quick when nothing changed.
 
-ACCEL    ?= cpu#          cpu, cuda, metal or rpc: which archive, and which build tag
+ACCEL    ?= cpu#          cpu, cuda, metal, rpc or vulkan: which archive, and which build tag
 PORTABLE ?=#              non-empty: CPU code for any machine of this architecture, not just this one
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 TASK     ?= When does the train leave? Read travel.txt.
@@ -32,7 +32,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  variables: ACCEL=cpu|cuda|metal|rpc  PORTABLE=1  JOBS=N  TASK='…' WORKDIR=DIR  BENCH_MODEL=FILE BENCH_ARGS='…'"
+	@echo "  variables: ACCEL=cpu|cuda|metal|rpc|vulkan  PORTABLE=1  JOBS=N  TASK='…' WORKDIR=DIR  BENCH_MODEL=FILE BENCH_ARGS='…'"
 
 tools:
 	@scripts/check-tools.sh $(ACCEL)

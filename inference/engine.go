@@ -207,12 +207,15 @@ func (m *Model) resolve(opts *EngineOptions) (EngineOptions, error) {
 			Advice: fmt.Sprintf("set llm.context_length to at most %d", trained)}
 	}
 	if o.ContextLength == 0 {
-		o.ContextLength = FittingContext(m.File, o)
+		o.ContextLength = FittingContext(m.File, m.Devices, o)
 	}
 	if o.Cells == 0 {
 		o.Cells = o.ContextLength + cellsSpare
 	}
 	o.Cells = max((o.Cells+255)/256*256, 256)
+	if len(m.Devices) > 0 {
+		return o, nil // it allocates there, and says itself when it is short
+	}
 	return o, checkMemory(m.File, o, 0)
 }
 

@@ -42,12 +42,17 @@ const contextDefaultMax = 32768
 
 // FittingContext is the context length used when none is configured: as
 // trained, at most 32,768, and such that the KV cache takes at most half of
-// the memory that weights leave free; at least 2,048.
-func FittingContext(file *gguf.Info, o EngineOptions) int {
+// the memory that weights leave free, on accelerators where these have room for
+// the weights; at least 2,048.
+func FittingContext(file *gguf.Info, on []Device, o EngineOptions) int {
 	length := min(cmp.Or(file.ContextLengthTrain, 2048), contextDefaultMax)
+	free := freeOn(on)
 	for length > 2048 {
 		o.ContextLength, o.Cells = length, 0
 		m := EstimateMemory(file, o)
+		if free > m.Weights {
+			m.Available = free
+		}
 		if m.Available == 0 || m.Available < m.Weights || m.KV < (m.Available-m.Weights)/2 {
 			break
 		}
@@ -60,7 +65,7 @@ func FittingContext(file *gguf.Info, o EngineOptions) int {
 // host memory; accelerators report their own shortage when they allocate.
 func CheckMemory(file *gguf.Info, o EngineOptions) error {
 	if o.ContextLength == 0 {
-		o.ContextLength = FittingContext(file, o)
+		o.ContextLength = FittingContext(file, nil, o)
 	}
 	return checkMemory(file, o, uint64(file.WeightBytes))
 }
@@ -69,6 +74,11 @@ func CheckMemory(file *gguf.Info, o EngineOptions) error {
 func checkMemory(file *gguf.Info, o EngineOptions, weights uint64) error {
 	m := EstimateMemory(file, o)
 	m.Weights = weights
+	return m.check(o)
+}
+
+// check refuses what is more than the memory that is free.
+func (m Memory) check(o EngineOptions) error {
 	if m.Available == 0 || m.Need() <= m.Available {
 		return nil
 	}

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,6 +53,8 @@ func (e *Error) Hint() string {
 type ModelOptions struct {
 	GPULayers    *int // layers on accelerators; nil: all when there is one
 	MainGPU      int
+	Devices      []string  // accelerators by name, or "CPU"; none: see [DevicesFor]
+	CPUExperts   *int      // the experts of that many layers stay on the CPU; nil: none
 	TensorSplit  []float32 // share of each GPU
 	NoMmap       bool      // read the file into memory instead of mapping it
 	Mlock        bool      // keep the weights from being paged out
@@ -125,12 +126,16 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 			return nil, err
 		}
 	}
+	devices, err := DevicesFor(opts)
+	if err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	native, err := loadNative(ctx, path, opts)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap, Devices: Accelerators(opts.GPULayers)}
+	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap, Devices: devices}
 	if err := m.describe(opts); err != nil {
 		native.Close()
 		return nil, err
@@ -143,8 +148,18 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 func loadNative(ctx context.Context, path string, opts *ModelOptions) (*llama.Model, error) {
 	params := llama.ModelParams{GPULayers: -1, LoadMode: loadMode(opts), MainGPU: opts.MainGPU,
 		TensorSplit: opts.TensorSplit, CheckTensors: opts.CheckTensors}
+	sys, err := System()
+	if err != nil {
+		return nil, err
+	}
+	if params.Devices, err = opts.devices(sys.Devices); err != nil {
+		return nil, err
+	}
 	if opts.GPULayers != nil {
 		params.GPULayers = *opts.GPULayers
+	}
+	if opts.CPUExperts != nil && len(params.Devices) > 0 {
+		params.CPUExperts = *opts.CPUExperts
 	}
 	progress := new(llama.Progress)
 	stop := context.AfterFunc(ctx, progress.Cancel)
@@ -351,19 +366,6 @@ func LiveObjects() int { return llama.Live() }
 
 // System describes the devices and the build.
 func System() (llama.SystemInfo, error) { return llama.System() }
-
-// Accelerators are the devices that a model with so many layers on them runs
-// on; see [ModelOptions]. None: it runs on the processor.
-func Accelerators(gpuLayers *int) []Device {
-	if gpuLayers != nil && *gpuLayers == 0 {
-		return nil
-	}
-	sys, err := System()
-	if err != nil {
-		return nil
-	}
-	return slices.DeleteFunc(sys.Devices, func(d Device) bool { return !d.Accelerator })
-}
 
 // Built reports whether this binary has the native engine.
 func Built() bool { return llama.Built }

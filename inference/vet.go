@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"agent/inference/gguf"
+	"agent/inference/internal/llama"
 )
 
 // An assert inside llama.cpp can't be caught: it ends the process. So the
@@ -132,18 +133,21 @@ func vetCompute(m *Model, o EngineOptions, out io.Writer) error {
 	return err
 }
 
-// VetInChild returns a [ModelOptions].Vet for each trial: it tests this machine and then
-// tries each new file in a child process running executable, and remembers good verdicts
-// in dir. What the machine can't compute with is told to warn, and avoided.
-func VetInChild(executable, dir string, warn func(string)) func(ctx context.Context, t Trial) error {
+// VetInChild tests this machine, and returns what tries each new file in a child process
+// running executable. Good verdicts are remembered in dir. What the machine can't compute
+// with is told to warn and switched off: call it before anything looks at the devices.
+func VetInChild(ctx context.Context, executable, dir string, warn func(string)) (func(context.Context, Trial) error, error) {
+	if !llama.Built {
+		return nil, nil // loading says what to do
+	}
+	machine, err := SelfTestInChild(ctx, executable, dir, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := machine.avoidFaults(warn); err != nil {
+		return nil, err
+	}
 	return func(ctx context.Context, t Trial) error {
-		machine, err := SelfTestInChild(ctx, executable, dir, false)
-		if err != nil {
-			return err
-		}
-		if err := machine.avoidFaults(warn); err != nil {
-			return err
-		}
 		for _, b := range machine.Faulty() {
 			t.off = append(t.off, b.Name)
 		}
@@ -163,7 +167,7 @@ func VetInChild(executable, dir string, warn func(string)) func(ctx context.Cont
 			_ = os.WriteFile(verdict, []byte(t.Path+"\n"), 0o600)
 		}
 		return nil
-	}
+	}, nil
 }
 
 // identity names what was tried: the file, the machine, and all that chooses kernels.

@@ -3,7 +3,7 @@
 # sources, in alternating rounds, and prints a table with targets. `make bench`
 # builds what it needs and runs it.
 #
-#   ACCEL=cpu|cuda|metal|rpc   which build
+#   ACCEL=cpu|cuda|metal|rpc|vulkan   which build
 #   PORTABLE=1                 that of build-native.sh
 #   ROUNDS=N                   rounds that count (default 7)
 #   MODEL=REF                  another model than the default one

@@ -2,7 +2,7 @@
 # Compiles llama.cpp, ggml and the shim into build/lib/$ACCEL/libagent_llama.a, and
 # writes the archive's hash beside it. Does nothing when nothing changed.
 #
-#   ACCEL=cpu|cuda|metal|rpc   which backends are compiled in
+#   ACCEL=cpu|cuda|metal|rpc|vulkan   which backends are compiled in
 #   PORTABLE=1                 no -march=native: runs on any machine of this architecture
 #   BENCH_TOOLS=1              also llama-bench, llama-batched-bench and llama-server
 #   OPENMP=OFF                 ggml's own thread pool instead of OpenMP
@@ -24,10 +24,11 @@ if [ -n "${PORTABLE:-}" ]; then native=OFF; dir=build/$accel-portable; log=$dir/
 options=(-DCMAKE_BUILD_TYPE=Release "-DGGML_NATIVE=$native" "-DGGML_OPENMP=${OPENMP:-ON}")
 case $accel in
   cpu) options+=(-DGGML_METAL=OFF) ;;
-  cuda) options+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCH:-native}") ;;
+  cuda) options+=(-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCH:-native}") ;;
   metal) options+=(-DGGML_METAL=ON -DGGML_METAL_EMBED_LIBRARY=ON) ;;
+  vulkan) options+=(-DGGML_VULKAN=ON) ;;
   rpc) options+=(-DGGML_RPC=ON) ;;
-  *) say "error: unknown ACCEL=$accel; known are cpu, cuda, metal, rpc"; exit 1 ;;
+  *) say "error: unknown ACCEL=$accel; known are cpu, cuda, metal, rpc, vulkan"; exit 1 ;;
 esac
 [ -z "${BENCH_TOOLS:-}" ] || options+=(-DAGENT_BENCH_TOOLS=ON)
 

@@ -19,7 +19,18 @@ if ! command -v c++ >/dev/null 2>&1 && ! command -v g++ >/dev/null 2>&1 && ! com
   need c++ build-essential gcc "building llama.cpp"
 fi
 if ! command -v ninja >/dev/null 2>&1; then need make make make "building llama.cpp"; fi
-if [ "$accel" = cuda ]; then need nvcc nvidia-cuda-toolkit cuda "the CUDA build; or put CUDA's bin folder into PATH"; fi
+if [ "$accel" = cuda ]; then
+  need nvcc nvidia-cuda-toolkit cuda "the CUDA build; or put CUDA's bin folder into PATH; or scripts/cuda-toolkit.sh DIR, then PATH=DIR/bin:\$PATH"
+fi
+if [ "$accel" = vulkan ]; then
+  # One of LunarG's SDK comes before the system's, as for CMake.
+  glslc=${VULKAN_SDK:+$VULKAN_SDK/bin/}glslc
+  need "$glslc" "libvulkan-dev glslc spirv-headers" "shaderc vulkan-headers vulkan-loader spirv-headers" "the Vulkan build"
+  if command -v "$glslc" >/dev/null 2>&1 && ! printf '%s\n' '#version 450' '#extension GL_KHR_cooperative_matrix : require' 'void main() {}' |
+    "$glslc" -fshader-stage=compute --target-env=vulkan1.3 -o /dev/null - >/dev/null 2>&1; then
+    missing+=("  a newer glslc (the Vulkan build; this one does not know cooperative matrices): that of Debian 13, Ubuntu 24.04, or the SDK of https://vulkan.lunarg.com with VULKAN_SDK set")
+  fi
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   echo "make: these tools are missing:" >&2

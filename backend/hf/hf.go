@@ -18,6 +18,7 @@ import (
 
 	"agent/backend"
 	"agent/inference"
+	"agent/inference/gguf"
 )
 
 // Config says which model and how. The zero value of a field is its default.
@@ -30,7 +31,9 @@ type Config struct {
 	Sampling      *backend.Sampling
 	TokensMax     int // most tokens of a reply when a request does not say; 0: no limit
 
-	GPULayers    *int // nil: all
+	Devices      []string // accelerators by name, or "CPU"; none: those that inference.DevicesFor picks
+	GPULayers    *int     // nil: all that fit
+	CPUExperts   *int     // the experts of that many layers stay on the CPU; nil: of as many as must
 	MainGPU      int
 	TensorSplit  []float32
 	Threads      int // 0: the physical cores, fewer while other programs compute
@@ -88,21 +91,20 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
 	}
-	if err := precheck(&cfg); err != nil {
+	options, sizes := modelOptions(&cfg), engineOptions(&cfg)
+	if err := precheck(&cfg, options, sizes); err != nil {
 		return nil, err
 	}
-	opts := inference.ModelOptions{
-		GPULayers: cfg.GPULayers, MainGPU: cfg.MainGPU, TensorSplit: cfg.TensorSplit, NoMmap: cfg.NoMmap, Mlock: cfg.Mlock,
-		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress}
 	if cfg.Vet != nil {
-		trial := inference.Trial{Path: cfg.Path, Model: opts, Engine: *engineOptions(&cfg)}
-		opts.Vet = func(ctx context.Context) error { return cfg.Vet(ctx, trial) }
+		options.Vet = func(ctx context.Context) error {
+			return cfg.Vet(ctx, inference.Trial{Path: cfg.Path, Model: *options, Engine: *sizes})
+		}
 	}
-	model, err := inference.Load(ctx, cfg.Path, &opts)
+	model, err := inference.Load(ctx, cfg.Path, options)
 	if err != nil {
 		return nil, err
 	}
-	engine, err := model.NewEngine(engineOptions(&cfg))
+	engine, err := model.NewEngine(sizes)
 	if err != nil {
 		model.Close()
 		return nil, err
@@ -122,8 +124,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	return b, nil
 }
 
-// precheck refuses, before anything is loaded, what can't chat or won't fit.
-func precheck(cfg *Config) error {
+// precheck refuses, before anything is loaded, what can't chat or won't fit. It
+// fills in what is to lie on accelerators.
+func precheck(cfg *Config, options *inference.ModelOptions, sizes *inference.EngineOptions) error {
 	if !inference.Built() {
 		return nil // Load says what to do
 	}
@@ -137,10 +140,54 @@ func precheck(cfg *Config) error {
 	for _, w := range file.Warnings {
 		cfg.Warn(w)
 	}
-	if len(inference.Accelerators(cfg.GPULayers)) > 0 {
-		return nil // the accelerator says itself when it is short
+	on, err := inference.DevicesFor(options)
+	if err != nil {
+		return err
 	}
-	return inference.CheckMemory(file, *engineOptions(cfg))
+	if len(on) == 0 {
+		cfg.sayMissing()
+		return inference.CheckMemory(file, *sizes)
+	}
+	return cfg.place(file, options, sizes, on)
+}
+
+// sayMissing tells of accelerators that this build is for and that are not here.
+// It is for who left the choice to the program.
+func (c *Config) sayMissing() {
+	if len(c.Devices) > 0 || c.GPULayers != nil && *c.GPULayers == 0 {
+		return
+	}
+	if sys, err := inference.System(); err == nil && sys.Missing() != "" {
+		c.Warn(sys.Missing() + "; the model runs on the CPU")
+	}
+}
+
+// place decides how much lies on the accelerators, and says so where it is not all.
+func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *inference.EngineOptions, on []inference.Device) error {
+	if sizes.ContextLength == 0 {
+		sizes.ContextLength = inference.FittingContext(file, on, *sizes)
+	}
+	if c.CPUExperts != nil && *c.CPUExperts > 0 && file.Experts == 0 {
+		c.Warn(fmt.Sprintf("llm.n_cpu_moe and llm.cpu_moe have no effect: %s has no experts", c.ModelID))
+	}
+	p := inference.Place(file, options, *sizes, on)
+	switch {
+	case len(c.TensorSplit) > 0: // each device has its own limit
+	case !p.Fits():
+		c.Warn(p.String() + ", which may be more than fits; lower llm.gpu_layers, or leave it out")
+	case p.Layers < p.LayersAll && c.GPULayers == nil, p.CPUExperts > 0 && c.CPUExperts == nil:
+		c.Warn(p.String())
+	default:
+		c.Note(p.String())
+	}
+	options.GPULayers, options.CPUExperts = &p.Layers, &p.CPUExperts
+	return p.CheckHost(*sizes)
+}
+
+func modelOptions(c *Config) *inference.ModelOptions {
+	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.CPUExperts, MainGPU: c.MainGPU,
+		TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock, CheckTensors: c.CheckTensors,
+		ChatTemplate: c.ChatTemplate, Progress: c.Progress}
 }
 
 func engineOptions(cfg *Config) *inference.EngineOptions {

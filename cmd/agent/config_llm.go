@@ -77,7 +77,10 @@ type priceSettings struct {
 
 // localSettings are the further keys of a model in this process.
 type localSettings struct {
+	Devices      []string  `yaml:"devices"`
 	GPULayers    *int      `yaml:"gpu_layers"` // nil and -1: all that fit
+	CPUExperts   *int      `yaml:"n_cpu_moe"`  // nil: as many as must
+	AllExperts   bool      `yaml:"cpu_moe"`
 	MainGPU      int       `yaml:"main_gpu"`
 	TensorSplit  []float32 `yaml:"tensor_split"`
 	Threads      int       `yaml:"threads"`
@@ -94,6 +97,15 @@ type localSettings struct {
 	ModelKwargs      map[string]any `yaml:"model_kwargs"`
 	TokenizerKwargs  map[string]any `yaml:"tokenizer_kwargs"`
 	GenerationKwargs map[string]any `yaml:"generation_kwargs"`
+}
+
+// cpuExperts are the layers whose experts stay on the CPU; nil: as many as must.
+func (s *localSettings) cpuExperts() *int {
+	if s.AllExperts {
+		all := math.MaxInt32
+		return &all
+	}
+	return s.CPUExperts
 }
 
 // scriptSettings are the further keys of the scripted backend.
@@ -272,6 +284,9 @@ func (l *localSettings) check(cfg *config.Config) error {
 		if n.value < 0 {
 			return badValue(cfg, "llm."+n.key, "must not be negative")
 		}
+	}
+	if l.CPUExperts != nil && *l.CPUExperts < 0 {
+		return badValue(cfg, "llm.n_cpu_moe", "must not be negative")
 	}
 	return nil
 }

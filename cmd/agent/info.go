@@ -44,12 +44,24 @@ type finding struct {
 }
 
 func (a *app) doctorCmd() *cobra.Command {
-	var asJSON, selfTest bool
+	var asJSON, selfTest, measure, write bool
+	var rounds int
 	cmd := &cobra.Command{
 		Use:   "doctor [key=value…]",
 		Short: "What was built, what hardware is used, what is missing and how to get it",
-		Args:  withOverrides(cobra.NoArgs),
+		Long: `What was built, what hardware is used, what is missing and how to get it.
+With --bench the model runs on each device, on the CPU with flash attention and
+without, and the quickest is named; --write makes it the choice of all later runs.`,
+		Args: withOverrides(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case !measure && (write || cmd.Flags().Changed("rounds")):
+				return usagef("--write and --rounds belong to --bench")
+			case rounds < 1:
+				return usagef("--rounds is %d; it must be at least 1", rounds)
+			case measure:
+				return a.doctorBench(cmd.Context(), withDash(cmd, args), rounds, write, asJSON)
+			}
 			cfg, _, err := a.compose(withDash(cmd, args))
 			var coded *codedError
 			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
@@ -62,8 +74,12 @@ func (a *app) doctorCmd() *cobra.Command {
 			return a.printFindings(findings)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&selfTest, "selftest", false, "test again whether the native code computes rightly on this machine")
+	fs := cmd.Flags()
+	fs.BoolVar(&asJSON, "json", false, "print JSON")
+	fs.BoolVar(&selfTest, "selftest", false, "test again whether the native code computes rightly on this machine")
+	fs.BoolVar(&measure, "bench", false, "measure the model's speed on each device")
+	fs.IntVar(&rounds, "rounds", 3, "measurements of each with --bench, after one that is not counted")
+	fs.BoolVar(&write, "write", false, "with --bench, put the quickest into your own configuration")
 	return cmd
 }
 
@@ -93,6 +109,9 @@ func examineEngine(ctx context.Context, selfTest bool) []finding {
 			detail += fmt.Sprintf(", %d physical cores", inference.PhysicalCores())
 		}
 		out = append(out, finding{What: "device " + d.Name, Status: "ok", Detail: detail})
+	}
+	if missing := sys.Missing(); missing != "" {
+		out = append(out, finding{"accelerator", "warn", missing, "models run on the CPU; install the driver of the device, or use the build for the CPU"})
 	}
 	out = append(out, finding{What: "features", Status: "ok", Detail: strings.TrimSpace(sys.Features)})
 	return append(out, examineComputing(ctx, selfTest)...)

@@ -140,13 +140,17 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 	if c.GPULayers != nil && *c.GPULayers < 0 {
 		c.GPULayers = nil // all
 	}
+	vet, err := inference.VetInChild(ctx, exe, vetDir(), a.warn)
+	if err != nil {
+		return nil, withCode(exitBackend, err)
+	}
 	bar := a.loadProgress(s.ModelID)
 	b, err := hf.Open(ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
 		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
-		GPULayers: c.GPULayers, MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
+		Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.cpuExperts(), MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
 		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
-		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, vetDir(), a.warn)})
+		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: vet})
 	bar.finish()
 	if err != nil {
 		return nil, withCode(exitBackend, err)

@@ -31,6 +31,7 @@ namespace {
 std::mutex log_mutex;
 std::string last_error_line;
 int stderr_level = GGML_LOG_LEVEL_NONE;
+std::string device_trouble; // the last error while devices were looked for
 
 void on_log(ggml_log_level level, const char * text, void *) {
     const std::lock_guard<std::mutex> lock(log_mutex);
@@ -130,7 +131,9 @@ void ag_init(int log_level) {
     std::call_once(once, [] {
         keep_little_freed_memory();
         llama_log_set(on_log, nullptr);
+        ag_take_last_log();
         llama_backend_init();
+        device_trouble = ag_take_last_log();
     });
 }
 
@@ -164,13 +167,16 @@ void ag_system_info(ag_buf * out) {
             json d = json::object();
             d["name"] = std::string(ggml_backend_dev_name(dev));
             d["description"] = std::string(ggml_backend_dev_description(dev));
-            d["accelerator"] = type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+            const bool gpu = type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+            d["accelerator"] = gpu && !ag_is_disabled(ggml_backend_buft_name(ggml_backend_dev_buffer_type(dev)));
+            d["integrated"] = type == GGML_BACKEND_DEVICE_TYPE_IGPU;
             d["free_bytes"] = uint64_t(free);
             d["total_bytes"] = uint64_t(total);
             devices.push_back(d);
         }
         json info = json::object();
         info["devices"] = devices;
+        info["trouble"] = device_trouble;
         info["features"] = std::string(llama_print_system_info());
         info["max_sequences"] = int64_t(llama_max_parallel_sequences());
         info["max_devices"] = int64_t(llama_max_devices());
@@ -205,29 +211,6 @@ static bool on_progress(float done, void * data) {
     return __atomic_load_n(&p->cancel, __ATOMIC_RELAXED) == 0;
 }
 
-// The accelerators that passed the self-test, null-terminated; empty where all did,
-// so that llama.cpp takes its own.
-static std::vector<ggml_backend_dev_t> usable_accelerators() {
-    std::vector<ggml_backend_dev_t> out;
-    bool all = true;
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        ggml_backend_dev_t dev = ggml_backend_dev_get(i);
-        if (ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU) {
-            continue;
-        }
-        const bool off = ag_is_disabled(ggml_backend_buft_name(ggml_backend_dev_buffer_type(dev)));
-        all = all && !off;
-        if (!off && ggml_backend_dev_type(dev) != GGML_BACKEND_DEVICE_TYPE_ACCEL) {
-            out.push_back(dev);
-        }
-    }
-    if (all) {
-        return {};
-    }
-    out.push_back(nullptr);
-    return out;
-}
-
 int ag_model_load(const char * path, const ag_model_params * p, ag_progress * progress, ag_model ** out, ag_buf * err) {
     *out = nullptr;
     return ag_guarded(err, [&] {
@@ -240,10 +223,25 @@ int ag_model_load(const char * path, const ag_model_params * p, ag_progress * pr
             mp.split_mode = llama_split_mode(p->split_mode);
         }
         mp.tensor_split = p->tensor_split;
-        std::vector<ggml_backend_dev_t> devices = usable_accelerators();
-        if (!devices.empty()) {
-            mp.devices = devices.data();
+        std::vector<ggml_backend_dev_t> devices;
+        for (int32_t i = 0; i < p->n_devices; i++) {
+            if (p->devices[i] < 0 || size_t(p->devices[i]) >= ggml_backend_dev_count()) {
+                throw std::out_of_range("there is no device " + std::to_string(p->devices[i]));
+            }
+            devices.push_back(ggml_backend_dev_get(size_t(p->devices[i])));
         }
+        devices.push_back(nullptr);
+        mp.devices = devices.data();
+        std::vector<std::string> experts; // what the patterns point to
+        std::vector<llama_model_tensor_buft_override> placed;
+        for (int32_t i = 0; i < p->cpu_experts; i++) {
+            experts.push_back("^blk\\." + std::to_string(i) + "\\.ffn_(up|down|gate|gate_up)_(ch|)exps");
+        }
+        for (const std::string & pattern : experts) {
+            placed.push_back({ pattern.c_str(), ggml_backend_cpu_buffer_type() });
+        }
+        placed.push_back({ nullptr, nullptr });
+        mp.tensor_buft_overrides = placed.data();
         mp.vocab_only = p->vocab_only;
         mp.check_tensors = p->check_tensors;
         if (progress) {

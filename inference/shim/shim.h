@@ -49,7 +49,7 @@ int64_t ag_live(void);             /* models + contexts + samplers alive */
 /* Makes the devices of a ggml-rpc-server at host:port usable. For archives built
  * with ACCEL=rpc. A server that does not answer ends the process: dial it before. */
 int ag_add_rpc_server(const char *endpoint, ag_buf *err);
-void ag_system_info(ag_buf *json); /* {"devices":[…],"features":"…","max_sequences":N,…} */
+void ag_system_info(ag_buf *json); /* {"devices":[…],"trouble":"…","features":"…","max_sequences":N,…} */
 
 /* Machine. The first two may be called before ag_init. */
 /* Space-separated instruction sets that the kernels need, and those of them that
@@ -76,6 +76,9 @@ typedef struct ag_model_params {
     bool vocab_only;
     bool check_tensors;
     const float *tensor_split; /* NULL or ag_max_devices() entries */
+    const int32_t *devices;    /* what layers lie on, as ag_system_info counts; none: on the CPU */
+    int32_t n_devices;
+    int32_t cpu_experts;       /* the experts of that many layers stay on the CPU */
 } ag_model_params;
 int ag_model_load(const char *path, const ag_model_params *p, ag_progress *progress, ag_model **out, ag_buf *err);
 void ag_model_free(ag_model *m);

@@ -1,4 +1,4 @@
-//go:build cgo && !cuda && !metal && !rpc
+//go:build cgo && !cuda && !metal && !rpc && !vulkan
 
 package llama
 
@@ -6,3 +6,6 @@ package llama
 // #cgo linux LDFLAGS: -Wl,--as-needed -lgomp -ldl
 // #cgo darwin LDFLAGS: -framework Accelerate
 import "C"
+
+// accelerators are what this build is for; see [SystemInfo].
+const accelerators = ""

@@ -17,6 +17,10 @@ import (
 	"unsafe"
 )
 
+// accelerators are what this build is for; see [SystemInfo]. Other machines'
+// devices are only those that were asked for.
+const accelerators = ""
+
 // rpcServersEnv names the ggml-rpc-servers whose devices are used, as
 // host:port[,host:port…].
 const rpcServersEnv = "AGENT_RPC_SERVERS"

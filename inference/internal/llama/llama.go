@@ -59,6 +59,7 @@ func System() (info SystemInfo, err error) {
 	var buf C.ag_buf
 	C.ag_system_info(&buf)
 	err = json.Unmarshal(take(&buf), &info)
+	info.Accelerators = accelerators
 	return info, err
 }
 
@@ -118,14 +119,22 @@ func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
 	defer C.free(unsafe.Pointer(cpath))
 	cp := C.ag_model_params{
 		gpu_layers: C.int32_t(p.GPULayers), load_mode: C.int32_t(p.LoadMode), main_gpu: C.int32_t(p.MainGPU),
-		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors),
+		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors), cpu_experts: C.int32_t(p.CPUExperts),
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if n := len(p.Devices); n > 0 {
+		devices := make([]C.int32_t, n)
+		for i, d := range p.Devices {
+			devices[i] = C.int32_t(d)
+		}
+		pin.Pin(&devices[0])
+		cp.devices, cp.n_devices = &devices[0], C.int32_t(n)
 	}
 	if len(p.TensorSplit) > 0 {
 		split := make([]float32, C.size_t(maxDevices()))
 		copy(split, p.TensorSplit)
-		var pin runtime.Pinner
 		pin.Pin(&split[0])
-		defer pin.Unpin()
 		cp.tensor_split = (*C.float)(&split[0])
 	}
 	// The progress struct is polled by C during the call only; it is pinned for it.

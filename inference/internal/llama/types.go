@@ -8,8 +8,10 @@
 package llama
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Codes of a failed step; see shim.h.
@@ -58,6 +60,8 @@ type ModelParams struct {
 	LoadMode     LoadMode
 	MainGPU      int
 	TensorSplit  []float32
+	Devices      []int // what layers lie on, as SystemInfo.Devices counts; none: on the CPU
+	CPUExperts   int   // the experts of that many layers stay on the CPU
 	VocabOnly    bool
 	CheckTensors bool
 }
@@ -207,6 +211,7 @@ type Device struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
 	Accelerator bool   `json:"accelerator"`
+	Integrated  bool   `json:"integrated"` // an accelerator that shares the CPU's memory
 	FreeBytes   uint64 `json:"free_bytes"`
 	TotalBytes  uint64 `json:"total_bytes"`
 }
@@ -214,12 +219,24 @@ type Device struct {
 // SystemInfo is what the native library was built with and found.
 type SystemInfo struct {
 	Devices      []Device `json:"devices"`
+	Accelerators string   `json:"accelerators"` // what this build is for beside the CPU, such as "CUDA"
+	Trouble      string   `json:"trouble"`      // an error while devices were looked for
 	Features     string   `json:"features"`
 	MaxSequences int      `json:"max_sequences"`
 	MaxDevices   int      `json:"max_devices"`
 	GPUOffload   bool     `json:"gpu_offload"`
 	Mmap         bool     `json:"mmap"`
 	Mlock        bool     `json:"mlock"`
+}
+
+// Missing says why a build for accelerators has none; empty where it is not for
+// any, or has one.
+func (s SystemInfo) Missing() string {
+	if s.Accelerators == "" || slices.ContainsFunc(s.Devices, func(d Device) bool { return d.Accelerator }) {
+		return ""
+	}
+	why := cmp.Or(s.Trouble, "none was found, or its driver is not installed")
+	return fmt.Sprintf("this build is for %s, but no such device can be used: %s", s.Accelerators, why)
 }
 
 // BuildHint says how to get the native engine.
