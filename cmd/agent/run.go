@@ -338,7 +338,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	}
 	mode, approver := a.approval(c, f.json)
 	return session.Options{
-		Registry: registry,
+		Registry: registry, Secrets: cfg.Secrets(),
 		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
