@@ -67,9 +67,9 @@ var secretPatterns = []secretPattern{
 		`(?m)^(?:[^\s:#]|\\:){1,200}:(?:\d{4,5}|\*):(?:\*|[A-Za-z_][\w.-]{0,62}):(?:\*|[A-Za-z_][\w.@-]{0,62}):((?:[^\s:\\]|\\.){3,})\r?$`), notPlaceholder},
 	{"password of a connection", []string{"password", "pwd"}, regexp.MustCompile(
 		`(?i)\b(?:server|data source|host|hostname|endpoint|address|database|user id|uid|user|username)\s?=[^;\n"']{1,200};[^\n"']{0,300}?\b(?:password|pwd)\s?=\s?([^;\s"']{3,})`), notPlaceholder},
-	{"key of a connection", []string{"key", "signature", "secret", "token"}, regexp.MustCompile(
-		`(?i)(?:^|[;"'\s])[a-z ]{0,30}(?:key|signature|secret|token)=([A-Za-z0-9+/%_=-]{20,}?)(?:[;"'\s]|$)`), mixed},
-	{"key in a query", []string{"?", "&"}, regexp.MustCompile(
+	{"key of a connection", []string{"key=", "signature=", "secret=", "token="}, regexp.MustCompile(
+		`(?i)(?:key|signature|secret|token)=([A-Za-z0-9+/%_=-]{20,}?)(?:[;"'\s]|$)`), mixed},
+	{"key in a query", []string{"sig=", "signature=", "token=", "key=", "secret=", "passwd=", "password="}, regexp.MustCompile(
 		`(?i)[?&][\w-]{0,30}(?:sig|signature|token|key|secret|passw(?:or)?d)=([^&\s"'#<>]{12,})`), mixed},
 	{"authorization", []string{"authorization"}, regexp.MustCompile(
 		`(?i)\b(?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?(?:bearer|basic|token|apikey)\s{1,4}([A-Za-z0-9._~+/=-]{6,})`), nil},

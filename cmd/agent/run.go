@@ -338,8 +338,8 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	}
 	mode, approver := a.approval(c, f.json)
 	return session.Options{
-		Registry: registry, Secrets: cfg.Secrets(),
-		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
+		Registry: registry, Secrets: slices.Concat(cfg.Secrets(), config.SecretVariables(os.Environ())),
+		Env: &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
 			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
