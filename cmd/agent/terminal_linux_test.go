@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,20 +8,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"agent/internal/legible"
 )
@@ -180,7 +175,8 @@ func TestNothingHostileReachesATerminal(t *testing.T) {
 	h := newHostileHome(t)
 	quoting := 0
 	seen := func(args []string) {
-		shown := h.onTerminal(t, args)
+		args = append(args[:len(args):len(args)], "--config-dir", h.config)
+		shown, _ := tryOnTerminal(t, h.dir, "n\n.\n\x04\x04\x04", args, "HF_ENDPOINT="+h.server) // most are errors
 		if bad := notText(shown); bad != "" {
 			t.Errorf("%q shows %q", args, bad)
 		}
@@ -201,45 +197,4 @@ func TestNothingHostileReachesATerminal(t *testing.T) {
 	seen([]string{"sessions", "list"})
 	assert.Greater(t, quoting, len(surfaces)/3, "surfaces that quote what is hostile, as escapes")
 	t.Logf("%d surfaces, %d of them quote", len(surfaces)+4, quoting)
-}
-
-// onTerminal runs this program in h on a terminal without echo, whose input
-// says no and ends.
-func (h *hostileHome) onTerminal(t *testing.T, args []string) string {
-	t.Helper()
-	leader, follower, err := openTerminal()
-	if err != nil {
-		t.Skipf("needs a pseudo-terminal: %v", err)
-	}
-	defer leader.Close()
-	mode, err := unix.IoctlGetTermios(int(follower.Fd()), unix.TCGETS)
-	require.NoError(t, err)
-	mode.Lflag &^= unix.ECHO
-	require.NoError(t, unix.IoctlSetTermios(int(follower.Fd()), unix.TCSETS, mode))
-	_, err = leader.WriteString("n\n.\n\x04\x04\x04")
-	require.NoError(t, err)
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, exe, append(args[:len(args):len(args)], "--config-dir", h.config)...)
-	cmd.Args[0] = "agent" // by which TestMain knows
-	cmd.Dir = h.dir
-	cmd.Env = []string{"TERM=xterm-256color", "HOME=" + h.dir, "PATH=" + os.Getenv("PATH"), "XDG_STATE_HOME=" + h.dir, "HF_ENDPOINT=" + h.server}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = follower, follower, follower
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	require.NoError(t, cmd.Start())
-	follower.Close()
-	var out bytes.Buffer
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(&out, leader) // ends with EIO when nobody has the other end
-	}()
-	_ = cmd.Wait() // most surfaces are errors
-	<-done
-	assert.NoError(t, ctx.Err(), "%q went on", args)
-	return out.String()
 }
