@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
+
+	"agent/internal/legible"
 )
 
 // ErrInputEnded is wrapped by the error of a [Human] backend whose input ends
@@ -90,7 +91,7 @@ func (h *Human) reply(ctx context.Context, req *Request) (string, error) {
 	}
 	h.show(req.Messages)
 	if req.Prefill != "" {
-		h.printf("[the reply begins with] %s\n", visible(req.Prefill))
+		h.printf("[the reply begins with] %s\n", req.Prefill)
 	}
 	h.printf("[your reply; an empty line or \".\" ends it, \":e\" opens an editor]\n")
 	text, err := h.readReply(ctx)
@@ -139,7 +140,7 @@ func (h *Human) choose(ctx context.Context, req *Request, options []Option) (*Ch
 	}
 	h.show(req.Messages)
 	for i, o := range options {
-		h.printf("%4d) %s\n", i+1, visible(o.Text))
+		h.printf("%4d) %s\n", i+1, o.Text)
 	}
 	for range humanTriesMax {
 		h.printf("[number or text of an option; \"-\" for none]\n> ")
@@ -174,12 +175,16 @@ func (h *Human) show(msgs []Message) {
 		h.printf("[a new conversation]\n")
 	}
 	for _, m := range msgs[from:] {
-		h.printf("--- %s ---\n%s\n", m.Role, visible(m.Content))
+		h.printf("--- %s ---\n%s\n", m.Role, m.Content)
 	}
 	h.shown = slices.Clone(msgs)
 }
 
-func (h *Human) printf(format string, args ...any) { fmt.Fprintf(h.cfg.Out, format, args...) }
+// printf shows what is no text as escapes: a terminal could be told to lie by
+// what a tool has read.
+func (h *Human) printf(format string, args ...any) {
+	_, _ = io.WriteString(h.cfg.Out, legible.Visible(fmt.Sprintf(format, args...)))
+}
 
 // failed explains why no answer could be read.
 func (h *Human) failed(verb string, err error) error {
@@ -190,17 +195,6 @@ func (h *Human) failed(verb string, err error) error {
 		err = ErrInputEnded
 	}
 	return &Error{Op: h.cfg.ModelID + ": " + verb, Err: err, Advice: "give an answer on standard input, or choose another llm"}
-}
-
-// visible shows control characters instead of sending them to the terminal,
-// which could be told to lie by what a tool has read.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return '␦'
-		}
-		return r
-	}, s)
 }
 
 // edit lets the person write in an editor.

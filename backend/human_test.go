@@ -133,7 +133,7 @@ func TestHumanSeesWhatIsNewOnce(t *testing.T) {
 	req := user("first\x1b[2Jquestion")
 	_, _, err := backend.Collect(h.ChatCompletion(t.Context(), req))
 	require.NoError(t, err)
-	assert.Contains(t, out.String(), "--- user ---\nfirst␦[2Jquestion\n")
+	assert.Contains(t, out.String(), "--- user ---\nfirst\\x1b[2Jquestion\n")
 	out.Reset()
 	req.Messages = append(req.Messages, backend.Message{Role: backend.RoleAssistant, Content: "hi"}, backend.Message{Role: backend.RoleTool, Content: "result"})
 	_, _, err = backend.Collect(h.ChatCompletion(t.Context(), req))

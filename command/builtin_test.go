@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // workDir makes a folder with files; a name that ends in / is a folder.

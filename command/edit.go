@@ -8,7 +8,7 @@ import (
 
 	"github.com/agnivade/levenshtein"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // FieldUnfinished is set in a call's content by whoever had to cut the text of

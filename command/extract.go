@@ -7,7 +7,7 @@ import (
 	"sort"
 	"strings"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // Bounds of finding by the model.

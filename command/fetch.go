@@ -15,7 +15,7 @@ import (
 
 	"code.dny.dev/ssrf"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // Bounds of fetching one page; its size is that of files.

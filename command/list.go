@@ -17,7 +17,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"agent/command/document"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // Bounds of a list. What lies beyond them is counted or named.
@@ -234,7 +234,7 @@ func (l *listing) line(f listedFile) string {
 
 // shownPath is a path that stays on one line, whatever is in it.
 func shownPath(name string) string {
-	if strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) >= 0 {
+	if strings.IndexFunc(name, func(r rune) bool { return legible.Unseen(r) || r == utf8.RuneError }) >= 0 {
 		return strconv.Quote(name)
 	}
 	return name

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"text/template"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // messages are the results that a model reads, one template each.

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"agent/command/document"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // paper is a text that is read: a file, or what a document says. Its lines are

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"agent/command/document"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // Reader returns the command that reads: text files of the work dir, and HTML

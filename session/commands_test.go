@@ -175,5 +175,5 @@ func TestRenderCommands(t *testing.T) {
 		{Change: CommandAdded, Command: "a"}, {Change: CommandAdded, Command: "b"}, {Change: CommandRemoved, Command: "c"},
 		{Change: CommandBroken, Command: "d", File: "d.py", Problem: "d.py:2: wr\x1bong", Kept: true, Hint: "mend it"},
 	}}}, RenderOptions{}))
-	assert.Equal(t, "commands added: a, b\ncommands removed: c\nwarning: d.py:2: wrong; the version before stays\n  mend it\n", b.String())
+	assert.Equal(t, "commands added: a, b\ncommands removed: c\nwarning: d.py:2: wr\\x1bong; the version before stays\n  mend it\n", b.String())
 }

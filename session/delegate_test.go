@@ -531,7 +531,7 @@ func TestRenderParts(t *testing.T) {
 		require.NoError(t, RenderText(&b, Event{Data: data, Session: "20260101-000000-abcdef.3-1f2e.2", Parent: "x"}, RenderOptions{Streamed: true}))
 		return b.String()
 	}
-	assert.Equal(t, "  2│ part 2: count[2J\n", show(&SubtaskStarted{Number: 2, Task: "count\x1b[2J", Try: 1}))
+	assert.Equal(t, "  2│ part 2: count\\x1b[2J\n", show(&SubtaskStarted{Number: 2, Task: "count\x1b[2J", Try: 1}))
 	assert.Equal(t, "  2│ part 2, try 2: count\n", show(&SubtaskStarted{Number: 2, Task: "count", Try: 2}))
 	assert.Equal(t, "  2│ 1. I look\n", show(&Note{Step: 1, Text: "I look"}), "notes are shown, since")
 	assert.Empty(t, show(&Delta{Text: "pieces"}), "streamed text is not")

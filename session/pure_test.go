@@ -300,7 +300,7 @@ func TestRenderText(t *testing.T) {
 		data Payload
 		want string
 	}{
-		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think[2J\n"},
+		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think\\x1b[2J\n"},
 		{"call", callMade(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, false, nil), "→ python code:\n    a\n    b\n n: 1\n"},
 		{"result", &CommandResult{Text: "a\nb\n", Files: []string{"x"}}, "  a\n  b\n  changed: x\n"},
 		{"refused", &Approval{Reason: "no"}, "  not allowed: no\n"},

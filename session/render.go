@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"agent/internal/legible"
 )
 
 // RenderOptions say how events look on a terminal. Colours are functions, so
@@ -181,18 +183,6 @@ func indent(text, by string) string {
 	return by + strings.ReplaceAll(text, "\n", "\n"+by) + "\n"
 }
 
-// Visible takes control characters out, so that what a model or a file says
-// can't move the cursor, recolour or retitle a terminal.
-func Visible(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return r
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
-			return -1
-		case r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069: // text direction
-			return -1
-		}
-		return r
-	}, text)
-}
+// Visible is text as [RenderText] shows it: what would move the cursor, recolour
+// or retitle a terminal stands as an escape.
+func Visible(text string) string { return legible.Visible(text) }

@@ -1,12 +1,14 @@
 package session
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 
@@ -23,46 +25,69 @@ const redactedText = "[secret]"
 
 var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|auth`)
 
-// scrubber removes secrets from text: the values of a command's metadata, and
-// what has the form of a key or a password. They reach no prompt, log or event,
-// also when a command prints them.
+// scrubber removes secrets from text: the values of a command's metadata, those
+// that the configuration knows as secret, and what has the form of a key or a
+// password. They reach no prompt, log or event, also when a command prints them.
 type scrubber struct {
 	replace *strings.Replacer
 	forms   []string     // what replace looks for
+	wrapped []string     // those of them that programs break into lines
 	hid     *atomic.Bool // something was hidden; nil: nobody asks
 }
 
-// newScrubber hides the values of metadata, as they are and in the encodings
-// in which programs print them.
-func newScrubber(metadata map[string]string) scrubber {
-	var forms []string
+// newScrubber hides the values of metadata and other secrets, as they are and in
+// the encodings in which programs print them.
+func newScrubber(metadata map[string]string, secrets ...string) scrubber {
+	var forms, wrapped []string
+	add := func(value string) {
+		encoded := encodingsOf(value)
+		forms = append(append(forms, writtenForms(value)...), encoded...)
+		wrapped = append(wrapped, slices.DeleteFunc(encoded, func(f string) bool { return len(f) < wrappedMin })...)
+	}
 	for key, value := range metadata {
 		if value == "" || len(value) < secretLenMin && !secretKey.MatchString(key) {
 			continue
 		}
-		forms = append(forms, encodingsOf(value)...)
+		add(value)
 		for _, part := range partsOf(value) {
-			forms = append(forms, encodingsOf(part)...)
+			add(part)
+		}
+	}
+	for _, value := range secrets {
+		parts := append(partsOf(value), value)
+		if _, credential, ok := strings.Cut(value, " "); ok && !strings.Contains(credential, " ") { // Bearer …
+			parts = append(parts, credential)
+		}
+		for _, part := range parts {
+			if !ordinary(part) {
+				add(part)
+			}
 		}
 	}
 	s := scrubber{hid: &atomic.Bool{}}
 	if len(forms) == 0 {
 		return s
 	}
-	// Longest first: a secret that contains another must go whole.
-	slices.SortFunc(forms, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
+	s.forms, s.wrapped = longestFirst(forms), longestFirst(wrapped)
 	var pairs []string
-	s.forms = slices.Compact(forms)
 	for _, f := range s.forms {
 		pairs = append(pairs, f, redactedText)
 	}
 	s.replace = strings.NewReplacer(pairs...)
 	return s
+}
+
+// longestFirst: a secret that contains another must go whole.
+func longestFirst(forms []string) []string {
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return slices.Compact(forms)
+}
+
+// ordinary reports a value that stands in the place of a key where a server
+// asks for none: a short word, which would be hidden wherever it is said.
+func ordinary(value string) bool {
+	const wordMax = 7
+	return len(value) < secretLenMin || len(value) <= wordMax && strings.Trim(value, "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // secretLineMin is the shortest line of a value of several lines that is hidden
@@ -86,21 +111,56 @@ func partsOf(value string) []string {
 	return parts
 }
 
-func encodingsOf(value string) []string {
+// writtenForms are a value as it is written in JSON and addresses.
+func writtenForms(value string) []string {
 	quoted, _ := json.Marshal(value)
-	return []string{
-		value,
-		strings.Trim(string(quoted), `"`),
-		url.QueryEscape(value),
-		url.PathEscape(value),
-		base64.StdEncoding.EncodeToString([]byte(value)),
-		base64.RawURLEncoding.EncodeToString([]byte(value)),
+	forms := []string{value, strings.Trim(string(quoted), `"`)}
+	for _, f := range []string{url.QueryEscape(value), url.PathEscape(value)} {
+		forms = append(forms, f, percentCode.ReplaceAllStringFunc(f, strings.ToLower))
 	}
+	return forms
+}
+
+var percentCode = regexp.MustCompile(`%[0-9A-F]{2}`)
+
+// encodingsOf are a value in hexadecimal and in base64, alone and within
+// something longer.
+func encodingsOf(value string) []string {
+	var forms []string
+	for _, digits := range []string{"%02x", "%02X"} {
+		codes := make([]string, len(value))
+		for i := range len(value) {
+			codes[i] = fmt.Sprintf(digits, value[i])
+		}
+		for _, between := range []string{"", " ", ":", "-", `\x`, "%"} {
+			forms = append(forms, strings.Join(codes, between))
+		}
+	}
+	for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		forms = append(forms, alphabet.EncodeToString([]byte(value)), alphabet.WithPadding(base64.NoPadding).EncodeToString([]byte(value)))
+		for offset := range 3 {
+			forms = append(forms, base64Within(alphabet, value, offset)...)
+		}
+	}
+	return forms
+}
+
+// base64Within is what base64 makes of a value that begins offset bytes after a
+// whole group: the characters that hold nothing but the value. A short one
+// could be part of anything.
+func base64Within(alphabet *base64.Encoding, value string, offset int) []string {
+	const bits, charsMin = 6, 6
+	encoded := alphabet.EncodeToString([]byte(strings.Repeat("\x00", offset) + value))
+	from, to := (offset*8+bits-1)/bits, (offset+len(value))*8/bits
+	if to-from < charsMin {
+		return nil
+	}
+	return []string{encoded[from:to]}
 }
 
 // text hides what is known to be secret, and what looks it.
 func (s scrubber) text(t string) string {
-	clean := t
+	clean := s.unwrapped(t)
 	if s.replace != nil {
 		clean = s.replace.Replace(clean)
 	}
@@ -109,6 +169,62 @@ func (s scrubber) text(t string) string {
 		s.hid.Store(true)
 	}
 	return clean
+}
+
+// wrappedMin is the shortest encoding that is looked for across lines.
+const wrappedMin = 12
+
+var lineBreak = regexp.MustCompile(`[ \t]*\r?\n[ \t]*`)
+
+// unwrapped hides encoded secrets that go over the end of a line, where base64
+// and its like break what they write.
+func (s scrubber) unwrapped(t string) string {
+	if len(s.wrapped) == 0 || !strings.Contains(t, "\n") {
+		return t
+	}
+	var joined strings.Builder
+	var breaks [][2]int // where a line break was: in joined, and the bytes left out up to there
+	at, left := 0, 0
+	for _, b := range lineBreak.FindAllStringIndex(t, -1) {
+		joined.WriteString(t[at:b[0]])
+		at, left = b[1], left+b[1]-b[0]
+		breaks = append(breaks, [2]int{joined.Len(), left})
+	}
+	joined.WriteString(t[at:])
+	text := joined.String()
+	place := func(i int) int { // in t, of what stands at i in joined
+		n := sort.Search(len(breaks), func(k int) bool { return breaks[k][0] > i })
+		if n == 0 {
+			return i
+		}
+		return i + breaks[n-1][1]
+	}
+	var spans [][2]int
+	for _, f := range s.wrapped {
+		for at, next := strings.Index(text, f), 0; at >= 0; at = next {
+			if from, to := place(at), place(at+len(f)-1)+1; to-from > len(f) {
+				spans = append(spans, [2]int{from, to})
+			}
+			if next = strings.Index(text[at+len(f):], f); next >= 0 {
+				next += at + len(f)
+			}
+		}
+	}
+	return withoutSpans(t, spans)
+}
+
+// withoutSpans puts a placeholder in the place of each stretch of text.
+func withoutSpans(t string, spans [][2]int) string {
+	slices.SortFunc(spans, func(a, b [2]int) int { return a[0] - b[0] })
+	var out strings.Builder
+	end := 0
+	for _, span := range spans {
+		if span[0] >= end {
+			out.WriteString(t[end:span[0]] + redactedText)
+		}
+		end = max(end, span[1])
+	}
+	return out.String() + t[end:]
 }
 
 // placeholder matches what stands where a secret stood.

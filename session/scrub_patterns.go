@@ -1,9 +1,12 @@
 package session
 
 import (
+	"encoding/asn1"
+	"encoding/base64"
 	"math"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // Secrets that nobody named are known by their form, as gitleaks and its like
@@ -27,8 +30,12 @@ type secretPattern struct {
 var secretPatterns = []secretPattern{
 	{"private key", []string{"private key"}, regexp.MustCompile(
 		`-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?s:.*?)-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----`), nil},
+	{"end of a private key", []string{"private key"}, regexp.MustCompile(
+		`((?:[A-Za-z0-9+/]{16,}={0,2}(?:\s|\\[nr])+)+(?:[A-Za-z0-9+/]+={0,2}(?:\s|\\[nr])*)?)-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----`), nil},
 	{"cut private key", []string{"private key"}, regexp.MustCompile(
 		`-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?:\s|\\[nr]|[A-Za-z-]{1,40}: [^\n]{1,}\n)*[A-Za-z0-9+/=]{16,})+(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]+)?`), nil},
+	{"body of a private key", []string{"mi", "mh", "mc", "b3blbnnzac"}, regexp.MustCompile(
+		`(?:^|[^A-Za-z0-9+/])((?:M|b3BlbnNzaC1rZXkt)[A-Za-z0-9+/]{20,}={0,2}(?:(?:\r?\n|\\n)[ \t]{0,20}[A-Za-z0-9+/]{20,}={0,2})*(?:(?:\r?\n|\\n)[ \t]{0,20}[A-Za-z0-9+/]{1,19}={1,2})?)`), keyBody},
 	{"aws key id", []string{"akia", "asia", "abia", "acca"}, regexp.MustCompile(`\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b`), nil},
 	{"aws secret key", []string{"aws"}, regexp.MustCompile(
 		`(?i)aws[\w .-]{0,30}(?:key|secret|token)[\w .-]{0,20}["']?\s{0,4}(?:=>?|:=?)\s{0,4}["']?([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)`), random},
@@ -50,6 +57,20 @@ var secretPatterns = []secretPattern{
 	{"digitalocean token", []string{"_v1_"}, regexp.MustCompile(`\bdo[opr]_v1_[a-f0-9]{64}\b`), nil},
 	{"age key", []string{"age-secret-key-"}, regexp.MustCompile(`\bAGE-SECRET-KEY-1[0-9A-Z]{50,70}`), nil},
 	{"jwt", []string{"eyj"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`), nil},
+	{"vault token", []string{"hvs.", "hvb.", "hvr."}, regexp.MustCompile(`\bhv[sbr]\.[A-Za-z0-9_-]{20,}`), mixed},
+	{"docker login", []string{`"auth"`}, regexp.MustCompile(`"auth"\s{0,4}:\s{0,4}"([A-Za-z0-9+/]{4,}={0,2})"`), userAndPassword},
+	{"registry login", []string{"_auth", "_password"}, regexp.MustCompile(
+		`(?m)(?:^|[:\s])_(?:auth|authToken|password)\s{0,4}=\s{0,4}["']?([A-Za-z0-9+/=_.-]{8,})`), notPlaceholder},
+	{"password of a netrc", []string{"password"}, regexp.MustCompile(
+		`\b(?:machine\s{1,8}\S{1,200}|default)(?:\s{1,8}(?:login|account)\s{1,8}\S{1,200}){0,2}\s{1,8}password\s{1,8}(\S+)`), notPlaceholder},
+	{"password of a pgpass", []string{":"}, regexp.MustCompile(
+		`(?m)^(?:[^\s:#]|\\:){1,200}:(?:\d{4,5}|\*):(?:\*|[A-Za-z_][\w.-]{0,62}):(?:\*|[A-Za-z_][\w.@-]{0,62}):((?:[^\s:\\]|\\.){3,})\r?$`), notPlaceholder},
+	{"password of a connection", []string{"password", "pwd"}, regexp.MustCompile(
+		`(?i)\b(?:server|data source|host|hostname|endpoint|address|database|user id|uid|user|username)\s?=[^;\n"']{1,200};[^\n"']{0,300}?\b(?:password|pwd)\s?=\s?([^;\s"']{3,})`), notPlaceholder},
+	{"key of a connection", []string{"key=", "signature=", "secret=", "token="}, regexp.MustCompile(
+		`(?i)(?:key|signature|secret|token)=([A-Za-z0-9+/%_=-]{20,}?)(?:[;"'\s]|$)`), mixed},
+	{"key in a query", []string{"sig=", "signature=", "token=", "key=", "secret=", "passwd=", "password="}, regexp.MustCompile(
+		`(?i)[?&][\w-]{0,30}(?:sig|signature|token|key|secret|passw(?:or)?d)=([^&\s"'#<>]{12,})`), mixed},
 	{"authorization", []string{"authorization"}, regexp.MustCompile(
 		`(?i)\b(?:proxy-)?authorization["']?\s{0,4}[:=]\s{0,4}["']?(?:bearer|basic|token|apikey)\s{1,4}([A-Za-z0-9._~+/=-]{6,})`), nil},
 	{"bearer token", []string{"bearer"}, regexp.MustCompile(`(?i)\bbearer\s{1,4}([A-Za-z0-9._~+/-]{16,}={0,2})`), mixed},
@@ -149,4 +170,43 @@ func notPlaceholder(secret string) bool { return !strings.ContainsAny(secret[:1]
 // paths and numbers.
 func envSecret(secret string) bool {
 	return notPlaceholder(secret) && !strings.ContainsAny(secret[:1], "/~.") && strings.Trim(secret, "0123456789.") != ""
+}
+
+// keyBody reports base64 that begins as a private key does: as OpenSSH's own
+// format, or in DER, where all kinds of private keys are a sequence that begins
+// with a version. Certificates and public keys begin otherwise.
+func keyBody(text string) bool {
+	const headMax = 40
+	text = strings.NewReplacer("\n", "", "\r", "", `\n`, "", " ", "", "\t", "").Replace(text)
+	head, err := base64.RawStdEncoding.DecodeString(text[:min(len(text), headMax)&^3])
+	if err != nil {
+		return false
+	}
+	if strings.HasPrefix(string(head), "openssh-key-v1\x00") {
+		return true
+	}
+	var key asn1.RawValue
+	const sequence = 0x30
+	if len(head) < 2 || head[0] != sequence {
+		return false
+	}
+	body := head[2:]
+	if long := head[1]; long > 0x80 { // so many bytes of length follow
+		if int(long&0x7f) > 2 || len(body) < 2 {
+			return false
+		}
+		body = body[long&0x7f:]
+	}
+	rest, err := asn1.Unmarshal(body, &key)
+	return err == nil && len(rest) > 0 && key.Tag == asn1.TagInteger && len(key.Bytes) == 1 && key.Bytes[0] <= 1
+}
+
+// userAndPassword reports base64 of "user:password".
+func userAndPassword(text string) bool {
+	plain, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return false
+	}
+	user, password, ok := strings.Cut(string(plain), ":")
+	return ok && user != "" && password != "" && utf8.ValidString(password)
 }

@@ -3,10 +3,14 @@ package session
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,7 +28,10 @@ const (
 )
 
 // secretForm is a text with a secret in it that is known by its form.
-type secretForm struct{ name, text, secret string }
+type secretForm struct {
+	name, text, secret string
+	told               bool // in a stream, which is told line by line
+}
 
 func secretForms() []secretForm {
 	jwt := made("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", ".", "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4ifQ", ".", "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c")
@@ -32,40 +39,58 @@ func secretForms() []secretForm {
 		return "-----BEGIN " + kind + "PRIVATE KEY-----\n" + base64ed + "\n" + base64ed + "\n-----END " + kind + "PRIVATE KEY-----"
 	}
 	return []secretForm{
-		{"aws key id", "id = " + made("AKIA", "IOSFODNN7EXAMPLE"), made("AKIA", "IOSFODNN7EXAMPLE")},
-		{"aws secret", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
-		{"github", "git clone with " + made("ghp_", random36), made("ghp_", random36)},
-		{"github in a url", "https://" + made("ghs_", random36) + "@host/x", made("ghs_", random36)},
-		{"github fine-grained", made("github_pat_", "11ABCDEFG0", random36), random36},
-		{"gitlab", made("glpat-", "xY1zA2bC3dE4fG5hI6jK"), "xY1zA2bC3dE4fG5hI6jK"},
-		{"openai", "key: " + made("sk-proj-", random36), random36},
-		{"openai, old", made("sk-", random36), random36},
-		{"anthropic", made("sk-ant-api03-", random36, "-", random36), random36},
-		{"stripe", made("sk_live_", "51H8abcDEFghijKLMno"), "51H8abcDEFghijKLMno"},
-		{"slack", made("xoxb-", "123456789012-1234567890123-", random36), random36},
-		{"slack hook", "https://hooks.slack.com/services/" + made("T00000000/", "B00000000/", "XXXXaaaa1111bbbb2222cccc"), "bbbb2222"},
-		{"google", made("AIza", "SyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v"), "SyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v"},
-		{"hugging face", made("hf_", "AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh"), "AbCdEfGhIjKlMnOpQrStUvWxYz"},
-		{"npm", made("npm_", random36), random36},
-		{"pypi", made("pypi-", "AgEIcHlwaS5vcmc", random36, random36), random36},
-		{"sendgrid", made("SG.", "ngeVfQFYQlKU0ufo8x5d1A", ".", "TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc-1s5cr"), "TwL2iGABf9DHoTf"},
-		{"telegram", "bot " + made("1234567890:", "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"), "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"},
-		{"jwt", "token " + jwt, jwt[40:80]},
-		{"rsa key", "x\n" + block("RSA ") + "\ny", base64ed},
-		{"key", block(""), base64ed},
-		{"key in JSON", strings.ReplaceAll(block("EC "), "\n", `\n`), base64ed},
-		{"key that is cut", block("OPENSSH ")[:150], base64ed[:40]},
-		{"encrypted key that is cut", strings.Replace(block("RSA "), "\n", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,8B2F\n\n", 1)[:200], base64ed[:40]},
-		{"key with line numbers", strings.ReplaceAll(block("RSA "), "\n", "\n   7\t"), base64ed},
-		{"bearer", "curl -H 'Authorization: Bearer " + "abc123def456ghi7'", "abc123def456ghi7"},
-		{"bearer in JSON", `{"Authorization": "Bearer q1w2e3r4t5y6"}`, "q1w2e3r4t5y6"},
-		{"basic", "authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("user:password")), "dXNlcjpwYXNzd29yZA"},
-		{"bearer alone", "use bearer " + random36, random36},
-		{"url", "postgres://app:hunter2@db.example/app", "hunter2"},
-		{"env file", "PORT=80\nDB_PASSWORD=hunter2hunter\nDEBUG=1", "hunter2hunter"},
-		{"export", `export STRIPE_SECRET="a-b-c-d-e-f"`, "a-b-c-d-e-f"},
-		{"assignment", `"api_key": "f3a9c1d27b604e58"`, "f3a9c1d27b604e58"},
-		{"assignment in code", `client_secret = 'GhT67-kLp90aZx12Qw34'`, "kLp90aZx12Qw34"},
+		{"aws key id", "id = " + made("AKIA", "IOSFODNN7EXAMPLE"), made("AKIA", "IOSFODNN7EXAMPLE"), false},
+		{"aws secret", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", false},
+		{"github", "git clone with " + made("ghp_", random36), made("ghp_", random36), false},
+		{"github in a url", "https://" + made("ghs_", random36) + "@host/x", made("ghs_", random36), false},
+		{"github fine-grained", made("github_pat_", "11ABCDEFG0", random36), random36, false},
+		{"gitlab", made("glpat-", "xY1zA2bC3dE4fG5hI6jK"), "xY1zA2bC3dE4fG5hI6jK", false},
+		{"openai", "key: " + made("sk-proj-", random36), random36, false},
+		{"openai, old", made("sk-", random36), random36, false},
+		{"anthropic", made("sk-ant-api03-", random36, "-", random36), random36, false},
+		{"stripe", made("sk_live_", "51H8abcDEFghijKLMno"), "51H8abcDEFghijKLMno", false},
+		{"slack", made("xoxb-", "123456789012-1234567890123-", random36), random36, false},
+		{"slack hook", "https://hooks.slack.com/services/" + made("T00000000/", "B00000000/", "XXXXaaaa1111bbbb2222cccc"), "bbbb2222", false},
+		{"google", made("AIza", "SyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v"), "SyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v", false},
+		{"hugging face", made("hf_", "AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh"), "AbCdEfGhIjKlMnOpQrStUvWxYz", false},
+		{"npm", made("npm_", random36), random36, false},
+		{"pypi", made("pypi-", "AgEIcHlwaS5vcmc", random36, random36), random36, false},
+		{"sendgrid", made("SG.", "ngeVfQFYQlKU0ufo8x5d1A", ".", "TwL2iGABf9DHoTf-09kqeF8tAmbihYzrnopKc-1s5cr"), "TwL2iGABf9DHoTf", false},
+		{"telegram", "bot " + made("1234567890:", "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"), "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0", false},
+		{"jwt", "token " + jwt, jwt[40:80], false},
+		{"rsa key", "x\n" + block("RSA ") + "\ny", base64ed, false},
+		{"key", block(""), base64ed, false},
+		{"key in JSON", strings.ReplaceAll(block("EC "), "\n", `\n`), base64ed, false},
+		{"key that is cut", block("OPENSSH ")[:150], base64ed[:40], false},
+		{"encrypted key that is cut", strings.Replace(block("RSA "), "\n", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,8B2F\n\n", 1)[:200], base64ed[:40], false},
+		{"key with line numbers", strings.ReplaceAll(block("RSA "), "\n", "\n   7\t"), base64ed, false},
+		{"key body alone", base64ed + "\n" + base64ed[:40], base64ed[:40], false},
+		{"key body in JSON", `"key": "` + base64ed + `\n` + base64ed[:20] + `"`, base64ed, false},
+		{"openssh body", made("b3BlbnNzaC1rZXktdjE", "AAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW"), "AAAAABG5vbmUAAAAEbm9uZQ", false},
+		{"ec body", "x: " + made("MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY", "PuoAoGCCqGSM49"), "IIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY", false},
+		{"ed25519 body", made("MC4CAQAwBQYDK2VwBCIEIA5xZ7ZrJQ8S0V", "aBcDeFgHiJkLmNoPqRsTuVwXyZ"), "A5xZ7ZrJQ8S0V", false},
+		{"tail of a key", "  …\n" + base64ed[10:] + "\nabc+/==\n-----END EC PRIVATE KEY-----", base64ed[10:], true},
+		{"vault", made("hvs.", "CAESIJ4rX2mYp0wq1ZtN8vLk"), "CAESIJ4rX2mYp0wq1ZtN8vLk", false},
+		{"docker auth", `{"auths": {"r.example": {"auth": "` + base64.StdEncoding.EncodeToString([]byte("me:pw")) + `"}}}`, "bWU6cHc=", false},
+		{"npmrc", "//registry.example/:_authToken=c2VjcmV0LXRva2Vu", "c2VjcmV0LXRva2Vu", false},
+		{"netrc", "machine api.example\n  login me\n  password hunter2\n", "hunter2", true},
+		{"netrc on one line", "default login me password hunter2", "hunter2", false},
+		{"pgpass", "db.example:5432:app:me:hunter2\n", "hunter2", false},
+		{"pgpass for all", `*:*:*:me:hun\:ter2`, `hun\:ter2`, false},
+		{"account key", "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=" + random36 + "aB3dE5gH7jK9+/==;EndpointSuffix=x", random36, false},
+		{"shared access key", "Endpoint=sb://x.example/;SharedAccessKeyName=Root;SharedAccessKey=" + random36 + "aB3dE5g=", random36, false},
+		{"connection string", `conn = "Server=db;Database=app;User Id=me;Password=hunter2;"`, "hunter2", false},
+		{"shared access signature", "https://x.example/c?sv=2022&sig=" + random36 + "%3D&se=2030", random36, false},
+		{"signed address", "https://x.example/c?X-Amz-Signature=f3a9c1d27b604e58f3a9c1d27b604e58", "f3a9c1d27b604e58", false},
+		{"bearer", "curl -H 'Authorization: Bearer " + "abc123def456ghi7'", "abc123def456ghi7", false},
+		{"bearer in JSON", `{"Authorization": "Bearer q1w2e3r4t5y6"}`, "q1w2e3r4t5y6", false},
+		{"basic", "authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("user:password")), "dXNlcjpwYXNzd29yZA", false},
+		{"bearer alone", "use bearer " + random36, random36, false},
+		{"url", "postgres://app:hunter2@db.example/app", "hunter2", false},
+		{"env file", "PORT=80\nDB_PASSWORD=hunter2hunter\nDEBUG=1", "hunter2hunter", false},
+		{"export", `export STRIPE_SECRET="a-b-c-d-e-f"`, "a-b-c-d-e-f", false},
+		{"assignment", `"api_key": "f3a9c1d27b604e58"`, "f3a9c1d27b604e58", false},
+		{"assignment in code", `client_secret = 'GhT67-kLp90aZx12Qw34'`, "kLp90aZx12Qw34", false},
 	}
 }
 
@@ -105,7 +130,16 @@ func TestOrdinaryTextIsKept(t *testing.T) {
 		"risk-assessment-of-long-kebab-case-names, task-1234567890",
 		"sk-learn-compatible-estimators-and-transformers",
 		"import sklearn; pip install hf_transfer npm_config_registry",
-		"-----BEGIN CERTIFICATE-----\n" + base64ed + "\n-----END CERTIFICATE-----",
+		"-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ\n-----END CERTIFICATE-----",
+		"MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ", // a certificate's body
+		"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu1SU1LfVLPHCozMxH2Mo", // a public key's body
+		"main.go:12:5: undefined: x\nmain.py:1200:5:foo:bar\n10:30:45:12:00\nfe80::1:2:3:4",
+		"machine learning: the password is at least sixteen characters long",
+		`{"auth": "none", "author": "Ada"}, "auth": "dG9rZW4=", "auth": "header"`,
+		"https://example.com/?key=value&token=next-page-of-results&sig=none",
+		"for (i = 0; key = next; i++) {}; var a=1;token=tokens[i];signature=function(){}",
+		"Server=db;Database=app;Integrated Security=true; Password=${DB_PASSWORD}",
+		"MultipleWordsWithoutSpacesThatBeginWithAnMAndGoOnForLong",
 		"A file that begins with -----BEGIN PRIVATE KEY----- holds a key.",
 		"eyJ is how JSON begins in base64",
 		"AKIAN is not a key, nor is ASIATIC",
@@ -115,6 +149,100 @@ func TestOrdinaryTextIsKept(t *testing.T) {
 		"data:image/png;base64," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\x89PNG\r\n", 20))),
 	} {
 		assert.Equal(t, text, scrubber{}.text(text))
+	}
+}
+
+// Every secret of the configuration is hidden, in whatever text encodes it.
+func TestConfiguredSecretsAreHidden(t *testing.T) {
+	for _, secret := range []string{"wk-7Qm2Xv9/Lz+8Tt4", "hunter2", "correct horse battery", "Grüße-42!\"", "0123456789abcdef0123456789abcdef"} {
+		for name, s := range map[string]scrubber{
+			"metadata": newScrubber(map[string]string{"token": secret}), "configuration": newScrubber(nil, "other", secret),
+			"header": newScrubber(nil, "Bearer "+strings.ReplaceAll(secret, " ", "")),
+		} {
+			secret := secret
+			if name == "header" {
+				secret = strings.ReplaceAll(secret, " ", "")
+			}
+			spaced := func(sep string) string {
+				return strings.TrimSuffix(regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString([]byte(secret)), "$0"+sep), sep)
+			}
+			texts := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), strings.ToLower(url.QueryEscape("é") + url.QueryEscape(secret)),
+				strconv.Quote(secret), spaced(""), spaced(" "), spaced(":"), strings.ToUpper(spaced("")), `"\x` + spaced(`\x`) + `"`, "%" + spaced("%")}
+			for i, text := range texts[:3] {
+				assert.NotContains(t, s.text("so "+text+" it is"), text, "%s %d", name, i)
+			}
+			for _, text := range texts[4:] {
+				got := s.text("so " + text + " it is")
+				assert.Contains(t, got, redactedText, "%s: %s", name, text)
+				assert.Less(t, len(got), len("so  it is")+len(redactedText)+8, "%s: %s", name, got)
+			}
+			for offset := range 7 {
+				for after := range 4 {
+					plain := strings.Repeat("ä", 40)[:offset] + secret + "\n\n\n\n"[:after]
+					for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+						got := s.text("x " + alphabet.EncodeToString([]byte(plain)) + " y")
+						assert.Contains(t, got, redactedText, "%s: %q", name, plain)
+						assert.NotContains(t, decodedPieces(got), secret[1:len(secret)-1], "%s: %q", name, plain)
+					}
+				}
+			}
+		}
+	}
+}
+
+// decodedPieces is what can be read out of the base64 in a text.
+func decodedPieces(text string) string {
+	var out strings.Builder
+	for _, piece := range regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`).FindAllString(text, -1) {
+		for from := range 4 {
+			part := strings.NewReplacer("-", "+", "_", "/").Replace(piece[min(from, len(piece)):])
+			plain, _ := base64.RawStdEncoding.DecodeString(part[:len(part)&^3])
+			out.Write(plain)
+			out.WriteByte('\n')
+		}
+	}
+	return out.String()
+}
+
+// base64 of a whole file breaks lines wherever they are full.
+func TestEncodedSecretsAreHiddenAcrossLines(t *testing.T) {
+	secret := "wk-7Qm2Xv9/Lz+8Tt4"
+	s := newScrubber(nil, secret)
+	for before := range 120 {
+		plain := strings.Repeat("b", before) + secret + strings.Repeat("a", 50)
+		encoded := base64.StdEncoding.EncodeToString([]byte(plain))
+		for _, width := range []int{60, 64, 76} {
+			for _, end := range []string{"\n", "\r\n", "\n    "} {
+				text := "start\n" + regexp.MustCompile(fmt.Sprintf(".{%d}", width)).ReplaceAllString(encoded, "$0"+end) + "\nend"
+				got := s.text(text)
+				assert.Contains(t, got, redactedText, "%d %d", before, width)
+				assert.NotContains(t, decodedPieces(strings.NewReplacer("\r", "", "\n", "", " ", "").Replace(got)), secret[1:len(secret)-1])
+				assert.True(t, strings.HasPrefix(got, "start\n") && strings.HasSuffix(got, "\nend"), got)
+			}
+		}
+	}
+}
+
+// A word that stands in the place of a key hides nothing.
+func TestPlaceholderKeysAreNoSecrets(t *testing.T) {
+	for _, key := range []string{"ollama", "dummy", "none", "x", "sk-1", ""} {
+		s := newScrubber(nil, key)
+		text := "an ollama dummy has none, x, sk-1"
+		assert.Equal(t, text, s.text(text), key)
+	}
+}
+
+// The keys of the configuration reach neither a prompt nor an event.
+func TestConfiguredSecretIsSeenByNobody(t *testing.T) {
+	secret := "wk-7Qm2Xv9/Lz+8Tt4"
+	r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.Secrets = []string{secret} })
+	r.write(t, "b.txt", base64.StdEncoding.EncodeToString([]byte("x"+secret+"yz"))+"\n"+hex.EncodeToString([]byte(secret))+"\n")
+	_, err := r.Run(context.Background(), "use "+secret)
+	require.NoError(t, err)
+	for i := range r.model.requests {
+		assert.NotContains(t, prompt(&r.model.requests[i]), secret)
+		assert.NotContains(t, prompt(&r.model.requests[i]), hex.EncodeToString([]byte(secret)))
+		assert.NotContains(t, decodedPieces(prompt(&r.model.requests[i])), secret[1:len(secret)-1])
 	}
 }
 

@@ -82,6 +82,7 @@ type Options struct {
 	Backend  backend.LanguageBackend
 	Registry *command.Registry
 	Env      *command.Env
+	Secrets  []string // keys of the configuration, hidden as values of Env.Metadata are
 	Limits   Limits
 	Sampling *backend.Sampling // over the backend's own settings
 
@@ -183,7 +184,7 @@ func New(opts Options) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata), mode: modeText,
+		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata, opts.Secrets...), mode: modeText,
 		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), intents: map[string]intent{}, spoiled: map[string]bool{}, family: newFamily(),
 	}
 	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {

@@ -28,10 +28,13 @@ func streamed(s scrubber, text string, size int) (told string, tokens int) {
 func TestStreamsHideSecrets(t *testing.T) {
 	byValue := newScrubber(map[string]string{"token": "correct horse battery staple", "other": "Grüße-42!"})
 	forms := append(secretForms(),
-		secretForm{"value of several words", "it is correct horse battery staple, see", "horse battery"},
-		secretForm{"value beyond ASCII", "say Grüße-42! and go", "Grüße-42"},
+		secretForm{"value of several words", "it is correct horse battery staple, see", "horse battery", false},
+		secretForm{"value beyond ASCII", "say Grüße-42! and go", "Grüße-42", false},
 	)
 	for _, tc := range forms {
+		if tc.told { // what makes it one stands in another line
+			continue
+		}
 		for _, size := range []int{1, 3, 7} {
 			told, tokens := streamed(byValue, tc.text, size)
 			assert.NotContains(t, told, tc.secret, "%s in pieces of %d", tc.name, size)

@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"agent/internal/legible"
 )
 
 // Bounds of looking at a work dir. What lies beyond them is told, not read.
@@ -60,7 +62,7 @@ func takeSnapshot(dir string, prev snapshot) snapshot {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || strings.ContainsFunc(path, breaksLine) {
+		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || strings.ContainsFunc(path, legible.BreaksLine) {
 			return nil
 		}
 		if len(snap.files) >= filesMax {
@@ -73,11 +75,6 @@ func takeSnapshot(dir string, prev snapshot) snapshot {
 		return nil
 	})
 	return snap
-}
-
-// breaksLine reports characters that end a line or turn its direction.
-func breaksLine(r rune) bool {
-	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 func skippedDir(name string) bool {

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"agent/internal/config"
+	"agent/internal/legible"
 	"agent/session"
 )
 
@@ -112,7 +113,7 @@ func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Dec
 			q.always[name] = d.Allow && d.Reason != ""
 			return d, nil
 		}
-		shown, cut = escapeControls(p.Preview), false
+		shown, cut = legible.Visible(p.Preview), false
 	}
 	return session.Decision{}, nil
 }
@@ -127,7 +128,7 @@ func (q *approver) ask(p *session.Proposal, shown string, cut bool) {
 		fmt.Fprintln(q.app.err, "This call had begun when the run was cut off. It may have taken effect; look before you allow it again.")
 	}
 	fmt.Fprintf(q.app.err, "%s wants to %s:\n%s\nallow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ",
-		escapeControls(p.Call.Command), effectWords(p), indented(shown), escapeControls(p.Call.Command), show)
+		legible.Visible(p.Call.Command), effectWords(p), indented(shown), legible.Visible(p.Call.Command), show)
 }
 
 // effectWords say what a call would do.
@@ -223,7 +224,7 @@ func boundedPreview(text string) (shown string, cut bool) {
 		short := boundedLine(line)
 		lines[i], cut = short, cut || short != line
 	}
-	return escapeControls(strings.Join(lines, "\n")), cut
+	return legible.Visible(strings.Join(lines, "\n")), cut
 }
 
 // boundedLine cuts a line to some columns, with its end, and makes long blanks
@@ -262,24 +263,6 @@ func withoutLongBlanks(line string) string {
 func isBlank(r rune) bool {
 	const fillers = "\u115f\u1160\u2800\u3164\uffa0"
 	return unicode.IsSpace(r) || strings.ContainsRune(fillers, r)
-}
-
-// escapeControls makes visible what would move a cursor, end a line, recolour a
-// terminal or turn the direction of text around: a person must see what they
-// allow.
-func escapeControls(text string) string {
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
-		switch {
-		case r == '\n' || r == '\t' || !unicode.IsControl(r) && !unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp):
-			b.WriteRune(r)
-		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
 }
 
 func indented(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }

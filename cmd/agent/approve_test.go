@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/internal/legible"
 	"agent/session"
 )
 
@@ -95,7 +96,7 @@ func TestNothingHidesInAPreview(t *testing.T) {
 				assert.Contains(t, first, want)
 			}
 			assert.Equal(t, !tc.whole, strings.Contains(out.String(), "[s]how all"))
-			assert.Contains(t, second, indented(escapeControls(tc.code)))
+			assert.Contains(t, second, indented(legible.Visible(tc.code)))
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
-	"agent/session"
 )
 
 // chatFlags are the flags of `agent chat`.
@@ -165,10 +164,6 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 	var text strings.Builder
 	var last backend.Delta
 	var failed error
-	show := func(text string) string { return text }
-	if isTerminal(out) { // what a model says must not move the cursor
-		show = session.Visible
-	}
 	wait := c.app.waiting()
 	defer wait.Close()
 	for d, err := range c.b.ChatCompletion(ctx, &backend.Request{Messages: msgs}) {
@@ -181,7 +176,7 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 		if d.Text != "" {
 			wait.Close()
 		}
-		if _, err := io.WriteString(out, show(d.Text)); err != nil {
+		if _, err := io.WriteString(out, d.Text); err != nil {
 			failed = err
 			break
 		}

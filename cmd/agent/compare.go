@@ -18,6 +18,7 @@ import (
 	"agent/backend"
 	"agent/internal/compare"
 	"agent/internal/config"
+	"agent/internal/legible"
 
 	"github.com/spf13/cobra"
 )
@@ -322,13 +323,7 @@ func resultText(r *compare.Result) string {
 
 // shorten makes text one line that can't move a terminal's cursor.
 func shorten(s string, runesMax int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
-	runes := []rune(strings.Join(strings.Fields(s), " "))
+	runes := []rune(legible.Visible(strings.Join(strings.Fields(s), " ")))
 	if len(runes) > runesMax {
 		return string(runes[:runesMax]) + " …"
 	}
@@ -359,8 +354,8 @@ type compareBar struct {
 
 func (a *app) compareProgress() *compareBar {
 	b := &compareBar{}
-	if isTerminal(a.err) && !a.flags.quiet {
-		b.w = a.err
+	if f, ok := terminalFile(a.err); ok && !a.flags.quiet {
+		b.w = f
 	}
 	return b
 }
@@ -374,6 +369,6 @@ func (b *compareBar) update(model string, done, tasks int) {
 	b.shown = done < tasks
 	fmt.Fprintf(b.w, "\r\x1b[K")
 	if b.shown {
-		fmt.Fprintf(b.w, "%s: %d of %d", cmp.Or(model, "model"), done, tasks)
+		fmt.Fprintf(b.w, "%s: %d of %d", cmp.Or(legible.OneLine(model), "model"), done, tasks)
 	}
 }

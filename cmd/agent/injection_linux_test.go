@@ -48,12 +48,12 @@ func TestTerminalStaysOurs(t *testing.T) {
 		reply("answer", map[string]any{"text": "It says: " + evil}),
 	})
 	require.NoError(t, err)
-	config := filepath.Join(dir, "configs", "llm")
+	config := filepath.Join(dir, "own", "llm")
 	require.NoError(t, os.MkdirAll(config, 0o755))
 	yaml := "_target_: scripted\nreplies: " + escaped(string(script)) + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(config, "evil.yaml"), []byte(yaml), 0o644))
 	for _, flags := range [][]string{{}, {"--stream"}} {
-		out := onTerminal(t, dir, append([]string{"run", "--config-dir", filepath.Join(dir, "configs"), "llm=evil", "--workdir", dir, "--approve", "auto", "What does page.log say?"}, flags...))
+		out := onTerminal(t, dir, append([]string{"run", "--config-dir", filepath.Join(dir, "own"), "llm=evil", "--workdir", dir, "--approve", "auto", "What does page.log say?"}, flags...))
 		assert.Contains(t, out, "It says", "the answer is shown")
 		for _, bad := range []string{"\x1b]", "\x1bP", "\x07", "\x1b[2J\x1b[1;1H", "\x1b[8m", "\u009b", "\u202e", "\x1b[1A\x1b[2K\r10:02"} {
 			assert.NotContains(t, out, bad, "%q", bad)
@@ -77,18 +77,39 @@ func escaped(text string) string {
 // onTerminal runs this program on a pseudo-terminal and returns what it wrote.
 func onTerminal(t *testing.T, dir string, args []string) string {
 	t.Helper()
+	out, err := tryOnTerminal(t, dir, "", args)
+	require.NoError(t, err, "%s", out)
+	return out
+}
+
+// tryOnTerminal runs this program in dir, which is also its home, on a
+// pseudo-terminal without echo. typed is its input; env is added to its
+// environment.
+func tryOnTerminal(t *testing.T, dir, typed string, args []string, env ...string) (string, error) {
+	t.Helper()
 	leader, follower, err := openTerminal()
 	if err != nil {
 		t.Skipf("needs a pseudo-terminal: %v", err)
 	}
 	defer leader.Close()
+	mode, err := unix.IoctlGetTermios(int(follower.Fd()), unix.TCGETS)
+	require.NoError(t, err)
+	mode.Lflag &^= unix.ECHO
+	require.NoError(t, unix.IoctlSetTermios(int(follower.Fd()), unix.TCSETS, mode))
+	_, err = leader.WriteString(typed)
+	require.NoError(t, err)
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(exe, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Args[0] = "agent" // by which TestMain knows
-	cmd.Env = []string{"TERM=xterm-256color", "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "XDG_STATE_HOME=" + dir}
+	cmd.Dir = dir
+	cmd.Env = append([]string{"TERM=xterm-256color", "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "XDG_STATE_HOME=" + dir}, env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = follower, follower, follower
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	require.NoError(t, cmd.Start())
 	follower.Close()
 	var out bytes.Buffer
@@ -99,8 +120,8 @@ func onTerminal(t *testing.T, dir string, args []string) string {
 	}()
 	err = cmd.Wait()
 	<-done
-	require.NoError(t, err, "%s", out.String())
-	return out.String()
+	assert.NoError(t, ctx.Err(), "%q went on", args)
+	return out.String(), err
 }
 
 // openTerminal makes a pseudo-terminal.

@@ -60,7 +60,11 @@ func main() {
 func mainCode(custom backend.Registry) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, custom: custom}
+	out, endOut := toPerson(os.Stdout)
+	defer endOut()
+	err, endErr := toPerson(os.Stderr)
+	defer endErr()
+	a := &app{in: os.Stdin, out: out, err: err, custom: custom}
 	return a.run(ctx, os.Args[1:])
 }
 

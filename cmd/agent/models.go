@@ -16,6 +16,7 @@ import (
 	"agent/inference/gguf"
 	"agent/internal/config"
 	"agent/internal/hub"
+	"agent/internal/legible"
 	"agent/models"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func (a *app) modelStore() (store *hub.Store, done func(), err error) {
 	done = func() {}
 	if !a.flags.quiet {
 		columns, isTTY := terminalOf(a.err)
-		show := hub.NewRenderer(a.err, isTTY, columns)
+		show := hub.NewRenderer(undisguised(a.err), isTTY, columns)
 		cfg.Note = func(s string) { show.Note("agent: " + s) }
 		if !hub.ProgressDisabled(os.Getenv) {
 			cfg.Progress = show.Show
@@ -47,8 +48,8 @@ func (a *app) modelStore() (store *hub.Store, done func(), err error) {
 
 // terminalOf tells whether w is a terminal, and how wide.
 func terminalOf(w io.Writer) (columns int, isTTY bool) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := terminalFile(w)
+	if !ok {
 		return 0, false
 	}
 	columns, _, err := term.GetSize(int(f.Fd()))
@@ -421,7 +422,7 @@ func (a *app) modelsInspectCmd() *cobra.Command {
 func (a *app) printInspection(in inspection) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(w, "%s\t%s\n", name, legible.Visible(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")))
 	}
 	row("file", "%s (%s, %d part(s))", in.Path, hub.FormatBytes(in.FileBytes), in.Parts)
 	row("name", "%s", cmp.Or(in.Name, "-"))
@@ -437,16 +438,6 @@ func (a *app) printInspection(in inspection) error {
 		row("warning", "%s", warning)
 	}
 	return w.Flush()
-}
-
-// printable keeps control characters of a file's metadata off the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func millions(n uint64) string {

@@ -15,6 +15,7 @@ import (
 
 	"agent/command/mcp"
 	"agent/internal/config"
+	"agent/internal/legible"
 	"agent/session"
 )
 
@@ -59,12 +60,12 @@ func (a *app) askYes(ctx context.Context, question string) (bool, error) {
 func showServer(w io.Writer, name string, s mcp.Server) {
 	fmt.Fprintf(w, "This folder configures the MCP server %s", name)
 	if u, err := url.Parse(s.URL); err == nil && s.URL != "" {
-		fmt.Fprintf(w, ":\n  %s\n", escapeControls(u.Redacted()))
+		fmt.Fprintf(w, ":\n  %s\n", legible.Visible(u.Redacted()))
 		return
 	}
-	fmt.Fprintf(w, ", a program that would run unconfined:\n  %s\n", escapeControls(fmt.Sprintf("%q", append([]string{s.Command}, s.Args...))))
+	fmt.Fprintf(w, ", a program that would run unconfined:\n  %s\n", legible.Visible(fmt.Sprintf("%q", append([]string{s.Command}, s.Args...))))
 	if len(s.Env) > 0 {
-		fmt.Fprintf(w, "  with the variables %s\n", escapeControls(strings.Join(slices.Sorted(maps.Keys(s.Env)), ", ")))
+		fmt.Fprintf(w, "  with the variables %s\n", legible.Visible(strings.Join(slices.Sorted(maps.Keys(s.Env)), ", ")))
 	}
 }
 

@@ -338,8 +338,8 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	}
 	mode, approver := a.approval(c, f.json)
 	return session.Options{
-		Registry: registry,
-		Env:      &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
+		Registry: registry, Secrets: slices.Concat(cfg.Secrets(), config.SecretVariables(os.Environ())),
+		Env: &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
 			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
@@ -375,16 +375,16 @@ func workDir(dir string) (string, error) {
 // unwatch when it has ended. A person who plays the model has the terminal to
 // themselves.
 func (a *app) watch(opts *session.Options, b *opened, f *runFlags) (unwatch func()) {
-	file, ok := a.err.(*os.File)
+	file, ok := terminalFile(a.err)
 	if !ok || f.json || a.flags.quiet || !canWatch(file) || b.settings.Backend == backendHuman {
 		opts.Sink = a.eventSink(f)
 		return func() {}
 	}
-	v := watchRun(file)
+	v, before := watchRun(file), a.err
 	opts.Sink, opts.Stream = v.event, true
 	a.err = v
 	return func() {
-		a.err = file
+		a.err = before
 		_ = v.Close()
 	}
 }
@@ -404,21 +404,18 @@ func (a *app) eventSink(f *runFlags) func(session.Event) {
 		o = styles()
 		o.Streamed = f.stream
 	}
+	w := undisguised(a.err)
 	return func(ev session.Event) {
 		if _, end := ev.Data.(*session.Result); !end { // showResult tells more
-			_ = session.RenderText(a.err, ev, o)
+			_ = session.RenderText(w, ev, o)
 		}
 	}
 }
 
 // showResult prints the answer on standard output, and the cost beside it.
 func (a *app) showResult(b *opened, r *session.Result) {
-	answer := r.Answer
-	if isTerminal(a.out) { // what a file or a model says must not move the cursor
-		answer = session.Visible(answer)
-	}
-	if answer != "" {
-		fmt.Fprintln(a.out, answer)
+	if r.Answer != "" {
+		fmt.Fprintln(a.out, r.Answer)
 	}
 	if !a.flags.quiet {
 		fmt.Fprintf(a.err, "\n%s\n", runLine(b, r))

@@ -12,6 +12,7 @@ import (
 	"github.com/charmbracelet/colorprofile"
 	"golang.org/x/term"
 
+	"agent/internal/legible"
 	"agent/internal/screen"
 	"agent/session"
 )
@@ -28,8 +29,9 @@ var spinner = [...]string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧"
 // scrolls by, and below it stands the text that is being written, and what is
 // going on now.
 type runView struct {
-	*screen.Screen
-	render session.RenderOptions
+	*screen.Screen // is sent what is styled
+	shown          io.Writer
+	render         session.RenderOptions
 
 	mu      sync.Mutex
 	text    strings.Builder
@@ -44,8 +46,12 @@ type runView struct {
 func watchRun(w *os.File) *runView {
 	v := &runView{render: styles(), started: time.Now(), since: time.Now(), doing: "starting"}
 	v.Screen = screen.New(colored(w), columnsOf(w), v.lines)
+	v.shown = legible.NewWriter(v.Screen)
 	return v
 }
+
+// Write shows what is written beside the events as text alone.
+func (v *runView) Write(p []byte) (int, error) { return v.shown.Write(p) }
 
 // watchWait shows only that something is going on, and for how long.
 func watchWait(w *os.File) *screen.Screen {
@@ -117,7 +123,7 @@ func (v *runView) note(ev session.Event) {
 		v.step = e.Step
 		v.text.Reset()
 		if !e.Final {
-			v.now("running " + e.Command)
+			v.now("running " + legible.OneLine(e.Command))
 		}
 	case *session.CommandResult:
 		v.now("reading") // until the first of what is written about it
@@ -188,7 +194,7 @@ func (a *app) answered() {
 
 // waiting shows on a terminal that a reply is on its way, until it is closed.
 func (a *app) waiting() io.Closer {
-	file, ok := a.err.(*os.File)
+	file, ok := terminalFile(a.err)
 	if !ok || a.flags.quiet || !canWatch(file) || !isTerminal(a.in) {
 		return io.NopCloser(nil)
 	}

@@ -11,12 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"agent/backend"
 	"agent/backend/hf"
 	"agent/inference"
 	"agent/internal/config"
+	"agent/internal/legible"
 	"agent/tokenizer"
 )
 
@@ -69,7 +68,7 @@ func (a *app) openSettings(ctx context.Context, cfg *config.Config, s *llmSettin
 	case backendOpenAI, backendFastChat:
 		return a.openRemote(s)
 	case backendHuman:
-		return remote(backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, In: a.in, Out: a.err}), nil)
+		return remote(backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, In: a.in, Out: undisguised(a.err)}), nil)
 	case backendRandom:
 		c := backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength}
 		return remote(backend.NewRandom(c, uint64(value(s.Seed))), nil)
@@ -208,9 +207,9 @@ type progressLine struct {
 
 // loadProgress shows loading on a terminal, when it takes noticeable time.
 func (a *app) loadProgress(model string) *progressLine {
-	p := &progressLine{what: "loading " + model, start: time.Now()}
-	if isTerminal(a.err) && !a.flags.quiet {
-		p.w = a.err
+	p := &progressLine{what: "loading " + legible.OneLine(model), start: time.Now()}
+	if f, ok := terminalFile(a.err); ok && !a.flags.quiet {
+		p.w = f
 	}
 	return p
 }
@@ -227,15 +226,6 @@ func (p *progressLine) finish() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
-}
-
-// isTerminal reports whether a stream is a person's screen or keyboard.
-func isTerminal(stream any) bool {
-	if o, ok := stream.(*output); ok {
-		stream = o.Writer
-	}
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // cacheDir is for what can be made again.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 
 	"github.com/agnivade/levenshtein"
 )

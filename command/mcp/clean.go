@@ -10,7 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
+
+	"agent/internal/legible"
 )
 
 // clean is a stranger's text as written, without terminal codes, and without
@@ -20,7 +21,7 @@ func clean(text string) string {
 		switch {
 		case r == '\n', r == '\t':
 			return r
-		case unicode.IsControl(r), r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r >= 0xe0000 && r <= 0xe007f:
+		case legible.BreaksLine(r), r >= 0xe0000 && r <= 0xe007f: // tags hide text
 			return -1
 		}
 		return r

@@ -32,7 +32,7 @@ import (
 	"time"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )

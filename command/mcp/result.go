@@ -8,7 +8,7 @@ import (
 	"text/template"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )

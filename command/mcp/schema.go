@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // Limits on what is made of a tool's schema.

@@ -15,7 +15,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // olderProtocol is the last version of the protocol with a handshake. It is

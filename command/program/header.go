@@ -10,13 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
 	"gopkg.in/yaml.v3"
 
 	"agent/command"
+	"agent/internal/legible"
 )
 
 // Bounds of a header. The model reads the words of every command in each
@@ -287,9 +287,7 @@ func stem(file string) string {
 
 // plainLine reports text without line breaks and control characters.
 func plainLine(text string) bool {
-	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool {
-		return r == '\u2028' || r == '\u2029' || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
-	})
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, legible.BreaksLine)
 }
 
 func wordsOf(spec command.Spec) int {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // passedOver are folders of what others wrote or programs made.

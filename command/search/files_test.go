@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"agent/command"
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 
 	"github.com/agnivade/levenshtein"
 )

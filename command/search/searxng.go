@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // searxng speaks the JSON format of a SearXNG instance:

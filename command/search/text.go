@@ -7,9 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"text/template"
-	"unicode"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 // The words that a model reads.
@@ -72,7 +71,7 @@ func plainLine(line string) string {
 		switch {
 		case r == '\t':
 			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+		case legible.Unseen(r):
 			return -1
 		}
 		return r
@@ -83,7 +82,7 @@ func plainLine(line string) string {
 // plainPath is a file's name on one line.
 func plainPath(name string) string {
 	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if legible.Unseen(r) {
 			return '?'
 		}
 		return r

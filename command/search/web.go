@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"agent/command/internal/legible"
+	"agent/internal/legible"
 )
 
 const (

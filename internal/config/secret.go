@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"sort"
@@ -111,6 +112,19 @@ func secretInText(s string) bool {
 // FastChat's users write.
 func isPlaceholder(s string) bool {
 	return slices.Contains([]string{"", "EMPTY", "none", "None", "null", missingMark}, s)
+}
+
+// SecretVariables are the values of environment variables, NAME=value, whose
+// names say that they are secret. The path of a file is none.
+func SecretVariables(environ []string) []string {
+	var out []string
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if secretEnv.MatchString(name) && !isPlaceholder(value) && !filepath.IsAbs(value) {
+			out = append(out, value)
+		}
+	}
+	return out
 }
 
 // secretSet collects the values that must not be shown.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"agent/internal/legible"
 )
 
 // Phase is what is being done to a file.
@@ -108,7 +110,8 @@ type Renderer struct {
 	drawn   bool   // an unfinished line stands on the terminal
 }
 
-// NewRenderer writes to w. columns is the terminal's width; 0 means 80.
+// NewRenderer writes to w; a terminal is sent nothing but text and the moves of
+// its own line. columns is the terminal's width; 0 means 80.
 func NewRenderer(w io.Writer, tty bool, columns int) *Renderer {
 	if columns <= 0 {
 		columns = 80
@@ -142,6 +145,9 @@ func (r *Renderer) Note(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.endLine()
+	if r.tty {
+		text = legible.Visible(text)
+	}
 	fmt.Fprintf(r.w, "%s\n", text)
 }
 
@@ -160,6 +166,7 @@ func (r *Renderer) endLine() {
 }
 
 func (r *Renderer) redraw(p Progress) {
+	p.Name = legible.OneLine(p.Name)
 	line := progressLine(p)
 	if over := len([]rune(line)) - (r.columns - 1); over > 0 { // the numbers matter more than the name
 		p.Name = shorten(p.Name, over)

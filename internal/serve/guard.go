@@ -49,15 +49,19 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 	if s.cfg.APIKey != "" {
 		return true
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
+	host := withoutPort(r.Host)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.IsLoopback()
 	}
 	return host == "" || strings.EqualFold(host, "localhost")
+}
+
+// withoutPort is the name or address of a Host header.
+func withoutPort(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.Trim(host, "[]")
 }
 
 // allowOrigin answers CORS for configured origins. False: it was a preflight,

@@ -82,12 +82,28 @@ func newWorker(s *Server, cfg WorkerConfig) (*worker, error) {
 
 // admit lets the cluster's members call the worker's endpoints.
 func (w *worker) admit(r *http.Request) error {
+	if !w.calledByName(withoutPort(r.Host)) {
+		return &apiError{status: http.StatusForbidden, code: "host_not_allowed",
+			message: "The worker's endpoints answer under an address or the name in --worker-address only."}
+	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err == nil && w.allowed(from.Addr().Unmap()) {
 		return nil
 	}
 	return &apiError{status: http.StatusForbidden, code: "address_not_allowed",
 		message: "Only members of the cluster may call this endpoint; see --worker-allow."}
+}
+
+// calledByName reports that a request names this worker as the cluster does.
+// No key is asked for here, and a web page in a browser on a member's machine
+// comes from an address that is allowed; but a page that has its own name lead
+// here (DNS rebinding) sends that name, which it can't make an address.
+func (w *worker) calledByName(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil || host == "" || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	own, err := url.Parse(w.name())
+	return err == nil && strings.EqualFold(host, own.Hostname())
 }
 
 func (w *worker) allowed(from netip.Addr) bool {

@@ -233,9 +233,32 @@ func TestWorkerAdmits(t *testing.T) {
 		err := s.worker.admit(&http.Request{RemoteAddr: from})
 		assert.Equal(t, want, err == nil, "%q", from)
 	}
+	named := testWorker(t, wordy(), WorkerConfig{Controller: "http://127.0.0.1:1", Address: "http://box.lan:21002"})
+	for host, want := range map[string]bool{"": true, "localhost": true, "LOCALHOST:9": true, "127.0.0.1:21002": true, "10.9.8.7": true,
+		"[::1]:5": true, "[2001:db8::1]": true, "box.lan": true, "Box.LAN:21002": true,
+		"evil.example": false, "evil.example:21002": false, "box.lan.evil.example": false, "localhost.evil.example": false, "127.0.0.1.nip.io": false} {
+		err := named.worker.admit(&http.Request{RemoteAddr: "127.0.0.1:5", Host: host})
+		assert.Equal(t, want, err == nil, "%q", host)
+	}
 	for _, bad := range []string{"", "127.0.0.1:21001", "ftp://x", "http://"} {
 		_, err := New(wordy(), Config{Worker: &WorkerConfig{Controller: bad}})
 		assert.Error(t, err, "%q", bad)
+	}
+}
+
+// A web page that had its own name lead here (DNS rebinding) reaches no endpoint
+// of a worker, though these ask for no key.
+func TestWorkerIsNotReachedByRebinding(t *testing.T) {
+	s, err := New(wordy(), Config{APIKey: "k", ModelNames: []string{"tiny"}, Worker: &WorkerConfig{Controller: "http://127.0.0.1:1"}})
+	require.NoError(t, err)
+	for _, rt := range workerEndpoints() {
+		for host, want := range map[string]bool{"evil.example": true, "127.0.0.1": false} {
+			req := httptest.NewRequest(rt.method, rt.path, strings.NewReader("{}"))
+			req.Host, req.RemoteAddr = host, "127.0.0.1:5"
+			got := httptest.NewRecorder()
+			s.Handler().ServeHTTP(got, req)
+			assert.Equal(t, want, strings.Contains(got.Body.String(), "host_not_allowed"), "%s %s: %s", rt.path, host, got.Body)
+		}
 	}
 }
 

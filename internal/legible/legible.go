@@ -1,5 +1,6 @@
-// Package legible has what the commands have in common about texts that are not
-// theirs: files in any encoding, and words of strangers.
+// Package legible has what the program has in common about texts that are not
+// its own: files in any encoding, words of strangers, and what of both a person's
+// terminal may be sent.
 //
 // Its functions are pure and never fail.
 package legible
@@ -130,7 +131,7 @@ func OneLine(text string) string {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
+		case Unseen(r):
 			return -1
 		}
 		return r
