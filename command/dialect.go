@@ -109,7 +109,7 @@ var (
 	finalPattern   = regexp.MustCompile(`(?mi)^[ \t*#-]*Final Answer[ \t*]*:[ \t*]*`)
 	nextPattern    = regexp.MustCompile(`(?m)^[ \t*#-]*(?:Observation|Thought|Action|Command|Final Answer)[ \t*]*:`)
 	summaryPattern = regexp.MustCompile(`(?mi)^[ \t*#-]*Summary[ \t*]*:.*\n?`)
-	actionAtStart  = regexp.MustCompile(`(?i)^(?:\*\*)?(?:Action|Command|Tool|Thought|Notes?)[ \t*]*:`)
+	actionAtStart  = regexp.MustCompile(`(?i)^(?:Action|Command|Tool|Thought|Notes?)[ \t*]*:`)
 	bracketPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\[(.*)\]$`)
 )
 

@@ -245,7 +245,7 @@ func wholeLiteral(s *salvage, text string) []ParsedCall {
 	if r.pos < len(text) {
 		return nil
 	}
-	if !wordless(text[end:]) {
+	if text[0] == '(' || !wordless(text[end:]) {
 		r.repairs.add(RepairMaybeQuoted)
 	}
 	return s.accept(v, true, r.repairs...)
@@ -294,7 +294,7 @@ func (s *salvage) codeSlot(language string) (string, bool) {
 // cutFence splits a text that is exactly one fenced block.
 func cutFence(text string) (info, body string, ok bool) {
 	rest, ok := strings.CutPrefix(text, "```")
-	if !ok {
+	if !ok || strings.HasPrefix(rest, "`") {
 		return "", "", false
 	}
 	rest, ok = strings.CutSuffix(strings.TrimRight(rest, " \t\r\n"), "```")

@@ -60,7 +60,7 @@ func Within(text string, reg *Registry) []Call {
 
 // gapPattern is what may stand before and between calls that a reply states:
 // the frame that models put around calls.
-var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```+[a-z0-9_+.-]*\\n|```+$|" +
+var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
 	`</?(?:tool_|function_)?calls?>|<\|/?(?:(?:tool|function)_calls?|python_tag)\|>|\[/?TOOL_CALLS?\])*$`)
 
 var tagPattern = regexp.MustCompile(`<[^<>\s]*>`)
