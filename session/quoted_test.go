@@ -174,7 +174,9 @@ func quotings() []named[func(string) string] {
 		{"bold", around("**", "**")},
 		{"JSON string", func(x string) string { return mustJSON(x) }},
 		{"value of an object", func(x string) string { return `{"quote": ` + mustJSON(x) + `}` }},
-		{"answer", func(x string) string { return `{"command": "answer", "content": [{"answer": ` + mustJSON("It says "+x) + `}]}` }},
+		{"answer", func(x string) string {
+			return `{"command": "answer", "content": [{"answer": ` + mustJSON("It says "+x) + `}]}`
+		}},
 		{"answer in tags", around("<answer>It says ", "</answer>")},
 		{"final answer", around("Final Answer: it says ", ".")},
 		{"note", func(x string) string {
