@@ -161,6 +161,33 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A reasoning tag ends a block of reasoning only where it is one: not in a value,
+// a fence or a sentence.
+func TestParseReasoningTags(t *testing.T) {
+	reg := standard(t)
+	for _, tags := range reasoningTags {
+		for reply, want := range map[string]string{
+			"so be it\nEND\n\n42":                                           `answer [{"text":"42"}]`,
+			`so be itEND{"command":"think"}`:                                `think []`,
+			"BEGINso be itEND 42":                                           `answer [{"text":"42"}]`,
+			"BEGINEND is no end\nEND\n42":                                   `answer [{"text":"42"}]`,
+			"The tag END closes it.":                                        `answer [{"text":"The tag END closes it."}]`,
+			"So:\n```\nx\nEND\n```\nSo it is.":                              "answer [{\"text\":\"So:\\n```\\nx\\nEND\\n```\\nSo it is.\"}]",
+			`{"command": "writer", "content": {"file": "a", "text": "x END`: `writer [{"file":"a","text":"x END"}]`,
+			"{\"command\": \"writer\", \"content\": {\"file\": \"a\", \"text\": \"x\nEND\ny\"}":              `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"writer('a', \"\"\"x\nEND\ny\"\"\")":                                                             `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"<function=writer><parameter=file>a</parameter><parameter=text>x\nEND\ny</parameter></function>": `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"python\n```python\nx = 1\nEND\ny\n```":                                                          `python [{"code":"x = 1\nEND\ny"}]`,
+			"Action: writer\nAction Input: {'file': 'a', 'text': \"\"\"x\nEND\ny\"\"\"}":                     `writer [{"file":"a","text":"x\nEND\ny"}]`,
+		} {
+			tag := strings.NewReplacer("BEGIN", tags[0], "END", tags[1])
+			p := Parse(tag.Replace(reply), reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, tag.Replace(want), oneLine(t, p.Calls[0]), reply)
+		}
+	}
+}
+
 func TestParseKeepsNotesAndSummary(t *testing.T) {
 	p := Parse("Thought: look first\nAction: reader\nAction Input: a", standard(t))
 	require.Len(t, p.Calls, 1)

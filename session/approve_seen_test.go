@@ -75,7 +75,7 @@ func TestApprovalIsForWhatWasShown(t *testing.T) {
 				require.NoError(t, os.Symlink("docs", filepath.Join(r.dir, "link")))
 				_, err := r.Run(context.Background(), "task")
 				require.NoError(t, err)
-				assert.Len(t, shown, tc.asked)
+				require.Len(t, shown, tc.asked)
 				if tc.asked == 2 {
 					assert.NotEqual(t, shown[0], shown[1])
 				}

@@ -44,12 +44,19 @@ func (s *Session) wasShown(call *command.Call, values bool) bool {
 	key := callKey(call)
 	for _, e := range s.entries {
 		text := s.dataOf(e)
-		if values && holdsValues(text, call) || slices.ContainsFunc(command.Within(text, s.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+		if values && holdsValues(text, call) {
 			return true
+		}
+		for _, t := range []string{text, unescaped.Replace(text)} { // as it is, and inside of a string
+			if slices.ContainsFunc(command.Within(t, s.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+var unescaped = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // dataOf is the text of an entry that is neither the model's nor the user's.
 func (s *Session) dataOf(e *entry) string {
