@@ -17,36 +17,15 @@ func (s *salvage) known(name string) (Lookup, bool) {
 
 var callPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\(`)
 
-// callAtStart reads search(query="...") at the start of the text.
-func callAtStart(s *salvage, text string) []ParsedCall {
-	call, _, ok := s.functionCall(text)
-	if !ok {
+// callAlone reads a reply that is search(query="...").
+func callAlone(s *salvage, text string) []ParsedCall {
+	before := s.repairs
+	call, end, ok := s.functionCall(text)
+	if !ok || !wordless(text[end:]) {
+		s.repairs = before
 		return nil
 	}
 	return call
-}
-
-// callInLines reads function calls that start a line within other text.
-func callInLines(s *salvage, text string) []ParsedCall {
-	var out []ParsedCall
-	for pos := 0; pos < len(text) && *s.budget > 0; {
-		line := text[pos:]
-		indent := len(line) - len(strings.TrimLeft(line, " \t`"))
-		calls, length, ok := s.functionCall(line[indent:])
-		if ok {
-			out = append(out, calls...)
-			pos += indent + length
-		}
-		next := strings.IndexByte(text[pos:], '\n')
-		if next < 0 {
-			break
-		}
-		pos += next + 1
-	}
-	if len(out) > 0 {
-		s.repairs.add(RepairSurroundings)
-	}
-	return out
 }
 
 // functionCall reads name(arguments) and its length. Arguments without a name
@@ -130,8 +109,17 @@ var (
 	finalPattern   = regexp.MustCompile(`(?mi)^[ \t*#-]*Final Answer[ \t*]*:[ \t*]*`)
 	nextPattern    = regexp.MustCompile(`(?m)^[ \t*#-]*(?:Observation|Thought|Action|Command|Final Answer)[ \t*]*:`)
 	summaryPattern = regexp.MustCompile(`(?mi)^[ \t*#-]*Summary[ \t*]*:.*\n?`)
+	actionAtStart  = regexp.MustCompile(`(?i)^(?:Action|Command|Tool|Thought|Notes?)[ \t*]*:`)
 	bracketPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\[(.*)\]$`)
 )
+
+// reActAtStart reads a reply in the form of ReAct from its first line on.
+func reActAtStart(s *salvage, text string) []ParsedCall {
+	if !actionAtStart.MatchString(text) && finalPattern.FindString(text) == "" {
+		return nil
+	}
+	return reAct(s, text)
+}
 
 // reAct reads "Action: reader" with "Action Input: ...", "Action: reader[...]",
 // "Command: reader" with "Content: ..." and "Final Answer: ...". Only the first
@@ -147,17 +135,31 @@ func reAct(s *salvage, text string) []ParsedCall {
 	if action == nil {
 		return nil
 	}
+	before := s.repairs
+	if !ownAction(text, action[0]) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
 	calls := s.action(strings.Trim(text[action[2]:action[3]], " \t\r*`"), text[action[1]:])
 	if calls == nil {
+		s.repairs = before
 		return nil
 	}
 	s.repairs.add(RepairReAct)
 	return withThought(calls, text[:action[0]])
 }
 
+// ownAction reports an action that is the reply's own: its line is no item of a
+// list and not indented, and before it stands nothing but a thought.
+func ownAction(text string, at int) bool {
+	before := text[:at]
+	return actionAtStart.MatchString(text[at:]) && strings.Count(before, "```")%2 == 0 &&
+		(before == "" || actionAtStart.MatchString(before))
+}
+
 // action makes the call of an action's name and the text after its line.
 func (s *salvage) action(name, rest string) []ParsedCall {
 	if l, ok := s.known(name); ok {
+		s.checkInput(rest)
 		content := s.actionInput(rest)
 		if content == nil && l.Command != nil {
 			lines := strings.TrimSpace(summaryPattern.ReplaceAllString(rest, ""))
@@ -169,11 +171,40 @@ func (s *salvage) action(name, rest string) []ParsedCall {
 	}
 	if m := bracketPattern.FindStringSubmatch(name); m != nil {
 		if _, ok := s.known(m[1]); ok {
+			s.checkRest(rest)
 			return s.oneCall(m[1], m[2])
 		}
 	}
-	calls, _, _ := s.functionCall(name + rest)
+	calls, end, ok := s.functionCall(name + rest)
+	if ok {
+		s.checkRest((name + rest)[end:])
+	}
 	return calls
+}
+
+// checkRest marks a call after which the reply goes on with anything but the
+// next label.
+func (s *salvage) checkRest(rest string) {
+	if next := nextPattern.FindStringIndex(rest); next != nil {
+		rest = rest[:next[0]]
+	}
+	if !wordless(rest) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
+}
+
+// checkInput marks a call whose input is not set off from what follows it.
+func (s *salvage) checkInput(rest string) {
+	if next := nextPattern.FindStringIndex(rest); next != nil {
+		rest = rest[:next[0]]
+	}
+	between, input := rest, ""
+	if at := inputPattern.FindStringIndex(rest); at != nil {
+		between, input = rest[:at[0]], rest[at[1]:]
+	}
+	if !wordless(summaryPattern.ReplaceAllString(between, "")) || !s.delimited(strings.TrimSpace(input)) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
 }
 
 // actionInput reads the value after "Action Input:", nil when there is none.
@@ -212,79 +243,4 @@ func withThought(calls []ParsedCall, before string) []ParsedCall {
 		}
 	}
 	return calls
-}
-
-var (
-	functionTag  = regexp.MustCompile(`<function=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
-	parameterTag = regexp.MustCompile(`<parameter=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
-)
-
-// functionTags reads <function=name><parameter=key>value</parameter></function>.
-func functionTags(s *salvage, text string) []ParsedCall {
-	var out []ParsedCall
-	starts := functionTag.FindAllStringSubmatchIndex(text, -1)
-	for i, m := range starts {
-		end := len(text)
-		if i+1 < len(starts) {
-			end = starts[i+1][0]
-		}
-		body, _, _ := strings.Cut(text[m[1]:end], "</function>")
-		s.repairs.add(RepairXML)
-		out = append(out, s.oneCall(text[m[2]:m[3]], s.parameters(body))...)
-	}
-	return out
-}
-
-// parameters reads the parameters inside a function tag, which some models
-// write as JSON instead.
-func (s *salvage) parameters(body string) any {
-	marks := parameterTag.FindAllStringSubmatchIndex(body, -1)
-	if marks == nil {
-		body = strings.TrimSpace(body)
-		if strings.HasPrefix(body, "{") {
-			if v, _, made, ok := s.read(body, false); ok {
-				s.repairs.add(made...)
-				return v
-			}
-		}
-		if body == "" {
-			return nil
-		}
-		return body
-	}
-	fields := map[string]any{}
-	for i, m := range marks {
-		end := len(body)
-		if i+1 < len(marks) {
-			end = marks[i+1][0]
-		}
-		value, _, _ := strings.Cut(body[m[1]:end], "</parameter>")
-		value = strings.TrimPrefix(value, "\n")
-		fields[body[m[2]:m[3]]] = strings.TrimSuffix(value, "\n")
-	}
-	return fields
-}
-
-// commandTags reads <answer>42</answer> for the commands of the registry.
-func commandTags(s *salvage, text string) []ParsedCall {
-	if s.reg == nil {
-		return nil
-	}
-	for _, name := range s.reg.Names() {
-		_, rest, ok := strings.Cut(text, "<"+name+">")
-		if !ok {
-			continue
-		}
-		body, _, ok := strings.Cut(rest, "</"+name+">")
-		if !ok {
-			continue
-		}
-		s.repairs.add(RepairXML)
-		body = strings.TrimSpace(body)
-		if _, code, ok := cutFence(body); ok {
-			body = strings.TrimSpace(code)
-		}
-		return s.oneCall(name, body)
-	}
-	return nil
 }

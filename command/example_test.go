@@ -34,7 +34,7 @@ func ExampleFunc() {
 	}
 	result, err := c.Run(context.Background(), &command.Env{}, &call)
 	fmt.Println(result.Text, err, parsed.Repairs)
-	// Output: sunny in Foster City <nil> [function-call text-around]
+	// Output: sunny in Foster City <nil> [function-call text-around maybe-quoted]
 }
 
 // Whatever a model wrote, Parse finds what it meant and says what it mended.
@@ -50,5 +50,5 @@ func ExampleParse() {
 	fmt.Println(parsed.Repairs)
 	// Output:
 	// {"command":"reader","summary":"","content":[{"file":"my_notes.txt"}]} <nil>
-	// [python-literal escaped-underscore trailing-comma alias text-around]
+	// [python-literal escaped-underscore trailing-comma alias text-around maybe-quoted]
 }

@@ -32,9 +32,15 @@ func (n *normalizer) calls(v any, loose bool) []ParsedCall {
 	case []any:
 		var out []ParsedCall
 		for _, entry := range v {
-			if object, ok := entry.(map[string]any); ok {
+			object, ok := entry.(map[string]any)
+			if ok {
 				out = append(out, n.object(object, loose)...)
+			} else if entry != nil {
+				n.repairs.add(RepairMaybeQuoted)
 			}
+		}
+		if len(v) > 1 && slices.Contains(n.repairs, RepairMissingCommand) { // an entry is no call
+			n.repairs.add(RepairMaybeQuoted)
 		}
 		return out
 	case map[string]any:
@@ -93,16 +99,28 @@ func (n *normalizer) unwrap(fields map[string]any) []ParsedCall {
 		}
 		if calls := n.innerCalls(inner); calls != nil {
 			n.repairs.add(RepairWrapper)
+			n.checkBeside(fields, key)
 			return calls
 		}
 	}
 	if f, ok := fields["function"].(map[string]any); ok { // OpenAI: {"type": "function", "function": {...}}
 		if calls := n.innerCalls(f); calls != nil {
 			n.repairs.add(RepairWrapper)
+			n.checkBeside(fields, "function")
 			return calls
 		}
 	}
 	return nil
+}
+
+// checkBeside marks calls beside which their wrapper holds more than what
+// belongs to calls: they may be an example in a text.
+func (n *normalizer) checkBeside(fields map[string]any, wrapper string) {
+	for k, v := range fields {
+		if v != nil && v != "" && k != wrapper && k != "role" && k != "summary" && !isEnvelope(k) && !slices.Contains(notesKeys, k) {
+			n.repairs.add(RepairMaybeQuoted)
+		}
+	}
 }
 
 // innerCalls reads calls that must name their command, and themselves may be
@@ -113,9 +131,11 @@ func (n *normalizer) innerCalls(v any) []ParsedCall {
 		entries = []any{v}
 	}
 	var out []ParsedCall
+	stray := false // an entry that is no call
 	for _, entry := range entries {
 		fields, ok := entry.(map[string]any)
 		if !ok {
+			stray = true
 			continue
 		}
 		if f, ok := fields["function"].(map[string]any); ok {
@@ -124,7 +144,12 @@ func (n *normalizer) innerCalls(v any) []ParsedCall {
 		fields = n.fold(fields)
 		if key := n.commandKey(fields); key != "" {
 			out = append(out, n.call(fields, key))
+		} else {
+			stray = true
 		}
+	}
+	if stray && len(out) > 0 {
+		n.repairs.add(RepairMaybeQuoted)
 	}
 	return out
 }

@@ -19,11 +19,24 @@ const (
 // JSON comes back unchanged, numbers in their own form.
 //
 // Names are resolved with reg, which may be nil. An empty reply has no calls.
-// Whether a call may run is not decided here: see [Registry.Resolve].
+// Whether a call may run is not decided here: see [Registry.Resolve]. Calls that
+// the reply may only quote have [RepairMaybeQuoted]: don't carry out those that
+// change something, but ask for them alone.
 func Parse(reply string, reg *Registry) Parsed {
 	budget := budgetFactor*len(reply) + budgetMin
 	s := &salvage{reg: reg, budget: &budget}
 	return s.parse(reply)
+}
+
+// ParseProse takes a reply for plain text, whatever calls it speaks of.
+func ParseProse(reply string, reg *Registry) Parsed {
+	budget := budgetFactor*len(reply) + budgetMin
+	s := &salvage{reg: reg, budget: &budget}
+	text, thought := s.removeReasoning(s.plain(reply))
+	if text == "" {
+		return s.onlyThought(thought)
+	}
+	return Parsed{prose(s, text), s.repairs}
 }
 
 // salvage is one run of the ladder.
@@ -37,11 +50,7 @@ type salvage struct {
 type rung func(s *salvage, text string) []ParsedCall
 
 func (s *salvage) parse(reply string) Parsed {
-	text := strings.ToValidUTF8(reply, "\uFFFD")
-	if len(text) != len(reply) {
-		s.repairs.add(RepairUTF8)
-	}
-	text = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	text := s.plain(reply)
 	if calls := s.climb(text, strictJSON); calls != nil {
 		return Parsed{calls, s.repairs}
 	}
@@ -53,16 +62,23 @@ func (s *salvage) parse(reply string) Parsed {
 		strictJSON,
 		wholeLiteral,
 		wholeFence,
-		functionTags,
-		reAct,
-		callAtStart,
+		reActAtStart,
+		callAlone,
 		firstWord,
-		scanObjects,
-		callInLines,
-		commandTags,
+		walk,
+		reAct,
 		prose,
 	)
 	return Parsed{calls, s.repairs}
+}
+
+// plain is a reply as text, without space around it.
+func (s *salvage) plain(reply string) string {
+	text := strings.ToValidUTF8(reply, "\uFFFD")
+	if len(text) != len(reply) {
+		s.repairs.add(RepairUTF8)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
 }
 
 func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
@@ -95,20 +111,59 @@ var reasoningTags = [...][2]string{
 // they reply. What they only considered there must not be run.
 func (s *salvage) removeReasoning(text string) (rest, thought string) {
 	for _, tags := range reasoningTags {
-		if strings.HasPrefix(text, tags[0]) {
+		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
 			s.repairs.add(RepairReasoning)
-			thought, rest, _ = strings.Cut(text[len(tags[0]):], tags[1])
-			return strings.TrimSpace(rest), strings.TrimSpace(thought)
+			end, after := endOfReasoning(inside, tags[1])
+			if end < 0 {
+				inside, rest, _ = strings.Cut(inside, tags[1])
+				return strings.TrimSpace(rest), strings.TrimSpace(inside)
+			}
+			return strings.TrimSpace(inside[after:]), strings.TrimSpace(inside[:end])
 		}
-		// Some chat templates end the prompt with the opening tag.
-		if before, after, ok := strings.Cut(text, tags[1]); ok && !strings.Contains(before, tags[0]) {
-			if after = strings.TrimSpace(after); after != "" {
+		// Some chat templates end the prompt with the opening tag. Reasoning does
+		// not begin like a call: there the tag is part of a value.
+		if end, after := endOfReasoning(text, tags[1]); end >= 0 && !s.beginsCall(text) && !strings.Contains(text[:end], tags[0]) {
+			if rest = strings.TrimSpace(text[after:]); rest != "" {
 				s.repairs.add(RepairReasoning)
-				return after, strings.TrimSpace(before)
+				return rest, strings.TrimSpace(text[:end])
 			}
 		}
 	}
 	return text, ""
+}
+
+// endOfReasoning finds the first closing tag that ends its line, or that a call
+// follows, outside of any fence: other ones are only spoken of.
+func endOfReasoning(text, tag string) (end, after int) {
+	for pos, fences := 0, 0; ; {
+		next := strings.Index(text[pos:], tag)
+		if next < 0 {
+			return -1, -1
+		}
+		fences += strings.Count(text[pos:pos+next], "```")
+		end, after = pos+next, pos+next+len(tag)
+		rest := strings.TrimLeft(text[after:], " \t\r")
+		if fences%2 == 0 && (rest == "" || strings.IndexByte("\n{[<`", rest[0]) >= 0) {
+			return end, after
+		}
+		pos = after
+	}
+}
+
+// beginsCall reports a text that begins in one of the forms of a call.
+func (s *salvage) beginsCall(text string) bool {
+	if strings.IndexByte("{[(<`\"'", text[0]) >= 0 || actionAtStart.MatchString(text) {
+		return true
+	}
+	m := callPattern.FindStringSubmatch(text)
+	if m == nil {
+		m = wordPattern.FindStringSubmatch(text)
+	}
+	if m == nil {
+		return false
+	}
+	l, ok := s.known(m[1])
+	return ok && l.Command != nil
 }
 
 func (s *salvage) normalizer() *normalizer { return &normalizer{reg: s.reg, budget: s.budget} }
@@ -146,7 +201,7 @@ func strictJSON(s *salvage, text string) []ParsedCall {
 	}
 	if inner, ok := v.(string); ok { // a call written as JSON inside a JSON string
 		if v, _, made, ok := s.read(inner, false); ok {
-			return s.accept(v, false, append(made, RepairNestedJSON)...)
+			return s.accept(v, false, append(made, RepairNestedJSON, RepairMaybeQuoted)...)
 		}
 		return nil
 	}
@@ -185,9 +240,13 @@ func wholeLiteral(s *salvage, text string) []ParsedCall {
 	if !ok {
 		return nil
 	}
+	end := r.pos
 	r.skipSpace()
 	if r.pos < len(text) {
 		return nil
+	}
+	if text[0] == '(' || !wordless(text[end:]) {
+		r.repairs.add(RepairMaybeQuoted)
 	}
 	return s.accept(v, true, r.repairs...)
 }
@@ -202,11 +261,11 @@ func wholeFence(s *salvage, text string) []ParsedCall {
 	made := s.repairs
 	s.repairs.add(RepairFence)
 	body = strings.TrimSpace(body)
-	if calls := s.climb(body, strictJSON, wholeLiteral, callAtStart); calls != nil {
+	if calls := s.climb(body, strictJSON, wholeLiteral, callAlone); calls != nil {
 		return calls
 	}
 	if strings.IndexByte("{[", body[0]) >= 0 {
-		if calls := s.climb(body, scanObjects); calls != nil {
+		if calls := s.climb(body, walk); calls != nil {
 			return calls
 		}
 	}
@@ -235,7 +294,7 @@ func (s *salvage) codeSlot(language string) (string, bool) {
 // cutFence splits a text that is exactly one fenced block.
 func cutFence(text string) (info, body string, ok bool) {
 	rest, ok := strings.CutPrefix(text, "```")
-	if !ok {
+	if !ok || strings.HasPrefix(rest, "`") {
 		return "", "", false
 	}
 	rest, ok = strings.CutSuffix(strings.TrimRight(rest, " \t\r\n"), "```")
@@ -256,30 +315,6 @@ func cutFence(text string) (info, body string, ok bool) {
 func isInfo(line string) bool {
 	line = strings.TrimSpace(line)
 	return !strings.ContainsAny(line, " {[(\"'") && len(line) < 32
-}
-
-// scanObjects finds every object in the text that is a call. Objects that are
-// broken are mended where they stand; what was read is not searched again, so
-// a call quoted inside another call's text is never taken for one.
-func scanObjects(s *salvage, text string) []ParsedCall {
-	var out []ParsedCall
-	for pos := 0; pos < len(text) && *s.budget > 0; {
-		step := strings.IndexAny(text[pos:], "{[")
-		if step < 0 {
-			break
-		}
-		pos += step
-		calls, length := s.callAt(text[pos:])
-		if length == 0 {
-			length = 1
-		}
-		out = append(out, calls...)
-		pos += length
-	}
-	if len(out) > 0 {
-		s.repairs.add(RepairSurroundings)
-	}
-	return out
 }
 
 // callAt reads the calls of the value at the start of text and its length, 0
@@ -325,8 +360,12 @@ func firstWord(s *salvage, text string) []ParsedCall {
 	if !marked && !named {
 		return nil
 	}
+	stated := m[2] == 0 && m[1] == m[3]
 	rest = strings.TrimLeft(strings.TrimPrefix(rest, ":"), "*` \t")
 	rest = strings.TrimSpace(strings.TrimPrefix(rest, "\r"))
+	if !stated || !s.delimited(rest) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
 	return s.wordCall(word, l.Command.Spec(), rest)
 }
 

@@ -94,29 +94,29 @@ func TestParse(t *testing.T) {
 		// Calls within other text.
 		{"fence around", "```json\n{\"command\": \"think\", \"content\": \"x\"}\n```", []string{`think [{"text":"x"}]`}, []Repair{RepairFence}},
 		{"fence of code", "```python\nprint(1)\n```", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairFence, RepairAlias}[:1]},
-		{"words around", "Sure! Here it is:\n{\"command\": \"reader\", \"content\": {\"file\": \"a\"}}\nHope it helps {smile}.", []string{`reader [{"file":"a"}]`}, []Repair{RepairSurroundings}},
+		{"words around", "Sure! Here it is:\n{\"command\": \"reader\", \"content\": {\"file\": \"a\"}}\nHope it helps {smile}.", []string{`reader [{"file":"a"}]`}, []Repair{RepairSurroundings, RepairMaybeQuoted}},
 		{"two in a row", `{"command":"think","content":"a"} {"command":"answer","content":"b"}`, []string{`think [{"text":"a"}]`, `answer [{"text":"b"}]`}, []Repair{RepairSurroundings}},
 		{"tool_call tags", "<tool_call>\n{\"name\": \"reader\", \"arguments\": {\"file\": \"a\"}}\n</tool_call>", []string{`reader [{"file":"a"}]`}, []Repair{RepairOtherKeys, RepairSurroundings}},
 		{"function tags", "<tool_call>\n<function=writer>\n<parameter=file>\na.txt\n</parameter>\n<parameter=text>\none\ntwo\n</parameter>\n</function>\n</tool_call>", []string{`writer [{"file":"a.txt","text":"one\ntwo"}]`}, []Repair{RepairXML}},
-		{"command tags", "I am done. <answer>42</answer>", []string{`answer [{"text":"42"}]`}, []Repair{RepairXML}},
+		{"command tags", "I am done. <answer>42</answer>", []string{`answer [{"text":"42"}]`}, []Repair{RepairXML, RepairMaybeQuoted}},
 		{"function call", `reader(file="a.txt", lines="1-3")`, []string{`reader [{"file":"a.txt","lines":"1-3"}]`}, []Repair{RepairFunctionCall}},
 		{"function call, positions", "writer('a.txt', '''one\ntwo''')", []string{`writer [{"file":"a.txt","text":"one\ntwo"}]`}, []Repair{RepairFunctionCall, RepairPythonLiteral}},
-		{"function call in a fence", "I will read it.\n```\nread(\"a.txt\")\n```", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFunctionCall, RepairAlias, RepairSurroundings}},
+		{"function call in a fence", "I will read it.\n```\nread(\"a.txt\")\n```", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFunctionCall, RepairAlias, RepairSurroundings, RepairMaybeQuoted}},
 		{"react", "Thought: look first\nAction: reader\nAction Input: {\"file\": \"a.txt\"}\nObservation: made up", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct}},
-		{"react with text", "Action: python\nAction Input: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct}},
+		{"react with text", "Action: python\nAction Input: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct, RepairMaybeQuoted}},
 		{"react with brackets", "Action: reader[a.txt]", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct}},
 		{"react with a function call", "Action: reader(file='a.txt')", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct, RepairFunctionCall, RepairPythonLiteral}},
-		{"wire form as lines", "command: python\nsummary: add\ncontent: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct}},
-		{"wire form as lines of slots", "Command: writer\nSummary: save\nfile: a.txt\ntext: hi", []string{`writer [{"file":"a.txt","text":"hi"}]`}, []Repair{RepairReAct}},
+		{"wire form as lines", "command: python\nsummary: add\ncontent: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct, RepairMaybeQuoted}},
+		{"wire form as lines of slots", "Command: writer\nSummary: save\nfile: a.txt\ntext: hi", []string{`writer [{"file":"a.txt","text":"hi"}]`}, []Repair{RepairReAct, RepairMaybeQuoted}},
 		{"end token", "{\"command\": \"think\", \"content\": \"x\"}<|im_end|>", []string{`think [{"text":"x"}]`}, []Repair{RepairSurroundings}},
 		{"name and object on the next line", "reader\n{\"file\": \"a.txt\"}", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFirstWord}},
 		{"list of tool calls after a tag", "[TOOL_CALLS] [{\"name\": \"reader\", \"arguments\": {\"file\": \"a\"}}]", []string{`reader [{"file":"a"}]`}, []Repair{RepairOtherKeys, RepairSurroundings}},
 		{"final answer", "Thought: done\nFinal Answer: 42", []string{`answer [{"text":"42"}]`}, []Repair{RepairReAct}},
-		{"first word with colon", "Answer: it is 42", []string{`answer [{"text":"it is 42"}]`}, []Repair{RepairFirstWord, RepairAlias}},
-		{"first word", "reader notes.txt", []string{`reader [{"file":"notes.txt"}]`}, []Repair{RepairFirstWord}},
+		{"first word with colon", "Answer: it is 42", []string{`answer [{"text":"it is 42"}]`}, []Repair{RepairFirstWord, RepairAlias, RepairMaybeQuoted}},
+		{"first word", "reader notes.txt", []string{`reader [{"file":"notes.txt"}]`}, []Repair{RepairFirstWord, RepairMaybeQuoted}},
 		{"first word and object", `reader {"file": "a.txt"}`, []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFirstWord}},
 		{"first word and fence", "python\n```python\nprint({'command': 'answer'})\n```", []string{`python [{"code":"print({'command': 'answer'})"}]`}, []Repair{RepairFirstWord, RepairFence}},
-		{"first word and slots", "writer\nfile: a.txt\ntext: one\ntwo", []string{`writer [{"file":"a.txt","text":"one\ntwo"}]`}, []Repair{RepairFirstWord}},
+		{"first word and slots", "writer\nfile: a.txt\ntext: one\ntwo", []string{`writer [{"file":"a.txt","text":"one\ntwo"}]`}, []Repair{RepairFirstWord, RepairMaybeQuoted}},
 		{"reasoning", "<think>maybe {\"command\": \"python\"}</think>\n{\"command\": \"answer\", \"content\": \"x\"}", []string{`answer [{"text":"x"}]`}, []Repair{RepairReasoning}},
 		{"reasoning only", "<think>hm {\"command\": \"python\"}", []string{`think [{"text":"hm {\"command\": \"python\"}"}]`}, []Repair{RepairReasoning}},
 
@@ -135,7 +135,7 @@ func TestParse(t *testing.T) {
 		{"fuzzy, harmless", `{"command": "raeder", "content": {"file": "a"}}`, []string{`raeder [{"file":"a"}]`}, nil},
 		{"fuzzy, one letter", `{"command": "readr", "content": "a"}`, []string{`reader [{"file":"a"}]`}, []Repair{RepairFuzzyName}},
 		{"fuzzy, consequential", `{"command": "pyton", "content": "x"}`, []string{`pyton [{"text":"x"}]`}, nil},
-		{"double encoded", `"{\"command\": \"think\", \"content\": \"x\"}"`, []string{`think [{"text":"x"}]`}, []Repair{RepairNestedJSON}},
+		{"double encoded", `"{\"command\": \"think\", \"content\": \"x\"}"`, []string{`think [{"text":"x"}]`}, []Repair{RepairNestedJSON, RepairMaybeQuoted}},
 
 		// Prose.
 		{"prose", "I'm sorry, I can't.", []string{`answer [{"text":"I'm sorry, I can't."}]`}, []Repair{RepairProse}},
@@ -158,6 +158,33 @@ func TestParse(t *testing.T) {
 			assert.ElementsMatch(t, tt.repairs, p.Repairs)
 			checkCanonical(t, p, reg)
 		})
+	}
+}
+
+// A reasoning tag ends a block of reasoning only where it is one: not in a value,
+// a fence or a sentence.
+func TestParseReasoningTags(t *testing.T) {
+	reg := standard(t)
+	for _, tags := range reasoningTags {
+		for reply, want := range map[string]string{
+			"so be it\nEND\n\n42":                                           `answer [{"text":"42"}]`,
+			`so be itEND{"command":"think"}`:                                `think []`,
+			"BEGINso be itEND 42":                                           `answer [{"text":"42"}]`,
+			"BEGINEND is no end\nEND\n42":                                   `answer [{"text":"42"}]`,
+			"The tag END closes it.":                                        `answer [{"text":"The tag END closes it."}]`,
+			"So:\n```\nx\nEND\n```\nSo it is.":                              "answer [{\"text\":\"So:\\n```\\nx\\nEND\\n```\\nSo it is.\"}]",
+			`{"command": "writer", "content": {"file": "a", "text": "x END`: `writer [{"file":"a","text":"x END"}]`,
+			"{\"command\": \"writer\", \"content\": {\"file\": \"a\", \"text\": \"x\nEND\ny\"}":              `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"writer('a', \"\"\"x\nEND\ny\"\"\")":                                                             `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"<function=writer><parameter=file>a</parameter><parameter=text>x\nEND\ny</parameter></function>": `writer [{"file":"a","text":"x\nEND\ny"}]`,
+			"python\n```python\nx = 1\nEND\ny\n```":                                                          `python [{"code":"x = 1\nEND\ny"}]`,
+			"Action: writer\nAction Input: {'file': 'a', 'text': \"\"\"x\nEND\ny\"\"\"}":                     `writer [{"file":"a","text":"x\nEND\ny"}]`,
+		} {
+			tag := strings.NewReplacer("BEGIN", tags[0], "END", tags[1])
+			p := Parse(tag.Replace(reply), reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, tag.Replace(want), oneLine(t, p.Calls[0]), reply)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 	RepairReasoning    Repair = "reasoning-removed" // a <think> block was taken off
 	RepairFence        Repair = "fenced-block"      // taken out of ``` fences
 	RepairSurroundings Repair = "text-around"       // words around a call were dropped
+	RepairMaybeQuoted  Repair = "maybe-quoted"      // among words, in quotes, or without an end of its own
 	RepairXML          Repair = "xml-tags"          // <function=...> or <name>...</name>
 	RepairReAct        Repair = "react"             // Action: / Action Input:
 	RepairFunctionCall Repair = "function-call"     // name(arg="...")

@@ -78,9 +78,9 @@ type decided struct {
 // it may not do.
 const refusalsMax = 3
 
-// approve decides about one call: first the rules and the mode, then, for what
-// is consequential, the overseer. Each decision is told.
-func (s *Session) approve(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (Decision, error) {
+// decideOnce decides about one call: first the rules and the mode, then, for
+// what is consequential, the overseer. Each decision is told.
+func (s *Session) decideOnce(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (Decision, error) {
 	d, err := s.decide(ctx, cmd, spec, call)
 	if err != nil {
 		return d.Decision, fmt.Errorf("approve %s: %w", call.Command, err)

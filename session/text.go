@@ -20,7 +20,7 @@ func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, 
 	if err != nil {
 		return nil, err
 	}
-	parsed, problem := s.read(raw, end)
+	parsed, problem := s.read(raw, end, false)
 	if problem == "" {
 		return s.usable(raw, parsed, end), nil
 	}
@@ -29,7 +29,7 @@ func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, 
 	if err != nil {
 		return nil, err
 	}
-	if parsed, problem = s.read(raw, end); problem == "" {
+	if parsed, problem = s.read(raw, end, parsed.Repaired(command.RepairMaybeQuoted)); problem == "" {
 		t := s.usable(raw, parsed, end)
 		if len(parsed.Repairs) == 0 {
 			s.usage.RepairedReplies++
@@ -63,9 +63,13 @@ func cutInside(parsed command.Parsed, end ending) bool {
 	})
 }
 
-// read makes calls of a reply, or says why none of it can be used.
-func (s *Session) read(raw string, end ending) (command.Parsed, string) {
+// read makes calls of a reply, or says why none of it can be used. One that was
+// asked for again, since it was among words, may still be quoted.
+func (s *Session) read(raw string, end ending, again bool) (command.Parsed, string) {
 	parsed := command.Parse(raw, s.opts.Registry)
+	if parsed.Repaired(command.RepairMaybeQuoted) {
+		parsed = s.withoutQuoted(raw, parsed)
+	}
 	if len(parsed.Calls) == 0 {
 		return parsed, s.words.render("empty", nil)
 	}
@@ -73,7 +77,7 @@ func (s *Session) read(raw string, end ending) (command.Parsed, string) {
 		return parsed, s.words.render("too_many", callsPerReplyMax)
 	}
 	for _, c := range parsed.Calls {
-		if problem := s.callProblem(c, parsed, cutInside(parsed, end)); problem != "" {
+		if problem := s.callProblem(c, parsed, cutInside(parsed, end), again); problem != "" {
 			return parsed, problem
 		}
 	}
@@ -81,8 +85,9 @@ func (s *Session) read(raw string, end ending) (command.Parsed, string) {
 }
 
 // callProblem is why a call must not run: its command is unknown, or it would
-// change something on the word of a guess or of a reply that was cut off.
-func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut bool) string {
+// change something on the word of a guess, of a reply that was cut off, or of
+// what is only quoted.
+func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut, again bool) string {
 	d := reasonData{Name: oneLine(c.Command, 60), Nearest: c.Suggestion, Names: s.opts.Registry.Names()}
 	cmd, err := s.opts.Registry.Resolve(c.Command)
 	switch {
@@ -95,6 +100,10 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut b
 		return s.words.render("cut_off", d)
 	case c.Match == command.MatchFuzzy: // harmless by itself, but not with these fields
 		return s.words.render("fuzzy", d)
+	case s.wasShown(&c.Call, again || asText(parsed)):
+		return s.words.render("was_shown", d)
+	case parsed.Repaired(command.RepairMaybeQuoted):
+		return s.words.render("maybe_quoted", d)
 	}
 	return ""
 }

@@ -109,16 +109,20 @@ func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Dec
 			return session.Decision{}, err
 		}
 		d, again := readAnswer(answer)
-		if !again {
+		if !again && !(d.Allow && cut) {
 			q.always[name] = d.Allow && d.Reason != ""
 			return d, nil
+		}
+		if d.Allow {
+			fmt.Fprintln(q.app.err, "Not all of it was shown, so this is no yes yet. Here is the whole:")
 		}
 		shown, cut = legible.Visible(p.Preview), false
 	}
 	return session.Decision{}, nil
 }
 
-// ask prints the call and the question.
+// ask prints the call and the question. On a terminal nothing counts that was
+// typed before the question stood there.
 func (q *approver) ask(p *session.Proposal, shown string, cut bool) {
 	show := ""
 	if cut {
@@ -127,8 +131,30 @@ func (q *approver) ask(p *session.Proposal, shown string, cut bool) {
 	if p.MayHaveRun {
 		fmt.Fprintln(q.app.err, "This call had begun when the run was cut off. It may have taken effect; look before you allow it again.")
 	}
-	fmt.Fprintf(q.app.err, "%s wants to %s:\n%s\nallow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ",
-		legible.Visible(p.Call.Command), effectWords(p), indented(shown), legible.Visible(p.Call.Command), show)
+	name := legible.Visible(p.Call.Command)
+	fmt.Fprintf(q.app.err, "%s wants to %s:\n%s\n", name, effectWords(p), indented(shown))
+	if isTerminal(q.app.in) {
+		q.forgetTyped()
+	}
+	fmt.Fprintf(q.app.err, "allow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ", name, show)
+}
+
+// forgetTyped drops the input that waits, and a line that was read for a
+// question that nobody had answered.
+func (q *approver) forgetTyped() {
+	q.app.forgetTyped()
+	select {
+	case <-q.lines:
+		q.lines = nil
+	default:
+	}
+}
+
+// forgetTyped drops what was typed on a terminal and not read yet.
+func (a *app) forgetTyped() {
+	if f, ok := a.in.(*os.File); ok {
+		flushInput(f)
+	}
 }
 
 // effectWords say what a call would do.

@@ -60,7 +60,7 @@ func TestWhatAPersonIsShown(t *testing.T) {
 	assert.Equal(t, 100, strings.Count(second, "print(1)"))
 	assert.NotContains(t, second, "[s]how all")
 
-	q, out = newApprover(strings.NewReader("y\n"))
+	q, out = newApprover(strings.NewReader("n\n"))
 	_, err = q.decide(context.Background(), proposalOf("python", strings.Repeat("x", 5000)))
 	require.NoError(t, err)
 	assert.Less(t, out.Len(), 1000)
@@ -98,6 +98,38 @@ func TestNothingHidesInAPreview(t *testing.T) {
 			assert.Equal(t, !tc.whole, strings.Contains(out.String(), "[s]how all"))
 			assert.Contains(t, second, indented(legible.Visible(tc.code)))
 		})
+	}
+}
+
+// A yes counts only once all was shown: before, it shows the rest and asks again.
+func TestYesToWhatIsHidden(t *testing.T) {
+	long := strings.Repeat("print(1)\n", 100)
+	wide := "x = 1" + strings.Repeat(" ", 200) + "; y = 2"
+	for _, tc := range []struct {
+		code, answers string
+		allow         bool
+		asked         int
+	}{
+		{"1", "y\n", true, 1},
+		{long, "y\n", false, 2},
+		{long, "a\n", false, 2},
+		{wide, "y\n", false, 2},
+		{long, "y\ny\n", true, 2},
+		{wide, "a\na\n", true, 2},
+		{long, "y\nn\n", false, 2},
+		{long, "s\ny\n", true, 2},
+		{long, "n\n", false, 1},
+		{long, "not this\n", false, 1},
+	} {
+		q, out := newApprover(strings.NewReader(tc.answers))
+		d, err := q.decide(context.Background(), proposalOf("python", tc.code))
+		require.NoError(t, err)
+		assert.Equal(t, tc.allow, d.Allow, "%.20q %q", tc.code, tc.answers)
+		assert.Equal(t, tc.asked, strings.Count(out.String(), "allow?"), "%.20q %q", tc.code, tc.answers)
+		assert.Equal(t, tc.allow && strings.HasPrefix(tc.answers[2:]+tc.answers, "a"), q.always["python"])
+		if tc.asked == 2 {
+			assert.Contains(t, out.String(), indented(legible.Visible(tc.code)))
+		}
 	}
 }
 

@@ -230,6 +230,7 @@ func (a *app) moreSteps(ctx context.Context, r *session.Result) bool {
 	if r.Answer != "" {
 		fmt.Fprintln(a.err, session.Visible(r.Answer))
 	}
+	a.forgetTyped()
 	fmt.Fprintf(a.err, "%d steps are used up without an answer. Go on for as many more? [y/N] ", r.Steps)
 	answer := make(chan string, 1)
 	go func() {
