@@ -49,11 +49,15 @@ type candidate struct {
 	err  error
 }
 
-// candidates are the plans of this system, and that of a kernel without
-// Landlock, each tried once.
+// candidates are the plans of this system, and those of kernels without
+// Landlock or with its first version, each tried once.
 var candidates = sync.OnceValue(func() []candidate {
 	var out []candidate
-	for _, p := range append(plans(), plan{User: true, Namespaces: true, View: true, Seccomp: seccompWorks()}) {
+	all := append(plans(), plan{User: true, Namespaces: true, View: true, Seccomp: seccompWorks()})
+	if landlockABI() > 1 {
+		all = append(all, plan{Landlock: 1, Seccomp: seccompWorks()})
+	}
+	for _, p := range all {
 		out = append(out, candidate{p, try(context.Background(), p)})
 	}
 	return out
