@@ -86,7 +86,7 @@ func (o *order) run(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	child.watch = startWatch(child.cmd.Process.Pid, o, func() { child.end(o.Plan) })
+	child.watch = startWatch(child.cmd.Process.Pid, o, func(pids []int) { child.end(o.Plan, pids) })
 	return child.wait(ctx)
 }
 
@@ -156,12 +156,17 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 	return c, nil
 }
 
-// end ends the job at once. The init of a PID namespace takes all of it along.
-func (c *child) end(p plan) {
-	c.lifeline.Close()
+// end ends the job at once. The init of a PID namespace takes all of it along;
+// another one ends what was begun since its processes were listed.
+func (c *child) end(p plan, pids []int) {
 	if p.Namespaces {
 		_ = c.cmd.Process.Kill()
+	} else {
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
 	}
+	c.lifeline.Close()
 }
 
 // ownEnvironment is what this program itself needs to start again.

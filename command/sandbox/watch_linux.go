@@ -48,7 +48,7 @@ type watch struct {
 
 // startWatch looks at the processes below init until stop is called, and calls
 // kill once when they have taken too much.
-func startWatch(init int, o *order, kill func()) *watch {
+func startWatch(init int, o *order, kill func(pids []int)) *watch {
 	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(), done: make(chan struct{})}
 	if o.Plan.View {
 		w.inMemory = uint64(tmpMemory().bytes(w.limits) + shmMemory().bytes(w.limits))
@@ -71,7 +71,7 @@ func startWatch(init int, o *order, kill func()) *watch {
 			reason, left := w.exceeded()
 			if reason != "" {
 				w.reason.Store(&reason)
-				kill()
+				kill(processesBelow(w.init))
 				return
 			}
 			timer.Reset(max(untilFull(left), watchShare*time.Since(start)))
