@@ -257,8 +257,9 @@ func setServices(t *testing.T) trap {
 	return trap{dir: dir, caught: func(string) string {
 		time.Sleep(100 * time.Millisecond)
 		for _, name := range []string{"mine", "bound"} {
-			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-				return "it opened a socket " + name
+			if conn, err := net.Dial("unix", filepath.Join(dir, name)); err == nil {
+				conn.Close()
+				return "it serves at the socket " + name
 			}
 		}
 		if n := came.Load(); n > 0 {
