@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -54,13 +55,26 @@ func findPython(ctx context.Context) (*interpreter, error) {
 	return nil, &errNoPython{tried}
 }
 
+// discoveryEnvironment is what an interpreter starts with that is asked where its
+// files are, outside of the sandbox: what finds it and its shims, and nothing that
+// loads other code or leads it elsewhere, as LD_PRELOAD and PYTHONHOME do.
+func discoveryEnvironment() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, "LANG=C.UTF-8")
+}
+
 func askPython(ctx context.Context, path string) (*interpreter, error) {
 	script, err := prompts.ReadFile("prompts/where.py")
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", string(script))
-	cmd.Dir = filepath.Dir(path)
+	cmd.Dir, cmd.Env = filepath.Dir(path), discoveryEnvironment()
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {

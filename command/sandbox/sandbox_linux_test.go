@@ -94,9 +94,11 @@ func TestRunsAndReports(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "hello\n", string(data))
 
-		out = shell(t, p, dir, `kill -SEGV $$`)
-		assert.Equal(t, "SIGSEGV", out.Signal)
-		assert.Equal(t, -1, out.ExitCode)
+		if p.Namespaces || p.Landlock >= 6 { // else no signals are sent at all
+			out = shell(t, p, dir, `kill -SEGV $$`)
+			assert.Equal(t, "SIGSEGV", out.Signal)
+			assert.Equal(t, -1, out.ExitCode)
+		}
 
 		_, err = run(context.Background(), Job{Path: "/no/such/program", Dir: dir, Limits: DefaultLimits()}, p)
 		assert.ErrorContains(t, err, "run /no/such/program: no such file")

@@ -122,9 +122,7 @@ func (r rules) refused() []uint32 {
 		out = append(out, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_SEND_SIGNAL)
 	}
 	if r.metadata {
-		out = append(out, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
-			unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
-			unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT, unix.SYS_INOTIFY_ADD_WATCH)
+		out = append(out, unix.SYS_FCHOWNAT, unix.SYS_INOTIFY_ADD_WATCH)
 		out = append(out, legacyOwnerCalls()...)
 	}
 	if r.truncate {
@@ -142,7 +140,15 @@ func (r rules) ignored() []uint32 {
 	if !r.metadata {
 		return nil
 	}
-	return append([]uint32{unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT}, legacyModeCalls()...)
+	return append([]uint32{unix.SYS_FCHOWN, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT}, legacyModeCalls()...)
+}
+
+// attributeCalls change attributes beside the content of a file.
+func attributeCalls() []uint32 {
+	return []uint32{
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+		unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT,
+	}
 }
 
 // filter builds the program that decides on each system call.
@@ -173,6 +179,7 @@ func filter(r rules) []unix.SockFilter {
 		f.refuseIf(unix.SYS_PRLIMIT64, unix.EPERM, none(0, all, 0))
 	}
 	if r.metadata {
+		f.refuse(unix.EOPNOTSUPP, attributeCalls()...) // as on a disk without them
 		f.refuseIf(unix.SYS_IOCTL, unix.EPERM, one(1, setFlags, setAttributes))
 	}
 	if r.network {
