@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -78,13 +79,44 @@ func newHTTPClient(cfg HTTPConfig, hooks retryHooks) (*http.Client, error) {
 	}
 	policy := retryPolicy{hooks}
 	client := &retryablehttp.Client{
-		HTTPClient:   &http.Client{Transport: idle},
+		HTTPClient:   &http.Client{Transport: idle, CheckRedirect: checkRedirect},
 		RetryMax:     retries,
 		CheckRetry:   policy.check,
 		Backoff:      policy.backoff,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
-	return &http.Client{Transport: &keyedTransport{&retryablehttp.RoundTripper{Client: client}, base}}, nil
+	keyed := &keyedTransport{&retryablehttp.RoundTripper{Client: client}, base}
+	return &http.Client{Transport: keyed, CheckRedirect: checkRedirect}, nil
+}
+
+const redirectsMax = 10
+
+// elsewhereError is a redirect to another service than the one that is
+// configured, which would be sent what was meant for that one alone: net/http
+// carries the key to other ports, and what is said to any host.
+type elsewhereError struct{ to string }
+
+func (e *elsewhereError) Error() string {
+	return "the server redirects to another address, " + e.to + "; if that is right, configure it in place of this one"
+}
+
+// checkRedirect follows within one scheme, host and port.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	switch asked := via[0].URL; {
+	case len(via) > redirectsMax:
+		return fmt.Errorf("it redirects more than %d times", redirectsMax)
+	case req.URL.Scheme != asked.Scheme || !strings.EqualFold(hostAndPort(req.URL), hostAndPort(asked)):
+		return &elsewhereError{req.URL.Redacted()}
+	}
+	return nil
+}
+
+func hostAndPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func or[T comparable](v, fallback T) T {
@@ -156,6 +188,10 @@ type retryPolicy struct{ retryHooks }
 func (p retryPolicy) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
+	}
+	var elsewhere *elsewhereError
+	if errors.As(err, &elsewhere) {
+		return false, nil
 	}
 	if err != nil {
 		// What can't succeed (a bad certificate, a URL of an unknown scheme) is

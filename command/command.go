@@ -177,6 +177,10 @@ type Env struct {
 	// beside others, as a list does: by the rules a call that names it would be
 	// refused or asked about. A session sets it before each call. nil: no file is.
 	Withheld func(command, path string) bool
+	// KeptBack reports a file of which no text may be shown where a rule about
+	// its path speaks against this command, such as that which reads files. nil:
+	// there is none.
+	KeptBack func(command, path string) bool
 	// Files describes the files that commands made, and is shared between the
 	// agents that work on one task. nil: nothing is described.
 	Files *FileIndex

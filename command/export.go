@@ -13,7 +13,7 @@ type Interpreter struct {
 // FindPython looks for a Python interpreter, as the python command does. It
 // starts processes: callers keep what it found.
 func FindPython(ctx context.Context) (*Interpreter, error) {
-	found, err := findPython(ctx)
+	found, err := findPython(ctx, "")
 	if err != nil {
 		return nil, err
 	}

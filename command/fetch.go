@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,27 +87,40 @@ func checkHop(u *url.URL, web Web) error {
 	return nil
 }
 
-// elsewhereError is a redirect to another host. Whoever allowed the call allowed
-// the host that it names, so another one has to be asked for by a call.
-type elsewhereError struct{ address string }
+// elsewhereError is a redirect to another service. Whoever allowed the call
+// allowed the one that it names, so another one has to be asked for by a call.
+type elsewhereError struct{ what, address string }
 
 func (e *elsewhereError) Error() string {
 	if e.address == "" {
-		return fmt.Sprintf("it redirects to another host, by an address of more than %d bytes", addressBytesMax)
+		return fmt.Sprintf("it redirects to another %s, by an address of more than %d bytes", e.what, addressBytesMax)
 	}
-	return "it redirects to " + e.address + " on another host; if that is wanted, read that address"
+	return "it redirects to " + e.address + " on another " + e.what + "; if that is wanted, read that address"
 }
 
-// checkSameHost refuses a redirect away from the host that a call names.
-func checkSameHost(asked, next *url.URL) error {
-	if strings.EqualFold(asked.Hostname(), next.Hostname()) {
+// checkSameService refuses a redirect away from the host and port that a call
+// names. From http to https is no other service where both have their own port.
+func checkSameService(asked, next *url.URL) error {
+	from, to := portOf(asked), portOf(next)
+	sameHost := strings.EqualFold(asked.Hostname(), next.Hostname())
+	if sameHost && (from == to || from == "80" && to == "443" && next.Scheme == "https") {
 		return nil
 	}
-	address := legible.OneLine(next.String())
-	if len(address) > addressBytesMax {
-		address = ""
+	e := &elsewhereError{what: "port", address: legible.OneLine(next.String())}
+	if !sameHost {
+		e.what = "host"
 	}
-	return &elsewhereError{address}
+	if len(e.address) > addressBytesMax {
+		e.address = ""
+	}
+	return e
+}
+
+func portOf(u *url.URL) string {
+	if u.Scheme == "https" {
+		return cmp.Or(u.Port(), "443")
+	}
+	return cmp.Or(u.Port(), "80")
 }
 
 // newWebClient makes a client that can only reach what web allows: the check is
@@ -133,7 +147,7 @@ func newWebClient(web Web) *http.Client {
 			if err := checkHop(req.URL, web); err != nil {
 				return err
 			}
-			return checkSameHost(via[0].URL, req.URL)
+			return checkSameService(via[0].URL, req.URL)
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"agent/command/document/documenttest"
 )
@@ -112,11 +113,44 @@ func TestFetchStaysOnItsHost(t *testing.T) {
 		assert.True(t, r.Failed, tt.to)
 		assert.Contains(t, r.Text, "was not fetched: it redirects to "+tt.why, tt.to)
 	}
-	assert.Zero(t, requests, "no other host was asked")
+	elsewhere := webServer(t, &requests) // the same host, another service
+	_, other, _ := strings.Cut(strings.TrimPrefix(elsewhere.URL, "http://"), ":")
+	for _, to := range []string{"http://127.0.0.1:" + other + "/plain", "//127.0.0.1:" + other + "/plain", "http://127.0.0.1/plain", "https://127.0.0.1:" + port + "0/plain"} {
+		r := runCommand(t, Reader(), env, map[string]any{"url": s.URL + "/out?to=" + url.QueryEscape(to)})
+		assert.True(t, r.Failed, to)
+		assert.Contains(t, r.Text, "on another port; if that is wanted, read that address.", to)
+	}
+	assert.Zero(t, requests, "nobody else was asked")
 
 	r := runCommand(t, Reader(), env, map[string]any{"url": strings.Replace(s.URL, "127.0.0.1", "LocalHost", 1) + "/out?to=" + url.QueryEscape("http://localHOST:"+port+"/plain")})
 	assert.Contains(t, r.Text, "a < b", "case makes no other host")
 	assert.Equal(t, 1, requests)
+}
+
+// A redirect keeps the port, but for that of http to that of https.
+func TestFetchStaysOnItsPort(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		same     bool
+	}{
+		{"http://example.org/a", "https://example.org/a", true},
+		{"http://example.org:80/a", "https://example.org:443/a", true},
+		{"http://example.org/a", "http://example.org:80/b", true},
+		{"https://example.org/a", "https://EXAMPLE.org:443/b", true},
+		{"http://example.org:8080/a", "http://example.org:8080/b", true},
+		{"http://example.org/a", "http://example.org:8080/a", false},
+		{"http://example.org:8080/a", "https://example.org/a", false},
+		{"https://example.org/a", "https://example.org:8443/a", false},
+		{"https://example.org/a", "http://example.org/a", false},
+		{"http://example.org/a", "http://example.org:443/a", false},
+		{"http://example.org/a", "https://example.com/a", false},
+	} {
+		from, err := url.Parse(tt.from)
+		require.NoError(t, err)
+		to, err := url.Parse(tt.to)
+		require.NoError(t, err)
+		assert.Equal(t, tt.same, checkSameService(from, to) == nil, "%s to %s", tt.from, tt.to)
+	}
 }
 
 // Nothing reaches what is not public unless it is configured, whatever way its

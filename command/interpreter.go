@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,18 +34,21 @@ func (e *errNoPython) Hint() string {
 const discoveryTimeout = 20 * time.Second
 
 // findPython looks for an interpreter and asks it where its files are. The
-// program on PATH may be a shim; what it starts is what counts.
-func findPython(ctx context.Context) (*interpreter, error) {
+// program on PATH may be a shim; what it starts is what counts. None is taken
+// from the work dir, since it is asked outside of the sandbox and what lies there
+// may be anybody's.
+func findPython(ctx context.Context, workDir string) (*interpreter, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
+	folders := programFolders(workDir)
 	var tried []string
 	for _, name := range []string{"python3", "python", "/usr/bin/python3"} {
-		path, err := exec.LookPath(name)
+		path, err := lookIn(folders, name)
 		if err != nil {
 			tried = append(tried, name)
 			continue
 		}
-		found, err := askPython(ctx, path)
+		found, err := askPython(ctx, path, folders)
 		if err == nil {
 			return found, nil
 		}
@@ -54,13 +60,79 @@ func findPython(ctx context.Context) (*interpreter, error) {
 	return nil, &errNoPython{tried}
 }
 
-func askPython(ctx context.Context, path string) (*interpreter, error) {
+// programFolders are the folders of PATH that do not lie in the work dir, nor in
+// the folder that the agent was started in. Whoever makes a whole home the work
+// dir keeps all that is there.
+func programFolders(workDir string) []string {
+	var avoided []string
+	current, _ := os.Getwd()
+	home, _ := os.UserHomeDir()
+	for _, dir := range []string{workDir, current} {
+		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
+			avoided = append(avoided, real)
+		}
+	}
+	var out []string
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		within := func(dir string) bool { return isWithin(folder, dir) || isWithin(realPath(folder), dir) }
+		if filepath.IsAbs(folder) && !slices.ContainsFunc(avoided, within) {
+			out = append(out, folder)
+		}
+	}
+	return out
+}
+
+// realPath is a path without links, empty where there is nothing.
+func realPath(path string) string {
+	absolute, err := filepath.Abs(path)
+	if path == "" || err != nil {
+		return ""
+	}
+	real, err := filepath.EvalSymlinks(absolute)
+	if err != nil {
+		return ""
+	}
+	return real
+}
+
+func isWithin(path, dir string) bool {
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(relative)
+}
+
+// lookIn finds a program in folders; one with a path is where it says.
+func lookIn(folders []string, name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return exec.LookPath(name)
+	}
+	for _, folder := range folders {
+		if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+// discoveryEnvironment is what an interpreter starts with that is asked where its
+// files are, outside of the sandbox: what finds it and its shims, and nothing that
+// loads other code or leads it elsewhere, as LD_PRELOAD and PYTHONHOME do.
+func discoveryEnvironment(folders []string) []string {
+	env := []string{"PATH=" + strings.Join(folders, string(os.PathListSeparator))}
+	for _, name := range []string{"HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, "LANG=C.UTF-8")
+}
+
+func askPython(ctx context.Context, path string, folders []string) (*interpreter, error) {
 	script, err := prompts.ReadFile("prompts/where.py")
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", string(script))
-	cmd.Dir = filepath.Dir(path)
+	cmd.Dir, cmd.Env = filepath.Dir(path), discoveryEnvironment(folders)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {

@@ -97,7 +97,7 @@ type listedFile struct {
 
 // listFolder lists one folder, for a reader that was given it in place of a file.
 func listFolder(root *os.Root, env *Env, path string, left int) *Result {
-	l := listing{ctx: context.Background(), env: env, command: "reader", root: root, left: left}
+	l := listing{ctx: context.Background(), env: env, command: ReaderName, root: root, left: left}
 	return l.folder(filepath.ToSlash(path))
 }
 
@@ -226,7 +226,7 @@ func (l *listing) render(head string) *Result {
 func (l *listing) line(f listedFile) string {
 	about := l.env.Files.About(f.path)
 	kind, first := l.look(f)
-	if about == "" {
+	if about == "" && !(l.env.KeptBack != nil && l.env.KeptBack(ReaderName, f.path)) {
 		about = first
 	}
 	return message("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})

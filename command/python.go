@@ -106,7 +106,7 @@ type pythonTask struct {
 
 // runCode runs the code in the sandbox.
 func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, code string) (*sandbox.Outcome, error) {
-	python, err := p.interpreter(ctx)
+	python, err := p.interpreter(ctx, env.WorkDir)
 	if err != nil {
 		return nil, err
 	}
@@ -155,11 +155,11 @@ func (p *pythonCommand) runCode(ctx context.Context, env *Env, limits Limits, co
 
 // interpreter finds Python once; a failure is tried again, since a person may
 // install it meanwhile.
-func (p *pythonCommand) interpreter(ctx context.Context) (*interpreter, error) {
+func (p *pythonCommand) interpreter(ctx context.Context, workDir string) (*interpreter, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.found == nil {
-		found, err := findPython(ctx)
+		found, err := findPython(ctx, workDir)
 		if err != nil {
 			return nil, err
 		}
@@ -303,7 +303,7 @@ func SandboxReport(ctx context.Context) (sandbox.Report, error) {
 // PythonPath returns the interpreter that the python command uses, for
 // `agent doctor`.
 func PythonPath(ctx context.Context) (string, error) {
-	found, err := findPython(ctx)
+	found, err := findPython(ctx, "")
 	if err != nil {
 		return "", err
 	}

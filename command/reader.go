@@ -14,12 +14,15 @@ import (
 	"agent/internal/legible"
 )
 
+// ReaderName is the command that [Reader] returns.
+const ReaderName = "reader"
+
 // Reader returns the command that reads: text files of the work dir, and HTML
 // and PDF as text, whole or in part; with a model to ask, what is asked of them;
 // and, where the web may be reached, pages of it.
 func Reader() Command {
 	return &readerCommand{spec: describe(Spec{
-		Name:    "reader",
+		Name:    ReaderName,
 		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "fetch", "browse", "open_url"},
 		Slots: []Slot{
 			{Name: "file", Kind: SlotFile, Web: true},

@@ -110,17 +110,18 @@ func (s *Session) hideFiles(d decided) {
 		rule, found := s.opts.Rules.withholds(name, path)
 		return found && (rule.Do == RuleDeny || !asked)
 	}
+	s.opts.Env.KeptBack = func(name, path string) bool {
+		rule, found := s.opts.Rules.withholds(name, path)
+		return found && rule.Path != "" && (rule.Do == RuleDeny || !asked)
+	}
 }
 
 // keepsBack reports a file of which a prompt must not show the contents, as far
 // as that would be reading: a rule about its path speaks against it.
 func (s *Session) keepsBack(path string) bool {
-	rule, found := s.opts.Rules.withholds(readerName, path)
+	rule, found := s.opts.Rules.withholds(command.ReaderName, path)
 	return found && rule.Path != ""
 }
-
-// readerName is the command that reads files.
-const readerName = "reader"
 
 func (s *Session) tellDecision(call *command.Call, d decided) {
 	s.emit(&Approval{

@@ -15,6 +15,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/search"
 )
 
 // The first rule that speaks about a call decides.
@@ -107,12 +108,22 @@ func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
 		{"the folder is listed, and it is asked for", ask, `{"command":"list","content":[{"folder":"private"}]}`, true, "private/key.txt (21 bytes): " + secret, true},
 		{"the folder is listed, and it is refused", ask, `{"command":"list","content":[{"folder":"private"}]}`, false, "list was not allowed", false},
 		{"the reader lists", deny, `{"command":"reader","content":[{"file":"."}]}`, false, notListed, false},
-		{"another command's rule", Rules{{Command: "reader", Path: "private/**", Do: RuleDeny}}, `{"command":"list","content":[{"pattern":"*.txt"}]}`, false, "private/key.txt", true},
+		{"another command's rule", Rules{{Command: "reader", Path: "private/**", Do: RuleDeny}}, `{"command":"list","content":[{"pattern":"*.txt"}]}`, false, "private/key.txt", false},
+		{"all is searched", deny, `{"command":"search","content":[{"query":"mandrake"}]}`, false, "not searched: a rule", false},
+		{"all is searched, and nobody is asked", ask, `{"command":"search","content":[{"query":"mandrake"}]}`, true, "not searched: a rule", false},
+		{"all is searched, and the reader may not", Rules{{Command: "reader", Path: "private/**", Do: RuleDeny}}, `{"command":"search","content":[{"query":"mandrake"}]}`, false, "not searched: a rule", false},
+		{"all is searched, and the writer may not", Rules{{Command: "writer", Path: "private/**", Do: RuleDeny}}, `{"command":"search","content":[{"query":"mandrake"}]}`, false, secret, true},
 		{"what is allowed before", Rules{{Path: "private/key.txt", Do: RuleAllow}, deny[0]}, `{"command":"list","content":[{}]}`, false, "private/key.txt (21 bytes): " + secret, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, newModel(t, false, tc.call, `{"command":"answer","content":[{"text":"done"}]}`), func(o *Options) {
 				stock(t)(o)
+				searcher, err := search.New(search.Config{})
+				require.NoError(t, err)
+				t.Cleanup(func() { assert.NoError(t, searcher.Close()) })
+				for _, c := range searcher.Commands() {
+					require.NoError(t, o.Registry.Register(c))
+				}
 				o.Approve, o.Rules = ApproveAsk, tc.rules
 				o.Approver = func(context.Context, *Proposal) (Decision, error) { return Decision{Allow: tc.says}, nil }
 			})
@@ -131,7 +142,7 @@ func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
 }
 
 // keepKey reports that the reader may not read private/key.txt unasked.
-func (r Rules) keepKey() bool { return len(r) > 0 && r[0].Do != RuleAllow }
+func (r Rules) keepKey() bool { return len(r) > 0 && r[0].Do != RuleAllow && r[0].Command != "writer" }
 
 func TestRulesThatCanNotBeUsed(t *testing.T) {
 	for _, tc := range []struct {

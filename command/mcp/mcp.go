@@ -52,6 +52,9 @@ type Server struct {
 	ReadOnly []string `yaml:"read_only"`
 	// Timeout of one call; default: the time limit of commands.
 	Timeout time.Duration `yaml:"timeout"`
+	// TimeoutStart is how long a run waits until it is connected and its tools
+	// are listed; default: startTimeout.
+	TimeoutStart time.Duration `yaml:"timeout_start" json:",omitempty"` // what was accepted without it stays so
 }
 
 // Options configure [Open].
@@ -78,12 +81,12 @@ type Options struct {
 }
 
 const (
-	serversMax      = 16
-	toolsMax        = 64               // of one server
-	connectTimeout  = 60 * time.Second // to start a server and list its tools
-	fallbackTimeout = 30 * time.Second // until the older handshake is tried
-	restartsMax     = 1                // of one server in a run
-	entriesMax      = 8                // calls of a tool in one command
+	serversMax   = 16
+	toolsMax     = 64               // of one server
+	definedMax   = 4 * toolsMax     // definitions looked at, unfit ones too
+	startTimeout = 10 * time.Second // to start a server and list its tools
+	restartsMax  = 1                // of one server in a run
+	entriesMax   = 8                // calls of a tool in one command
 )
 
 var serverName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -115,6 +118,8 @@ func (s Server) check(name string) error {
 		return errors.New("headers are for a url, not for a command")
 	case s.Timeout < 0:
 		return errors.New("timeout must not be negative")
+	case s.TimeoutStart < 0:
+		return errors.New("timeout_start must not be negative")
 	}
 	if s.URL == "" {
 		return nil
@@ -202,22 +207,27 @@ func (a *Servers) warnOfLeftFields(warn func(string)) {
 	}
 }
 
-// connect starts every server; the lists of tools are in their order.
+// connect starts every server; the lists of tools are in their order. What one
+// can't do is told at once, not when the slowest is done.
 func (a *Servers) connect(ctx context.Context, warn func(string)) [][]*sdk.Tool {
-	lists, problems := make([][]*sdk.Tool, len(a.servers)), make([]error, len(a.servers))
+	lists := make([][]*sdk.Tool, len(a.servers))
+	var telling sync.Mutex
 	var wait sync.WaitGroup
 	for i, s := range a.servers {
-		wait.Go(func() { lists[i], problems[i] = s.start(ctx) })
+		wait.Go(func() {
+			tools, leftOut, err := s.start(ctx)
+			lists[i] = tools
+			telling.Lock()
+			defer telling.Unlock()
+			if err != nil && ctx.Err() == nil {
+				warn(fmt.Sprintf("%v; going on without its tools%s", err, printedBy(err)))
+			}
+			for _, problem := range leftOut {
+				warn(problem)
+			}
+		})
 	}
 	wait.Wait()
-	for i, err := range problems {
-		if err != nil && ctx.Err() == nil {
-			warn(fmt.Sprintf("%v; going on without its tools%s", err, printedBy(err)))
-		}
-		for _, problem := range a.servers[i].leftOut {
-			warn(problem)
-		}
-	}
 	return lists
 }
 

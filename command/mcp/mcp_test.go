@@ -267,6 +267,80 @@ func TestServersThatCannotBeUsed(t *testing.T) {
 	assert.NotContains(t, s.warned(), token)
 }
 
+// TestSlowServers: a server that is silent, slow or floods holds nobody up for
+// longer than it has to start, is told of then, and is gone.
+func TestSlowServers(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	flooding := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":1}}\n\n"))
+		}
+	}))
+	t.Cleanup(func() {
+		silent.CloseClientConnections()
+		flooding.CloseClientConnections()
+	})
+	slow := map[string]Server{"silent": {URL: silent.URL}, "flooding": {URL: flooding.URL}}
+	for name, kind := range map[string]string{"mute": "mute", "notices": "notices", "line": "one line", "complaints": "complaints", "slow": "slow pages"} {
+		slow[name] = program(t, kind, nil)
+	}
+	const limit, grace = time.Second, 4 * time.Second // a busy machine takes its time
+	for name, c := range slow {
+		t.Run(name, func(t *testing.T) {
+			c.TimeoutStart = limit
+			start := time.Now()
+			s := open(t, Options{Servers: map[string]Server{"slow": c, "good": program(t, "tools", nil)}})
+			assert.Less(t, time.Since(start), limit+grace)
+			assert.Contains(t, s.warned(), `mcp server "slow": `)
+			if name != "line" { // which is an error before its time is up
+				assert.Contains(t, s.warned(), "mcp.servers.slow.timeout_start")
+			}
+			assert.Equal(t, "a", s.mustCall(t, "echo", map[string]any{"text": "a"}).Text, "the others serve")
+			start = time.Now()
+			require.NoError(t, s.Close())
+			assert.Less(t, time.Since(start), grace+2*stopGrace)
+			for _, server := range s.servers {
+				if p := server.starting.Load(); p != nil && server.name == "slow" {
+					select {
+					case <-p.exited:
+					case <-time.After(grace):
+						assert.Fail(t, "the program still runs")
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestEndlessTools: a server that lists tools without end gives those that it
+// has in the first pages.
+func TestEndlessTools(t *testing.T) {
+	s := open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", nil)}})
+	s.find(t, "same")
+	assert.Contains(t, s.warned(), "the others are left out")
+}
+
+// TestWarnsAtOnce: what goes wrong with one server is told while another one
+// still starts.
+func TestWarnsAtOnce(t *testing.T) {
+	start, told := time.Now(), time.Duration(0)
+	slow := program(t, "mute", nil)
+	slow.TimeoutStart = 3 * time.Second
+	all, err := Open(context.Background(), Options{
+		StateDir: t.TempDir(), Servers: map[string]Server{"none": {Command: "no-such-program-anywhere"}, "slow": slow},
+		Warn: func(text string) {
+			if strings.Contains(text, "none") {
+				told = time.Since(start)
+			}
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, all.Close())
+	assert.Less(t, told, time.Since(start)-time.Second)
+	assert.NotZero(t, told)
+}
+
 func TestHeadersInClear(t *testing.T) {
 	key := map[string]string{"X-Key": token}
 	for _, tt := range []struct {
@@ -526,6 +600,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"headers are for a url":                 {Command: "x", Headers: map[string]string{"a": "b"}},
 		"args, env and dir are for a command":   {URL: "http://localhost", Args: []string{"x"}},
 		"timeout must not be negative":          {Command: "x", Timeout: -1},
+		"timeout_start must not be negative":    {Command: "x", TimeoutStart: -1},
 		`mcp server "name": give a command or `: {},
 	} {
 		assert.ErrorContains(t, Check(map[string]Server{"name": s}), want)

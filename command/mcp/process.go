@@ -93,6 +93,18 @@ func (p *process) stop() {
 	})
 }
 
+// kill ends the program at once, with all that it started. On nil it does nothing.
+func (p *process) kill() {
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.exited:
+	default:
+		killGroup(p.cmd)
+	}
+}
+
 // printed is the end of what the program wrote to its standard error.
 func (p *process) printed() string { return p.stderr.String() }
 

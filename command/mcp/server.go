@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,9 @@ type server struct {
 	secrets secrets
 	version string
 	dir     string // where its program runs
-	leftOut []string
 
-	stale atomic.Bool // it said that its tools changed
+	stale    atomic.Bool             // it said that its tools changed
+	starting atomic.Pointer[process] // not connected yet
 
 	mu       sync.Mutex
 	now      *link    // nil: not connected
@@ -60,6 +61,7 @@ type link struct {
 	session *sdk.ClientSession
 	process *process      // nil over HTTP
 	ended   chan struct{} // closed when the server ended the connection
+	dropped atomic.Bool   // by this side
 }
 
 func newServer(name string, c Server, o Options) *server {
@@ -70,29 +72,79 @@ func newServer(name string, c Server, o Options) *server {
 	return &server{name: name, config: c, secrets: newSecrets(c), version: o.Version, dir: dir}
 }
 
-// start connects for the first time and lists the tools.
-func (s *server) start(ctx context.Context) ([]*sdk.Tool, error) {
+// start connects for the first time and lists the tools, and what was left out
+// of them.
+func (s *server) start(ctx context.Context) (tools []*sdk.Tool, leftOut []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	l, err := s.connect(ctx)
-	if err != nil {
-		return nil, err
+	type started struct {
+		link    *link
+		tools   []*sdk.Tool
+		leftOut []string
 	}
-	tools, err := s.list(ctx, l)
+	done, err := within(ctx, s, func(ctx context.Context) (started, error) {
+		l, err := s.connect(ctx)
+		if err != nil {
+			return started{}, err
+		}
+		tools, leftOut, err := s.list(ctx, l)
+		if err != nil {
+			l.end(ctx)
+			return started{}, s.failure("list its tools", err, l)
+		}
+		return started{l, tools, leftOut}, nil
+	}, func(late started) { late.link.close() })
 	if err != nil {
-		l.close()
-		return nil, s.failure("list its tools", err, l)
+		return nil, nil, err
 	}
-	s.now, s.newest = l, newListing(l, tools)
-	return tools, nil
+	s.now, s.newest = done.link, newListing(done.link, done.tools)
+	return done.tools, done.leftOut, nil
+}
+
+// startLimit is how long a run waits for it.
+func (s *server) startLimit() time.Duration { return cmp.Or(s.config.TimeoutStart, startTimeout) }
+
+// within does what makes a connection, and waits for it no longer than the
+// server has to start, whatever it sends meanwhile. What comes late is undone.
+func within[T any](ctx context.Context, s *server, do func(context.Context) (T, error), undo func(T)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	limited, cancel := context.WithTimeout(ctx, s.startLimit())
+	done := make(chan outcome, 1)
+	go func() {
+		defer cancel()
+		value, err := do(limited)
+		done <- outcome{value, err}
+	}()
+	var out outcome
+	select {
+	case out = <-done:
+		if out.err == nil || limited.Err() != context.DeadlineExceeded {
+			return out.value, out.err
+		}
+	case <-limited.Done():
+		go func() {
+			if late := <-done; late.err == nil {
+				undo(late.value)
+			}
+		}()
+	}
+	p := s.starting.Load()
+	p.kill()
+	if ctx.Err() != nil {
+		return out.value, ctx.Err()
+	}
+	e := &Error{Server: s.name, Detail: fmt.Sprintf("it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
+	e.Advice = s.printedBy(p)
+	return out.value, e
 }
 
 // connect makes a connection, with the older handshake where the newer one
-// gets no answer.
+// gets no answer in half of the time.
 func (s *server) connect(ctx context.Context) (*link, error) {
-	first, cancel := context.WithTimeout(ctx, fallbackTimeout)
+	first, cancel := context.WithTimeout(ctx, s.startLimit()/2)
 	defer cancel()
 	l, err := s.connectAs(first, "")
 	if err != nil && ctx.Err() == nil && errors.Is(first.Err(), context.DeadlineExceeded) {
@@ -107,6 +159,7 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 	if err != nil {
 		return nil, s.failure("start it", err, l)
 	}
+	s.starting.Store(l.process)
 	client := sdk.NewClient(&sdk.Implementation{Name: "agent", Version: s.version}, &sdk.ClientOptions{
 		Capabilities:   &sdk.ClientCapabilities{}, // no files, no model, no questions for it
 		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
@@ -116,7 +169,7 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 	})
 	l.session, err = client.Connect(ctx, transport, &sdk.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
-		l.close()
+		l.end(ctx)
 		return nil, s.failure("connect", err, l)
 	}
 	go func() {
@@ -155,29 +208,28 @@ func (s *server) httpClient() *http.Client {
 }
 
 // list asks for the tools. What is over the limits is left out, and told.
-func (s *server) list(ctx context.Context, l *link) ([]*sdk.Tool, error) {
+func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []string, err error) {
 	s.stale.Store(false)
-	s.leftOut = nil
-	var out []*sdk.Tool
-	seen := map[string]bool{}
+	seen, looked := map[string]bool{}, 0
 	for t, err := range l.session.Tools(ctx, nil) {
-		switch {
-		case err != nil:
-			return nil, err
-		case len(out) == toolsMax:
-			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: it has more than %d tools; the others are left out", s.name, toolsMax))
-			return out, nil
-		case seen[t.Name]:
+		if err != nil {
+			return nil, nil, err
+		}
+		if looked++; len(out) == toolsMax || looked > definedMax {
+			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: it has more than %d tools; the others are left out", s.name, len(out)))
+			return out, leftOut, nil
+		}
+		if seen[t.Name] {
 			continue
 		}
 		if err := checkDefinition(t); err != nil {
-			s.leftOut = append(s.leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, legible.OneLine(t.Name), err))
+			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, legible.OneLine(t.Name), err))
 			continue
 		}
 		seen[t.Name] = true
 		out = append(out, t)
 	}
-	return out, nil
+	return out, leftOut, nil
 }
 
 // warnOfUnknownReadOnly names what the configuration calls read-only and the
@@ -210,9 +262,7 @@ func (s *server) live(ctx context.Context) (*link, error) {
 		return nil, s.failure("call it", errors.New("it ended again after it was restarted"), old)
 	}
 	s.restarts++
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	l, err := s.connect(ctx)
+	l, err := within(ctx, s, s.connect, (*link).close)
 	if err != nil {
 		return nil, err
 	}
@@ -224,10 +274,8 @@ func (s *server) live(ctx context.Context) (*link, error) {
 func (s *server) drop(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.dropped.Store(true)
 	l.close()
-	if s.now == l {
-		l.markEnded()
-	}
 }
 
 // call calls a tool over the connection that it was admitted on: a server that
@@ -280,9 +328,9 @@ func (s *server) refresh(ctx context.Context) (*listing, error) {
 	if s.newest != nil && s.newest.link == l && !s.stale.Load() {
 		return s.newest, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.startLimit())
 	defer cancel()
-	tools, err := s.list(ctx, l)
+	tools, _, err := s.list(ctx, l)
 	if err != nil {
 		s.stale.Store(true)
 		return nil, s.failure("list its tools", err, l)
@@ -304,13 +352,21 @@ func (s *server) close() {
 // failure is an error with what the program printed last.
 func (s *server) failure(what string, err error, l *link) error {
 	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))}
-	if l == nil || l.process == nil {
-		return e
-	}
-	if printed := s.secrets.hide(clean(l.process.printed())); printed != "" {
-		e.Advice = "it printed: " + printed
+	if l != nil {
+		e.Advice = s.printedBy(l.process)
 	}
 	return e
+}
+
+// printedBy is what a program printed, if it is one and did.
+func (s *server) printedBy(p *process) string {
+	if p == nil {
+		return ""
+	}
+	if printed := s.secrets.hide(clean(p.printed())); printed != "" {
+		return "it printed: " + printed
+	}
+	return ""
 }
 
 const errorBytesMax = 500
@@ -331,6 +387,9 @@ func (e *Error) Error() string { return fmt.Sprintf("mcp server %q: %s", e.Serve
 func (e *Error) Hint() string { return e.Advice }
 
 func (l *link) hasEnded() bool {
+	if l.dropped.Load() {
+		return true
+	}
 	select {
 	case <-l.ended:
 		return true
@@ -339,16 +398,30 @@ func (l *link) hasEnded() bool {
 	}
 }
 
-// markEnded waits for the end of a connection that was closed.
-func (l *link) markEnded() { <-l.ended }
-
 // close ends the connection, and the program with all that it started. The
 // program goes first: a session waits for calls that a hung one never answers.
 func (l *link) close() {
 	if l.process != nil {
 		l.process.stop()
 	}
-	if l.session != nil {
-		_ = l.session.Close()
+	if l.session == nil {
+		return
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = l.session.Close()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(stopGrace): // a server on the network that does not answer
+	}
+}
+
+// end closes a connection that did not come about, at once where its time is up.
+func (l *link) end(ctx context.Context) {
+	if ctx.Err() != nil {
+		l.process.kill()
+	}
+	l.close()
 }

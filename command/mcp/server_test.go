@@ -1,8 +1,10 @@
 package mcp
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -27,6 +30,24 @@ func TestMain(m *testing.M) {
 	case "noise":
 		fmt.Println("Welcome to this server!")
 		fmt.Fprintln(os.Stderr, "I print to the wrong place, with", os.Getenv("API_TOKEN"))
+	case "mute":
+		time.Sleep(time.Hour)
+	case "notices": // without end, and no answer
+		for {
+			fmt.Println(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"` + strings.Repeat("x", 1000) + `"}}`)
+		}
+	case "one line": // that has no end
+		for {
+			fmt.Print(strings.Repeat("x", 1<<16))
+		}
+	case "complaints":
+		for {
+			fmt.Fprintln(os.Stderr, "still starting", strings.Repeat("x", 1000))
+		}
+	case "pages":
+		endlessPages(false)
+	case "slow pages":
+		endlessPages(true)
 	case "stubborn": // answers, but ends neither at the end of its input nor when asked to
 		signal.Ignore(syscall.SIGTERM)
 		_ = testServer().Run(context.Background(), &sdk.StdioTransport{})
@@ -34,6 +55,32 @@ func TestMain(m *testing.M) {
 		select {}
 	}
 	os.Exit(0)
+}
+
+// endlessPages lists a tool, and another one, and never comes to an end.
+func endlessPages(slowly bool) {
+	lines := bufio.NewScanner(os.Stdin)
+	for n := 0; lines.Scan(); n++ {
+		var request struct {
+			ID     any    `json:"id"`
+			Method string `json:"method"`
+		}
+		if json.Unmarshal(lines.Bytes(), &request) != nil || request.ID == nil {
+			continue
+		}
+		id, _ := json.Marshal(request.ID)
+		switch request.Method {
+		case "initialize":
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"pages","version":"1"}}}`+"\n", id)
+		case "tools/list":
+			if slowly {
+				time.Sleep(300 * time.Millisecond)
+			}
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"same","inputSchema":{"type":"object"}}],"nextCursor":"%d"}}`+"\n", id, n)
+		default:
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"unknown"}}`+"\n", id)
+		}
+	}
 }
 
 type echoInput struct {

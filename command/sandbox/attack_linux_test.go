@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 		fmt.Println("attack over")
 		return
 	}
+	if missing := os.Getenv(withoutVar); missing != "" {
+		if err := doWithout(missing); err != nil {
+			fmt.Println("do without", missing, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -51,6 +57,8 @@ func attacks() map[string]func(args []string) {
 		"mount":      attackMount,
 		"devices":    attackDevices,
 		"privileges": attackPrivileges,
+		"modes":      attackModes,
+		"services":   attackServices,
 		"wait":       func([]string) { time.Sleep(time.Minute) },
 	}
 }
@@ -287,7 +295,11 @@ func attackCalls([]string) {
 		"userfaultfd": {unix.SYS_USERFAULTFD, 0xffff}, "perf_event_open": {unix.SYS_PERF_EVENT_OPEN, 0, 0, 0, 0xffff},
 		"open_by_handle_at": {unix.SYS_OPEN_BY_HANDLE_AT, 0xffff, 0, 0}, "init_module": {unix.SYS_INIT_MODULE, 0, 0, 0},
 		"kexec_load": {unix.SYS_KEXEC_LOAD, 0, 0xffff, 0, 0xffff}, "swapon": {unix.SYS_SWAPON, 0, 0}, "process_vm_writev": {unix.SYS_PROCESS_VM_WRITEV, 0xffff, 0, 0},
-		"syslog": {unix.SYS_SYSLOG, 3, 0, 0xffff}, "fanotify_init": {unix.SYS_FANOTIFY_INIT, 0xffff, 0xffff},
+		"memfd_create": {unix.SYS_MEMFD_CREATE, 0, 0xffff}, "shmget": {unix.SYS_SHMGET, 0, 0, 0}, "semget": {unix.SYS_SEMGET, 0, 0xffffff, 0},
+		"msgget": {unix.SYS_MSGGET, 1, 0}, "mq_open": {unix.SYS_MQ_OPEN, 0, 0, 0, 0}, "landlock_create_ruleset": {unix.SYS_LANDLOCK_CREATE_RULESET, 0, 1, 0},
+		"openat2": {unix.SYS_OPENAT2, 0xffff, 0, 0, 0}, "a datagram pair": {unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_DGRAM, 0, 0},
+		"a raw pair": {unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_RAW | unix.SOCK_CLOEXEC, 0, 0},
+		"syslog":     {unix.SYS_SYSLOG, 3, 0, 0xffff}, "fanotify_init": {unix.SYS_FANOTIFY_INIT, 0xffff, 0xffff},
 	} {
 		r, _, errno := unix.RawSyscall6(call[0], call[1], call[2], call[3], call[4], 0, 0)
 		if call[0] == unix.SYS_CLONE && errno == 0 && r == 0 { // the new process
@@ -358,5 +370,91 @@ func attackPrivileges([]string) {
 	}
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0); err == nil {
 		fmt.Println("safe from running out of memory")
+	}
+}
+
+// attackModes leaves files that let whoever runs them act as their owner, in the
+// work dir and among the files that it can only read.
+func attackModes(args []string) {
+	unix.Umask(0)
+	const set = unix.S_ISUID | unix.S_ISGID
+	for _, bits := range []uint32{unix.S_ISUID, unix.S_ISGID, set} {
+		mode := bits | 0o777
+		made := func(how string) string {
+			name := fmt.Sprintf("%s-%o", how, bits)
+			_ = os.WriteFile(name, []byte("#!/bin/sh\n"), 0o777)
+			return name
+		}
+		at := func(number uintptr, path string, args ...uintptr) {
+			p, _ := unix.BytePtrFromString(path)
+			full := append([]uintptr{uintptr(0xffffffffffffff9c), uintptr(unsafe.Pointer(p))}, args...) // AT_FDCWD
+			full = append(full, 0, 0, 0)
+			_, _, _ = unix.Syscall6(number, full[0], full[1], full[2], full[3], full[4], 0)
+		}
+		changed := append([]string{made("chmod")}, args...)
+		for _, path := range changed {
+			_ = unix.Chmod(path, mode)
+			at(unix.SYS_FCHMODAT, path, uintptr(mode))
+			at(unix.SYS_FCHMODAT2, path, uintptr(mode), 0)
+			if fd, err := unix.Open(path, unix.O_RDONLY, 0); err == nil {
+				_ = unix.Fchmod(fd, mode)
+				_ = unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
+				unix.Close(fd)
+			}
+		}
+		at(unix.SYS_OPENAT, fmt.Sprintf("openat-%o", bits), unix.O_CREAT|unix.O_WRONLY, uintptr(mode))
+		how := unix.OpenHow{Flags: unix.O_CREAT | unix.O_WRONLY, Mode: uint64(mode)}
+		at(unix.SYS_OPENAT2, fmt.Sprintf("openat2-%o", bits), uintptr(unsafe.Pointer(&how)), unsafe.Sizeof(how))
+		at(unix.SYS_MKNODAT, fmt.Sprintf("mknodat-%o", bits), uintptr(unix.S_IFREG|mode), 0)
+		_ = unix.Mknod(fmt.Sprintf("mknod-%o", bits), unix.S_IFREG|mode, 0)
+		if fd, err := unix.Open(".", unix.O_TMPFILE|unix.O_WRONLY, mode); err == nil {
+			_ = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, fmt.Sprintf("tmpfile-%o", bits), unix.AT_SYMLINK_FOLLOW)
+		}
+		for name, open := range legacyOpens(mode) {
+			open(fmt.Sprintf("%s-%o", name, bits))
+		}
+	}
+	// One that is there already gets another content.
+	if f, err := os.OpenFile("already", os.O_RDWR, 0); err == nil {
+		if m, err := unix.Mmap(int(f.Fd()), 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+			m[0] = 'x'
+		}
+	}
+}
+
+// attackServices speaks to the local sockets that lie in the work dir, in every
+// way that there is, and opens one of its own.
+func attackServices([]string) {
+	_ = os.Symlink("stream", "link")
+	dir, _ := os.Getwd()
+	for _, path := range []string{"stream", "./stream", "link", filepath.Join(dir, "stream")} {
+		for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_SEQPACKET, unix.SOCK_DGRAM} {
+			to := &unix.SockaddrUnix{Name: path}
+			if fd, err := unix.Socket(unix.AF_UNIX, kind, 0); err == nil {
+				_ = unix.Connect(fd, to)
+				_, _ = unix.Write(fd, []byte("order"))
+			}
+			if pair, err := unix.Socketpair(unix.AF_UNIX, kind, 0); err == nil {
+				_ = unix.Sendto(pair[0], []byte("order"), 0, to)
+				_ = unix.Connect(pair[0], to)
+				_, _ = unix.Write(pair[0], []byte("order"))
+				unix.Close(pair[1])
+				_ = unix.Connect(pair[0], to)
+				_ = unix.Sendmsg(pair[0], []byte("order"), nil, to, 0)
+			}
+		}
+	}
+	if pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0); err == nil {
+		_ = unix.Sendto(pair[0], []byte("order"), 0, &unix.SockaddrUnix{Name: "datagram"})
+	}
+	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0); err == nil {
+		_ = unix.Sendto(fd, []byte("order"), 0, &unix.SockaddrUnix{Name: "datagram"})
+	}
+	if l, err := net.Listen("unix", "mine"); err == nil {
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+	}
+	if pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); err == nil {
+		_ = unix.Bind(pair[0], &unix.SockaddrUnix{Name: "bound"})
+		fmt.Println("a pair is there")
 	}
 }

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,18 @@ type trap struct {
 	args []string // of the attack
 	// caught looks, from outside, at what the attack did, and says what got out.
 	caught func(output string) string
+	change func(*Job) // of a job that carries it out; nil: none
+	dir    string     // where it is carried out; empty: a new folder
+}
+
+// into sets the trap in a job.
+func (t trap) into(j *Job) {
+	if t.dir != "" {
+		j.Dir = t.dir
+	}
+	if t.change != nil {
+		t.change(j)
+	}
 }
 
 // escape is one attempt to get out, seen from outside.
@@ -56,7 +69,7 @@ func TestEscapes(t *testing.T) {
 				caught, out := "", ""
 				for try := 0; caught == "" && try < controlTries; try++ {
 					trap := e.set(t)
-					out = attackFreely(t, e.attack, trap.args)
+					out = attackFreely(t, e.attack, trap.args, trap.dir)
 					caught = trap.caught(out)
 				}
 				assert.NotEmpty(t, caught, "unconfined, the attack must succeed:\n%s", out)
@@ -70,7 +83,7 @@ func TestEscapes(t *testing.T) {
 					t.Skip(e.needs(p))
 				}
 				trap := e.set(t)
-				out, err := attackConfined(t, p, e.attack, trap.args, nil)
+				out, err := attackConfined(t, p, e.attack, trap.args, trap.into)
 				require.NoError(t, err)
 				text := string(out.Head) + string(out.Tail)
 				assert.Empty(t, trap.caught(text), "%s", text)
@@ -83,6 +96,11 @@ func TestEscapes(t *testing.T) {
 // attackConfined runs an attack in a sandbox.
 func attackConfined(t *testing.T, p plan, name string, args []string, change func(*Job)) (*Outcome, error) {
 	t.Helper()
+	return run(context.Background(), attackJob(t, name, args, change), p)
+}
+
+func attackJob(t *testing.T, name string, args []string, change func(*Job)) Job {
+	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	job := Job{
@@ -92,16 +110,16 @@ func attackConfined(t *testing.T, p plan, name string, args []string, change fun
 	if change != nil {
 		change(&job)
 	}
-	return run(context.Background(), job, p)
+	return job
 }
 
 // attackFreely runs an attack without any sandbox.
-func attackFreely(t *testing.T, name string, args []string) string {
+func attackFreely(t *testing.T, name string, args []string, dir string) string {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), attackVar+"="+name)
+	cmd.Dir, cmd.Env = cmp.Or(dir, t.TempDir()), append(os.Environ(), attackVar+"="+name)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
@@ -132,12 +150,12 @@ func escapes() []escape {
 	return []escape{
 		{name: "keys of ssh", attack: "read", set: setSSH, control: true},
 		{name: "passwords", attack: "read", control: true, set: func(*testing.T) trap {
-			return trap{[]string{"/etc/shadow", "/etc/passwd", "/etc/gshadow"}, contains("root:")}
+			return trap{args: []string{"/etc/shadow", "/etc/passwd", "/etc/gshadow"}, caught: contains("root:")}
 		}},
 		{name: "folders of others", attack: "list", control: true, set: func(*testing.T) trap {
 			folders := []string{"/home", "/root", "/var", "/run", "/sys", "/boot", "/srv", "/mnt", "/media"}
 			shown := func(folder string) bool { return strings.HasPrefix(os.TempDir(), folder) } // a way to the work dir
-			return trap{slices.DeleteFunc(folders, shown), contains("listed")}
+			return trap{args: slices.DeleteFunc(folders, shown), caught: contains("listed")}
 		}},
 		{name: "write outside", attack: "write", set: setVictimFile, control: true},
 		{name: "symlink race", attack: "links", set: setFolder, control: true},
@@ -148,22 +166,24 @@ func escapes() []escape {
 		{name: "DNS", attack: "resolve", set: setNameServer, control: true},
 		{name: "ptrace", attack: "trace", set: func(t *testing.T) trap {
 			v := startVictim(t)
-			return trap{[]string{v.pid(), fmt.Sprint(os.Getpid())}, contains("traced", "read memory")}
+			return trap{args: []string{v.pid(), fmt.Sprint(os.Getpid())}, caught: contains("traced", "read memory")}
 		}},
 		{name: "environ of processes", attack: "proc", control: true, set: func(t *testing.T) trap {
 			v := startVictim(t)
-			return trap{[]string{v.pid(), fmt.Sprint(os.Getpid())}, contains(canary)}
+			return trap{args: []string{v.pid(), fmt.Sprint(os.Getpid())}, caught: contains(canary)}
 		}},
 		{name: "signals", attack: "signal", set: setSignals, control: true},
-		{name: "environment", attack: "environ", control: true, set: func(*testing.T) trap { return trap{nil, contains(canary)} }},
+		{name: "environment", attack: "environ", control: true, set: func(*testing.T) trap { return trap{caught: contains(canary)} }},
 		{name: "system calls", attack: "calls", needs: needsFilter, control: true, set: func(*testing.T) trap {
-			return trap{nil, contains("available")}
+			return trap{caught: contains("available")}
 		}},
 		{name: "keyring", attack: "keyring", needs: needsFilter, set: setKeyring},
+		{name: "programs that act as their owner", attack: "modes", set: setModes, control: true},
+		{name: "services in the work dir", attack: "services", set: setServices, control: true},
 		{name: "mount", attack: "mount", set: setMount},
-		{name: "devices", attack: "devices", set: func(*testing.T) trap { return trap{nil, contains("opened")} }},
+		{name: "devices", attack: "devices", set: func(*testing.T) trap { return trap{caught: contains("opened")} }},
 		{name: "privileges", attack: "privileges", set: func(*testing.T) trap {
-			return trap{nil, func(output string) string {
+			return trap{caught: func(output string) string {
 				if bad := contains("limit raised", "became", "safe from")(output); bad != "" {
 					return bad
 				}
@@ -174,6 +194,79 @@ func escapes() []escape {
 			}}
 		}},
 	}
+}
+
+// setModes looks for files that let others act as their owner: in the work dir,
+// which has one already, and in a folder that can only be read.
+func setModes(t *testing.T) trap {
+	dir, shown := t.TempDir(), t.TempDir()
+	already, program := filepath.Join(dir, "already"), filepath.Join(shown, "program")
+	require.NoError(t, errors.Join(os.WriteFile(already, []byte("as it is"), 0o755), os.WriteFile(program, nil, 0o755)))
+	require.NoError(t, os.Chmod(already, 0o755|os.ModeSetuid))
+	bad := func() string {
+		var out []string
+		for _, folder := range []string{dir, shown} {
+			_ = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				data, _ := os.ReadFile(path)
+				info, err := os.Lstat(path)
+				if err == nil && info.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 && string(data) != "as it is" && info.Mode().IsRegular() {
+					out = append(out, path)
+				}
+				return nil
+			})
+		}
+		if os.Geteuid() != 0 { // looked for after jobs of root alone
+			out = slices.DeleteFunc(out, func(path string) bool { return path == already })
+		}
+		return strings.Join(out, " ")
+	}
+	return trap{args: []string{program}, dir: dir, change: func(j *Job) { j.ReadOnly = append(j.ReadOnly, shown) }, caught: func(string) string { return bad() }}
+}
+
+// setServices listens on local sockets in the work dir, as a service may that
+// keeps them in a home folder.
+func setServices(t *testing.T) trap {
+	dir, err := os.MkdirTemp("", "s") // such paths may not be long
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	var came atomic.Int64
+	stream, err := net.Listen("unix", filepath.Join(dir, "stream"))
+	require.NoError(t, err)
+	t.Cleanup(func() { stream.Close() })
+	datagram, err := net.ListenPacket("unixgram", filepath.Join(dir, "datagram"))
+	require.NoError(t, err)
+	t.Cleanup(func() { datagram.Close() })
+	go func() {
+		for {
+			conn, err := stream.Accept()
+			if err != nil {
+				return
+			}
+			came.Add(1)
+			conn.Close()
+		}
+	}()
+	go func() {
+		if _, _, err := datagram.ReadFrom(make([]byte, 100)); err == nil {
+			came.Add(1)
+		}
+	}()
+	return trap{dir: dir, caught: func(string) string {
+		time.Sleep(100 * time.Millisecond)
+		for _, name := range []string{"mine", "bound"} {
+			if conn, err := net.Dial("unix", filepath.Join(dir, name)); err == nil {
+				conn.Close()
+				return "it serves at the socket " + name
+			}
+		}
+		if n := came.Load(); n > 0 {
+			return fmt.Sprintf("a service was reached %d times", n)
+		}
+		return ""
+	}}
 }
 
 // setSSH puts a key into a home of its own, and looks into the real one too.
@@ -188,7 +281,7 @@ func setSSH(t *testing.T) trap {
 			args = append(args, filepath.Join(u.HomeDir, ".ssh", name))
 		}
 	}
-	return trap{args, contains(canary, "PRIVATE KEY", "ssh-rsa", "ssh-ed25519")}
+	return trap{args: args, caught: contains(canary, "PRIVATE KEY", "ssh-rsa", "ssh-ed25519")}
 }
 
 // setVictimFile is a folder with a file that is to stay as it is.
@@ -198,7 +291,7 @@ func setVictimFile(t *testing.T) trap {
 	victim := filepath.Join(folder, "victim")
 	require.NoError(t, os.WriteFile(victim, []byte(canary), 0o644))
 	before := describe(folder)
-	return trap{[]string{victim}, func(string) string {
+	return trap{args: []string{victim}, caught: func(string) string {
 		if after := describe(folder); after != before {
 			return "outside is " + after + ", it was " + before
 		}
@@ -209,7 +302,7 @@ func setVictimFile(t *testing.T) trap {
 func setFolder(t *testing.T) trap {
 	folder := t.TempDir()
 	before := describe(folder)
-	return trap{[]string{folder}, func(string) string {
+	return trap{args: []string{folder}, caught: func(string) string {
 		if after := describe(folder); after != before {
 			return "outside is " + after
 		}
@@ -267,7 +360,7 @@ func setListener(network, address string) func(t *testing.T) trap {
 			}
 		}()
 		t.Cleanup(func() { l.Close() })
-		return trap{[]string{network + "=" + l.Addr().String()}, func(output string) string {
+		return trap{args: []string{network + "=" + l.Addr().String()}, caught: func(output string) string {
 			return reached(output, func() bool { return came.Load() > 0 })
 		}}
 	}
@@ -307,14 +400,14 @@ func packetTrap(t *testing.T) (address string, came *atomic.Int64) {
 
 func setPacketTrap(t *testing.T) trap {
 	address, came := packetTrap(t)
-	return trap{[]string{"udp=" + address}, func(output string) string {
+	return trap{args: []string{"udp=" + address}, caught: func(output string) string {
 		return reached(output, func() bool { return came.Load() > 0 })
 	}}
 }
 
 func setNameServer(t *testing.T) trap {
 	address, came := packetTrap(t)
-	return trap{[]string{address}, func(output string) string {
+	return trap{args: []string{address}, caught: func(output string) string {
 		if came.Load() > 0 {
 			return "the name server was asked"
 		}
@@ -352,7 +445,7 @@ func (v *victim) pid() string { return fmt.Sprint(v.cmd.Process.Pid) }
 // was killed is seen to be so when a further signal can't reach it.
 func setSignals(t *testing.T) trap {
 	v := startVictim(t)
-	return trap{[]string{v.pid()}, func(string) string {
+	return trap{args: []string{v.pid()}, caught: func(string) string {
 		for range 10 {
 			select {
 			case <-v.dead:
@@ -367,7 +460,7 @@ func setSignals(t *testing.T) trap {
 // setKeyring looks for the key as the same user outside.
 func setKeyring(t *testing.T) trap {
 	name := fmt.Sprintf("agent-escape-%d", time.Now().UnixNano())
-	return trap{[]string{name}, func(output string) string {
+	return trap{args: []string{name}, caught: func(output string) string {
 		if id, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", name, 0); err == nil {
 			return fmt.Sprintf("key %d is outside", id)
 		}
@@ -377,7 +470,7 @@ func setKeyring(t *testing.T) trap {
 
 func setMount(t *testing.T) trap {
 	name := fmt.Sprintf("agent-escape-%d", time.Now().UnixNano())
-	return trap{[]string{name}, func(output string) string {
+	return trap{args: []string{name}, caught: func(output string) string {
 		mounts, err := os.ReadFile("/proc/self/mountinfo")
 		if err != nil {
 			return err.Error()
@@ -449,7 +542,7 @@ func TestBombs(t *testing.T) {
 		t.Run(bomb.name, func(t *testing.T) {
 			eachPlan(t, func(t *testing.T, p plan) {
 				mark := fmt.Sprintf("94%d", time.Now().UnixNano()%1e9)
-				if free, ok := freeBytes(t.TempDir()); bomb.name == "disk" && (!ok || free < 1<<30) {
+				if free, ok := roomOf(t.TempDir()); bomb.name == "disk" && (!ok || free.bytes < 1<<30) {
 					t.Skip("needs 1 GiB of free disk")
 				}
 				limits := bomb.limits
@@ -474,7 +567,7 @@ func TestBombsOnAnotherDisk(t *testing.T) {
 		dir, other := t.TempDir(), dirInMemory(t)
 		var here, there unix.Stat_t
 		require.NoError(t, errors.Join(unix.Stat(dir, &here), unix.Stat(other, &there)))
-		if free, ok := freeBytes(other); here.Dev == there.Dev || !ok || free < 1<<30 {
+		if free, ok := roomOf(other); here.Dev == there.Dev || !ok || free.bytes < 1<<30 {
 			t.Skip("needs 1 GiB on another disk than that of temporary files")
 		}
 		script := "cd '" + other + "' || exit; i=0; while [ $i -lt 200 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; sleep 5; echo survived"
@@ -492,12 +585,12 @@ func TestBombsOnAnotherDisk(t *testing.T) {
 func TestNetworkWhenAllowed(t *testing.T) {
 	eachPlan(t, func(t *testing.T, p plan) {
 		allowed := func(j *Job) { j.Network = true }
-		for _, name := range []string{"TCP", "UDP", "unix socket", "abstract socket", "keys of ssh", "environ of processes", "signals"} {
+		for _, name := range []string{"TCP", "UDP", "unix socket", "abstract socket", "services in the work dir", "keys of ssh", "environ of processes", "signals"} {
 			i := indexOf(name)
 			require.GreaterOrEqual(t, i, 0)
 			e := escapes()[i]
 			trap := e.set(t)
-			out, err := attackConfined(t, p, e.attack, trap.args, allowed)
+			out, err := attackConfined(t, p, e.attack, trap.args, func(j *Job) { trap.into(j); allowed(j) })
 			require.NoError(t, err)
 			caught := trap.caught(string(out.Head))
 			if name == "TCP" || name == "UDP" {
@@ -622,31 +715,11 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if raceEnabled {
 		t.Skip("needs a build without the race detector, which can't start under a memory limit")
 	}
-	dir, err := os.MkdirTemp("", "agent-ordinary-")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	tmp, home := filepath.Join(dir, "tmp"), filepath.Join(dir, "home")
-	exe := filepath.Join(dir, "sandbox.test")
-	require.NoError(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(tmp, 0o700), os.Mkdir(home, 0o700),
-		os.Chown(tmp, ordinaryUID, ordinaryUID), os.Chown(home, ordinaryUID, ordinaryUID), copyProgram(exe)))
 	tests := "^Test(Escapes|Daemons.*|Bombs|Network.*|Repositor.*|Files.*|Nothing.*)$"
 	if os.Getenv("AGENT_TEST_FULL") != "" {
 		tests = "."
 	}
-	cmd := exec.Command(exe, "-test.v", "-test.run="+tests, "-test.skip=^TestAsOrdinaryUser$")
-	cmd.Dir, cmd.Env = tmp, []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + home}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinaryUID, Gid: ordinaryUID}}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
-		t.Skipf("needs to become user %d: %v", ordinaryUID, err)
-	}
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "not on this system") || strings.Contains(line, "needs ") {
-			t.Log("as an ordinary user: " + strings.TrimSpace(line))
-		}
-	}
-	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "--- PASS: TestEscapes", "the tests really ran")
+	assert.Contains(t, anotherRun(t, ordinaryUID, tests), "--- PASS: TestEscapes", "the tests really ran")
 }
 
 func copyProgram(to string) error {

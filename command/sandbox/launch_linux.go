@@ -101,6 +101,8 @@ func (o *order) become() error {
 	return errno
 }
 
+const openFilesMax = 1024 // of a process
+
 // limitProcess sets what does not disturb this program itself.
 func limitProcess(o *order) error {
 	l := o.Job.Limits
@@ -109,7 +111,7 @@ func limitProcess(o *order) error {
 		unix.RLIMIT_CPU:    seconds,
 		unix.RLIMIT_FSIZE:  uint64(l.FileBytes),
 		unix.RLIMIT_CORE:   0,
-		unix.RLIMIT_NOFILE: 1024,
+		unix.RLIMIT_NOFILE: openFilesMax,
 		unix.RLIMIT_NPROC:  uint64(l.Processes),
 	}
 	if !o.Plan.User { // then all processes of the user count
@@ -196,8 +198,8 @@ const (
 	landlockFile  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	landlockWrite = landlockRead | landlockFile |
 		unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
-		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_MAKE_FIFO |
-		unix.LANDLOCK_ACCESS_FS_MAKE_SYM | unix.LANDLOCK_ACCESS_FS_REFER
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_SYM |
+		unix.LANDLOCK_ACCESS_FS_REFER
 )
 
 // landlockABI returns the version that the kernel has, 0 without Landlock.

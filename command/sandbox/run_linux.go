@@ -62,7 +62,12 @@ type status struct {
 // execute runs a job under a plan.
 func execute(ctx context.Context, job Job, p plan, protect [][]byte) (*Outcome, error) {
 	o := order{Job: job, Plan: p, Protect: protect}
-	return o.run(ctx)
+	start := time.Now()
+	out, err := o.run(ctx)
+	if err := errors.Join(err, dropRoot(job, start)); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (o *order) run(ctx context.Context) (*Outcome, error) {
@@ -81,7 +86,7 @@ func (o *order) run(ctx context.Context) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	child.watch = startWatch(child.cmd.Process.Pid, o, func() { child.lifeline.Close() })
+	child.watch = startWatch(child.cmd.Process.Pid, o, func(pids []int) { child.end(o.Plan, pids) })
 	return child.wait(ctx)
 }
 
@@ -149,6 +154,19 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 		return nil, fmt.Errorf("start: %w", err)
 	}
 	return c, nil
+}
+
+// end ends the job at once. The init of a PID namespace takes all of it along;
+// another one ends what was begun since its processes were listed.
+func (c *child) end(p plan, pids []int) {
+	if p.Namespaces {
+		_ = c.cmd.Process.Kill()
+	} else {
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	c.lifeline.Close()
 }
 
 // ownEnvironment is what this program itself needs to start again.

@@ -58,6 +58,7 @@ type Limits struct {
 	MemoryBytes int64         // address space of each process, and memory of all together
 	FileBytes   int64         // size of each file written
 	DiskBytes   int64         // by which the disk's free space may fall while it runs
+	Files       int           // by which the files of the disk may grow meanwhile
 	OutputBytes int           // kept of stdout and stderr together
 	Processes   int           // processes and threads at one time
 }
@@ -69,6 +70,7 @@ func DefaultLimits() Limits {
 		MemoryBytes: 2 << 30,
 		FileBytes:   256 << 20,
 		DiskBytes:   2 << 30,
+		Files:       200_000,
 		OutputBytes: 64 << 10,
 		Processes:   256,
 	}
@@ -87,6 +89,9 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.DiskBytes <= 0 {
 		l.DiskBytes = d.DiskBytes
+	}
+	if l.Files <= 0 {
+		l.Files = d.Files
 	}
 	if l.OutputBytes <= 0 {
 		l.OutputBytes = d.OutputBytes
@@ -112,7 +117,7 @@ type Outcome struct {
 	TimedOut   bool   // the wall limit was reached
 	Flooded    bool   // it was killed for printing without end
 	// Exceeded names what the job took more of than it may, all its processes
-	// together, and was killed for: "memory", "processes" or "disk".
+	// together, and was killed for: "memory", "processes", "disk" or "files".
 	Exceeded string
 	// SetAside are repositories that it made in Dir, under the names that they
 	// were given to put them out of use, or their HEADs where their name is not

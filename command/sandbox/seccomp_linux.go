@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +29,27 @@ func denied() []uint32 {
 		unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
 		unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_VHANGUP, unix.SYS_FANOTIFY_INIT, unix.SYS_QUOTACTL_FD,
 		unix.SYS_OPEN_TREE_ATTR, unix.SYS_LOOKUP_DCOOKIE,
+		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL,
+		unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
 	}
 }
+
+// absent are system calls that fail as on a kernel without them, since programs
+// then do without: their flags are out of a filter's sight, or what they make
+// takes memory that no process is seen to have.
+func absent() []uint32 {
+	return []uint32{
+		unix.SYS_CLONE3, unix.SYS_OPENAT2, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_LANDLOCK_CREATE_RULESET,
+		unix.SYS_FILE_SETATTR,
+	}
+}
+
+// newestKnown is the last system call that was looked at; later ones are absent.
+const newestKnown = unix.SYS_RSEQ_SLICE_YIELD
+
+// otherOwner are the bits of a mode that let whoever runs a file act as the one
+// who owns it, so that what a job of root leaves behind would make others root.
+const otherOwner = unix.S_ISUID | unix.S_ISGID
 
 // auditArch names the architecture whose system call numbers the filter knows;
 // 0 where there is no filter.
@@ -57,12 +77,15 @@ func seccompWorks() bool {
 const (
 	seccompNumber = 0
 	seccompArch   = 4
-	seccompArg0   = 16 // lower half, little endian
+	seccompArgs   = 16 // lower half, little endian
+	seccompArg    = 8  // from one to the next
 )
 
 // rules are what a filter refuses beside denied.
 type rules struct {
-	families []uint32 // of sockets that may be made; none: no sockets at all
+	// network lets the job make sockets of the internet and use them. Local ones
+	// are for nobody: they lead to services outside, by way of the work dir too.
+	network bool
 	// outsiders refuses what reaches processes that a PID namespace would hide.
 	outsiders bool
 	// signals refuses signals too, where Landlock does not keep them inside.
@@ -78,19 +101,13 @@ type rules struct {
 // rulesFor closes by the filter what the plan's other mechanisms leave open.
 func (o *order) rulesFor() rules {
 	p := o.Plan
-	r := rules{
+	return rules{
 		outsiders: !p.Namespaces,
 		signals:   !p.Namespaces && p.Landlock < 6,
 		metadata:  !p.View,
 		truncate:  !p.View && p.Landlock < 3,
+		network:   o.Job.Network,
 	}
-	switch {
-	case o.Job.Network: // not local ones: abstract names belong to the network namespace
-		r.families = []uint32{unix.AF_INET, unix.AF_INET6}
-	case p.Namespaces && p.View:
-		r.families = []uint32{unix.AF_UNIX}
-	}
-	return r
 }
 
 // refused lists further system calls that fail with EPERM.
@@ -99,20 +116,20 @@ func (r rules) refused() []uint32 {
 	if r.outsiders {
 		out = append(out,
 			unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM,
-			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
-			unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL,
-			unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK)
+			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES)
 	}
 	if r.signals {
 		out = append(out, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_SEND_SIGNAL)
 	}
 	if r.metadata {
-		out = append(out, unix.SYS_FCHOWNAT, unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_SETXATTRAT,
-			unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_REMOVEXATTRAT, unix.SYS_INOTIFY_ADD_WATCH)
+		out = append(out, unix.SYS_FCHOWNAT, unix.SYS_INOTIFY_ADD_WATCH)
 		out = append(out, legacyOwnerCalls()...)
 	}
 	if r.truncate {
 		out = append(out, unix.SYS_TRUNCATE)
+	}
+	if !r.network {
+		out = append(out, unix.SYS_SOCKET, unix.SYS_CONNECT, unix.SYS_BIND)
 	}
 	return out
 }
@@ -123,7 +140,15 @@ func (r rules) ignored() []uint32 {
 	if !r.metadata {
 		return nil
 	}
-	return append([]uint32{unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT}, legacyModeCalls()...)
+	return append([]uint32{unix.SYS_FCHOWN, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT}, legacyModeCalls()...)
+}
+
+// attributeCalls change attributes beside the content of a file.
+func attributeCalls() []uint32 {
+	return []uint32{
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+		unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT,
+	}
 }
 
 // filter builds the program that decides on each system call.
@@ -138,21 +163,49 @@ func filter(r rules) []unix.SockFilter {
 		f.jump(unix.BPF_JGE, x32, 0, 1)
 		f.ret(unix.SECCOMP_RET_KILL_PROCESS)
 	}
-	for _, number := range append(denied(), r.refused()...) {
-		f.refuse(number, unix.EPERM)
+	f.jump(unix.BPF_JGE, newestKnown+1, 0, 1)
+	f.ret(failure(unix.ENOSYS))
+	f.refuse(unix.ENOSYS, absent()...)
+	f.refuse(unix.EPERM, append(denied(), r.refused()...)...)
+	for _, c := range append([]modeCall{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2}, {unix.SYS_MKNODAT, 2}}, legacyModeArguments()...) {
+		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument, otherOwner))
 	}
-	for _, number := range r.ignored() {
-		f.refuse(number, 0)
+	for _, c := range append([]modeCall{{unix.SYS_OPENAT, 3}}, legacyOpenCalls()...) { // without O_CREAT the mode means nothing
+		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument-1, unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY), hasBits(c.argument, otherOwner))
 	}
-	f.refuse(unix.SYS_CLONE3, unix.ENOSYS) // its flags are out of sight; the C library falls back to clone
-	f.argument(unix.SYS_CLONE, unix.EPERM, unix.BPF_JSET, namespaceFlags)
+	f.refuse(0, r.ignored()...)
+	f.refuseIf(unix.SYS_CLONE, unix.EPERM, hasBits(0, namespaceFlags))
 	if r.outsiders { // limits of others; 0 is the caller itself
-		f.argumentOther(unix.SYS_PRLIMIT64, unix.EPERM, 0)
+		f.refuseIf(unix.SYS_PRLIMIT64, unix.EPERM, none(0, all, 0))
 	}
-	f.argumentOther(unix.SYS_SOCKET, unix.EACCES, r.families...)
+	if r.metadata {
+		f.refuse(unix.EOPNOTSUPP, attributeCalls()...) // as on a disk without them
+		f.refuseIf(unix.SYS_IOCTL, unix.EPERM, one(1, setFlags, setAttributes))
+	}
+	if r.network {
+		f.refuseIf(unix.SYS_SOCKET, unix.EACCES, none(0, all, unix.AF_INET, unix.AF_INET6))
+	}
+	// A pair of sockets that belong together reaches nobody else, but with
+	// datagrams either end can send to any address.
+	f.refuseIf(unix.SYS_SOCKETPAIR, unix.EACCES, none(0, all, unix.AF_UNIX))
+	f.refuseIf(unix.SYS_SOCKETPAIR, unix.EACCES, none(1, socketType, unix.SOCK_STREAM, unix.SOCK_SEQPACKET))
 	f.ret(unix.SECCOMP_RET_ALLOW)
 	return f
 }
+
+// ioctls that change what is kept of a file beside its content.
+const (
+	setFlags      = unix.FS_IOC_SETFLAGS
+	setAttributes = 0x401c5820 // FS_IOC_FSSETXATTR
+)
+
+const (
+	all        = 0xffffffff
+	socketType = 0xf // the rest are flags
+)
+
+// modeCall is a system call that gives a file a mode.
+type modeCall struct{ number, argument uint32 }
 
 // program is a filter in the making. At the start of each part the number of
 // the system call is loaded.
@@ -170,33 +223,67 @@ func (f *program) ret(k uint32) {
 	*f = append(*f, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k})
 }
 
-// refuse makes a system call give an error; error 0 is a success that did
+// failure makes a system call give an error; error 0 is a success that did
 // nothing.
-func (f *program) refuse(number uint32, errno unix.Errno) {
-	f.jump(unix.BPF_JEQ, number, 0, 1)
-	f.ret(unix.SECCOMP_RET_ERRNO | uint32(errno))
-}
+func failure(errno unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(errno) }
 
-// argument refuses a system call whose first argument has the property.
-func (f *program) argument(number uint32, errno unix.Errno, op uint16, k uint32) {
-	f.jump(unix.BPF_JEQ, number, 0, 4)
-	f.load(seccompArg0)
-	f.jump(op, k, 0, 1)
-	f.ret(unix.SECCOMP_RET_ERRNO | uint32(errno))
-	f.ret(unix.SECCOMP_RET_ALLOW)
-}
-
-// argumentOther refuses a system call whose first argument is none of those
-// allowed.
-func (f *program) argumentOther(number uint32, errno unix.Errno, allowed ...uint32) {
-	n := uint8(len(allowed))
-	f.jump(unix.BPF_JEQ, number, 0, n+3)
-	f.load(seccompArg0)
-	for i, value := range allowed {
-		f.jump(unix.BPF_JEQ, value, n-uint8(i), 0)
+// refuse makes system calls give an error.
+func (f *program) refuse(errno unix.Errno, numbers ...uint32) {
+	for _, number := range numbers {
+		f.jump(unix.BPF_JEQ, number, 0, 1)
+		f.ret(failure(errno))
 	}
-	f.ret(unix.SECCOMP_RET_ERRNO | uint32(errno))
-	f.ret(unix.SECCOMP_RET_ALLOW)
+}
+
+// condition is what an argument of a system call is like: after the mask it is
+// one of the values, or none of them.
+type condition struct {
+	argument, mask uint32
+	values         []uint32
+	not            bool
+}
+
+func one(argument uint32, values ...uint32) condition {
+	return condition{argument: argument, mask: all, values: values}
+}
+
+func none(argument, mask uint32, values ...uint32) condition {
+	return condition{argument, mask, values, true}
+}
+
+// hasBits is an argument that has some of the bits.
+func hasBits(argument, bits uint32) condition { return none(argument, bits, 0) }
+
+// code compares the argument, and where the condition does not hold jumps over
+// what is left of it and after more.
+func (c condition) code(after int) program {
+	var f program
+	f.load(seccompArgs + seccompArg*c.argument)
+	f = append(f, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: c.mask})
+	for i, value := range c.values {
+		rest := len(c.values) - 1 - i
+		switch {
+		case c.not:
+			f.jump(unix.BPF_JEQ, value, uint8(rest+after), 0)
+		case rest > 0:
+			f.jump(unix.BPF_JEQ, value, uint8(rest), 0)
+		default:
+			f.jump(unix.BPF_JEQ, value, 0, uint8(after))
+		}
+	}
+	return f
+}
+
+// refuseIf makes a system call give an error when all conditions hold.
+func (f *program) refuseIf(number uint32, errno unix.Errno, conditions ...condition) {
+	var body program
+	body.ret(failure(errno))
+	for _, c := range slices.Backward(conditions) {
+		body = append(c.code(len(body)), body...)
+	}
+	f.jump(unix.BPF_JEQ, number, 0, uint8(len(body)))
+	*f = append(*f, body...)
+	f.load(seccompNumber)
 }
 
 // seccomp applies the filter to this thread and what it becomes.

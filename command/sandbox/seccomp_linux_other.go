@@ -7,3 +7,7 @@ package sandbox
 func legacyOwnerCalls() []uint32 { return nil }
 
 func legacyModeCalls() []uint32 { return nil }
+
+func legacyModeArguments() []modeCall { return nil }
+
+func legacyOpenCalls() []modeCall { return nil }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,20 +19,20 @@ func (o *order) enterView() error {
 	}
 	v := view{root: o.Scratch}
 	v.tmpfs("/", "size=4m,mode=0755")
-	v.tmpfs("/tmp", "size=256m,mode=1777")
+	v.tmpfs("/tmp", tmpMemory().options(o.Job.Limits))
 	for _, path := range o.readable() {
 		v.show(path)
 	}
-	v.tmpfs("/dev", "size=64k,mode=0755")
+	v.tmpfs("/dev", "size=64k,nr_inodes=64,mode=0755")
 	for _, path := range devices() {
 		v.bind(path)
 	}
-	v.tmpfs("/dev/shm", "size=64m,mode=1777")
+	v.tmpfs("/dev/shm", shmMemory().options(o.Job.Limits))
 	v.proc()
-	for _, path := range o.Job.Writable {
+	for _, path := range append(slices.Clone(o.Job.Writable), o.Job.Dir) {
 		v.bind(path)
+		v.restrict(path, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	}
-	v.bind(o.Job.Dir)
 	for _, path := range o.Protect {
 		v.protect(o.Job.Dir, string(path))
 	}
@@ -39,6 +40,23 @@ func (o *order) enterView() error {
 		return v.err
 	}
 	return v.pivot()
+}
+
+// inMemory is what a folder in memory may take of the memory of a job.
+type inMemory struct {
+	bytesMax, share int64
+}
+
+const fileMemory = 4 << 10 // that a file takes at most beside its content
+
+func tmpMemory() inMemory { return inMemory{256 << 20, 8} }
+func shmMemory() inMemory { return inMemory{64 << 20, 16} }
+
+func (m inMemory) bytes(l Limits) int64 { return min(m.bytesMax, l.MemoryBytes/m.share) }
+
+// options of its mount. Each file counts, an empty one too.
+func (m inMemory) options(l Limits) string {
+	return fmt.Sprintf("size=%d,nr_inodes=%d,mode=1777", m.bytes(l), max(m.bytes(l)/fileMemory/4, 256))
 }
 
 // view builds a root step by step; the first error stops it.
@@ -74,7 +92,7 @@ func (v *view) show(path string) {
 		return
 	}
 	v.bind(path)
-	v.readOnly(path)
+	v.restrict(path, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
 // bind shows a file or folder of the real root at the same path.
@@ -97,12 +115,12 @@ func (v *view) bind(path string) {
 	v.try("bind", path, unix.Mount(path, target, "", unix.MS_BIND|unix.MS_REC, ""))
 }
 
-// readOnly takes away writing from a mount and everything mounted below it.
-func (v *view) readOnly(path string) {
+// restrict sets attributes of a mount and everything mounted below it.
+func (v *view) restrict(path string, attributes uint64) {
 	if v.err != nil {
 		return
 	}
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}
+	attr := &unix.MountAttr{Attr_set: attributes}
 	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path), unix.AT_RECURSIVE, attr))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -13,54 +14,87 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchEvery is how often a running job is looked at. In that time it can take
-// some more than it may, but not a machine's memory or disk.
-const watchEvery = 100 * time.Millisecond
+// How often a running job is looked at: rarely while it has little, and the
+// oftener the sooner it could have all that it may.
+const (
+	watchLongest  = 100 * time.Millisecond
+	watchShortest = 5 * time.Millisecond
+	watchShare    = 10 // the looking takes at most this part of the time
+
+	// memoryPerSecond is what a core can fill of memory.
+	memoryPerSecond = 2 << 30
+)
 
 // What a job can take too much of; see Outcome.Exceeded.
 const (
 	exceededMemory    = "memory"
 	exceededProcesses = "processes"
 	exceededDisk      = "disk"
+	exceededFiles     = "files"
 )
 
 // watch ends a job whose processes together take more than they may. The
 // kernel's limits hold for each process alone, and some not at all for root. It
 // runs outside of the job's namespaces, where a job can't starve it.
 type watch struct {
-	init   int // process above all of the job
-	limits Limits
-	disks  map[string]uint64 // bytes free at the start, by a path on the disk
-	reason atomic.Pointer[string]
-	done   chan struct{}
+	init      int // process above all of the job
+	limits    Limits
+	inMemory  uint64          // at most taken by the job's folders in memory
+	disks     map[string]room // at the start, by a path on the disk
+	available uint64          // memory of the machine at the start
+	reason    atomic.Pointer[string]
+	done      chan struct{}
 }
 
 // startWatch looks at the processes below init until stop is called, and calls
 // kill once when they have taken too much.
-func startWatch(init int, o *order, kill func()) *watch {
-	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]uint64{}, done: make(chan struct{})}
+func startWatch(init int, o *order, kill func(pids []int)) *watch {
+	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(), done: make(chan struct{})}
+	if o.Plan.View {
+		w.inMemory = uint64(tmpMemory().bytes(w.limits) + shmMemory().bytes(w.limits))
+	}
 	for _, path := range append([]string{o.Job.Dir, o.Scratch}, o.Job.Writable...) {
-		if free, ok := freeBytes(path); ok {
-			w.disks[path] = free
+		if left, ok := roomOf(path); ok && !w.knows(left.disk) {
+			w.disks[path] = left
 		}
 	}
 	go func() {
-		ticker := time.NewTicker(watchEvery)
-		defer ticker.Stop()
+		timer := time.NewTimer(watchShortest)
+		defer timer.Stop()
 		for {
 			select {
 			case <-w.done:
 				return
-			case <-ticker.C:
+			case <-timer.C:
 			}
-			if reason := w.exceeded(); reason != "" {
+			start := time.Now()
+			reason, left := w.exceeded()
+			if reason != "" {
 				w.reason.Store(&reason)
-				kill()
+				kill(processesBelow(w.init))
 				return
 			}
+			timer.Reset(max(untilFull(left), watchShare*time.Since(start)))
 		}
 	}()
 	return w
+}
+
+func (w *watch) knows(disk unix.Fsid) bool {
+	for _, r := range w.disks {
+		if r.disk == disk {
+			return true
+		}
+	}
+	return false
+}
+
+// untilFull is how soon to look again at a job that may have so much memory
+// more.
+func untilFull(left uint64) time.Duration {
+	perSecond := memoryPerSecond * uint64(runtime.NumCPU())
+	soon := time.Duration(left*uint64(time.Second/time.Microsecond)/perSecond) * time.Microsecond
+	return min(max(soon, watchShortest), watchLongest)
 }
 
 // stop ends the looking and tells what was exceeded, if anything.
@@ -72,10 +106,21 @@ func (w *watch) stop() string {
 	return ""
 }
 
-func (w *watch) exceeded() string {
+// exceeded tells what the job has too much of, and how much memory it may still
+// take.
+func (w *watch) exceeded() (reason string, left uint64) {
+	inMemory := w.inMemory
 	for path, before := range w.disks {
-		if now, ok := freeBytes(path); ok && now < before && before-now > uint64(w.limits.DiskBytes) {
-			return exceededDisk
+		now, ok := roomOf(path)
+		bytes, files := before.bytes-min(now.bytes, before.bytes), before.files-min(now.files, before.files)
+		switch {
+		case !ok:
+		case bytes > uint64(w.limits.DiskBytes):
+			return exceededDisk, 0
+		case files > uint64(w.limits.Files):
+			return exceededFiles, 0
+		case before.inMemory:
+			inMemory += bytes
 		}
 	}
 	pids := processesBelow(w.init)
@@ -84,13 +129,21 @@ func (w *watch) exceeded() string {
 		tasks += countTasks(pid)
 		private += privateBytes(pid)
 	}
+	most, gone := uint64(w.limits.MemoryBytes), w.gone()
 	switch {
 	case tasks > 2*w.limits.Processes: // the kernel's own limit is a little less exact
-		return exceededProcesses
-	case private > uint64(w.limits.MemoryBytes) && w.proportional(pids) > uint64(w.limits.MemoryBytes):
-		return exceededMemory
+		return exceededProcesses, 0
+	case private > most && w.proportional(pids) > most, gone > most && inMemory+mayHold(pids) > most:
+		return exceededMemory, 0
 	}
-	return ""
+	return "", most - min(max(private, gone), most)
+}
+
+// gone is by how much the machine has less memory than at the start, whoever
+// took it.
+func (w *watch) gone() uint64 {
+	now := availableMemory()
+	return w.available - min(now, w.available)
 }
 
 // proportional counts what processes share only once. It is dear, and asked
@@ -107,12 +160,19 @@ func (w *watch) proportional(pids []int) uint64 {
 	return sum
 }
 
-func freeBytes(path string) (uint64, bool) {
+// room is what a disk has left.
+type room struct {
+	bytes, files uint64
+	disk         unix.Fsid
+	inMemory     bool
+}
+
+func roomOf(path string) (room, bool) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0, false
+		return room{}, false
 	}
-	return st.Bfree * uint64(st.Bsize), true
+	return room{st.Bfree * uint64(st.Bsize), st.Ffree, st.Fsid, st.Type == unix.TMPFS_MAGIC}, true
 }
 
 // processesBelow lists the processes below one.

@@ -173,7 +173,13 @@ func (s *Searcher) withheld(env *command.Env) func(path string) bool {
 	if s.web == nil {
 		name = searchName
 	}
-	return func(path string) bool { return env.Withheld != nil && env.Withheld(name, path) }
+	return func(path string) bool {
+		if env.Withheld != nil && env.Withheld(name, path) {
+			return true
+		}
+		// What is found is text of a file, as a reader shows it.
+		return env.KeptBack != nil && (env.KeptBack(command.ReaderName, path) || env.KeptBack(searchName, path) || env.KeptBack(filesName, path))
+	}
 }
 
 func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
