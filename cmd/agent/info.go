@@ -49,7 +49,7 @@ func (a *app) doctorCmd() *cobra.Command {
 		Short: "What was built, what hardware is used, what is missing and how to get it",
 		Args:  withOverrides(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, err := a.compose(withDash(cmd, args))
+			cfg, _, err := a.look(withDash(cmd, args))
 			var coded *codedError
 			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
 				return err

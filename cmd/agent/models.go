@@ -32,6 +32,11 @@ func (a *app) modelStore() (store *hub.Store, done func(), err error) {
 	if cfg.Catalog, err = hub.ParseCatalog(models.Catalog); err != nil {
 		return nil, nil, err
 	}
+	if cfg.Token == "" {
+		if folder, err := a.readFolder(); err == nil {
+			cfg.Token = strings.TrimSpace(folder.env[hubTokenVariable])
+		}
+	}
 	done = func() {}
 	if !a.flags.quiet {
 		columns, isTTY := terminalOf(a.err)
