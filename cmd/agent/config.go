@@ -93,7 +93,11 @@ func (a *app) composeAsked(overrides []string, values []config.Value) (*config.C
 	if err != nil {
 		return nil, nil, configError(err)
 	}
-	return cfg, a.askedOf(cfg, own), nil
+	stock, err := config.Compose(config.Options{Embedded: configs.FS, Environ: []string{}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, a.askedOf(cfg, own, stock), nil
 }
 
 // look is compose for what only shows a configuration: what the folder asks for
@@ -333,6 +337,7 @@ or a value; that is shown as "needs" and is no error.`,
 			if len(rest) > 0 {
 				return usagef("config check takes key=value arguments, got %q", rest[0])
 			}
+			a.warnOfFolder(overrides)
 			checks, err := a.checkAll(overrides)
 			if err != nil {
 				return err
@@ -485,6 +490,7 @@ func (a *app) configListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.warnOfFolder(overrides)
 			groups, err := config.Groups(opts)
 			if err != nil {
 				return err

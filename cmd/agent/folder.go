@@ -126,8 +126,8 @@ func folderMaySet() []string {
 }
 
 // askedOf are the changes by the folder that somebody has to allow.
-func (a *app) askedOf(cfg, own *config.Config) []config.Change {
-	return slices.DeleteFunc(cfg.Changes(own), func(c config.Change) bool {
+func (a *app) askedOf(cfg, own, stock *config.Config) []config.Change {
+	return slices.DeleteFunc(cfg.Changes(own, stock), func(c config.Change) bool {
 		switch {
 		case c.Environ: // the user asks for a variable, and .env has it
 			if c.Secret || c.Key == "llm.organization" {
@@ -207,6 +207,14 @@ func (a *app) allowFolder(asked []config.Change) error {
 func (a *app) warnFolder(asked []config.Change) {
 	if len(asked) > 0 && !a.flags.trustFolder {
 		a.warn((&folderError{asked}).Error())
+	}
+}
+
+// warnOfFolder is warnFolder for what these arguments give; mistakes are told
+// elsewhere.
+func (a *app) warnOfFolder(overrides []string) {
+	if _, asked, err := a.composeAsked(overrides, nil); err == nil {
+		a.warnFolder(asked)
 	}
 }
 

@@ -73,6 +73,9 @@ func wouldBeBare(root *os.Root, folder, name string, isDir bool) bool {
 		return false // it is not there yet
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && !info.IsDir() {
+		return false
+	}
 	for {
 		const atOnce = 1024
 		entries, err := f.ReadDir(atOnce)

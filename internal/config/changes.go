@@ -30,19 +30,21 @@ func (c Change) Mark() string { return c.mark }
 
 // Changes lists what differs from own, the same configuration without its
 // [Folder]. What the command line and the environment of the process set is
-// the user's, whatever it is. A built-in default that is taken away is none: it
-// holds without being written.
-func (c *Config) Changes(own *Config) []Change {
-	d := &differ{full: c, own: own, secrets: c.secrets()}
+// the user's, whatever it is. A built-in default that is taken away, or written
+// where the user has nothing, is none: it holds without being written. stock has
+// the defaults.
+func (c *Config) Changes(own, stock *Config) []Change {
+	d := &differ{full: c, own: own, stock: stock, secrets: c.secrets()}
 	d.compare("", own.root, c.root)
 	return d.out
 }
 
 // differ compares two configurations.
 type differ struct {
-	full, own *Config
-	secrets   secretSet
-	out       []Change
+	full, own, stock *Config
+
+	secrets secretSet
+	out     []Change
 }
 
 func (d *differ) compare(path string, own, full *node) {
@@ -55,6 +57,7 @@ func (d *differ) compare(path string, own, full *node) {
 	switch {
 	case isEmpty(own) && isEmpty(full), full != nil && isUsers(full.origin):
 	case full == nil && (isStock(own.origin) || isUsers(own.origin)):
+	case own == nil && d.isDefault(path, full):
 	case full == nil:
 		d.add(Change{Key: path, From: own.origin, Removed: true}, "-")
 	case own == nil || !sameText(own, full):
@@ -62,6 +65,12 @@ func (d *differ) compare(path string, own, full *node) {
 	case !sameText(d.own.best(own, secretSet{}), d.full.best(full, secretSet{})):
 		d.changed(path, full, true)
 	}
+}
+
+// isDefault reports the stock value of a key.
+func (d *differ) isDefault(path string, n *node) bool {
+	stock, err := d.stock.at(path)
+	return err == nil && !n.isContainer() && !n.isInterpolation() && sameText(stock, n)
 }
 
 // compareKeys compares what is below two mappings, or one.
