@@ -62,7 +62,7 @@ func isOwnVariable(name string) bool {
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return name != hubTokenVariable
 	}
-	return strings.HasSuffix(strings.ToLower(name), "_proxy")
+	return slices.Contains([]string{"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}, strings.ToLower(name))
 }
 
 // hubTokenVariable is a provider's key that no configuration names.

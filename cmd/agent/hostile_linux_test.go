@@ -139,9 +139,11 @@ func newTrap(t *testing.T) *trap {
 			c.Close()
 		}
 	}()
+	stock, err := configs.FS.ReadFile("config.yaml")
+	require.NoError(t, err)
 	writeFiles(t, tr.home, map[string]string{
 		".bashrc": "# mine\n", ".ssh/id_ed25519": "PRIVATE KEY\n", ".cache/huggingface/token": "hf_aaaaaaaaaaaaaaaaaaaaaaaa\n",
-		".config/agent/configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\nllm: {temperature: null}\nagent: {max_steps: 30}\n",
+		".config/agent/configs/config.yaml": strings.ReplaceAll(string(stock), "llm: hf", "llm: mine"),
 		".config/agent/configs/llm/mine.yaml": "_target_: scripted\ncontext_length: 8192\nmodel_id: mine\nreplies:\n" +
 			`  - '{"command": "answer", "content": [{"text": "done"}]}'` + "\n",
 	})
@@ -250,12 +252,14 @@ func refuseAll(leader *os.File, out *bytes.Buffer) {
 }
 
 // subcommands are all that the program has, with the arguments that they need.
-func subcommands() [][]string {
+func subcommands(t *testing.T) [][]string {
+	tasks, err := filepath.Abs(filepath.Join("..", "..", "bench", "tasks"))
+	require.NoError(t, err)
 	needed := map[string][]string{
-		"run": {"--approve", "never", "--max-steps", "1", "hi"}, "chat": {"hi"}, "choose": {"a or b?", "--option", "a", "--option", "b"},
+		"run": {"--max-steps", "1", "hi"}, "chat": {"hi"}, "choose": {"a or b?", "--option", "a", "--option", "b"},
 		"tokens": {"notes.txt"}, "commands show": {"reader"}, "commands accept": {"x"}, "commands check": {"x.py"}, "sessions show": {"last"}, "sessions export": {"last"},
 		"sessions resume": {"last"}, "models path": {"smollm2-135m-instruct"}, "models inspect": {"smollm2-135m-instruct"}, "models rm": {"smollm2-135m-instruct"},
-		"models pull": {"acme/none"}, "compare": {"--llm", "hf", "--llm", "openai", "--input", "tasks.jsonl"}, "serve": {"--port", "0"}, "bench agent": {"--tasks", "x"},
+		"models pull": {"acme/none"}, "compare": {"--llm", "hf", "--llm", "openai", "--input", "tasks.jsonl"}, "serve": {"--port", "0"}, "bench agent": {"--tasks", tasks}, "sessions rm": {"last"}, "commands trust": {"--list"},
 	}
 	var out [][]string
 	var walk func(cmd *cobra.Command, path []string)
@@ -275,7 +279,7 @@ func subcommands() [][]string {
 func readsNoConfiguration(args []string) bool {
 	name := strings.Join(args[:min(2, len(args))], " ")
 	return slices.Contains([]string{"models", "version", "completion", "help"}, args[0]) ||
-		slices.Contains([]string{"sessions list", "sessions show", "sessions export", "commands trust", "commands", "config", "sessions", "bench"}, name) ||
+		slices.Contains([]string{"sessions list", "sessions show", "sessions export", "sessions rm", "commands trust", "commands", "config", "sessions", "bench"}, name) ||
 		len(args) == 1 && slices.Contains([]string{"commands", "config", "sessions", "bench"}, args[0])
 }
 
@@ -306,6 +310,9 @@ func (tr *trap) hostileValue(key string) string {
 // folders are the hostile folders: each key of interest alone, by configs and by
 // .env, all keys of a section, all at once, and what is no key.
 func (tr *trap) folders(t *testing.T) []hostile {
+	cfg, err := config.Compose(config.Options{OptionalDirs: []string{filepath.Join(tr.home, ".config/agent/configs")}, Embedded: configs.FS, Environ: []string{}})
+	require.NoError(t, err)
+	known := slices.Collect(maps.Keys(cfg.Origins()))
 	sections := map[string][]string{}
 	for key := range stockKeys(t) {
 		if !slices.Contains(folderMaySet(), key) {
@@ -324,7 +331,7 @@ func (tr *trap) folders(t *testing.T) []hostile {
 			h.files = map[string]string{"configs/config.yaml": "defaults:\n  - llm: stranger\n  - over\n", "configs/llm/stranger.yaml": "defaults: [mine]\n", "configs/over.yaml": nested(key, tr.hostileValue(key))}
 		}
 		out = append(out, h)
-		if value := tr.hostileValue(key); !strings.Contains(value, "${") && key != "mcp.servers.x.command" && key != "mcp.servers.x.url" && i%2 == 0 {
+		if value := tr.hostileValue(key); !strings.Contains(value, "${") && slices.Contains(known, key) && i%2 == 0 {
 			name := "AGENT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
 			out = append(out, hostile{name: ".env " + key, keys: []string{key}, files: map[string]string{".env": name + "=" + strings.Trim(value, "'") + "\n"}})
 		}
@@ -348,7 +355,7 @@ func (tr *trap) folders(t *testing.T) []hostile {
 	with := func(env string) map[string]string { m := maps.Clone(own); m[".env"] = env; return m }
 	return append(out,
 		hostile{name: ".env moves the user's folders", files: with(xdg), quiet: true, keys: []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "AGENT_MODELS_DIR"}},
-		hostile{name: ".env loads programs", files: with(ld), quiet: true, keys: []string{"LD_PRELOAD", "HF_ENDPOINT", "HTTPS_PROXY"}},
+		hostile{name: ".env loads programs", files: with(ld), quiet: true, keys: []string{"LD_PRELOAD", "HF_ENDPOINT"}},
 		hostile{name: ".env sets the server's key", files: map[string]string{".env": "AGENT_API_KEY=known\n"}, keys: []string{"serve.api_key"}},
 		hostile{name: ".env chooses another llm", files: map[string]string{".env": "AGENT_LLM=openai\n"}, keys: []string{"llm._target_", "llm.server_ip"}},
 		hostile{name: "names of models", files: map[string]string{"smollm2-135m-instruct": "GGUF", "models/catalog.yaml": "models: []\n",
@@ -379,7 +386,7 @@ func TestHostileFolders(t *testing.T) {
 	folders := tr.folders(t)
 	require.GreaterOrEqual(t, len(folders), 40)
 	everything := os.Getenv("AGENT_HOSTILE") == "all"
-	commands := subcommands()
+	commands := subcommands(t)
 	before := tr.outside(t)
 	turn := 0
 	for i, h := range folders {
@@ -387,7 +394,7 @@ func TestHostileFolders(t *testing.T) {
 			folder := filepath.Join(tr.dir, fmt.Sprintf("folder%d", i))
 			writeFiles(t, folder, tr.bait())
 			writeFiles(t, folder, h.files)
-			chosen := [][]string{{"run", "--approve", "never", "--max-steps", "1", "hi"}}
+			chosen := [][]string{{"run", "--max-steps", "1", "hi"}}
 			for range 2 {
 				turn++
 				chosen = append(chosen, commands[turn*7%len(commands)])

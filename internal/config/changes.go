@@ -56,7 +56,7 @@ func (d *differ) compare(path string, own, full *node) {
 	}
 	switch {
 	case isEmpty(own) && isEmpty(full), full != nil && isUsers(full.origin):
-	case full == nil && (isStock(own.origin) || isUsers(own.origin)):
+	case full == nil && (isStock(own.origin) || isUsers(own.origin) || d.isDefault(path, own)):
 	case own == nil && d.isDefault(path, full):
 	case full == nil:
 		d.add(Change{Key: path, From: own.origin, Removed: true}, "-")
