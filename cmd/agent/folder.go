@@ -183,7 +183,7 @@ func (a *app) allowFolder(asked []config.Change) error {
 	if err != nil {
 		return err
 	}
-	trust := program.OpenTrust(filepath.Join(stateDir(), "trusted_folders.json"))
+	trust := folderTrust()
 	mark := markOf(asked)
 	if trust.Holds(folder, mark) {
 		return nil
@@ -201,6 +201,11 @@ func (a *app) allowFolder(asked []config.Change) error {
 		return withCode(exitRefused, &folderError{asked})
 	}
 	return trust.AddFile(folder, program.FoundFile{Name: keysOf(asked), Hash: mark})
+}
+
+// folderTrust is what was allowed to folders.
+func folderTrust() *program.Trust {
+	return program.OpenTrust(filepath.Join(stateDir(), "trusted_folders.json"))
 }
 
 // warnFolder says what a folder asks for where nothing comes of it.
