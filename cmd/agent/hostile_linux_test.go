@@ -159,6 +159,10 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 			require.NoError(t, os.Symlink(target, path))
 			continue
 		}
+		if text == "pipe:" {
+			require.NoError(t, syscall.Mkfifo(path, 0o644))
+			continue
+		}
 		mode := os.FileMode(0o644)
 		if strings.HasPrefix(text, "#!") {
 			mode = 0o755
@@ -365,6 +369,10 @@ func (tr *trap) folders(t *testing.T) []hostile {
 		hostile{name: "configs is a link", files: map[string]string{"configs": "link:.c", ".c/config.yaml": "defaults:\n  - _self_\n  - llm: mine\nagent: {approve: auto}\n"}, keys: []string{"agent.approve"}},
 		hostile{name: ".env is a link", files: map[string]string{".env": "link:.c", ".c": "AGENT_AGENT__APPROVE=auto\n"}, keys: []string{"agent.approve"}},
 		hostile{name: "links to what is not theirs", files: map[string]string{".env": "link:" + tr.home + "/.ssh/id_ed25519", "configs": "link:" + tr.home + "/.ssh"}, quiet: true},
+		hostile{name: ".env names a model", files: map[string]string{".env": "AGENT_MODEL=./evil.gguf\n"}, keys: []string{"llm._target_", "llm.model_id"}},
+		hostile{name: ".env is a pipe", files: map[string]string{".env": "pipe:"}, quiet: true},
+		hostile{name: "a file of configs is a pipe", files: map[string]string{"configs/config.yaml": "pipe:"}, quiet: true},
+		hostile{name: "files without an end", files: map[string]string{".env": "link:/dev/zero", "configs/config.yaml": "link:/dev/zero"}, quiet: true},
 		hostile{name: "control characters", files: map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\nagent:\n  overseer: \"\\e[2J\\e[Hself\"\n"}, keys: []string{"agent.overseer"}},
 		hostile{name: "through other keys", files: map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\nx: {y: auto}\nagent: {approve: \"${x.y}\"}\n"}, keys: []string{"x.y", "agent.approve"}},
 		hostile{name: "a variable in a harmless key", files: map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\nllm: {temperature: \"${oc.decode:${oc.env:MY_SECRET}}\"}\n"}, keys: []string{"llm.temperature"}},
