@@ -198,7 +198,7 @@ func (a *app) allowFolder(asked []config.Change) error {
 		return err
 	}
 	if !yes {
-		return withCode(exitRefused, &folderError{asked})
+		return withCode(exitRefused, errors.New("the settings of this folder were not allowed"))
 	}
 	return trust.AddFile(folder, program.FoundFile{Name: keysOf(asked), Hash: mark})
 }
@@ -278,7 +278,11 @@ type folderError struct{ asked []config.Change }
 func (e *folderError) Error() string {
 	parts := make([]string, len(e.asked))
 	for i, c := range e.asked {
-		parts[i] = c.Key + " (" + cmp.Or(c.From.String(), folderConfigs) + ")"
+		what := " ("
+		if c.Removed {
+			what = " taken away ("
+		}
+		parts[i] = c.Key + what + cmp.Or(c.From.String(), folderConfigs) + ")"
 	}
 	return strings.ReplaceAll(escapeControls("config: this folder asks for settings that are yours to make: "+strings.Join(parts, ", ")), "\n", `\n`)
 }
