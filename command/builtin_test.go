@@ -170,7 +170,7 @@ func TestWriter(t *testing.T) {
 		{"folder", map[string]any{"file": "sub", "text": "x"}, "sub is a folder. Give the path of a file.", "", ""},
 		{"below a file", map[string]any{"file": "a.txt/b", "text": "x"}, "a.txt/b was not written: not a directory.", "", ""},
 		{"outside", map[string]any{"file": "../b", "text": "x"}, "../b: only files inside the work dir are allowed. Use a relative path.", "", ""},
-		{"git hook", map[string]any{"file": ".git/hooks/pre-commit", "text": "x"}, ".git/hooks/pre-commit: only files inside the work dir are allowed. Use a relative path.", "", ""},
+		{"git hook", map[string]any{"file": ".git/hooks/pre-commit", "text": "x"}, ".git/hooks/pre-commit: not written: a repository, or what configures the agent, a shell or an editor, is only for a person to change. Use another name.", "", ""},
 		{"no text", map[string]any{"file": "n.txt", "instruction": "write"}, `Give the text of n.txt as "text".`, "", ""},
 		{"no file", map[string]any{"text": "x"}, `Say which file: {"file": "..."}.`, "", ""},
 		{"too large", map[string]any{"file": "big", "text": strings.Repeat("x", 2000)}, "big has 2000 bytes, more than the 1000 bytes that can be written.", "", ""},

@@ -199,3 +199,27 @@ func TestBoolField(t *testing.T) {
 		assert.Equal(t, want, [2]bool{got, ok}, "%v", value)
 	}
 }
+
+// TestWriterMakesNoRepository: not file by file either, nor by way of a link.
+func TestWriterMakesNoRepository(t *testing.T) {
+	env := workDir(t, map[string]string{"tools/a.py": "x\n"})
+	require.NoError(t, os.Symlink("tools", filepath.Join(env.WorkDir, "commands")))
+	for _, order := range [][]string{
+		{"store/HEAD", "store/objects/info/x", "store/refs/heads/main"},
+		{"store/refs/heads/main", "store/objects/info/x", "store/HEAD"},
+		{"store/objects/x", "store/head", "store/REFS/x", "store/config"},
+		{"other/commondir", "other/HEAD"},
+	} {
+		failed := false
+		for _, name := range order {
+			r := runCommand(t, Writer(), env, map[string]any{"file": name, "text": "x\n"})
+			failed = failed || r.Failed
+		}
+		assert.True(t, failed, order)
+		require.NoError(t, os.RemoveAll(filepath.Join(env.WorkDir, "store")))
+	}
+	for _, name := range []string{"tools/a.py", "tools/new.py", "commands/new.py"} {
+		r := runCommand(t, Writer(), env, map[string]any{"file": name, "text": "y\n"})
+		assert.True(t, r.Failed, name)
+	}
+}

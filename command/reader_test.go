@@ -232,7 +232,7 @@ func TestReaderSaves(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(env.WorkDir, "out/b.txt"))
 	require.NoError(t, err)
 	assert.Equal(t, "two\nthree\n", string(data))
-	for _, name := range []string{"../b.txt", "/etc/b", ".git/config", "out"} {
+	for _, name := range []string{"../b.txt", "/etc/b", ".git/config", "out", ".env", "configs/config.yaml", "sub/.vscode/tasks.json"} {
 		r = runCommand(t, Reader(), env, map[string]any{"file": "a.txt", "save_as": name})
 		assert.True(t, r.Failed, name)
 		assert.Empty(t, r.Files)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"agent/command/sandbox"
 )
 
 // Writer returns the command that writes text files in the work dir: whole, as
@@ -165,8 +167,11 @@ func (w *fileWriter) path(name string) (string, *Result) {
 		return "", failed("no_entry", nil)
 	}
 	path, ok := localPath(w.workDir, name)
-	if !ok || inGit(path) {
+	if !ok {
 		return "", failed("outside", clip(name))
+	}
+	if w.guarded(path) {
+		return "", failed("guarded", clip(name))
 	}
 	return path, nil
 }
@@ -256,11 +261,28 @@ func (w *fileWriter) put(c *fileChange) *Result {
 	return c.result()
 }
 
-// inGit reports paths in a .git folder: what is written there would run later,
-// outside of every sandbox, as a hook or by way of the configuration.
-func inGit(path string) bool {
-	return slices.ContainsFunc(strings.Split(filepath.ToSlash(path), "/"), func(part string) bool {
-		return strings.EqualFold(part, ".git")
+// guarded reports what would run something later, outside of every sandbox: a
+// part of a repository, or what configures the agent, a shell or an editor. What
+// such a name is a link to is as good as the name.
+func (w *fileWriter) guarded(path string) bool {
+	if sandbox.Guarded(w.root, path) {
+		return true
+	}
+	real, ok := behindLinks(w.workDir, path)
+	if !ok || sandbox.Guarded(w.root, real) {
+		return ok
+	}
+	entries, err := readFolder(w.root, ".")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		if e.Type()&fs.ModeSymlink == 0 || !sandbox.Guarded(w.root, e.Name()) {
+			return false
+		}
+		target, ok := behindLinks(w.workDir, e.Name())
+		below, err := filepath.Rel(target, real)
+		return ok && err == nil && filepath.IsLocal(below)
 	})
 }
 
@@ -304,8 +326,8 @@ func (w *fileWriter) target(path string) (string, error) {
 			link = filepath.Join(filepath.Dir(path), link)
 		}
 		next, ok := localPath(w.workDir, link)
-		if !ok || inGit(next) {
-			return "", errors.New("it is a symbolic link out of the work dir")
+		if !ok || w.guarded(next) {
+			return "", errors.New("it is a symbolic link to what may not be written")
 		}
 		path = next
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -416,8 +417,8 @@ user data) is bound to its contents: when it is new or has changed, trust again.
 			return a.changeTrust(dir, revoke)
 		},
 	}
-	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the trust back")
-	cmd.Flags().BoolVar(&list, "list", false, "list the trusted folders")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the trust back, that in the folder's settings too")
+	cmd.Flags().BoolVar(&list, "list", false, "list the trusted folders, and those whose settings were allowed")
 	return cmd
 }
 
@@ -426,7 +427,13 @@ func (a *app) listTrusted() error {
 	if err != nil {
 		return err
 	}
-	for _, f := range folders {
+	configured, err := folderTrust().List()
+	if err != nil {
+		return err
+	}
+	folders = append(folders, configured...)
+	slices.Sort(folders)
+	for _, f := range slices.Compact(folders) {
 		fmt.Fprintln(a.out, f)
 	}
 	return nil
@@ -436,7 +443,8 @@ func (a *app) changeTrust(dir string, revoke bool) error {
 	trust := program.OpenTrust(trustPath())
 	if revoke {
 		removed, err := trust.Remove(dir)
-		if err == nil && !removed {
+		settings, settingsErr := folderTrust().Remove(dir)
+		if err = errors.Join(err, settingsErr); err == nil && !removed && !settings {
 			err = fmt.Errorf("%s was not trusted", dir)
 		}
 		return err

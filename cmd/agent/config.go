@@ -69,18 +69,46 @@ func (a *app) compose(args []string, flags ...config.Value) (cfg *config.Config,
 }
 
 // composeOverrides is compose for overrides that are already separate, as those
-// of one job of a sweep.
+// of one job of a sweep. What the folder asks for must be allowed.
 func (a *app) composeOverrides(overrides []string, values ...config.Value) (*config.Config, error) {
-	opts, err := a.configOptions(overrides)
+	cfg, asked, err := a.composeAsked(overrides, values)
 	if err != nil {
 		return nil, err
+	}
+	return cfg, a.allowFolder(asked)
+}
+
+// composeAsked composes, and tells what the folder asks for.
+func (a *app) composeAsked(overrides []string, values []config.Value) (*config.Config, []config.Change, error) {
+	opts, err := a.configOptions(overrides)
+	if err != nil {
+		return nil, nil, err
 	}
 	opts.Values = append(opts.Values, values...)
 	cfg, err := a.composeOptions(opts)
 	if err != nil {
-		return nil, configError(err)
+		return nil, nil, configError(err)
 	}
-	return cfg, nil
+	own, err := a.composeOwn(overrides, values)
+	if err != nil {
+		return nil, nil, configError(err)
+	}
+	stock, err := config.Compose(config.Options{Embedded: configs.FS, Environ: []string{}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, a.askedOf(cfg, own, stock), nil
+}
+
+// look is compose for what only shows a configuration: what the folder asks for
+// is a warning.
+func (a *app) look(args []string) (cfg *config.Config, rest []string, err error) {
+	overrides, rest := splitOverrides(args)
+	cfg, asked, err := a.composeAsked(overrides, nil)
+	if err == nil {
+		a.warnFolder(asked)
+	}
+	return cfg, rest, err
 }
 
 // sweep expands overrides with several values (--multirun) into the overrides
@@ -95,18 +123,25 @@ func (a *app) sweep(args []string) (jobs [][]string, rest []string, err error) {
 	return jobs, rest, configError(err)
 }
 
-// configOptions gives the search path and what the environment and --model say.
+// configOptions gives the search path and what the environment, the folder and
+// --model say.
 func (a *app) configOptions(overrides []string) (config.Options, error) {
-	if _, err := config.LoadDotEnv(".env"); err != nil {
+	folder, err := a.readFolder()
+	if err != nil {
 		return config.Options{}, err
 	}
-	opts := config.Options{Dirs: a.flags.configDirs, OptionalDirs: userConfigDirs(), Embedded: configs.FS, Overrides: overrides}
-	return opts, a.chooseModel(&opts)
+	return a.optionsWith(folder, overrides)
 }
 
-// userConfigDirs are searched after --config-dir.
+// optionsWith is configOptions with what the current folder may have.
+func (a *app) optionsWith(folder folderFiles, overrides []string) (config.Options, error) {
+	opts := config.Options{Dirs: a.flags.configDirs, Folder: folder.config(), OptionalDirs: userConfigDirs(), Embedded: configs.FS, Overrides: overrides}
+	return opts, a.chooseModel(&opts, folder)
+}
+
+// userConfigDirs are searched after those of the command line and the folder.
 func userConfigDirs() []string {
-	dirs := []string{"configs"}
+	var dirs []string
 	base := os.Getenv("XDG_CONFIG_HOME")
 	if home, err := os.UserHomeDir(); base == "" && err == nil {
 		base = filepath.Join(home, ".config")
@@ -119,7 +154,7 @@ func userConfigDirs() []string {
 
 // chooseModel applies --model, and AGENT_MODEL where the command line says
 // nothing of the model.
-func (a *app) chooseModel(opts *config.Options) error {
+func (a *app) chooseModel(opts *config.Options, folder folderFiles) error {
 	model, source := a.flags.model, "--model"
 	llm := ""
 	for _, o := range opts.Overrides {
@@ -131,11 +166,13 @@ func (a *app) chooseModel(opts *config.Options) error {
 		}
 	}
 	if model == "" {
-		env := os.Getenv("AGENT_MODEL")
-		if env == "" || llm != "" || os.Getenv("AGENT_LLM") != "" || slices.ContainsFunc(opts.Overrides, namesModel) {
+		model, source = os.Getenv("AGENT_MODEL"), "environment AGENT_MODEL"
+		if model == "" {
+			model, source = folder.env["AGENT_MODEL"], ".env AGENT_MODEL"
+		}
+		if model == "" || llm != "" || cmp.Or(os.Getenv("AGENT_LLM"), folder.env["AGENT_LLM"]) != "" || slices.ContainsFunc(opts.Overrides, namesModel) {
 			return nil
 		}
-		model, source = env, "environment AGENT_MODEL"
 	}
 	if llm == "" {
 		opts.Overrides = append([]string{"llm=hf"}, opts.Overrides...)
@@ -218,7 +255,7 @@ set, stay as written; "agent config check" reports them.`,
 		Example: `  agent config show llm --origin
   agent config show llm=fschat/mistral-7b llm.temperature=0 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, rest, err := a.compose(withDash(cmd, args))
+			cfg, rest, err := a.look(withDash(cmd, args))
 			if err != nil {
 				return err
 			}
@@ -300,6 +337,7 @@ or a value; that is shown as "needs" and is no error.`,
 			if len(rest) > 0 {
 				return usagef("config check takes key=value arguments, got %q", rest[0])
 			}
+			a.warnOfFolder(overrides)
 			checks, err := a.checkAll(overrides)
 			if err != nil {
 				return err
@@ -452,6 +490,7 @@ func (a *app) configListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.warnOfFolder(overrides)
 			groups, err := config.Groups(opts)
 			if err != nil {
 				return err

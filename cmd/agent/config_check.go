@@ -65,7 +65,7 @@ func (a *app) checkOverseer(cfg *config.Config, spec string) error {
 		other := *a
 		other.flags.model = "" // it names the one that works
 		var second *config.Config
-		if second, err = other.composeOverrides(overrides); err == nil {
+		if second, _, err = other.composeAsked(overrides, nil); err == nil {
 			_, err = decodeLLM(second, a.custom, func(string) {})
 		}
 	}

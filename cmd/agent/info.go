@@ -62,7 +62,7 @@ without, and the quickest is named; --write makes it the choice of all later run
 			case measure:
 				return a.doctorBench(cmd.Context(), withDash(cmd, args), rounds, write, asJSON)
 			}
-			cfg, _, err := a.compose(withDash(cmd, args))
+			cfg, _, err := a.look(withDash(cmd, args))
 			var coded *codedError
 			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
 				return err

@@ -75,12 +75,16 @@ type app struct {
 	out, err io.Writer
 	flags    globalFlags
 	custom   backend.Registry
+	stopped  <-chan struct{}  // closed when the program is to end
 	note     func(msg string) // told how a local model is used, where a command shows that
+
+	toldRefused bool // which names of .env are not taken
 }
 
 // run executes one command line and reports its error, if any, as one line
 // with an optional hint.
 func (a *app) run(ctx context.Context, args []string) int {
+	a.stopped = ctx.Done()
 	root := a.rootCmd()
 	root.SetArgs(args)
 	out := &output{Writer: a.out}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,6 +30,11 @@ func (a *app) modelStore() (store *hub.Store, done func(), err error) {
 	}
 	if cfg.Catalog, err = hub.ParseCatalog(models.Catalog); err != nil {
 		return nil, nil, err
+	}
+	if cfg.Token == "" {
+		if folder, err := a.readFolder(); err == nil {
+			cfg.Token = strings.TrimSpace(folder.env[hubTokenVariable])
+		}
 	}
 	done = func() {}
 	if !a.flags.quiet {
@@ -341,15 +344,11 @@ func (a *app) confirmRemoval(plan *hub.Removal) error {
 	for _, f := range plan.Files {
 		fmt.Fprintln(a.err, "  "+f)
 	}
-	fmt.Fprintf(a.err, "Remove these files (%s)? [y/N] ", hub.FormatBytes(plan.Bytes))
-	line, err := bufio.NewReader(a.in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+	yes, err := a.confirm(fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes)))
+	if err == nil && !yes {
+		err = withCode(exitRefused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
 	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return withCode(exitRefused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
-	}
-	return nil
+	return err
 }
 
 // inspection is what `models inspect` says of a file.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -112,20 +111,15 @@ func (a *app) addServers(ctx context.Context, cfg *config.Config, registry *comm
 	if err != nil {
 		return nil, configError(err)
 	}
-	folder, err := os.Getwd()
-	if err != nil {
-		return nil, err
-	}
 	o := mcp.Options{
 		Servers: configured, StateDir: stateDir(), Warn: a.warn, Version: version,
-		Foreign: a.foreignServers(cfg, configured), Folder: folder,
 		Taken: func(name string) bool {
 			match := registry.Lookup(name).Match
 			return match == command.MatchExact || match == command.MatchAlias
 		},
 	}
 	if ask != nil {
-		o.Accept, o.AcceptServer = ask.change, ask.server
+		o.Accept = ask.change
 	}
 	servers, err := mcp.Open(ctx, o)
 	if err != nil {
@@ -157,7 +151,7 @@ func (a *app) addOutside(ctx context.Context, cfg *config.Config, opts *session.
 	}
 	var ask *asker
 	if opts.Approve == session.ApproveAsk && opts.Approver != nil {
-		ask = &asker{a.askChange, a.askServer}
+		ask = &asker{a.askChange}
 	}
 	servers, err := a.addServers(ctx, cfg, opts.Registry, ask)
 	if err != nil {

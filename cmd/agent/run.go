@@ -336,9 +336,13 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 	if err != nil {
 		return opts, nil, err
 	}
+	folder, err := a.readFolder()
+	if err != nil {
+		return opts, nil, err
+	}
 	mode, approver := a.approval(c, f.json)
 	return session.Options{
-		Registry: registry, Secrets: slices.Concat(cfg.Secrets(), config.SecretVariables(os.Environ())),
+		Registry: registry, Secrets: slices.Concat(cfg.Secrets(), config.SecretVariables(append(os.Environ(), folder.config().Environ...))),
 		Env: &command.Env{WorkDir: dir, Metadata: c.Metadata, Limits: c.commandLimits(), AllowUnsandboxed: c.AllowUnsandboxed, Web: web},
 		Limits: session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,

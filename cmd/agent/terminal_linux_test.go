@@ -22,12 +22,12 @@ import (
 	"agent/internal/legible"
 )
 
-// hostile is what a stranger would have a terminal do: titles, the clipboard,
+// hostileText is what a stranger would have a terminal do: titles, the clipboard,
 // clearing, concealed text, moves, returns that overwrite, and turned text.
-const hostile = "evil\x1b]0;owned\x07\x1b[2J\x1b]52;c;cm0=\x07\x1b[8mhid\u009b31m\x1bP+q\x1b\\\x7f\b\rover\u202eback\u2066\U000e0041"
+const hostileText = "evil\x1b]0;owned\x07\x1b[2J\x1b]52;c;cm0=\x07\x1b[8mhid\u009b31m\x1bP+q\x1b\\\x7f\b\rover\u202eback\u2066\U000e0041"
 
 // hostileHome is a home and a work dir in which every name and value that a
-// person may be shown is hostile, and a server that says nothing else.
+// person may be shown is hostileText, and a server that says nothing else.
 type hostileHome struct{ dir, config, server string }
 
 func newHostileHome(t *testing.T) *hostileHome {
@@ -36,24 +36,24 @@ func newHostileHome(t *testing.T) *hostileHome {
 	service := httptest.NewServer(hostileService(t))
 	t.Cleanup(service.Close)
 	h.server = service.URL
-	h.write(t, "notes "+hostile+".txt", hostile+"\n")
-	h.write(t, "chosen/llm/quoting.yaml", "_target_: scripted\nmodel_id: "+inYAML(hostile)+"\nreplies: ["+inYAML(hostile)+", "+inYAML(hostile)+"]\nchoices: ["+inYAML(hostile)+"]\n")
-	h.write(t, "chosen/llm/remote.yaml", "_target_: openai\nserver_ip: "+h.server+"/v1\nmodel_id: "+inYAML(hostile)+"\nmax_retries: 0\napi_key: EMPTY\n")
-	h.write(t, "chosen/llm/template.yaml", "_target_: hf\nmodel_id: "+inYAML(hostile)+"\nchat_template: "+inYAML("missing "+hostile)+"\n")
-	h.write(t, "chosen/llm/target.yaml", "_target_: "+inYAML(hostile)+"\n")
-	h.write(t, "chosen/llm/"+hostile+".yaml", "_target_: scripted\n"+inYAML(hostile)+": "+inYAML(hostile)+"\n")
+	h.write(t, "notes "+hostileText+".txt", hostileText+"\n")
+	h.write(t, "chosen/llm/quoting.yaml", "_target_: scripted\nmodel_id: "+inYAML(hostileText)+"\nreplies: ["+inYAML(hostileText)+", "+inYAML(hostileText)+"]\nchoices: ["+inYAML(hostileText)+"]\n")
+	h.write(t, "chosen/llm/remote.yaml", "_target_: openai\nserver_ip: "+h.server+"/v1\nmodel_id: "+inYAML(hostileText)+"\nmax_retries: 0\napi_key: EMPTY\n")
+	h.write(t, "chosen/llm/template.yaml", "_target_: hf\nmodel_id: "+inYAML(hostileText)+"\nchat_template: "+inYAML("missing "+hostileText)+"\n")
+	h.write(t, "chosen/llm/target.yaml", "_target_: "+inYAML(hostileText)+"\n")
+	h.write(t, "chosen/llm/"+hostileText+".yaml", "_target_: scripted\n"+inYAML(hostileText)+": "+inYAML(hostileText)+"\n")
 	h.write(t, "chosen/llm/broken.yaml", "_target_: scripted\nreplies: [\x1b[2J\n")
-	h.write(t, "value/config.yaml", "defaults:\n  - _self_\n  - llm: scripted\nagent:\n  max_steps: "+inYAML(hostile)+"\n  disable: ["+inYAML(hostile)+"]\n")
-	h.write(t, "mcp/config.yaml", "defaults:\n  - _self_\n  - llm: scripted\nmcp:\n  servers:\n    here: {url: \""+h.server+"/mcp\"}\n    "+inYAML(hostile)+": {command: "+inYAML(hostile)+"}\n")
+	h.write(t, "value/config.yaml", "defaults:\n  - _self_\n  - llm: scripted\nagent:\n  max_steps: "+inYAML(hostileText)+"\n  disable: ["+inYAML(hostileText)+"]\n")
+	h.write(t, "mcp/config.yaml", "defaults:\n  - _self_\n  - llm: scripted\nmcp:\n  servers:\n    here: {url: \""+h.server+"/mcp\"}\n    "+inYAML(hostileText)+": {command: "+inYAML(hostileText)+"}\n")
 	h.write(t, "lone/config.yaml", "defaults:\n  - _self_\n  - llm: scripted\nmcp:\n  servers:\n    here: {url: \""+h.server+"/mcp\"}\n")
-	h.write(t, "commands/"+hostile+".py", "# "+hostile+"\nprint(1\n")
-	h.write(t, "commands/tool.py", "\"\"\"\ndescription: "+hostile+"\n"+hostile+": x\n\"\"\"\nprint(1)\n")
-	h.write(t, "tasks.jsonl", line(t, map[string]any{"id": hostile, "prompt": hostile, "expected": hostile})+line(t, map[string]any{"prompt": hostile, "options": []string{hostile, "b"}}))
-	h.write(t, "bad.jsonl", `{"prompt": "a", "`+strings.Trim(inYAML(hostile), `"`)+`": 1}`+"\n")
-	h.write(t, "raw.jsonl", hostile+"\n")
-	h.write(t, "table.csv", "q,"+hostile+"\nx,"+hostile+"\n")
-	h.write(t, "chat.json", `[{"role":`+inYAML(hostile)+`,"content":"x"}]`)
-	h.write(t, "broken "+hostile+".gguf", "GGUF"+hostile)
+	h.write(t, "commands/"+hostileText+".py", "# "+hostileText+"\nprint(1\n")
+	h.write(t, "commands/tool.py", "\"\"\"\ndescription: "+hostileText+"\n"+hostileText+": x\n\"\"\"\nprint(1)\n")
+	h.write(t, "tasks.jsonl", line(t, map[string]any{"id": hostileText, "prompt": hostileText, "expected": hostileText})+line(t, map[string]any{"prompt": hostileText, "options": []string{hostileText, "b"}}))
+	h.write(t, "bad.jsonl", `{"prompt": "a", "`+strings.Trim(inYAML(hostileText), `"`)+`": 1}`+"\n")
+	h.write(t, "raw.jsonl", hostileText+"\n")
+	h.write(t, "table.csv", "q,"+hostileText+"\nx,"+hostileText+"\n")
+	h.write(t, "chat.json", `[{"role":`+inYAML(hostileText)+`,"content":"x"}]`)
+	h.write(t, "broken "+hostileText+".gguf", "GGUF"+hostileText)
 	return h
 }
 
@@ -84,62 +84,62 @@ func line(t *testing.T, v any) string {
 }
 
 // hostileService is a model server, a model hub and an MCP server whose errors,
-// names and tools are hostile.
+// names and tools are hostileText.
 func hostileService(t *testing.T) http.Handler {
-	tools := sdk.NewServer(&sdk.Implementation{Name: hostile, Version: hostile}, nil)
-	for _, name := range []string{"plain", "tool" + hostile} {
-		tools.AddTool(&sdk.Tool{Name: name, Description: hostile, InputSchema: json.RawMessage(`{"type":"object","properties":{"x` + strings.Trim(inYAML(hostile), `"`) + `":{"type":"string"}}}`)},
+	tools := sdk.NewServer(&sdk.Implementation{Name: hostileText, Version: hostileText}, nil)
+	for _, name := range []string{"plain", "tool" + hostileText} {
+		tools.AddTool(&sdk.Tool{Name: name, Description: hostileText, InputSchema: json.RawMessage(`{"type":"object","properties":{"x` + strings.Trim(inYAML(hostileText), `"`) + `":{"type":"string"}}}`)},
 			func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
-				return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: hostile}}}, nil
+				return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: hostileText}}}, nil
 			})
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return tools }, nil))
 	mux.HandleFunc("/v1/models", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, line(t, map[string]any{"data": []any{map[string]any{"id": hostile}}}))
+		_, _ = io.WriteString(w, line(t, map[string]any{"data": []any{map[string]any{"id": hostileText}}}))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Error-Message", "evil\x1b[2J")
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, line(t, map[string]any{"error": map[string]any{"message": hostile, "type": hostile, "code": hostile}}))
+		_, _ = io.WriteString(w, line(t, map[string]any{"error": map[string]any{"message": hostileText, "type": hostileText, "code": hostileText}}))
 	})
 	return mux
 }
 
 // surfaces are command lines that show a person what a stranger wrote: every
-// subcommand with a hostile argument and each flag that takes a text, and those
-// that read hostile files or ask hostile servers.
+// subcommand with a hostileText argument and each flag that takes a text, and those
+// that read hostileText files or ask hostileText servers.
 func (h *hostileHome) surfaces() [][]string {
 	out := [][]string{
-		{"run", "llm=quoting", "--approve", "auto", hostile}, {"run", "llm=quoting", "-q", hostile},
-		{"run", "--config-dir", "mcp", "llm.replies=[a]", hostile}, {"run", "--config-dir", "value", hostile},
-		{"run", "llm=remote", hostile}, {"run", "llm=template", hostile}, {"run", "llm=quoting", "--multirun", "agent.max_steps=1,2", hostile},
-		{"chat", "llm=quoting", hostile}, {"chat", "llm=remote", hostile}, {"chat", "llm=quoting"}, {"chat", "--json", "llm=quoting", hostile},
-		{"chat", "llm=human", hostile}, {"choose", "llm=human", hostile, "--option", hostile, "--option", "b"},
-		{"choose", "llm=quoting", hostile, "--option", hostile, "--option", "b"}, {"choose", "llm=remote", hostile, "-o", hostile, "-o", "b"},
-		{"choose", "llm=scripted", "llm.choices=[" + hostile + "]", hostile, "-o", hostile, "-o", "b"},
-		{"choose", "llm=scripted", "--json", "llm.choices=[b]", hostile, "-o", hostile, "-o", "b"},
-		{"tokens", "llm=quoting", "notes " + hostile + ".txt"}, {"tokens", "llm=quoting", "missing " + hostile}, {"tokens", "llm=quoting", "--chat", "chat.json"},
-		{"config", "show", "llm=quoting"}, {"config", "show", "llm=quoting", "--origin"}, {"config", "show", "llm=" + hostile}, {"config", "check"},
+		{"run", "llm=quoting", "--approve", "auto", hostileText}, {"run", "llm=quoting", "-q", hostileText},
+		{"run", "--config-dir", "mcp", "llm.replies=[a]", hostileText}, {"run", "--config-dir", "value", hostileText},
+		{"run", "llm=remote", hostileText}, {"run", "llm=template", hostileText}, {"run", "llm=quoting", "--multirun", "agent.max_steps=1,2", hostileText},
+		{"chat", "llm=quoting", hostileText}, {"chat", "llm=remote", hostileText}, {"chat", "llm=quoting"}, {"chat", "--json", "llm=quoting", hostileText},
+		{"chat", "llm=human", hostileText}, {"choose", "llm=human", hostileText, "--option", hostileText, "--option", "b"},
+		{"choose", "llm=quoting", hostileText, "--option", hostileText, "--option", "b"}, {"choose", "llm=remote", hostileText, "-o", hostileText, "-o", "b"},
+		{"choose", "llm=scripted", "llm.choices=[" + hostileText + "]", hostileText, "-o", hostileText, "-o", "b"},
+		{"choose", "llm=scripted", "--json", "llm.choices=[b]", hostileText, "-o", hostileText, "-o", "b"},
+		{"tokens", "llm=quoting", "notes " + hostileText + ".txt"}, {"tokens", "llm=quoting", "missing " + hostileText}, {"tokens", "llm=quoting", "--chat", "chat.json"},
+		{"config", "show", "llm=quoting"}, {"config", "show", "llm=quoting", "--origin"}, {"config", "show", "llm=" + hostileText}, {"config", "check"},
 		{"config", "check", "llm=target"}, {"config", "check", "llm=broken"}, {"config", "list"}, {"config", "list", "--json"},
 		{"config", "check", "--config-dir", "value"}, {"config", "show", "--config-dir", "value"}, {"config", "check", "--config-dir", "mcp"},
 		{"commands", "list"}, {"commands", "list", "--config-dir", "lone"}, {"commands", "list", "--config-dir", "mcp"}, {"commands", "show", "plain", "--config-dir", "lone"},
-		{"commands", "check"}, {"commands", "check", "commands/" + hostile + ".py", "commands/tool.py"}, {"commands", "trust"}, {"commands", "list"},
+		{"commands", "check"}, {"commands", "check", "commands/" + hostileText + ".py", "commands/tool.py"}, {"commands", "trust"}, {"commands", "list"},
 		{"compare", "--llm", "quoting", "--llm", "remote", "--input", "tasks.jsonl"}, {"compare", "--llm", "quoting", "--input", "bad.jsonl"},
-		{"compare", "--llm", "quoting", "--input", "raw.jsonl"}, {"compare", "--llm", hostile, "--input", "tasks.jsonl"},
-		{"models", "inspect", "broken " + hostile + ".gguf"}, {"models", "list"}, {"models", "pull", "owner/name"}, {"models", "verify", "owner/name"},
-		{"sessions", "list"}, {"sessions", "list", "--json"}, {"doctor"}, {"serve", "--addr", hostile}, {"version"},
+		{"compare", "--llm", "quoting", "--input", "raw.jsonl"}, {"compare", "--llm", hostileText, "--input", "tasks.jsonl"},
+		{"models", "inspect", "broken " + hostileText + ".gguf"}, {"models", "list"}, {"models", "pull", "owner/name"}, {"models", "verify", "owner/name"},
+		{"sessions", "list"}, {"sessions", "list", "--json"}, {"doctor"}, {"serve", "--addr", hostileText}, {"version"},
 	}
 	forKinds := (&app{}).rootCmd()
 	for _, c := range leaves(forKinds) {
 		path := strings.Fields(c.CommandPath())[1:]
 		with := func(args ...string) { out = append(out, append(path[:len(path):len(path)], args...)) }
-		with(hostile)
-		with(hostile + "=1")
-		with("--" + hostile)
+		with(hostileText)
+		with(hostileText + "=1")
+		with("--" + hostileText)
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Value.Type() != "bool" {
-				with("--" + f.Name + "=" + hostile)
+				with("--" + f.Name + "=" + hostileText)
 			}
 		})
 	}
@@ -195,6 +195,6 @@ func TestNothingHostileReachesATerminal(t *testing.T) {
 		seen([]string{"sessions", sub, strings.TrimSuffix(filepath.Base(kept[0]), ".jsonl")})
 	}
 	seen([]string{"sessions", "list"})
-	assert.Greater(t, quoting, len(surfaces)/3, "surfaces that quote what is hostile, as escapes")
+	assert.Greater(t, quoting, len(surfaces)/3, "surfaces that quote what is hostileText, as escapes")
 	t.Logf("%d surfaces, %d of them quote", len(surfaces)+4, quoting)
 }

@@ -65,14 +65,6 @@ type Options struct {
 	// StateDir is where it is remembered how tools were when they were approved,
 	// and where servers run. Needed.
 	StateDir string
-	// Foreign names the servers whose configuration came with Folder, the folder
-	// that the agent works from, and not from its user. They are started only
-	// after they were accepted there, as they are configured: a server is a
-	// program that is not confined.
-	Foreign []string
-	Folder  string
-	// AcceptServer is asked about a foreign server; nil: it is not started.
-	AcceptServer func(ctx context.Context, name string, s Server) (bool, error)
 	// Accept is asked when a tool is not what was approved; nil: it is refused.
 	Accept func(ctx context.Context, c Change) (bool, error)
 	// Warn is told what a person should know but what ends nothing; nil: no one.
@@ -171,13 +163,6 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Servers)) {
-		ok, err := o.mayStart(ctx, name, pins, approved)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
 		if o.Servers[name].inClear() {
 			o.Warn(fmt.Sprintf("mcp server %q: its headers go over the network unencrypted; use https", name))
 		}

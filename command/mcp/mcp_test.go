@@ -539,32 +539,6 @@ func TestCallStartsNoServer(t *testing.T) {
 	assert.Equal(t, 1, server.restarts)
 }
 
-func TestForeignServerIsStartedOnlyWhenAccepted(t *testing.T) {
-	state := t.TempDir()
-	server := program(t, "tools", nil)
-	o := Options{Servers: map[string]Server{"test": server}, StateDir: state, Foreign: []string{"test"}, Folder: "/somewhere"}
-	s := open(t, o)
-	assert.Empty(t, s.Commands())
-	assert.Contains(t, s.warned(), "agent commands accept --server test")
-	assert.NoDirExists(t, filepath.Join(state, "mcp"), "nothing was started")
-
-	answer := false
-	o.AcceptServer = func(context.Context, string, Server) (bool, error) { return answer, nil }
-	assert.Empty(t, open(t, o).Commands())
-	answer = true
-	assert.NotEmpty(t, open(t, o).Commands())
-	o.AcceptServer = nil
-	assert.NotEmpty(t, open(t, o).Commands(), "it is accepted for good")
-
-	o.Folder = "/elsewhere"
-	assert.Empty(t, open(t, o).Commands(), "but only there")
-	require.NoError(t, AcceptServer(state, "/elsewhere", "test", server))
-	assert.NotEmpty(t, open(t, o).Commands())
-	server.Args = []string{"-x"}
-	o.Servers = map[string]Server{"test": server}
-	assert.Empty(t, open(t, o).Commands(), "and only as it was")
-}
-
 func TestApprovalsThatCannotBeRead(t *testing.T) {
 	state := t.TempDir()
 	path := filepath.Join(state, "mcp-tools.json")

@@ -336,7 +336,7 @@ func (s *Set) problemOf(r *record) error {
 	}
 	folder := s.config.Folders[r.candidate.folder]
 	beyond := slices.Contains(r.latest.needs, needNetwork) || len(r.latest.metadata) > 0
-	if folder.Inside != "" && beyond && !s.config.Trust.holds(folder.Inside, r.hash) {
+	if folder.Inside != "" && beyond && !s.config.Trust.Holds(folder.Inside, r.hash) {
 		return &FileError{
 			File:   r.candidate.path,
 			Err:    &conflictError{"it wants the network or metadata and has changed since its folder was trusted"},

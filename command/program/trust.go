@@ -61,9 +61,9 @@ func (t *Trust) Trusted(folder string) (bool, error) {
 	return ok, err
 }
 
-// holds reports whether a file with this hash may have what it wants beyond
+// Holds reports whether a file with this hash may have what it wants beyond
 // its folder's trust.
-func (t *Trust) holds(folder, hash string) bool {
+func (t *Trust) Holds(folder, hash string) bool {
 	real, err := canonical(folder)
 	if err != nil {
 		return false
@@ -108,6 +108,27 @@ func (t *Trust) Add(folder string, files []FoundFile, once bool) error {
 	for _, f := range files {
 		entry.Files[f.Hash] = f.Name
 	}
+	kept.Folders[real] = entry
+	return t.write(kept)
+}
+
+// AddFile trusts one more file of a folder for good.
+func (t *Trust) AddFile(folder string, file FoundFile) error {
+	real, err := canonical(folder)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept, err := t.read()
+	if err != nil {
+		return err
+	}
+	entry := kept.Folders[real]
+	if entry.Files == nil {
+		entry.Files = map[string]string{}
+	}
+	entry.Files[file.Hash] = file.Name
 	kept.Folders[real] = entry
 	return t.write(kept)
 }

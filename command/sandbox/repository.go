@@ -16,11 +16,12 @@ import (
 )
 
 // A repository's hooks and configuration run programs, later and outside of
-// every sandbox, when a person types a git command. So those in the work dir
-// are read-only for a job, and one that a job made is put out of use.
+// every sandbox, when a person types a git command; so do the files by which
+// shells, editors and the agent are configured. So those in the work dir are
+// read-only for a job, and one that a job made is put out of use.
 
 // repository is what git takes for one: an entry named .git, or a folder of any
-// name that has in it what a bare repository has.
+// name that has in it what a bare repository has; or another guarded entry.
 type repository struct {
 	path string // slash-separated, relative to the work dir, which is "."; any bytes
 	head string // what its HEAD is called, of a folder that is one by what is in it
@@ -105,7 +106,7 @@ func (s *survey) setAside(dir string) ([]string, error) {
 	for _, r := range slices.Backward(s.found) { // one within another first
 		name, err := setAside(root, r)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("put the repository %s out of use: %w", legiblePath(r.path), err))
+			problems = append(problems, fmt.Errorf("put %s out of use: %w", legiblePath(r.path), err))
 			continue
 		}
 		for r.head == "" && len(names) > 0 && strings.HasPrefix(names[len(names)-1], r.path+"/") {
@@ -126,7 +127,11 @@ func setAside(root *os.Root, r repository) (string, error) {
 	if r.head != "" {
 		name = path.Join(r.path, r.head)
 	}
-	to, err := unusedName(root, path.Dir(name))
+	prefix := "set-aside-"
+	if r.head != "" || strings.EqualFold(path.Base(r.path), repositoryName) {
+		prefix = "git-set-aside-"
+	}
+	to, err := unusedName(root, path.Dir(name), prefix)
 	if err != nil {
 		return "", err
 	}
@@ -139,10 +144,10 @@ func setAside(root *os.Root, r repository) (string, error) {
 
 // unusedName is a name for what is set aside in a folder. A job that took all
 // the plain ones does not get its way.
-func unusedName(root *os.Root, folder string) (string, error) {
+func unusedName(root *os.Root, folder, prefix string) (string, error) {
 	const plainMax = 1000
 	for i := range plainMax {
-		name := path.Join(folder, fmt.Sprintf("git-set-aside-%d", i+1))
+		name := path.Join(folder, fmt.Sprintf("%s%d", prefix, i+1))
 		_, err := root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return name, nil
@@ -151,7 +156,7 @@ func unusedName(root *os.Root, folder string) (string, error) {
 			return "", err
 		}
 	}
-	return path.Join(folder, "git-set-aside-"+rand.Text()), nil
+	return path.Join(folder, prefix+rand.Text()), nil
 }
 
 // unseenError is a work dir that could not be looked through after a job.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -35,7 +36,7 @@ type survey struct {
 // is what was there before it: only what is new is found then, and folders that
 // the job closed are opened.
 func search(ctx context.Context, dir string, most int, before *survey) (*survey, error) {
-	s := &searcher{ctx: ctx, most: most, before: before, survey: survey{unseen: map[string]error{}, byPath: map[string]repository{}}}
+	s := &searcher{ctx: ctx, most: most, before: before, names: newGuardedNames(), survey: survey{unseen: map[string]error{}, byPath: map[string]repository{}}}
 	if before != nil && before.unseen["."] != nil {
 		return &s.survey, nil // what was in there before nobody knows
 	}
@@ -104,6 +105,7 @@ type searcher struct {
 	root    *os.Root // the work dir
 	most    int
 	before  *survey
+	names   guardedNames
 	entries int
 	survey
 }
@@ -121,11 +123,11 @@ func (s *searcher) folder(f *os.File, name string, depth int) error {
 	if has.bare() && !s.keep(name, has.head) {
 		return nil
 	}
-	for _, git := range has.git {
-		if !s.keep(path.Join(name, git.Name()), "") || !git.IsDir() {
+	for _, named := range has.named {
+		if !s.keep(path.Join(name, named.Name()), "") || !named.IsDir() {
 			continue
 		}
-		if err := s.enter(f, name, git.Name(), depth+1); err != nil {
+		if err := s.enter(f, name, named.Name(), depth+1); err != nil {
 			return err
 		}
 	}
@@ -139,7 +141,7 @@ func (s *searcher) folder(f *os.File, name string, depth int) error {
 
 // contents is what matters of a folder's entries.
 type contents struct {
-	git     []fs.DirEntry // named .git
+	named   []fs.DirEntry // guarded by their names
 	folders []string      // the others
 	// What a repository of any name has: the last is in one that has the two
 	// before it in another folder.
@@ -154,7 +156,14 @@ func (s *searcher) read(f *os.File, name string) (contents, error) {
 	for {
 		entries, err := f.ReadDir(atOnce)
 		for _, e := range entries {
-			has.add(e)
+			if s.names.holds(name, e.Name()) {
+				has.named = append(has.named, e)
+				continue
+			}
+			if e.IsDir() {
+				has.folders = append(has.folders, e.Name())
+			}
+			has.addPart(e.Name(), e.IsDir())
 		}
 		s.entries += len(entries)
 		switch {
@@ -170,25 +179,17 @@ func (s *searcher) read(f *os.File, name string) (contents, error) {
 	}
 }
 
-// add notes one entry. Case does not count, since some disks make no
-// difference.
-func (c *contents) add(e fs.DirEntry) {
-	name := e.Name()
-	if strings.EqualFold(name, repositoryName) {
-		c.git = append(c.git, e)
-		return
-	}
-	if e.IsDir() {
-		c.folders = append(c.folders, name)
-	}
+// addPart notes an entry that a repository has. Case does not count, since some
+// disks make no difference.
+func (c *contents) addPart(name string, isDir bool) {
 	switch {
-	case strings.EqualFold(name, "HEAD") && !e.IsDir():
+	case strings.EqualFold(name, "HEAD") && !isDir:
 		c.head = name
 	case strings.EqualFold(name, "objects"):
 		c.objects = true
 	case strings.EqualFold(name, "refs"):
 		c.refs = true
-	case strings.EqualFold(name, "commondir") && !e.IsDir():
+	case strings.EqualFold(name, "commondir") && !isDir:
 		c.common = true
 	}
 }
@@ -215,7 +216,32 @@ func (s *searcher) keep(name, head string) (enter bool) {
 		s.found = append(s.found, r)
 		s.byPath[r.path] = r
 	}
+	if s.before == nil && r.link != "" {
+		s.keepTarget(r)
+	}
 	return s.before != nil && !here && !moved
+}
+
+// keepTarget keeps what a link stands for, where that lies in the work dir too:
+// it is as good as the link.
+func (s *searcher) keepTarget(r repository) {
+	base, err := filepath.EvalSymlinks(s.root.Name())
+	if err != nil {
+		return
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(base, filepath.FromSlash(r.path)))
+	if err != nil {
+		return
+	}
+	rel, err := filepath.Rel(base, real)
+	if err != nil || !filepath.IsLocal(rel) || rel == "." {
+		return
+	}
+	target, err := s.describe(filepath.ToSlash(rel), "")
+	if _, known := s.byPath[target.path]; err == nil && !known {
+		s.found = append(s.found, target)
+		s.byPath[target.path] = target
+	}
 }
 
 func (s *searcher) describe(name, head string) (repository, error) {

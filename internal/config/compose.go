@@ -16,7 +16,9 @@ type Options struct {
 	// Dirs are searched in this order, before OptionalDirs; each must exist. A
 	// file in an earlier folder hides the same file in later ones.
 	Dirs []string
-	// OptionalDirs are searched after Dirs and may be absent.
+	// Folder is searched after Dirs. What it says is not the user's word.
+	Folder Folder
+	// OptionalDirs are searched after Folder and may be absent.
 	OptionalDirs []string
 	// Embedded is searched last.
 	Embedded fs.FS
@@ -34,6 +36,13 @@ type Options struct {
 	Now time.Time
 }
 
+// Folder is the configuration that lies in the current folder, which may be a
+// stranger's. [Config.Changes] tells what it does.
+type Folder struct {
+	Dir     string   // of files; it may be absent
+	Environ []string // NAME=value pairs of its .env; those of Options.Environ win
+}
+
 // Value is set by the program itself, for example by a flag. It is taken as it
 // is: `${` in it is ordinary text.
 type Value struct {
@@ -49,6 +58,7 @@ type Config struct {
 	root    *node
 	rt      *runtime
 	choices map[string]string
+	folder  []string // its environment, sorted
 
 	mu       sync.Mutex
 	warnings []string
@@ -73,7 +83,8 @@ func Compose(opts Options) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{rt: &runtime{env: envLookup(opts.Environ), now: opts.Now}}
+	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
+	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ)), now: opts.Now}, folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -115,6 +126,9 @@ func (c *Config) compose(repo *repository, opts Options) error {
 	if err := c.setValues(opts.Values); err != nil {
 		return err
 	}
+	for _, file := range repo.passed {
+		c.warn(Origin{File: file}, "not used for an option that is chosen by name, since one of yours has that name; --config-dir %s takes the folder's", opts.Folder.Dir)
+	}
 	return c.checkGrammar()
 }
 
@@ -132,7 +146,7 @@ func (c *Config) parseOverrides(repo *repository, opts Options) ([]*override, er
 		}
 		typed = append(typed, o)
 	}
-	all, err := environOverrides(repo, opts.Environ)
+	all, err := environOverrides(repo, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +208,9 @@ func (m *composer) chooseOption(o *override) error {
 	default:
 		return problem(o.origin, o.key, "the option of a group must be a name or a list of names, got %s", o.value.kind).
 			advise("options: %s", listed(m.repo.options(o.key)))
+	}
+	if !o.foreign {
+		m.repo.own(o.key, append(c.names, c.name)...)
 	}
 	if o.kind == addKey {
 		m.walker.appended = append(m.walker.appended, &defaultEntry{

@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"sort"
@@ -28,25 +27,57 @@ func envLookup(environ []string) func(string) (string, bool) {
 	}
 }
 
-// environOverrides makes overrides of AGENT_ variables, in order of their
-// names: AGENT_LLM=openai chooses the option of the group llm, and
-// AGENT_LLM__TEMPERATURE=0 sets llm.temperature. A variable with two
+// namesNotIn are the pairs whose names others lack, sorted.
+func namesNotIn(pairs, others []string) []string {
+	taken := envLookup(others)
+	var out []string
+	for _, kv := range pairs {
+		if name, _, _ := strings.Cut(kv, "="); name != "" {
+			if _, ok := taken(name); !ok {
+				out = append(out, kv)
+			}
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// dotEnv begins the origin of what a folder's .env sets.
+const dotEnv = ".env "
+
+// environOverrides makes overrides of AGENT_ variables, the folder's first, each
+// in order of their names: AGENT_LLM=openai chooses the option of the group llm,
+// and AGENT_LLM__TEMPERATURE=0 sets llm.temperature. A variable with two
 // underscores that matches no key is a warning, since it may be meant for
 // another option of the group.
-func environOverrides(repo *repository, environ []string) ([]*override, error) {
+func environOverrides(repo *repository, opts Options) ([]*override, error) {
+	out, err := overridesIn(repo, opts.Folder.Environ, dotEnv)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range out {
+		o.foreign = true
+	}
+	own, err := overridesIn(repo, opts.Environ, userEnv)
+	return append(out, own...), err
+}
+
+// userEnv begins the origin of what the environment of the process sets.
+const userEnv = "environment "
+
+// overridesIn are the overrides that a list of NAME=value pairs makes.
+func overridesIn(repo *repository, environ []string, from string) ([]*override, error) {
 	vars := make(map[string]string)
 	for _, kv := range environ {
 		if name, value, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(name, envPrefix) {
 			vars[name] = value
 		}
 	}
-	names := sortedKeys(vars)
-	sort.Strings(names)
 	var out []*override
-	for _, name := range names {
+	for _, name := range sortedKeys(vars) {
 		key := strings.ToLower(strings.TrimPrefix(name, envPrefix))
 		path := strings.ReplaceAll(key, "__", ".")
-		at := Origin{File: "environment " + name}
+		at := Origin{File: from + name}
 		switch {
 		case path != key && keyRegexp.MatchString(path):
 			v, err := environValue(vars[name], at)
@@ -89,10 +120,9 @@ func setOrigin(n *node, at Origin) {
 	n.children(func(c *node) { setOrigin(c, at) })
 }
 
-// LoadDotEnv reads NAME=value lines of a file into the environment of the
-// process, except for names that are set already. A file that does not exist
-// is no error. The names that were set are returned.
-func LoadDotEnv(file string) ([]string, error) {
+// ReadDotEnv reads the NAME=value lines of a file, and changes no environment. A
+// file that does not exist is no error.
+func ReadDotEnv(file string) (map[string]string, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -100,12 +130,12 @@ func LoadDotEnv(file string) ([]string, error) {
 	if err == nil && info.IsDir() {
 		return nil, nil // a Python virtual environment is sometimes called .env
 	}
-	if err != nil || info.Size() > fileBytesMax {
-		return nil, problem(Origin{File: file}, "", "can't be read, or is larger than %d bytes", fileBytesMax)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > fileBytesMax {
+		return nil, problem(Origin{File: file}, "", "can't be read, or is no file of at most %d bytes", fileBytesMax)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, problem(Origin{File: file}, "", "can't be read: %s", err)
+		return nil, problem(Origin{File: file}, "", "can't be read: %s", reason(err))
 	}
 	data = append(data, '\n') // a last line that is none is an error only when it ends
 	vars, err := godotenv.UnmarshalBytes(data)
@@ -115,15 +145,5 @@ func LoadDotEnv(file string) ([]string, error) {
 		return nil, problem(Origin{File: file, Line: at}, "", "is not a list of NAME=value lines").
 			advise("quote values with special characters: NAME='value'")
 	}
-	var set []string
-	for _, name := range sortedKeys(vars) {
-		if _, taken := os.LookupEnv(name); taken {
-			continue
-		}
-		if err := os.Setenv(name, vars[name]); err != nil {
-			return set, fmt.Errorf("config: %s: %s can't be set: %w", file, name, err)
-		}
-		set = append(set, name)
-	}
-	return set, nil
+	return vars, nil
 }

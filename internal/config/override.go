@@ -26,7 +26,9 @@ type override struct {
 	sweep  *sweep // several values, one per job
 	text   string // as typed
 	soft   bool   // an unknown key is a warning (from the environment)
-	origin Origin
+
+	foreign bool // the folder's
+	origin  Origin
 }
 
 // commandLine is where overrides come from unless said otherwise.

@@ -15,8 +15,9 @@ import (
 
 // source is one folder of the search path.
 type source struct {
-	name string // how files in it are called in errors
-	fsys fs.FS
+	name    string // how files in it are called in errors
+	fsys    fs.FS
+	foreign bool // the folder's
 }
 
 // fileName is the name of a file of this source in errors.
@@ -27,6 +28,18 @@ func (s source) fileName(p string) string { return path.Join(s.name, p) }
 type repository struct {
 	sources []source
 	files   map[string]*configFile
+	owned   map[string]bool // files that the user chose by name
+	passed  []string        // the folder's files of such names
+}
+
+// own notes that the user chose options of a group by name: these are the
+// user's, or stock, where there are any.
+func (r *repository) own(group string, options ...string) {
+	for _, o := range options {
+		if file, ok := cleanPath(withExtension(path.Join(group, o))); ok {
+			r.owned[file] = true
+		}
+	}
 }
 
 // configFile is a loaded file, split into its parts.
@@ -41,7 +54,7 @@ type configFile struct {
 // openRepository checks the folders of the search path. Those that do not
 // exist are skipped, unless asked for by name.
 func openRepository(opts Options) (*repository, error) {
-	r := &repository{files: map[string]*configFile{}}
+	r := &repository{files: map[string]*configFile{}, owned: map[string]bool{}}
 	for _, dir := range opts.Dirs {
 		info, err := os.Stat(dir)
 		if err != nil || !info.IsDir() {
@@ -53,17 +66,37 @@ func openRepository(opts Options) (*repository, error) {
 			}
 			return nil, problem(Origin{File: dir}, "", "configuration folder %s", what)
 		}
-		r.sources = append(r.sources, source{filepath.ToSlash(dir), os.DirFS(dir)})
+		r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir)})
+	}
+	if dir := opts.Folder.Dir; isFolder(dir) && !sameFolder(dir, slices.Concat(opts.Dirs, opts.OptionalDirs)) {
+		r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir), foreign: true})
 	}
 	for _, dir := range opts.OptionalDirs {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			r.sources = append(r.sources, source{filepath.ToSlash(dir), os.DirFS(dir)})
+		if isFolder(dir) {
+			r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir)})
 		}
 	}
 	if opts.Embedded != nil {
-		r.sources = append(r.sources, source{"embedded:", opts.Embedded})
+		r.sources = append(r.sources, source{name: embeddedName, fsys: opts.Embedded})
 	}
 	return r, nil
+}
+
+// embeddedName stands for the folder of the files that are built in.
+const embeddedName = "embedded:"
+
+func isFolder(dir string) bool {
+	info, err := os.Stat(dir)
+	return dir != "" && err == nil && info.IsDir()
+}
+
+// sameFolder reports a folder that is among others, whatever it is called.
+func sameFolder(dir string, others []string) bool {
+	info, err := os.Stat(dir)
+	return err == nil && slices.ContainsFunc(others, func(other string) bool {
+		o, err := os.Stat(other)
+		return err == nil && os.SameFile(info, o)
+	})
 }
 
 // cleanPath makes a path within a source of what a defaults list or the
@@ -81,18 +114,35 @@ func withExtension(p string) string {
 	return p + ".yaml"
 }
 
-// find returns the first source that has the file p and its clean path.
+// find returns the first source that has the file p and its clean path. What the
+// user chose by name is the folder's only where nobody else has it.
 func (r *repository) find(p string) (source, string, bool) {
 	clean, ok := cleanPath(withExtension(p))
 	if !ok {
 		return source{}, "", false
 	}
+	having := r.having(clean)
+	if len(having) == 0 {
+		return source{}, "", false
+	}
+	if r.owned[clean] && having[0].foreign && len(having) > 1 {
+		if file := having[0].fileName(clean); !slices.Contains(r.passed, file) {
+			r.passed = append(r.passed, file)
+		}
+		return having[1], clean, true
+	}
+	return having[0], clean, true
+}
+
+// having are the sources that have a file.
+func (r *repository) having(clean string) []source {
+	var out []source
 	for _, s := range r.sources {
 		if info, err := fs.Stat(s.fsys, clean); err == nil && !info.IsDir() {
-			return s, clean, true
+			out = append(out, s)
 		}
 	}
-	return source{}, "", false
+	return out
 }
 
 // isGroup reports whether p is a folder in any source.
@@ -143,6 +193,9 @@ func reason(err error) string {
 }
 
 func readBounded(fsys fs.FS, file string) ([]byte, error) {
+	if info, err := fs.Stat(fsys, file); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("not a regular file") // opening a pipe would wait for its writer
+	}
 	f, err := fsys.Open(file)
 	if err != nil {
 		return nil, err
@@ -291,14 +344,16 @@ func Groups(opts Options) ([]Group, error) {
 	return out, nil
 }
 
+// describe tells which file a choice by name takes.
 func (r *repository) describe(group, option string) Option {
 	o := Option{Name: option}
 	clean, _ := cleanPath(path.Join(group, withExtension(option)))
-	for _, s := range r.sources {
-		if info, err := fs.Stat(s.fsys, clean); err != nil || info.IsDir() {
-			continue
-		}
-		if o.File == "" {
+	having := r.having(clean)
+	if len(having) > 1 && having[0].foreign {
+		having[0], having[1] = having[1], having[0]
+	}
+	for i, s := range having {
+		if i == 0 {
 			o.File = s.fileName(clean)
 		} else {
 			o.Shadows = append(o.Shadows, s.fileName(clean))

@@ -247,10 +247,16 @@ func TestFetchScriptFromTheHub(t *testing.T) {
 	require.NoError(t, err, out)
 	assert.Empty(t, server.Requests(), "the second time does nothing")
 	assert.Empty(t, out)
-	_, err = hub.New(hub.Config{Offline: true, ModelDirs: []string{dir}, Catalog: committedCatalog(t), Progress: func(p hub.Progress) {
-		t.Errorf("the script's stamp is not understood: %+v", p)
-	}}).Resolve(t.Context(), "smollm2-135m-instruct")
+	hashed := false
+	cfg := hub.Config{Offline: true, ModelDirs: []string{dir}, StateDir: t.TempDir(), Catalog: committedCatalog(t),
+		Progress: func(hub.Progress) { hashed = true }}
+	_, err = hub.New(cfg).Resolve(t.Context(), "smollm2-135m-instruct")
 	require.NoError(t, err)
+	assert.True(t, hashed, "a stamp beside the model counts for nothing")
+	hashed = false
+	_, err = hub.New(cfg).Resolve(t.Context(), "smollm2-135m-instruct")
+	require.NoError(t, err)
+	assert.False(t, hashed, "it is verified once")
 }
 
 func committedCatalog(t *testing.T) *hub.Catalog {

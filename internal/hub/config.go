@@ -22,7 +22,7 @@ type Config struct {
 
 	CacheDir   string   // the Hugging Face cache: models--OWNER--REPO/…
 	ModelDirs  []string // searched for catalog models; the first is written to
-	StateDir   string   // notes about verified files of CacheDir
+	StateDir   string   // notes about verified files; "": none are kept
 	NoSymlinks bool     // files are hard-linked or copied into snapshots
 
 	Catalog *Catalog // models known by name; nil means none
@@ -176,33 +176,20 @@ func (e environment) token(hfHome string) (string, error) {
 }
 
 // modelDirs lists where catalog models may lie: AGENT_MODELS_DIR alone when it
-// is set; else models/ of the checkout that the program is run in or was built
-// in, then the user's data folder.
+// is set; else models/ of the checkout that the program was built in, then the
+// user's data folder. The current folder, which may be a stranger's, is none.
 func (e environment) modelDirs(dataDir string) []string {
 	if dir := e.path("", "AGENT_MODELS_DIR"); e.getenv("AGENT_MODELS_DIR") != "" {
 		return []string{dir}
 	}
 	var dirs []string
-	for _, dir := range checkoutModelDirs() {
-		if info, err := os.Stat(filepath.Join(dir, "catalog.yaml")); err == nil && info.Mode().IsRegular() {
+	if exe, err := os.Executable(); err == nil {
+		dir := filepath.Join(filepath.Dir(filepath.Dir(exe)), "models")
+		if isFile(filepath.Join(dir, "catalog.yaml")) {
 			dirs = append(dirs, dir)
 		}
 	}
 	return append(dirs, filepath.Join(dataDir, "models"))
-}
-
-func checkoutModelDirs() []string {
-	var dirs []string
-	if wd, err := os.Getwd(); err == nil {
-		dirs = append(dirs, filepath.Join(wd, "models"))
-	}
-	if exe, err := os.Executable(); err == nil {
-		dir := filepath.Join(filepath.Dir(filepath.Dir(exe)), "models")
-		if len(dirs) == 0 || dirs[0] != dir {
-			dirs = append(dirs, dir)
-		}
-	}
-	return dirs
 }
 
 // readBounded reads a small file and refuses a large one.

@@ -86,12 +86,12 @@ func (r readerWithContext) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// A stamp remembers that a file had a hash when it had this size and time of
-// modification, so that hashing is not repeated. scripts/fetch-model.sh reads
-// and writes the same one-line form: "SHA256 BYTES SECONDS.NANOSECONDS".
-func stampLine(sha256Hex string, info os.FileInfo) string {
+// A stamp remembers that a file had a hash when it had this size and these times,
+// so that hashing is not repeated. The time of change is one that nobody sets:
+// who can write the file can't make it look untouched.
+func stampLine(path, sha256Hex string, info os.FileInfo) string {
 	at := info.ModTime()
-	return fmt.Sprintf("%s %d %d.%09d\n", sha256Hex, info.Size(), at.Unix(), at.Nanosecond())
+	return fmt.Sprintf("%s %d %d.%09d %s\n", sha256Hex, info.Size(), at.Unix(), at.Nanosecond(), changeTime(path))
 }
 
 const stampBytesMax = 256
@@ -103,7 +103,7 @@ func (s *Store) stamped(path, sha256Hex string) bool {
 		return false
 	}
 	raw, err := readBounded(s.stampPath(path), stampBytesMax)
-	return err == nil && string(raw) == stampLine(sha256Hex, info)
+	return err == nil && string(raw) == stampLine(path, sha256Hex, info)
 }
 
 // stamp remembers a verified file. A folder that can't be written to costs
@@ -114,8 +114,8 @@ func (s *Store) stamp(path, sha256Hex string) {
 		return
 	}
 	p := s.stampPath(path)
-	if os.MkdirAll(filepath.Dir(p), 0o755) == nil {
-		_ = writeAtomically(p, []byte(stampLine(sha256Hex, info)))
+	if p != "" && os.MkdirAll(filepath.Dir(p), 0o755) == nil {
+		_ = writeAtomically(p, []byte(stampLine(path, sha256Hex, info)))
 	}
 }
 

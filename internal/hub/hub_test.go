@@ -377,7 +377,7 @@ func TestConcurrentCatalogPullsFetchOnce(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	assert.Equal(t, []string{".tiny.gguf.verified", "tiny.gguf"}, names, "nothing else is left")
+	assert.Equal(t, []string{"tiny.gguf"}, names, "nothing else is left")
 }
 
 func TestSplitModel(t *testing.T) {

@@ -54,21 +54,31 @@ const (
 	refBytesMax     = 4096 // longer references are a mistake, not a name
 )
 
-// understand decides what a reference means, in the documented order: an
-// existing path, a catalog name, hf://, OWNER/REPO. What looks like a path is
-// never taken for a repository.
+// understand decides what a reference means: a catalog name, OWNER/REPO that is
+// here, an existing path, hf://, another OWNER/REPO. So no file of the current
+// folder takes the name of a model. What looks like a path is never taken for a
+// repository.
 func (s *Store) understand(ref string) (reference, error) {
 	op := fmt.Sprintf("model %q", ref)
 	if ref == "" || len(ref) > refBytesMax || strings.ContainsFunc(ref, isControl) {
 		return reference{}, fail(op, ErrNotFound, s.refAdvice(""), "not a model's name")
 	}
+	if e, ok := s.cfg.Catalog.Find(ref); ok {
+		return reference{kind: refCatalog, entry: e}, nil
+	}
+	id, idErr := parseHubID(ref)
+	if idErr == nil && !looksLikePath(ref) {
+		if _, here := s.cache.commitOf(id.repo, id.revision); here {
+			return reference{kind: refHub, hub: id}, nil
+		}
+	}
 	path := expandHome(ref)
 	info, statErr := os.Stat(path)
 	if statErr == nil && (!info.IsDir() || folderHasGGUF(path)) {
+		if idErr == nil && !looksLikePath(ref) {
+			s.cfg.Note(fmt.Sprintf("taking the folder ./%s; the hub's is hf://%[1]s", ref))
+		}
 		return reference{kind: refPath, path: path}, nil
-	}
-	if e, ok := s.cfg.Catalog.Find(ref); ok {
-		return reference{kind: refCatalog, entry: e}, nil
 	}
 	if rest, ok := strings.CutPrefix(ref, "hf://"); ok {
 		h, err := parseHubURL(rest)
@@ -80,8 +90,8 @@ func (s *Store) understand(ref string) (reference, error) {
 	if looksLikePath(ref) {
 		return reference{}, s.missingPath(op, ref, path, statErr)
 	}
-	if h, err := parseHubID(ref); err == nil {
-		return reference{kind: refHub, hub: h}, nil
+	if idErr == nil {
+		return reference{kind: refHub, hub: id}, nil
 	}
 	if statErr == nil {
 		return reference{}, fail(op, ErrNotFound, s.refAdvice(ref), "the folder %s holds no .gguf file", path)

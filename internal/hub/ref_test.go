@@ -26,7 +26,7 @@ func TestUnderstand(t *testing.T) {
 		{"m.gguf", reference{kind: refPath, path: "m.gguf"}},
 		{"./m.gguf", reference{kind: refPath, path: "./m.gguf"}},
 		{"bare", reference{kind: refPath, path: "bare"}},
-		{"folder", reference{kind: refPath, path: "folder"}}, // a path wins over a name
+		{"folder", reference{kind: refCatalog}}, // a name of the catalog wins over a path
 		{"acme/local", reference{kind: refPath, path: "acme/local"}},
 		{"acme/empty", reference{kind: refHub, hub: hubRef{repo: "acme/empty", revision: "main"}}}, // no model in it
 		{"Tiny-Chat", reference{kind: refCatalog}},

@@ -4,6 +4,7 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,15 @@ func freeBytes(dir string) int64 {
 // isDiskFull recognises a full disk, an exhausted quota and a file size limit.
 func isDiskFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
+
+// changeTime is when a file was changed, as the system noted it.
+func changeTime(path string) string {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d.%09d", st.Ctim.Sec, st.Ctim.Nsec)
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }

@@ -1,7 +1,8 @@
 // Package hub finds models on this machine and fetches those that are not.
 //
-// A reference is a path, a name of the catalog, hf://OWNER/REPO[@REV][/FILE],
-// or a hub id OWNER/REPO[:QUANT], in that order. Make a [Store] with [New] from
+// A reference is a name of the catalog, a hub id OWNER/REPO[:QUANT] that is in the
+// cache, a path, hf://OWNER/REPO[@REV][/FILE], or another hub id, in that order: a
+// file in the current folder takes no model's name. Make a [Store] with [New] from
 // [ConfigFromEnv], then [Store.Resolve] a reference to the files it means.
 //
 // Promises: files are shared with huggingface_hub in both directions, because
@@ -14,6 +15,8 @@ package hub
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -229,13 +232,23 @@ func (s *Store) roots() []string {
 	return out
 }
 
-// stampPath is where it is remembered that a file was verified: beside a
-// catalog model, in the state folder for a blob of the shared cache.
+// stampPath is where it is remembered that a file was verified: always in the
+// user's own folder, since what lies beside a model may have come with it. "" is
+// nowhere.
 func (s *Store) stampPath(path string) string {
-	if etag := s.cacheETag(path); etag != "" {
-		return filepath.Join(s.cfg.StateDir, etag+".verified")
+	name := s.cacheETag(path)
+	if name == "" {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return ""
+		}
+		sum := sha256.Sum256([]byte(abs))
+		name = hex.EncodeToString(sum[:])
 	}
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".verified")
+	if s.cfg.StateDir == "" {
+		return ""
+	}
+	return filepath.Join(s.cfg.StateDir, name+".verified")
 }
 
 // cacheETag is the blob's name when path is a file of the shared cache.
