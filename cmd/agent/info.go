@@ -70,6 +70,7 @@ func (a *app) doctorCmd() *cobra.Command {
 func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error) []finding {
 	out := examineEngine()
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
+	out = append(out, examineSystem(runtime.GOOS)...)
 	return append(out, examineOutside(cfg, wrong)...)
 }
 
@@ -79,7 +80,7 @@ func examineEngine() []finding {
 	}
 	sys, err := inference.System()
 	if err != nil {
-		return []finding{{"native engine", "missing", err.Error(), inference.BuildHint}}
+		return []finding{{"native engine", "missing", err.Error(), or(hintOf(err), inference.BuildHint)}}
 	}
 	out := []finding{{What: "native engine", Status: "ok", Detail: "llama.cpp v0.5.0, build " + inference.BuildID}}
 	for _, d := range sys.Devices {
@@ -127,9 +128,27 @@ func examineSandbox(ctx context.Context) finding {
 	f := finding{What: "sandbox", Status: "ok", Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", or(r.Files, "open"), or(r.Network, "open"), or(r.Processes, "open"))}
 	if !r.Confined() {
 		f.Status = "warn"
+		if len(r.Reasons) > 0 {
+			f.Detail += "; " + strings.Join(r.Reasons, "; ")
+		}
 		f.Hint = "the python command will refuse to run; --allow-unsandboxed runs it unconfined"
 	}
 	return f
+}
+
+// examineSystem names what only Linux has of the program, so that nobody counts
+// on it elsewhere. Confinement is the sandbox's line.
+func examineSystem(goos string) []finding {
+	if goos == "linux" {
+		return nil
+	}
+	out := []finding{{"memory", "warn", "free memory is unknown on " + goos, "a model that does not fit is not refused before it is loaded: mind its size"}}
+	if goos == "windows" {
+		out = append(out,
+			finding{"processes", "warn", "what a stopped program has started goes on", "end the programs of MCP servers yourself"},
+			finding{"terminal", "warn", "progress and colours need a console that knows escape sequences", "use Windows Terminal, or --quiet"})
+	}
+	return out
 }
 
 func hintOf(err error) string {

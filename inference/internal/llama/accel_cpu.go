@@ -1,4 +1,4 @@
-//go:build cgo && !cuda && !metal && !rpc
+//go:build cgo && !cuda && !metal && !rpc && !package
 
 package llama
 
