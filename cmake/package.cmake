@@ -13,8 +13,7 @@ set(variants
   haswell        # x86-64-v3: AVX2 and FMA; AMD until Zen 3
   alderlake      # AVX-VNNI: client processors without AVX-512
   skylakex       # x86-64-v4: AVX-512
-  cascadelake    # its VNNI
-  icelake        # VBMI
+  cascadelake    # its VNNI; Ice Lake has nothing more that ggml has code for
   zen4           # BF16
   sapphirerapids # AMX
   armv8.0_1      # any arm64: Raspberry Pi 4, Graviton 1
