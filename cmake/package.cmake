@@ -33,7 +33,7 @@ add_library(agent_compat OBJECT inference/shim/compat.c)
 set(dir ${CMAKE_BINARY_DIR}/modules)
 foreach(m ${modules})
   set_target_properties(${m} PROPERTIES
-    LINK_LIBRARIES "${m}-feats;agent_compat"
+    LINK_LIBRARIES "${m}-feats;agent_compat;pthread"
     LIBRARY_OUTPUT_DIRECTORY ${dir})
   target_include_directories(${m} PRIVATE ${LLAMA_DIR}/ggml/include)
   target_compile_definitions(${m} PRIVATE GGML_SHARED)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Puts into DIR what linking with Debian 11's C library (glibc 2.31) needs, for
-# amd64 or arm64, so that packages run on systems as old as that. Only linking
-# uses it: no header, no program. Instant when it is there.
+# amd64 or arm64, so that packages run on systems as old as that. The compiler
+# stays this machine's. Instant when it is there.
 #
 # usage: scripts/package-sysroot.sh ARCH DIR     APT_MIRROR: where apt finds bullseye
 set -euo pipefail
 
 arch=$1 dir=$2
 suite=bullseye
-packages=(libc6 libc6-dev)
+packages=(libc6 libc6-dev libgcc-s1)
 say() { printf 'package: %s\n' "$*" >&2; }
 
 [ ! -f "$dir/.complete" ] || exit 0

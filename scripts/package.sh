@@ -45,11 +45,12 @@ toolchain() {
 # c_library sets the flags that link with the older C library.
 c_library() {
   local root=$PWD/build/sysroot/$arch
-  link=""
+  link="" headers=""
   [ "${GLIBC:-}" != host ] || return 0
   scripts/package-sysroot.sh "$arch" "$root" ||
     die "Debian 11's C library could not be had" "GLIBC=host links with this machine's; the package then needs systems as new as this"
   link="-B$root/usr/lib/$triple -L$root/usr/lib/$triple -L$root/lib/$triple -Wl,--sysroot=$root"
+  headers="-isystem $root/usr/include/$triple -isystem $root/usr/include" # they name the resolver's functions
 }
 
 native() {
@@ -73,8 +74,9 @@ program() {
   env OUT="$tokenizers" TRIPLE="$rust" ${rust:+"CC_${rust//-/_}=$cc" "CXX_${rust//-/_}=$cxx" "AR_${rust//-/_}=${bin}ar"} \
     scripts/build-tokenizers.sh >&2
   # The folder of libstdc++.a comes first: -lstdc++ means the static one.
-  local flags="-L$PWD/$dir -L$PWD/$tokenizers -lagent_llama -Wl,--dynamic-list=$PWD/inference/shim/exports.txt"
-  CGO_ENABLED=1 GOARCH=$arch CC="$cc $link" CXX="$cxx $link" CGO_LDFLAGS="-L$PWD/$dir -L$PWD/$tokenizers" \
+  local folders="-L$PWD/$dir -L$PWD/$tokenizers"
+  local flags="$folders -lagent_llama -lstdc++ -lm -ldl -lpthread -Wl,--dynamic-list=$PWD/inference/shim/exports.txt"
+  CGO_ENABLED=1 GOARCH=$arch CC="$cc $headers $link" CXX="$cxx $link" CGO_LDFLAGS=$folders \
     go build -trimpath -tags package -o "$stage/bin/agent" \
     -ldflags "-s -w -X agent/inference.BuildID=$id -X main.version=$version -linkmode external -extldflags '$flags'" ./cmd/agent
 }

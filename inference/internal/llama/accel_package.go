@@ -2,9 +2,8 @@
 
 package llama
 
-// The rest of the link line is scripts/package.sh's.
+// The link line is in scripts/package.sh.
 
-// #cgo LDFLAGS: -lstdc++ -lm -lpthread -ldl
 // #include <stdlib.h>
 // #include "shim.h"
 import "C"
