@@ -83,7 +83,7 @@ doctor: agent ## what was built, what hardware is used, what is missing
 	@bin/agent doctor
 
 package: tools ## dist/: a tarball and a .deb for any machine of an architecture; ARCHS="amd64 arm64"
-	@VERSION=$(VERSION) JOBS=$(JOBS) scripts/package.sh $(ARCHS)
+	@VERSION=$(VERSION) JOBS=$(JOBS) GLIBC=$(GLIBC) scripts/package.sh $(ARCHS)
 
 clean: ## remove what was built (sources and models stay)
 	rm -rf bin build dist
