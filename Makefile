@@ -27,7 +27,7 @@ BUILD = -X agent/inference.BuildID=$(build_id)
 LDFLAGS = -ldflags "$(BUILD) -X main.version=$(VERSION)"
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help run test archives native model agent check test-pure test-native bench bench-agent doctor clean distclean tools
+.PHONY: help run test archives native model agent check test-pure test-native bench bench-agent doctor package clean distclean tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -61,6 +61,8 @@ test: native model test-pure test-native ## all tests
 test-pure: ## what must hold without anything native: build, vet, tests, the race detector
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	CGO_ENABLED=0 go build ./...
+	GOOS=darwin CGO_ENABLED=0 go build ./...
+	GOOS=windows CGO_ENABLED=0 go build ./...
 	CGO_ENABLED=0 go vet ./...
 	CGO_ENABLED=0 go test ./...
 	go test -race -short ./backend ./backend/backendtest ./command/... ./session ./internal/...
@@ -83,8 +85,11 @@ bench-agent: agent ## which of the tasks in bench/tasks the agent solves, beside
 doctor: agent ## what was built, what hardware is used, what is missing
 	@bin/agent doctor
 
+package: tools ## dist/: a tarball and a .deb for any machine of an architecture; ARCHS="amd64 arm64"
+	@VERSION=$(VERSION) JOBS=$(JOBS) GLIBC=$(GLIBC) scripts/package.sh $(ARCHS)
+
 clean: ## remove what was built (sources and models stay)
-	rm -rf bin build
+	rm -rf bin build dist
 
 distclean: clean ## also remove fetched sources and models
 	rm -rf third_party/llama.cpp models/*.gguf

@@ -10,6 +10,7 @@
 # usage: scripts/build-tokenizers.sh [--force]
 #   CARGO  the cargo to use (default: cargo)
 #   OUT    where the archive and its stamp go (default: build/lib)
+#   TRIPLE another machine, as Rust names it, to build for (default: this one)
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +19,8 @@ readonly MODULE=github.com/daulet/tokenizers
 readonly CARGO=${CARGO:-cargo}
 readonly OUT=${OUT:-build/lib}
 readonly SRC=build/tokenizers-src
-readonly TARGET=build/tokenizers-target
+readonly TRIPLE=${TRIPLE:-}
+readonly TARGET=build/tokenizers-target${TRIPLE:+-$TRIPLE}
 readonly ARCHIVE=$OUT/libtokenizers.a
 readonly STAMP=$OUT/libtokenizers.stamp
 
@@ -98,7 +100,7 @@ main() {
 	version=$(module_version)
 	[ -n "$version" ] || die "go.mod does not require $MODULE" "run: go get $MODULE"
 	rustc=$(rustc --version)
-	want="$MODULE $version $(expected_sum "$version"), $rustc, flags '${RUSTFLAGS:-}'"
+	want="$MODULE $version $(expected_sum "$version"), $rustc, flags '${RUSTFLAGS:-}'${TRIPLE:+, for $TRIPLE}"
 
 	if [ "${1:-}" != --force ] && [ -f "$ARCHIVE" ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$want" ]; then
 		return
@@ -110,11 +112,11 @@ main() {
 	fetch_source "$version"
 
 	say "compiling with $rustc (about 3 minutes on 2 cores)"
-	CARGO_TARGET_DIR=$PWD/$TARGET "$CARGO" build --release --locked --lib \
+	CARGO_TARGET_DIR=$PWD/$TARGET "$CARGO" build --release --locked --lib ${TRIPLE:+--target "$TRIPLE"} \
 		--manifest-path "$SRC/Cargo.toml" ||
 		die "cargo could not build the tokenizers library" "the first error above says why; without network, run once with it: cargo keeps what it fetched"
 
-	cp "$TARGET/release/libtokenizers.a" "$ARCHIVE.tmp"
+	cp "$TARGET/${TRIPLE:+$TRIPLE/}release/libtokenizers.a" "$ARCHIVE.tmp"
 	rm -f "$STAMP"
 	mv "$ARCHIVE.tmp" "$ARCHIVE"
 	printf '%s\n' "$want" >"$STAMP.tmp"

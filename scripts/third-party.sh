@@ -129,6 +129,7 @@ TOP
   row "llamafile's matrix kernels, in ggml" "$tag" MIT "$(copyright <(head -n 5 $LLAMA/ggml/src/ggml-cpu/llamafile/sgemm.cpp))"
   row '[JSON for Modern C++](https://github.com/nlohmann/json)' "$(json_version $LLAMA/vendor/nlohmann/json.hpp)" MIT "$(copyright $LLAMA/licenses/LICENSE-jsonhpp)"
   row '[libgomp](https://gcc.gnu.org/onlinedocs/libgomp), where GCC compiles' 'of the compiler' 'GPL-3.0 WITH GCC-exception-3.1' '© Free Software Foundation, Inc.'
+  row '[libstdc++](https://gcc.gnu.org/onlinedocs/libstdc++), in packages' 'of the compiler' 'GPL-3.0 WITH GCC-exception-3.1' '© Free Software Foundation, Inc.'
 
   printf '\n## Rust crates in libtokenizers.a\n\n'
   printf 'The archive is compiled from the crate inside github.com/daulet/tokenizers %s (MIT, above).\n\n' "$(crate_version)"

@@ -1,8 +1,12 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package session
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-// lockFile does nothing where there is no flock.
-func lockFile(*os.File) error { return nil }
+// lockFile refuses where there are no locks: two processes that write one
+// session spoil it.
+func lockFile(*os.File) error { return errors.ErrUnsupported }

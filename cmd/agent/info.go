@@ -88,6 +88,7 @@ without, and the quickest is named; --write makes it the choice of all later run
 func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error, selfTest bool) []finding {
 	out := examineEngine(ctx, selfTest)
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
+	out = append(out, examineSystem(runtime.GOOS)...)
 	return append(out, examineOutside(cfg, wrong)...)
 }
 
@@ -171,9 +172,27 @@ func examineSandbox(ctx context.Context) finding {
 	f := finding{What: "sandbox", Status: "ok", Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", or(r.Files, "open"), or(r.Network, "open"), or(r.Processes, "open"))}
 	if !r.Confined() {
 		f.Status = "warn"
+		if len(r.Reasons) > 0 {
+			f.Detail += "; " + strings.Join(r.Reasons, "; ")
+		}
 		f.Hint = "the python command will refuse to run; --allow-unsandboxed runs it unconfined"
 	}
 	return f
+}
+
+// examineSystem names what only Linux has of the program, so that nobody counts
+// on it elsewhere. Confinement is the sandbox's line.
+func examineSystem(goos string) []finding {
+	if goos == "linux" {
+		return nil
+	}
+	out := []finding{{"memory", "warn", "free memory is unknown on " + goos, "a model that does not fit is not refused before it is loaded: mind its size"}}
+	if goos == "windows" {
+		out = append(out,
+			finding{"processes", "warn", "what a stopped program has started goes on", "end the programs of MCP servers yourself"},
+			finding{"terminal", "warn", "progress and colours need a console that knows escape sequences", "use Windows Terminal, or --quiet"})
+	}
+	return out
 }
 
 func hintOf(err error) string {

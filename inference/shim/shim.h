@@ -49,6 +49,8 @@ int64_t ag_live(void);             /* models + contexts + samplers alive */
 /* Makes the devices of a ggml-rpc-server at host:port usable. For archives built
  * with ACCEL=rpc. A server that does not answer ends the process: dial it before. */
 int ag_add_rpc_server(const char *endpoint, ag_buf *err);
+/* Loads that CPU module of a folder which suits this processor best. For packages. */
+int ag_load_modules(const char *dir, ag_buf *err);
 void ag_system_info(ag_buf *json); /* {"devices":[…],"trouble":"…","features":"…","max_sequences":N,…} */
 
 /* Machine. The first two may be called before ag_init. */

@@ -1,4 +1,4 @@
-//go:build cgo && !cuda && !metal && !rpc && !vulkan
+//go:build cgo && !cuda && !metal && !rpc && !vulkan && !package
 
 package llama
 

@@ -1,6 +1,6 @@
-//go:build cgo && !rpc
+//go:build cgo && !rpc && !package
 
 package llama
 
-// addServers does nothing: only builds with the tag rpc use other machines.
-func addServers() error { return nil }
+// addDevices does nothing: the binary has all its devices.
+func addDevices() error { return nil }

@@ -29,9 +29,9 @@ const rpcDialTimeout = 5 * time.Second
 
 const rpcAdvice = "write host:port, start ggml-rpc-server there, or unset " + rpcServersEnv
 
-// addServers makes the devices of the configured servers usable. ggml ends the
+// addDevices makes the devices of the configured servers usable. ggml ends the
 // process when a server does not answer, so each is dialled here before.
-func addServers() error {
+func addDevices() error {
 	for _, server := range strings.FieldsFunc(os.Getenv(rpcServersEnv), func(r rune) bool { return r == ',' || r == ' ' }) {
 		conn, err := net.DialTimeout("tcp", server, rpcDialTimeout)
 		if err != nil {

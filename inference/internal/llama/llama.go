@@ -27,8 +27,8 @@ const Built = true
 
 var initOnce sync.Once
 
-// servers adds the devices of other machines, once per process.
-var servers = sync.OnceValue(addServers)
+// devices adds those that are not part of the binary, once per process.
+var devices = sync.OnceValue(addDevices)
 
 // Init prepares the native library, once per process. logLevel is ggml's: 0
 // none, 1 debug, 2 info, 3 warn, 4 error.
@@ -39,13 +39,13 @@ func Init(logLevel int) {
 	})
 }
 
-// ready is Init, and the devices of other machines beside those of this one.
+// ready is Init, and the devices that are not part of the binary.
 func ready() error {
 	if err := checkProcessor(); err != nil {
 		return err
 	}
 	Init(0)
-	return servers()
+	return devices()
 }
 
 // Live counts the native objects that are alive.
