@@ -63,6 +63,10 @@ type ModelOptions struct {
 	Progress func(done float64)
 	// Vet runs before native code sees the file, for instance [VetInChild].
 	Vet func(ctx context.Context, path string) error
+	// RenderExecutable is a program whose main calls [RunVetChild], such as this
+	// one ([os.Executable]): chat templates are rendered in children that run it.
+	// Empty: in this process, which a hostile template can stop or end.
+	RenderExecutable string
 }
 
 // ModelInfo describes a loaded model; see llama.cpp's llama_model_* for the terms.
@@ -85,6 +89,7 @@ type Model struct {
 	ends         []int32
 	template     string
 	typedContent bool
+	renderers    *renderers
 	fragments    fragmentCache
 
 	mu     sync.Mutex
@@ -125,17 +130,29 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 			return nil, err
 		}
 	}
+	templates := newRenderers(opts.RenderExecutable)
+	templates.warm()
 	start := time.Now()
+	m, err := load(ctx, path, file, templates, opts)
+	if err != nil {
+		templates.close()
+		return nil, err
+	}
+	m.Loaded = time.Since(start)
+	return m, nil
+}
+
+// load loads what was checked.
+func load(ctx context.Context, path string, file *gguf.Info, templates *renderers, opts *ModelOptions) (*Model, error) {
 	native, err := loadNative(ctx, path, opts)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap, Devices: Accelerators(opts.GPULayers)}
-	if err := m.describe(opts); err != nil {
+	m := &Model{Path: path, File: file, native: native, renderers: templates, Mapped: !opts.NoMmap, Devices: Accelerators(opts.GPULayers)}
+	if err := m.describe(ctx, opts); err != nil {
 		native.Close()
 		return nil, err
 	}
-	m.Loaded = time.Since(start)
 	return m, nil
 }
 
@@ -192,7 +209,7 @@ func loadMode(o *ModelOptions) llama.LoadMode {
 }
 
 // describe reads what never changes: metadata, vocabulary, template.
-func (m *Model) describe(opts *ModelOptions) (err error) {
+func (m *Model) describe(ctx context.Context, opts *ModelOptions) (err error) {
 	if m.Info, err = m.native.Info(); err != nil {
 		return err
 	}
@@ -209,23 +226,23 @@ func (m *Model) describe(opts *ModelOptions) (err error) {
 	if opts.ChatTemplate != "" {
 		m.template = opts.ChatTemplate
 	}
-	m.typedContent = m.needsTypedContent()
-	return nil
+	m.typedContent = m.needsTypedContent(ctx)
+	return ctx.Err()
 }
 
 // needsTypedContent reports whether the template drops plain string contents,
 // as those do that only iterate over typed parts.
-func (m *Model) needsTypedContent() bool {
+func (m *Model) needsTypedContent(ctx context.Context) bool {
 	if !strings.Contains(m.template, "content") {
 		return false
 	}
 	const probe = "\x02probe\x03"
-	parts, err := m.render([]Message{{"user", probe}}, "", false)
-	if err == nil && strings.Contains(joinParts(parts), probe) {
+	parts, err := m.render(ctx, []Message{{"user", probe}}, "", false)
+	if err == nil && strings.Contains(joinParts(parts), probe) || errors.Is(err, ErrTemplate) {
 		return false
 	}
 	m.typedContent = true
-	parts, err = m.render([]Message{{"user", probe}}, "", false)
+	parts, err = m.render(ctx, []Message{{"user", probe}}, "", false)
 	return err == nil && strings.Contains(joinParts(parts), probe)
 }
 
@@ -343,6 +360,7 @@ func (m *Model) Close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.users.Wait()
+	m.renderers.close()
 	m.native.Close()
 }
 

@@ -44,10 +44,14 @@ const (
 	renderPatience  = 30 * time.Second
 )
 
-// RunVetChild does the child's work when this process is one. Programs that
-// use [VetInChild] call it first thing in main; it returns false in any other
-// process.
+// RunVetChild does a child's work when this process is one: it tries a model,
+// or renders chat templates. Programs that use [VetInChild] or
+// [ModelOptions].RenderExecutable call it first thing in main; it returns false
+// in any other process.
 func RunVetChild() (code int, child bool) {
+	if code, child := runRenderChild(); child {
+		return code, true
+	}
 	path := os.Getenv(vetEnv)
 	if path == "" {
 		return 0, false
@@ -88,7 +92,7 @@ func vet(path string, progress io.Writer) error {
 	fmt.Fprintln(progress, stageComputed)
 	if m.HasTemplate() {
 		// A template may refuse this chat; it must only come back.
-		_, _ = m.Render([]Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
+		_, _ = m.Render(context.Background(), []Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
 	}
 	return nil
 }

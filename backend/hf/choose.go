@@ -164,7 +164,7 @@ func subtract(a, b []float64) {
 // raw scores the options after one chat: sums of log-probabilities, with the
 // end term for the methods that need it, or averages.
 func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
-	parts, prompt, err := c.b.encode(msgs, c.req.Prefill)
+	parts, prompt, err := c.b.encode(c.ctx, msgs, c.req.Prefill)
 	if err != nil {
 		return nil, err
 	}

@@ -131,20 +131,20 @@ func ints(ids []int32) []int {
 
 // CountTokens implements backend.LanguageBackend: exactly what the engine
 // would compute for this chat.
-func (b *Backend) CountTokens(_ context.Context, msgs []backend.Message) (int, error) {
+func (b *Backend) CountTokens(ctx context.Context, msgs []backend.Message) (int, error) {
 	if err := backend.CheckMessages(msgs); err != nil {
 		return 0, err
 	}
-	_, ids, err := b.encode(msgs, "")
+	_, ids, err := b.encode(ctx, msgs, "")
 	return len(ids), err
 }
 
 // CountChat implements backend.Counter.
-func (b *Backend) CountChat(_ context.Context, msgs []backend.Message) (backend.Count, error) {
+func (b *Backend) CountChat(ctx context.Context, msgs []backend.Message) (backend.Count, error) {
 	if err := backend.CheckMessages(msgs); err != nil {
 		return backend.Count{}, err
 	}
-	_, ids, err := b.encode(msgs, "")
+	_, ids, err := b.encode(ctx, msgs, "")
 	return backend.Count{Tokens: len(ids), IDs: ints(ids), Source: sourceGGUF, Exact: true}, err
 }
 

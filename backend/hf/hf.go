@@ -49,6 +49,9 @@ type Config struct {
 	Note func(msg string)
 	Warn func(msg string)                             // what a person should know
 	Vet  func(ctx context.Context, path string) error // before native code sees the file
+	// RenderExecutable renders chat templates in processes of its own; see
+	// [inference.ModelOptions].
+	RenderExecutable string
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -92,7 +95,8 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	}
 	model, err := inference.Load(ctx, cfg.Path, &inference.ModelOptions{
 		GPULayers: cfg.GPULayers, MainGPU: cfg.MainGPU, TensorSplit: cfg.TensorSplit, NoMmap: cfg.NoMmap, Mlock: cfg.Mlock,
-		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress, Vet: cfg.Vet})
+		CheckTensors: cfg.CheckTensors, ChatTemplate: cfg.ChatTemplate, Progress: cfg.Progress, Vet: cfg.Vet,
+		RenderExecutable: cfg.RenderExecutable})
 	if err != nil {
 		return nil, err
 	}
@@ -186,12 +190,12 @@ func (b *Backend) Device() string {
 }
 
 // encode renders and tokenises a chat; the result is what the engine computes.
-func (b *Backend) encode(msgs []backend.Message, prefill string) ([]inference.Part, []int32, error) {
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string) ([]inference.Part, []int32, error) {
 	chat := make([]inference.Message, len(msgs))
 	for i, m := range msgs {
 		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
 	}
-	parts, err := b.model.Render(chat, prefill)
+	parts, err := b.model.Render(ctx, chat, prefill)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -202,7 +206,7 @@ func (b *Backend) encode(msgs []backend.Message, prefill string) ([]inference.Pa
 // ChatCompletion implements backend.LanguageBackend.
 func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
 	return func(yield func(backend.Delta, error) bool) {
-		call, trim, err := b.prepare(req)
+		call, trim, err := b.prepare(ctx, req)
 		if err != nil {
 			yield(backend.Delta{}, err)
 			return
@@ -228,7 +232,7 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 // prepare turns a request into the engine's terms. trim: a space that ends the
 // prefill was left to the model, because most vocabularies glue it to the next
 // word, and its first one must not be shown twice.
-func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
+func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
 		return nil, false, err
 	}
@@ -242,7 +246,7 @@ func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest
 	if grammar == "" && strings.HasSuffix(prefill, " ") {
 		prefill, trim = strings.TrimSuffix(prefill, " "), true
 	}
-	_, ids, err := b.encode(req.Messages, prefill)
+	_, ids, err := b.encode(ctx, req.Messages, prefill)
 	if err != nil {
 		return nil, false, err
 	}
@@ -370,8 +374,8 @@ func (b *Backend) Complete(ctx context.Context, text string, req *backend.Reques
 }
 
 // RenderChat is the chat as the model sees it, generation prompt included.
-func (b *Backend) RenderChat(msgs []backend.Message) (string, error) {
-	parts, _, err := b.encode(msgs, "")
+func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
+	parts, _, err := b.encode(ctx, msgs, "")
 	return inference.Text(parts), err
 }
 

@@ -146,7 +146,8 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 		GPULayers: c.GPULayers, MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
 		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
-		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, filepath.Join(cacheDir(), "vetted"))})
+		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: inference.VetInChild(exe, filepath.Join(cacheDir(), "vetted")),
+		RenderExecutable: exe})
 	bar.finish()
 	if err != nil {
 		return nil, withCode(exitBackend, err)
