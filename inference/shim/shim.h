@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_4__run_make_native
+#define AG_ABI agent_native_abi_5__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -130,7 +130,8 @@ typedef struct ag_row {
 /* What ag_sample.token is when no token was drawn. */
 enum {
     AG_TOKEN_NONE = -1,     /* none is allowed any more (grammar dead end) */
-    AG_TOKEN_NO_NUMBER = -2 /* no logit is a finite number: the weights are damaged */
+    AG_TOKEN_NO_NUMBER = -2, /* no logit is a finite number: the weights are damaged */
+    AG_TOKEN_BUDGET = -3     /* following the grammar takes too much work */
 };
 
 /* A reply that samples from row `row` in this step. */
