@@ -22,6 +22,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"agent/inference/gguf"
 	"agent/inference/internal/llama"
@@ -86,6 +87,7 @@ type Model struct {
 	native       *llama.Model
 	vocab        *llama.Vocab
 	specials     specialIndex
+	longest      int // bytes of the longest token; 0: text may shrink before it is tokenised
 	ends         []int32
 	template     string
 	typedContent bool
@@ -96,6 +98,12 @@ type Model struct {
 	closed bool
 	users  sync.WaitGroup // engines, embedders, and calls that are running
 }
+
+// Kinds of vocabularies that keep every byte of a text, as llama.cpp numbers them.
+const (
+	vocabSPM = 1
+	vocabBPE = 2
+)
 
 // ErrModelClosed: the model was closed.
 var ErrModelClosed = errors.New("the model is closed")
@@ -222,6 +230,11 @@ func (m *Model) describe(ctx context.Context, opts *ModelOptions) (err error) {
 			m.ends = append(m.ends, id)
 		}
 	}
+	if m.Info.VocabType == vocabSPM || m.Info.VocabType == vocabBPE {
+		for id := range int32(m.vocab.Len()) {
+			m.longest = max(m.longest, len(m.vocab.Piece(id)))
+		}
+	}
 	m.template = m.Info.ChatTemplate
 	if opts.ChatTemplate != "" {
 		m.template = opts.ChatTemplate
@@ -261,6 +274,9 @@ func Text(parts []Part) string { return joinParts(parts) }
 type TokenizeOptions struct {
 	AddSpecial   bool // add what the vocabulary asks for (BOS, EOS)
 	ParseSpecial bool // text of control tokens becomes control tokens
+	// TokensMax, if set, refuses text of far more tokens with a [ContextError],
+	// before all of it is read. Text of a little more is still returned.
+	TokensMax int
 }
 
 // Tokenize returns the ids of text under the vocabulary that the engine uses.
@@ -269,7 +285,45 @@ func (m *Model) Tokenize(text string, o TokenizeOptions) ([]int32, error) {
 		return nil, fmt.Errorf("tokenize: %w", err)
 	}
 	defer m.users.Done()
+	if o.TokensMax > 0 {
+		if err := m.checkLength(text, 0, o.TokensMax); err != nil {
+			return nil, err
+		}
+	}
 	return m.native.Tokenize(text, o.AddSpecial, o.ParseSpecial)
+}
+
+// Text that is tokenised in pieces to see whether it can fit at all.
+const (
+	fitsForSure = 8       // bytes for each token that is allowed: too few to need a look
+	tooLongBy   = 2       // times the tokens allowed: more than the seams between pieces can add
+	lookBytes   = 1 << 16 // of a piece
+)
+
+// checkLength refuses text that can't have as few tokens as are allowed, having
+// read no more of it than shows that. before counts those that stand before it.
+func (m *Model) checkLength(text string, before, tokensMax int) error {
+	if len(text) <= fitsForSure*tokensMax {
+		return nil
+	}
+	if n := before + len(text)/m.longest; m.longest > 0 && n > tokensMax {
+		return &ContextError{Tokens: n, Max: tokensMax, AtLeast: true}
+	}
+	for n := before; text != ""; {
+		piece := text[:min(len(text), lookBytes)]
+		for len(piece) < len(text) && len(piece) > lookBytes-utf8.UTFMax && !utf8.RuneStart(text[len(piece)]) {
+			piece = piece[:len(piece)-1]
+		}
+		ids, err := m.native.Tokenize(piece, false, false)
+		if err != nil {
+			return err
+		}
+		if n += len(ids); n > tooLongBy*tokensMax {
+			return &ContextError{Tokens: n, Max: tokensMax, AtLeast: true}
+		}
+		text = text[len(piece):]
+	}
+	return nil
 }
 
 // Detokenize joins the text of ids; control tokens appear only when asked for.

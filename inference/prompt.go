@@ -103,7 +103,12 @@ func (m *Model) text(id int32) string {
 // Text between two control tokens is tokenised as one string, across parts,
 // as the model saw it in training; such stretches are cached, so that a
 // growing chat costs only its new messages.
-func (m *Model) Encode(parts []Part) ([]int32, error) {
+func (m *Model) Encode(parts []Part) ([]int32, error) { return m.EncodeWithin(parts, 0) }
+
+// EncodeWithin is Encode for a prompt that must fit: one of far more tokens than
+// tokensMax is a [ContextError] before all of it is read. One of a little more
+// is still returned. 0: any number.
+func (m *Model) EncodeWithin(parts []Part, tokensMax int) ([]int32, error) {
 	var ids []int32
 	var pending strings.Builder
 	flush := func(trimRight bool) error {
@@ -111,6 +116,14 @@ func (m *Model) Encode(parts []Part) ([]int32, error) {
 		pending.Reset()
 		if trimRight {
 			text = strings.TrimRight(text, " \t\n\r\v\f")
+		}
+		if tokensMax > 0 {
+			if len(ids) > tooLongBy*tokensMax {
+				return &ContextError{Tokens: len(ids), Max: tokensMax, AtLeast: true}
+			}
+			if err := m.checkLength(text, len(ids), tokensMax); err != nil {
+				return err
+			}
 		}
 		got, err := m.fragment(text)
 		ids = append(ids, got...)

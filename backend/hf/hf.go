@@ -190,7 +190,8 @@ func (b *Backend) Device() string {
 }
 
 // encode renders and tokenises a chat; the result is what the engine computes.
-func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string) ([]inference.Part, []int32, error) {
+// A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
 	chat := make([]inference.Message, len(msgs))
 	for i, m := range msgs {
 		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
@@ -199,8 +200,8 @@ func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill st
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, err := b.model.Encode(parts)
-	return parts, ids, err
+	ids, err := b.model.EncodeWithin(parts, tokensMax)
+	return parts, ids, b.translate(ctx, err)
 }
 
 // ChatCompletion implements backend.LanguageBackend.
@@ -246,7 +247,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if grammar == "" && strings.HasSuffix(prefill, " ") {
 		prefill, trim = strings.TrimSuffix(prefill, " "), true
 	}
-	_, ids, err := b.encode(ctx, req.Messages, prefill)
+	_, ids, err := b.encode(ctx, req.Messages, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
 	}
@@ -281,8 +282,10 @@ func or[T any](p *T, def T) T {
 func (b *Backend) translate(ctx context.Context, err error) error {
 	var tooLong *inference.ContextError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &tooLong):
-		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max}
+		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max, AtLeast: tooLong.AtLeast}
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
@@ -328,9 +331,9 @@ func (b *Backend) reportPaging() {
 // PromptLogprobs evaluates plain text and returns the log-probability of each
 // of its tokens, the first one excepted, for completion endpoints with echo.
 func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]backend.TokenLogprob, backend.Usage, error) {
-	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
 	if err != nil {
-		return nil, backend.Usage{}, err
+		return nil, backend.Usage{}, b.translate(ctx, err)
 	}
 	lps, stats, err := b.engine.PromptLogprobs(ctx, ids, top)
 	if err != nil {
@@ -351,12 +354,12 @@ func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]b
 // Complete continues plain text, with no chat template, for completion endpoints.
 func (b *Backend) Complete(ctx context.Context, text string, req *backend.Request) iter.Seq2[backend.Delta, error] {
 	return func(yield func(backend.Delta, error) bool) {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
 		if err == nil && len(ids) >= b.ContextLength() {
 			err = &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
 		}
 		if err != nil {
-			yield(backend.Delta{}, err)
+			yield(backend.Delta{}, b.translate(ctx, err))
 			return
 		}
 		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
@@ -375,7 +378,7 @@ func (b *Backend) Complete(ctx context.Context, text string, req *backend.Reques
 
 // RenderChat is the chat as the model sees it, generation prompt included.
 func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
-	parts, _, err := b.encode(ctx, msgs, "")
+	parts, _, err := b.encode(ctx, msgs, "", 0)
 	return inference.Text(parts), err
 }
 
