@@ -300,6 +300,15 @@ const (
 	lookBytes   = 1 << 16 // of a piece
 )
 
+// CheckLength is the check of [TokenizeOptions].TokensMax alone.
+func (m *Model) CheckLength(text string, tokensMax int) error {
+	if err := m.enter(); err != nil {
+		return fmt.Errorf("tokenize: %w", err)
+	}
+	defer m.users.Done()
+	return m.checkLength(text, 0, tokensMax)
+}
+
 // checkLength refuses text that can't have as few tokens as are allowed, having
 // read no more of it than shows that. before counts those that stand before it.
 func (m *Model) checkLength(text string, before, tokensMax int) error {

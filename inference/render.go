@@ -29,7 +29,7 @@ const renderEnv = "AGENT_RENDER_CHILD"
 // Limits of rendering. A usual chat takes well under a millisecond.
 const (
 	renderTimeMax   = 5 * time.Second
-	renderMemoryMax = 768 << 20 // of the child, beside what is mapped from files
+	renderMemoryMax = 512 << 20 // of the child, beside what is mapped from files
 	renderReplyMax  = 256 << 20 // bytes of a message between parent and child
 	renderStartMax  = 30 * time.Second
 	renderersMax    = 8 // at a time; more requests wait

@@ -78,7 +78,11 @@ func hintOf(err error) string {
 // vet loads a model on the CPU, computes one token and renders a chat.
 func vet(path string, progress io.Writer) error {
 	none := 0
-	m, err := Load(context.Background(), path, &ModelOptions{GPULayers: &none})
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	m, err := Load(context.Background(), path, &ModelOptions{GPULayers: &none, RenderExecutable: exe})
 	if err != nil {
 		return err
 	}

@@ -161,4 +161,10 @@ func (b *Backend) CountText(_ context.Context, text string) (backend.Count, erro
 	return backend.Count{Tokens: len(ids), IDs: ids, Source: sourceGGUF, Exact: true}, err
 }
 
+// CheckFits says that a text is longer by far than the context, without reading
+// all of it: a [backend.ContextError].
+func (b *Backend) CheckFits(text string) error {
+	return b.translate(context.Background(), b.model.CheckLength(text, b.ContextLength()))
+}
+
 var _ io.Closer = (*Backend)(nil)

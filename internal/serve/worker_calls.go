@@ -83,6 +83,9 @@ func (s *Server) countPrompt(ctx context.Context, prompt string) (int, error) {
 	if err != nil {
 		return 0, badValue("prompt", "%v.", err)
 	}
+	if err := s.checkFits(prompt, nil); err != nil {
+		return 0, err
+	}
 	if chat {
 		return s.backend.CountTokens(ctx, msgs)
 	}
