@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,34 +59,46 @@ func hostileRequests() map[string]any {
 	}
 }
 
-// A request that makes a template misbehave, a grammar swell or a prompt too
-// long has its own error; the others are answered while it has not.
-func TestServeBesideHostileRequests(t *testing.T) {
-	if !inference.Built() {
-		t.Skip("needs the native library: make native")
-	}
+// hostileServer serves a model under the hostile template.
+func hostileServer(t testing.TB, model string) *httptest.Server {
+	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	b, err := hf.Open(t.Context(), hf.Config{ModelID: "tiny", Path: gguftest.Model().Write(t, "tiny.gguf"), ChatTemplate: hostileTemplate,
-		RenderExecutable: exe, Threads: 1, ThreadsBatch: 1})
+	b, err := hf.Open(t.Context(), hf.Config{ModelID: "tiny", Path: model, ChatTemplate: hostileTemplate, RenderExecutable: exe, Threads: 1, ThreadsBatch: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, b.Close()) })
 	s, err := serve.New(b, serve.Config{})
 	require.NoError(t, err)
 	h := httptest.NewServer(s.Handler())
 	t.Cleanup(h.Close)
-	post := func(path string, body any) (status int, answer string) {
-		data, err := json.Marshal(body)
-		require.NoError(t, err)
-		resp, err := http.Post(h.URL+path, "application/json", bytes.NewReader(data))
-		if !assert.NoError(t, err) {
-			return 0, ""
-		}
-		defer resp.Body.Close()
-		text, _ := io.ReadAll(resp.Body)
-		return resp.StatusCode, string(text)
+	return h
+}
+
+// postBody asks; status 0: no answer.
+func postBody(t testing.TB, url string, body any) (status int, answer string) {
+	data, err := json.Marshal(body)
+	require.NoError(t, err)
+	resp, err := http.Post(url, "application/json", bytes.NewReader(data))
+	if err != nil {
+		return 0, err.Error()
 	}
-	friendly := map[string]any{"model": "tiny", "max_tokens": 2, "messages": []any{map[string]any{"role": "user", "content": "ab"}}}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text)
+}
+
+// friendlyRequest asks for a few tokens.
+func friendlyRequest(tokens int) map[string]any {
+	return map[string]any{"model": "tiny", "max_tokens": tokens, "messages": []any{map[string]any{"role": "user", "content": "ab"}}}
+}
+
+// A request that makes a template misbehave, a grammar swell or a prompt too
+// long has its own error; the others are answered while it has not.
+func TestServeBesideHostileRequests(t *testing.T) {
+	if !inference.Built() {
+		t.Skip("needs the native library: make native")
+	}
+	h := hostileServer(t, gguftest.Model().Write(t, "tiny.gguf"))
 	for name, body := range hostileRequests() {
 		t.Run(name, func(t *testing.T) {
 			path, what, _ := strings.Cut(name, ":")
@@ -92,7 +106,7 @@ func TestServeBesideHostileRequests(t *testing.T) {
 			start := time.Now()
 			go func() {
 				defer close(done)
-				status, answer := post(path, body)
+				status, answer := postBody(t, h.URL+path, body)
 				t.Logf("%d after %v: %.200s", status, time.Since(start).Round(time.Millisecond), answer)
 				switch what {
 				case "long":
@@ -107,7 +121,7 @@ func TestServeBesideHostileRequests(t *testing.T) {
 			}()
 			answered := 0
 			for waiting := true; waiting || answered < 3; {
-				status, answer := post("/v1/chat/completions", friendly)
+				status, answer := postBody(t, h.URL+"/v1/chat/completions", friendlyRequest(2))
 				require.Equal(t, http.StatusOK, status, answer)
 				answered++
 				select {
@@ -118,6 +132,44 @@ func TestServeBesideHostileRequests(t *testing.T) {
 			}
 			t.Logf("%d answered beside it", answered)
 			assert.Less(t, time.Since(start), 2*time.Minute)
+		})
+	}
+}
+
+// What a friendly request takes alone, and beside each hostile one that is sent
+// again and again; scripts/bench-hostile.sh compares.
+func BenchmarkServeBesideHostileRequests(b *testing.B) {
+	model := filepath.Join("..", "..", "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+	if _, err := os.Stat(model); err != nil || !inference.Built() {
+		b.Skip("needs the native library and the default model: make native model")
+	}
+	h := hostileServer(b, model)
+	ask := func(b *testing.B) {
+		for b.Loop() {
+			status, answer := postBody(b, h.URL+"/v1/chat/completions", friendlyRequest(32))
+			require.Equal(b, http.StatusOK, status, answer)
+		}
+	}
+	b.Run("alone", ask)
+	for name, body := range hostileRequests() {
+		path, _, _ := strings.Cut(name, ":")
+		b.Run("beside="+strings.ReplaceAll(name[1:], "/", "."), func(b *testing.B) {
+			end := make(chan struct{})
+			var sender sync.WaitGroup
+			sender.Go(func() {
+				for {
+					select {
+					case <-end:
+						return
+					default:
+						postBody(b, h.URL+path, body)
+					}
+				}
+			})
+			ask(b)
+			b.StopTimer()
+			close(end)
+			sender.Wait()
 		})
 	}
 }
