@@ -49,9 +49,14 @@ var ErrBusy = fmt.Errorf("more than %d requests are waiting", queueMax)
 type ContextError struct {
 	Tokens int // tokens of the prompt
 	Max    int // context length
+	// AtLeast: it was too long by far, and not read to its end.
+	AtLeast bool
 }
 
 func (e *ContextError) Error() string {
+	if e.AtLeast {
+		return fmt.Sprintf("prompt has at least %d tokens, more than the context length of %d allows", e.Tokens, e.Max)
+	}
 	return fmt.Sprintf("prompt has %d tokens, more than the context length of %d allows", e.Tokens, e.Max)
 }
 

@@ -201,6 +201,10 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 var errNoNumber = &Error{Op: "compute", Err: errors.New("the model computed no valid number for the next token: its file is damaged"),
 	Advice: "download the model again, or try another quantisation"}
 
+// errGrammarBudget ends a reply whose grammar leaves too much open at a time.
+var errGrammarBudget = &Error{Op: "grammar", Err: errors.New("following it takes too much work: too many of its ways stay open at a time"),
+	Advice: "let fewer alternatives begin alike, and repetitions not contain what may be empty"}
+
 // reply turns sampled tokens into outputs and decides when to end.
 type reply struct {
 	engine *Engine
@@ -223,6 +227,8 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	switch {
 	case s.Token == llama.TokenNoNumber:
 		return true, errNoNumber
+	case s.Token == llama.TokenBudget:
+		return true, errGrammarBudget
 	case s.Token < 0:
 		return true, errors.New("the grammar allows no further token of this vocabulary")
 	}

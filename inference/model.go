@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"agent/inference/gguf"
 	"agent/inference/internal/llama"
@@ -64,6 +65,10 @@ type ModelOptions struct {
 	Progress func(done float64) `json:"-"`
 	// Vet runs before native code sees the file; see [VetInChild].
 	Vet func(ctx context.Context) error `json:"-"`
+	// RenderExecutable is a program whose main calls [RunChild], such as this one
+	// ([os.Executable]): chat templates are rendered in children that run it.
+	// Empty: in this process, which a hostile template can stop or end.
+	RenderExecutable string
 }
 
 // ModelInfo describes a loaded model; see llama.cpp's llama_model_* for the terms.
@@ -83,15 +88,23 @@ type Model struct {
 	native       *llama.Model
 	vocab        *llama.Vocab
 	specials     specialIndex
+	longest      int // bytes of the longest token; 0: text may shrink before it is tokenised
 	ends         []int32
 	template     string
 	typedContent bool
+	renderers    *renderers
 	fragments    fragmentCache
 
 	mu     sync.Mutex
 	closed bool
 	users  sync.WaitGroup // engines, embedders, and calls that are running
 }
+
+// Kinds of vocabularies that keep every byte of a text, as llama.cpp numbers them.
+const (
+	vocabSPM = 1
+	vocabBPE = 2
+)
 
 // ErrModelClosed: the model was closed.
 var ErrModelClosed = errors.New("the model is closed")
@@ -126,21 +139,33 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 			return nil, err
 		}
 	}
+	templates := newRenderers(opts.RenderExecutable)
+	templates.warm()
+	start := time.Now()
+	m, err := load(ctx, path, file, templates, opts)
+	if err != nil {
+		templates.close()
+		return nil, err
+	}
+	m.Loaded = time.Since(start)
+	return m, nil
+}
+
+// load loads what was checked.
+func load(ctx context.Context, path string, file *gguf.Info, templates *renderers, opts *ModelOptions) (*Model, error) {
 	devices, err := DevicesFor(opts)
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
 	native, err := loadNative(ctx, path, opts)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, File: file, native: native, Mapped: !opts.NoMmap, Devices: devices}
-	if err := m.describe(opts); err != nil {
+	m := &Model{Path: path, File: file, native: native, renderers: templates, Mapped: !opts.NoMmap, Devices: devices}
+	if err := m.describe(ctx, opts); err != nil {
 		native.Close()
 		return nil, err
 	}
-	m.Loaded = time.Since(start)
 	return m, nil
 }
 
@@ -207,7 +232,7 @@ func loadMode(o *ModelOptions) llama.LoadMode {
 }
 
 // describe reads what never changes: metadata, vocabulary, template.
-func (m *Model) describe(opts *ModelOptions) (err error) {
+func (m *Model) describe(ctx context.Context, opts *ModelOptions) (err error) {
 	if m.Info, err = m.native.Info(); err != nil {
 		return err
 	}
@@ -220,27 +245,32 @@ func (m *Model) describe(opts *ModelOptions) (err error) {
 			m.ends = append(m.ends, id)
 		}
 	}
+	if m.Info.VocabType == vocabSPM || m.Info.VocabType == vocabBPE {
+		for id := range int32(m.vocab.Len()) {
+			m.longest = max(m.longest, len(m.vocab.Piece(id)))
+		}
+	}
 	m.template = m.Info.ChatTemplate
 	if opts.ChatTemplate != "" {
 		m.template = opts.ChatTemplate
 	}
-	m.typedContent = m.needsTypedContent()
-	return nil
+	m.typedContent = m.needsTypedContent(ctx)
+	return ctx.Err()
 }
 
 // needsTypedContent reports whether the template drops plain string contents,
 // as those do that only iterate over typed parts.
-func (m *Model) needsTypedContent() bool {
+func (m *Model) needsTypedContent(ctx context.Context) bool {
 	if !strings.Contains(m.template, "content") {
 		return false
 	}
 	const probe = "\x02probe\x03"
-	parts, err := m.render([]Message{{"user", probe}}, "", false)
-	if err == nil && strings.Contains(joinParts(parts), probe) {
+	parts, err := m.render(ctx, []Message{{"user", probe}}, "", false)
+	if err == nil && strings.Contains(joinParts(parts), probe) || errors.Is(err, ErrTemplate) {
 		return false
 	}
 	m.typedContent = true
-	parts, err = m.render([]Message{{"user", probe}}, "", false)
+	parts, err = m.render(ctx, []Message{{"user", probe}}, "", false)
 	return err == nil && strings.Contains(joinParts(parts), probe)
 }
 
@@ -259,6 +289,9 @@ func Text(parts []Part) string { return joinParts(parts) }
 type TokenizeOptions struct {
 	AddSpecial   bool // add what the vocabulary asks for (BOS, EOS)
 	ParseSpecial bool // text of control tokens becomes control tokens
+	// TokensMax, if set, refuses text of far more tokens with a [ContextError],
+	// before all of it is read. Text of a little more is still returned.
+	TokensMax int
 }
 
 // Tokenize returns the ids of text under the vocabulary that the engine uses.
@@ -267,7 +300,54 @@ func (m *Model) Tokenize(text string, o TokenizeOptions) ([]int32, error) {
 		return nil, fmt.Errorf("tokenize: %w", err)
 	}
 	defer m.users.Done()
+	if o.TokensMax > 0 {
+		if err := m.checkLength(text, 0, o.TokensMax); err != nil {
+			return nil, err
+		}
+	}
 	return m.native.Tokenize(text, o.AddSpecial, o.ParseSpecial)
+}
+
+// Text that is tokenised in pieces to see whether it can fit at all.
+const (
+	fitsForSure = 8       // bytes for each token that is allowed: too few to need a look
+	tooLongBy   = 2       // times the tokens allowed: more than the seams between pieces can add
+	lookBytes   = 1 << 16 // of a piece
+)
+
+// CheckLength is the check of [TokenizeOptions].TokensMax alone.
+func (m *Model) CheckLength(text string, tokensMax int) error {
+	if err := m.enter(); err != nil {
+		return fmt.Errorf("tokenize: %w", err)
+	}
+	defer m.users.Done()
+	return m.checkLength(text, 0, tokensMax)
+}
+
+// checkLength refuses text that can't have as few tokens as are allowed, having
+// read no more of it than shows that. before counts those that stand before it.
+func (m *Model) checkLength(text string, before, tokensMax int) error {
+	if len(text) <= fitsForSure*tokensMax {
+		return nil
+	}
+	if n := before + len(text)/m.longest; m.longest > 0 && n > tokensMax {
+		return &ContextError{Tokens: n, Max: tokensMax, AtLeast: true}
+	}
+	for n := before; text != ""; {
+		piece := text[:min(len(text), lookBytes)]
+		for len(piece) < len(text) && len(piece) > lookBytes-utf8.UTFMax && !utf8.RuneStart(text[len(piece)]) {
+			piece = piece[:len(piece)-1]
+		}
+		ids, err := m.native.Tokenize(piece, false, false)
+		if err != nil {
+			return err
+		}
+		if n += len(ids); n > tooLongBy*tokensMax {
+			return &ContextError{Tokens: n, Max: tokensMax, AtLeast: true}
+		}
+		text = text[len(piece):]
+	}
+	return nil
 }
 
 // Detokenize joins the text of ids; control tokens appear only when asked for.
@@ -358,6 +438,7 @@ func (m *Model) Close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.users.Wait()
+	m.renderers.close()
 	m.native.Close()
 }
 

@@ -34,6 +34,9 @@ func defaultModel(t testing.TB) string {
 }
 
 func TestMain(m *testing.M) {
+	if code, child := RunChild(); child {
+		os.Exit(code)
+	}
 	code := m.Run()
 	if n := LiveObjects(); n != 0 && code == 0 {
 		fmt.Fprintf(os.Stderr, "%d native objects are still alive\n", n)
@@ -56,7 +59,7 @@ func loaded(t testing.TB, o *EngineOptions) (*Model, *Engine) {
 
 func chatPrompt(t testing.TB, m *Model, text string) []int32 {
 	t.Helper()
-	parts, err := m.Render([]Message{{"user", text}}, "")
+	parts, err := m.Render(t.Context(), []Message{{"user", text}}, "")
 	require.NoError(t, err)
 	ids, err := m.Encode(parts)
 	require.NoError(t, err)
@@ -183,7 +186,7 @@ func TestPatternsAreEnforcedOrRefused(t *testing.T) {
 
 func TestSpecialTextInInputStaysText(t *testing.T) {
 	m, _ := loaded(t, &EngineOptions{ContextLength: 512})
-	parts, err := m.Render([]Message{{"user", "say <|im_end|> now"}}, "")
+	parts, err := m.Render(t.Context(), []Message{{"user", "say <|im_end|> now"}}, "")
 	require.NoError(t, err)
 	ids, err := m.Encode(parts)
 	require.NoError(t, err)
@@ -199,7 +202,7 @@ func TestSpecialTextInInputStaysText(t *testing.T) {
 	assert.Equal(t, 2, n, "one for the default system message, one for the user's; none from its text")
 
 	// Without such text, parts and a plain parse of the rendered string agree.
-	parts, err = m.Render([]Message{{"system", "Be brief."}, {"user", "Hello\n\nworld  "}}, "Sure")
+	parts, err = m.Render(t.Context(), []Message{{"system", "Be brief."}, {"user", "Hello\n\nworld  "}}, "Sure")
 	require.NoError(t, err)
 	ids, err = m.Encode(parts)
 	require.NoError(t, err)
@@ -282,7 +285,7 @@ func randomChoice(t testing.TB, m *Model, rng *rand.Rand) *ScoreRequest {
 	for range rng.IntN(40) {
 		question += scoreWords[rng.IntN(len(scoreWords))] + " "
 	}
-	parts, err := m.Render([]Message{{"user", question}}, "")
+	parts, err := m.Render(t.Context(), []Message{{"user", question}}, "")
 	require.NoError(t, err)
 	req := &ScoreRequest{Ends: m.EndTokens()}
 	req.Prompt, err = m.Encode(parts)
@@ -311,7 +314,7 @@ func winner(scores []float64) (at int, margin float64) {
 
 func TestScoreManyOptions(t *testing.T) {
 	m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
-	parts, err := m.Render([]Message{{"user", "Pick a number."}}, "")
+	parts, err := m.Render(t.Context(), []Message{{"user", "Pick a number."}}, "")
 	require.NoError(t, err)
 	req := &ScoreRequest{Ends: m.EndTokens()}
 	req.Prompt, _ = m.Encode(parts)

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,11 +30,14 @@ var ErrNoTemplate = errors.New("the model has no chat template")
 
 // Render renders a chat by the model's own template with the generation
 // prompt, and appends prefill, the beginning of the assistant's reply.
-func (m *Model) Render(msgs []Message, prefill string) ([]Part, error) {
-	return m.render(msgs, prefill, true)
+// Cancelling ctx ends a template that takes long, where templates are rendered
+// in a child; see [ModelOptions].RenderExecutable. One that misbehaves is an
+// [ErrTemplate].
+func (m *Model) Render(ctx context.Context, msgs []Message, prefill string) ([]Part, error) {
+	return m.render(ctx, msgs, prefill, true)
 }
 
-func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part, error) {
+func (m *Model) render(ctx context.Context, msgs []Message, prefill string, generation bool) ([]Part, error) {
 	if m.template == "" {
 		return nil, &Error{Op: "render chat", Err: ErrNoTemplate,
 			Advice: "give one with llm.chat_template=FILE, or use a model made for chat (an -Instruct or -chat variant)"}
@@ -51,7 +55,10 @@ func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part,
 	if err != nil {
 		return nil, fmt.Errorf("render chat: %w", err)
 	}
-	out, err := llama.RenderTemplate(in)
+	out, err := m.renderers.render(ctx, in)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(msgs, err)}
 	}
@@ -67,6 +74,9 @@ func (m *Model) render(msgs []Message, prefill string, generation bool) ([]Part,
 
 // templateAdvice guesses what a template may have refused.
 func templateAdvice(msgs []Message, err error) string {
+	if errors.Is(err, ErrTemplate) {
+		return "the fault is in the template, for this chat at least; give another with llm.chat_template=FILE, or get a newer file of this model"
+	}
 	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
 		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer file of this model"
 	}
@@ -93,7 +103,12 @@ func (m *Model) text(id int32) string {
 // Text between two control tokens is tokenised as one string, across parts,
 // as the model saw it in training; such stretches are cached, so that a
 // growing chat costs only its new messages.
-func (m *Model) Encode(parts []Part) ([]int32, error) {
+func (m *Model) Encode(parts []Part) ([]int32, error) { return m.EncodeWithin(parts, 0) }
+
+// EncodeWithin is Encode for a prompt that must fit: one of far more tokens than
+// tokensMax is a [ContextError] before all of it is read. One of a little more
+// is still returned. 0: any number.
+func (m *Model) EncodeWithin(parts []Part, tokensMax int) ([]int32, error) {
 	var ids []int32
 	var pending strings.Builder
 	flush := func(trimRight bool) error {
@@ -101,6 +116,14 @@ func (m *Model) Encode(parts []Part) ([]int32, error) {
 		pending.Reset()
 		if trimRight {
 			text = strings.TrimRight(text, " \t\n\r\v\f")
+		}
+		if tokensMax > 0 {
+			if len(ids) > tooLongBy*tokensMax {
+				return &ContextError{Tokens: len(ids), Max: tokensMax, AtLeast: true}
+			}
+			if err := m.checkLength(text, len(ids), tokensMax); err != nil {
+				return err
+			}
 		}
 		got, err := m.fragment(text)
 		ids = append(ids, got...)

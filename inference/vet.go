@@ -91,7 +91,7 @@ func vetChild(trial string, out io.Writer) error {
 	fmt.Fprintln(out, stageRender)
 	if m.HasTemplate() {
 		// A template may refuse this chat; it must only come back.
-		_, _ = m.Render([]Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
+		_, _ = m.Render(context.Background(), []Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
 	}
 	fmt.Fprintln(out, stageDone)
 	return nil
@@ -177,6 +177,7 @@ func (t Trial) identity(machine *SelfTest) (string, error) {
 		return "", err
 	}
 	o := t.Engine
+	t.Model.RenderExecutable = "" // the same build, wherever it lies
 	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads, o.ThreadsBatch, o.KVType, o.NoFlashAttn})
 	if err != nil {
 		return "", err

@@ -164,7 +164,7 @@ func subtract(a, b []float64) {
 // raw scores the options after one chat: sums of log-probabilities, with the
 // end term for the methods that need it, or averages.
 func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
-	parts, prompt, err := c.b.encode(msgs, c.req.Prefill)
+	parts, prompt, err := c.b.encode(c.ctx, msgs, c.req.Prefill, c.b.ContextLength())
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	}
 	for _, o := range c.options {
 		// Prompt and option are tokenised together: a boundary may merge.
-		ids, err := c.b.model.Encode(append(parts[:len(parts):len(parts)], inference.Part{Text: o.Text, Input: true}))
+		ids, err := c.b.model.EncodeWithin(append(parts[:len(parts):len(parts)], inference.Part{Text: o.Text, Input: true}), c.b.ContextLength())
 		if err != nil {
 			return nil, err
 		}

@@ -131,20 +131,20 @@ func ints(ids []int32) []int {
 
 // CountTokens implements backend.LanguageBackend: exactly what the engine
 // would compute for this chat.
-func (b *Backend) CountTokens(_ context.Context, msgs []backend.Message) (int, error) {
+func (b *Backend) CountTokens(ctx context.Context, msgs []backend.Message) (int, error) {
 	if err := backend.CheckMessages(msgs); err != nil {
 		return 0, err
 	}
-	_, ids, err := b.encode(msgs, "")
+	_, ids, err := b.encode(ctx, msgs, "", 0)
 	return len(ids), err
 }
 
 // CountChat implements backend.Counter.
-func (b *Backend) CountChat(_ context.Context, msgs []backend.Message) (backend.Count, error) {
+func (b *Backend) CountChat(ctx context.Context, msgs []backend.Message) (backend.Count, error) {
 	if err := backend.CheckMessages(msgs); err != nil {
 		return backend.Count{}, err
 	}
-	_, ids, err := b.encode(msgs, "")
+	_, ids, err := b.encode(ctx, msgs, "", 0)
 	return backend.Count{Tokens: len(ids), IDs: ints(ids), Source: sourceGGUF, Exact: true}, err
 }
 
@@ -159,6 +159,12 @@ func (b *Backend) CountText(_ context.Context, text string) (backend.Count, erro
 	}
 	ids, err := b.counter.encode(text)
 	return backend.Count{Tokens: len(ids), IDs: ids, Source: sourceGGUF, Exact: true}, err
+}
+
+// CheckFits says that a text is longer by far than the context, without reading
+// all of it: a [backend.ContextError].
+func (b *Backend) CheckFits(text string) error {
+	return b.translate(context.Background(), b.model.CheckLength(text, b.ContextLength()))
 }
 
 var _ io.Closer = (*Backend)(nil)

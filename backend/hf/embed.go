@@ -19,9 +19,9 @@ func (b *Backend) Embed(ctx context.Context, texts []string) (vectors [][]float3
 		return nil, 0, err
 	}
 	for i, text := range texts {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: embedTokensMax})
 		if err != nil {
-			return nil, 0, fmt.Errorf("text %d: %w", i+1, err)
+			return nil, 0, fmt.Errorf("text %d: %w", i+1, b.translate(ctx, err))
 		}
 		v, err := e.Embed(ctx, ids)
 		if err != nil {

@@ -53,6 +53,9 @@ type Config struct {
 	Warn func(msg string) // what a person should know
 	// Vet runs before native code sees the file; [inference.VetInChild] makes one. May be nil.
 	Vet func(ctx context.Context, t inference.Trial) error
+	// RenderExecutable renders chat templates in processes of its own; see
+	// [inference.ModelOptions].
+	RenderExecutable string
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -187,7 +190,7 @@ func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *
 func modelOptions(c *Config) *inference.ModelOptions {
 	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.CPUExperts, MainGPU: c.MainGPU,
 		TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock, CheckTensors: c.CheckTensors,
-		ChatTemplate: c.ChatTemplate, Progress: c.Progress}
+		ChatTemplate: c.ChatTemplate, Progress: c.Progress, RenderExecutable: c.RenderExecutable}
 }
 
 func engineOptions(cfg *Config) *inference.EngineOptions {
@@ -239,23 +242,24 @@ func (b *Backend) Device() string {
 }
 
 // encode renders and tokenises a chat; the result is what the engine computes.
-func (b *Backend) encode(msgs []backend.Message, prefill string) ([]inference.Part, []int32, error) {
+// A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
 	chat := make([]inference.Message, len(msgs))
 	for i, m := range msgs {
 		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
 	}
-	parts, err := b.model.Render(chat, prefill)
+	parts, err := b.model.Render(ctx, chat, prefill)
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, err := b.model.Encode(parts)
-	return parts, ids, err
+	ids, err := b.model.EncodeWithin(parts, tokensMax)
+	return parts, ids, b.translate(ctx, err)
 }
 
 // ChatCompletion implements backend.LanguageBackend.
 func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
 	return func(yield func(backend.Delta, error) bool) {
-		call, trim, err := b.prepare(req)
+		call, trim, err := b.prepare(ctx, req)
 		if err != nil {
 			yield(backend.Delta{}, err)
 			return
@@ -281,7 +285,7 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 // prepare turns a request into the engine's terms. trim: a space that ends the
 // prefill was left to the model, because most vocabularies glue it to the next
 // word, and its first one must not be shown twice.
-func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
+func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
 		return nil, false, err
 	}
@@ -295,7 +299,7 @@ func (b *Backend) prepare(req *backend.Request) (call *inference.GenerateRequest
 	if grammar == "" && strings.HasSuffix(prefill, " ") {
 		prefill, trim = strings.TrimSuffix(prefill, " "), true
 	}
-	_, ids, err := b.encode(req.Messages, prefill)
+	_, ids, err := b.encode(ctx, req.Messages, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
 	}
@@ -330,8 +334,10 @@ func or[T any](p *T, def T) T {
 func (b *Backend) translate(ctx context.Context, err error) error {
 	var tooLong *inference.ContextError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &tooLong):
-		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max}
+		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max, AtLeast: tooLong.AtLeast}
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
@@ -377,9 +383,9 @@ func (b *Backend) reportPaging() {
 // PromptLogprobs evaluates plain text and returns the log-probability of each
 // of its tokens, the first one excepted, for completion endpoints with echo.
 func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]backend.TokenLogprob, backend.Usage, error) {
-	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
 	if err != nil {
-		return nil, backend.Usage{}, err
+		return nil, backend.Usage{}, b.translate(ctx, err)
 	}
 	lps, stats, err := b.engine.PromptLogprobs(ctx, ids, top)
 	if err != nil {
@@ -400,12 +406,12 @@ func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]b
 // Complete continues plain text, with no chat template, for completion endpoints.
 func (b *Backend) Complete(ctx context.Context, text string, req *backend.Request) iter.Seq2[backend.Delta, error] {
 	return func(yield func(backend.Delta, error) bool) {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
+		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
 		if err == nil && len(ids) >= b.ContextLength() {
 			err = &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
 		}
 		if err != nil {
-			yield(backend.Delta{}, err)
+			yield(backend.Delta{}, b.translate(ctx, err))
 			return
 		}
 		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
@@ -423,8 +429,8 @@ func (b *Backend) Complete(ctx context.Context, text string, req *backend.Reques
 }
 
 // RenderChat is the chat as the model sees it, generation prompt included.
-func (b *Backend) RenderChat(msgs []backend.Message) (string, error) {
-	parts, _, err := b.encode(msgs, "")
+func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
+	parts, _, err := b.encode(ctx, msgs, "", 0)
 	return inference.Text(parts), err
 }
 

@@ -17,9 +17,9 @@ import (
 // beginning-of-sequence token, where the vocabulary wants one and the text
 // does not begin with it.
 func (b *Backend) TokenizePrompt(text string) (ids []int, added int, err error) {
-	got, err := b.model.Tokenize(text, inference.TokenizeOptions{ParseSpecial: true})
+	got, err := b.model.Tokenize(text, inference.TokenizeOptions{ParseSpecial: true, TokensMax: b.ContextLength()})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, b.translate(context.Background(), err)
 	}
 	info := b.model.Info
 	if info.AddBOS && info.BOS >= 0 && (len(got) == 0 || got[0] != info.BOS) {

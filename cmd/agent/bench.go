@@ -254,7 +254,7 @@ func (a *app) openBench(ctx context.Context, f *benchFlags, args []string, conte
 		return nil, err
 	}
 	s := &benchSubject{close: o.close}
-	if err := a.prepareBench(s, o, parallel); err != nil {
+	if err := a.prepareBench(ctx, s, o, parallel); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -284,7 +284,7 @@ func (a *app) checkBench(args []string) error {
 	return nil
 }
 
-func (a *app) prepareBench(s *benchSubject, o *opened, parallel int) (err error) {
+func (a *app) prepareBench(ctx context.Context, s *benchSubject, o *opened, parallel int) (err error) {
 	b, ok := backend.As[*hf.Backend](o.LanguageBackend)
 	if !ok {
 		return errNotLocal
@@ -302,7 +302,7 @@ func (a *app) prepareBench(s *benchSubject, o *opened, parallel int) (err error)
 		outer := s.close
 		s.close = func() { together.Close(); outer() }
 	}
-	s.engine, err = newBenchEngine(b, together)
+	s.engine, err = newBenchEngine(ctx, b, together)
 	return err
 }
 

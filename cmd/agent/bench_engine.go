@@ -31,7 +31,7 @@ type benchEngine struct {
 
 // newBenchEngine prepares what is not to be timed. The model and both engines
 // stay the caller's.
-func newBenchEngine(b *hf.Backend, together *inference.Engine) (*benchEngine, error) {
+func newBenchEngine(ctx context.Context, b *hf.Backend, together *inference.Engine) (*benchEngine, error) {
 	e := &benchEngine{model: b.Model(), single: b.Engine(), together: together}
 	var err error
 	if e.grammar, err = inference.SchemaToGrammar(bench.ListSchema); err != nil {
@@ -48,7 +48,7 @@ func newBenchEngine(b *hf.Backend, together *inference.Engine) (*benchEngine, er
 		e.list, err = e.model.Tokenize(bench.ListPrompt, inference.TokenizeOptions{AddSpecial: true})
 		return e, err
 	}
-	parts, err := e.model.Render([]inference.Message{{Role: string(backend.RoleUser), Content: bench.ListPrompt}}, "")
+	parts, err := e.model.Render(ctx, []inference.Message{{Role: string(backend.RoleUser), Content: bench.ListPrompt}}, "")
 	if err != nil {
 		return nil, err
 	}

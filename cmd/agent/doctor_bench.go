@@ -127,7 +127,7 @@ func (a *app) openWays(ctx context.Context, cfg *config.Config, devices []infere
 		if !ok {
 			return nil, model, done, errNotLocal
 		}
-		if way.engine, err = newBenchEngine(b, nil); err != nil {
+		if way.engine, err = newBenchEngine(ctx, b, nil); err != nil {
 			return nil, model, done, err
 		}
 		if d.Accelerator {

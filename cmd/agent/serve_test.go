@@ -109,7 +109,7 @@ func TestServeLocal(t *testing.T) {
 // the same log-probabilities whether they are scored or echoed.
 func echoAgreesWithChoose(t *testing.T, b *hf.Backend, url string) {
 	msgs := userSays("Is fire hot or cold?")
-	rendered, err := b.RenderChat(msgs)
+	rendered, err := b.RenderChat(t.Context(), msgs)
 	require.NoError(t, err)
 	options := []string{"hot", "It is very cold."}
 	choice, err := b.ChooseFromOptions(t.Context(), &backend.Request{Messages: msgs, Choose: &backend.ChooseConfig{Scoring: backend.ScoreMean}}, backend.Options(options...))
@@ -295,7 +295,7 @@ func askStream(t *testing.T, url, question string, breakAfter int) (s streamed) 
 // tokens came with and those that they have in a prompt of their own. same is
 // false when the text of the reply is read as other tokens than were generated.
 func scoredAlone(t *testing.T, b *hf.Backend, question string, tokens []openai.ChatCompletionTokenLogprob) (worst float64, same bool) {
-	rendered, err := b.RenderChat(userSays(question))
+	rendered, err := b.RenderChat(t.Context(), userSays(question))
 	require.NoError(t, err)
 	ids, _, err := b.TokenizePrompt(rendered + streamed{tokens: tokens}.text())
 	require.NoError(t, err)

@@ -149,7 +149,7 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 		Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.cpuExperts(), MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
 		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
-		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: vet})
+		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: vet, RenderExecutable: exe})
 	bar.finish()
 	if err != nil {
 		return nil, withCode(exitBackend, err)

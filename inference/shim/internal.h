@@ -55,21 +55,27 @@ struct ag_context {
     ~ag_context();
 };
 
+class ag_grammar; // see grammar.h
+
 struct ag_sampler {
     const ag_model * model = nullptr;
     ag_sampler_params params{};
-    llama_sampler * grammar = nullptr;
+    std::unique_ptr<ag_grammar> grammar; // nullptr: none
     std::mt19937 rng;
     std::vector<llama_token> recent; // ring of the last repeat_last_n tokens
     size_t recent_at = 0;
     std::vector<llama_token_data> candidates;  // reused between ticks
     std::vector<std::pair<llama_token, float>> saved; // logits changed by the penalty
     bool ended = false;
+    ag_sampler();
     ~ag_sampler();
 
     // Draws the next token from logits[n_vocab]; logits are left as they were.
     void sample(float * logits, int32_t n_vocab, ag_sample & out);
     void accept(llama_token id, bool grammar_too);
+
+  private:
+    void draw_token(float * logits, int32_t n_vocab, ag_sample & out);
 };
 
 // log(sum(exp(logits))), the normaliser of one row.

@@ -6,6 +6,7 @@
 // the vocabulary. And a grammar checks the token that was drawn; only when it
 // refuses are further candidates looked at, best first, and the whole
 // vocabulary only when that can't settle it.
+#include "grammar.h"
 #include "internal.h"
 
 #include <algorithm>
@@ -98,20 +99,8 @@ void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_d
     }
 }
 
-void mask(llama_sampler * grammar, std::vector<llama_token_data> & c) {
-    llama_token_data_array view = {c.data(), c.size(), -1, false};
-    llama_sampler_apply(grammar, &view);
-}
-
-bool allowed(llama_sampler * grammar, llama_token id) {
-    llama_token_data one = {id, 0.0f, 0.0f};
-    llama_token_data_array view = {&one, 1, -1, false};
-    llama_sampler_apply(grammar, &view);
-    return one.logit != neg_inf;
-}
-
-void drop_refused(std::vector<llama_token_data> & c) {
-    c.erase(std::remove_if(c.begin(), c.end(), [](const llama_token_data & d) { return d.logit == neg_inf; }), c.end());
+void drop_refused(ag_grammar & grammar, std::vector<llama_token_data> & c) {
+    c.erase(std::remove_if(c.begin(), c.end(), [&](const llama_token_data & d) { return !grammar.allowed(d.id); }), c.end());
 }
 
 // Top-p, min-p, temperature and the draw, over candidates sorted best first.
@@ -185,9 +174,6 @@ double ag_log_sum_exp(const float * logits, int32_t n) {
 }
 
 ag_sampler::~ag_sampler() {
-    if (grammar) {
-        llama_sampler_free(grammar);
-    }
     ag_live_objects--;
 }
 
@@ -201,15 +187,28 @@ void ag_sampler::accept(llama_token id, bool grammar_too) {
         }
     }
     if (grammar && grammar_too && !ended) {
-        if (!allowed(grammar, id)) { // llama.cpp would abort or throw on it
+        if (!grammar->accept(id)) {
             throw std::runtime_error("token is not allowed by the grammar");
         }
-        llama_sampler_accept(grammar, id);
         ended = llama_vocab_is_eog(model->vocab, id);
     }
 }
 
+ag_sampler::ag_sampler() = default;
+
 void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
+    try {
+        draw_token(logits, n_vocab, out);
+    } catch (const ag_grammar_budget &) { // one reply's end, not the tick's
+        out.token = AG_TOKEN_BUDGET;
+    }
+    for (auto & s : saved) {
+        logits[s.first] = s.second;
+    }
+    saved.clear();
+}
+
+void ag_sampler::draw_token(float * logits, int32_t n_vocab, ag_sample & out) {
     out.token = AG_TOKEN_NONE;
     out.is_end = 0;
     out.n_top = 0;
@@ -225,7 +224,6 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
         }
     }
 
-    saved.clear();
     if (params.repeat_penalty != 1.0f) {
         for (llama_token id : recent) {
             bool seen = false;
@@ -250,8 +248,11 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
         id = candidates.empty() ? -1 : draw(candidates, params, rng);
     }
     const bool numbers = id >= 0;
+    if (grammar) {
+        grammar->next_token();
+    }
 
-    if (numbers && grammar && !allowed(grammar, id)) {
+    if (numbers && grammar && !grammar->allowed(id)) {
         id = -1;
         // Widen step by step. A step settles it when the survivors are enough
         // to know what the rules would keep of the whole vocabulary.
@@ -259,8 +260,7 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
             const bool whole = wide >= n_vocab;
             top_k(logits, n_vocab, whole ? n_vocab : wide, candidates);
             const float floor = candidates.back().logit; // all others are at most this
-            mask(grammar, candidates);
-            drop_refused(candidates);
+            drop_refused(*grammar, candidates);
             if (!candidates.empty()) {
                 const bool enough = greedy || int32_t(candidates.size()) >= k ||
                     (params.min_p > 0.0f && std::exp(floor - candidates[0].logit) < params.min_p);
@@ -277,9 +277,6 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
         }
     }
 
-    for (auto & s : saved) {
-        logits[s.first] = s.second;
-    }
     if (id < 0) { // or the grammar allows nothing any more
         out.token = numbers ? AG_TOKEN_NONE : AG_TOKEN_NO_NUMBER;
         return;
@@ -287,7 +284,11 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
     out.token = id;
     out.is_end = llama_vocab_is_eog(model->vocab, id) ? 1 : 0;
     if (report) {
-        out.logprob = float(logits[id] - norm);
+        float own = logits[id];
+        for (auto & s : saved) {
+            own = s.first == id ? s.second : own;
+        }
+        out.logprob = float(own - norm);
         for (auto & r : rivals) {
             out.top_ids[out.n_top] = r.id;
             out.top_logprobs[out.n_top] = float(r.logit - norm);

@@ -1,5 +1,6 @@
 // The C ABI of shim.h over llama.h. Each function is a thin, checked crossing;
 // decisions live in Go.
+#include "grammar.h"
 #include "internal.h"
 
 #include "ggml-backend.h"
@@ -461,7 +462,7 @@ int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler *
         s->params.grammar = nullptr;
         s->rng.seed(p->seed);
         if (p->grammar) {
-            s->grammar = llama_sampler_init_grammar(m->vocab, p->grammar, "root");
+            s->grammar = ag_grammar::parse(m->vocab, p->grammar);
             if (!s->grammar) {
                 fail(err, "the grammar can't be parsed");
                 return int(AG_ERR_GRAMMAR);

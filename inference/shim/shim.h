@@ -150,7 +150,8 @@ typedef struct ag_row {
 /* What ag_sample.token is when no token was drawn. */
 enum {
     AG_TOKEN_NONE = -1,     /* none is allowed any more (grammar dead end) */
-    AG_TOKEN_NO_NUMBER = -2 /* no logit is a finite number: the weights are damaged */
+    AG_TOKEN_NO_NUMBER = -2, /* no logit is a finite number: the weights are damaged */
+    AG_TOKEN_BUDGET = -3     /* following the grammar takes too much work */
 };
 
 /* A reply that samples from row `row` in this step. */

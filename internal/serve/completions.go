@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"math"
 	"net/http"
@@ -184,11 +185,16 @@ func (f *fields) prompts(m TextModel) []textPrompt {
 
 func (f *fields) textPrompts(m TextModel) []textPrompt {
 	texts := f.texts("prompt")
+	if len(texts) > choicesMax {
+		f.fail(badValue("prompt", "%d prompts are more than %d.", len(texts), choicesMax))
+		return nil
+	}
 	var out []textPrompt
 	for _, text := range texts {
 		p, err := newTextPrompt(m, text)
 		if err != nil {
-			f.fail(badValue("prompt", "%v.", err))
+			f.fail(err)
+			break
 		}
 		if len(p.ids) == 0 {
 			f.fail(badValue("prompt", "it is empty."))
@@ -203,6 +209,13 @@ func (f *fields) textPrompts(m TextModel) []textPrompt {
 
 func newTextPrompt(m TextModel, text string) (textPrompt, error) {
 	ids, added, err := m.TokenizePrompt(text)
+	var tooLong *backend.ContextError
+	switch {
+	case errors.As(err, &tooLong):
+		err = contextExceeded(tooLong)
+	case err != nil:
+		err = badValue("prompt", "%v.", err)
+	}
 	return textPrompt{text: text, ids: ids, added: added}, err
 }
 

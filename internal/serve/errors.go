@@ -139,9 +139,13 @@ func isPlain(err error) bool {
 // contextExceeded says in OpenAI's words, which clients search for the numbers,
 // that a prompt does not fit.
 func contextExceeded(e *backend.ContextError) *apiError {
+	more := ""
+	if e.AtLeast {
+		more = " or more"
+	}
 	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages",
-		message: fmt.Sprintf("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens. "+
-			"Please reduce the length of the messages.", e.Max, e.Tokens)}
+		message: fmt.Sprintf("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
+			"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
 }
 
 // gatewayStatus is what a client is told when the server behind this one

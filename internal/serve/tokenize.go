@@ -52,6 +52,9 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 
 // count counts a chat, or else a text.
 func (s *Server) count(r *http.Request, text string, msgs []backend.Message) (backend.Count, error) {
+	if err := s.checkFits(text, msgs); err != nil {
+		return backend.Count{}, err
+	}
 	c, ok := backend.As[backend.Counter](s.backend)
 	switch {
 	case ok && msgs != nil:
@@ -63,4 +66,20 @@ func (s *Server) count(r *http.Request, text string, msgs []backend.Message) (ba
 		return backend.Count{Tokens: n, Source: "backend", Exact: true}, err
 	}
 	return backend.Count{}, unsupported("content", "can't be counted by the backend of this server; messages can.")
+}
+
+// fitter is a backend that can tell, without reading all of it, that a text is
+// longer by far than the context.
+type fitter interface{ CheckFits(text string) error }
+
+// checkFits refuses to count what would hold a core for a minute.
+func (s *Server) checkFits(text string, msgs []backend.Message) error {
+	f, ok := backend.As[fitter](s.backend)
+	if !ok {
+		return nil
+	}
+	for _, m := range msgs {
+		text += m.Content + "\n"
+	}
+	return f.CheckFits(text)
 }

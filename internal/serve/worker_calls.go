@@ -83,6 +83,9 @@ func (s *Server) countPrompt(ctx context.Context, prompt string) (int, error) {
 	if err != nil {
 		return 0, badValue("prompt", "%v.", err)
 	}
+	if err := s.checkFits(prompt, nil); err != nil {
+		return 0, err
+	}
 	if chat {
 		return s.backend.CountTokens(ctx, msgs)
 	}
@@ -350,7 +353,7 @@ func (s *Server) workerCall(prompt string, c *textCall) (reply, error) {
 		return nil, unsupported("prompt", "as plain text can't be completed by the backend of this worker; it takes conversations.")
 	}
 	if c.prompt, err = newTextPrompt(m, prompt); err != nil {
-		return nil, badValue("prompt", "%v.", err)
+		return nil, err
 	}
 	if len(c.prompt.ids) == 0 {
 		return nil, badValue("prompt", "it is empty.")

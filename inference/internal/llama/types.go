@@ -171,6 +171,7 @@ type Sampler interface {
 const (
 	TokenNone     = -1 // the grammar allows nothing any more
 	TokenNoNumber = -2 // no logit is a finite number: the weights are damaged
+	TokenBudget   = -3 // following the grammar takes too much work
 )
 
 // Sample draws from the logits of row Row after the step was computed.
