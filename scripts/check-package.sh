@@ -42,11 +42,11 @@ if [ ! -f "$root/.complete" ]; then
   touch "$root/.complete"
 fi
 for tool in cc gcc c++ python3 git curl; do [ ! -e "$root/usr/bin/$tool" ] || die "the root is not bare: it has $tool"; done
-rm -rf "$root/opt" "$root/work" "$root/home"
-mkdir -p "$root/opt" "$root/work" "$root/home" "$root/proc" "$root/dev"
+rm -rf "$root/opt" "$root/data" "$root/home"
+mkdir -p "$root/opt" "$root/data" "$root/home" "$root/proc" "$root/dev"
 tar -C "$root/opt" -xzf "$tarball"
-cp examples/travel.txt "$root/work/"
-cp -L "models/$model" "$root/work/"
+cp examples/travel.txt "$root/data/"
+cp -L "models/$model" "$root/data/"
 # The emulator takes programs by this ending; the program starts itself again
 # by its own name, for the first look at a model and for confined programs.
 ln "$root/opt/$name/bin/agent" "$root/opt/$name/bin/agent.emulated"
@@ -76,11 +76,11 @@ agent() { bare "/opt/$name/bin/agent${EMULATE:+.emulated}" "$@"; }
 answers() {
   local features chosen answer
   features=$(agent doctor | sed -n 's/^ok *features *//p')
-  chosen=$(agent choose "$question" --model "/work/$model" --option Paris --option Rome --option Madrid | grep '^\*')
+  chosen=$(agent choose "$question" --model "/data/$model" --option Paris --option Rome --option Madrid | grep '^\*')
   printf '%s: choose  %s\n' "$1" "$chosen"
   printf '%s: code    %s\n' "$1" "$features"
   [ "${2:-1}" != 0 ] || return 0
-  answer=$(agent run "$task" --model "/work/$model" --workdir /work --approve never --temperature 0 2>/dev/null | tail -n 1)
+  answer=$(agent run "$task" --model "/data/$model" --workdir /data --approve never --temperature 0 2>/dev/null | tail -n 1)
   printf '%s: run     %s\n' "$1" "$answer"
 }
 
