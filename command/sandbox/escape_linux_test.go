@@ -719,7 +719,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getenv("AGENT_TEST_FULL") != "" {
 		tests = "."
 	}
-	assert.Contains(t, anotherRun(t, ordinaryUID, tests), "--- PASS: TestEscapes", "the tests really ran")
+	assert.Contains(t, anotherRun(t, programForAll(t), ordinaryUID, tests), "--- PASS: TestEscapes", "the tests really ran")
 }
 
 func copyProgram(to string) error {

@@ -61,7 +61,7 @@ func doWithout(mechanisms string) error {
 	f.refuse(unix.ENOSYS, unix.SYS_CLONE3)
 	f.ret(unix.SECCOMP_RET_ALLOW)
 	fprog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	// The C-free runtime sets this on one thread; the filter takes it to all.
+	// This is set on one thread; the filter takes it to all.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -83,6 +83,7 @@ func TestWithoutAMechanism(t *testing.T) {
 	if !seccompWorks() {
 		t.Skip("needs a kernel with seccomp filters, on amd64 or arm64")
 	}
+	exe := programForAll(t)
 	const private, landlock, perhaps, refused = "private root", "Landlock", "", "refused"
 	for _, row := range []struct {
 		missing            string
@@ -111,10 +112,10 @@ func TestWithoutAMechanism(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, user %d", row.missing, user.uid), func(t *testing.T) {
 				t.Parallel()
 				want := user.want
-				if want != refused && !hasAll(user.uid) {
+				if want != refused && !hasAll() {
 					want = perhaps
 				}
-				out := anotherRun(t, user.uid, "^TestHoldsHere$", withoutVar+"="+row.missing, "SANDBOX_TEST_WANT="+want)
+				out := anotherRun(t, exe, user.uid, "^TestHoldsHere$", withoutVar+"="+row.missing, "SANDBOX_TEST_WANT="+want)
 				assert.Contains(t, out, "--- PASS: TestHoldsHere", "the test really ran")
 			})
 		}
@@ -123,7 +124,7 @@ func TestWithoutAMechanism(t *testing.T) {
 
 // hasAll reports that this system has every mechanism, so that what is left
 // without some of them is known.
-func hasAll(uid int) bool {
+func hasAll() bool {
 	for _, c := range candidates() {
 		if c.err == nil && c.plan.User && c.plan.View && c.plan.Landlock > 0 {
 			return true
@@ -186,16 +187,27 @@ func testRepositoryHolds(t *testing.T, s *Sandbox, report Report) {
 	assert.NoFileExists(t, hook)
 }
 
+// programForAll is a copy of this binary that every user can run. It is made
+// while nothing else is started: a child that got hold of it would keep it busy.
+func programForAll(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "agent-program-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	exe := filepath.Join(dir, "sandbox.test")
+	require.NoError(t, errors.Join(os.Chmod(dir, 0o755), copyProgram(exe)))
+	return exe
+}
+
 // anotherRun runs tests of this binary in a process of its own, as another user
 // where this one is root, and gives its output.
-func anotherRun(t *testing.T, uid int, tests string, env ...string) string {
+func anotherRun(t *testing.T, exe string, uid int, tests string, env ...string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "agent-ordinary-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	tmp, home := filepath.Join(dir, "tmp"), filepath.Join(dir, "home")
-	exe := filepath.Join(dir, "sandbox.test")
-	require.NoError(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(tmp, 0o700), os.Mkdir(home, 0o700), copyProgram(exe)))
+	require.NoError(t, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(tmp, 0o700), os.Mkdir(home, 0o700)))
 	cmd := exec.Command(exe, "-test.v", "-test.run="+tests, "-test.skip=^TestAsOrdinaryUser$|^TestWithoutAMechanism$")
 	cmd.Dir, cmd.Env = tmp, append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + tmp, "HOME=" + home}, env...)
 	if os.Geteuid() == 0 && uid != 0 {
