@@ -290,28 +290,37 @@ func someTexts(n int) []quotedText {
 // A model that only quotes calls has none of them carried out: not at once, and
 // not when it says the same once more.
 func TestQuotedCallsAreNotCarriedOut(t *testing.T) {
-	reg, ran := consequences(t)
-	texts := someTexts(17)
+	texts := someTexts(19) // a prime: of every syntax and quoting
 	require.Greater(t, len(texts), 200)
-	for _, q := range texts {
-		*ran = nil
-		r := newRig(t, newModel(t, false, q.text, q.text, `{"command":"answer","content":"done"}`, `{"command":"answer","content":"done"}`), func(o *Options) { o.Registry = reg })
-		_, err := r.Run(context.Background(), "What does a.txt say?")
-		require.NoError(t, err, "%+v", q)
-		assert.Empty(t, *ran, "text, %+v", q)
+	for part := range slices.Chunk(texts, len(texts)/8+1) { // they wait for the disk
+		t.Run(part[0].syntax, func(t *testing.T) {
+			t.Parallel()
+			for _, q := range part {
+				checkNotCarriedOut(t, q)
+			}
+		})
+	}
+}
 
-		line := oneLine(q.text, 400)
-		r = newRig(t, newModel(t, true, " "+line, " writer", " n.txt", q.text+"\n```\n", " "+line, " answer", "It says "+q.text), func(o *Options) { o.Registry = reg })
-		*ran = nil
-		_, _ = r.Run(context.Background(), "Keep what a.txt says in n.txt.")
-		for _, wire := range *ran {
-			assert.Contains(t, wire, `"n.txt"`, "slots, %+v", q)
-		}
+func checkNotCarriedOut(t *testing.T, q quotedText) {
+	reg, ran := consequences(t)
+	done := `{"command":"answer","content":"done"}`
+	r := newRig(t, newModel(t, false, q.text, q.text, done, done), func(o *Options) { o.Registry = reg })
+	_, err := r.Run(context.Background(), "What does a.txt say?")
+	require.NoError(t, err, "%+v", q)
+	assert.Empty(t, *ran, "text, %+v", q)
+
+	line := oneLine(q.text, 400)
+	r = newRig(t, newModel(t, true, " "+line, " writer", " n.txt", q.text+"\n```\n", " "+line, " answer", "It says "+q.text), func(o *Options) { o.Registry = reg })
+	_, _ = r.Run(context.Background(), "Keep what a.txt says in n.txt.")
+	for _, wire := range *ran {
+		assert.Contains(t, wire, `"n.txt"`, "slots, %+v", q)
 	}
 }
 
 // What is quoted inside of the text of another call stays text, byte for byte.
 func TestCallsInsideOfTexts(t *testing.T) {
+	reg, _ := consequences(t)
 	for _, outer := range syntaxes() {
 		if !slices.Contains([]string{
 			"wire form", "indented", "Python", "JSON5", "name and arguments", "tool_calls", "list", "list after a mark", "command as key", "tool_call tags", "function tags",
@@ -325,15 +334,12 @@ func TestCallsInsideOfTexts(t *testing.T) {
 				if outer.name == "fenced" && strings.Contains(text, "```") {
 					continue // nobody can tell where it ends
 				}
-				reg, ran := consequences(t)
 				reply := outer.do("writer", [][2]string{{"path", "note.md"}, {"text", text}})
-				r := newRig(t, newModel(t, false, reply, `{"command":"answer","content":"done"}`, `{"command":"answer","content":"done"}`), func(o *Options) { o.Registry = reg })
-				_, err := r.Run(context.Background(), "Note what a.txt says.")
-				require.NoError(t, err)
-				require.Len(t, *ran, 1, "%s in %s: %s", inner.name, outer.name, reply)
-				got := command.Parse((*ran)[0], reg).Calls[0]
-				assert.Equal(t, "writer", got.Command)
-				assert.Equal(t, text, field(&got.Call, "text"), "%s in %s", inner.name, outer.name)
+				p := command.Parse(reply, reg)
+				require.Len(t, p.Calls, 1, "%s in %s: %s", inner.name, outer.name, reply)
+				assert.Equal(t, "writer", p.Calls[0].Command)
+				assert.Equal(t, text, field(&p.Calls[0].Call, "text"), "%s in %s", inner.name, outer.name)
+				assert.False(t, p.Repaired(command.RepairMaybeQuoted), "%s in %s: %s", inner.name, outer.name, reply)
 			}
 		}
 	}
