@@ -43,11 +43,11 @@ if [ ! -f "$root/.complete" ]; then
   touch "$root/.complete"
 fi
 for tool in cc gcc c++ python3 git curl; do [ ! -e "$root/usr/bin/$tool" ] || die "the root is not bare: it has $tool"; done
-rm -rf "$root/opt" "$root/work" "$root/home"
-mkdir -p "$root/opt" "$root/work" "$root/home" "$root/proc" "$root/dev"
+rm -rf "$root/opt" "$root/srv" "$root/home"
+mkdir -p "$root/opt" "$root/srv" "$root/home" "$root/proc" "$root/dev"
 tar -C "$root/opt" -xzf "$tarball"
-cp examples/travel.txt "$root/work/"
-cp -L "models/$model" "$root/work/"
+cp examples/travel.txt "$root/srv/"
+cp -L "models/$model" "$root/srv/"
 # The emulator takes programs by this ending; the program starts itself again
 # by its own name, for the first look at a model and for confined programs.
 ln "$root/opt/$name/bin/agent" "$root/opt/$name/bin/agent.emulated"
@@ -78,11 +78,11 @@ answers() {
   local features chosen answer
   features=$(agent doctor | sed -n 's/^ok *features *//p')
   printf '%s: code    %s\n' "$1" "$features"
-  chosen=$(agent choose "$question" --model "/work/$model" --option Paris --option Rome --option Madrid 2>/dev/null | grep '^\*') ||
+  chosen=$(agent choose "$question" --model "/srv/$model" --option Paris --option Rome --option Madrid 2>/dev/null | grep '^\*') ||
     die "$1: choose failed"
   printf '%s: choose  %s\n' "$1" "$chosen"
   [ "${2:-1}" != 0 ] || return 0
-  answer=$(agent run "$task" --model "/work/$model" --workdir /work --approve never --temperature 0 2>/dev/null | tail -n 1) ||
+  answer=$(agent run "$task" --model "/srv/$model" --workdir /srv --approve never --temperature 0 2>/dev/null | tail -n 1) ||
     die "$1: run failed"
   printf '%s: run     %s\n' "$1" "$answer"
 }

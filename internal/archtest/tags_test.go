@@ -17,7 +17,7 @@ func builds() []build.Context {
 	var all []build.Context
 	for _, system := range []string{"linux", "darwin", "windows", "freebsd"} {
 		for _, arch := range []string{"amd64", "arm64", "riscv64"} {
-			for _, tag := range []string{"", "cuda", "metal", "rpc", "race"} {
+			for _, tag := range []string{"", "cuda", "metal", "rpc", "package", "race"} {
 				for _, cgo := range []bool{true, false} {
 					c := build.Default
 					c.GOOS, c.GOARCH, c.CgoEnabled = system, arch, cgo
@@ -41,7 +41,7 @@ func TestEveryFileTakesPartInSomeBuild(t *testing.T) {
 			findings = append(findings, s.name+":1: its build constraints exclude it from every build")
 		}
 	}
-	report(t, findings, "Accelerators are tags (cuda, metal, rpc); everything else follows the system. Remove the file or its constraint.")
+	report(t, findings, "Accelerators are tags (cuda, metal, rpc) and so is package; everything else follows the system. Remove the file or its constraint.")
 }
 
 func takesPart(t *testing.T, dir, name string) bool {
