@@ -76,7 +76,7 @@ agent() { bare "/opt/$name/bin/agent${EMULATE:+.emulated}" "$@"; }
 # answers WHAT: chooses, and runs unless told not to; one line each
 answers() {
   local features chosen answer
-  features=$(agent doctor | sed -n 's/^ok *features *//p')
+  features=$(agent doctor 2>/dev/null | sed -n 's/^ok *features *//p')
   printf '%s: code    %s\n' "$1" "$features"
   chosen=$(agent choose "$question" --model "/srv/$model" --option Paris --option Rome --option Madrid 2>/dev/null | grep '^\*') ||
     die "$1: choose failed"

@@ -161,7 +161,7 @@ int ag_load_modules(const char * dir, ag_buf * err) {
     return ag_guarded(err, [&] {
         ggml_backend_load_all_from_path(dir);
         if (!ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)) {
-            ag_set(err, "none of its libggml-cpu-*.so can be used by this processor and C library");
+            ag_set(err, "none of its libggml-cpu-*.so is for this processor and C library");
             return AG_ERR;
         }
         return AG_OK;

@@ -34,5 +34,8 @@ func addDevices() error {
 	c := C.CString(dir)
 	defer C.free(unsafe.Pointer(c))
 	var buf C.ag_buf
-	return callError(op+" in "+dir, C.ag_load_modules(c, &buf), &buf)
+	if C.ag_load_modules(c, &buf) != C.AG_OK {
+		return &Error{Op: op + " in " + dir, Detail: string(take(&buf)), Advice: advice}
+	}
+	return nil
 }
