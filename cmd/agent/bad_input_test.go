@@ -92,10 +92,12 @@ func (p *commandLine) run(stdin io.Reader, args ...string) ending {
 	return ending{cmd.ProcessState.ExitCode(), out.String(), errs.String(), time.Since(start)}
 }
 
-// assertNoProcess: nobody of the process group outlived the program.
+// assertNoProcess: nobody of the process group outlived the program, but for the moment
+// that a child needs to see that its parent was killed.
 func (p *commandLine) assertNoProcess(pgid int) {
 	p.t.Helper()
-	assert.ErrorIs(p.t, syscall.Kill(-pgid, 0), syscall.ESRCH, "a process was left behind")
+	assert.Eventually(p.t, func() bool { return errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) },
+		10*time.Second, time.Millisecond, "a process was left behind")
 }
 
 // leftovers are the files in the program's folders that are no remembered
@@ -103,7 +105,7 @@ func (p *commandLine) assertNoProcess(pgid int) {
 func (p *commandLine) leftovers() []string {
 	var left []string
 	require.NoError(p.t, filepath.WalkDir(p.home, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.Contains(path, "/.cache/agent/vetted/") || strings.Contains(path, "/agent/sessions/") {
+		if err != nil || d.IsDir() || strings.Contains(path, "/.cache/agent/vetted/") || strings.Contains(path, "/agent/verified/") || strings.Contains(path, "/agent/sessions/") {
 			return err
 		}
 		left = append(left, path)
@@ -252,7 +254,7 @@ func TestTooMuchInput(t *testing.T) {
 		e := p.run(strings.NewReader(text), args...)
 		assertRefused(t, e, args[0])
 		assert.Equal(t, exitError, e.code)
-		assert.Regexp(t, `prompt has 2\d{6} tokens, more than the context length of 8192`, e.stderr)
+		assert.Regexp(t, `prompt has at least \d{5,} tokens, more than the context length of 8192`, e.stderr)
 		assert.Less(t, e.took, time.Minute)
 		t.Logf("%s: refused after %s", args[0], e.took.Round(10*time.Millisecond))
 	}

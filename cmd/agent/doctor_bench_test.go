@@ -72,7 +72,7 @@ func TestTheChoiceIsWrittenIntoTheFileThatIsThere(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(home, "agent", "configs", "llm", "hf.yaml"))
 	require.NoError(t, err)
 	assert.Len(t, string(text), len(stock)+len("CPU")+len("false")-len("true"))
-	cfg, err := config.Compose(config.Options{OptionalDirs: userConfigDirs()[1:], Embedded: configs.FS})
+	cfg, err := config.Compose(config.Options{OptionalDirs: userConfigDirs(), Embedded: configs.FS})
 	require.NoError(t, err)
 	s, err := decodeLLM(cfg, nil, func(string) {})
 	require.NoError(t, err)
