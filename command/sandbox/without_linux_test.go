@@ -61,7 +61,9 @@ func doWithout(mechanisms string) error {
 	f.refuse(unix.ENOSYS, unix.SYS_CLONE3)
 	f.ret(unix.SECCOMP_RET_ALLOW)
 	fprog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	// This is set on one thread; the filter takes it to all.
+	// This is set on one thread, which must be the one that the filter starts from.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
