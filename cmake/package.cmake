@@ -32,6 +32,10 @@ file(WRITE ${CMAKE_BINARY_DIR}/modules.txt "${names}\n")
 add_library(agent_compat OBJECT inference/shim/compat.c)
 set(dir ${CMAKE_BINARY_DIR}/modules)
 foreach(m ${modules})
+  get_target_property(defined ${m} COMPILE_DEFINITIONS)
+  if(GGML_OPENMP AND NOT "GGML_USE_OPENMP" IN_LIST defined)
+    message(FATAL_ERROR "agent: ${CMAKE_CXX_COMPILER} can't link an OpenMP program, so the modules would be without it")
+  endif()
   set_target_properties(${m} PROPERTIES
     LINK_LIBRARIES "${m}-feats;agent_compat;pthread"
     LIBRARY_OUTPUT_DIRECTORY ${dir})

@@ -102,10 +102,10 @@ same() {
 say "$name ($(($(wc -c <"$tarball") / 1000000)) MB) in a bare Debian 11, $(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)"
 expected=""
 if [ "$arch" = "$(go env GOHOSTARCH 2>/dev/null || dpkg --print-architecture)" ]; then
-  expected=$(answers native | tee /dev/stderr)
+  expected=$(answers native | tee -a /dev/stderr)
 fi
 for cpu in "${cpus[@]}"; do
-  got=$(EMULATE=$cpu answers "$cpu" "${RUN:-1}" | tee /dev/stderr)
+  got=$(EMULATE=$cpu answers "$cpu" "${RUN:-1}" | tee -a /dev/stderr)
   [ -n "$expected" ] || expected=$got
   same "$cpu" "$expected" "$got"
 done

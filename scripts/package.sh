@@ -55,7 +55,7 @@ c_library() {
 
 native() {
   local options=(-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DAGENT_PACKAGE=ON "${cross[@]}"
-    "-DCMAKE_EXE_LINKER_FLAGS=$link" "-DCMAKE_MODULE_LINKER_FLAGS=$link" "-DCMAKE_SHARED_LINKER_FLAGS=$link")
+    "-DCMAKE_MODULE_LINKER_FLAGS=$link" "-DCMAKE_SHARED_LINKER_FLAGS=$link")
   mkdir -p "$dir"
   if [ ! -f "$dir/CMakeCache.txt" ] && command -v ninja >/dev/null 2>&1; then options+=(-G Ninja); fi
   if [ "$(cat "$dir/options" 2>/dev/null)" != "${options[*]}" ]; then
