@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 
 fail() { printf 'check-faults: FAILED: %s\n' "$1" >&2; exit 1; }
 
-# run_with NAME: builds the program with $work/NAME.c in front of ggml's own kernels
+# build_with NAME: builds the program with $work/NAME.c in front of ggml's own kernels
 build_with() {
   cc -O1 -c "$work/$1.c" -o "$work/$1.o"
   CGO_LDFLAGS="$work/$1.o -Wl,-z,muldefs" go build -ldflags "-X agent/inference.BuildID=planted-$1" -o "$work/$1" ./cmd/agent
