@@ -1,87 +1,79 @@
-package main
+package setup
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io"
-	"strings"
 
 	"agent/backend"
-	"agent/internal/config"
+	"agent/internal/exit"
 )
 
-// customBackends are the backends that a user of this repository adds, by the
-// name that a configuration gives as llm._target_. This is the one place to
-// change for it; docs/custom-backend.md shows how, on an example.
-func customBackends() backend.Registry {
-	return backend.Registry{}
+// opener holds what the backends that are built in need while they are opened.
+type opener struct {
+	*Host
+	ctx context.Context
 }
 
-// stockFile begins the names of files that are built in.
-const stockFile = "embedded:"
-
-// customDecoder decodes the section llm for a custom backend. It is strict, but
-// passes over what only a stock file says, since that was meant for the backend
-// of that file: llm._target_=mine works on top of any option.
-func customDecoder(cfg *config.Config) func(any) error {
-	return func(into any) error {
-		err := cfg.Decode("llm", into)
-		if err == nil {
-			return nil
-		}
-		problems := config.Problems{err}
-		errors.As(err, &problems)
-		var kept config.Problems
-		for _, p := range problems {
-			var e *config.Error
-			if errors.As(p, &e) && errors.Is(e, config.ErrUnknownKey) && strings.HasPrefix(e.Origin.File, stockFile) {
-				continue
+// registry has every backend that llm._target_ can name. One that is built in
+// has an entry here, a file of its own in this package, and its YAML in
+// configs/llm. The user's own come from [Host.Backends], as
+// docs/custom-backend.md shows, and win.
+func (h *Host) registry(ctx context.Context) backend.Registry {
+	o := &opener{h, ctx}
+	all := backend.Registry{
+		localBackend: o.hf,
+		"openai":     o.openAI,
+		"fschat":     o.fastChat,
+		"human":      o.human,
+		"random":     random,
+		"scripted":   scripted,
+	}
+	for name, factory := range h.Backends {
+		all[name] = func(decode func(any) error) (backend.LanguageBackend, error) {
+			b, err := factory(decode)
+			if err != nil {
+				err = exit.With(exit.Backend, fmt.Errorf("_target_ %s: %w", name, err))
 			}
-			kept = append(kept, p)
+			return b, err
 		}
-		if len(kept) == 0 {
-			return nil
-		}
-		return kept
+	}
+	return all
+}
+
+// localBackend runs models in this process; --model is short for it.
+const localBackend = "hf"
+
+// hebosNames are the class paths in files written for HEBO's Agent.
+func hebosNames() map[string]string {
+	return map[string]string{
+		"agent.models.HuggingFaceLanguageBackend":      localBackend,
+		"agent.models.OpenAIAPILanguageBackend":        "openai",
+		"agent.models.FastChatAPILanguageBackend":      "fschat",
+		"agent.models.StdinLanguageBackend":            "human",
+		"tests.utils.random_llm.RandomLanguageBackend": "random",
 	}
 }
 
-// errDecoded stops a factory when its settings were read.
-var errDecoded = errors.New("the settings are decoded")
-
-// checkCustom reports what is wrong with the settings of a custom backend,
-// without making it: making it may reach out.
-func checkCustom(custom backend.Registry, name string, cfg *config.Config) error {
-	decode := customDecoder(cfg)
-	var wrong error
-	b, err := custom.New(name, func(into any) error {
-		if wrong = decode(into); wrong != nil {
-			return wrong
-		}
-		return errDecoded
-	})
-	closeBackend(b)
-	if wrong != nil || errors.Is(err, errDecoded) {
-		return wrong
+// canonical is the name of a backend in the registry.
+func canonical(target string) string {
+	if name, ok := hebosNames()[target]; ok {
+		return name
 	}
-	return err
+	return target
 }
 
-// openCustom makes a custom backend. Its errors are those of a model.
-func openCustom(custom backend.Registry, name string, cfg *config.Config) (*opened, error) {
-	b, err := custom.New(name, customDecoder(cfg))
-	if err != nil {
-		return nil, withCode(exitBackend, err)
-	}
-	if b == nil {
-		return nil, fmt.Errorf("_target_ %s: its factory made no backend", name)
-	}
-	return &opened{LanguageBackend: b, close: func() { closeBackend(b) }}, nil
+// plain are the settings of a backend that has none of its own.
+type plain struct {
+	Common `yaml:",inline"`
 }
 
-// closeBackend closes what can be closed.
-func closeBackend(b backend.LanguageBackend) {
-	if c, ok := backend.As[io.Closer](b); ok {
-		_ = c.Close()
-	}
+func (s *plain) common() *Common { return &s.Common }
+
+// IsLocal reports the name of the backend that runs models in this process.
+func IsLocal(target string) bool { return canonical(target) == localBackend }
+
+// Known reports the name of a backend that there is.
+func (h *Host) Known(target string) bool {
+	_, ok := h.registry(context.Background())[canonical(target)]
+	return ok
 }

@@ -1,84 +1,77 @@
-package main
+package setup
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"agent/internal/config"
+
+	"github.com/spf13/pflag"
 )
 
-// flagValues are flags that stand for configuration keys. Only those that were
-// given on the command line become values, so that the configuration holds
-// otherwise.
-type flagValues struct {
-	set     *pflag.FlagSet
-	keys    map[string]string // flag name to key
-	disable []string
+// Flags are flags that stand for configuration keys. Only those that were given
+// on the command line become values, so that the configuration holds otherwise.
+type Flags struct {
+	set  *pflag.FlagSet
+	keys map[string]string // flag name to key
 }
 
-// bind adds a flag for a key. The type of zero is the type of the flag.
-func (v *flagValues) bind(fs *pflag.FlagSet, name, key string, zero any, usage string) {
+// Bind adds a flag for a key. The type of def is the type of the flag; it is
+// what --help shows and sets nothing.
+func (v *Flags) Bind(fs *pflag.FlagSet, name, key string, def any, usage string) {
 	v.set = fs
 	if v.keys == nil {
 		v.keys = map[string]string{}
 	}
 	v.keys[name] = key
 	usage += " (" + key + ")"
-	switch zero.(type) {
+	switch def := def.(type) {
 	case string:
-		fs.String(name, "", usage)
+		fs.String(name, def, usage)
+	case []string:
+		fs.StringSlice(name, def, usage)
 	case int:
-		fs.Int(name, 0, usage)
+		fs.Int(name, def, usage)
 	case float64:
-		fs.Float64(name, 0, usage)
+		fs.Float64(name, def, usage)
 	case bool:
-		fs.Bool(name, false, usage)
+		fs.Bool(name, def, usage)
 	case time.Duration:
-		fs.Duration(name, 0, usage)
+		fs.Duration(name, def, usage)
 	default:
-		panic(fmt.Sprintf("flag --%s: no flag type for %T", name, zero))
+		panic(fmt.Sprintf("flag --%s: no flag type for %T", name, def))
 	}
 }
 
-// given reports a flag that was on the command line.
-func (v *flagValues) given(name string) bool { return v.set != nil && v.set.Changed(name) }
+// Given reports a flag that was on the command line.
+func (v *Flags) Given(name string) bool { return v.set != nil && v.set.Changed(name) }
 
-// list are the values of the flags that were given.
-func (v *flagValues) list() []config.Value {
+// Values are those of the flags that were given.
+func (v *Flags) Values() []config.Value {
 	var out []config.Value
 	if v.set == nil {
 		return nil
 	}
 	v.set.Visit(func(f *pflag.Flag) {
-		key, ok := v.keys[f.Name]
-		if !ok {
-			return
+		if key, ok := v.keys[f.Name]; ok {
+			out = append(out, config.Value{Key: key, Value: v.value(f), Source: "--" + f.Name})
 		}
-		out = append(out, config.Value{Key: key, Value: flagValue(v.set, f), Source: "--" + f.Name})
 	})
 	return out
 }
 
-func flagValue(fs *pflag.FlagSet, f *pflag.Flag) any {
+func (v *Flags) value(f *pflag.Flag) (value any) {
 	switch f.Value.Type() {
 	case "int":
-		n, _ := fs.GetInt(f.Name)
-		return n
+		value, _ = v.set.GetInt(f.Name)
 	case "float64":
-		x, _ := fs.GetFloat64(f.Name)
-		return x
+		value, _ = v.set.GetFloat64(f.Name)
 	case "bool":
-		b, _ := fs.GetBool(f.Name)
-		return b
+		value, _ = v.set.GetBool(f.Name)
+	case "stringSlice":
+		value, _ = v.set.GetStringSlice(f.Name)
+	default:
+		value = f.Value.String()
 	}
-	return f.Value.String()
-}
-
-// useColor: on a terminal, unless NO_COLOR or a dumb terminal says otherwise.
-func useColor(w io.Writer) bool {
-	return canWatch(w) && os.Getenv("NO_COLOR") == ""
+	return value
 }

@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"cmp"
@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,12 +14,13 @@ import (
 
 	"agent/command/program"
 	"agent/internal/config"
+	"agent/internal/exit"
 	"agent/internal/hub"
 	"agent/internal/legible"
 )
 
 // A folder that a person works in may be a stranger's. What its configs and its
-// .env say counts unasked only for the few settings of folderMaySet; all else is
+// .env say counts unasked only for the few settings of FolderMaySet; all else is
 // shown, and needs a yes that is kept in the user's own state folder.
 
 // folderConfigs is where a folder keeps its configuration.
@@ -35,20 +34,20 @@ type folderFiles struct {
 
 // readFolder reads the .env of the current folder, and says which of its names
 // are not taken though this program knows them.
-func (a *app) readFolder() (folderFiles, error) {
+func (h *Host) readFolder() (folderFiles, error) {
 	env, err := config.ReadDotEnv(".env")
 	if err != nil {
 		return folderFiles{}, err
 	}
 	var refused []string
-	for _, name := range slices.Sorted(maps.Keys(env)) {
+	for _, name := range sortedKeys(env) {
 		if isOwnVariable(name) && os.Getenv(name) == "" {
 			refused = append(refused, name)
 		}
 	}
-	if len(refused) > 0 && !a.toldRefused {
-		a.toldRefused = true
-		a.warn(fmt.Sprintf(".env of this folder does not set %s; export what you mean yourself", legible.Visible(strings.Join(refused, ", "))))
+	if len(refused) > 0 && !h.toldRefused {
+		h.toldRefused = true
+		h.Warn(fmt.Sprintf(".env of this folder does not set %s; export what you mean yourself", legible.Visible(strings.Join(refused, ", "))))
 	}
 	return folderFiles{folderConfigs, env}, nil
 }
@@ -83,9 +82,9 @@ func (f folderFiles) config() config.Folder {
 
 // composeOwn composes what would hold without the folder. What the command line
 // says of things that only the folder has is left out.
-func (a *app) composeOwn(overrides []string, values []config.Value) (*config.Config, error) {
+func (h *Host) composeOwn(overrides []string, values []config.Value) (*config.Config, error) {
 	own := func(overrides, environ []string) (*config.Config, error) {
-		opts, err := a.optionsWith(folderFiles{}, overrides)
+		opts, err := h.optionsWith(folderFiles{}, overrides)
 		if err != nil {
 			return nil, err
 		}
@@ -113,21 +112,21 @@ func (a *app) composeOwn(overrides []string, values []config.Value) (*config.Con
 	return cfg, nil
 }
 
-// folderMaySet are the keys that a folder may set unasked; docs/configuration.md
+// FolderMaySet are the keys that a folder may set unasked; docs/configuration.md
 // lists them.
-func folderMaySet() []string {
+func FolderMaySet() []string {
 	keys := []string{"llm.context_length", "llm.max_tokens", "agent.max_steps"}
-	for _, name := range []string{"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed"} {
+	for _, name := range samplingNames() {
 		keys = append(keys, "llm."+name, "llm.generation_kwargs."+name)
 	}
-	for _, name := range []string{"repetition_penalty", "max_tokens", "max_new_tokens", "do_sample"} { // as transformers say
+	for _, name := range transformersNames {
 		keys = append(keys, "llm.generation_kwargs."+name)
 	}
 	return keys
 }
 
 // askedOf are the changes by the folder that somebody has to allow.
-func (a *app) askedOf(cfg, own, stock *config.Config) []config.Change {
+func (h *Host) askedOf(cfg, own, stock *config.Config) []config.Change {
 	return slices.DeleteFunc(cfg.Changes(own, stock), func(c config.Change) bool {
 		switch {
 		case c.Environ: // the user asks for a variable, and .env has it
@@ -141,32 +140,30 @@ func (a *app) askedOf(cfg, own, stock *config.Config) []config.Change {
 		case "llm._target_":
 			return backendFor(cfg) != "" && backendFor(cfg) == backendFor(own)
 		case "llm.model_id":
-			return !c.Removed && a.hasModel(cfg)
+			return !c.Removed && h.hasModel(cfg)
 		}
-		return slices.Contains(folderMaySet(), c.Key)
+		return slices.Contains(FolderMaySet(), c.Key)
 	})
 }
 
-// backendFor is the built-in backend that a configuration takes, by whatever name.
+// backendFor is the backend that a configuration takes, by whatever name.
 func backendFor(cfg *config.Config) string {
 	target, err := cfg.Target("llm")
 	if err != nil {
 		return ""
 	}
-	return backendTargets()[target]
+	return canonical(target)
 }
 
 // hasModel reports a model that the store has or that the catalog pins. A file
 // that the folder brings is none.
-func (a *app) hasModel(cfg *config.Config) bool {
+func (h *Host) hasModel(cfg *config.Config) bool {
 	ref, err := cfg.Get("llm.model_id")
 	name, ok := ref.(string)
-	if err != nil || !ok || backendFor(cfg) != backendHF {
+	if err != nil || !ok || backendFor(cfg) != localBackend {
 		return false
 	}
-	quiet := *a
-	quiet.flags.quiet = true
-	store, done, err := quiet.modelStore()
+	store, done, err := h.store(nil)
 	if err != nil {
 		return false
 	}
@@ -176,51 +173,50 @@ func (a *app) hasModel(cfg *config.Config) bool {
 }
 
 // allowFolder allows what a folder asks for: once for each folder and content.
-func (a *app) allowFolder(asked []config.Change) error {
-	if len(asked) == 0 || a.flags.trustFolder {
+func (h *Host) allowFolder(ctx context.Context, asked []config.Change) error {
+	if len(asked) == 0 || h.TrustFolder {
 		return nil
 	}
 	folder, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	trust := folderTrust()
+	trust := FolderTrust()
 	mark := markOf(asked)
 	if trust.Holds(folder, mark) {
 		return nil
 	}
-	if !isTerminal(a.in) || !isTerminal(a.err) {
-		return withCode(exitRefused, &folderError{asked})
+	if !h.Attended {
+		return exit.With(exit.Refused, &folderError{asked})
 	}
-	fmt.Fprintf(a.err, "This folder, %s, asks for settings that are yours to make:\n", legible.Visible(folder))
-	showAsked(a.err, asked)
-	yes, err := a.confirm("Use them here, as long as they stay the same?")
+	shown := fmt.Sprintf("This folder, %s, asks for settings that are yours to make:\n%s", legible.Visible(folder), showAsked(asked))
+	yes, err := h.Confirm(ctx, shown, "Use them here, as long as they stay the same?")
 	if err != nil {
 		return err
 	}
 	if !yes {
-		return withCode(exitRefused, errors.New("the settings of this folder were not allowed"))
+		return exit.With(exit.Refused, errors.New("the settings of this folder were not allowed"))
 	}
 	return trust.AddFile(folder, program.FoundFile{Name: keysOf(asked), Hash: mark})
 }
 
-// folderTrust is what was allowed to folders.
-func folderTrust() *program.Trust {
-	return program.OpenTrust(filepath.Join(stateDir(), "trusted_folders.json"))
+// FolderTrust is what was allowed to folders.
+func FolderTrust() *program.Trust {
+	return program.OpenTrust(filepath.Join(StateDir(), "trusted_folders.json"))
 }
 
 // warnFolder says what a folder asks for where nothing comes of it.
-func (a *app) warnFolder(asked []config.Change) {
-	if len(asked) > 0 && !a.flags.trustFolder {
-		a.warn((&folderError{asked}).Error())
+func (h *Host) warnFolder(asked []config.Change) {
+	if len(asked) > 0 && !h.TrustFolder {
+		h.Warn((&folderError{asked}).Error())
 	}
 }
 
-// warnOfFolder is warnFolder for what these arguments give; mistakes are told
-// elsewhere.
-func (a *app) warnOfFolder(overrides []string) {
-	if _, asked, err := a.composeAsked(overrides, nil); err == nil {
-		a.warnFolder(asked)
+// WarnOfFolder says what the folder asks for with these overrides, where nothing
+// comes of it; mistakes are told elsewhere.
+func (h *Host) WarnOfFolder(overrides []string) {
+	if _, asked, err := h.compose(overrides, nil); err == nil {
+		h.warnFolder(asked)
 	}
 }
 
@@ -242,7 +238,8 @@ func keysOf(asked []config.Change) string {
 }
 
 // showAsked shows keys and values. Nothing in them can act on the terminal.
-func showAsked(w io.Writer, asked []config.Change) {
+func showAsked(asked []config.Change) string {
+	var b strings.Builder
 	for _, c := range asked {
 		what := c.Value
 		switch {
@@ -251,28 +248,14 @@ func showAsked(w io.Writer, asked []config.Change) {
 		case c.Now != "":
 			what += " (now " + c.Now + ")"
 		}
-		line := fmt.Sprintf("%s: %s", c.Key, what)
-		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(legible.Visible(line+"   "+c.From.String()), "\n", `\n`))
+		b.WriteString("  " + oneVisible(c.Key+": "+what+"   "+c.From.String()) + "\n")
 	}
+	return b.String()
 }
 
-// confirm asks a question whose answer is no unless it is yes. Nothing counts
-// that was typed before the question stood there.
-func (a *app) confirm(question string) (bool, error) {
-	a.forgetTyped()
-	fmt.Fprint(a.err, question+" [y/N] ")
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := readLine(a.in) // the end of the input is no
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-a.stopped:
-		return false, withCode(exitInterrupted, errors.New("interrupted"))
-	case line := <-answer:
-		a.answered()
-		return line == "y" || line == "yes", nil
-	}
+// oneVisible is text that stays on its line and can't act on a terminal.
+func oneVisible(text string) string {
+	return strings.ReplaceAll(legible.Visible(text), "\n", `\n`)
 }
 
 // folderError is a folder that asks for more than it may have.
@@ -287,7 +270,7 @@ func (e *folderError) Error() string {
 		}
 		parts[i] = c.Key + what + cmp.Or(c.From.String(), folderConfigs) + ")"
 	}
-	return strings.ReplaceAll(legible.Visible("config: this folder asks for settings that are yours to make: "+strings.Join(parts, ", ")), "\n", `\n`)
+	return oneVisible("config: this folder asks for settings that are yours to make: " + strings.Join(parts, ", "))
 }
 
 // Hint says how to allow it.

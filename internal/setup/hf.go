@@ -1,134 +1,170 @@
-package main
+package setup
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"io"
+	"maps"
+	"math"
 	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-	"time"
 
 	"agent/backend"
 	"agent/backend/hf"
 	"agent/inference"
-	"agent/internal/config"
+	"agent/internal/exit"
 	"agent/internal/legible"
-	"agent/tokenizer"
 )
 
-// opened is a backend with what a command needs around it. Close it.
-type opened struct {
-	backend.LanguageBackend
-	settings *llmSettings
-	device   string // where a local model runs; empty for a remote one
-	close    func()
+// Local are the settings of a model in this process.
+type Local struct {
+	Common `yaml:",inline"`
+
+	Devices      []string  `yaml:"devices"`
+	GPULayers    *int      `yaml:"gpu_layers"` // nil and -1: all that fit
+	CPUExperts   *int      `yaml:"n_cpu_moe"`  // nil: as many as must
+	AllExperts   bool      `yaml:"cpu_moe"`
+	MainGPU      int       `yaml:"main_gpu"`
+	TensorSplit  []float32 `yaml:"tensor_split"`
+	Threads      int       `yaml:"threads"`
+	ThreadsBatch int       `yaml:"threads_batch"`
+	Parallel     int       `yaml:"parallel"`
+	Ubatch       int       `yaml:"ubatch_size"`
+	KVType       string    `yaml:"kv_type"`
+	FlashAttn    bool      `yaml:"flash_attn"`
+	Mmap         bool      `yaml:"mmap"`
+	Mlock        bool      `yaml:"mlock"`
+	CheckTensors bool      `yaml:"check_tensors"`
+	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
+
+	// Keyword arguments of transformers, in files written for HEBO's Agent: what
+	// has an equal here is used, the rest is named in a warning.
+	ModelKwargs      map[string]any `yaml:"model_kwargs"`
+	TokenizerKwargs  map[string]any `yaml:"tokenizer_kwargs"`
+	GenerationKwargs map[string]any `yaml:"generation_kwargs"`
 }
 
-// Unwrap lets extras of the backend be found through it.
-func (o *opened) Unwrap() backend.LanguageBackend { return o.LanguageBackend }
+// DefaultModel is used where a configuration names no model, as HEBO's own
+// hf.yaml does not; it is that of configs/llm/hf.yaml.
+const DefaultModel = "smollm2-135m-instruct"
 
-// open composes the configuration of a command line (see compose) and makes
-// its backend. Flags that were given win over everything else.
-func (a *app) open(ctx context.Context, args []string, flags ...config.Value) (o *opened, rest []string, err error) {
-	cfg, rest, err := a.compose(args, flags...)
-	if err != nil {
-		return nil, nil, err
-	}
-	o, err = a.openBackend(ctx, cfg)
-	return o, rest, err
+// Local are the settings of a local model; nil for every other.
+func (l *LLM) Local() *Local {
+	s, _ := l.settings.(*Local)
+	return s
 }
 
-// openBackend makes the backend that the configuration asks for.
-func (a *app) openBackend(ctx context.Context, cfg *config.Config) (*opened, error) {
-	s, err := decodeLLM(cfg, a.custom, a.warn)
-	if err != nil {
-		return nil, configError(err)
+func (s *Local) common() *Common { return &s.Common }
+
+func (s *Local) check(in *section) error {
+	s.takeModelKwargs(in)
+	in.ignore("llm.tokenizer_kwargs", s.TokenizerKwargs, "the tokenizer is the model's own")
+	if err := s.takeGenerationKwargs(in); err != nil {
+		return err
 	}
-	o, err := a.openSettings(ctx, cfg, s)
-	if err != nil {
-		return nil, err
+	if err := needModel(in.Config, s.ModelID); err != nil {
+		return err
 	}
-	o.settings = s
-	for _, w := range cfg.Warnings() {
-		a.warn(w)
+	if s.TopK != nil && *s.TopK < 0 { // to some servers it means that all tokens count
+		return badValue(in.Config, "llm.top_k", "must not be negative")
 	}
-	return o, nil
+	experts := 0
+	if s.CPUExperts != nil {
+		experts = *s.CPUExperts
+	}
+	return checkLeast(in.Config, "llm", []atLeast{
+		{"main_gpu", int64(s.MainGPU), 0}, {"threads", int64(s.Threads), 0}, {"threads_batch", int64(s.ThreadsBatch), 0},
+		{"parallel", int64(s.Parallel), 0}, {"ubatch_size", int64(s.Ubatch), 0}, {"n_cpu_moe", int64(experts), 0}})
 }
 
-func (a *app) openSettings(ctx context.Context, cfg *config.Config, s *llmSettings) (*opened, error) {
-	if s.Custom {
-		return openCustom(a.custom, s.Backend, cfg)
-	}
-	switch s.Backend {
-	case backendHF:
-		return a.openLocal(ctx, s)
-	case backendOpenAI, backendFastChat:
-		return a.openRemote(s)
-	case backendHuman:
-		return remote(backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, In: a.in, Out: undisguised(a.err)}), nil)
-	case backendRandom:
-		c := backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength}
-		return remote(backend.NewRandom(c, uint64(value(s.Seed))), nil)
-	default:
-		c := backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, Replies: s.Script.Replies,
-			Choices: s.Script.Choices, DeltaDelay: s.Script.DeltaDelay}
-		return remote(backend.NewScripted(c), nil)
-	}
-}
-
-func value[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-// remote wraps a backend that holds nothing on this machine.
-func remote(b backend.LanguageBackend, err error) (*opened, error) {
-	if err != nil {
-		return nil, err
-	}
-	return &opened{LanguageBackend: b, close: func() {}}, nil
-}
-
-// openRemote makes a backend that speaks to a server.
-func (a *app) openRemote(s *llmSettings) (*opened, error) {
-	c := *s.Remote
-	c.Warn = a.warn
-	if s.Tokenizer != "" {
-		t, err := tokenizer.Open(s.Tokenizer)
-		if err != nil {
-			return nil, err
+func (s *section) ignore(key string, args map[string]any, why string) {
+	for _, name := range sortedKeys(args) {
+		if args[name] != nil {
+			s.ignored(key+"."+name, why)
 		}
-		c.Tokenizer = textTokenizer{t}
 	}
-	if s.Backend == backendFastChat {
-		b, err := backend.NewFastChat(backend.FastChatConfig(c))
-		return remote(b, err)
-	}
-	b, err := backend.NewOpenAI(c)
-	return remote(b, err)
 }
 
-// textTokenizer counts for remote backends with a model's own tokenizer.json.
-type textTokenizer struct{ *tokenizer.Tokenizer }
-
-// CountText implements backend.TextTokenizer.
-func (t textTokenizer) CountText(text string) (int, error) {
-	return t.Count(text, tokenizer.Options{})
+// takeModelKwargs maps model_kwargs. A device_map of "cpu" means no layers on a
+// GPU, any other all that fit.
+func (s *Local) takeModelKwargs(in *section) {
+	rest := maps.Clone(s.ModelKwargs)
+	if device, ok := rest["device_map"].(string); ok {
+		delete(rest, "device_map")
+		if device == "cpu" && s.GPULayers == nil {
+			s.GPULayers = new(int)
+		}
+	}
+	for _, name := range []string{"torch_dtype", "dtype", "load_in_8bit", "load_in_4bit", "quantization_config"} {
+		if rest[name] != nil {
+			in.ignored("llm.model_kwargs."+name, "the precision is that of the GGUF file; choose another file for another one")
+			delete(rest, name)
+		}
+	}
+	in.ignore("llm.model_kwargs", rest, "it is an argument of transformers")
 }
 
-// openLocal resolves the model's files, loads it and reports progress.
-func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
-	c := s.Local
-	template, err := templateText(c.ChatTemplate)
+// transformersNames are the keys of generation_kwargs that llm knows by other
+// names, or not at all.
+var transformersNames = [...]string{"repetition_penalty", "max_tokens", "max_new_tokens", "do_sample"}
+
+// takeGenerationKwargs fills in from generation_kwargs what llm itself leaves open.
+func (s *Local) takeGenerationKwargs(in *section) error {
+	if len(s.GenerationKwargs) == 0 {
+		return nil
+	}
+	rest := maps.Clone(s.GenerationKwargs)
+	maps.DeleteFunc(rest, func(name string, _ any) bool {
+		return slices.Contains(samplingNames(), name) || slices.Contains(transformersNames[:], name)
+	})
+	in.ignore("llm.generation_kwargs", rest, "it is an argument of transformers")
+	// Decoded by the same strict rules as llm.
+	var from struct {
+		backend.Sampling  `yaml:",inline"`
+		RepetitionPenalty *float64 `yaml:"repetition_penalty"`
+		MaxTokens         int      `yaml:"max_tokens"`
+		MaxNewTokens      int      `yaml:"max_new_tokens"`
+		DoSample          *bool    `yaml:"do_sample"`
+	}
+	if err := in.DecodeKnown("llm.generation_kwargs", &from); err != nil {
+		return err
+	}
+	from.RepeatPenalty = cmp.Or(from.RepeatPenalty, from.RepetitionPenalty)
+	if from.DoSample != nil && !*from.DoSample {
+		from.Temperature = new(float64) // greedy
+	}
+	s.Sampling = *s.Sampling.Merge(&from.Sampling)
+	s.TokensMax = cmp.Or(s.TokensMax, from.MaxTokens, from.MaxNewTokens)
+	return nil
+}
+
+// samplingNames are the keys by which tokens are drawn.
+func samplingNames() []string {
+	return []string{"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed"}
+}
+
+// cpuExperts are the layers whose experts stay on the CPU; nil: as many as must.
+func (s *Local) cpuExperts() *int {
+	if s.AllExperts {
+		all := math.MaxInt32
+		return &all
+	}
+	return s.CPUExperts
+}
+
+// hf runs a model in this process: it finds its files, loads it and shows how
+// far that is.
+func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
+	s := &Local{Common: Common{ModelID: DefaultModel}, Mmap: true, FlashAttn: true}
+	if err := decode(s); err != nil {
+		return nil, err
+	}
+	template, err := templateText(s.ChatTemplate)
 	if err != nil {
 		return nil, err
 	}
-	path, err := a.resolveModel(ctx, s.ModelID)
+	path, err := o.findModel(s.ModelID)
 	if err != nil {
 		return nil, err
 	}
@@ -136,49 +172,40 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find own executable: %w", err)
 	}
-	if c.GPULayers != nil && *c.GPULayers < 0 {
-		c.GPULayers = nil // all
+	layers := s.GPULayers
+	if layers != nil && *layers < 0 {
+		layers = nil // all
 	}
-	vet, err := inference.VetInChild(ctx, exe, vetDir(), a.warn)
+	vet, err := inference.VetInChild(o.ctx, exe, VetDir(), o.Warn)
 	if err != nil {
-		return nil, withCode(exitBackend, err)
+		return nil, exit.With(exit.Backend, err)
 	}
-	bar := a.loadProgress(s.ModelID)
-	b, err := hf.Open(ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
+	update, end := o.Loading("loading " + legible.OneLine(s.ModelID))
+	b, err := hf.Open(o.ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
 		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
-		Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.cpuExperts(), MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
-		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
-		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
-		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: vet, RenderExecutable: exe})
-	bar.finish()
+		Devices: s.Devices, GPULayers: layers, CPUExperts: s.cpuExperts(), MainGPU: s.MainGPU, TensorSplit: s.TensorSplit,
+		Threads: s.Threads, ThreadsBatch: s.ThreadsBatch,
+		Parallel: s.Parallel, Ubatch: s.Ubatch, KVType: s.KVType, NoMmap: !s.Mmap, Mlock: s.Mlock,
+		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn,
+		Progress: update, Warn: o.Warn, Note: o.Note, Vet: vet, RenderExecutable: exe})
+	end()
 	if err != nil {
-		return nil, withCode(exitBackend, err)
+		return nil, exit.With(exit.Backend, err)
 	}
 	if len(b.Model().Devices) == 0 {
-		leaveCores(cmp.Or(c.Threads, inference.PhysicalCores()))
+		leaveCores(cmp.Or(s.Threads, inference.PhysicalCores()))
 	}
-	return &opened{LanguageBackend: b, device: b.Device(), close: func() { _ = b.Close() }}, nil
+	return b, nil
 }
 
-// leaveCores keeps Go's scheduler to the cores that threads of computing leave,
-// and to one at least. Its monitor otherwise wakes some 2,000 times a second
-// while a thread is in native code and another core looks idle to it; each time
-// a computing thread has to make room and the others wait for it: 2 to 3 % of
-// the speed of decoding on two cores. GOMAXPROCS in the environment is heeded.
-func leaveCores(threads int) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(1, runtime.NumCPU()-threads))
-	}
-}
-
-// resolveModel finds a model's file on this machine, or fetches it.
-func (a *app) resolveModel(ctx context.Context, ref string) (string, error) {
-	store, done, err := a.modelStore()
+// findModel finds a model's file on this machine, or fetches it.
+func (o *opener) findModel(ref string) (string, error) {
+	store, done, err := o.Store()
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	m, err := store.Resolve(ctx, ref)
+	m, err := store.Resolve(o.ctx, ref)
 	if err != nil {
 		return "", err
 	}
@@ -197,62 +224,13 @@ func templateText(s string) (string, error) {
 	return string(raw), nil
 }
 
-// progressLine is one line on a terminal that is written over.
-type progressLine struct {
-	w     io.Writer // nil: nothing is shown
-	what  string
-	start time.Time
-	shown bool
-}
-
-// loadProgress shows loading on a terminal, when it takes noticeable time.
-func (a *app) loadProgress(model string) *progressLine {
-	p := &progressLine{what: "loading " + legible.OneLine(model), start: time.Now()}
-	if f, ok := terminalFile(a.err); ok && !a.flags.quiet {
-		p.w = f
-	}
-	return p
-}
-
-func (p *progressLine) update(done float64) {
-	if p.w == nil || time.Since(p.start) < 300*time.Millisecond {
-		return
-	}
-	p.shown = true
-	fmt.Fprintf(p.w, "\r\x1b[K%s: %3.0f %%", p.what, done*100)
-}
-
-func (p *progressLine) finish() {
-	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
-}
-
-// cacheDir is for what can be made again.
-func cacheDir() string {
-	if dir, err := os.UserCacheDir(); err == nil {
-		return filepath.Join(dir, "agent")
-	}
-	return filepath.Join(os.TempDir(), "agent-cache")
-}
-
-// vetDir keeps what was found of this machine's native code, and of model files.
-func vetDir() string { return filepath.Join(cacheDir(), "vetted") }
-
-// stateDir is for what a person may want to see again: session files.
-func stateDir() string {
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "agent")
-	}
-	if home, err := os.UserHomeDir(); err == nil {
-		return filepath.Join(home, ".local", "state", "agent")
-	}
-	return filepath.Join(os.TempDir(), "agent-state")
-}
-
-// warn tells a person something that is no error.
-func (a *app) warn(msg string) {
-	if !a.flags.quiet {
-		fmt.Fprintf(a.err, "agent: warning: %s\n", msg)
+// leaveCores keeps Go's scheduler to the cores that threads of computing leave,
+// and to one at least. Its monitor otherwise wakes some 2,000 times a second
+// while a thread is in native code and another core looks idle to it; each time
+// a computing thread has to make room and the others wait for it: 2 to 3 % of
+// the speed of decoding on two cores. GOMAXPROCS in the environment is heeded.
+func leaveCores(threads int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()-threads))
 	}
 }

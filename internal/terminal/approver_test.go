@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"context"
@@ -20,7 +20,7 @@ func proposalOf(name, preview string) *session.Proposal {
 
 func newApprover(in io.Reader) (*approver, *strings.Builder) {
 	var out strings.Builder
-	return &approver{app: &app{in: in, err: &out}, always: map[string]bool{}}, &out
+	return &approver{t: &Terminal{In: in, Err: &out}, always: map[string]bool{}}, &out
 }
 
 func TestReadAnswer(t *testing.T) {

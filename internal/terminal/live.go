@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"fmt"
@@ -10,10 +10,8 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
-	"golang.org/x/term"
 
 	"agent/internal/legible"
-	"agent/internal/screen"
 	"agent/session"
 )
 
@@ -29,9 +27,9 @@ var spinner = [...]string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧"
 // scrolls by, and below it stands the text that is being written, and what is
 // going on now.
 type runView struct {
-	*screen.Screen // is sent what is styled
-	shown          io.Writer
-	render         session.RenderOptions
+	*Screen // is sent what is styled
+	shown   io.Writer
+	render  session.RenderOptions
 
 	mu      sync.Mutex
 	text    strings.Builder
@@ -39,13 +37,13 @@ type runView struct {
 	step    int
 	started time.Time
 	since   time.Time // of what is going on now
-	rate    screen.Rate
+	rate    Rate
 }
 
 // watchRun shows a run on the terminal w until it is closed.
 func watchRun(w *os.File) *runView {
 	v := &runView{render: styles(), started: time.Now(), since: time.Now(), doing: "starting"}
-	v.Screen = screen.New(colored(w), columnsOf(w), v.lines)
+	v.Screen = NewScreen(colored(w), columnsOf(w), v.lines)
 	v.shown = legible.NewWriter(v.Screen)
 	return v
 }
@@ -54,25 +52,22 @@ func watchRun(w *os.File) *runView {
 func (v *runView) Write(p []byte) (int, error) { return v.shown.Write(p) }
 
 // watchWait shows only that something is going on, and for how long.
-func watchWait(w *os.File) *screen.Screen {
+func watchWait(w *os.File) *Screen {
 	start, dim := time.Now(), styles().Dim
-	return screen.New(colored(w), columnsOf(w), func(_, tick int) []string {
+	return NewScreen(colored(w), columnsOf(w), func(_, tick int) []string {
 		return []string{spinner[tick%len(spinner)] + " " + dim(time.Since(start).Round(time.Second).String())}
 	})
 }
 
 func columnsOf(w *os.File) func() int {
 	return func() int {
-		n, _, err := term.GetSize(int(w.Fd()))
-		if err != nil || n < 2 {
+		n, ok := Columns(w)
+		if !ok || n < 2 {
 			return 80
 		}
 		return n
 	}
 }
-
-// canWatch: live lines need a terminal that can move its cursor.
-func canWatch(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
 
 // colored passes on as many colours as the terminal has: none with NO_COLOR.
 func colored(w io.Writer) io.Writer { return colorprofile.NewWriter(w, os.Environ()) }
@@ -166,7 +161,7 @@ func (v *runView) lines(columns, tick int) []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var out []string
-	for _, line := range screen.Tail(strings.TrimRight(v.text.String(), "\n"), columns-3, liveRowsMax) {
+	for _, line := range Tail(strings.TrimRight(v.text.String(), "\n"), columns-3, liveRowsMax) {
 		out = append(out, "  "+v.render.Dim(line))
 	}
 	return append(out, v.status(tick))
@@ -185,18 +180,46 @@ func (v *runView) status(tick int) string {
 	return spinner[tick%len(spinner)] + " " + v.render.Dim(strings.Join(parts, " · "))
 }
 
-// answered lets a watched run be drawn again after a prompt.
-func (a *app) answered() {
-	if v, ok := a.err.(*runView); ok {
-		v.Resume()
-	}
-}
-
-// waiting shows on a terminal that a reply is on its way, until it is closed.
-func (a *app) waiting() io.Closer {
-	file, ok := terminalFile(a.err)
-	if !ok || a.flags.quiet || !canWatch(file) || !isTerminal(a.in) {
+// Waiting shows on a terminal that a reply is on its way, until it is closed.
+func (t *Terminal) Waiting() io.Closer {
+	f, ok := file(t.Err)
+	if !ok || t.Quiet || !canDraw(f) || !t.Attended() {
 		return io.NopCloser(nil)
 	}
-	return watchWait(file)
+	return watchWait(f)
+}
+
+// Watch shows a run live where standard error is a terminal that can, until
+// unwatch is called. What is written to Err meanwhile stands above the live
+// lines.
+func (t *Terminal) Watch() (sink func(session.Event), unwatch func(), ok bool) {
+	f, ok := file(t.Err)
+	if !ok || t.Quiet || !canDraw(f) {
+		return nil, nil, false
+	}
+	v, before := watchRun(f), t.Err
+	t.Err = v
+	return v.event, func() {
+		t.Err = before
+		_ = v.Close()
+	}, true
+}
+
+// Events shows a run as lines on standard error; streamed says that the
+// model's text is shown as it is written.
+func (t *Terminal) Events(streamed bool) func(session.Event) {
+	if t.Quiet {
+		return func(session.Event) {}
+	}
+	var o session.RenderOptions
+	if canDraw(t.Err) && os.Getenv("NO_COLOR") == "" {
+		o = styles()
+	}
+	o.Streamed = streamed
+	w := Undisguised(t.Err)
+	return func(ev session.Event) {
+		if _, end := ev.Data.(*session.Result); !end { // the answer is told at the end
+			_ = session.RenderText(w, ev, o)
+		}
+	}
 }

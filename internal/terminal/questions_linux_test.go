@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"agent/internal/terminal/terminaltest"
 	"agent/session"
 )
 
@@ -32,13 +33,13 @@ func (s *printed) Write(data []byte) (int, error) {
 // What is typed before a question is no answer to it, whether it still waits or
 // was read for a question that ended.
 func TestTypedBeforeTheQuestion(t *testing.T) {
-	person, terminal, err := openTerminal()
+	person, terminal, err := terminaltest.Open()
 	if err != nil {
 		t.Skipf("needs pseudo-terminals: %v", err)
 	}
 	t.Cleanup(func() { terminal.Close(); person.Close() })
 	out := &printed{asked: make(chan struct{}, 8)}
-	q := &approver{app: &app{in: terminal, err: out}, always: map[string]bool{}}
+	q := &approver{t: &Terminal{In: terminal, Err: out}, always: map[string]bool{}}
 	type decided struct {
 		d   session.Decision
 		err error

@@ -1,11 +1,4 @@
-// Package screen keeps a few lines at the bottom of a terminal up to date,
-// below text that stays and scrolls away as usual.
-//
-// Make a [Screen] with [New], write to it what stays, and [Screen.Close] it.
-// What it draws by itself is gone then, so that nothing of it is left in a
-// terminal's history. It reads no input and changes no mode of the terminal:
-// Ctrl-C, suspending and prompts work as without it.
-package screen
+package terminal
 
 import (
 	"io"
@@ -24,8 +17,13 @@ const interval = 100 * time.Millisecond
 // cut to the terminal's width. tick counts the drawings.
 type View func(columns, tick int) []string
 
-// Screen is a terminal with live lines. Its methods may be called from several
-// goroutines.
+// Screen keeps a few lines at the bottom of a terminal up to date, below text
+// that stays and scrolls away as usual.
+//
+// Make one with [NewScreen], write to it what stays, and close it: nothing of
+// the live lines is left in the terminal's history. It reads no input and
+// changes no mode of the terminal, so that Ctrl-C, suspending and prompts work
+// as without it. Its methods may be called from several goroutines.
 type Screen struct {
 	mu      sync.Mutex
 	w       io.Writer
@@ -40,8 +38,8 @@ type Screen struct {
 	stopped chan struct{}
 }
 
-// New draws view on w until Close. columns is asked before each drawing.
-func New(w io.Writer, columns func() int, view View) *Screen {
+// NewScreen draws view on w until Close. columns is asked before each drawing.
+func NewScreen(w io.Writer, columns func() int, view View) *Screen {
 	s := &Screen{w: w, columns: columns, view: view, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go s.run()
 	return s

@@ -1,4 +1,4 @@
-package screen
+package terminal
 
 import (
 	"strings"
@@ -12,13 +12,13 @@ import (
 )
 
 // terminal understands just what a Screen writes.
-type terminal struct {
+type fakeTerminal struct {
 	mu   sync.Mutex
 	rows []string
 	row  int
 }
 
-func (v *terminal) Write(p []byte) (int, error) {
+func (v *fakeTerminal) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	text := string(p)
@@ -58,7 +58,7 @@ func (v *terminal) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (v *terminal) String() string {
+func (v *fakeTerminal) String() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return strings.Join(v.rows, "\n")
@@ -67,14 +67,14 @@ func (v *terminal) String() string {
 func wide() int { return 40 }
 
 // still is a Screen that draws only when the test says so.
-func still(v *terminal, columns func() int, view View) *Screen {
+func still(v *fakeTerminal, columns func() int, view View) *Screen {
 	s := &Screen{w: v, columns: columns, view: view, stop: make(chan struct{}), stopped: make(chan struct{})}
 	close(s.stopped)
 	return s
 }
 
 func TestWhatStaysIsAboveWhatIsLive(t *testing.T) {
-	v := &terminal{}
+	v := &fakeTerminal{}
 	lines := []string{"one", "two"}
 	s := still(v, wide, func(int, int) []string { return lines })
 	s.redraw()
@@ -102,7 +102,7 @@ func TestWhatStaysIsAboveWhatIsLive(t *testing.T) {
 }
 
 func TestAPromptIsLeftAlone(t *testing.T) {
-	v := &terminal{}
+	v := &fakeTerminal{}
 	s := still(v, wide, func(int, int) []string { return []string{"live"} })
 	s.redraw()
 	_, err := s.Write([]byte("allow? "))
@@ -117,7 +117,7 @@ func TestAPromptIsLeftAlone(t *testing.T) {
 }
 
 func TestLinesAreCutToTheWidth(t *testing.T) {
-	v := &terminal{}
+	v := &fakeTerminal{}
 	s := still(v, func() int { return 8 }, func(columns, tick int) []string {
 		assert.Equal(t, 8, columns)
 		return []string{"0123456789", "漢字漢字漢字"}
@@ -127,8 +127,8 @@ func TestLinesAreCutToTheWidth(t *testing.T) {
 }
 
 func TestItDrawsByItself(t *testing.T) {
-	v := &terminal{}
-	s := New(v, wide, func(_, tick int) []string { return []string{strings.Repeat(".", tick)} })
+	v := &fakeTerminal{}
+	s := NewScreen(v, wide, func(_, tick int) []string { return []string{strings.Repeat(".", tick)} })
 	defer s.Close()
 	require.Eventually(t, func() bool { return strings.HasPrefix(v.String(), "..") }, 30*time.Second, time.Millisecond)
 }

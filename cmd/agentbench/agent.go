@@ -17,21 +17,25 @@ import (
 
 	"agent/command"
 	"agent/internal/bench"
+	"agent/internal/bench/engine"
 	"agent/internal/bench/tasks"
+	"agent/internal/cli"
 	"agent/internal/config"
+	"agent/internal/exit"
+	"agent/internal/setup"
 	"agent/session"
 )
 
-// benchAgentFlags are the flags of `agent bench agent`.
-type benchAgentFlags struct {
+// agentFlags are the flags of `agentbench agent`.
+type agentFlags struct {
 	json, screen                 bool
 	tasks, out, transcripts, run string
 	ways                         []string
 	rounds, tokensMax            int
 }
 
-func (a *app) benchAgentCmd() *cobra.Command {
-	var f benchAgentFlags
+func (a *app) agentCmd() *cobra.Command {
+	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent [flags] [key=value …]",
 		Short: "Which of the tasks in bench/tasks the agent solves, and at what cost",
@@ -47,15 +51,15 @@ fractional factorial design; odd rounds are the complement of even ones).
 Each run is kept in --out when it ends: after Ctrl-C the same command goes on.
 Ways of working:
 ` + describeBenchWays(),
-		Example: `  agent bench agent --model qwen2.5-coder-0.5b-instruct
-  agent bench agent --ways full,plain --rounds 3 --model model.gguf llm.threads=1 llm.threads_batch=1
-  agent bench agent --screen --rounds 2 --model model.gguf llm.threads=1 llm.threads_batch=1
-  agent bench agent --only '^csv' --ways full --transcripts build/transcripts`,
+		Example: `  agentbench agent --model qwen2.5-coder-0.5b-instruct
+  agentbench agent --ways full,plain --rounds 3 --model model.gguf llm.threads=1 llm.threads_batch=1
+  agentbench agent --screen --rounds 2 --model model.gguf llm.threads=1 llm.threads_batch=1
+  agentbench agent --only '^csv' --ways full --transcripts build/transcripts`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.screen && cmd.Flags().Changed("ways") {
-				return usagef("--screen has its own ways of working: leave out --ways")
+				return exit.Usagef("--screen has its own ways of working: leave out --ways")
 			}
-			return a.benchAgent(cmd.Context(), &f, withDash(cmd, args))
+			return a.agent(cmd, args, &f)
 		},
 	}
 	fs := cmd.Flags()
@@ -78,27 +82,29 @@ const benchTemperature = 0.3
 // agentBench is one sitting of the suite.
 type agentBench struct {
 	app    *app
-	flags  *benchAgentFlags
-	args   []string
+	flags  *agentFlags
+	args   []string // overrides
 	suite  *tasks.Suite
 	ways   []benchWay
 	ledger *tasks.Ledger
-	model  *opened
+	model  *setup.Model
 }
 
-func (a *app) benchAgent(ctx context.Context, f *benchAgentFlags, args []string) error {
-	b := &agentBench{app: a, flags: f, args: args}
+func (a *app) agent(cmd *cobra.Command, args []string, f *agentFlags) error {
+	ctx := cmd.Context()
+	overrides, rest := cli.Split(cmd, args)
+	b := &agentBench{app: a, flags: f, args: overrides}
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	model, rest, err := a.open(ctx, args)
+	if len(rest) > 0 {
+		return exit.Usagef("bench takes key=value arguments, got %q", rest[0])
+	}
+	model, _, err := a.Open(cmd, args, nil)
 	if err != nil {
 		return err
 	}
-	defer model.close()
-	if len(rest) > 0 {
-		return usagef("bench takes key=value arguments, got %q", rest[0])
-	}
+	defer model.Close()
 	b.model = model
 	key, err := b.key()
 	if err != nil {
@@ -117,7 +123,7 @@ func (a *app) benchAgent(ctx context.Context, f *benchAgentFlags, args []string)
 		return err
 	}
 	if ctx.Err() != nil {
-		return withCode(exitInterrupted, fmt.Errorf("interrupted; %s holds what was done, and the same command goes on", f.out))
+		return exit.With(exit.Interrupted, fmt.Errorf("interrupted; %s holds what was done, and the same command goes on", f.out))
 	}
 	return nil
 }
@@ -126,7 +132,7 @@ func (a *app) benchAgent(ctx context.Context, f *benchAgentFlags, args []string)
 func (b *agentBench) prepare() (err error) {
 	f := b.flags
 	if f.rounds < 1 {
-		return usagef("--rounds is %d; it must be at least 1", f.rounds)
+		return exit.Usagef("--rounds is %d; it must be at least 1", f.rounds)
 	}
 	for _, name := range f.ways {
 		way, err := findWay(name)
@@ -140,11 +146,11 @@ func (b *agentBench) prepare() (err error) {
 	}
 	only, err := regexp.Compile(f.run)
 	if err != nil {
-		return usagef("--only: %v", err)
+		return exit.Usagef("--only: %v", err)
 	}
 	b.suite.Tasks = slices.DeleteFunc(b.suite.Tasks, func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
 	if len(b.suite.Tasks) == 0 {
-		return usagef("--only %q matches no task of %s", f.run, f.tasks)
+		return exit.Usagef("--only %q matches no task of %s", f.run, f.tasks)
 	}
 	return nil
 }
@@ -218,14 +224,14 @@ func (b *agentBench) waysOf(round int) ([]benchWay, error) {
 
 // show tells on stderr how a run went.
 func (b *agentBench) show(r *tasks.Row, n, total int) {
-	if b.app.flags.quiet {
+	if b.app.Quiet {
 		return
 	}
 	verdict := "solved"
 	if !r.Solved {
-		verdict = "failed (" + oneLine(strings.Join(r.Wrong, "; "), 80) + ")"
+		verdict = "failed (" + cli.OneLine(strings.Join(r.Wrong, "; "), 80) + ")"
 	}
-	fmt.Fprintf(b.app.err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,
+	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,
 		r.Steps, float64(r.WallMS)/1000)
 }
 
@@ -239,7 +245,7 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 	if err := task.Lay(dir); err != nil {
 		return nil, err
 	}
-	opts, err := b.options(task, way, round, dir)
+	opts, err := b.options(ctx, task, way, round, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -279,28 +285,23 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 // options are those of `agent run` in this folder, with what a way of working
 // changes. The configuration is composed anew, since commands may depend on the
 // work dir.
-func (b *agentBench) options(task *tasks.Task, way benchWay, round int, dir string) (session.Options, error) {
-	set := func(key string, value any) config.Value {
-		return config.Value{Key: key, Value: value, Source: "the benchmark"}
-	}
-	cfg, _, err := b.app.compose(b.args, set("agent.workdir", dir), set("agent.approve", string(session.ApproveAuto)),
-		set("agent.max_steps", task.Steps), set("agent.max_tokens", b.flags.tokensMax))
+func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay, round int, dir string) (session.Options, error) {
+	cfg, err := b.app.Host.Compose(ctx, b.args, []config.Value{engine.Fixed("agent.workdir", dir),
+		engine.Fixed("agent.approve", string(session.ApproveAuto)), engine.Fixed("agent.max_steps", task.Steps),
+		engine.Fixed("agent.max_tokens", b.flags.tokensMax)}, setup.SectionAgent)
 	if err != nil {
 		return session.Options{}, err
 	}
-	opts, err := b.app.sessionOptions(cfg, &runFlags{})
+	run, err := setup.OpenStock(setup.Settings{Host: &b.app.Host, Config: cfg, NoSession: true}, b.model)
 	if err != nil {
 		return session.Options{}, err
 	}
-	opts.Backend, opts.SessionsDir = b.model, ""
-	if err := b.app.spare(cfg, &opts); err != nil {
-		return session.Options{}, err
-	}
+	opts := run.Options
 	temperature, seed := 0.0, uint32(round)
 	if round > 0 {
 		temperature = benchTemperature
 	}
-	sampling := b.model.settings.Sampling
+	sampling := b.model.Sampling
 	sampling.Temperature, sampling.Seed = &temperature, &seed
 	opts.Sampling = &sampling
 	way.change(&opts)
@@ -362,17 +363,17 @@ func (b *agentBench) print(otherLoad float64) error {
 		return !known || r.Round >= f.rounds || !slices.Contains(names, r.Configuration)
 	})
 	report := &tasks.Report{
-		Machine: bench.ThisMachine(), Device: b.model.device, Model: b.model.ModelID(), Command: shownArgs(os.Args), Suite: b.suite.Sum,
+		Machine: bench.ThisMachine(), Device: b.model.Device(), Model: b.model.ModelID(), Command: cli.ShownArgs(os.Args), Suite: b.suite.Sum,
 		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad, Configurations: tasks.Summarise(rows, names), Rows: rows,
 	}
 	if f.screen {
 		report.Effects = tasks.Effects(rows, withoutEach())
 	}
-	if local := b.model.settings.Local; local != nil {
-		report.Threads = benchSettings(local, "").Threads
+	if local := b.model.Local(); local != nil {
+		report.Threads = engine.SettingsOf(local, "").Threads
 	}
 	if f.json {
-		return b.app.printJSON(report)
+		return b.app.JSON(report)
 	}
-	return report.Print(b.app.out)
+	return report.Print(b.app.Out)
 }

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"agent/command/search"
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -29,7 +35,7 @@ func (a *app) versionCmd() *cobra.Command {
 			if inference.Built() {
 				native = "llama.cpp v0.5.0, native build " + inference.BuildID
 			}
-			_, err := fmt.Fprintf(a.out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, native)
+			_, err := fmt.Fprintf(a.Out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, native)
 			return err
 		},
 	}
@@ -52,24 +58,24 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long: `What was built, what hardware is used, what is missing and how to get it.
 With --bench the model runs on each device, on the CPU with flash attention and
 without, and the quickest is named; --write makes it the choice of all later runs.`,
-		Args: withOverrides(cobra.NoArgs),
+		Args: cli.WithOverrides(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case !measure && (write || cmd.Flags().Changed("rounds")):
-				return usagef("--write and --rounds belong to --bench")
+				return exit.Usagef("--write and --rounds belong to --bench")
 			case rounds < 1:
-				return usagef("--rounds is %d; it must be at least 1", rounds)
+				return exit.Usagef("--rounds is %d; it must be at least 1", rounds)
 			case measure:
-				return a.doctorBench(cmd.Context(), withDash(cmd, args), rounds, write, asJSON)
+				return a.doctorBench(cmd, args, rounds, write, asJSON)
 			}
-			cfg, _, err := a.look(withDash(cmd, args))
-			var coded *codedError
-			if errors.As(err, &coded) { // the command line's mistake; what is wrong in files is a finding
+			overrides, _ := cli.Split(cmd, args)
+			cfg, err := a.Host.Look(overrides)
+			if exit.Has(err) { // the command line's mistake; what is wrong in files is a finding
 				return err
 			}
 			findings := a.examine(cmd.Context(), cfg, err, selfTest)
 			if asJSON {
-				return a.printJSON(map[string]any{"findings": findings})
+				return a.JSON(map[string]any{"findings": findings})
 			}
 			return a.printFindings(findings)
 		},
@@ -89,7 +95,7 @@ func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error, self
 	out := examineEngine(ctx, selfTest)
 	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
 	out = append(out, examineSystem(runtime.GOOS)...)
-	return append(out, examineOutside(cfg, wrong)...)
+	return append(out, a.examineOutside(cfg, wrong)...)
 }
 
 func examineEngine(ctx context.Context, selfTest bool) []finding {
@@ -98,7 +104,7 @@ func examineEngine(ctx context.Context, selfTest bool) []finding {
 	}
 	sys, err := inference.System()
 	if err != nil {
-		return []finding{{"native engine", "missing", err.Error(), or(hintOf(err), inference.BuildHint)}}
+		return []finding{{"native engine", "missing", err.Error(), cmp.Or(exit.Hint(err), inference.BuildHint)}}
 	}
 	out := []finding{{What: "native engine", Status: "ok", Detail: "llama.cpp v0.5.0, build " + inference.BuildID}}
 	for _, d := range sys.Devices {
@@ -124,9 +130,9 @@ func examineComputing(ctx context.Context, again bool) []finding {
 	if err != nil {
 		return []finding{{"self-test", "missing", err.Error(), ""}}
 	}
-	t, err := inference.SelfTestInChild(ctx, exe, vetDir(), again)
+	t, err := inference.SelfTestInChild(ctx, exe, setup.VetDir(), again)
 	if err != nil {
-		return []finding{{"self-test", "missing", err.Error(), hintOf(err)}}
+		return []finding{{"self-test", "missing", err.Error(), exit.Hint(err)}}
 	}
 	var out []finding
 	for _, b := range t.Buffers {
@@ -142,13 +148,13 @@ func examineComputing(ctx context.Context, again bool) []finding {
 
 func (a *app) examineModel(ctx context.Context) finding {
 	f := finding{What: "default model", Status: "missing", Hint: "make model, or agent models pull smollm2-135m-instruct"}
-	store, done, err := a.modelStore()
+	store, done, err := a.Host.Store()
 	if err != nil {
 		f.Detail = err.Error()
 		return f
 	}
 	defer done()
-	m, err := store.Locate(ctx, "smollm2-135m-instruct")
+	m, err := store.Locate(ctx, setup.DefaultModel)
 	if err != nil {
 		f.Detail = "not on this machine"
 		return f
@@ -159,7 +165,7 @@ func (a *app) examineModel(ctx context.Context) finding {
 func examinePython(ctx context.Context) finding {
 	path, err := command.PythonPath(ctx)
 	if err != nil {
-		return finding{"python", "missing", err.Error(), hintOf(err)}
+		return finding{"python", "missing", err.Error(), exit.Hint(err)}
 	}
 	return finding{What: "python", Status: "ok", Detail: path}
 }
@@ -167,9 +173,9 @@ func examinePython(ctx context.Context) finding {
 func examineSandbox(ctx context.Context) finding {
 	r, err := command.SandboxReport(ctx)
 	if err != nil {
-		return finding{"sandbox", "missing", err.Error(), hintOf(err)}
+		return finding{"sandbox", "missing", err.Error(), exit.Hint(err)}
 	}
-	f := finding{What: "sandbox", Status: "ok", Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", or(r.Files, "open"), or(r.Network, "open"), or(r.Processes, "open"))}
+	f := finding{What: "sandbox", Status: "ok", Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", cmp.Or(r.Files, "open"), cmp.Or(r.Network, "open"), cmp.Or(r.Processes, "open"))}
 	if !r.Confined() {
 		f.Status = "warn"
 		if len(r.Reasons) > 0 {
@@ -195,16 +201,8 @@ func examineSystem(goos string) []finding {
 	return out
 }
 
-func hintOf(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
-}
-
 func (a *app) printFindings(findings []finding) error {
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 	for _, f := range findings {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Status, f.What, f.Detail)
 		if f.Hint != "" && f.Status != "ok" {
@@ -214,18 +212,22 @@ func (a *app) printFindings(findings []finding) error {
 	return w.Flush()
 }
 
-// oneLine cuts text to one line of n runes.
-func oneLine(s string, n int) string {
-	r := []rune(strings.Join(strings.Fields(s), " "))
-	if len(r) > n {
-		return string(r[:n-1]) + "…"
+// examineOutside says what is configured, without reaching out. err is why there
+// is no configuration.
+func (a *app) examineOutside(raw *config.Config, err error) []finding {
+	cfg := &setup.Config{}
+	if err == nil {
+		cfg, err = a.Host.Decode(raw, setup.SectionMCP, setup.SectionSearch)
 	}
-	return string(r)
-}
-
-func subcommandOnly(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return unknownSubcommand(cmd, args[0])
+	if err != nil {
+		return []finding{{"configuration", "warn", err.Error(), "agent config check tells more"}}
 	}
-	return nil
+	out := []finding{{What: "search", Status: "ok", Detail: "the files of the work dir; no web search is configured"}}
+	if p := cfg.Search.Provider; p != "" && p != search.Local {
+		out[0].Detail = "the web with " + p + ", and the files of the work dir"
+	}
+	if len(cfg.Servers) > 0 {
+		out = append(out, finding{What: "mcp servers", Status: "ok", Detail: strings.Join(slices.Sorted(maps.Keys(cfg.Servers)), ", ") + "; agent commands list connects to them"})
+	}
+	return out
 }

@@ -7,41 +7,41 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"agent/backend"
 	"agent/command"
 	"agent/internal/bench"
-	"agent/internal/config"
+	"agent/internal/bench/engine"
 	"agent/session"
 )
 
-// benchParts works on parts of a task through the sessions that also serve the
+// partsWorker works on parts of a task through the sessions that also serve the
 // command delegate. Each part is one step: all that it can do is answer.
-type benchParts struct {
+type partsWorker struct {
 	backend backend.LanguageBackend
 	reg     *command.Registry
 }
 
-// openBenchParts opens the model once more, with a sequence for each part.
-func (a *app) openBenchParts(ctx context.Context, f *benchFlags, args []string) (*benchParts, func(), error) {
-	o, _, err := a.open(ctx, args, append(f.values.list(),
-		config.Value{Key: "llm.context_length", Value: bench.PartContext, Source: "the benchmark"},
-		config.Value{Key: "llm.parallel", Value: 4, Source: "the benchmark"})...)
+// openParts opens the model once more, with a sequence for each part.
+func (a *app) openParts(cmd *cobra.Command, f *engine.Flags, args []string) (*partsWorker, func(), error) {
+	m, _, err := a.Open(cmd, args, f.Values(bench.PartContext, 4))
 	if err != nil {
 		return nil, nil, err
 	}
 	reg := command.NewRegistry()
 	if err := reg.Register(command.Answer()); err != nil {
-		o.close()
+		m.Close()
 		return nil, nil, err
 	}
-	return &benchParts{backend: o, reg: reg}, o.close, nil
+	return &partsWorker{backend: m, reg: reg}, m.Close, nil
 }
 
 // partNoteTokens keeps the note of a step short: the reply is to be timed.
 const partNoteTokens = 8
 
 // work implements bench.Parts.
-func (p *benchParts) work(ctx context.Context, prompts []string, atOnce int) (bench.PartsWork, error) {
+func (p *partsWorker) work(ctx context.Context, prompts []string, atOnce int) (bench.PartsWork, error) {
 	dir, err := os.MkdirTemp("", "agent-bench-")
 	if err != nil {
 		return bench.PartsWork{}, fmt.Errorf("bench: %w", err)

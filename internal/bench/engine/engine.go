@@ -1,4 +1,6 @@
-package main
+// Package engine measures a model in this process, through the calls that serve
+// users.
+package engine
 
 import (
 	"context"
@@ -15,10 +17,10 @@ import (
 	"agent/internal/bench"
 )
 
-// benchEngine is a local model as the benchmarks see it. Each method drives
+// Engine is a local model as the benchmarks see it. Each method drives
 // the engine through the same calls that serve users, and reads the clock
 // where a user would.
-type benchEngine struct {
+type Engine struct {
 	model    *inference.Model
 	single   *inference.Engine // one sequence, as llama-bench has
 	together *inference.Engine // several sequences; may be nil
@@ -29,10 +31,10 @@ type benchEngine struct {
 	grammar  string
 }
 
-// newBenchEngine prepares what is not to be timed. The model and both engines
+// New prepares what is not to be timed. The model and both engines
 // stay the caller's.
-func newBenchEngine(ctx context.Context, b *hf.Backend, together *inference.Engine) (*benchEngine, error) {
-	e := &benchEngine{model: b.Model(), single: b.Engine(), together: together}
+func New(ctx context.Context, b *hf.Backend, together *inference.Engine) (*Engine, error) {
+	e := &Engine{model: b.Model(), single: b.Engine(), together: together}
 	var err error
 	if e.grammar, err = inference.SchemaToGrammar(bench.ListSchema); err != nil {
 		return nil, err
@@ -56,8 +58,14 @@ func newBenchEngine(ctx context.Context, b *hf.Backend, together *inference.Engi
 	return e, err
 }
 
+// Of is the model with an engine of its own in place of the backend's, for
+// prefill and decode alone.
+func Of(b *hf.Backend, single *inference.Engine) *Engine {
+	return &Engine{model: b.Model(), single: single}
+}
+
 // randomPrompt draws n ordinary tokens, as llama-bench does.
-func (e *benchEngine) randomPrompt(n int) []int32 {
+func (e *Engine) randomPrompt(n int) []int32 {
 	ids := make([]int32, n)
 	for i := range ids {
 		for ids[i] = rand.Int32N(int32(e.model.Info.VocabSize)); e.model.IsControl(ids[i]); {
@@ -68,13 +76,13 @@ func (e *benchEngine) randomPrompt(n int) []int32 {
 }
 
 // reply is what timing one generation gave.
-type benchReply struct {
+type reply struct {
 	tokens      int
 	first, last time.Duration // from the call to the first and to the last token
 }
 
-func timeReply(ctx context.Context, engine *inference.Engine, req *inference.GenerateRequest) (benchReply, error) {
-	var r benchReply
+func timeReply(ctx context.Context, engine *inference.Engine, req *inference.GenerateRequest) (reply, error) {
+	var r reply
 	start := time.Now()
 	for out, err := range engine.Generate(ctx, req) {
 		if err != nil {
@@ -109,7 +117,7 @@ func untilLong(work func() (bench.Work, error)) (w bench.Work, err error) {
 }
 
 // Prefill implements bench.Engine.
-func (e *benchEngine) Prefill(ctx context.Context, n int) (bench.Work, error) {
+func (e *Engine) Prefill(ctx context.Context, n int) (bench.Work, error) {
 	r, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(n), TokensMax: 1})
 	return bench.Work{Tokens: n, Wall: r.first}, err
 }
@@ -120,7 +128,7 @@ const warmUpTokens = 16
 
 // Decode implements bench.Engine. The first token belongs to the prompt, so n
 // more are generated and timed.
-func (e *benchEngine) Decode(ctx context.Context, n int) (bench.Work, error) {
+func (e *Engine) Decode(ctx context.Context, n int) (bench.Work, error) {
 	if _, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(1), TokensMax: warmUpTokens}); err != nil {
 		return bench.Work{}, err
 	}
@@ -137,7 +145,7 @@ func decodeAfter(ctx context.Context, engine *inference.Engine, prompt []int32, 
 
 // DecodePrompted implements bench.Engine. A free reply may end before n tokens;
 // what there is of it is timed.
-func (e *benchEngine) DecodePrompted(ctx context.Context, n int, schema bool) (bench.Work, error) {
+func (e *Engine) DecodePrompted(ctx context.Context, n int, schema bool) (bench.Work, error) {
 	grammar := ""
 	if schema {
 		grammar = e.grammar
@@ -150,13 +158,13 @@ func (e *benchEngine) DecodePrompted(ctx context.Context, n int, schema bool) (b
 }
 
 // DecodeTogether implements bench.Engine.
-func (e *benchEngine) DecodeTogether(ctx context.Context, requests, prompt, n int) (bench.Work, error) {
+func (e *Engine) DecodeTogether(ctx context.Context, requests, prompt, n int) (bench.Work, error) {
 	return untilLong(func() (bench.Work, error) {
 		prompts := make([][]int32, requests)
 		for i := range prompts {
 			prompts[i] = e.randomPrompt(prompt)
 		}
-		replies := make([]benchReply, requests)
+		replies := make([]reply, requests)
 		errs := make([]error, requests)
 		var all sync.WaitGroup
 		start := time.Now()
@@ -177,7 +185,7 @@ func (e *benchEngine) DecodeTogether(ctx context.Context, requests, prompt, n in
 }
 
 // NewQuestion implements bench.Engine.
-func (e *benchEngine) NewQuestion(ctx context.Context, n int) (bench.Work, error) {
+func (e *Engine) NewQuestion(ctx context.Context, n int) (bench.Work, error) {
 	e.question = e.randomPrompt(n)
 	r, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.question, TokensMax: 1})
 	return bench.Work{Tokens: n, Wall: r.first}, err
@@ -185,7 +193,7 @@ func (e *benchEngine) NewQuestion(ctx context.Context, n int) (bench.Work, error
 
 // Choose implements bench.Engine. Prompt and option are put together token by
 // token, which is right here only because nobody looks at the winner.
-func (e *benchEngine) Choose(ctx context.Context, options int, oneByOne bool) (bench.Work, error) {
+func (e *Engine) Choose(ctx context.Context, options int, oneByOne bool) (bench.Work, error) {
 	if options > len(e.options) {
 		return bench.Work{}, fmt.Errorf("bench: %d options, there are %d", options, len(e.options))
 	}

@@ -1,14 +1,14 @@
-package main
+package cli
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"agent/internal/config"
+	"agent/internal/exit"
+	"agent/internal/setup"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
@@ -46,14 +46,13 @@ func strictCommand(cmd *cobra.Command) {
 }
 
 func argumentError(cmd *cobra.Command, args []string, err error) error {
-	var coded *codedError
 	switch {
-	case err == nil, errors.As(err, &coded):
+	case err == nil, exit.Has(err):
 		return err
 	case !cmd.HasSubCommands() && cmd.Name() != "help" && strings.HasPrefix(err.Error(), "unknown command"): // cobra.NoArgs
-		return usagef("%s takes no arguments, got %q", cmd.CommandPath(), config.Shown(args[0]))
+		return exit.Usagef("%s takes no arguments, got %q", cmd.CommandPath(), config.Shown(args[0]))
 	}
-	return usagef("%w (usage: %s)", err, cmd.UseLine())
+	return exit.Usagef("%w (usage: %s)", err, cmd.UseLine())
 }
 
 // strictHelp makes help for an unknown command an error, with the nearest name.
@@ -62,7 +61,7 @@ func strictHelp(root, help *cobra.Command) {
 	help.RunE = func(_ *cobra.Command, args []string) error {
 		cmd, rest, err := root.Find(args)
 		if err != nil {
-			return withCode(exitUsage, err)
+			return exit.With(exit.Usage, err)
 		}
 		if len(rest) > 0 && cmd.HasSubCommands() {
 			return unknownSubcommand(cmd, rest[0])
@@ -82,11 +81,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
-		return usagef("unknown flag: --%s%s", unknown.GetSpecifiedName(), nearestFlag(cmd, unknown.GetSpecifiedName()))
+		return exit.Usagef("unknown flag: --%s%s", unknown.GetSpecifiedName(), nearestFlag(cmd, unknown.GetSpecifiedName()))
 	case errors.As(err, &invalid):
-		return usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(), flagWords(invalid.GetFlag().Value.Type()))
+		return exit.Usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(), flagWords(invalid.GetFlag().Value.Type()))
 	}
-	return withCode(exitUsage, err)
+	return exit.With(exit.Usage, err)
 }
 
 // nearestFlag suggests the flag that was meant, if any is near.
@@ -119,7 +118,7 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 			given = list.GetSlice()
 		}
 		if slices.Contains(given, "") {
-			return usagef("--%s is empty; name something, or leave it out", name)
+			return exit.Usagef("--%s is empty; name something, or leave it out", name)
 		}
 	}
 	return nil
@@ -140,45 +139,32 @@ func flagWords(typ string) string {
 	return "a " + typ
 }
 
-// inputError is text from outside that no model can read.
-type inputError struct {
-	what string
-	at   int // the first byte that is wrong
-}
-
-func (e *inputError) Error() string {
-	return fmt.Sprintf("%s is not text: byte %d is not valid UTF-8", e.what, e.at)
-}
-
-// Hint says what a person can do about it.
-func (e *inputError) Hint() string {
-	return "convert it to UTF-8 first (iconv -f LATIN1 -t UTF-8); binary files can't be read by a model"
-}
-
-// checkText refuses what is not UTF-8, before a model is loaded for it.
-func checkText(what, text string) error {
-	if utf8.ValidString(text) {
-		return nil
-	}
-	for at, r := range text {
-		if _, size := utf8.DecodeRuneInString(text[at:]); r == utf8.RuneError && size == 1 {
-			return &inputError{what, at}
-		}
+// subcommandOnly refuses the arguments of a command that only holds others.
+func subcommandOnly(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownSubcommand(cmd, args[0])
 	}
 	return nil
 }
 
-// output is standard output that remembers that writing to it failed, so that
-// a full disk is an error of every command, wherever it printed.
-type output struct {
-	io.Writer
-	err error
+// unknownSubcommand is a usage error with the nearest name.
+func unknownSubcommand(cmd *cobra.Command, name string) error {
+	if setup.IsOverride(name) {
+		return exit.Usagef("%q comes before the command; write %s COMMAND %[1]s", config.Shown(name), cmd.CommandPath())
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		return exit.Usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(), near[0])
+	}
+	return exit.Usagef("unknown command %q for %q (%s --help lists those that there are)", name, cmd.CommandPath(), cmd.CommandPath())
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	n, err := o.Writer.Write(p)
-	if err != nil && o.err == nil {
-		o.err = fmt.Errorf("write standard output: %w", err)
+// AtLeastOne refuses numbers of which there is nothing to do.
+func AtLeastOne(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		if n, err := cmd.Flags().GetInt(name); err != nil || n < 1 {
+			return exit.Usagef("--%s is %d; it must be at least 1", name, n)
+		}
 	}
-	return n, err
+	return nil
 }
