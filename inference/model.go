@@ -417,6 +417,9 @@ func SchemaToGrammar(schema []byte) (string, error) {
 			return "", err
 		}
 	}
+	if schema, err = inOrderOf(schema, decoded); err != nil {
+		return "", fmt.Errorf("JSON schema: %w", err)
+	}
 	gbnf, err := llama.SchemaToGrammar(schema)
 	if err != nil {
 		return "", &Error{Op: "JSON schema", Err: err, Advice: "simplify the schema; types, properties, items, enum, const, anyOf, $ref and pattern are known"}
