@@ -81,25 +81,22 @@ func (t *toolTurn) run(ctx context.Context) error {
 			t.names = append(t.names, tool.Name)
 		}
 	}
-	for {
-		called, err := t.wantsCall(ctx)
-		if err != nil {
-			return err
+	called, err := t.wantsCall(ctx)
+	if err == nil && !called {
+		called, err = t.text(ctx)
+		if err == nil && !called {
+			return nil
 		}
-		if called {
-			if cut, err := t.call(ctx, user); err != nil || cut {
-				return err
-			}
-			continue
-		}
-		if t.calls > 0 {
-			return t.finish(FinishCalls)
-		}
-		finish, err := t.text(ctx)
-		if err != nil || finish != "" {
+	}
+	for ; err == nil && called; called, err = t.wantsCall(ctx) {
+		if cut, err := t.call(ctx, user); err != nil || cut {
 			return err
 		}
 	}
+	if err != nil {
+		return err
+	}
+	return t.finish(FinishCalls)
 }
 
 // wantsCall decides whether a call begins here.
@@ -140,10 +137,8 @@ func (t *toolTurn) openings() []string {
 	}
 	list := []string{open}
 	if t.reply == "" {
-		for _, json := range []string{`{"name": "`, `{"name":"`, "{\n  \"name\": \"", "{\n    \"name\": \""} {
-			for _, fence := range []string{"", "```json\n", "```xml\n<tool_call>\n", "<tools>\n", "<tool_call>\n"} {
-				list = append(list, fence+json)
-			}
+		for _, json := range []string{`{"name": "`, "{\n  \"name\": \""} {
+			list = append(list, json, "```json\n"+json)
 		}
 	}
 	slices.Sort(list)
@@ -196,8 +191,8 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	return false, nil
 }
 
-// text goes on with the reply until it ends, or a call may begin. finish: it has ended.
-func (t *toolTurn) text(ctx context.Context) (finish FinishReason, err error) {
+// text writes the reply until it ends, or a call begins.
+func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
 	req := *t.req
 	req.Prefill = t.reply
 	mark := strings.TrimSpace(t.syntax.Open)
@@ -213,15 +208,15 @@ func (t *toolTurn) text(ctx context.Context) (finish FinishReason, err error) {
 		return d
 	})
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	t.reply += text.String()
 	if ended == FinishStop && text.Len() > 0 && len(req.Stop) > len(t.req.Stop) {
 		if called, err := t.wantsCall(ctx); err != nil || called {
-			return "", err
+			return called, err
 		}
 	}
-	return ended, t.finish(ended)
+	return false, t.finish(ended)
 }
 
 // generate passes deltas on, without their ends.

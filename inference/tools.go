@@ -186,11 +186,31 @@ func (g *specialGuard) quote(text string, out *bytes.Buffer) error {
 	return err
 }
 
-func (g *specialGuard) tools(tools []Tool) any {
-	var out []any
-	for _, t := range tools {
-		out = append(out, map[string]any{"type": "function", "function": map[string]any{
-			"name": g.text(t.Name), "description": g.text(t.Description), "parameters": g.value(t.Parameters)}})
+// toolBody and callBody are tools and calls in the order in which models were shown them.
+type (
+	toolBody struct {
+		Type     string `json:"type"`
+		Function struct {
+			Name        string          `json:"name"`
+			Description string          `json:"description"`
+			Parameters  json.RawMessage `json:"parameters"`
+		} `json:"function"`
+	}
+	callBody struct {
+		ID       string `json:"id"`
+		Type     string `json:"type"`
+		Function struct {
+			Name      string          `json:"name"`
+			Arguments json.RawMessage `json:"arguments"`
+		} `json:"function"`
+	}
+)
+
+func (g *specialGuard) tools(tools []Tool) []toolBody {
+	out := make([]toolBody, len(tools))
+	for i, t := range tools {
+		out[i].Type, out[i].Function.Name, out[i].Function.Description = "function", g.text(t.Name), g.text(t.Description)
+		out[i].Function.Parameters = g.value(t.Parameters)
 	}
 	return out
 }
@@ -199,14 +219,15 @@ func (g *specialGuard) messages(msgs []Message) any {
 	out := make([]map[string]any, len(msgs))
 	for i, m := range msgs {
 		out[i] = map[string]any{"role": m.Role, "content": m.Content}
-		var calls []any
-		for _, c := range m.Calls {
-			calls = append(calls, map[string]any{"id": g.text(c.ID), "type": "function",
-				"function": map[string]any{"name": g.text(c.Name), "arguments": g.value(c.Arguments)}})
+		if len(m.Calls) == 0 {
+			continue
 		}
-		if calls != nil {
-			out[i]["tool_calls"] = calls
+		calls := make([]callBody, len(m.Calls))
+		for k, c := range m.Calls {
+			calls[k].ID, calls[k].Type, calls[k].Function.Name = g.text(c.ID), "function", g.text(c.Name)
+			calls[k].Function.Arguments = g.value(c.Arguments)
 		}
+		out[i]["tool_calls"] = calls
 	}
 	return out
 }
