@@ -213,6 +213,32 @@ func (d *fakeDevice) SeqCopy(src, dst, p0, p1 int32) {
 	}
 }
 
+// SeqState is the tokens of a sequence, eight bytes each with their check.
+func (d *fakeDevice) SeqState(seq int32) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []byte
+	for i, id := range d.held(seq) {
+		out = binary.LittleEndian.AppendUint32(out, uint32(id))
+		out = binary.LittleEndian.AppendUint32(out, uint32(i))
+	}
+	return out
+}
+
+func (d *fakeDevice) SetSeqState(seq int32, state []byte) bool {
+	d.SeqRemove(seq, -1, -1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.cells)+len(state)/8 > d.capacity {
+		return false
+	}
+	for i := 0; i < len(state); i += 8 {
+		id, pos := binary.LittleEndian.Uint32(state[i:]), binary.LittleEndian.Uint32(state[i+4:])
+		d.append(llama.Row{Token: int32(id), Pos: int32(pos), Seqs: []int32{seq}})
+	}
+	return true
+}
+
 func (d *fakeDevice) SeqPosMax(seq int32) int32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -285,7 +311,7 @@ func fakePiece(id int32) []byte { return fmt.Appendf(nil, "%d ", id) }
 // newFakeEngine runs the scheduler on a fake device.
 func newFakeEngine(d *fakeDevice, contextMax, parallel, ubatch int) *Engine {
 	tr := traits{vocabSize: fakeVocab, contextMax: contextMax, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
-	return newEngine(d, tr, parallel, ubatch, 8, nil, nil)
+	return newEngine(d, tr, parallel, ubatch, 8, nil, nil, nil)
 }
 
 // fakePrompt is n tokens; those with equal seeds share their beginning.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"agent/command/mcp"
+	"agent/command/salvage"
 	"agent/internal/cli"
 	"agent/internal/exit"
 	"agent/internal/setup"
@@ -219,7 +220,7 @@ func (a *app) commandsParseCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out, err := json.Marshal(command.Parse(text, all.Registry))
+			out, err := json.Marshal(salvage.Parse(text, all.Registry))
 			if err != nil {
 				return err
 			}

@@ -25,6 +25,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/session"
 )
 
@@ -205,7 +206,7 @@ func checkPage(t *testing.T, b *setup.Model, page string) {
 	require.NoError(t, os.WriteFile(filepath.Join(work, page), []byte(text), 0o644))
 	before := tree(t, outside)
 
-	registry, err := command.Standard()
+	registry, err := stock.Standard()
 	require.NoError(t, err)
 	model := &recorder{LanguageBackend: b}
 	var events bytes.Buffer

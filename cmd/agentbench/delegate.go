@@ -11,6 +11,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/internal/bench"
 	"agent/internal/bench/engine"
 	"agent/session"
@@ -30,7 +31,7 @@ func (a *app) openParts(cmd *cobra.Command, f *engine.Flags, args []string) (*pa
 		return nil, nil, err
 	}
 	reg := command.NewRegistry()
-	if err := reg.Register(command.Answer()); err != nil {
+	if err := reg.Register(stock.Answer()); err != nil {
 		m.Close()
 		return nil, nil, err
 	}

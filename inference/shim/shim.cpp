@@ -657,6 +657,36 @@ void ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1)
     });
 }
 
+size_t ag_seq_state_size(ag_context * c, int32_t seq) {
+    size_t n = 0;
+    ag_guarded(nullptr, [&] {
+        n = llama_state_seq_get_size(c->ctx, seq);
+        return AG_OK;
+    });
+    return n;
+}
+
+size_t ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len) {
+    size_t n = 0;
+    ag_guarded(nullptr, [&] {
+        n = llama_state_seq_get_data(c->ctx, data, len, seq);
+        return AG_OK;
+    });
+    return n;
+}
+
+size_t ag_seq_state_set(ag_context * c, int32_t seq, const uint8_t * data, size_t len) {
+    size_t n = 0;
+    ag_guarded(nullptr, [&] {
+        n = llama_state_seq_set_data(c->ctx, data, len, seq);
+        return AG_OK;
+    });
+    if (n == 0) {
+        ag_seq_rm(c, seq, -1, -1);
+    }
+    return n;
+}
+
 int32_t ag_seq_pos_max(ag_context * c, int32_t seq) {
     return llama_memory_seq_pos_max(llama_get_memory(c->ctx), seq);
 }

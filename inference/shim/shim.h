@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_5__run_make_native
+#define AG_ABI agent_native_abi_6__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -180,6 +180,12 @@ int ag_step(ag_context *c, const ag_row *rows, int32_t n_rows, const int32_t *se
 bool ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1);
 void ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
 int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
+/* A sequence's part of the cache as bytes, for the same model and settings. get writes
+ * them into data[len], len being what size gave; set replaces the sequence by them. 0: it
+ * did not work, and set has left the sequence empty. */
+size_t ag_seq_state_size(ag_context *c, int32_t seq);
+size_t ag_seq_state_get(ag_context *c, int32_t seq, uint8_t *data, size_t len);
+size_t ag_seq_state_set(ag_context *c, int32_t seq, const uint8_t *data, size_t len);
 void ag_clear(ag_context *c);
 void ag_set_threads(ag_context *c, int32_t decode, int32_t prefill);
 

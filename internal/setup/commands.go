@@ -15,6 +15,7 @@ import (
 	"agent/command"
 	"agent/command/mcp"
 	"agent/command/program"
+	"agent/command/stock"
 	"agent/internal/exit"
 	"agent/session"
 )
@@ -45,20 +46,20 @@ type Commands struct {
 	search  io.Closer
 }
 
-// stock are the commands that every run begins with: those that work by
+// standard are the commands that every run begins with: those that work by
 // themselves, and those that work on the run itself.
-func stock() (*command.Registry, error) {
-	reg, err := command.Standard()
+func standard() (*command.Registry, error) {
+	reg, err := stock.Standard()
 	if err != nil {
 		return nil, err
 	}
-	return reg, reg.Register(session.Delegate())
+	return reg, stock.Add(reg, stock.Parts{Delegate: session.Delegate()})
 }
 
 // gather takes the stock commands and search, and prepares those that are
 // files: nothing is read before the set is refreshed.
 func (c *Config) gather(workDir string) (*Commands, error) {
-	registry, err := stock()
+	registry, err := standard()
 	if err != nil {
 		return nil, err
 	}
@@ -78,23 +79,14 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 			return nil, err
 		}
 		out.search = s
-		if err := register(registry, s.Commands()); err != nil {
+		if err := stock.Add(registry, stock.Parts{Search: s.Commands()}); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
 	if user != "" {
-		err = registry.Register(program.Create(out.Files, user))
+		err = stock.Add(registry, stock.Parts{Create: program.Create(out.Files, user)})
 	}
 	return out, err
-}
-
-func register(registry *command.Registry, commands []command.Command) error {
-	for _, c := range commands {
-		if err := registry.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // env is what the commands of a work dir are given.
@@ -148,7 +140,12 @@ func (h *Host) Connect(ctx context.Context, c *Commands, asked bool) error {
 			h.Warn((&mcp.ChangedError{Change: change}).Error() + "; see the change and accept it with: agent commands accept " + change.Command)
 		}
 	}
-	return register(c.Registry, servers.Commands())
+	for _, tool := range servers.Commands() {
+		if err := c.Registry.Register(tool); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ShowChange shows what a server says of a tool now, and what it said when the

@@ -36,6 +36,7 @@ type Local struct {
 	Mmap         bool      `yaml:"mmap"`
 	Mlock        bool      `yaml:"mlock"`
 	CheckTensors bool      `yaml:"check_tensors"`
+	DiskCacheMiB int64     `yaml:"disk_cache_mib"`
 	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
 
 	// Keyword arguments of transformers, in files written for HEBO's Agent: what
@@ -48,6 +49,9 @@ type Local struct {
 // DefaultModel is used where a configuration names no model, as HEBO's own
 // hf.yaml does not; it is that of configs/llm/hf.yaml.
 const DefaultModel = "smollm2-135m-instruct"
+
+// diskCacheMiB is how much is kept of KV caches; configs/llm/hf.yaml says the same.
+const diskCacheMiB = 2 << 10
 
 // Local are the settings of a local model; nil for every other.
 func (l *LLM) Local() *Local {
@@ -156,7 +160,7 @@ func (s *Local) cpuExperts() *int {
 // hf runs a model in this process: it finds its files, loads it and shows how
 // far that is.
 func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
-	s := &Local{Common: Common{ModelID: DefaultModel}, Mmap: true, FlashAttn: true}
+	s := &Local{Common: Common{ModelID: DefaultModel}, Mmap: true, FlashAttn: true, DiskCacheMiB: diskCacheMiB}
 	if err := decode(s); err != nil {
 		return nil, err
 	}
@@ -186,7 +190,7 @@ func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
 		Devices: s.Devices, GPULayers: layers, CPUExperts: s.cpuExperts(), MainGPU: s.MainGPU, TensorSplit: s.TensorSplit,
 		Threads: s.Threads, ThreadsBatch: s.ThreadsBatch,
 		Parallel: s.Parallel, Ubatch: s.Ubatch, KVType: s.KVType, NoMmap: !s.Mmap, Mlock: s.Mlock,
-		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn,
+		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn, CacheDir: KVDir(), CacheBytes: s.DiskCacheMiB << 20,
 		Progress: update, Warn: o.Warn, Note: o.Note, Vet: vet, RenderExecutable: exe})
 	end()
 	if err != nil {

@@ -107,13 +107,19 @@ func below(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// VetDir keeps what was found of this machine's native code, and of model files.
-func VetDir() string {
+// cacheDir is for what can be made again.
+func cacheDir(name string) string {
 	if dir, err := os.UserCacheDir(); err == nil {
-		return filepath.Join(dir, "agent", "vetted")
+		return filepath.Join(dir, "agent", name)
 	}
-	return filepath.Join(os.TempDir(), "agent-cache", "vetted")
+	return filepath.Join(os.TempDir(), "agent-cache", name)
 }
+
+// VetDir keeps what was found of this machine's native code, and of model files.
+func VetDir() string { return cacheDir("vetted") }
+
+// KVDir keeps parts of KV caches for later processes.
+func KVDir() string { return cacheDir("kv") }
 
 // StateDir is for what a person may want to see again: session files.
 func StateDir() string {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 
+	"agent/backend"
+	"agent/backend/hf"
 	"agent/internal/config"
 	"agent/internal/exit"
 	"agent/session"
@@ -61,7 +63,10 @@ func Open(ctx context.Context, s Settings) (_ *Run, err error) {
 	if r.Model, err = s.Host.OpenModel(ctx, s.Config); err != nil {
 		return nil, err
 	}
-	if err := r.Use(r.Model); err != nil {
+	if local, ok := backend.As[*hf.Backend](r.Model); ok && r.Options.SessionsDir != "" {
+		local.Remember() // for a session that goes on with this one
+	}
+	if err := r.use(r.Model); err != nil {
 		return nil, err
 	}
 	if r.Model.Human() && !s.Attended && r.Options.Approver != nil {
@@ -77,7 +82,7 @@ func OpenStock(s Settings, model *Model) (*Run, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	registry, err := stock()
+	registry, err := standard()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +91,7 @@ func OpenStock(s Settings, model *Model) (*Run, error) {
 	if err := commands.Disable(slices.Concat(s.Config.Agent.Disable, s.Disable)...); err != nil {
 		return nil, err
 	}
-	return r, r.Use(model)
+	return r, r.use(model)
 }
 
 // Close lets go of all that the run holds but a model that it was given.
@@ -101,8 +106,8 @@ func (r *Run) Close() {
 	}
 }
 
-// Use lets a model do the work, with the commands that it can manage.
-func (r *Run) Use(m *Model) error {
+// use lets a model do the work, with the commands that it can manage.
+func (r *Run) use(m *Model) error {
 	r.Options.Backend = m
 	note, err := spareSmall(r.Options.Registry, m, r.Config.Agent.SmallModel)
 	if note != "" {

@@ -437,6 +437,23 @@ func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
 func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
 
+// SeqState is a sequence's part of the cache, nil when it can't be had. It is of use to a
+// context of the same model and settings.
+func (c *Context) SeqState(seq int32) []byte {
+	n := C.ag_seq_state_size(c.c, C.int32_t(seq))
+	if n == 0 {
+		return nil
+	}
+	out := make([]byte, n)
+	return out[:C.ag_seq_state_get(c.c, C.int32_t(seq), (*C.uint8_t)(&out[0]), n)]
+}
+
+// SetSeqState replaces a sequence by what SeqState gave. False: it did not work, and the
+// sequence is empty.
+func (c *Context) SetSeqState(seq int32, state []byte) bool {
+	return len(state) > 0 && C.ag_seq_state_set(c.c, C.int32_t(seq), (*C.uint8_t)(&state[0]), C.size_t(len(state))) > 0
+}
+
 // SetThreads changes how many threads compute, from the next step on.
 func (c *Context) SetThreads(decode, prefill int) {
 	C.ag_set_threads(c.c, C.int32_t(decode), C.int32_t(prefill))

@@ -87,6 +87,12 @@ func (*Context) SeqCopy(_, _, _, _ int32) {}
 // SeqPosMax is always -1.
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
+// SeqState is always nil.
+func (*Context) SeqState(int32) []byte { return nil }
+
+// SetSeqState does nothing.
+func (*Context) SetSeqState(int32, []byte) bool { return false }
+
 // SetThreads does nothing.
 func (*Context) SetThreads(_, _ int) {}
 
