@@ -97,7 +97,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 		return res
 	}
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
-		res.Answer = answerText(r, t.calls[0])
+		res.Answer = answerText(r, t.calls[0], cmd.Spec())
 	}
 	if s.wasWithheld(res.Answer) {
 		s.warn("the last answer is left out: a check had held it back")
