@@ -139,6 +139,42 @@ func TestPlanCompaction(t *testing.T) {
 	}
 }
 
+// A final command with several fields answers with the same one each time.
+func TestAnswerText(t *testing.T) {
+	slots := func(names ...string) (spec command.Spec) {
+		for _, name := range names {
+			spec.Slots = append(spec.Slots, command.Slot{Name: name, Kind: command.SlotText})
+		}
+		return spec
+	}
+	fields := func(pairs ...string) map[string]any {
+		out := map[string]any{}
+		for i := 0; i < len(pairs); i += 2 {
+			out[pairs[i]] = pairs[i+1]
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name    string
+		spec    command.Spec
+		content map[string]any
+		want    string
+	}{
+		{"two texts", slots("reason", "text"), fields("reason", "why", "text", "42"), "42"},
+		{"three, as declared and not by name", slots("c", "b", "a"), fields("a", "1", "b", "2", "c", "3"), "1"},
+		{"the last is empty", slots("b", "a"), fields("a", "", "b", "2"), "2"},
+		{"one that the command does not know", slots("text"), fields("text", "42", "zeal", "much"), "42"},
+		{"only such", slots("text"), fields("b", "2", "a", "1"), "2"},
+		{"no text", slots("text"), map[string]any{"text": 42.0}, "note"},
+	} {
+		for range 50 { // a map's order differs from call to call
+			call := &command.Call{Summary: "note", Content: []map[string]any{tc.content}}
+			require.Equal(t, tc.want, answerText(&command.Result{}, call, tc.spec), tc.name)
+		}
+	}
+	assert.Equal(t, "said", answerText(&command.Result{Answer: "said"}, &command.Call{}, slots("text")))
+}
+
 func TestLastLines(t *testing.T) {
 	assert.Equal(t, "a\nb", lastLines("a\nb", 24))
 	long := strings.TrimSuffix(strings.Repeat("line\n", 100), "\n")
@@ -274,7 +310,7 @@ func TestScrubber(t *testing.T) {
 		assert.Equal(t, want, s.text(in))
 	}
 	deep := map[string]any{"a": []any{"abcdef", map[string]any{"abc": 1.0}}}
-	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, s.object(deep))
+	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, scrubbed(s, deep))
 }
 
 func TestEventsAreFlatLines(t *testing.T) {

@@ -470,7 +470,8 @@ func (s *Session) keep(r record) {
 // to be recorded first.
 func (s *Session) keepLine(v any) {
 	if err := s.log.append(v); err != nil && s.log.told.CompareAndSwap(false, true) {
-		s.opts.Sink(Event{Time: s.opts.Now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
+		told := s.scrub.payload(&Warning{Text: "the session is no longer kept: " + err.Error()})
+		s.opts.Sink(Event{Time: s.opts.Now(), Data: told})
 	}
 }
 
