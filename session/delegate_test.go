@@ -148,7 +148,7 @@ func newTroupe(t *testing.T, slots bool, scripts map[string][]string) *troupe {
 		claims = backend.Capabilities{Prefill: true, ExactChoice: true, Grammar: true, Schema: true}
 	}
 	tr.model = &model{t: t, Scripted: backend.NewScripted(backend.ScriptedConfig{
-		ModelID: "troupe", Claims: &claims,
+		ModelID: "troupe", Parameters: parametersOfTests, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return tr.answer(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
 			want, err := tr.answer(req)

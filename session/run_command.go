@@ -127,10 +127,10 @@ func errorText(err error) string {
 // resultText is a result as the model is shown it.
 func (s *Session) resultText(call *command.Call, text string, failed bool, files []string) string {
 	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
-	if failed && s.has(DeviceErrorLine) {
+	if failed && s.has(AidErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(call, s.opts.Registry), text)
 	}
-	if !s.has(DeviceResultHeads) {
+	if !s.has(AidResultHeads) {
 		files = nil
 	}
 	for _, path := range files[:min(len(files), headFilesMax)] {
