@@ -65,8 +65,8 @@ type device interface {
 	Hold(func(contended func() bool)) // Step is called in it only
 	Step(*llama.Step) error
 	NewSampler(llama.SamplerParams) (llama.Sampler, error)
-	SeqRemove(seq, p0, p1 int32) bool
-	SeqCopy(src, dst, p0, p1 int32)
+	SeqRemove(seq, p0, p1 int32) (bool, error)
+	SeqCopy(src, dst, p0, p1 int32) error
 	SeqPosMax(seq int32) int32
 	Abort(on bool)
 	SetThreads(decode, prefill int)
@@ -94,6 +94,7 @@ type Engine struct {
 	ubatch   int
 	slots    []*slot
 	leaves   []int32 // scratch sequences for options
+	unclean  bool    // some of them could not be emptied
 	release  func()
 	share    *coreShare // nil: threads are as configured
 
@@ -118,6 +119,7 @@ type Engine struct {
 type slot struct {
 	seq   int32
 	cache []int32 // tokens whose cells are in the KV cache
+	dirty bool    // it could not be emptied: other cells may be there
 	job   *job
 	used  int64
 }
@@ -373,9 +375,11 @@ func (e *Engine) admit() bool {
 		e.dev.Abort(false)
 	}
 	for len(e.queue) > 0 && e.mayStart(e.queue[0]) && e.start(e.queue[0]) {
-		e.active = append(e.active, e.queue[0])
+		if j := e.queue[0]; !j.retired {
+			e.active = append(e.active, j)
+			e.dev.Abort(false)
+		}
 		e.queue = e.queue[1:]
-		e.dev.Abort(false)
 	}
 	return true
 }
@@ -415,8 +419,8 @@ func (e *Engine) retire(j *job, err error) {
 	j.finish(err)
 }
 
-// start gives a job a slot with as much of its prompt as is cached. False:
-// all slots are busy.
+// start gives a job a slot with as much of its prompt as is cached, or retires
+// it. False: all slots are busy.
 func (e *Engine) start(j *job) bool {
 	plan := chooseSlot(e.views(), j.tokens, j.reusable)
 	if plan.host < 0 {
@@ -424,7 +428,11 @@ func (e *Engine) start(j *job) bool {
 	}
 	e.clock++
 	host, donor := e.slots[plan.host], e.slots[plan.donor]
-	reuse := e.adopt(host, donor, plan.reuse)
+	reuse, err := e.adopt(host, donor, plan.reuse)
+	if err != nil {
+		e.retire(j, &Error{Op: "start a request", Err: err})
+		return true
+	}
 	host.job, host.used = j, e.clock
 	j.slot = host
 	if j.started.IsZero() {
@@ -436,35 +444,45 @@ func (e *Engine) start(j *job) bool {
 }
 
 // adopt makes host hold exactly the first n tokens of donor and returns how
-// many it could keep.
-func (e *Engine) adopt(host, donor *slot, n int) int {
+// many it could keep. After an error host is empty.
+func (e *Engine) adopt(host, donor *slot, n int) (kept int, err error) {
+	removed := true
 	switch {
+	case host.dirty:
+		removed = false
 	case n == len(host.cache) && host == donor:
 	case !e.traits.partial:
 		// A recurrent state can't be cut, only continued.
-		n = 0
-		e.drop(host)
+		removed = false
 	case host == donor:
-		if !e.dev.SeqRemove(host.seq, int32(n), -1) {
-			n = 0
-			e.drop(host)
-		}
+		removed, err = e.dev.SeqRemove(host.seq, int32(n), -1)
 	default:
-		e.drop(host)
-		if n > 0 {
-			e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
+		if err = e.drop(host); err == nil && n > 0 {
+			err = e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
 		}
+	}
+	if err != nil || !removed {
+		n, err = 0, errors.Join(err, e.empty(host))
 	}
 	host.cache = append(host.cache[:0], donor.cache[:n]...)
-	return n
+	return n, err
 }
 
-// drop empties a slot.
-func (e *Engine) drop(s *slot) {
-	if len(s.cache) > 0 {
-		e.dev.SeqRemove(s.seq, -1, -1)
+// drop empties a slot that holds anything.
+func (e *Engine) drop(s *slot) error {
+	if len(s.cache) == 0 && !s.dirty {
+		return nil
 	}
+	return e.empty(s)
+}
+
+// empty makes a slot hold nothing. Where the device fails at that, the slot is
+// not used before it has been emptied.
+func (e *Engine) empty(s *slot) error {
 	s.cache = s.cache[:0]
+	_, err := e.dev.SeqRemove(s.seq, -1, -1)
+	s.dirty = err != nil
+	return err
 }
 
 func (e *Engine) views() []slotView {
@@ -635,14 +653,18 @@ func (e *Engine) recover(shares []share, err error) {
 func (e *Engine) resync() {
 	for _, s := range e.slots {
 		held := int(e.dev.SeqPosMax(s.seq)) + 1
-		switch {
-		case held == len(s.cache):
-		case !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1):
-			e.dev.SeqRemove(s.seq, -1, -1)
-			s.cache = s.cache[:0]
-		case held < len(s.cache):
-			s.cache = s.cache[:held]
+		if held == len(s.cache) {
+			continue
 		}
+		removed := false
+		if e.traits.partial {
+			removed, _ = e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1)
+		}
+		if removed {
+			s.cache = s.cache[:min(held, len(s.cache))]
+			continue
+		}
+		_ = e.empty(s)
 	}
 }
 
@@ -651,7 +673,7 @@ func (e *Engine) resync() {
 // the job has the whole cache to itself.
 func (e *Engine) makeRoom(keep *job) bool {
 	if order := evictionOrder(e.views()); len(order) > 0 {
-		e.drop(e.slots[order[0]])
+		_ = e.drop(e.slots[order[0]]) // room that it does not make is missed at the next try
 		return true
 	}
 	return e.preempt(keep)
@@ -669,7 +691,7 @@ func (e *Engine) preempt(keep *job) bool {
 		}
 		e.active = slices.Delete(e.active, i, i+1)
 		j.startBelow = len(e.active)
-		e.drop(j.slot)
+		_ = e.drop(j.slot)
 		j.slot.job, j.slot = nil, nil
 		e.queue = append([]*job{j}, e.queue...)
 		return true
