@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type EngineOptions struct {
 	ShareCores    bool   // take fewer threads while other programs compute; scores may then differ in the last digits
 	KVType        string // f16 (default), bf16, f32, q8_0, q4_0
 	NoFlashAttn   bool
+
+	Store *PrefixStore `json:"-"` // KV caches on disk; nil: none
 }
 
 // Named limits of every engine.
@@ -68,6 +71,8 @@ type device interface {
 	SeqRemove(seq, p0, p1 int32) (bool, error)
 	SeqCopy(src, dst, p0, p1 int32) error
 	SeqPosMax(seq int32) int32
+	SeqState(seq int32) ([]byte, error)
+	SetSeqState(seq int32, state []byte) (bool, error)
 	Abort(on bool)
 	SetThreads(decode, prefill int)
 	Close()
@@ -80,6 +85,7 @@ type traits struct {
 	ends       []int32
 	piece      func(int32) []byte // text of a token; nil for control tokens
 	partial    bool               // sequences can be shared and cut at any token
+	window     bool               // of a state on disk only the newest part is there: it can't be cut
 	mapped     bool               // weights are memory-mapped
 	enough     int                // prompt rows that keep the device busy; 0: as many as there are
 }
@@ -97,6 +103,7 @@ type Engine struct {
 	unclean  bool    // some of them could not be emptied
 	release  func()
 	share    *coreShare // nil: threads are as configured
+	disk     *prefixShelf
 
 	mu      sync.Mutex
 	queue   []*job
@@ -107,10 +114,12 @@ type Engine struct {
 	done    chan struct{}
 	// callers make samplers outside the owner; the device outlives them.
 	callers sync.WaitGroup
+	keeping bool // the newest conversation goes to disk when the engine is closed
 
 	// Of the owner goroutine only.
-	clock     int64 // ticks, for recency
-	exclusive bool  // the last tick was an exclusive step
+	clock     int64   // ticks, for recency
+	exclusive bool    // the last tick was an exclusive step
+	fork      []int32 // where the last two prompts parted
 	step      llama.Step
 }
 
@@ -120,6 +129,7 @@ type slot struct {
 	seq   int32
 	cache []int32 // tokens whose cells are in the KV cache
 	dirty bool    // it could not be emptied: other cells may be there
+	whole int     // of them, those of a state that can't be cut
 	job   *job
 	used  int64
 }
@@ -169,7 +179,7 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 		return nil, &Error{Op: "start engine", Err: err, Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
 	}
 	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
-		partial: !m.Info.Recurrent && !m.Info.Hybrid, mapped: m.Mapped, piece: m.replyPiece}
+		partial: !m.Info.Recurrent && !m.Info.Hybrid, window: m.Info.SlidingWindow > 0, mapped: m.Mapped, piece: m.replyPiece}
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
 	}
@@ -177,7 +187,7 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	if o.ShareCores {
 		share = newCoreShare(o.Threads, readCPUUse)
 	}
-	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, share, m.users.Done), nil
+	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, share, o.Store.shelf(m.stateKey(o), filepath.Base(m.Path)), m.users.Done), nil
 }
 
 // replyPiece is the text of a token as part of a reply; nil for control tokens.
@@ -231,8 +241,8 @@ const cellsSpare = 512
 
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
-func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, release func()) *Engine {
-	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, release: release,
+func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, disk *prefixShelf, release func()) *Engine {
+	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, disk: disk, release: release,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
@@ -342,6 +352,7 @@ func (e *Engine) own() {
 		})
 	}
 	e.callers.Wait()
+	e.keepNewest()
 	e.dev.Close()
 	if e.release != nil {
 		e.release()
@@ -413,6 +424,7 @@ func (e *Engine) retire(j *job, err error) {
 		j.unwatch()
 	}
 	if j.slot != nil {
+		e.keepPrefix(j)
 		j.slot.job = nil
 		j.slot = nil
 	}
@@ -428,10 +440,14 @@ func (e *Engine) start(j *job) bool {
 	}
 	e.clock++
 	host, donor := e.slots[plan.host], e.slots[plan.donor]
-	reuse, err := e.adopt(host, donor, plan.reuse)
-	if err != nil {
-		e.retire(j, &Error{Op: "start a request", Err: err})
-		return true
+	reuse, restored := e.restore(j, host, plan.reuse)
+	if !restored {
+		e.noteFork(j, donor, plan.reuse)
+		var err error
+		if reuse, err = e.adopt(host, donor, plan.reuse); err != nil {
+			e.retire(j, &Error{Op: "start a request", Err: err})
+			return true
+		}
 	}
 	host.job, host.used = j, e.clock
 	j.slot = host
@@ -465,6 +481,9 @@ func (e *Engine) adopt(host, donor *slot, n int) (kept int, err error) {
 		n, err = 0, errors.Join(err, e.empty(host))
 	}
 	host.cache = append(host.cache[:0], donor.cache[:n]...)
+	if n > 0 {
+		host.whole = donor.whole
+	}
 	return n, err
 }
 
@@ -479,7 +498,7 @@ func (e *Engine) drop(s *slot) error {
 // empty makes a slot hold nothing. Where the device fails at that, the slot is
 // not used before it has been emptied.
 func (e *Engine) empty(s *slot) error {
-	s.cache = s.cache[:0]
+	s.cache, s.whole = s.cache[:0], 0
 	_, err := e.dev.SeqRemove(s.seq, -1, -1)
 	s.dirty = err != nil
 	return err
@@ -488,7 +507,7 @@ func (e *Engine) empty(s *slot) error {
 func (e *Engine) views() []slotView {
 	views := make([]slotView, len(e.slots))
 	for i, s := range e.slots {
-		views[i] = slotView{tokens: s.cache, busy: s.job != nil, used: s.used}
+		views[i] = slotView{tokens: s.cache, whole: s.whole, busy: s.job != nil, used: s.used}
 	}
 	return views
 }
@@ -562,7 +581,7 @@ type share struct {
 func (e *Engine) fill() []share {
 	views := make([]workView, len(e.active))
 	for i, j := range e.active {
-		views[i] = workView{pending: j.pending(), decode: j.decoding()}
+		views[i] = workView{pending: e.untilKept(j), decode: j.decoding()}
 	}
 	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
 	var shares []share
@@ -618,6 +637,9 @@ func (e *Engine) deliver(shares []share) {
 		e.stats.Evaluated += prompt
 		j.slot.cache = append(j.slot.cache, j.tokens[from:from+s.rows]...)
 		j.slot.used = e.clock
+		if e.uncuttable() && len(j.slot.cache) == j.keep {
+			e.keepPrefix(j)
+		}
 		if s.sample >= 0 {
 			e.stats.Generated++
 			if done, err := j.taker(&e.step.Samples[s.sample]); done || err != nil {
@@ -660,7 +682,7 @@ func (e *Engine) resync() {
 		if e.traits.partial {
 			removed, _ = e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1)
 		}
-		if removed {
+		if removed && held >= s.whole {
 			s.cache = s.cache[:min(held, len(s.cache))]
 			continue
 		}

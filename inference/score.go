@@ -16,6 +16,7 @@ import (
 // together; never glue token lists across a boundary that merges.
 type ScoreRequest struct {
 	Prompt  []int32
+	Shared  int // leading tokens that other prompts have too, as in [GenerateRequest]
 	Options [][]int32
 	// Ends are the tokens that may end an option; their summed probability
 	// after the option is its End. None: no end term, and an option's last
@@ -63,7 +64,7 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		s.scores[i].Tokens = make([]float32, len(o)-shared)
 	}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, after: s.run}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, keep: min(req.Shared, shared-1), after: s.run}
 	j.stats.Prompt = shared
 	s.job = j
 	j.finish = func(err error) { done <- err }

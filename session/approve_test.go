@@ -16,6 +16,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/search"
+	"agent/command/stock"
 )
 
 // The first rule that speaks about a call decides.
@@ -29,7 +30,7 @@ func TestRules(t *testing.T) {
 	writer := command.Spec{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file", Kind: command.SlotLine}, {Name: "text", Kind: command.SlotText}}}
 	python := command.Spec{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
 	fetch := command.Spec{Name: "fetch", Effect: command.EffectNetwork, Slots: []command.Slot{{Name: "url", Kind: command.SlotLine}}}
-	list := command.List().Spec()
+	list := stock.List().Spec()
 	answer := command.Spec{Name: "answer", Final: true}
 	out := Rules{{Command: "writer", Path: "out/**", Do: RuleAllow}, {Command: "writer", Do: RuleDeny}}
 	hosts := Rules{{Host: "*.example.org", Do: RuleAllow}, {Host: "evil.*", Do: RuleDeny}, {Command: "fetch", Do: RuleAsk}}
@@ -117,7 +118,7 @@ func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, newModel(t, false, tc.call, `{"command":"answer","content":[{"text":"done"}]}`), func(o *Options) {
-				stock(t)(o)
+				withStock(t)(o)
 				searcher, err := search.New(search.Config{})
 				require.NoError(t, err)
 				t.Cleanup(func() { assert.NoError(t, searcher.Close()) })

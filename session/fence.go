@@ -4,12 +4,12 @@ import (
 	"regexp"
 	"strings"
 
-	"agent/command"
+	"agent/internal/legible"
 )
 
 // fenced puts content between fences that it can't contain.
 func fenced(content string) string {
-	fence := command.Fence(content)
+	fence := legible.Fence(content)
 	return fence + "\n" + strings.TrimRight(content, "\n") + "\n" + fence
 }
 

@@ -7,16 +7,17 @@ import (
 	"unicode"
 
 	"agent/command"
+	"agent/command/salvage"
 )
 
 // withoutQuoted drops the consequential calls that a reply only quotes from what
 // the model was shown. A reply that does nothing else is an answer in words.
-func (s *Session) withoutQuoted(raw string, parsed command.Parsed) command.Parsed {
-	kept := slices.DeleteFunc(slices.Clone(parsed.Calls), func(c command.ParsedCall) bool {
+func (s *Session) withoutQuoted(raw string, parsed salvage.Parsed) salvage.Parsed {
+	kept := slices.DeleteFunc(slices.Clone(parsed.Calls), func(c salvage.ParsedCall) bool {
 		return s.consequential(&c.Call) && s.wasShown(&c.Call, false)
 	})
 	if len(kept) == 0 {
-		return command.ParseProse(raw, s.opts.Registry)
+		return salvage.ParseProse(raw, s.opts.Registry)
 	}
 	parsed.Calls = kept
 	return parsed
@@ -29,10 +30,10 @@ func (s *Session) consequential(call *command.Call) bool {
 
 // asText reports calls that were written in a form that other texts have, too,
 // such as a block of code.
-func asText(parsed command.Parsed) bool {
-	return slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
-		return slices.Contains([]command.Repair{
-			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairMaybeQuoted,
+func asText(parsed salvage.Parsed) bool {
+	return slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
+		return slices.Contains([]salvage.Repair{
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairMaybeQuoted,
 		}, r)
 	})
 }
@@ -48,7 +49,7 @@ func (s *Session) wasShown(call *command.Call, values bool) bool {
 			return true
 		}
 		for _, t := range []string{text, unescaped.Replace(text)} { // as it is, and inside of a string
-			if slices.ContainsFunc(command.Within(t, s.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+			if slices.ContainsFunc(salvage.Within(t, s.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
 				return true
 			}
 		}

@@ -9,7 +9,7 @@
 // reasoning, the choice of a command by scoring, and the command's fields, each
 // asked for in the form in which a model writes it best. Backends that cannot
 // continue a reply and score options get the same turn as plain JSON, read by
-// [command.Parse].
+// [salvage.Parse].
 //
 // Promises: every loop has a limit, and each ending its own [Stop]; input is
 // counted before it is sent; results are data, never the system's words, and

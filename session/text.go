@@ -7,6 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/salvage"
 )
 
 // callsPerReplyMax bounds what one reply may ask for.
@@ -29,7 +30,7 @@ func (s *Session) textTurn(ctx context.Context, msgs []backend.Message) (*turn, 
 	if err != nil {
 		return nil, err
 	}
-	if parsed, problem = s.read(raw, end, parsed.Repaired(command.RepairMaybeQuoted)); problem == "" {
+	if parsed, problem = s.read(raw, end, parsed.Repaired(salvage.RepairMaybeQuoted)); problem == "" {
 		t := s.usable(raw, parsed, end)
 		if len(parsed.Repairs) == 0 {
 			s.usage.RepairedReplies++
@@ -52,22 +53,22 @@ func (s *Session) replyText(ctx context.Context, msgs []backend.Message) (string
 
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
-func cutInside(parsed command.Parsed, end ending) bool {
-	if parsed.Repaired(command.RepairTruncated) {
+func cutInside(parsed salvage.Parsed, end ending) bool {
+	if parsed.Repaired(salvage.RepairTruncated) {
 		return true
 	}
-	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
-		return slices.Contains([]command.Repair{
-			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairProse,
+	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
+		return slices.Contains([]salvage.Repair{
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairProse,
 		}, r)
 	})
 }
 
 // read makes calls of a reply, or says why none of it can be used. One that was
 // asked for again, since it was among words, may still be quoted.
-func (s *Session) read(raw string, end ending, again bool) (command.Parsed, string) {
-	parsed := command.Parse(raw, s.opts.Registry)
-	if parsed.Repaired(command.RepairMaybeQuoted) {
+func (s *Session) read(raw string, end ending, again bool) (salvage.Parsed, string) {
+	parsed := salvage.Parse(raw, s.opts.Registry)
+	if parsed.Repaired(salvage.RepairMaybeQuoted) {
 		parsed = s.withoutQuoted(raw, parsed)
 	}
 	if len(parsed.Calls) == 0 {
@@ -87,7 +88,7 @@ func (s *Session) read(raw string, end ending, again bool) (command.Parsed, stri
 // callProblem is why a call must not run: its command is unknown, or it would
 // change something on the word of a guess, of a reply that was cut off, or of
 // what is only quoted.
-func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut, again bool) string {
+func (s *Session) callProblem(c salvage.ParsedCall, parsed salvage.Parsed, cut, again bool) string {
 	d := reasonData{Name: oneLine(c.Command, 60), Nearest: c.Suggestion, Names: s.opts.Registry.Names()}
 	cmd, err := s.opts.Registry.Resolve(c.Command)
 	switch {
@@ -102,7 +103,7 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut, 
 		return s.words.render("fuzzy", d)
 	case s.wasShown(&c.Call, again || asText(parsed)):
 		return s.words.render("was_shown", d)
-	case parsed.Repaired(command.RepairMaybeQuoted):
+	case parsed.Repaired(salvage.RepairMaybeQuoted):
 		return s.words.render("maybe_quoted", d)
 	}
 	return ""
@@ -110,7 +111,7 @@ func (s *Session) callProblem(c command.ParsedCall, parsed command.Parsed, cut, 
 
 // usable is the turn of a reply that was understood. The prompt keeps the
 // reply as written if nothing was mended, else its canonical form.
-func (s *Session) usable(raw string, parsed command.Parsed, end ending) *turn {
+func (s *Session) usable(raw string, parsed salvage.Parsed, end ending) *turn {
 	t := &turn{text: raw}
 	if cutInside(parsed, end) {
 		t.end = end

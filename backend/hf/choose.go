@@ -171,7 +171,7 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	if len(prompt) >= c.b.ContextLength() { // seen before each option is tokenised with it
 		return nil, &backend.ContextError{Tokens: len(prompt), Max: c.b.ContextLength()}
 	}
-	req := &inference.ScoreRequest{Prompt: prompt}
+	req := &inference.ScoreRequest{Prompt: prompt, Shared: c.b.systemTokens(c.ctx, msgs, prompt)}
 	if c.cfg.Scoring == backend.ScoreSum || c.cfg.Scoring == backend.ScorePMI {
 		req.Ends = c.b.ends(c.cfg.EndTexts)
 	}

@@ -56,6 +56,10 @@ type Config struct {
 	// RenderExecutable renders chat templates in processes of its own; see
 	// [inference.ModelOptions].
 	RenderExecutable string
+	// CacheDir, if set, is a folder of the user's own in which parts of the KV cache are
+	// kept for later processes, CacheBytes of it at most; see [inference.PrefixStore].
+	CacheDir   string
+	CacheBytes int64
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -72,6 +76,8 @@ type Backend struct {
 	cfg    Config
 	model  *inference.Model
 	engine *inference.Engine
+	store  *inference.PrefixStore // nil: nothing is kept on disk
+	system systemPart
 
 	counter  counter
 	embedMu  sync.Mutex
@@ -95,6 +101,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg.Warn = func(string) {}
 	}
 	options, sizes := modelOptions(&cfg), engineOptions(&cfg)
+	if cfg.CacheDir != "" && cfg.CacheBytes > 0 {
+		sizes.Store = inference.OpenPrefixStore(cfg.CacheDir, cfg.CacheBytes)
+	}
 	if err := precheck(&cfg, options, sizes); err != nil {
 		return nil, err
 	}
@@ -112,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		model.Close()
 		return nil, err
 	}
-	b := &Backend{cfg: cfg, model: model, engine: engine, endsOf: map[string][]int32{}}
+	b := &Backend{cfg: cfg, model: model, engine: engine, store: sizes.Store, endsOf: map[string][]int32{}}
 	b.counter.model = model
 	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
 		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
@@ -208,6 +217,9 @@ func (b *Backend) Close() error {
 		b.closeEmbedder()
 		b.model.Close()
 		b.counter.close()
+		if err := b.store.Close(); err != nil {
+			b.cfg.Warn(err.Error() + "; the next run evaluates it again")
+		}
 	})
 	return nil
 }
@@ -313,7 +325,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if tokensMax == 0 {
 		tokensMax = b.cfg.TokensMax
 	}
-	return &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/command"
+	"agent/command/stock"
 	"agent/internal/bench"
 	"agent/internal/bench/tasks"
 	"agent/internal/config"
@@ -334,7 +335,7 @@ func newRow(task *tasks.Task, way benchWay, round int, r *session.Result, wall t
 // pythonRunner runs a verifier's code where the agent's own code runs.
 func pythonRunner(env *command.Env) func(ctx context.Context, code string) (string, bool, error) {
 	return func(ctx context.Context, code string) (string, bool, error) {
-		r, err := command.Python().Run(ctx, env, &command.Call{Content: []map[string]any{{"code": code}}})
+		r, err := stock.Python().Run(ctx, env, &command.Call{Content: []map[string]any{{"code": code}}})
 		if err != nil {
 			return "", false, err
 		}

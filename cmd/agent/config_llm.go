@@ -92,6 +92,7 @@ type localSettings struct {
 	Mmap         bool      `yaml:"mmap"`
 	Mlock        bool      `yaml:"mlock"`
 	CheckTensors bool      `yaml:"check_tensors"`
+	DiskCacheMiB int64     `yaml:"disk_cache_mib"`
 	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
 
 	ModelKwargs      map[string]any `yaml:"model_kwargs"`
@@ -173,7 +174,7 @@ func backendOf(cfg *config.Config, target string, custom []string) (string, erro
 }
 
 func (s *llmSettings) decodeLocal(cfg *config.Config, warn func(string)) error {
-	s.Local = &localSettings{Mmap: true, FlashAttn: true}
+	s.Local = &localSettings{Mmap: true, FlashAttn: true, DiskCacheMiB: kvBytesDefault >> 20}
 	s.ModelID = localModelDefault
 	err := cfg.Decode("llm", &struct {
 		*llmCommon     `yaml:",inline"`

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"agent/backend"
+	"agent/backend/hf"
 	"agent/command"
 	"agent/command/program"
 	"agent/command/sandbox"
@@ -102,6 +104,9 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	}
 	defer b.close()
 	opts.Backend = b
+	if local, ok := backend.As[*hf.Backend](b); ok && opts.SessionsDir != "" {
+		local.Remember() // for `agent sessions resume`
+	}
 	if err := a.spare(cfg, &opts); err != nil {
 		return nil, err
 	}

@@ -8,17 +8,18 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/program"
+	"agent/command/stock"
 	"agent/session"
 )
 
 // stockCommands are the commands that every run begins with: those that work
 // by themselves, and those that work on the run itself.
 func stockCommands() (*command.Registry, error) {
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	if err != nil {
 		return nil, err
 	}
-	return reg, reg.Register(session.Delegate())
+	return reg, stock.Add(reg, stock.Parts{Delegate: session.Delegate()})
 }
 
 // spareSmall takes away what a model of fewer than least parameters does not

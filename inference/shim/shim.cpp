@@ -656,6 +656,33 @@ int ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1, 
     });
 }
 
+int ag_seq_state_size(ag_context * c, int32_t seq, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_get_size(c->ctx, seq);
+        return AG_OK;
+    });
+}
+
+int ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_get_data(c->ctx, data, len, seq);
+        return AG_OK;
+    });
+}
+
+int ag_seq_state_set(ag_context * c, int32_t seq, const uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_set_data(c->ctx, data, len, seq);
+        if (*done == 0) {
+            llama_memory_seq_rm(llama_get_memory(c->ctx), seq, -1, -1);
+        }
+        return AG_OK;
+    });
+}
+
 int32_t ag_seq_pos_max(ag_context * c, int32_t seq) {
     return llama_memory_seq_pos_max(llama_get_memory(c->ctx), seq);
 }

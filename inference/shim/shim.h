@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_6__run_make_native
+#define AG_ABI agent_native_abi_7__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -181,6 +181,12 @@ int ag_step(ag_context *c, const ag_row *rows, int32_t n_rows, const int32_t *se
 int ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1, bool *removed, ag_buf *err);
 int ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1, ag_buf *err);
 int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
+/* A sequence's part of the cache as bytes, for the same model and settings. get writes
+ * them into data[len], len being what size gave; set replaces the sequence by them. *done
+ * is 0 where it can't be had, or where there is no room: set leaves the sequence empty then. */
+int ag_seq_state_size(ag_context *c, int32_t seq, size_t *done, ag_buf *err);
+int ag_seq_state_get(ag_context *c, int32_t seq, uint8_t *data, size_t len, size_t *done, ag_buf *err);
+int ag_seq_state_set(ag_context *c, int32_t seq, const uint8_t *data, size_t len, size_t *done, ag_buf *err);
 void ag_set_threads(ag_context *c, int32_t decode, int32_t prefill);
 
 /* Embeds one text (a whole sequence, at most n_batch tokens) into out[n_embd], unit length. */

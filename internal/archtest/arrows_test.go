@@ -24,7 +24,9 @@ type rule struct {
 var arrows = []rule{
 	{"cmd/agent/...", []string{"..."}},
 
-	{"session/...", []string{"backend", "command", "internal/legible"}},
+	{"session/...", []string{"backend", "command", "command/salvage", "internal/legible"}},
+	{"command", []string{"internal/legible"}},
+	{"command/salvage", []string{"command", "internal/legible"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
 
 	{"backend", []string{"internal/legible"}},
@@ -136,7 +138,9 @@ func TestStrayImportsAreSeen(t *testing.T) {
 		{"cmd/agent/a.go", "package main\nimport \"agent/internal/hub\"", nil},
 		{"command/sandbox/a.go", "package sandbox\n\nimport \"agent/backend\"",
 			[]string{"command/sandbox/a.go:3: command/sandbox imports backend; it may import only command/..., internal/legible"}},
-		{"command/a.go", "package command\nimport \"agent/command/sandbox\"", nil},
+		{"command/a.go", "package command\nimport \"agent/command/sandbox\"",
+			[]string{"command/a.go:2: command imports command/sandbox; it may import only internal/legible"}},
+		{"command/stock/a.go", "package stock\nimport \"agent/command/sandbox\"", nil},
 		{"command/a_test.go", "package command\nimport \"agent/session\"", nil},
 		{"backend/a.go", "//go:build cuda\n\npackage backend\nimport (\n\"context\"\n\"agent/inference\"\n)",
 			[]string{"backend/a.go:6: backend imports inference; it may import only internal/legible"}},

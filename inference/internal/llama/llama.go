@@ -449,6 +449,32 @@ func (c *Context) SeqCopy(src, dst, p0, p1 int32) error {
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
 func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
 
+// SeqState is a sequence's part of the cache, nil where it can't be had. It is of use to a
+// context of the same model and settings.
+func (c *Context) SeqState(seq int32) ([]byte, error) {
+	const op = "read cached tokens"
+	var n C.size_t
+	var buf C.ag_buf
+	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 {
+		return nil, err
+	}
+	out := make([]byte, n)
+	code := C.ag_seq_state_get(c.c, C.int32_t(seq), (*C.uint8_t)(&out[0]), C.size_t(len(out)), &n, &buf)
+	return out[:n], callError(op, code, &buf)
+}
+
+// SetSeqState replaces a sequence by what SeqState gave. False: there is no room for it, and
+// the sequence is empty.
+func (c *Context) SetSeqState(seq int32, state []byte) (bool, error) {
+	if len(state) == 0 {
+		return false, nil
+	}
+	var n C.size_t
+	var buf C.ag_buf
+	code := C.ag_seq_state_set(c.c, C.int32_t(seq), (*C.uint8_t)(&state[0]), C.size_t(len(state)), &n, &buf)
+	return n > 0, callError("restore cached tokens", code, &buf)
+}
+
 // SetThreads changes how many threads compute, from the next step on.
 func (c *Context) SetThreads(decode, prefill int) {
 	C.ag_set_threads(c.c, C.int32_t(decode), C.int32_t(prefill))

@@ -87,6 +87,12 @@ func (*Context) SeqCopy(_, _, _, _ int32) error { return notBuilt("share cached 
 // SeqPosMax is always -1.
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
+// SeqState is always nil.
+func (*Context) SeqState(int32) ([]byte, error) { return nil, notBuilt("read cached tokens") }
+
+// SetSeqState does nothing.
+func (*Context) SetSeqState(int32, []byte) (bool, error) { return false, notBuilt("restore cached tokens") }
+
 // SetThreads does nothing.
 func (*Context) SetThreads(_, _ int) {}
 
