@@ -353,7 +353,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
 			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
 		LongResults: c.LongResults,
-		Approve:     mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
+		Approve:     mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Aids: c.aids(),
 		SessionsDir: sessions,
 	}, slices.Concat(c.Disable, f.values.disable), nil
 }
