@@ -359,6 +359,18 @@ type Capabilities struct {
 // Capable is implemented by backends with extras; see [CapabilitiesOf].
 type Capable interface{ Capabilities() Capabilities }
 
+// Sized is implemented by backends that know how large their model is.
+type Sized interface{ Parameters() int64 }
+
+// ParametersOf is the number of parameters of b's model, looking through
+// middleware; 0 where nobody knows.
+func ParametersOf(b LanguageBackend) int64 {
+	if s, ok := As[Sized](b); ok {
+		return s.Parameters()
+	}
+	return 0
+}
+
 // Wrapper is implemented by middleware, so that extras of the wrapped backend
 // are found through it.
 type Wrapper interface{ Unwrap() LanguageBackend }

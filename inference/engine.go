@@ -68,11 +68,11 @@ type device interface {
 	Hold(func(contended func() bool)) // Step is called in it only
 	Step(*llama.Step) error
 	NewSampler(llama.SamplerParams) (llama.Sampler, error)
-	SeqRemove(seq, p0, p1 int32) bool
-	SeqCopy(src, dst, p0, p1 int32)
+	SeqRemove(seq, p0, p1 int32) (bool, error)
+	SeqCopy(src, dst, p0, p1 int32) error
 	SeqPosMax(seq int32) int32
-	SeqState(seq int32) []byte
-	SetSeqState(seq int32, state []byte) bool
+	SeqState(seq int32) ([]byte, error)
+	SetSeqState(seq int32, state []byte) (bool, error)
 	Abort(on bool)
 	SetThreads(decode, prefill int)
 	Close()
@@ -100,6 +100,7 @@ type Engine struct {
 	ubatch   int
 	slots    []*slot
 	leaves   []int32 // scratch sequences for options
+	unclean  bool    // some of them could not be emptied
 	release  func()
 	share    *coreShare // nil: threads are as configured
 	disk     *prefixShelf
@@ -127,6 +128,7 @@ type Engine struct {
 type slot struct {
 	seq   int32
 	cache []int32 // tokens whose cells are in the KV cache
+	dirty bool    // it could not be emptied: other cells may be there
 	whole int     // of them, those of a state that can't be cut
 	job   *job
 	used  int64
@@ -384,9 +386,11 @@ func (e *Engine) admit() bool {
 		e.dev.Abort(false)
 	}
 	for len(e.queue) > 0 && e.mayStart(e.queue[0]) && e.start(e.queue[0]) {
-		e.active = append(e.active, e.queue[0])
+		if j := e.queue[0]; !j.retired {
+			e.active = append(e.active, j)
+			e.dev.Abort(false)
+		}
 		e.queue = e.queue[1:]
-		e.dev.Abort(false)
 	}
 	return true
 }
@@ -427,8 +431,8 @@ func (e *Engine) retire(j *job, err error) {
 	j.finish(err)
 }
 
-// start gives a job a slot with as much of its prompt as is cached. False:
-// all slots are busy.
+// start gives a job a slot with as much of its prompt as is cached, or retires
+// it. False: all slots are busy.
 func (e *Engine) start(j *job) bool {
 	plan := chooseSlot(e.views(), j.tokens, j.reusable)
 	if plan.host < 0 {
@@ -436,10 +440,14 @@ func (e *Engine) start(j *job) bool {
 	}
 	e.clock++
 	host, donor := e.slots[plan.host], e.slots[plan.donor]
-	reuse, ok := e.restore(j, host, plan.reuse)
-	if !ok {
+	reuse, restored := e.restore(j, host, plan.reuse)
+	if !restored {
 		e.noteFork(j, donor, plan.reuse)
-		reuse = e.adopt(host, donor, plan.reuse)
+		var err error
+		if reuse, err = e.adopt(host, donor, plan.reuse); err != nil {
+			e.retire(j, &Error{Op: "start a request", Err: err})
+			return true
+		}
 	}
 	host.job, host.used = j, e.clock
 	j.slot = host
@@ -452,38 +460,48 @@ func (e *Engine) start(j *job) bool {
 }
 
 // adopt makes host hold exactly the first n tokens of donor and returns how
-// many it could keep.
-func (e *Engine) adopt(host, donor *slot, n int) int {
+// many it could keep. After an error host is empty.
+func (e *Engine) adopt(host, donor *slot, n int) (kept int, err error) {
+	removed := true
 	switch {
+	case host.dirty:
+		removed = false
 	case n == len(host.cache) && host == donor:
 	case !e.traits.partial:
 		// A recurrent state can't be cut, only continued.
-		n = 0
-		e.drop(host)
+		removed = false
 	case host == donor:
-		if !e.dev.SeqRemove(host.seq, int32(n), -1) {
-			n = 0
-			e.drop(host)
-		}
+		removed, err = e.dev.SeqRemove(host.seq, int32(n), -1)
 	default:
-		e.drop(host)
-		if n > 0 {
-			e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
+		if err = e.drop(host); err == nil && n > 0 {
+			err = e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
 		}
+	}
+	if err != nil || !removed {
+		n, err = 0, errors.Join(err, e.empty(host))
 	}
 	host.cache = append(host.cache[:0], donor.cache[:n]...)
 	if n > 0 {
 		host.whole = donor.whole
 	}
-	return n
+	return n, err
 }
 
-// drop empties a slot.
-func (e *Engine) drop(s *slot) {
-	if len(s.cache) > 0 {
-		e.dev.SeqRemove(s.seq, -1, -1)
+// drop empties a slot that holds anything.
+func (e *Engine) drop(s *slot) error {
+	if len(s.cache) == 0 && !s.dirty {
+		return nil
 	}
+	return e.empty(s)
+}
+
+// empty makes a slot hold nothing. Where the device fails at that, the slot is
+// not used before it has been emptied.
+func (e *Engine) empty(s *slot) error {
 	s.cache, s.whole = s.cache[:0], 0
+	_, err := e.dev.SeqRemove(s.seq, -1, -1)
+	s.dirty = err != nil
+	return err
 }
 
 func (e *Engine) views() []slotView {
@@ -657,16 +675,18 @@ func (e *Engine) recover(shares []share, err error) {
 func (e *Engine) resync() {
 	for _, s := range e.slots {
 		held := int(e.dev.SeqPosMax(s.seq)) + 1
-		switch {
-		case held == len(s.cache):
-		case !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1):
-			e.dev.SeqRemove(s.seq, -1, -1)
-			s.cache, s.whole = s.cache[:0], 0
-		case held < s.whole:
-			e.drop(s)
-		case held < len(s.cache):
-			s.cache = s.cache[:held]
+		if held == len(s.cache) {
+			continue
 		}
+		removed := false
+		if e.traits.partial {
+			removed, _ = e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1)
+		}
+		if removed && held >= s.whole {
+			s.cache = s.cache[:min(held, len(s.cache))]
+			continue
+		}
+		_ = e.empty(s)
 	}
 }
 
@@ -675,7 +695,7 @@ func (e *Engine) resync() {
 // the job has the whole cache to itself.
 func (e *Engine) makeRoom(keep *job) bool {
 	if order := evictionOrder(e.views()); len(order) > 0 {
-		e.drop(e.slots[order[0]])
+		_ = e.drop(e.slots[order[0]]) // room that it does not make is missed at the next try
 		return true
 	}
 	return e.preempt(keep)
@@ -693,7 +713,7 @@ func (e *Engine) preempt(keep *job) bool {
 		}
 		e.active = slices.Delete(e.active, i, i+1)
 		j.startBelow = len(e.active)
-		e.drop(j.slot)
+		_ = e.drop(j.slot)
 		j.slot.job, j.slot = nil, nil
 		e.queue = append([]*job{j}, e.queue...)
 		return true

@@ -40,12 +40,23 @@ func (e *Engine) restore(j *job, host *slot, reuse int) (tokens int, ok bool) {
 	if state == nil {
 		return 0, false
 	}
-	e.drop(host)
-	if !e.dev.SetSeqState(host.seq, state) {
+	if e.drop(host) != nil {
+		return 0, false // adopt tries again, and tells
+	}
+	set, err := e.dev.SetSeqState(host.seq, state)
+	if err != nil {
+		e.disk.forget(p)
+		_ = e.empty(host)
+	}
+	if !set || err != nil {
 		return 0, false // for want of cells, most likely
 	}
-	if held := int(e.dev.SeqPosMax(host.seq)) + 1; held != len(p.tokens) || held > n && !e.dev.SeqRemove(host.seq, int32(n), -1) {
-		e.dev.SeqRemove(host.seq, -1, -1)
+	held, cut := int(e.dev.SeqPosMax(host.seq))+1, true
+	if held == len(p.tokens) && held > n {
+		cut, err = e.dev.SeqRemove(host.seq, int32(n), -1)
+	}
+	if held != len(p.tokens) || !cut || err != nil {
+		_ = e.empty(host)
 		return 0, false
 	}
 	host.cache = append(host.cache, p.tokens[:n]...)
@@ -98,15 +109,26 @@ func (e *Engine) flags() uint32 {
 	return 0
 }
 
-// stateOf is the state of a slot's first n tokens.
+// stateOf is the state of a slot's first n tokens; nil where it can't be had, which costs
+// time and nothing else.
 func (e *Engine) stateOf(s *slot, n int) []byte {
-	if n == len(s.cache) {
-		return e.dev.SeqState(s.seq)
+	seq := s.seq
+	if n != len(s.cache) {
+		leaf := e.leaves[:1]
+		if e.unclean && e.clearLeaves(e.leaves) != nil {
+			return nil
+		}
+		defer func() { _ = e.clearLeaves(leaf) }()
+		if e.dev.SeqCopy(s.seq, leaf[0], 0, int32(n)) != nil {
+			return nil
+		}
+		seq = leaf[0]
 	}
-	leaf := e.leaves[0]
-	e.dev.SeqCopy(s.seq, leaf, 0, int32(n))
-	defer e.dev.SeqRemove(leaf, -1, -1)
-	return e.dev.SeqState(leaf)
+	state, err := e.dev.SeqState(seq)
+	if err != nil {
+		return nil
+	}
+	return state
 }
 
 // KeepNewest makes Close write the conversation that was served last to disk, so that it
@@ -129,6 +151,8 @@ func (e *Engine) keepNewest() {
 		}
 	}
 	if n := len(newest.cache); n >= prefixTokensMin && int(e.dev.SeqPosMax(newest.seq)) == n-1 && !e.disk.has(newest.cache) {
-		e.disk.keep(newest.cache, e.dev.SeqState(newest.seq), e.flags())
+		if state := e.stateOf(newest, n); len(state) > 0 {
+			e.disk.keep(newest.cache, state, e.flags())
+		}
 	}
 }

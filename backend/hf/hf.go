@@ -236,6 +236,9 @@ func (b *Backend) Capabilities() backend.Capabilities {
 	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true, StopTokens: true}
 }
 
+// Parameters is the number of weights of the model.
+func (b *Backend) Parameters() int64 { return int64(b.model.Info.Parameters) }
+
 // Model is the loaded model, for benchmarks and inspection.
 func (b *Backend) Model() *inference.Model { return b.model }
 

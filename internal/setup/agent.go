@@ -3,6 +3,7 @@ package setup
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,9 +28,10 @@ type Agent struct {
 	SmallModel       int64         `yaml:"small_model"` // parameters
 	QA               bool          `yaml:"qa"`
 
-	ApproveRules session.Rules    `yaml:"approve_rules"`
-	Overseer     string           `yaml:"overseer"` // "", "self", or a model as --llm names it
-	Without      []session.Device `yaml:"without"`
+	ApproveRules session.Rules         `yaml:"approve_rules"`
+	Overseer     string                `yaml:"overseer"` // "", "self", or a model as --llm names it
+	Aids         map[session.Aid]*bool `yaml:"aids"`     // null: by the model's size
+	Without      []session.Aid         `yaml:"without"`  // an older form of aids that are false
 
 	ResultTokensMax  int `yaml:"result_tokens"`
 	HistoryTokensMax int `yaml:"history_tokens"`
@@ -82,12 +84,8 @@ func (c *Agent) check(cfg *config.Config) error {
 	if err := c.ApproveRules.Check(nil); err != nil {
 		return checkRules(cfg, err)
 	}
-	for i, d := range c.Without {
-		if !slices.Contains(session.Devices(), d) {
-			e := badValue(cfg, fmt.Sprintf("agent.without.%d", i), "unknown device %q", d)
-			e.Advice = (&session.UnknownDeviceError{}).Hint()
-			return e
-		}
+	if err := c.checkAids(cfg); err != nil {
+		return err
 	}
 	if err := checkLeast(cfg, "agent", []atLeast{
 		{"max_steps", int64(c.StepsMax), 1}, {"max_tokens", int64(c.TokensMax), 0}, {"timeout", int64(c.Timeout), 0},
@@ -99,6 +97,40 @@ func (c *Agent) check(cfg *config.Config) error {
 		return err
 	}
 	return c.checkWeb(cfg)
+}
+
+// checkAids refuses names that are no aids.
+func (c *Agent) checkAids(cfg *config.Config) error {
+	unknown := func(key string, aid session.Aid) error {
+		e := badValue(cfg, "agent."+key, "unknown aid %q", aid)
+		e.Advice = (&session.UnknownAidError{}).Hint()
+		return e
+	}
+	for _, aid := range slices.Sorted(maps.Keys(c.Aids)) {
+		if !slices.Contains(session.Aids(), aid) {
+			return unknown("aids."+string(aid), aid)
+		}
+	}
+	for i, aid := range c.Without {
+		if !slices.Contains(session.Aids(), aid) {
+			return unknown(fmt.Sprintf("without.%d", i), aid)
+		}
+	}
+	return nil
+}
+
+// aids are those that the configuration switches.
+func (c *Agent) aids() map[session.Aid]bool {
+	out := map[session.Aid]bool{}
+	for _, aid := range c.Without {
+		out[aid] = false
+	}
+	for aid, on := range c.Aids {
+		if on != nil {
+			out[aid] = *on
+		}
+	}
+	return out
 }
 
 // checkWeb reads what commands may fetch. A mistake there would open or close

@@ -136,7 +136,7 @@ func (r *Run) prepare() error {
 		Env:     r.Config.env(dir),
 		Secrets: slices.Concat(r.Config.Secrets(), config.SecretVariables(append(os.Environ(), folder.config().Environ...))),
 		Limits:  c.runLimits(), LongResults: c.LongResults,
-		Approve: mode, Rules: c.ApproveRules, Stream: s.Stream, Text: s.Text, QA: c.QA, Without: c.Without,
+		Approve: mode, Rules: c.ApproveRules, Stream: s.Stream, Text: s.Text, QA: c.QA, Aids: c.aids(),
 		SessionsDir: sessions,
 	}
 	if asks {
