@@ -181,7 +181,7 @@ func subcommands(t *testing.T) [][]string {
 // readsNoConfiguration are those that have nothing to ask for.
 func readsNoConfiguration(args []string) bool {
 	name := strings.Join(args[:min(2, len(args))], " ")
-	return slices.Contains([]string{"models", "version", "completion", "help"}, args[0]) ||
+	return slices.Contains([]string{"cache", "models", "version", "completion", "help"}, args[0]) ||
 		slices.Contains([]string{"sessions list", "sessions show", "sessions export", "sessions rm", "commands trust", "commands", "config", "sessions", "bench"}, name) ||
 		len(args) == 1 && slices.Contains([]string{"commands", "config", "sessions", "bench"}, args[0])
 }

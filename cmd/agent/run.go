@@ -124,12 +124,12 @@ func (a *app) watch(run *setup.Run, f *runFlags) (unwatch func()) {
 		return func() {}
 	}
 	if !run.Model.Human() {
-		if sink, unwatch, ok := a.Watch(); ok {
+		if sink, unwatch, ok := a.Watch(o.Approver != nil); ok {
 			o.Sink, o.Stream = sink, true
 			return unwatch
 		}
 	}
-	o.Sink = a.Events(f.stream)
+	o.Sink = a.Events(f.stream, o.Approver != nil)
 	return func() {}
 }
 

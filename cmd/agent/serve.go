@@ -72,6 +72,7 @@ func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, keyF
 		return err
 	}
 	defer l.Close()
+	a.Host.Serving = true
 	b, err := a.Host.OpenModel(ctx, cfg)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func benchWayNames() []string {
 	return names
 }
 
-// withoutEach names the ways that lack a aid.
+// withoutEach names the ways that lack an aid.
 func withoutEach() []string {
 	var names []string
 	for _, aid := range session.Aids() {

@@ -197,7 +197,7 @@ func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
 		return nil, exit.With(exit.Backend, err)
 	}
 	if len(b.Model().Devices) == 0 {
-		leaveCores(cmp.Or(s.Threads, inference.PhysicalCores()))
+		leaveCores(cmp.Or(s.Threads, inference.PhysicalCores()), o.Serving)
 	}
 	return b, nil
 }
@@ -232,9 +232,15 @@ func templateText(s string) (string, error) {
 // and to one at least. Its monitor otherwise wakes some 2,000 times a second
 // while a thread is in native code and another core looks idle to it; each time
 // a computing thread has to make room and the others wait for it: 2 to 3 % of
-// the speed of decoding on two cores. GOMAXPROCS in the environment is heeded.
-func leaveCores(threads int) {
+// the speed of decoding on two cores. A server keeps two: the one that computes
+// would let requests wait until the monitor takes its place away. GOMAXPROCS in
+// the environment is heeded.
+func leaveCores(threads int, serving bool) {
+	least := 1
+	if serving {
+		least = 2
+	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(1, runtime.NumCPU()-threads))
+		runtime.GOMAXPROCS(max(least, runtime.NumCPU()-threads))
 	}
 }

@@ -26,6 +26,7 @@ type Host struct {
 	TrustFolder bool             // --trust-folder
 	Backends    backend.Registry // the user's own
 	Version     string
+	Serving     bool // requests of others must not wait while a model computes
 
 	In       io.Reader // of llm=human
 	Out      io.Writer // of llm=human

@@ -49,6 +49,9 @@ func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Dec
 	if q.ended {
 		return session.Decision{Reason: "the input has ended, so nobody can be asked."}, nil
 	}
+	if q.t.calls != nil {
+		q.t.calls.asked(name)
+	}
 	shown, cut := boundedPreview(p.Preview)
 	for range questionsMax {
 		answer, err := q.question(ctx, p, shown, cut)

@@ -38,6 +38,8 @@ type runView struct {
 	started time.Time
 	since   time.Time // of what is going on now
 	rate    Rate
+
+	calls *calls
 }
 
 // watchRun shows a run on the terminal w until it is closed.
@@ -45,6 +47,7 @@ func watchRun(w *os.File) *runView {
 	v := &runView{render: styles(), started: time.Now(), since: time.Now(), doing: "starting"}
 	v.Screen = NewScreen(colored(w), columnsOf(w), v.lines)
 	v.shown = legible.NewWriter(v.Screen)
+	v.calls = &calls{w: v.Screen, render: v.render}
 	return v
 }
 
@@ -87,11 +90,51 @@ func styles() session.RenderOptions {
 // event takes in what happened.
 func (v *runView) event(ev session.Event) {
 	v.note(ev)
-	switch ev.Data.(type) {
-	case *session.Delta, *session.Result: // the one is live, the other is told at the end
+	if _, live := ev.Data.(*session.Delta); !live {
+		v.calls.event(ev)
+	}
+}
+
+// calls shows events. Where a person may be asked, it holds a call back until
+// that is settled: a question shows the whole call, which need not stand there
+// twice.
+type calls struct {
+	w      io.Writer
+	render session.RenderOptions
+	asks   bool
+
+	mu   sync.Mutex
+	held *session.Event
+}
+
+// event shows what was held, and then the event or, of a call, nothing yet. The
+// answer is the program's output and told at the end.
+func (c *calls) event(ev session.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil {
+		_ = session.RenderText(c.w, *c.held, c.render)
+		c.held = nil
+	}
+	if _, made := ev.Data.(*session.CallMade); made && c.asks && ev.Session == "" {
+		c.held = &ev
 		return
 	}
-	_ = session.RenderText(v.Screen, ev, v.render)
+	if _, end := ev.Data.(*session.Result); !end {
+		_ = session.RenderText(c.w, ev, c.render)
+	}
+}
+
+// asked takes note that the held call is shown by a question.
+func (c *calls) asked(command string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		return
+	}
+	if made := c.held.Data.(*session.CallMade); made.Command == command {
+		c.held = nil
+	}
 }
 
 // note brings the live part up to date.
@@ -191,14 +234,14 @@ func (t *Terminal) Waiting() io.Closer {
 
 // Watch shows a run live where standard error is a terminal that can, until
 // unwatch is called. What is written to Err meanwhile stands above the live
-// lines.
-func (t *Terminal) Watch() (sink func(session.Event), unwatch func(), ok bool) {
+// lines. asks says that a person may be asked about calls.
+func (t *Terminal) Watch(asks bool) (sink func(session.Event), unwatch func(), ok bool) {
 	f, ok := file(t.Err)
 	if !ok || t.Quiet || !canDraw(f) {
 		return nil, nil, false
 	}
 	v, before := watchRun(f), t.Err
-	t.Err = v
+	t.Err, t.calls, v.calls.asks = v, v.calls, asks
 	return v.event, func() {
 		t.Err = before
 		_ = v.Close()
@@ -206,8 +249,9 @@ func (t *Terminal) Watch() (sink func(session.Event), unwatch func(), ok bool) {
 }
 
 // Events shows a run as lines on standard error; streamed says that the
-// model's text is shown as it is written.
-func (t *Terminal) Events(streamed bool) func(session.Event) {
+// model's text is shown as it is written, asks that a person may be asked about
+// calls.
+func (t *Terminal) Events(streamed, asks bool) func(session.Event) {
 	if t.Quiet {
 		return func(session.Event) {}
 	}
@@ -216,10 +260,6 @@ func (t *Terminal) Events(streamed bool) func(session.Event) {
 		o = styles()
 	}
 	o.Streamed = streamed
-	w := Undisguised(t.Err)
-	return func(ev session.Event) {
-		if _, end := ev.Data.(*session.Result); !end { // the answer is told at the end
-			_ = session.RenderText(w, ev, o)
-		}
-	}
+	t.calls = &calls{w: Undisguised(t.Err), render: o, asks: asks}
+	return t.calls.event
 }

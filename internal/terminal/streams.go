@@ -20,6 +20,7 @@ type Terminal struct {
 	Out, Err io.Writer
 	Quiet    bool // no progress and no warnings on Err
 
+	calls   *calls      // of the run that is shown; nil: none is
 	pending chan string // the line of a read that a question left behind
 }
 
