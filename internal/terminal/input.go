@@ -66,7 +66,7 @@ func (w *awaited) Read(p []byte) (int, error) {
 		w.timer = time.AfterFunc(patience, w.tell)
 	}
 	n, err := w.t.In.Read(p)
-	if err != nil || w.once {
+	if err != nil || w.once && n > 0 {
 		w.timer.Stop()
 	}
 	return n, err
