@@ -31,7 +31,50 @@ file or executable in ~/.config/agent/commands, and in commands/ of a work dir
 that you trust, is a command. docs/commands.md shows how to write one.`,
 		Example: "  agent commands list\n  agent commands show python\n  agent commands check weather.py --run\n  agent commands trust\n  pbpaste | agent commands parse",
 	}
-	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), a.commandsParseCmd())
+	var asJSON bool
+	list := a.onCommands("list [key=value…]", "List the commands, those of files included", cobra.NoArgs, true,
+		func(all *setup.Commands, _ []string) error { return a.listCommands(all, asJSON) })
+	show := a.onCommands("show NAME [key=value…]", "Show a command and its fields", cobra.ExactArgs(1), true,
+		func(all *setup.Commands, args []string) error { return a.showCommand(all, args[0], asJSON) })
+	for _, c := range []*cobra.Command{list, show} {
+		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	}
+	parse := a.onCommands("parse [key=value…]", "Read a model's reply on standard input, print the calls it meant and what was repaired", cobra.NoArgs, false, a.parseReply)
+	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
+	return cmd
+}
+
+// onCommands is a command on all commands that a run would have here, those of
+// files and, withServers, of MCP servers too. What is wrong with a file is a
+// warning.
+func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool, run func(all *setup.Commands, args []string) error) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check), RunE: func(cmd *cobra.Command, args []string) error {
+		all, rest, err := a.openCommands(cmd, args, dir)
+		if err != nil {
+			return err
+		}
+		defer all.Close()
+		if withServers {
+			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+				return err
+			}
+		}
+		for _, change := range all.Files.Refresh(cmd.Context()) {
+			if change.Err == nil {
+				continue
+			}
+			a.Warn(change.Err.Error())
+			if hint := exit.Hint(change.Err); hint != "" {
+				a.Note("hint: " + hint)
+			}
+		}
+		if err := all.Disable(); err != nil {
+			return err
+		}
+		return run(all, rest)
+	}}
+	workdirFlag(cmd, &dir)
 	return cmd
 }
 
@@ -46,10 +89,6 @@ type commandInfo struct {
 	File        string         `json:"file,omitempty"`     // of one that is a file
 	Needs       []string       `json:"needs,omitempty"`    // what it declares
 	Metadata    []string       `json:"metadata,omitempty"` // keys that it is handed
-}
-
-func infoOf(s command.Spec) commandInfo {
-	return commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 }
 
 // openCommands composes the configuration of a command line and gathers the
@@ -67,36 +106,6 @@ func (a *app) openCommands(cmd *cobra.Command, args []string, dir string) (*setu
 	return c, rest, err
 }
 
-// allCommands are the commands that a run would have here, those of files and,
-// withServers, of MCP servers too. What is wrong with a file is a warning.
-// Close them.
-func (a *app) allCommands(cmd *cobra.Command, args []string, dir string, withServers bool) (*setup.Commands, []string, error) {
-	c, rest, err := a.openCommands(cmd, args, dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	if withServers {
-		err = a.Host.Connect(cmd.Context(), c, false)
-	}
-	if err == nil {
-		for _, change := range c.Files.Refresh(cmd.Context()) {
-			if change.Err == nil {
-				continue
-			}
-			a.Warn(change.Err.Error())
-			if hint := exit.Hint(change.Err); hint != "" {
-				a.Note("hint: " + hint)
-			}
-		}
-		err = c.Disable(c.Unwanted()...)
-	}
-	if err != nil {
-		c.Close()
-		return nil, nil, err
-	}
-	return c, rest, nil
-}
-
 // infos describes the commands of a registry, files with where they come from.
 func infos(c *setup.Commands) []commandInfo {
 	from := map[string]*program.Program{}
@@ -105,7 +114,7 @@ func infos(c *setup.Commands) []commandInfo {
 	}
 	var out []commandInfo
 	for _, s := range c.Registry.Specs() {
-		info := infoOf(s)
+		info := commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 		if p := from[s.Name]; p != nil {
 			info.File, info.Needs, info.Metadata = p.File(), p.Needs(), p.MetadataKeys()
 		}
@@ -119,66 +128,32 @@ func workdirFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "workdir", ".", "look for commands/ in this `folder` (agent.workdir)")
 }
 
-func (a *app) commandsListCmd() *cobra.Command {
-	var asJSON bool
-	var dir string
-	cmd := &cobra.Command{
-		Use: "list [key=value…]", Short: "List the commands, those of files included", Args: cli.WithOverrides(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, _, err := a.allCommands(cmd, args, dir, true)
-			if err != nil {
-				return err
-			}
-			defer all.Close()
-			list := infos(all)
-			if asJSON {
-				return a.JSON(map[string]any{"commands": list})
-			}
-			w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
-			for _, c := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Effect, c.Description, c.File)
-			}
-			return w.Flush()
-		},
+func (a *app) listCommands(all *setup.Commands, asJSON bool) error {
+	list := infos(all)
+	if asJSON {
+		return a.JSON(map[string]any{"commands": list})
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	workdirFlag(cmd, &dir)
-	return cmd
+	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
+	for _, c := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Effect, c.Description, c.File)
+	}
+	return w.Flush()
 }
 
-func (a *app) commandsShowCmd() *cobra.Command {
-	var asJSON bool
-	var dir string
-	cmd := &cobra.Command{
-		Use: "show NAME [key=value…]", Short: "Show a command and its fields", Args: cli.WithOverrides(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, rest, err := a.allCommands(cmd, args, dir, true)
-			if err != nil {
-				return err
-			}
-			defer all.Close()
-			l := all.Registry.Lookup(rest[0])
-			if l.Disabled {
-				return fmt.Errorf("the command %q is disabled here (agent.disable)", l.Name)
-			}
-			if l.Command == nil || l.Match == command.MatchFuzzy {
-				return &command.UnknownError{Name: rest[0], Suggestion: l.Suggestion}
-			}
-			for _, info := range infos(all) {
-				switch {
-				case info.Name != l.Name:
-				case asJSON:
-					return a.JSON(info)
-				default:
-					return writeInfo(a.Out, info)
-				}
-			}
-			return nil
-		},
+func (a *app) showCommand(all *setup.Commands, name string, asJSON bool) error {
+	l := all.Registry.Lookup(name)
+	if l.Disabled {
+		return fmt.Errorf("the command %q is disabled here (agent.disable)", l.Name)
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	workdirFlag(cmd, &dir)
-	return cmd
+	list := infos(all)
+	i := slices.IndexFunc(list, func(c commandInfo) bool { return c.Name == l.Name })
+	switch {
+	case l.Command == nil || l.Match == command.MatchFuzzy || i < 0:
+		return &command.UnknownError{Name: name, Suggestion: l.Suggestion}
+	case asJSON:
+		return a.JSON(list[i])
+	}
+	return writeInfo(a.Out, list[i])
 }
 
 // writeInfo describes a command to a person.
@@ -206,30 +181,17 @@ func writeInfo(out io.Writer, c commandInfo) error {
 	return w.Flush()
 }
 
-func (a *app) commandsParseCmd() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use: "parse [key=value…]", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: cli.WithOverrides(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, _, err := a.allCommands(cmd, args, dir, false)
-			if err != nil {
-				return err
-			}
-			defer all.Close()
-			text, err := terminal.ReadBounded(a.Input(), "standard input", terminal.InputBytesMax)
-			if err != nil {
-				return err
-			}
-			out, err := json.Marshal(salvage.Parse(text, all.Registry))
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.Out, string(out))
-			return err
-		},
+func (a *app) parseReply(all *setup.Commands, _ []string) error {
+	text, err := terminal.ReadBounded(a.Input(), "standard input", terminal.InputBytesMax)
+	if err != nil {
+		return err
 	}
-	workdirFlag(cmd, &dir)
-	return cmd
+	out, err := json.Marshal(salvage.Parse(text, all.Registry))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.Out, string(out))
+	return err
 }
 
 // fileCheck is what `agent commands check` says about one file.

@@ -33,41 +33,50 @@ user's data folder.`,
   agent models pull Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q4_K_M
   agent models inspect model.gguf --json`,
 	}
-	cmd.AddCommand(a.modelsListCmd(), a.modelsPathCmd(), a.modelsPullCmd(), a.modelsInspectCmd(), a.modelsVerifyCmd(), a.modelsRmCmd())
+	var yes bool
+	rm := a.storeCmd("rm REF", "Remove a model from the store, after asking", cobra.ExactArgs(1),
+		func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+			return a.removeModel(ctx, s, args[0], yes, asJSON)
+		})
+	rm.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.AddCommand(
+		a.storeCmd("list", "What is in the catalog and in the store", cobra.NoArgs, a.listModels),
+		a.storeCmd("path REF", "Print where a model lies; an error when it is not on this machine", cobra.ExactArgs(1),
+			func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+				m, err := s.Locate(ctx, args[0])
+				return a.printModel(m, err, asJSON)
+			}),
+		a.storeCmd("pull [REF]", `Fetch a model; goes on where an interrupted pull stopped
+Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.`, cobra.MaximumNArgs(1), a.pullModel),
+		a.storeCmd("inspect REF", "What a model file says about itself, checked without loading it", cobra.ExactArgs(1), a.inspectModel),
+		a.storeCmd("verify [REF…]", `Hash models again and compare with what was promised of them
+Hash models again and compare with what was promised of them. Without REF every model that is here is verified.`, nil, a.verifyModels),
+		rm)
 	return cmd
 }
 
-// withStore runs one subcommand with an open store.
-func (a *app) withStore(fn func(*hub.Store) error) error {
-	store, done, err := a.Host.Store()
-	if err != nil {
-		return err
-	}
-	defer done()
-	return fn(store)
-}
-
-func (a *app) modelsListCmd() *cobra.Command {
+// storeCmd is a command on the store of models, with --json. What stands below
+// the first line of short is its long description.
+func (a *app) storeCmd(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "What is in the catalog and in the store",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				items := s.List()
-				if asJSON {
-					return a.JSON(map[string]any{"models": items})
-				}
-				return a.printModelTable(items)
-			})
-		},
-	}
+	short, long, _ := strings.Cut(short, "\n")
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		store, done, err := a.Host.Store()
+		if err != nil {
+			return err
+		}
+		defer done()
+		return run(cmd.Context(), store, args, asJSON)
+	}}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) printModelTable(items []hub.Item) error {
+func (a *app) listModels(_ context.Context, s *hub.Store, _ []string, asJSON bool) error {
+	items := s.List()
+	if asJSON {
+		return a.JSON(map[string]any{"models": items})
+	}
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSIZE\tQUANT\tLICENCE\tSTATE\tWHERE")
 	for _, it := range items {
@@ -92,59 +101,21 @@ func stateWords(it hub.Item) string {
 	return "here"
 }
 
-func (a *app) modelsPathCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "path REF",
-		Short: "Print where a model lies; an error when it is not on this machine",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Locate(cmd.Context(), args[0])
-				return a.printModel(m, err, asJSON)
-			})
-		},
+// pullModel fetches a model; without a name, the catalog's default.
+func (a *app) pullModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+	if len(args) == 0 {
+		catalog, err := hub.ParseCatalog(models.Catalog)
+		if err != nil {
+			return err
+		}
+		e, ok := catalog.Default()
+		if !ok {
+			return exit.Usagef("name a model; the catalog has no default")
+		}
+		args = []string{e.Name}
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func (a *app) modelsPullCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "pull [REF]",
-		Short: "Fetch a model; goes on where an interrupted pull stopped",
-		Long:  "Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := refOrDefault(args)
-			if err != nil {
-				return err
-			}
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Pull(cmd.Context(), ref)
-				return a.printModel(m, err, asJSON)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// refOrDefault is the argument, or the default model's name.
-func refOrDefault(args []string) (string, error) {
-	if len(args) > 0 {
-		return args[0], nil
-	}
-	catalog, err := hub.ParseCatalog(models.Catalog)
-	if err != nil {
-		return "", err
-	}
-	e, ok := catalog.Default()
-	if !ok {
-		return "", exit.Usagef("name a model; the catalog has no default")
-	}
-	return e.Name, nil
+	m, err := s.Pull(ctx, args[0])
+	return a.printModel(m, err, asJSON)
 }
 
 func (a *app) printModel(m *hub.Model, err error, asJSON bool) error {
@@ -158,20 +129,7 @@ func (a *app) printModel(m *hub.Model, err error, asJSON bool) error {
 	return err
 }
 
-func (a *app) modelsVerifyCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "verify [REF…]",
-		Short: "Hash models again and compare with what was promised of them",
-		Long:  "Hash models again and compare with what was promised of them. Without REF every model that is here is verified.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error { return a.verifyModels(cmd.Context(), s, args, asJSON) })
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
+// verifyModels hashes the models that are named, or all that are here.
 func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJSON bool) error {
 	if len(refs) == 0 {
 		for _, it := range s.List() {
@@ -188,27 +146,21 @@ func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJ
 		}
 		checks = append(checks, found...)
 	}
-	if asJSON {
-		if err := a.JSON(map[string]any{"files": checks}); err != nil {
-			return err
+	if !asJSON {
+		for _, c := range checks {
+			switch {
+			case c.Want == "":
+				fmt.Fprintf(a.Out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
+			case c.OK:
+				fmt.Fprintf(a.Out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
+			default:
+				fmt.Fprintf(a.Out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
+			}
 		}
-	} else {
-		a.printChecks(checks)
+	} else if err := a.JSON(map[string]any{"files": checks}); err != nil {
+		return err
 	}
 	return damaged(checks)
-}
-
-func (a *app) printChecks(checks []hub.Check) {
-	for _, c := range checks {
-		switch {
-		case c.Want == "":
-			fmt.Fprintf(a.Out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
-		case c.OK:
-			fmt.Fprintf(a.Out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
-		default:
-			fmt.Fprintf(a.Out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
-		}
-	}
 }
 
 // damaged is an error when any file is not what it should be.
@@ -226,51 +178,34 @@ func damaged(checks []hub.Check) error {
 		Advice: fmt.Sprintf("remove and fetch again: agent models rm %s --yes && agent models pull %s", last.Name, last.Name)}
 }
 
-func (a *app) modelsRmCmd() *cobra.Command {
-	var asJSON, yes bool
-	cmd := &cobra.Command{
-		Use:   "rm REF",
-		Short: "Remove a model from the store, after asking",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				plan, err := s.PlanRemoval(args[0])
-				if err != nil {
-					return err
-				}
-				if !yes {
-					if err := a.confirmRemoval(cmd.Context(), plan); err != nil {
-						return err
-					}
-				}
-				if err := plan.Do(); err != nil {
-					return err
-				}
-				if asJSON {
-					return a.JSON(plan)
-				}
-				_, err = fmt.Fprintf(a.Out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
-				return err
-			})
-		},
+// removeModel removes a model once a person has said yes; without one, --yes is
+// needed.
+func (a *app) removeModel(ctx context.Context, s *hub.Store, ref string, yes, asJSON bool) error {
+	plan, err := s.PlanRemoval(ref)
+	if err != nil {
+		return err
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return cmd
-}
-
-// confirmRemoval asks a person; without one, --yes is needed.
-func (a *app) confirmRemoval(ctx context.Context, plan *hub.Removal) error {
-	if !a.Attended() {
+	if !yes && !a.Attended() {
 		return exit.Usagef("remove %s: needs --yes when nobody can be asked", plan.Ref)
 	}
-	for _, f := range plan.Files {
-		fmt.Fprintln(a.Err, "  "+f)
+	if !yes {
+		for _, f := range plan.Files {
+			fmt.Fprintln(a.Err, "  "+f)
+		}
+		if yes, err = a.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes))); err != nil {
+			return err
+		}
+		if !yes {
+			return exit.With(exit.Refused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
+		}
 	}
-	yes, err := a.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes)))
-	if err == nil && !yes {
-		err = exit.With(exit.Refused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
+	if err := plan.Do(); err != nil {
+		return err
 	}
+	if asJSON {
+		return a.JSON(plan)
+	}
+	_, err = fmt.Fprintf(a.Out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
 	return err
 }
 
@@ -314,31 +249,19 @@ func inspect(in *gguf.Info) inspection {
 	return out
 }
 
-func (a *app) modelsInspectCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "inspect REF",
-		Short: "What a model file says about itself, checked without loading it",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Locate(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				info, err := gguf.Check(m.Path)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return a.JSON(inspect(info))
-				}
-				return a.printInspection(inspect(info))
-			})
-		},
+func (a *app) inspectModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+	m, err := s.Locate(ctx, args[0])
+	if err != nil {
+		return err
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	info, err := gguf.Check(m.Path)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.JSON(inspect(info))
+	}
+	return a.printInspection(inspect(info))
 }
 
 func (a *app) printInspection(in inspection) error {

@@ -181,13 +181,11 @@ func (c *Commands) unknown(name string) bool {
 	return l.Command == nil || l.Match == command.MatchFuzzy
 }
 
-// Unwanted are the names of the commands that the configuration takes away.
-func (c *Commands) Unwanted() []string { return c.cfg.Agent.Disable }
-
-// Disable takes commands away. Without python there is no making of commands
-// either, which would be another way to run Python.
-func (c *Commands) Disable(names ...string) error {
-	for _, name := range names {
+// Disable takes commands away, those that the configuration names and more.
+// Without python there is no making of commands either, which would be another
+// way to run Python.
+func (c *Commands) Disable(more ...string) error {
+	for _, name := range slices.Concat(c.cfg.Agent.Disable, more) {
 		if err := c.Registry.Disable(name); err != nil {
 			return exit.With(exit.Usage, err)
 		}

@@ -86,9 +86,9 @@ func OpenStock(s Settings, model *Model) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	commands := &Commands{Registry: registry}
+	commands := &Commands{Registry: registry, cfg: s.Config}
 	r.Options.Registry, r.Options.Env = registry, s.Config.env(r.Options.Env.WorkDir)
-	if err := commands.Disable(slices.Concat(s.Config.Agent.Disable, s.Disable)...); err != nil {
+	if err := commands.Disable(s.Disable...); err != nil {
 		return nil, err
 	}
 	return r, r.use(model)
@@ -200,7 +200,7 @@ func (r *Run) addCommands(ctx context.Context) (err error) {
 	if err := checkRules(r.Config.Config, o.Rules.Check(o.Registry)); err != nil {
 		return err
 	}
-	return r.commands.Disable(slices.Concat(r.Config.Agent.Disable, s.Disable)...)
+	return r.commands.Disable(s.Disable...)
 }
 
 // addOverseer opens the overseer that the configuration names: none, the model
