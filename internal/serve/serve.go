@@ -83,15 +83,16 @@ const (
 
 // Server serves one backend. It is safe for concurrent use.
 type Server struct {
-	cfg     Config
-	backend backend.LanguageBackend
-	caps    backend.Capabilities
-	names   []string
-	started time.Time
-	log     *slog.Logger
-	handler http.Handler
-	metrics *metrics
-	worker  *worker // nil: no cluster
+	cfg       Config
+	backend   backend.LanguageBackend
+	caps      backend.Capabilities
+	names     []string
+	started   time.Time
+	log       *slog.Logger
+	handler   http.Handler
+	metrics   *metrics
+	worker    *worker // nil: no cluster
+	responses responseStore
 
 	load     atomic.Int64 // replies in work and waiting
 	draining atomic.Bool
@@ -248,6 +249,7 @@ func endpoints() []route {
 		{method: http.MethodGet, path: "/v1/models", serve: (*Server).listModels},
 		{method: http.MethodGet, path: "/v1/models/{id...}", serve: (*Server).showModel},
 		{method: http.MethodPost, path: "/v1/chat/completions", serve: (*Server).chat},
+		{method: http.MethodPost, path: "/v1/responses", serve: (*Server).response},
 		{method: http.MethodPost, path: "/v1/completions", serve: (*Server).completions},
 		{method: http.MethodPost, path: "/v1/embeddings", serve: (*Server).embeddings},
 		{method: http.MethodPost, path: "/v1/decisions", serve: (*Server).decisions},

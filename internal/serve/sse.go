@@ -29,7 +29,18 @@ func (e *events) send(v any) error {
 	return e.write(data)
 }
 
-func (e *events) write(data []byte) error {
+// sendNamed writes an event with a name beside its data.
+func (e *events) sendNamed(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode an event: %w", err)
+	}
+	return e.line("event: "+name+"\ndata: ", data)
+}
+
+func (e *events) write(data []byte) error { return e.line("data: ", data) }
+
+func (e *events) line(head string, data []byte) error {
 	if !e.begun {
 		e.begun = true
 		h := e.w.Header()
@@ -39,8 +50,8 @@ func (e *events) write(data []byte) error {
 		e.w.WriteHeader(http.StatusOK)
 	}
 	_ = e.conn.SetWriteDeadline(time.Now().Add(writeWithin))
-	line := make([]byte, 0, len(data)+8)
-	line = append(append(append(line, "data: "...), data...), "\n\n"...)
+	line := make([]byte, 0, len(head)+len(data)+2)
+	line = append(append(append(line, head...), data...), "\n\n"...)
 	if _, err := e.w.Write(line); err != nil {
 		return errGone
 	}
