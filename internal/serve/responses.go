@@ -123,9 +123,9 @@ func (f *fields) items(req *backend.Request) {
 
 // readItem adds an item to the messages of a request.
 func readItem(raw json.RawMessage, at string, req *backend.Request) error {
-	f, err := parseFields(raw)
+	f, err := parseFieldsAt(at, raw)
 	if err != nil {
-		return badValue(at, "it must be an object.")
+		return err
 	}
 	kind := f.text("type")
 	for _, name := range []string{"id", "status", "phase", "encrypted_content", "summary"} {
@@ -321,7 +321,11 @@ func (s *Server) response(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := newEvents(w)
+	var out *events
+	if c.stream {
+		out = newEvents(w)
+		defer out.end()
+	}
 	rw := &responseWriter{c: c, body: map[string]any{"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model,
 		"status": "in_progress", "output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil}}
 	maps.Copy(rw.body, c.echo)
@@ -337,8 +341,11 @@ func (s *Server) response(w http.ResponseWriter, r *http.Request) error {
 	}
 	begun := false
 	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil {
+		if err != nil && c.stream {
 			return out.fail(err)
+		}
+		if err != nil {
+			return err
 		}
 		if !begun {
 			begun = true
