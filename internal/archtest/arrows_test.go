@@ -38,7 +38,7 @@ var arrows = []rule{
 	{"inference/gguf/...", []string{"inference/gguf/..."}},
 	{"tokenizer/...", nil},
 
-	{"internal/serve/...", []string{"backend", "internal/serve/..."}},
+	{"internal/serve/...", []string{"backend", "internal/legible", "internal/serve/..."}},
 	{"internal/compare/...", []string{"backend", "internal/compare/..."}},
 	{"internal/bench/...", []string{"backend", "internal/bench/..."}},
 	{"internal/config/...", []string{"internal/config/..."}},
