@@ -186,7 +186,7 @@ func (s *Session) refused(call *command.Call, d Decision) reply {
 	text := s.words.render("refused.tmpl", refusedData{
 		Command: call.Command, Reason: d.Reason, Names: s.allowedNames(call.Command),
 	})
-	return reply{text: text, short: text, failed: true, next: startRefused}
+	return reply{text: text, short: text, failed: true, next: phaseRefused}
 }
 
 // allowedNames are the commands that are worth trying after one was refused.
@@ -257,21 +257,21 @@ func (s *Session) readOnly() bool {
 	return len(s.withheld()) > 0 && !slices.ContainsFunc(s.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
 }
 
-// mustLook reports that the next turn has to read a file: one that the task
-// names, in a run that can only read. A small model would make its contents up.
-func (s *Session) mustLook() bool {
-	return s.has(DeviceLookFirst) && s.readOnly() && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
-}
-
-func runsCode(specs []command.Spec) bool {
-	return slices.ContainsFunc(specs, func(c command.Spec) bool { return c.Effect == command.EffectExecute })
-}
-
-// readers are the commands that read a file.
-func readers(specs []command.Spec) []command.Spec {
-	return slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool {
-		return c.Effect != command.EffectRead || !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
-	})
+// view is what the next offer goes by.
+func (s *Session) view(a aim) view {
+	v := view{
+		commands: s.offered(), stepsLeft: s.opts.Limits.StepsMax - s.runSteps(), ends: a.phase.ends(), splits: s.mayDelegate(),
+		workFirst: s.has(DeviceWorkFirst), lookFirst: s.has(DeviceLookFirst) && s.readOnly(),
+		heldBack: s.held.Work && s.has(DeviceColdLogic), files: s.snap.named(s.task),
+	}
+	v.shown = s.shownWhole(v.files)
+	if a.notName {
+		v.barred = a.not.Command
+	}
+	if v.workFirst && (s.phase == phaseFresh || s.phase == phaseWithheld) {
+		_, v.missing = checkAskedFile(s.evidence("").bounded())
+	}
+	return v
 }
 
 // isRefusal finds a refusal by a command's own sandbox, without knowing its

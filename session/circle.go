@@ -59,9 +59,9 @@ type doneCall struct {
 	Failed  bool   `json:"failed"` // or brought nothing
 
 	// For a run that is killed before its next message: the result with all that
-	// the model is told around it, and how its next note begins.
+	// the model is told around it, and the phase after it.
 	Told string `json:"told,omitempty"`
-	Next string `json:"next,omitempty"`
+	Next phase  `json:"next,omitempty"`
 }
 
 // circles remembers calls, to see when a run goes round in circles.

@@ -63,11 +63,7 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if news.none() {
 		return
 	}
-	next := ""
-	if n := len(s.entries); n > 0 {
-		next = s.entries[n-1].Next
-	}
-	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("commands.tmpl", news)), Next: next})
+	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
 }
 
 // fingerprints tell when what a command says of itself has changed, by name.

@@ -33,6 +33,7 @@ func (e *BackendError) Hint() string {
 // computes only what is new.
 type draft struct {
 	s        *Session
+	view     view
 	msgs     []backend.Message
 	sampling *backend.Sampling
 	not      *command.Call // its choices are not offered again

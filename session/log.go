@@ -22,7 +22,7 @@ import (
 // may have run is known, whatever happens in between.
 
 const (
-	logVersion   = 2 // 1 had no frames and no intents
+	logVersion   = 3 // 2 named phases by labels of the prompt; 1 had no frames and no intents
 	logExt       = ".jsonl"
 	childrenExt  = ".children" // the folder of those that were delegated to
 	recHeader    = "header"

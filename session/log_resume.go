@@ -44,6 +44,9 @@ func (s *Session) keepTurn(t *turn) {
 func (s *Session) restore(old *saved) {
 	s.resumed = true
 	s.id, s.task, s.entries = old.header.ID, old.task, old.entries
+	if n := len(s.entries); n > 0 {
+		s.phase = cmp.Or(s.entries[n-1].Next, phaseFresh)
+	}
 	if old.result != nil {
 		s.ended = old.result.Stop
 	}
@@ -76,7 +79,7 @@ func (s *Session) restore(old *saved) {
 // call had run before the cut.
 func (s *Session) earlierReply(call *command.Call) (reply, bool) {
 	d, ok := s.had[callKey(call)]
-	return reply{text: d.Told, short: d.Result, failed: d.Next == startFailed, next: d.Next}, ok
+	return reply{text: d.Told, short: d.Result, failed: d.Next == phaseFailed, next: d.Next}, ok
 }
 
 // takeUp makes the conversation whole where it was cut off, so that the next
@@ -93,9 +96,9 @@ func (s *Session) takeUp(newWords string) {
 	case s.pending != nil && newWords != "":
 		s.dropPending()
 	case s.pending == nil && s.entries[n-1].Kind == kindTurn && newWords == "" && s.ended.Budget():
-		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("go_on", nil))})
+		s.interject(s.words.render("go_on", nil))
 	case s.pending == nil && s.entries[n-1].Kind == kindTurn && newWords == "":
-		s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("interrupted.tmpl", nil))})
+		s.interject(s.words.render("interrupted.tmpl", nil))
 	}
 	if n > 0 && !slices.ContainsFunc(s.entries, func(e *entry) bool { return e.Kind == kindTask }) {
 		first := &entry{Kind: kindTask, Text: s.scrub.text(s.firstMessage(s.task, s.snap))} // it was among the lost
@@ -118,6 +121,12 @@ func (s *Session) dropPending() {
 		parts = append(parts, s.words.render(name, call.Command))
 	}
 	s.pending, s.had = nil, nil
+	s.interject(parts...)
+}
+
+// interject tells the model what stands between two runs of a session.
+func (s *Session) interject(parts ...string) {
+	s.phase = phaseFresh
 	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(parts...)})
 }
 
@@ -146,7 +155,7 @@ func (s *Session) doubt(cmd command.Command, call *command.Call) (reply, bool) {
 	}
 	text := s.words.render("may_have_run", call.Command)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: startLook}, true
+	return reply{text: text, short: text, failed: true, next: phaseUncertain}, true
 }
 
 // intend makes it known on disk that a call is about to run, before it does. A
@@ -250,6 +259,3 @@ func fieldName(reply string) string {
 	line := reply[strings.LastIndexByte(reply, '\n')+1:]
 	return strings.ToLower(strings.TrimSuffix(line, ":"))
 }
-
-// startLook begins the note after a call that may have run.
-const startLook = "start_look"

@@ -34,7 +34,7 @@ func firstLog(t *testing.T) []byte {
 	for line := range bytes.Lines(finishedLog(t)) {
 		payload, _, size := unframe(line)
 		require.NotZero(t, size)
-		payload = bytes.Replace(payload, []byte(`"version":2`), []byte(`"version":1`), 1)
+		payload = bytes.Replace(payload, []byte(`"version":3`), []byte(`"version":1`), 1)
 		if !bytes.Contains(payload, []byte(`"type":"intent"`)) {
 			out.Write(append(payload, '\n'))
 		}

@@ -181,6 +181,18 @@ func (s *Session) listLines(name string, size int64, room *int64) int {
 	return 0
 }
 
+// shownWhole reports that the first message shows all of these files.
+func (s *Session) shownWhole(names []string) bool {
+	room := int64(listBytesSum)
+	for _, name := range names {
+		size := s.snap.files[name].size
+		if n := s.listLines(name, size, &room); n < listBytesMax && size > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 type resultData struct {
 	Command    string
 	Failed     bool

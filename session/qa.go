@@ -134,19 +134,6 @@ func (s *Session) holdsText(name, text string) bool {
 	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
 }
 
-// workFirst takes the answer out of what can be chosen right after one was
-// held back for want of work: told so alone, a small model answers again.
-func (s *Session) workFirst(specs []command.Spec) []command.Spec {
-	if !s.held.Work || !s.has(DeviceColdLogic) {
-		return specs
-	}
-	others := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return c.Final })
-	if len(others) == 0 {
-		return specs
-	}
-	return others
-}
-
 // seen is all that the model was shown but its own words, and whether a
 // command was carried out for it.
 func (s *Session) seen() (text string, worked bool) {
@@ -201,7 +188,7 @@ func (s *Session) withhold(call *command.Call, answer, reason string) reply {
 	s.keep(record{Type: recWithheld, Held: &s.held}) // so that a resumed run knows it, too
 	text := s.words.render("withheld.tmpl", reason)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: reason, failed: true, next: startWithheld, withheld: true}
+	return reply{text: text, short: reason, failed: true, next: phaseWithheld, withheld: true}
 }
 
 // forgetAnswer takes a withheld answer out of the conversation: the turn stays

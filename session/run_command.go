@@ -51,20 +51,20 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
 	s.lastFile = s.oneFileOf(cmd.Spec(), call)
-	next := startDone
+	next := phaseDone
 	switch {
 	case res.Failed:
-		next = startFailed
+		next = phaseFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
-		next = startEmpty
+		next = phaseEmpty
 	case cmd.Spec().Effect == command.EffectRead && s.lastFile != "":
-		next = startRead
+		next = phaseRead
 	case cmd.Spec().Effect == command.EffectWrite:
-		next = startWrote
+		next = phaseWrote
 	}
 	r := reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
 	return r, s.remember(doneCall{
-		Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty,
+		Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == phaseFailed || next == phaseEmpty,
 		Told: s.scrub.text(r.text), Next: next,
 	}, before.hash(), s.snap.hash())
 }
@@ -196,7 +196,7 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: startFailed}, nil
+		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: phaseFailed}, nil
 	}
 	answer := answerText(res, call)
 	if echoes(answer, s.task) && call.Summary != "" {

@@ -242,7 +242,7 @@ func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply
 	}
 	text := s.words.render("placeholder.tmpl", call.Command)
 	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: startFailed}, true
+	return reply{text: text, short: text, failed: true, next: phaseFailed}, true
 }
 
 func (s scrubber) texts(ts []string) []string {

@@ -144,6 +144,7 @@ type Session struct {
 	resumed     bool
 	stepsBefore int // steps and usage when this run began
 	usageBefore Usage
+	phase       phase
 	refusals    int  // refused calls in a row, without one that ran
 	answered    bool // nothing is left to go on with but new words
 	ended       Stop // how the run before this one ended
@@ -185,7 +186,7 @@ func New(opts Options) (*Session, error) {
 	}
 	s := &Session{
 		opts: opts, words: words, scrub: newScrubber(opts.Env.Metadata, opts.Secrets...), mode: modeText,
-		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), intents: map[string]intent{}, spoiled: map[string]bool{}, family: newFamily(),
+		caps: backend.CapabilitiesOf(opts.Backend), circles: newCircles(), phase: phaseFresh, intents: map[string]intent{}, spoiled: map[string]bool{}, family: newFamily(),
 	}
 	if s.caps.Prefill && s.caps.ExactChoice && !opts.Text {
 		s.mode = modeSlots
@@ -367,6 +368,7 @@ func (s *Session) begin(task string) error {
 	case len(s.entries) == 0:
 		s.add(&entry{Kind: kindTask, Text: s.firstMessage(s.task, s.snap)})
 	case task != "":
+		s.phase = phaseFresh
 		s.add(&entry{Kind: kindTask, Step: s.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
 	}
 	return nil

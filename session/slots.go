@@ -259,9 +259,9 @@ func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
 
 // fileChoices are the files that a field can name. Among too many to choose
 // from, those count that the task names.
-func (s *Session) fileChoices() []string {
+func (s *Session) fileChoices(v view) []string {
 	named := s.namedFiles(s.snap, s.task)
-	if len(named) > 0 && (s.mustLook() || len(s.snap.files) > filesChoiceMax) {
+	if len(named) > 0 && (v.mustLook(s.phase) || len(s.snap.files) > filesChoiceMax) {
 		return named
 	}
 	return s.snap.paths()
@@ -270,7 +270,7 @@ func (s *Session) fileChoices() []string {
 // fillFile picks an existing file. With none to pick, or too many, the model
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
-	paths := append(d.s.fileChoices(), d.s.missingFiles()...)
+	paths := append(d.s.fileChoices(d.view), d.s.missingFiles()...)
 	if slot.Web && d.s.opts.Env.Web.Allow {
 		paths = append(paths, d.s.seenAddresses()...)
 	}

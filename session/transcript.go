@@ -26,28 +26,10 @@ type entry struct {
 	Raw    string    `json:"raw,omitempty"`    // the model's own text where Text is its canonical form
 	Digest string    `json:"digest,omitempty"` // a turn and its result in one line, for a summary
 
-	// Next is how the note after this entry begins: one of the starts in
-	// labels.tmpl.
-	Next string `json:"next,omitempty"`
+	Next phase `json:"next,omitempty"` // of the run, after this
 
 	tokens int // counted once, 0 = not yet
 }
-
-// The starts of a note, by what came before it.
-const (
-	startFirst    = "start_first"
-	startDone     = "start_done"
-	startRead     = "start_read"
-	startFailed   = "start_failed"
-	startRefused  = "start_refused"
-	startAgain    = "start_again"
-	startOther    = "start_other" // what was wanted again had failed
-	startWithheld = "start_withheld"
-	startLast     = "start_last"
-	startEmpty    = "start_empty"    // a result without content
-	startWrote    = "start_wrote"    // a file was written
-	startFinished = "start_finished" // what was wanted again had worked
-)
 
 func (e *entry) role() backend.Role {
 	if e.Kind == kindTurn {

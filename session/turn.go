@@ -70,6 +70,7 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	}
 	s.pending, s.had = nil, nil
 	if out.message != "" {
+		s.phase = out.next
 		s.add(&entry{Kind: kindResult, Step: s.steps, Text: out.message, Digest: out.digest, Next: out.next})
 	}
 	s.saveStep()
@@ -87,7 +88,8 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
 		reminder: s.reminder(), Loop: stop == StopLoop, Final: final,
 	})})
-	t, err := s.ask(ctx, aim{only: final, start: startLast})
+	s.phase = phaseLastWords
+	t, err := s.ask(ctx, aim{phase: s.phase})
 	if err != nil || len(t.calls) == 0 {
 		return res
 	}
@@ -112,8 +114,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 
 // aim is what a turn is asked for with.
 type aim struct {
-	only     string            // the one command that is allowed, if not all are
-	start    string            // how the note begins
+	phase    phase             // by which the note begins
 	sampling *backend.Sampling // over the session's
 	not      *command.Call     // a call that may not be chosen again
 	notName  bool              // nor its command
@@ -127,7 +128,7 @@ const redraftsMax = 2
 // that repeats an earlier call is dropped and drawn again: in the prompt it
 // would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
-	t, err := s.ask(ctx, aim{start: s.nextStart()})
+	t, err := s.ask(ctx, aim{phase: s.phase})
 	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots && s.has(DeviceCircleBreak); try++ {
 		call, done := s.repeats(t)
 		if call == nil {
@@ -146,12 +147,12 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // was just held back; what had failed is tried another way, and last with
 // another command.
 func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
-	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(DeviceOtherWay)}
+	again := aim{phase: circling(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(DeviceOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
 		return again
-	case s.nextStart() == startWithheld:
+	case s.phase == phaseWithheld:
 		again.notName = true
 		return again
 	}
@@ -161,36 +162,18 @@ func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
 		again.notName = !choice
 		return again
 	}
-	start := startFinished
 	if reads {
-		start = startLast
+		return aim{phase: phaseLastWords}
 	}
-	return aim{start: start, only: s.finalName()}
-}
-
-// againStart begins the note of a turn that is drawn again: what had failed is
-// not called done.
-func againStart(done doneCall) string {
-	if done.Failed {
-		return startOther
-	}
-	return startAgain
+	return aim{phase: phaseFinished}
 }
 
 // hasChoice reports a command one of whose fields can be chosen another way.
 func (s *Session) hasChoice(spec command.Spec) bool {
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		files := slot.Kind == command.SlotFile && len(s.fileChoices()) > 1
+		files := slot.Kind == command.SlotFile && len(s.fileChoices(s.view(aim{}))) > 1
 		return !slot.Optional && (files || slot.Kind == command.SlotEnum)
 	})
-}
-
-// nextStart is how the next note begins, by what the model was told last.
-func (s *Session) nextStart() string {
-	if n := len(s.entries); n > 0 && s.entries[n-1].Next != "" {
-		return s.entries[n-1].Next
-	}
-	return startFirst
 }
 
 // repeats finds a call of this turn that would only repeat that of an earlier
@@ -243,7 +226,7 @@ func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 
 // slotTurn is a turn in three parts: a free note, a scored command, its fields.
 func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (*turn, error) {
-	d := &draft{s: s, msgs: msgs, sampling: a.sampling.Merge(s.opts.Sampling)}
+	d := &draft{s: s, view: s.view(a), msgs: msgs, sampling: a.sampling.Merge(s.opts.Sampling)}
 	if a.not != nil && !a.notName {
 		d.not = a.not
 	}
@@ -252,7 +235,7 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 		return nil, err
 	}
 	d.write(s.words.render("command", nil))
-	spec, err := d.chooseCommand(ctx, a)
+	spec, err := d.chooseCommand(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +258,7 @@ func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
 	}
 	start := ""
 	if d.s.has(DeviceNoteStart) {
-		start = d.s.words.render(a.start, d.s.lastFile)
+		start = d.s.words.render("start_"+string(a.phase), d.s.lastFile)
 	}
 	d.write(d.s.words.render("note", nil) + start)
 	rest, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
@@ -289,17 +272,8 @@ func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
 }
 
 // chooseCommand scores the commands that may be used now.
-func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
-	specs := slices.DeleteFunc(d.s.offered(), func(c command.Spec) bool {
-		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command ||
-			c.Name == delegateName && !d.s.mayDelegate()
-	})
-	if a.only == "" {
-		specs = d.s.workFirst(d.s.worthwhile(specs))
-	}
-	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
-		specs = reading
-	}
+func (d *draft) chooseCommand(ctx context.Context) (command.Spec, error) {
+	specs := offer(d.s.phase, d.view)
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
 	}
@@ -333,7 +307,7 @@ type lastWordsData struct {
 type outcome struct {
 	message string // to the model
 	digest  string // in one line, for summaries
-	next    string // how the next note begins
+	next    phase  // of the run
 	stop    Stop
 	answer  string
 	cut     bool // the answer goes on, and nobody knows how
@@ -342,10 +316,10 @@ type outcome struct {
 // carryOut carries out the calls of a turn in order, until one fails.
 func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 	if t.problem != "" {
-		return outcome{message: s.tell(t.problem), next: startFailed}, nil
+		return outcome{message: s.tell(t.problem), next: phaseFailed}, nil
 	}
 	var parts, digests []string
-	next := startDone
+	next := phaseDone
 	for i, call := range t.calls {
 		r, had := s.earlierReply(call)
 		if !had {
@@ -386,7 +360,7 @@ type reply struct {
 	text   string // whole, with fences
 	short  string // the result alone, for a digest
 	failed bool
-	next   string // how the next note begins
+	next   phase
 	stop   Stop
 	answer string
 
@@ -442,7 +416,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
 	text := s.words.render("unknown", reasonData{Name: oneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
-	return reply{text: text, short: text, failed: true, next: startFailed}
+	return reply{text: text, short: text, failed: true, next: phaseFailed}
 }
 
 // circle answers a call that was already made, with its result and with the
@@ -456,7 +430,7 @@ func (s *Session) circle(done doneCall) reply {
 		Angle: s.words.render(angle, systemData{Final: s.finalName()}),
 	})
 	s.emit(&CommandResult{Step: s.steps, Command: done.Command, Text: text, Failed: true})
-	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: againStart(done)}
+	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: circling(done)}
 }
 
 type reasonData struct {

@@ -1,0 +1,152 @@
+package session
+
+import (
+	"cmp"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/command"
+)
+
+// What is offered for the next step, by the task and what went before.
+func TestWorkComesFirst(t *testing.T) {
+	code := command.Func(command.Spec{
+		Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}},
+	}, nil)
+	maker := command.Func(command.Spec{
+		Name: "create_command", Effect: command.EffectExecute,
+		Slots: []command.Slot{{Name: "name", Kind: command.SlotLine}, {Name: "code", Kind: command.SlotCode}},
+	}, nil)
+	const all = "reader writer answer python create_command"
+	const work = "reader writer python create_command"
+	for name, tc := range map[string]struct {
+		task    string
+		phase   phase // fresh when empty
+		change  func(*Options)
+		offered string
+	}{
+		"a small file is shown whole":     {task: "What does note.txt say?", offered: all},
+		"a large one was not":             {task: "What does long.txt say?", offered: work},
+		"until something was done":        {task: "What does long.txt say?", phase: phaseRead, offered: all},
+		"rows of data are for code":       {task: "Add up rows.csv", offered: "python"},
+		"and then free":                   {task: "Add up rows.csv", phase: phaseFailed, offered: all},
+		"a file is asked for":             {task: "Write the sum to sum.txt", offered: work},
+		"and its answer was held back":    {task: "Write the sum to sum.txt", phase: phaseWithheld, offered: work},
+		"no file is named":                {task: "What is two and two?", offered: all},
+		"the last step may always answer": {task: "Write the sum to sum.txt", change: func(o *Options) { o.Limits.StepsMax = 1 }, offered: all},
+		"without the device":              {task: "Add up rows.csv", change: func(o *Options) { o.Without = []Device{DeviceWorkFirst} }, offered: all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, newModel(t, true), func(o *Options) {
+				o.Registry = testCommands(t, code, maker)
+				if tc.change != nil {
+					tc.change(o)
+				}
+			})
+			r.write(t, "note.txt", "short\n")
+			r.write(t, "long.txt", strings.Repeat("a line of text\n", 200))
+			r.write(t, "rows.csv", "a,b\n1,2\n")
+			r.task = tc.task
+			r.snap = takeSnapshot(r.dir, snapshot{})
+			r.first = r.snap
+			r.phase = cmp.Or(tc.phase, phaseFresh)
+			var names []string
+			for _, spec := range offer(r.phase, r.view(aim{})) {
+				names = append(names, spec.Name)
+			}
+			assert.Equal(t, tc.offered, strings.Join(names, " "))
+		})
+	}
+}
+
+// What may be chosen follows from the phase and the view alone.
+func TestOffer(t *testing.T) {
+	file := command.Slot{Name: "file", Kind: command.SlotFile}
+	commands := []command.Spec{
+		{Name: "list", Effect: command.EffectRead},
+		{Name: "reader", Effect: command.EffectRead, Slots: []command.Slot{file}},
+		{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{file, {Name: "text", Kind: command.SlotText}}},
+		{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}},
+		{Name: delegateName}, {Name: "answer", Final: true},
+	}
+	const all, work = "list reader writer python answer", "list reader writer python"
+	data, text := []string{"a.csv"}, []string{"a.txt"}
+	for name, tc := range map[string]struct {
+		phase phase
+		view  view
+		want  string
+	}{
+		"nothing speaks against any":   {phaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
+		"the task may be split":        {phaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
+		"wanted in vain":               {phaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
+		"nothing else is left":         {phaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
+		"last words":                   {phaseLastWords, view{heldBack: true}, "answer"},
+		"data":                         {phaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
+		"data, without code":           {phaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
+		"data, after the first step":   {phaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
+		"data, and no steps":           {phaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
+		"data, without the aid":        {phaseFresh, view{files: data, stepsLeft: 9}, all},
+		"not shown whole":              {phaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
+		"shown whole":                  {phaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
+		"a file is missing":            {phaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, held back": {phaseWithheld, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, tried":     {phaseFailed, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, all},
+		"held back for want of work":   {phaseWithheld, view{shown: true, heldBack: true, stepsLeft: 1}, work},
+		"a run that only reads":        {phaseFresh, view{files: text, lookFirst: true}, "reader"},
+		"a run that has read":          {phaseRead, view{files: text, lookFirst: true}, all},
+		"a run that has nothing named": {phaseFresh, view{shown: true, lookFirst: true}, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.view.commands = commands
+			var names []string
+			for _, spec := range offer(tc.phase, tc.view) {
+				names = append(names, spec.Name)
+			}
+			assert.Equal(t, tc.want, strings.Join(names, " "))
+			assert.Len(t, commands, 6, "the view is left as it was")
+		})
+	}
+	only := []command.Spec{{Name: "answer", Final: true}}
+	assert.Equal(t, only, offer(phaseFresh, view{commands: only, workFirst: true, stepsLeft: 9, missing: true, heldBack: true}), "no work can be done")
+}
+
+// Files of earlier versions name a phase by the label of its note.
+func TestPhasesOfEarlierVersions(t *testing.T) {
+	for old, want := range map[string]phase{
+		"start_first": phaseFresh, "start_look": phaseUncertain, "start_again": phaseCircling, "start_other": phaseStuck,
+		"start_failed": phaseFailed, "start_withheld": phaseWithheld, "start_wrote": phaseWrote, "withheld": phaseWithheld,
+	} {
+		var e entry
+		require.NoError(t, json.Unmarshal([]byte(`{"kind":"result","next":"`+old+`"}`), &e))
+		assert.Equal(t, want, e.Next)
+	}
+}
+
+// Each phase has its words.
+func TestPhasesHaveLabels(t *testing.T) {
+	words, err := newPrompts()
+	require.NoError(t, err)
+	for _, p := range []phase{
+		phaseFresh, phaseDone, phaseRead, phaseWrote, phaseEmpty, phaseFailed, phaseRefused, phaseWithheld,
+		phaseUncertain, phaseCircling, phaseStuck, phaseFinished, phaseLastWords,
+	} {
+		assert.Regexp(t, "^ [A-Za-z]", words.render("start_"+string(p), ""), p)
+	}
+}
+
+// Small files are shown whole as far as there is room, data never is.
+func TestSmallFilesAreShownWhole(t *testing.T) {
+	r := newRig(t, newModel(t, true), nil)
+	text := strings.Repeat("one\n", 200)
+	for _, name := range []string{"b.txt", "c.txt", "d.txt", "e.csv"} {
+		r.write(t, name, text+"the end of "+name+"\n")
+	}
+	message := r.firstMessage("look around", takeSnapshot(r.dir, snapshot{}))
+	for name, whole := range map[string]bool{"b.txt": true, "c.txt": false, "d.txt": false, "e.csv": false} {
+		assert.Equal(t, whole, strings.Contains(message, "the end of "+name), name)
+	}
+}
