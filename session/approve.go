@@ -74,107 +74,191 @@ type decided struct {
 	rule string
 }
 
-// refusalsMax refused calls in a row end the run: the model wants only what
-// it may not do.
-const refusalsMax = 3
+// gate decides which calls may run.
+type gate struct {
+	*conversation
+	opts  *Options
+	calls *calls
+}
+
+// asked is a call about which is decided.
+type asked struct {
+	cmd  command.Command
+	spec command.Spec // its effect is that of the call
+	call *command.Call
+}
+
+// approve decides about one call. Deciding takes time: what was allowed holds
+// for what was shown, so what changed meanwhile is decided about again, and a
+// call whose names lead elsewhere now is refused.
+func (g *gate) approve(ctx context.Context, a asked) (Decision, error) {
+	if g.opts.Approver == nil && g.opts.Overseer == nil || !a.spec.Effect.Consequential() && len(g.opts.Rules) == 0 {
+		return g.decideOnce(ctx, a)
+	}
+	for range redecidedMax {
+		before := g.look(ctx, a)
+		d, err := g.decideOnce(ctx, a)
+		if err != nil || !d.Allow {
+			return d, err
+		}
+		now := g.look(ctx, a)
+		if now == before {
+			return d, nil
+		}
+		if now.places != before.places {
+			return g.stale(a, "moved"), nil
+		}
+		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again", a.call.Command))
+	}
+	return g.stale(a, "changing"), nil
+}
+
+// stale refuses a call that was allowed for what is no longer so.
+func (g *gate) stale(a asked, why string) Decision {
+	d := Decision{Reason: g.words.render(why, nil)}
+	g.tellDecision(a, decided{Decision: d, by: ByMode})
+	return d
+}
 
 // decideOnce decides about one call: first the rules and the mode, then, for
 // what is consequential, the overseer. Each decision is told.
-func (s *Session) decideOnce(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (Decision, error) {
-	d, err := s.decide(ctx, cmd, spec, call)
+func (g *gate) decideOnce(ctx context.Context, a asked) (Decision, error) {
+	d, err := g.decide(ctx, a)
 	if err != nil {
-		return d.Decision, fmt.Errorf("approve %s: %w", call.Command, err)
+		return d.Decision, fmt.Errorf("approve %s: %w", a.call.Command, err)
 	}
 	if d.by != "" {
-		s.tellDecision(call, d)
+		g.tellDecision(a, d)
 	}
-	s.hideFiles(d)
-	if !d.Allow || !spec.Effect.Consequential() || s.opts.Overseer == nil {
+	g.hideFiles(d)
+	if !d.Allow || !a.spec.Effect.Consequential() || g.opts.Overseer == nil {
 		return d.Decision, nil
 	}
-	if d, err = s.oversee(ctx, s.proposal(ctx, cmd, spec, call)); err != nil {
+	if d, err = g.oversee(ctx, g.proposal(ctx, a)); err != nil {
 		return d.Decision, err
 	}
-	s.tellDecision(call, d)
+	g.tellDecision(a, d)
 	return d.Decision, nil
 }
 
 // hideFiles tells the command which files it must not show beside others. Those
 // that a rule asks about are shown where a person was asked, and said yes.
-func (s *Session) hideFiles(d decided) {
-	if len(s.opts.Rules) == 0 {
+func (g *gate) hideFiles(d decided) {
+	if len(g.opts.Rules) == 0 {
 		return
 	}
-	asked := d.Allow && d.by == ByPerson && d.rule != ""
-	s.opts.Env.Withheld = func(name, path string) bool {
-		rule, found := s.opts.Rules.withholds(name, path)
-		return found && (rule.Do == RuleDeny || !asked)
+	yes := d.Allow && d.by == ByPerson && d.rule != ""
+	hides := func(name, path string) (Rule, bool) {
+		rule, found := g.opts.Rules.withholds(name, path)
+		return rule, found && (rule.Do == RuleDeny || !yes)
 	}
-	s.opts.Env.KeptBack = func(name, path string) bool {
-		rule, found := s.opts.Rules.withholds(name, path)
-		return found && rule.Path != "" && (rule.Do == RuleDeny || !asked)
+	g.opts.Env.Withheld = func(name, path string) bool {
+		_, hidden := hides(name, path)
+		return hidden
+	}
+	g.opts.Env.KeptBack = func(name, path string) bool {
+		rule, hidden := hides(name, path)
+		return hidden && rule.Path != ""
 	}
 }
 
-// keepsBack reports a file of which a prompt must not show the contents, as far
-// as that would be reading: a rule about its path speaks against it.
-func (s *Session) keepsBack(path string) bool {
-	rule, found := s.opts.Rules.withholds(command.ReaderName, path)
-	return found && rule.Path != ""
-}
-
-func (s *Session) tellDecision(call *command.Call, d decided) {
-	s.emit(&Approval{
-		Step: s.steps, Command: call.Command, Mode: string(s.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+func (g *gate) tellDecision(a asked, d decided) {
+	g.book.emit(&Approval{
+		Step: g.clock.steps, Command: a.call.Command, Mode: string(g.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
 	})
 }
 
 // decide asks the rules, and where none speaks about a call the mode. A call
 // that changes nothing needs no decision but that of a rule.
-func (s *Session) decide(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (decided, error) {
-	if s.opts.Approve == ApproveNever && spec.Effect.Consequential() {
-		return decided{Decision: Decision{Reason: s.refusal("mode_never", spec.Effect)}, by: ByMode}, nil
+func (g *gate) decide(ctx context.Context, a asked) (decided, error) {
+	consequential := a.spec.Effect.Consequential()
+	if g.opts.Approve == ApproveNever && consequential {
+		return decided{Decision: Decision{Reason: g.refusal("mode_never", a)}, by: ByMode}, nil
 	}
-	rule, found := s.opts.Rules.match(call, spec, s.opts.Env.WorkDir)
+	rule, found := g.opts.Rules.match(a.call, a.spec, g.opts.Env.WorkDir)
 	switch {
 	case found && rule.Do == RuleDeny:
-		return decided{Decision{Reason: s.words.render("rule", rule)}, ByRule, rule.String()}, nil
-	case s.mayHaveRun(cmd, call): // nothing allows it a second time unasked
-		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
+		return decided{Decision{Reason: g.words.render("rule", rule)}, ByRule, rule.String()}, nil
+	case g.calls.mayHaveRun(a.cmd, a.call): // nothing allows it a second time unasked
+		return g.askPerson(ctx, a, "")
 	case found && rule.Do == RuleAllow:
 		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
 	case found:
-		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), rule.String())
-	case !spec.Effect.Consequential():
+		return g.askPerson(ctx, a, rule.String())
+	case !consequential:
 		return decided{Decision: Decision{Allow: true}}, nil
-	case s.opts.Approve == ApproveAuto:
+	case g.opts.Approve == ApproveAuto:
 		return decided{Decision: Decision{Allow: true}, by: ByMode}, nil
 	}
-	return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
+	return g.askPerson(ctx, a, "")
 }
 
 // askPerson lets the Approver decide. Where nobody is there, the answer is no.
-func (s *Session) askPerson(ctx context.Context, p *Proposal, rule string) (decided, error) {
-	effect := p.Spec.Effect
-	if s.opts.Approver == nil {
-		return decided{Decision{Reason: s.refusal("no_one", effect)}, ByMode, rule}, nil
+func (g *gate) askPerson(ctx context.Context, a asked, rule string) (decided, error) {
+	if g.opts.Approver == nil {
+		return decided{Decision{Reason: g.refusal("no_one", a)}, ByMode, rule}, nil
 	}
-	d, err := s.opts.Approver(ctx, p)
+	d, err := g.opts.Approver(ctx, g.proposal(ctx, a))
 	if err == nil && !d.Allow && d.Reason == "" {
-		d.Reason = s.refusal("person", effect)
+		d.Reason = g.refusal("person", a)
 	}
 	return decided{d, ByPerson, rule}, err
 }
 
 // refusal words why a kind of effect is refused.
-func (s *Session) refusal(why string, effect command.Effect) string {
-	name := "effect_other"
-	switch effect {
-	case command.EffectWrite, command.EffectExecute, command.EffectNetwork:
-		name = "effect_" + effect.String()
-	}
-	return s.words.render(why, s.words.render(name, nil))
+func (g *gate) refusal(why string, a asked) string {
+	return g.words.render(why, g.words.effect(a.spec.Effect))
 }
+
+// oversee asks the overseer about a call. Only the end of the caller's context
+// is an error; whatever else goes wrong is a rejection.
+func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
+	v, err := g.opts.Overseer(ctx, p)
+	if ctx.Err() != nil {
+		return decided{by: ByOverseer}, ctx.Err()
+	}
+	g.budget.usage.addCall(&v.Usage)
+	d := decided{Decision: Decision{Allow: v.Approve && err == nil, Reason: v.Reason}, by: ByOverseer}
+	switch {
+	case err != nil:
+		g.warn(fmt.Sprintf("the overseer could not decide about %s: %v", p.Call.Command, err))
+		d.Reason = g.words.render("overseer_failed", nil)
+	case !d.Allow && strings.TrimSpace(d.Reason) == "":
+		d.Reason = g.words.render("overseer", nil)
+	}
+	d.Reason = oneLine(d.Reason, taskLineRunes)
+	return d, nil
+}
+
+// proposal is a call for those who decide about it.
+func (g *gate) proposal(ctx context.Context, a asked) *Proposal {
+	shown := *a.call
+	if made, ok := g.scrub.payload(callMade(g.clock.steps, a.call, false, nil)).(*CallMade); ok {
+		shown.Summary, shown.Content = made.Summary, made.Content
+	}
+	return &Proposal{
+		Task: g.scrub.text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: a.spec,
+		Preview: g.scrub.text(g.preview(ctx, a)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(a.cmd, a.call),
+	}
+}
+
+// preview shows what a call would do: what the command itself says, else its
+// code where there is nothing else, else its fields.
+func (g *gate) preview(ctx context.Context, a asked) string {
+	if p, ok := a.cmd.(command.Previewer); ok {
+		if text, err := p.Preview(ctx, g.opts.Env, a.call); err == nil && strings.TrimSpace(text) != "" {
+			return text
+		}
+	}
+	if code := codeOf(a.cmd.Spec(), a.call); code != "" && len(a.call.Content) == 1 && len(a.call.Content[0]) == 1 {
+		return code
+	}
+	return fieldsText(a.call.Content)
+}
+
+// refusalsMax refused calls in a row end the run: the model wants only what
+// it may not do.
+const refusalsMax = 3
 
 // refused tells the model that a call may not run, and ends the run when it
 // wants nothing else.
@@ -184,63 +268,14 @@ func (s *Session) refused(call *command.Call, d Decision) reply {
 		return reply{stop: StopRefused}
 	}
 	text := s.words.render("refused.tmpl", refusedData{
-		Command: call.Command, Reason: d.Reason, Names: s.allowedNames(call.Command),
+		Command: call.Command, Reason: d.Reason, Names: s.opts.allowedNames(call.Command),
 	})
 	return reply{text: text, short: text, failed: true, next: phaseRefused}
 }
 
-// allowedNames are the commands that are worth trying after one was refused.
-func (s *Session) allowedNames(refused string) []string {
-	var names []string
-	for _, spec := range s.opts.Registry.Specs() {
-		if spec.Name != refused && !s.hopeless(spec) {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
-}
-
-// hopeless reports a command that is never allowed in this run.
-func (s *Session) hopeless(spec command.Spec) bool {
-	if spec.Final {
-		return false
-	}
-	consequential := spec.Effect.Consequential()
-	switch {
-	case s.opts.Rules.denies(spec.Name):
-		return true
-	case consequential && s.opts.Approve == ApproveNever:
-		return true
-	}
-	nobody := len(s.opts.Rules) > 0 && s.opts.Approve == ApproveAsk && s.opts.Approver == nil
-	return consequential && nobody && !s.opts.Rules.allows(spec.Name)
-}
-
-// offered are the commands that the model may choose from. Where it chooses
-// among names, those that are never allowed are not among them; a model that
-// writes what it wants is told the reason when it wants one.
-func (s *Session) offered() []command.Spec {
-	specs := s.opts.Registry.Specs()
-	if s.mode == modeSlots {
-		specs = slices.DeleteFunc(specs, s.hopeless)
-	}
-	return specs
-}
-
-// withheld names the commands that are not offered.
-func (s *Session) withheld() []string {
-	var names []string
-	for _, spec := range s.opts.Registry.Specs() {
-		if s.mode == modeSlots && s.hopeless(spec) {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
-}
-
 // tellWithheld says what is not offered, and why.
 func (s *Session) tellWithheld() {
-	names := s.withheld()
+	names := s.opts.withheld()
 	if len(names) == 0 {
 		return
 	}
@@ -248,30 +283,7 @@ func (s *Session) tellWithheld() {
 	if s.opts.Approve == ApproveNever {
 		why = "not offered, since nothing that writes, runs code or reaches out is allowed in this run: "
 	}
-	s.warn(why + strings.Join(names, ", "))
-}
-
-// readOnly reports a run in which nothing can be changed, because what could
-// is not allowed.
-func (s *Session) readOnly() bool {
-	return len(s.withheld()) > 0 && !slices.ContainsFunc(s.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
-}
-
-// view is what the next offer goes by.
-func (s *Session) view(a aim) view {
-	v := view{
-		commands: s.offered(), stepsLeft: s.opts.Limits.StepsMax - s.runSteps(), ends: a.phase.ends(), splits: s.mayDelegate(),
-		workFirst: s.has(DeviceWorkFirst), lookFirst: s.has(DeviceLookFirst) && s.readOnly(),
-		heldBack: s.held.Work && s.has(DeviceColdLogic), files: s.snap.named(s.task),
-	}
-	v.shown = s.shownWhole(v.files)
-	if a.notName {
-		v.barred = a.not.Command
-	}
-	if v.workFirst && (s.phase == phaseFresh || s.phase == phaseWithheld) {
-		_, v.missing = checkAskedFile(s.evidence("").bounded())
-	}
-	return v
+	s.book.warn(why + strings.Join(names, ", "))
 }
 
 // isRefusal finds a refusal by a command's own sandbox, without knowing its
@@ -279,32 +291,6 @@ func (s *Session) view(a aim) view {
 func isRefusal(err error) bool {
 	var r interface{ Refused() bool }
 	return errors.As(err, &r) && r.Refused()
-}
-
-// proposal is a call for those who decide about it.
-func (s *Session) proposal(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) *Proposal {
-	shown := *call
-	if made, ok := s.scrub.payload(callMade(s.steps, call, false, nil)).(*CallMade); ok {
-		shown.Summary, shown.Content = made.Summary, made.Content
-	}
-	return &Proposal{
-		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: spec,
-		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(), MayHaveRun: s.mayHaveRun(cmd, call),
-	}
-}
-
-// preview shows what a call would do: what the command itself says, else its
-// code where there is nothing else, else its fields.
-func (s *Session) preview(ctx context.Context, cmd command.Command, call *command.Call) string {
-	if p, ok := cmd.(command.Previewer); ok {
-		if text, err := p.Preview(ctx, s.opts.Env, call); err == nil && strings.TrimSpace(text) != "" {
-			return text
-		}
-	}
-	if code := codeOf(call, s.opts.Registry); code != "" && len(call.Content) == 1 && len(call.Content[0]) == 1 {
-		return code
-	}
-	return fieldsText(call.Content)
 }
 
 // fieldsText is the content of a call, a field a line, long ones indented.

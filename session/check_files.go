@@ -111,23 +111,6 @@ func lastBreak(text string) int {
 	return all[len(all)-1][1]
 }
 
-// missingFilesMax bounds the names offered of files that are not there.
-const missingFilesMax = 4
-
-// missingFiles are those that the task names as if they were there. They can
-// be chosen too: what comes of it is that there is no such file, where another
-// file in its place would be read for the wrong one.
-func (s *Session) missingFiles() []string {
-	var out []string
-	asked := askedFiles(s.task, s.snap.holds)
-	for _, m := range fileMentions(s.task) {
-		if !s.snap.holds(m.name) && !slices.Contains(asked, askedFile{m.name}) && !slices.Contains(out, m.name) && len(out) < missingFilesMax {
-			out = append(out, m.name)
-		}
-	}
-	return out
-}
-
 // clause is what stands before a name, as far as it says what happens to the
 // file.
 type clause struct {

@@ -52,18 +52,18 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if s.opts.Refresh != nil {
 		changes = s.opts.Refresh(ctx)
 	}
-	now := fingerprints(s.offered())
+	now := fingerprints(s.opts.offered())
 	changes = append(changes, s.unreported(changes, now)...)
 	if len(changes) == 0 {
 		return
 	}
-	s.emit(&Commands{Step: s.steps, Changes: changes})
+	s.book.emit(&Commands{Step: s.clock.steps, Changes: changes})
 	news := s.commandNews(changes, now)
-	s.known = now
+	s.talk.known = now
 	if news.none() {
 		return
 	}
-	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
+	s.add(&entry{Kind: kindResult, Step: s.clock.steps, Text: s.talk.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
 }
 
 // fingerprints tell when what a command says of itself has changed, by name.
@@ -93,14 +93,14 @@ func (s *Session) unreported(reported []CommandChange, now map[string]string) []
 		}
 	}
 	for name, print := range now {
-		switch before, ok := s.known[name]; {
+		switch before, ok := s.talk.known[name]; {
 		case !ok:
 			add(CommandAdded, name)
 		case before != print:
 			add(CommandChanged, name)
 		}
 	}
-	for name := range s.known {
+	for name := range s.talk.known {
 		if _, ok := now[name]; !ok {
 			add(CommandRemoved, name)
 		}
@@ -127,7 +127,7 @@ func (n commandNews) none() bool {
 func (s *Session) commandNews(changes []CommandChange, now map[string]string) commandNews {
 	var news commandNews
 	specs := map[string]command.Spec{}
-	for _, spec := range s.offered() {
+	for _, spec := range s.opts.offered() {
 		specs[spec.Name] = spec
 	}
 	seen := map[string]bool{}
@@ -136,8 +136,8 @@ func (s *Session) commandNews(changes []CommandChange, now map[string]string) co
 			continue
 		}
 		seen[c.Command] = true
-		s.circles.forget(c.Command)
-		before, had := s.known[c.Command]
+		s.calls.circles.forget(c.Command)
+		before, had := s.talk.known[c.Command]
 		print, has := now[c.Command]
 		switch {
 		case has && !had:
@@ -151,14 +151,6 @@ func (s *Session) commandNews(changes []CommandChange, now map[string]string) co
 		}
 	}
 	return news
-}
-
-// renewSystem makes the system's message anew when commands have changed
-// since. Only a prompt that is evaluated anew anyhow may get it.
-func (s *Session) renewSystem() {
-	if system := s.systemPrompt(); system != s.system {
-		s.system, s.systemCount = system, 0
-	}
 }
 
 // commands writes changes for a person: what is there in a line, what is wrong

@@ -19,113 +19,53 @@ const (
 	resultTokensMin   = 80 // a result is not cut below this to make room: the statement of what is gone takes 30
 )
 
-// promptLimit is the most tokens that a prompt may have before it is
-// compacted: what the context leaves beside a reply.
-func (s *Session) promptLimit() int {
-	length := s.opts.Backend.ContextLength()
-	reserve := min(s.opts.Limits.FieldTokensMax+s.opts.Limits.NoteTokensMax+256, length*2/5)
-	limit := length - reserve
-	history := s.opts.Limits.HistoryTokensMax
-	if history <= 0 {
-		history = length * 4 / 5
-	}
-	return min(limit, history)
-}
-
-// countText counts plain text. A backend that can't count gives no reason to
-// stop here: what is sent is counted again by the backend itself.
-func (s *Session) countText(ctx context.Context, text string) int {
-	if c, ok := backend.As[backend.Counter](s.opts.Backend); ok {
-		if n, err := c.CountText(ctx, text); err == nil {
-			return n.Tokens
-		}
-	}
-	n, err := s.opts.Backend.CountTokens(ctx, []backend.Message{{Role: backend.RoleUser, Content: text}})
-	if err != nil {
-		return len(text)/3 + 1
-	}
-	return n
-}
-
-// entryTokens counts an entry once.
-func (s *Session) entryTokens(ctx context.Context, e *entry) int {
-	if e.tokens == 0 {
-		e.tokens = s.countText(ctx, e.Text) + messageOverhead
-	}
-	return e.tokens
-}
-
-// estimate adds up the entries' counts: cheap, and rather too much than too
-// little.
-func (s *Session) estimate(ctx context.Context) int {
-	total := s.systemTokens(ctx)
-	for _, e := range s.entries {
-		total += s.entryTokens(ctx, e)
-	}
-	return total
-}
-
-func (s *Session) systemTokens(ctx context.Context) int {
-	if s.systemCount == 0 {
-		s.systemCount = s.countText(ctx, s.system) + 2*messageOverhead
-	}
-	return s.systemCount
-}
-
 // fit compacts the conversation when its prompt would be too long. Only near
 // the limit is the whole prompt counted.
-func (s *Session) fit(ctx context.Context) error {
-	limit := s.promptLimit()
-	if s.estimate(ctx) <= limit {
+func (c *conversation) fit(ctx context.Context) error {
+	limit := c.promptLimit()
+	if c.estimate(ctx) <= limit {
 		return nil
 	}
-	n, err := s.promptTokens(ctx)
+	n, err := c.tokens(ctx)
 	if err != nil || n <= limit {
 		return err
 	}
-	return s.compact(ctx, limit)
-}
-
-// promptTokens counts the whole prompt exactly.
-func (s *Session) promptTokens(ctx context.Context) (int, error) {
-	n, err := s.opts.Backend.CountTokens(ctx, messages(s.system, s.entries))
-	if err != nil {
-		return 0, backendError(ctx, err)
-	}
-	return n, nil
+	return c.compact(ctx, limit)
 }
 
 // compact makes the prompt fit: older exchanges become a summary, the user's
 // words and the last exchanges stay. When that is not enough the exchanges
 // that stay are cut too. Only a task that alone is too long does not fit.
-func (s *Session) compact(ctx context.Context, limit int) error {
-	before := len(s.entries)
+func (c *conversation) compact(ctx context.Context, limit int) error {
+	before := len(c.entries)
 	costs := make([]int, before)
-	room := limit - s.systemTokens(ctx) - 2*summaryTokens(limit)
-	for i, e := range s.entries {
-		costs[i] = s.entryTokens(ctx, e)
+	room := limit - c.systemTokens(ctx) - 2*summaryTokens(limit)
+	for i, e := range c.entries {
+		costs[i] = c.tokensOf(ctx, e)
 		if e.Kind == kindTask {
 			room -= costs[i]
 		}
 	}
-	plan := planCompaction(s.entries, costs, room/2)
+	plan := planCompaction(c.entries, costs, room/2)
 	if len(plan.older) > 0 {
-		summary, err := s.summarise(ctx, plan.older, limit/2)
+		summary, err := c.summarise(ctx, plan.older, limit/2)
 		if err != nil {
 			return err
 		}
-		s.entries = plan.rebuild(summary)
-		s.renewSystem()
+		c.entries = plan.rebuild(summary)
+		if system := c.renew(); system != c.system {
+			c.system, c.systemCount = system, 0
+		}
 	}
-	if err := s.shrink(ctx, limit); err != nil {
+	if err := c.shrink(ctx, limit); err != nil {
 		return err
 	}
-	s.keep(record{Type: recCompacted, Entries: s.entries})
+	c.replace(c.entries)
 	message := "the conversation was shortened to make room"
-	if n := len(s.entries); n < before {
+	if n := len(c.entries); n < before {
 		message += fmt.Sprintf(": %d messages became %d", before, n)
 	}
-	s.warn(message)
+	c.warn(message)
 	return nil
 }
 
@@ -176,24 +116,21 @@ func (c compaction) rebuild(summary *entry) []*entry {
 // summarise makes one entry of older ones: the calls and their results in a
 // line each, and the model's own words about what they brought. Without the
 // model, the lines alone.
-func (s *Session) summarise(ctx context.Context, older []*entry, roomTokens int) (*entry, error) {
-	var texts, digests []string
+func (c *conversation) summarise(ctx context.Context, older []*entry, roomTokens int) (*entry, error) {
+	var texts []string
 	for _, e := range older {
 		texts = append(texts, e.Text)
-		if e.Digest != "" {
-			digests = append(digests, e.Digest)
-		}
 	}
-	digest := s.boundedDigest(ctx, strings.Join(digests, "\n"), summaryTokens(2*roomTokens))
-	words, err := s.summaryByModel(ctx, strings.Join(texts, "\n\n"), roomTokens)
+	digest := c.boundedDigest(ctx, strings.Join(digestsOf(older), "\n"), summaryTokens(2*roomTokens))
+	words, err := c.summaryByModel(ctx, strings.Join(texts, "\n\n"), roomTokens)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		s.warn("no summary by the model: " + err.Error())
+		c.warn("no summary by the model: " + err.Error())
 	}
-	text := s.tell(s.words.render("summary.tmpl", map[string]string{"Digest": fenced(digest), "Summary": fencedIf(words)}))
-	return &entry{Kind: kindSummary, Step: s.steps, Text: s.scrub.text(text), Digest: digest}, nil
+	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": fenced(digest), "Summary": fencedIf(words)}))
+	return &entry{Kind: kindSummary, Step: c.clock.steps, Text: c.scrub.text(text), Digest: digest}, nil
 }
 
 func fencedIf(text string) string {
@@ -203,91 +140,68 @@ func fencedIf(text string) string {
 	return fenced(text)
 }
 
-func (s *Session) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
+func (c *conversation) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
 	wanted := summaryTokens(2 * roomTokens)
-	tokensMax, err := s.allowance(wanted)
-	if err != nil {
-		return "", err
-	}
-	log, _ = shorten(log, max(roomTokens-wanted, resultTokensMin), func(t string) int { return s.countText(ctx, t) }, s.leftOut)
-	text, _, err := s.completion(ctx, &backend.Request{
-		Messages: []backend.Message{
-			{Role: backend.RoleSystem, Content: s.words.render("summary_system.tmpl", nil)},
-			{Role: backend.RoleUser, Content: s.words.render("summary_request.tmpl", map[string]string{
-				"Task": oneLine(s.task, taskLineRunes), "Block": fenced(log),
-			})},
-		},
-		Sampling: s.opts.Sampling, TokensMax: tokensMax,
-	}, nil)
-	return strings.TrimSpace(text), err
+	log, _ = c.shorten(ctx, log, max(roomTokens-wanted, resultTokensMin))
+	return c.ask(ctx, c.words.render("summary_system.tmpl", nil), c.words.render("summary_request.tmpl", map[string]string{
+		"Task": oneLine(c.task, taskLineRunes), "Block": fenced(log),
+	}), wanted, nil)
 }
 
 // shrink makes the prompt fit whatever is in it: it cuts the largest entries,
 // then lets the oldest exchanges go. The user's words stay.
-func (s *Session) shrink(ctx context.Context, limit int) error {
+func (c *conversation) shrink(ctx context.Context, limit int) error {
 	n := 0
 	for range shrinkRoundsMax {
 		var err error
-		if n, err = s.promptTokens(ctx); err != nil {
+		if n, err = c.tokens(ctx); err != nil {
 			return err
 		}
 		if n <= limit {
 			return nil
 		}
-		if !s.cutLargest(ctx) && !s.dropOldest() {
+		if !c.cutLargest(ctx) && !c.dropOldest() {
 			break
 		}
 	}
-	if n <= s.opts.Backend.ContextLength()*9/10 {
+	if n <= c.backend.ContextLength()*9/10 {
 		return nil // over the limit of comfort, but it can be sent
 	}
-	return &BackendError{&backend.ContextError{Tokens: n, Max: s.opts.Backend.ContextLength()}}
+	return &BackendError{&backend.ContextError{Tokens: n, Max: c.backend.ContextLength()}}
 }
 
 // cutLargest halves the largest entry that is not the user's words. It reports
 // false when all are small.
-func (s *Session) cutLargest(ctx context.Context) bool {
+func (c *conversation) cutLargest(ctx context.Context) bool {
 	largest, most := -1, resultTokensMin
-	for i, e := range s.entries {
-		if n := s.entryTokens(ctx, e); e.Kind != kindTask && n > most {
+	for i, e := range c.entries {
+		if n := c.tokensOf(ctx, e); e.Kind != kindTask && n > most {
 			largest, most = i, n
 		}
 	}
 	if largest < 0 {
 		return false
 	}
-	e := *s.entries[largest]
-	e.Text, _ = shorten(e.Text, most/2, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+	e := *c.entries[largest]
+	e.Text, _ = c.shorten(ctx, e.Text, most/2)
 	e.tokens = 0
-	if s.entryTokens(ctx, &e) >= most {
+	if c.tokensOf(ctx, &e) >= most {
 		e.tokens = resultTokensMin // it can't be cut, and must not be tried for ever
 	}
-	s.entries[largest] = &e
+	c.entries[largest] = &e
 	return true
 }
 
 // dropOldest takes out the oldest entry that is neither the user's words nor
 // the summary nor the newest.
-func (s *Session) dropOldest() bool {
-	for i, e := range s.entries[:max(len(s.entries)-1, 0)] {
+func (c *conversation) dropOldest() bool {
+	for i, e := range c.entries[:max(len(c.entries)-1, 0)] {
 		if e.Kind != kindTask && e.Kind != kindSummary {
-			s.entries = slices.Delete(slices.Clone(s.entries), i, i+1)
+			c.entries = slices.Delete(slices.Clone(c.entries), i, i+1)
 			return true
 		}
 	}
 	return false
-}
-
-// digest is a call and its result in one line.
-func (s *Session) digest(call *command.Call, r reply) string {
-	about := ""
-	if !r.withheld { // a withheld answer must not come out later
-		about = oneLine(aboutCall(call), 60)
-	}
-	return s.words.render("digest.tmpl", map[string]any{
-		"Step": s.steps, "Command": call.Command, "About": about,
-		"Failed": r.failed, "Result": oneLine(r.short, digestResultRunes),
-	})
 }
 
 // aboutCall is the shortest field of a call: a file name or a question rather
@@ -306,10 +220,10 @@ func aboutCall(call *command.Call) string {
 }
 
 // boundedDigest keeps of a digest what fits tokensMax.
-func (s *Session) boundedDigest(ctx context.Context, digest string, tokensMax int) string {
+func (c *conversation) boundedDigest(ctx context.Context, digest string, tokensMax int) string {
 	lines := digestLinesMax
 	out := lastLines(digest, lines)
-	for lines > 1 && s.countText(ctx, out) > tokensMax {
+	for lines > 1 && c.count(ctx, out) > tokensMax {
 		lines = lines * 3 / 4
 		out = lastLines(digest, lines)
 	}

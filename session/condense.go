@@ -10,7 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"agent/backend"
 	"agent/command"
 )
 
@@ -69,62 +68,59 @@ type condensedData struct {
 	InParts      bool // the command can show a part
 }
 
-// shortResult makes a result fit its limit. The whole goes into the session
-// file first.
-func (s *Session) shortResult(ctx context.Context, call *command.Call, text string) (string, bool) {
+// condenser shows the result of a call in part, where it is long.
+type condenser struct {
+	*conversation
+	how     LongResults
+	call    *command.Call
+	inParts bool // the command can be asked for some lines alone
+}
+
+// short makes a result fit its limit. The whole goes into the session file
+// first.
+func (c condenser) short(ctx context.Context, text string) (string, bool) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
-	limit := s.opts.Limits.ResultTokensMax
-	tokens := s.countText(ctx, text)
+	limit := c.limits.ResultTokensMax
+	tokens := c.count(ctx, text)
 	if tokens <= limit {
 		return text, false
 	}
-	s.keepWhole(call, text)
+	c.keepWhole(text)
 	keep := int(float64(utf8.RuneCountInString(text)) * float64(limit) * endsShare / float64(tokens))
 	_, middle, _ := splitMiddle(text, keep)
-	g := s.gistOf(ctx, call, middle, int(float64(limit)*gistShare))
+	g := c.gistOf(ctx, middle, int(float64(limit)*gistShare))
 	out := text
 	for range condenseRounds {
-		out = s.condensed(call, text, keep, g)
-		if s.countText(ctx, out) <= limit {
+		out = c.condensed(text, keep, g)
+		if c.count(ctx, out) <= limit {
 			return out, true
 		}
 		keep = keep * 8 / 10
 	}
-	return shorten(out, limit, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
-}
-
-// leftOut words what was cut out of a text.
-func (s *Session) leftOut(lines, chars int) string {
-	return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+	return c.shorten(ctx, out, limit)
 }
 
 // condensed puts a long result together: keep characters of its ends, and the
 // gist between them.
-func (s *Session) condensed(call *command.Call, text string, keep int, g gist) string {
+func (c condenser) condensed(text string, keep int, g gist) string {
 	head, middle, tail := splitMiddle(text, keep)
 	d := condensedData{
 		Lines: strings.Count(middle, "\n"), Chars: utf8.RuneCountInString(middle),
-		Gist: g.text, ByModel: g.byModel, Unread: g.unread, InParts: s.showsParts(call),
+		Gist: g.text, ByModel: g.byModel, Unread: g.unread, InParts: c.inParts,
 	}
-	if s.log != nil {
-		d.Step = s.steps
+	if c.book.log != nil {
+		d.Step = c.clock.steps
 	}
-	return strings.TrimRight(head, "\n") + "\n" + s.words.render("condensed.tmpl", d) + "\n" + tail
-}
-
-// showsParts reports a command that can be asked for some lines alone.
-func (s *Session) showsParts(call *command.Call) bool {
-	cmd, err := s.opts.Registry.Resolve(call.Command)
-	return err == nil && slices.ContainsFunc(cmd.Spec().Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
+	return strings.TrimRight(head, "\n") + "\n" + c.words.render("condensed.tmpl", d) + "\n" + tail
 }
 
 // keepWhole writes a result that is shown in part into the session file, where
 // a person finds it.
-func (s *Session) keepWhole(call *command.Call, text string) {
+func (c condenser) keepWhole(text string) {
 	if len(text) > wholeBytesMax {
 		text = strings.ToValidUTF8(text[:wholeBytesMax], "")
 	}
-	s.keep(record{Type: recWhole, Steps: s.steps, Reason: call.Command, Raw: text})
+	c.book.keep(record{Type: recWhole, Steps: c.clock.steps, Reason: c.call.Command, Raw: text})
 }
 
 // recWhole is a result before it was condensed.
@@ -132,57 +128,47 @@ const recWhole = "whole_result"
 
 // gistOf makes the gist of the middle of a result. A model that fails costs
 // the summary, not the run.
-func (s *Session) gistOf(ctx context.Context, call *command.Call, middle string, tokensMax int) gist {
-	if s.opts.LongResults == ResultsSummary {
-		g, err := s.summaryOf(ctx, call, middle, tokensMax)
+func (c condenser) gistOf(ctx context.Context, middle string, tokensMax int) gist {
+	if c.how == ResultsSummary {
+		g, err := c.summaryOf(ctx, middle, tokensMax)
 		if err == nil {
 			return g
 		}
 		if ctx.Err() == nil {
-			s.warn("no summary of a long result by the model: " + err.Error())
+			c.warn("no summary of a long result by the model: " + err.Error())
 		}
 	}
-	lines := linesAbout(s.task+" "+call.Summary, middle, tokensMax, func(t string) int { return s.countText(ctx, t) })
+	lines := linesAbout(c.task+" "+c.call.Summary, middle, tokensMax, func(t string) int { return c.count(ctx, t) })
 	return gist{text: strings.Join(lines, "\n")}
 }
 
 // summaryOf lets the model read text in chunks and say of each what matters
 // for the task.
-func (s *Session) summaryOf(ctx context.Context, call *command.Call, text string, tokensMax int) (gist, error) {
-	chunks, unread := s.chunksOf(ctx, text)
+func (c condenser) summaryOf(ctx context.Context, text string, tokensMax int) (gist, error) {
+	chunks, unread := c.chunksOf(ctx, text)
 	g := gist{byModel: true, unread: utf8.RuneCountInString(unread)}
 	var notes []string
 	for _, chunk := range chunks {
-		wanted, err := s.allowance(max(tokensMax/len(chunks), chunkReplyTokens))
+		note, err := c.ask(ctx, c.words.render("condense_system.tmpl", nil), c.words.render("condense.tmpl", map[string]string{
+			"Task": oneLine(c.task, taskLineRunes), "Command": c.call.Command, "Block": fenced(chunk),
+		}), max(tokensMax/len(chunks), chunkReplyTokens), proseRut.until())
 		if err != nil {
 			return g, err
 		}
-		note, _, err := s.completion(ctx, &backend.Request{
-			Messages: []backend.Message{
-				{Role: backend.RoleSystem, Content: s.words.render("condense_system.tmpl", nil)},
-				{Role: backend.RoleUser, Content: s.words.render("condense.tmpl", map[string]string{
-					"Task": oneLine(s.task, taskLineRunes), "Command": call.Command, "Block": fenced(chunk),
-				})},
-			},
-			Sampling: s.opts.Sampling, TokensMax: wanted, Until: proseRut.until(),
-		}, nil)
-		if err != nil {
-			return g, err
-		}
-		if note = strings.TrimSpace(note); !strings.EqualFold(strings.Trim(note, ".-* "), s.words.render("nothing", nil)) {
+		if !strings.EqualFold(strings.Trim(note, ".-* "), c.words.render("nothing", nil)) {
 			notes = append(notes, note)
 		}
 	}
-	g.text, _ = shorten(strings.Join(notes, "\n"), tokensMax, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+	g.text, _ = c.shorten(ctx, strings.Join(notes, "\n"), tokensMax)
 	return g, nil
 }
 
 // chunksOf cuts text at line ends into chunks that fit beside the conversation,
 // so that reading them does not push it out of the model's cache.
-func (s *Session) chunksOf(ctx context.Context, text string) (chunks []string, unread string) {
-	free := s.opts.Backend.ContextLength() - s.estimate(ctx) - 2*summaryTokensMax
+func (c condenser) chunksOf(ctx context.Context, text string) (chunks []string, unread string) {
+	free := c.backend.ContextLength() - c.estimate(ctx) - 2*summaryTokensMax
 	tokensEach := min(chunkTokensMax, max(free, chunkTokensMin))
-	tokens := max(s.countText(ctx, text), 1)
+	tokens := max(c.count(ctx, text), 1)
 	size := max(utf8.RuneCountInString(text)*tokensEach/tokens, 1)
 	for text != "" && len(chunks) < chunksMax {
 		chunk := firstChunk(text, size)

@@ -117,7 +117,7 @@ func TestLongResults(t *testing.T) {
 			assert.NotContains(t, told, tc.lack)
 			assert.Contains(t, told, "The whole is in the session file under step 1.")
 			assert.Equal(t, tc.mode == ResultsSummary, asked > 0)
-			assert.Less(t, r.countText(context.Background(), told), 600)
+			assert.Less(t, r.speaker.count(context.Background(), told), 600)
 			kept, err := os.ReadFile(r.Path())
 			require.NoError(t, err)
 			assert.Contains(t, string(kept), `77: all is well with payment number 1077\n78: all`, "the whole is kept")
@@ -131,24 +131,24 @@ func TestLongResultsFit(t *testing.T) {
 		m := newModel(t, true)
 		m.condense = func(*backend.Request) (string, error) { return "- some line of it\n- and another", nil }
 		r := newRig(t, m, func(o *Options) { o.LongResults = mode })
-		r.task = "find the needle 7 in line 70"
+		r.talk.task = "find the needle 7 in line 70"
 		for name, text := range map[string]string{
 			"lines": longLog(), "one line": strings.Repeat("word ", 9000), "no spaces": strings.Repeat("äöü€", 9000),
 			"invalid": strings.Repeat("\xff\xfe\n", 9000), "blank": strings.Repeat("\n", 9000), "numbers": strings.Repeat("7 70\n", 9000),
 			"long lines": strings.Repeat(strings.Repeat("needle x ", 300)+"\n", 10),
 		} {
 			for _, limit := range []int{60, 500} {
-				r.opts.Limits.ResultTokensMax = limit
-				out, cut := r.shortResult(context.Background(), readCall, text)
+				r.speaker.limits.ResultTokensMax = limit
+				out, cut := shortened(r.Session, text)
 				assert.True(t, cut, name)
-				assert.LessOrEqual(t, r.countText(context.Background(), out), limit, "%s %s", mode, name)
+				assert.LessOrEqual(t, r.speaker.count(context.Background(), out), limit, "%s %s", mode, name)
 				assert.True(t, utf8.ValidString(out))
 				assert.Contains(t, out, "left out here")
 			}
 		}
 	}
 	r := newRig(t, newModel(t, true), nil)
-	out, cut := r.shortResult(context.Background(), readCall, "short")
+	out, cut := shortened(r.Session, "short")
 	assert.False(t, cut)
 	assert.Equal(t, "short", out)
 	o := r.opts

@@ -68,50 +68,6 @@ func withSession(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// family is what a run shares with all that it delegates.
-type family struct {
-	// work is held while a consequential call is decided and carried out, so
-	// that two helpers never change the work dir at once, and a person is asked
-	// one question at a time.
-	work chan struct{}
-
-	mu      sync.Mutex
-	spent   map[*Session]int // tokens computed, as each last told
-	running int              // children at work
-}
-
-func newFamily() *family {
-	return &family{work: make(chan struct{}, 1), spent: map[*Session]int{}}
-}
-
-// tell notes what s has spent. It returns what all have spent, and among how
-// many what is left must do.
-func (f *family) tell(s *Session, tokens int) (total, sharers int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.spent[s] = tokens
-	for _, n := range f.spent {
-		total += n
-	}
-	return total, max(f.running, 1)
-}
-
-// enter and leave count the children at work. One that leaves hands its cost
-// to its parent.
-func (f *family) enter() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running++
-}
-
-func (f *family) leave(child, parent *Session) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running--
-	f.spent[parent] += child.usage.Computed()
-	delete(f.spent, child)
-}
-
 // holdWork waits until no other member of the family changes the work dir, and
 // looks at it again: what the others changed in between is not this call's
 // doing. Calls without consequences do not wait.
@@ -119,23 +75,19 @@ func (s *Session) holdWork(ctx context.Context, cmd command.Command, call *comma
 	if !command.EffectOf(cmd, call).Consequential() {
 		return func() {}, nil
 	}
-	select {
-	case s.family.work <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	release, err = s.place.family.hold(ctx)
+	if err == nil && s.place.depth > 0 {
+		s.watch.look()
 	}
-	if s.parent != nil {
-		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
-	}
-	return func() { <-s.family.work }, nil
+	return release, err
 }
 
 // mayDelegate reports that delegation has not reached its depth.
-func (s *Session) mayDelegate() bool { return s.depth < s.opts.Limits.DepthMax }
+func (p *place) mayDelegate(o *Options) bool { return p.depth < o.Limits.DepthMax }
 
 // delegate carries out one call of the command.
 func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Result, error) {
-	if !s.mayDelegate() {
+	if !s.place.mayDelegate(&s.opts) {
 		return s.noDelegation("too_deep"), nil
 	}
 	texts := subtaskTexts(call)
@@ -143,16 +95,23 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 		return s.noDelegation("too_many_parts"), nil
 	}
 	items := regroup(texts)
-	if len(items) == 1 && plainWords(items[0]) == plainWords(s.task) {
+	if len(items) == 1 && plainWords(items[0]) == plainWords(s.talk.task) {
 		return s.noDelegation("whole_task"), nil
 	}
 	if len(items) == 0 {
 		return s.noDelegation("no_parts"), nil
 	}
-	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.snap.has)}
+	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.watch.now.has)}
+	var heads []promptFile
+	for _, p := range s.watch.now.paths() {
+		heads = append(heads, s.watch.view(p, 1))
+	}
 	for _, t := range d.plan {
+		if t.files = s.watch.now.named(t.text); len(t.files) > 0 {
+			continue
+		}
 		var err error
-		if t.files, err = s.relevantFiles(ctx, t.text); err != nil {
+		if t.files, err = s.speaker.relevantFiles(ctx, heads, t.text); err != nil {
 			return nil, err
 		}
 	}
@@ -172,12 +131,12 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 	if err != nil {
 		return nil, Usage{}, err
 	}
-	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
-	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.snap.has)}
+	s.watch.now = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
+	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.has)}
 	if err := d.run(ctx); err != nil {
-		return nil, s.usage, err
+		return nil, s.speaker.budget.usage, err
 	}
-	return d.result(), s.usage, nil
+	return d.result(), s.speaker.budget.usage, nil
 }
 
 func (s *Session) noDelegation(why string) *command.Result {
@@ -196,7 +155,7 @@ func (s snapshot) has(file string) bool {
 // call is made again after an interruption, and another one in another step.
 func (s *Session) delegationID(call *command.Call) string {
 	key := callKey(call)
-	return fmt.Sprintf("%s.%d-%s", s.id, s.steps, key[:min(4, len(key))])
+	return fmt.Sprintf("%s.%d-%s", s.id, s.clock.steps, key[:min(4, len(key))])
 }
 
 // delegation is one call's subtasks at work.
@@ -290,12 +249,12 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 		return nil, err
 	}
 	defer child.Close()
-	s.family.enter()
+	s.place.family.enter()
 	res, err := child.Run(ctx, t.text)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.usage.add(child.usage)
-	s.family.leave(child, s)
+	s.speaker.budget.usage.add(child.speaker.budget.usage)
+	s.place.family.leave(child.speaker.budget, s.speaker.budget)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -308,14 +267,13 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 	if try > 0 {
 		id += fmt.Sprintf("r%d", try)
 	}
-	child, err := New(s.childOptions(d, id, t, try))
+	at := place{id: id, depth: s.place.depth + 1, family: s.place.family, above: s.calls, focus: t.files}
+	for _, j := range t.after {
+		at.given = append(at.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
+	}
+	child, err := newSession(s.childOptions(d, id, t, try), at)
 	if err != nil {
 		return nil, fmt.Errorf("delegate: %w", err)
-	}
-	child.id, child.parent, child.depth, child.family = id, s, s.depth+1, s.family
-	child.focus = t.files
-	for _, j := range t.after {
-		child.given = append(child.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
 	}
 	return child, nil
 }
@@ -325,7 +283,7 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 func (s *Session) childOptions(d *delegation, id string, t *subtask, try int) Options {
 	o := s.opts
 	o.Sink = d.sink(id, t, try)
-	o.Limits.StepsMax = min(childStepsMax, max(o.Limits.StepsMax-s.runSteps(), 1))
+	o.Limits.StepsMax = min(childStepsMax, max(s.clock.left(), 1))
 	o.Limits.Timeout = 0 // the parent's context carries its end
 	if try > 0 {
 		o.Sampling = warmer(o.Sampling, t.number, try)

@@ -44,7 +44,7 @@ func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
 		if r, ok := ev.Data.(*CommandResult); ok {
 			t.done.files = mergeSorted(t.done.files, r.Files)
 		}
-		d.parent.relay(ev)
+		d.parent.book.relay(ev)
 	}
 }
 
@@ -62,14 +62,6 @@ func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 		}
 	}
 	return data
-}
-
-// relay tells an event of a child, which has no secrets left in it.
-func (s *Session) relay(ev Event) {
-	if _, streamed := ev.Data.(*Delta); !streamed {
-		s.keepLine(ev)
-	}
-	s.opts.Sink(ev)
 }
 
 // childrenDir is where the session files of children lie: beside that of their

@@ -403,8 +403,8 @@ func TestDelegationHasADepth(t *testing.T) {
 	r := newTroupeRig(t, tr, nil)
 	s, err := New(r.opts)
 	require.NoError(t, err)
-	s.depth = 1
-	for _, spec := range s.offered() {
+	s.place.depth = 1
+	for _, spec := range s.opts.offered() {
 		offered += spec.Name + " "
 	}
 	assert.Contains(t, offered, "delegate", "it stays in the fixed part of the prompt, which all share")
@@ -446,7 +446,7 @@ func TestPartsInheritLimits(t *testing.T) {
 		r := newTroupeRig(t, tr, nil)
 		_, err := r.Run(context.Background(), "all")
 		require.NoError(t, err)
-		whole := r.usage.Computed()
+		whole := r.speaker.budget.usage.Computed()
 
 		again := newTroupe(t, true, tr.scripts)
 		again.picks = tr.picks

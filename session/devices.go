@@ -61,6 +61,3 @@ func (e *UnknownDeviceError) Hint() string {
 	}
 	return "known are " + strings.Join(names, ", ")
 }
-
-// has reports that a device is on in this run.
-func (s *Session) has(d Device) bool { return !slices.Contains(s.opts.Without, d) }

@@ -21,8 +21,8 @@ func fillDisk(t *testing.T, s *Session) {
 		t.Skip("needs /dev/full: " + err.Error())
 	}
 	t.Cleanup(func() { full.Close() })
-	s.log.f.Close() // gives back the lock, too
-	s.log.f = full
+	s.book.log.f.Close() // gives back the lock, too
+	s.book.log.f = full
 }
 
 // Whenever the disk gets full, the run ends with an error that says so, nothing

@@ -149,6 +149,14 @@ func (u *Usage) addChoice(c *backend.Choice) {
 	u.CompletionTokens += c.CompletionTokens
 }
 
+// ofBackend is the cost as backends tell it.
+func (u Usage) ofBackend() backend.Usage {
+	return backend.Usage{
+		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens, CompletionTokens: u.CompletionTokens,
+		Prefill: time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
+	}
+}
+
 // Result is how a run ended, and the last event of each run.
 type Result struct {
 	Answer string `json:"answer"`

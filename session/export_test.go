@@ -90,7 +90,7 @@ func TestExportedPageTellsTheRun(t *testing.T) {
 	for _, c := range run.Costs {
 		total += c.Generated
 	}
-	assert.Equal(t, r.usage.CompletionTokens, total)
+	assert.Equal(t, r.speaker.budget.usage.CompletionTokens, total)
 
 	page, root := exported(t, run)
 	text, classes := "", map[string]string{}

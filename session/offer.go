@@ -57,6 +57,23 @@ func offer(p phase, v view) []command.Spec {
 	return specs
 }
 
+// view is what the next offer goes by.
+func (s *Session) view(a aim) view {
+	v := view{
+		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.ends(), splits: s.place.mayDelegate(&s.opts),
+		workFirst: s.opts.has(DeviceWorkFirst), lookFirst: s.opts.has(DeviceLookFirst) && s.opts.readOnly(),
+		heldBack: s.held.Work && s.opts.has(DeviceColdLogic), files: s.watch.now.named(s.talk.task),
+	}
+	v.shown = s.watch.shownWhole(v.files)
+	if a.notName {
+		v.barred = a.not.Command
+	}
+	if v.workFirst && (s.phase == phaseFresh || s.phase == phaseWithheld) {
+		v.missing = s.checker().lacksFile()
+	}
+	return v
+}
+
 // mustLook reports that a file has to be read before anything else: one that the
 // task names, in a run that can only read. A small model would make its contents
 // up.

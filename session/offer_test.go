@@ -50,9 +50,9 @@ func TestWorkComesFirst(t *testing.T) {
 			r.write(t, "note.txt", "short\n")
 			r.write(t, "long.txt", strings.Repeat("a line of text\n", 200))
 			r.write(t, "rows.csv", "a,b\n1,2\n")
-			r.task = tc.task
-			r.snap = takeSnapshot(r.dir, snapshot{})
-			r.first = r.snap
+			r.talk.task = tc.task
+			r.watch.now = takeSnapshot(r.dir, snapshot{})
+			r.watch.first = r.watch.now
 			r.phase = cmp.Or(tc.phase, phaseFresh)
 			var names []string
 			for _, spec := range offer(r.phase, r.view(aim{})) {
@@ -145,7 +145,8 @@ func TestSmallFilesAreShownWhole(t *testing.T) {
 	for _, name := range []string{"b.txt", "c.txt", "d.txt", "e.csv"} {
 		r.write(t, name, text+"the end of "+name+"\n")
 	}
-	message := r.firstMessage("look around", takeSnapshot(r.dir, snapshot{}))
+	r.watch.look()
+	message := r.firstMessage("look around")
 	for name, whole := range map[string]bool{"b.txt": true, "c.txt": false, "d.txt": false, "e.csv": false} {
 		assert.Equal(t, whole, strings.Contains(message, "the end of "+name), name)
 	}

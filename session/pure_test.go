@@ -144,11 +144,11 @@ func TestDigestFits(t *testing.T) {
 	r := newRig(t, newModel(t, true), nil)
 	long := strings.TrimSuffix(strings.Repeat("one more line of it\n", 100), "\n")
 	for _, most := range []int{20, 100} {
-		out := r.boundedDigest(context.Background(), long, most)
-		assert.LessOrEqual(t, r.countText(context.Background(), out), most)
+		out := r.talk.boundedDigest(context.Background(), long, most)
+		assert.LessOrEqual(t, r.speaker.count(context.Background(), out), most)
 		assert.True(t, strings.HasSuffix(out, "one more line of it"))
 	}
-	assert.Equal(t, "a\nb", r.boundedDigest(context.Background(), "a\nb", 20))
+	assert.Equal(t, "a\nb", r.talk.boundedDigest(context.Background(), "a\nb", 20))
 }
 
 func TestOffendingLine(t *testing.T) {

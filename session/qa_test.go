@@ -149,7 +149,7 @@ func TestWithheldAnswerNeverLeaks(t *testing.T) {
 			assert.NotContains(t, prompt(&req), bad)
 		}
 	}
-	for _, e := range r.entries[:len(r.entries)-1] { // the last turn is the last words themselves
+	for _, e := range r.talk.entries[:len(r.talk.entries)-1] { // the last turn is the last words themselves
 		assert.NotContains(t, e.Text+e.Digest, "bananas")
 	}
 	old, err := loadLog(r.Path())
@@ -244,7 +244,7 @@ func TestMissingFileCanBeChosen(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "There is none.", res.Answer)
 	assert.Contains(t, r.lastUser(3), "no such file")
-	assert.Equal(t, []string{"ghost.txt"}, r.missingFiles())
+	assert.Equal(t, []string{"ghost.txt"}, r.watch.missing(r.talk.task))
 }
 
 // A look that is wanted again is no sign that the task is done: another command

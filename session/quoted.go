@@ -11,20 +11,15 @@ import (
 
 // withoutQuoted drops the consequential calls that a reply only quotes from what
 // the model was shown. A reply that does nothing else is an answer in words.
-func (s *Session) withoutQuoted(raw string, parsed command.Parsed) command.Parsed {
+func (w wire) withoutQuoted(raw string, parsed command.Parsed) command.Parsed {
 	kept := slices.DeleteFunc(slices.Clone(parsed.Calls), func(c command.ParsedCall) bool {
-		return s.consequential(&c.Call) && s.wasShown(&c.Call, false)
+		return w.opts.consequential(&c.Call) && w.wasShown(&c.Call, false)
 	})
 	if len(kept) == 0 {
-		return command.ParseProse(raw, s.opts.Registry)
+		return command.ParseProse(raw, w.opts.Registry)
 	}
 	parsed.Calls = kept
 	return parsed
-}
-
-func (s *Session) consequential(call *command.Call) bool {
-	cmd, err := s.opts.Registry.Resolve(call.Command)
-	return err == nil && command.EffectOf(cmd, call).Consequential()
 }
 
 // asText reports calls that were written in a form that other texts have, too,
@@ -40,15 +35,15 @@ func asText(parsed command.Parsed) bool {
 // wasShown reports that a call stands in a result or file that the model has
 // before it; by its values alone when it need not stand there in the form of a
 // call. The user's own words don't count.
-func (s *Session) wasShown(call *command.Call, values bool) bool {
+func (w wire) wasShown(call *command.Call, values bool) bool {
 	key := callKey(call)
-	for _, e := range s.entries {
-		text := s.dataOf(e)
+	for _, e := range w.entries {
+		text := w.dataOf(e)
 		if values && holdsValues(text, call) {
 			return true
 		}
 		for _, t := range []string{text, unescaped.Replace(text)} { // as it is, and inside of a string
-			if slices.ContainsFunc(command.Within(t, s.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+			if slices.ContainsFunc(command.Within(t, w.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
 				return true
 			}
 		}
@@ -59,12 +54,12 @@ func (s *Session) wasShown(call *command.Call, values bool) bool {
 var unescaped = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // dataOf is the text of an entry that is neither the model's nor the user's.
-func (s *Session) dataOf(e *entry) string {
+func (w wire) dataOf(e *entry) string {
 	switch e.Kind {
 	case kindTurn:
 		return ""
 	case kindTask:
-		return e.Text[:max(strings.LastIndex(e.Text, "\n"+s.words.render("task", nil)), 0)]
+		return e.Text[:max(strings.LastIndex(e.Text, "\n"+w.words.render("task", nil)), 0)]
 	}
 	return e.Text
 }

@@ -233,7 +233,7 @@ var placeholder = regexp.MustCompile(`\[secret(?:: [a-z ]{3,30})?\]`)
 // destroysSecret tells the model that its call would put a placeholder where
 // the secret itself stands.
 func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
-	if !s.scrub.hid.Load() || !command.EffectOf(cmd, call).Consequential() {
+	if !s.book.scrub.hid.Load() || !command.EffectOf(cmd, call).Consequential() {
 		return reply{}, false
 	}
 	content, err := json.Marshal(call.Content)
@@ -241,7 +241,7 @@ func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply
 		return reply{}, false
 	}
 	text := s.words.render("placeholder.tmpl", call.Command)
-	s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: text, Failed: true})
+	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
 	return reply{text: text, short: text, failed: true, next: phaseFailed}, true
 }
 

@@ -516,7 +516,7 @@ func TestCompaction(t *testing.T) {
 			for i := range m.requests {
 				n, err := m.CountTokens(context.Background(), m.requests[i].Messages)
 				require.NoError(t, err)
-				assert.LessOrEqual(t, n, r.promptLimit())
+				assert.LessOrEqual(t, n, r.speaker.promptLimit())
 				assert.Contains(t, prompt(&m.requests[i]), "the user's own words")
 				all += prompt(&m.requests[i])
 			}
@@ -526,7 +526,7 @@ func TestCompaction(t *testing.T) {
 
 			old, err := loadLog(r.Path())
 			require.NoError(t, err)
-			assert.Equal(t, messages(r.system, r.entries), messages(r.system, old.entries), "the file tells the same conversation")
+			assert.Equal(t, messages(r.talk.system, r.talk.entries), messages(r.talk.system, old.entries), "the file tells the same conversation")
 		})
 	}
 }
@@ -549,7 +549,7 @@ func TestLongResultIsShortened(t *testing.T) {
 	assert.Contains(t, told, "first line")
 	assert.Contains(t, told, "last line")
 	assert.Regexp(t, `\[… \d+ lines, \d+ characters left out here\.`, told)
-	assert.Less(t, r.countText(context.Background(), told), 600)
+	assert.Less(t, r.speaker.count(context.Background(), told), 600)
 }
 
 // Every kind of field is asked for in its own way and lands in the call.

@@ -84,12 +84,12 @@ func languageOf(content map[string]any) string {
 // asked for outright.
 func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any) error {
 	for len(slots) > 0 {
-		options := []string{" " + d.s.words.render("none", nil)}
+		options := []string{d.words.render("none", nil)}
 		for _, slot := range slots {
-			options = append(options, " "+slot.Name)
+			options = append(options, slot.Name)
 		}
-		d.write("\n" + d.s.words.render("optional", nil))
-		i, err := d.choose(ctx, options)
+		d.write("\n" + d.words.render("optional", nil))
+		i, err := d.pick(ctx, options)
 		if err != nil || i == 0 {
 			return err
 		}
@@ -127,18 +127,20 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 	return d.fillLine(ctx, slot)
 }
 
-// label begins a field on a new line.
-func (d *draft) label(slot command.Slot) { d.write("\n" + d.s.words.render("slot", slot.Name)) }
+// begin writes the name of a field on a new line.
+func (d *draft) begin(slot command.Slot) {
+	d.write("\n" + d.words.render("slot", slot.Name))
+}
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	text, err := d.whole(ctx, slot, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
+	d.begin(slot)
+	text, err := d.whole(ctx, slot, generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
 	if err != nil {
 		return nil, err
 	}
 	value := unquoted(text)
 	if slot.Help != "" && foldedText(value) == foldedText(slot.Help) {
-		return nil, &slotError{slot.Name, d.s.words.render("echoes_help", nil)}
+		return nil, &slotError{slot.Name, d.words.render("echoes_help", nil)}
 	}
 	return value, nil
 }
@@ -153,7 +155,7 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 	case end == endBudget:
 		return "", errTokensSpent
 	case end == endLimit:
-		return "", &slotError{slot.Name, d.s.words.render("too_long", g.tokensMax)}
+		return "", &slotError{slot.Name, d.words.render("too_long", g.tokensMax)}
 	}
 	return text, nil
 }
@@ -161,8 +163,8 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 // fillOpen lets the last field of the last command run to the reply's end. It
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
-	d.write("\n" + d.s.words.render("final", nil))
-	text, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.AnswerTokensMax, stop: d.s.nextLabels(), rut: openRut})
+	d.write("\n" + d.words.render("final", nil))
+	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: openRut})
 	if err != nil {
 		return nil, err
 	}
@@ -172,22 +174,23 @@ func (d *draft) fillOpen(ctx context.Context) (any, error) {
 
 // nextLabels are what a model writes when it goes on to another step or plays
 // the user, instead of ending its reply.
-func (s *Session) nextLabels() []string {
-	return []string{
-		"\n" + s.words.render("note", nil), "\n" + s.words.render("command", nil),
-		"\n" + s.words.render("task", nil),
+func (d *draft) nextLabels() []string {
+	var out []string
+	for _, name := range []string{"note", "command", "task"} {
+		out = append(out, "\n"+d.words.render(name, nil))
 	}
+	return out
 }
 
 // fillBlock asks for text or code in a fenced block, which may hold fenced
 // blocks itself.
 func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
+	d.begin(slot)
 	d.write("\n" + fenceMark + slot.Lang + "\n")
 	closing := "\n" + fenceMark + "\n"
 	body := ""
 	for range blockPartsMax {
-		part, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{closing}, rut: blockRut})
+		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: blockRut})
 		if err != nil {
 			return nil, err
 		}
@@ -201,7 +204,11 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 		}
 		if end != endWhole {
 			d.write("\n" + fenceMark)
-			return nil, &slotError{slot.Name, d.s.cutReason(end)}
+			reason := d.words.render("too_long", d.limits.FieldTokensMax)
+			if end == endRut {
+				reason = d.words.render("repeats", nil)
+			}
+			return nil, &slotError{slot.Name, reason}
 		}
 		body += part
 		if blockEnd(body+closing) >= 0 {
@@ -217,21 +224,13 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 // withoutForm is a text without the line of the form that comes after its fence,
 // which models write inside the fence at times: in a file it would be damage.
 func (d *draft) withoutForm(text string) string {
-	line := d.s.words.render("optional", nil) + " " + d.s.words.render("none", nil)
+	line := d.words.render("optional", nil) + " " + d.words.render("none", nil)
 	body, ok := strings.CutSuffix(strings.TrimRight(text, "\n"), "\n"+line)
 	if !ok {
 		return text
 	}
-	d.s.warn(fmt.Sprintf("the line %q at the end of the text belongs to the form of the reply and was left out", line))
+	d.warn(fmt.Sprintf("the line %q at the end of the text belongs to the form of the reply and was left out", line))
 	return body
-}
-
-// cutReason tells the model why its block can't be used.
-func (s *Session) cutReason(end ending) string {
-	if end == endRut {
-		return s.words.render("repeats", nil)
-	}
-	return s.words.render("too_long", s.opts.Limits.FieldTokensMax)
 }
 
 // wholeLines is a text that was cut, without the line that it was cut in unless
@@ -252,27 +251,17 @@ func lines(text string) string {
 }
 
 func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	i, err := d.choose(ctx, []string{" " + d.s.words.render("yes", nil), " " + d.s.words.render("no", nil)})
+	d.begin(slot)
+	i, err := d.pick(ctx, []string{d.words.render("yes", nil), d.words.render("no", nil)})
 	return i == 0, err
-}
-
-// fileChoices are the files that a field can name. Among too many to choose
-// from, those count that the task names.
-func (s *Session) fileChoices(v view) []string {
-	named := s.namedFiles(s.snap, s.task)
-	if len(named) > 0 && (v.mustLook(s.phase) || len(s.snap.files) > filesChoiceMax) {
-		return named
-	}
-	return s.snap.paths()
 }
 
 // fillFile picks an existing file. With none to pick, or too many, the model
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
-	paths := append(d.s.fileChoices(d.view), d.s.missingFiles()...)
-	if slot.Web && d.s.opts.Env.Web.Allow {
-		paths = append(paths, d.s.seenAddresses()...)
+	paths := slices.Clone(d.files)
+	if slot.Web {
+		paths = append(paths, d.addresses...)
 	}
 	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
 		return d.fillLine(ctx, slot)
@@ -282,12 +271,8 @@ func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 
 func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []string) (any, error) {
 	options = d.withoutRepeated(slot.Name, options)
-	spaced := make([]string, len(options))
-	for i, o := range options {
-		spaced[i] = " " + o
-	}
-	d.label(slot)
-	i, err := d.choose(ctx, spaced)
+	d.begin(slot)
+	i, err := d.pick(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -306,9 +291,9 @@ func (d *draft) withoutRepeated(name string, options []string) []string {
 }
 
 func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
+	d.begin(slot)
 	g := generation{tokensMax: numberTokensMax, stop: []string{"\n"}}
-	if d.s.caps.Grammar {
+	if d.caps.Grammar {
 		g.grammar = numberGrammar
 	}
 	text, err := d.whole(ctx, slot, g)
@@ -324,10 +309,10 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 
 // fillObject asks for a JSON value, under its schema where the backend can.
 func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
+	d.begin(slot)
 	d.write("\n" + fenceMark + "json\n")
-	g := generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
-	if d.s.caps.Schema && slot.Schema != "" {
+	g := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
+	if d.caps.Schema && slot.Schema != "" {
 		g.schema = slot.Schema
 	}
 	text, err := d.whole(ctx, slot, g)

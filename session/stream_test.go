@@ -89,8 +89,8 @@ func TestSecretOfTheTaskIsSeenByNobody(t *testing.T) {
 	res, err := r.Run(context.Background(), "Store "+secret+" and hunter2secret, and 'second line of it', in a.txt")
 	require.NoError(t, err)
 	assert.NotEmpty(t, res.Stop)
-	require.NoError(t, r.compact(t.Context(), 10))
-	for _, e := range r.entries {
+	require.NoError(t, r.talk.compact(t.Context(), 10))
+	for _, e := range r.talk.entries {
 		for _, text := range []string{secret, "hunter2secret", "second line of it"} {
 			assert.NotContains(t, e.Text+e.Digest, text)
 		}
@@ -100,7 +100,7 @@ func TestSecretOfTheTaskIsSeenByNobody(t *testing.T) {
 			assert.NotContains(t, prompt(&r.model.requests[i])+r.model.requests[i].Prefill, text)
 		}
 	}
-	assert.NotContains(t, r.task, secret)
+	assert.NotContains(t, r.talk.task, secret)
 }
 
 // Names of files are options, which a service reads, too.

@@ -276,3 +276,22 @@ func (s snapshot) changedSince(first snapshot, name string) bool {
 	old, ok := first.files[p]
 	return !ok || old.sum != s.files[p].sum
 }
+
+// searchedBytesMax is how much of a file is searched for a word.
+const searchedBytesMax = 1 << 20
+
+// holdsText reports a file of a work dir that has text in it, in any case.
+func holdsText(dir, name, text string) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, searchedBytesMax))
+	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
+}
