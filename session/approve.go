@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 // ApproveMode says what happens before a consequential call: one that writes,
@@ -217,7 +219,7 @@ func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 	if ctx.Err() != nil {
 		return decided{by: ByOverseer}, ctx.Err()
 	}
-	g.budget.usage.addCall(&v.Usage)
+	g.budget.usage.AddCall(&v.Usage)
 	d := decided{Decision: Decision{Allow: v.Approve && err == nil, Reason: v.Reason}, by: ByOverseer}
 	switch {
 	case err != nil:
@@ -226,14 +228,14 @@ func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 	case !d.Allow && strings.TrimSpace(d.Reason) == "":
 		d.Reason = g.words.render("overseer", nil)
 	}
-	d.Reason = oneLine(d.Reason, taskLineRunes)
+	d.Reason = prose.OneLine(d.Reason, taskLineRunes)
 	return d, nil
 }
 
 // proposal is a call for those who decide about it.
 func (g *gate) proposal(ctx context.Context, a asked) *Proposal {
 	shown := *a.call
-	if made, ok := g.scrub.payload(callMade(g.clock.steps, a.call, false, nil)).(*CallMade); ok {
+	if made, ok := g.scrub.payload(event.Made(g.clock.steps, a.call, false, nil)).(*CallMade); ok {
 		shown.Summary, shown.Content = made.Summary, made.Content
 	}
 	return &Proposal{

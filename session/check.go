@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"agent/session/prose"
 )
 
 // Checks of an answer that need no model. Each says of an answer, the task and
@@ -194,8 +196,8 @@ func checkExample(e evidence) (doubt, bool) {
 
 // checkEcho: an answer is more than what the model was told about the last one.
 func checkEcho(e evidence) (doubt, bool) {
-	told := foldedText(e.told)
-	return doubt{reason: "echo"}, told != "" && strings.Contains(foldedText(e.answer), told)
+	told := prose.Folded(e.told)
+	return doubt{reason: "echo"}, told != "" && strings.Contains(prose.Folded(e.answer), told)
 }
 
 // leavesOpen is a task that may be done without what it asks to write.
@@ -250,18 +252,18 @@ func checkFormat(e evidence) (doubt, bool) {
 // namesFileAfter reports that a file is named in the rest of the sentence:
 // then the form may be the file's.
 func namesFileAfter(rest string) bool {
-	end := endOfSentence(rest)
+	end := prose.EndOfSentence(rest)
 	m := fileMentions(rest)
 	return len(m) > 0 && m[0].start < end
 }
 
 func isJSON(answer string) bool {
-	answer = unfenced(strings.TrimSpace(answer))
+	answer = prose.Unfenced(strings.TrimSpace(answer))
 	return json.Valid([]byte(answer))
 }
 
 func isYesNo(answer string) bool {
-	words := wordsOf(answer)
+	words := prose.Words(answer)
 	return len(words) > 0 && slices.ContainsFunc(words, func(w string) bool { return w == "yes" || w == "no" })
 }
 
@@ -274,26 +276,3 @@ func isWord(answer string) bool {
 func isNumber(answer string) bool {
 	return len(numbersIn(answer)) > 0 && len(strings.Fields(answer)) <= 3
 }
-
-// wordsOf are the words of a text, lower case, without what stands around
-// them.
-func wordsOf(text string) []string {
-	fields := strings.Fields(strings.ToLower(text))
-	out := fields[:0]
-	for _, w := range fields {
-		if w = strings.Trim(w, ".,;:!?()[]{}<>\"'`*_“”‘’"); w != "" {
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
-// endOfSentence is where the first sentence of text ends.
-func endOfSentence(text string) int {
-	if at := sentenceBreak.FindStringIndex(text); at != nil {
-		return at[0]
-	}
-	return len(text)
-}
-
-var sentenceBreak = regexp.MustCompile(`[.!?;](?:\s|$)|\n`)

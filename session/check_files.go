@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"agent/session/prose"
 )
 
 // Which files a text asks for or claims is read off the verb and the
@@ -87,7 +89,7 @@ func askedFiles(task string, existed func(string) bool) []askedFile {
 			between, verb, earlier = between[i:], "", nil
 		}
 		clause := readClause(between, earlier)
-		earlier = append(earlier, wordsOf(between)...)
+		earlier = append(earlier, prose.Words(between)...)
 		if clause.verb == "" && clause.follows() {
 			clause.verb = verb
 		}
@@ -104,7 +106,7 @@ func askedFiles(task string, existed func(string) bool) []askedFile {
 
 // lastBreak is where the last sentence in text begins, -1 when it has one only.
 func lastBreak(text string) int {
-	all := sentenceBreak.FindAllStringIndex(text, -1)
+	all := prose.SentenceBreak.FindAllStringIndex(text, -1)
 	if len(all) == 0 {
 		return -1
 	}
@@ -146,7 +148,7 @@ func set(words ...string) map[string]bool {
 // readClause reads the text before a name, back from its end; earlier are the
 // words before it in the same sentence.
 func readClause(text string, earlier []string) clause {
-	words := wordsOf(strings.ReplaceAll(text, ",", " , "))
+	words := prose.Words(strings.ReplaceAll(text, ",", " , "))
 	for len(words) > 0 && fillers[words[len(words)-1]] {
 		words = words[:len(words)-1]
 	}
@@ -239,11 +241,11 @@ func claimedFiles(answer string) []string {
 			to = all[i+1].start
 		}
 		start := max(0, lastBreak(answer[:m.start]))
-		if claimBreaks.MatchString(answer[start:m.start]) || claimBreaks.MatchString(answer[m.end:m.end+endOfSentence(answer[m.end:])]) {
+		if claimBreaks.MatchString(answer[start:m.start]) || claimBreaks.MatchString(answer[m.end:m.end+prose.EndOfSentence(answer[m.end:])]) {
 			continue
 		}
 		before, after := answer[max(from, start):m.start], answer[m.end:to]
-		after = after[:endOfSentence(after)]
+		after = after[:prose.EndOfSentence(after)]
 		if (claimsBefore(before) || claimsAfter(after)) && !slices.Contains(out, m.name) {
 			out = append(out, m.name)
 		}
@@ -253,7 +255,7 @@ func claimedFiles(answer string) []string {
 
 // claimsBefore: "… saved the list to", "… was written in", "created the file".
 func claimsBefore(text string) bool {
-	words := wordsOf(text)
+	words := prose.Words(text)
 	for len(words) > 0 && fillers[words[len(words)-1]] {
 		words = words[:len(words)-1]
 	}
@@ -274,7 +276,7 @@ func claimsBefore(text string) bool {
 
 // claimsAfter: "was created", "has been written".
 func claimsAfter(text string) bool {
-	words := wordsOf(text)
+	words := prose.Words(text)
 	if len(words) < 2 || !passive[words[0]] || strings.HasPrefix(strings.TrimSpace(text), ",") {
 		return false
 	}

@@ -17,34 +17,6 @@ import (
 // changed word would have to be evaluated again. When the conversation is
 // compacted, or a session resumed, that message is made anew.
 
-// Kinds of [CommandChange].
-const (
-	CommandAdded   = "added"
-	CommandChanged = "changed"
-	CommandRemoved = "removed"
-	CommandBroken  = "broken" // a file that can't be used; see Problem
-	CommandRefused = "untrusted"
-)
-
-// CommandChange is what happened to one command, or to the file of one.
-type CommandChange struct {
-	Change  string `json:"change"`
-	Command string `json:"command,omitempty"`
-	File    string `json:"file,omitempty"`
-	Problem string `json:"problem,omitempty"` // with the file's line where it has one
-	Hint    string `json:"hint,omitempty"`
-	Kept    bool   `json:"kept,omitempty"` // the version before stays in force
-}
-
-// Commands tells what became of the commands since the step before.
-type Commands struct {
-	Step    int             `json:"step"`
-	Changes []CommandChange `json:"changes"`
-}
-
-// EventType implements [Payload].
-func (*Commands) EventType() string { return "commands" }
-
 // refreshCommands takes up changes of the commands, tells them, and tells the
 // model what it should know of them.
 func (s *Session) refreshCommands(ctx context.Context) {

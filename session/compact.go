@@ -8,6 +8,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/prose"
 )
 
 const (
@@ -129,7 +130,7 @@ func (c *conversation) summarise(ctx context.Context, older []*entry, roomTokens
 	if err != nil {
 		c.warn("no summary by the model: " + err.Error())
 	}
-	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": fenced(digest), "Summary": fencedIf(words)}))
+	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": prose.Fenced(digest), "Summary": fencedIf(words)}))
 	return &entry{Kind: kindSummary, Step: c.clock.steps, Text: c.scrub.text(text), Digest: digest}, nil
 }
 
@@ -137,14 +138,14 @@ func fencedIf(text string) string {
 	if text == "" {
 		return ""
 	}
-	return fenced(text)
+	return prose.Fenced(text)
 }
 
 func (c *conversation) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
 	wanted := summaryTokens(2 * roomTokens)
 	log, _ = c.shorten(ctx, log, max(roomTokens-wanted, resultTokensMin))
 	return c.ask(ctx, c.words.render("summary_system.tmpl", nil), c.words.render("summary_request.tmpl", map[string]string{
-		"Task": oneLine(c.task, taskLineRunes), "Block": fenced(log),
+		"Task": prose.OneLine(c.task, taskLineRunes), "Block": prose.Fenced(log),
 	}), wanted, nil)
 }
 
@@ -222,20 +223,10 @@ func aboutCall(call *command.Call) string {
 // boundedDigest keeps of a digest what fits tokensMax.
 func (c *conversation) boundedDigest(ctx context.Context, digest string, tokensMax int) string {
 	lines := digestLinesMax
-	out := lastLines(digest, lines)
+	out := prose.LastLines(digest, lines)
 	for lines > 1 && c.count(ctx, out) > tokensMax {
 		lines = lines * 3 / 4
-		out = lastLines(digest, lines)
+		out = prose.LastLines(digest, lines)
 	}
 	return out
-}
-
-// lastLines keeps the last lines of a digest and says how many are gone.
-func lastLines(digest string, n int) string {
-	lines := strings.Split(digest, "\n")
-	if len(lines) <= n {
-		return digest
-	}
-	gone := len(lines) - n + 1
-	return fmt.Sprintf("[… %d …]\n%s", gone, strings.Join(lines[gone:], "\n"))
 }

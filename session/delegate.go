@@ -253,7 +253,7 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 	res, err := child.Run(ctx, t.text)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.speaker.budget.usage.add(child.speaker.budget.usage)
+	s.speaker.budget.usage.Add(child.speaker.budget.usage)
 	s.place.family.leave(child.speaker.budget, s.speaker.budget)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -332,16 +332,4 @@ func mergeSorted(a, b []string) []string {
 	out := slices.Concat(a, b)
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// add takes over what a child cost.
-func (u *Usage) add(v Usage) {
-	u.PromptTokens += v.PromptTokens
-	u.EvaluatedTokens += v.EvaluatedTokens
-	u.CachedTokens += v.CachedTokens
-	u.CompletionTokens += v.CompletionTokens
-	u.PrefillMS += v.PrefillMS
-	u.DecodeMS += v.DecodeMS
-	u.InvalidReplies += v.InvalidReplies
-	u.RepairedReplies += v.RepairedReplies
 }

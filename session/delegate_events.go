@@ -2,34 +2,6 @@ package session
 
 import "path/filepath"
 
-// SubtaskStarted is a part of the task given to a child session. The child's
-// own events follow, each with its id in Event.Session.
-type SubtaskStarted struct {
-	Number int      `json:"number"`
-	Task   string   `json:"task"`
-	Files  []string `json:"files,omitempty"` // that it is likely to need
-	After  []int    `json:"after,omitempty"` // numbers of the parts that it waited for
-	Try    int      `json:"try"`             // from 1
-}
-
-// SubtaskEnded is what a child session came to.
-type SubtaskEnded struct {
-	Number int    `json:"number"`
-	Answer string `json:"answer"`
-	Stop   Stop   `json:"stop"`
-	Steps  int    `json:"steps"`
-	WallMS int64  `json:"wall_ms"`
-	Usage  Usage  `json:"usage"`
-	Error  string `json:"error,omitempty"`
-	Try    int    `json:"try"`
-}
-
-// EventType implements [Payload].
-func (*SubtaskStarted) EventType() string { return "subtask" }
-
-// EventType implements [Payload].
-func (*SubtaskEnded) EventType() string { return "subtask_result" }
-
 // sink passes a child's events on to its parent, with both ids. How it began
 // and ended has another type there, so that a run has one first and one last
 // event.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 // Planning is pure: which subtasks there are, and which must wait for which,
@@ -110,7 +111,7 @@ func listItems(text string) []string {
 	marked := false
 	for line := range strings.Lines(text) {
 		bare := strings.TrimSpace(line)
-		if bare == "" || strings.HasPrefix(bare, fenceMark) {
+		if bare == "" || strings.HasPrefix(bare, prose.FenceMark) {
 			continue
 		}
 		rest := strings.TrimSpace(listMark.ReplaceAllString(bare, ""))
@@ -125,7 +126,7 @@ func listItems(text string) []string {
 		marked = marked || hasMark
 	}
 	for i := range items {
-		items[i] = cutRunes(items[i], subtaskRunesMax)
+		items[i] = prose.Cut(items[i], subtaskRunesMax)
 	}
 	return items
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"agent/session/prose"
 )
 
 // ofPart writes an event of a part of the task, set in and marked with the
@@ -18,10 +20,10 @@ func (o RenderOptions) ofPart(ev Event) string {
 		if e.Try > 1 {
 			again = fmt.Sprintf(", try %d", e.Try)
 		}
-		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+Visible(oneLine(e.Task, 200))) + "\n"
+		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+Visible(prose.OneLine(e.Task, 200))) + "\n"
 	case *SubtaskEnded:
 		wall := (time.Duration(e.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
-		text = o.style(o.Dim, fmt.Sprintf("part %d: %s after %d step%s in %s", e.Number, e.Stop, e.Steps, plural(e.Steps), wall)) + "\n" +
+		text = o.style(o.Dim, fmt.Sprintf("part %d: %s after %d step%s in %s", e.Number, e.Stop, e.Steps, prose.Plural(e.Steps), wall)) + "\n" +
 			indent(o.cut(Visible(strings.TrimRight(e.Answer, "\n"))), "  ")
 	case *Delta:
 		return ""

@@ -238,7 +238,7 @@ func TestDelegatedPartsRunTogether(t *testing.T) {
 		assert.True(t, strings.HasPrefix(id, r.ID()+"."), id)
 		assert.Equal(t, StopAnswered, e.Stop)
 		assert.FileExists(t, filepath.Join(sessions, r.ID()+".children", id+logExt))
-		sum.add(e.Usage)
+		sum.Add(e.Usage)
 	}
 	assert.Greater(t, res.Usage.PromptTokens, sum.PromptTokens, "the cost of the parts is part of the run's")
 	assert.Equal(t, []string{"a.txt"}, started[r.childID(1)].Files)
@@ -550,6 +550,6 @@ func TestUsageAddForgetsNothing(t *testing.T) {
 		}
 	}
 	sum := Usage{}
-	sum.add(one)
+	sum.Add(one)
 	assert.Equal(t, one, sum)
 }

@@ -7,6 +7,8 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 // draft is the assistant's message while it is written: fixed text of the
@@ -39,7 +41,7 @@ type generation struct {
 	stop      []string
 	grammar   string
 	schema    string
-	rut       rut // repetition that ends it; zero: none does
+	rut       prose.Rut // repetition that ends it; zero: none does
 }
 
 // ending says how a piece of text ended.
@@ -78,15 +80,13 @@ func (d *draft) generate(ctx context.Context, g generation) (text string, end en
 		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.sampling,
 		TokensMax: tokensMax, Stop: g.stop, Grammar: g.grammar, Schema: []byte(g.schema),
 	}
-	if g.rut.times > 0 {
-		req.Until = g.rut.until()
-	}
+	req.Until = g.rut.Until()
 	text, finish, err := d.complete(ctx, req, d.delta)
 	if err != nil {
 		return "", endLimit, err
 	}
 	end = endingOf(finish, tokensMax, g.tokensMax)
-	if at := g.rut.end(text); at >= 0 {
+	if at := g.rut.End(text); at >= 0 {
 		text, end = text[:at], endRut
 		d.warn("the model began to repeat itself, or to write something else; its text was ended there")
 	}
@@ -111,7 +111,7 @@ func (d *draft) pick(ctx context.Context, options []string) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		d.choices = append(d.choices, choiceMade(fieldName(d.text.String()), choice))
+		d.choices = append(d.choices, event.Chosen(fieldName(d.text.String()), choice))
 		if choice.Index < 0 || choice.Index >= len(options) {
 			return 0, &BackendError{fmt.Errorf("no option chosen of %d: %s", len(options), choice.Reason)}
 		}
@@ -120,4 +120,10 @@ func (d *draft) pick(ctx context.Context, options []string) (int, error) {
 	d.text.WriteString(spaced[index])
 	d.delta(Delta{Text: spaced[index]})
 	return index, nil
+}
+
+// fieldName is the label after which a choice is made.
+func fieldName(reply string) string {
+	line := reply[strings.LastIndexByte(reply, '\n')+1:]
+	return strings.ToLower(strings.TrimSuffix(line, ":"))
 }

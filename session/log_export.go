@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"agent/session/prose"
 )
 
 //go:embed export/page.html
@@ -214,7 +216,7 @@ func (item *pageItem) subtaskEnded(e *SubtaskEnded) {
 	if e.Stop != StopAnswered {
 		item.Class = "bad"
 	}
-	item.Aside = fmt.Sprintf("%d step%s in %s", e.Steps, plural(e.Steps), wall)
+	item.Aside = fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall)
 	item.add("answer", e.Answer)
 	item.add("error", e.Error)
 }

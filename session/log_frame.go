@@ -9,6 +9,9 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
+
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 // A record is one line and one JSON object, so that jq reads a session file:
@@ -102,7 +105,7 @@ func (l Lost) Any() bool { return l.Records > 0 || l.Bytes > 0 }
 
 // String says what was lost, for a person.
 func (l Lost) String() string {
-	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records, plural(l.Records), l.Bytes, plural(int(min(l.Bytes, 2))), l.Offset)
+	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records, prose.Plural(l.Records), l.Bytes, prose.Plural(int(min(l.Bytes, 2))), l.Offset)
 }
 
 // logLine is one record of a session file: of this package, or an event.
@@ -272,11 +275,11 @@ func (s *logScan) isLog() bool {
 }
 
 func parseLine(raw []byte) (logLine, bool) {
-	var head eventHead
+	var head struct{ Type string }
 	if json.Unmarshal(raw, &head) != nil || head.Type == "" {
 		return logLine{}, false
 	}
-	if newPayload(head.Type) != nil {
+	if event.New(head.Type) != nil {
 		ev := &Event{}
 		return logLine{event: ev}, json.Unmarshal(raw, ev) == nil
 	}

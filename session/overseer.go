@@ -3,9 +3,9 @@ package session
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"agent/backend"
+	"agent/session/prose"
 )
 
 // Verdict is what an [Overseer] says of a call. The model is shown the Reason
@@ -46,21 +46,21 @@ func NewOverseer(b backend.LanguageBackend) (Overseer, error) {
 	return func(ctx context.Context, p *Proposal) (Verdict, error) {
 		sp := &speaker{backend: b, caps: backend.CapabilitiesOf(b), words: words, budget: &budget{}}
 		v, err := sp.oversee(ctx, p)
-		v.Usage = sp.budget.usage.ofBackend()
+		v.Usage = sp.budget.usage.OfBackend()
 		return v, err
 	}, nil
 }
 
 // oversee judges a call part by part, until one is rejected.
 func (sp *speaker) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
-	parts := overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
+	parts := prose.Overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
 	if len(parts) > overseerPartsMax {
 		return Verdict{Reason: sp.words.render("overseer_too_long", overseerPartsMax*(overseerPartRunes-overseerOverlapRunes))}, nil
 	}
 	for i, part := range parts {
 		o, err := sp.judge(ctx, "overseer", overseerData{
-			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: oneLine(p.Call.Summary, taskLineRunes),
-			Effect: sp.words.effect(p.Spec.Effect), Block: fenced(part), Part: i + 1, Parts: len(parts),
+			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: prose.OneLine(p.Call.Summary, taskLineRunes),
+			Effect: sp.words.effect(p.Spec.Effect), Block: prose.Fenced(part), Part: i + 1, Parts: len(parts),
 		})
 		if err == nil && o.abstained {
 			err = fmt.Errorf("overseer: %s chose neither yes nor no", sp.backend.ModelID())
@@ -70,17 +70,6 @@ func (sp *speaker) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
 		}
 	}
 	return Verdict{Approve: true}, nil
-}
-
-// overlapping cuts a text into parts of at most size runes, each of which
-// begins with the end of the one before. There is always one.
-func overlapping(text []rune, size, overlap int) []string {
-	var out []string
-	for len(text) > size {
-		out = append(out, string(text[:size]))
-		text = text[size-overlap:]
-	}
-	return append(out, string(text))
 }
 
 type overseerData struct {
@@ -126,16 +115,5 @@ func (sp *speaker) why(ctx context.Context, msgs []backend.Message, no string) (
 			backend.Message{Role: backend.RoleUser, Content: sp.words.render("why", nil)})
 	}
 	text, _, err := sp.complete(ctx, req, nil)
-	return firstSentence(text), err
-}
-
-// firstSentence is the first sentence of a text, on one line.
-func firstSentence(text string) string {
-	text = oneLine(text, taskLineRunes)
-	for i, r := range text {
-		if rest := text[i:]; strings.ContainsRune(".!?", r) && (len(rest) == 1 || rest[1] == ' ') && i > 2 {
-			return text[:i+1]
-		}
-	}
-	return text
+	return prose.FirstSentence(text), err
 }

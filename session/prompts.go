@@ -9,6 +9,7 @@ import (
 	"text/template"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 //go:embed prompts/*.tmpl
@@ -69,11 +70,6 @@ type reminder struct {
 // taskLineRunes cuts the task where it is repeated.
 const taskLineRunes = 400
 
-// oneLine puts text on one line of at most n runes.
-func oneLine(text string, n int) string {
-	return cutRunes(strings.Join(strings.Fields(text), " "), n)
-}
-
 type systemData struct {
 	Commands []command.Spec
 	Final    string // the command that ends a task
@@ -106,7 +102,7 @@ func newPromptFile(v fileView) promptFile {
 	if v.More {
 		lines = append(lines[:len(lines):len(lines)], "…")
 	}
-	return promptFile{v, fenced(strings.Join(lines, "\n"))}
+	return promptFile{v, prose.Fenced(strings.Join(lines, "\n"))}
 }
 
 // firstMessage is the task with what lies in the work dir, as far as there is
@@ -137,7 +133,7 @@ func (sp *speaker) givenWithin(ctx context.Context, given []givenAnswer, tokens 
 	out := slices.Clone(given)
 	for i, g := range out {
 		text, _ := sp.shorten(ctx, g.Answer, max(tokens/len(out), resultTokensMin))
-		out[i].Block = fenced(text)
+		out[i].Block = prose.Fenced(text)
 	}
 	return out
 }

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 func TestCallKey(t *testing.T) {
@@ -53,44 +54,6 @@ func TestCircles(t *testing.T) {
 	assert.Equal(t, 3, d.Step)
 	_, ok = c.earlier("a", "s2")
 	assert.False(t, ok, "the work dir changed")
-}
-
-func TestShorten(t *testing.T) {
-	counted := func(s string) int { return len(strings.Fields(s)) }
-	leftOut := func(lines, chars int) string { return fmt.Sprintf("[%d %d]", lines, chars) }
-	long := strings.Repeat("one two three four\n", 500)
-	for _, tc := range []struct {
-		name, text string
-		cut        bool
-	}{
-		{"fits", "a b c", false},
-		{"lines", long, true},
-		{"one line", strings.Repeat("word ", 5000), true},
-		{"no spaces in runes", strings.Repeat("äöü€ ", 5000), true},
-		{"invalid", strings.Repeat("\xff\xfe x ", 3000), true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			out, cut := shorten(tc.text, 100, counted, leftOut)
-			assert.Equal(t, tc.cut, cut)
-			assert.True(t, utf8.ValidString(out))
-			if !cut {
-				assert.Equal(t, tc.text, out)
-				return
-			}
-			assert.LessOrEqual(t, counted(out), 100)
-			valid := strings.ToValidUTF8(tc.text, "\uFFFD")
-			head, rest, ok := strings.Cut(out, "\n[")
-			require.True(t, ok)
-			numbers, end, _ := strings.Cut(rest, "]\n")
-			assert.True(t, strings.HasPrefix(valid, head))
-			assert.True(t, strings.HasSuffix(valid, end))
-			var lines, chars int
-			_, err := fmt.Sscanf(numbers, "%d %d", &lines, &chars)
-			require.NoError(t, err)
-			gone := utf8.RuneCountInString(valid) - utf8.RuneCountInString(head) - utf8.RuneCountInString(end)
-			assert.InDelta(t, gone, chars, 1, "the statement is exact but for the line break before it")
-		})
-	}
 }
 
 func TestPlanCompaction(t *testing.T) {
@@ -131,13 +94,6 @@ func TestPlanCompaction(t *testing.T) {
 			assert.Equal(t, low(tc.tail), kinds(c.tail))
 		})
 	}
-}
-
-func TestLastLines(t *testing.T) {
-	assert.Equal(t, "a\nb", lastLines("a\nb", 24))
-	long := strings.TrimSuffix(strings.Repeat("line\n", 100), "\n")
-	assert.Len(t, strings.Split(lastLines(long, 24), "\n"), 24)
-	assert.True(t, strings.HasPrefix(lastLines(long, 24), "[… 77 …]\n"))
 }
 
 func TestDigestFits(t *testing.T) {
@@ -185,18 +141,6 @@ func TestUnquoted(t *testing.T) {
 	}
 }
 
-func TestUnfenced(t *testing.T) {
-	for in, want := range map[string]string{
-		"42":                        "42",
-		"```\n42\n```":              "42",
-		"```text\n4\n2\n```":        "4\n2",
-		"```\n42\n```\nmore\nlines": "```\n42\n```\nmore\nlines",
-		"see\n```\n42\n```":         "see\n```\n42\n```",
-	} {
-		assert.Equal(t, want, unfenced(in))
-	}
-}
-
 func TestHeadLines(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -212,7 +156,7 @@ func TestHeadLines(t *testing.T) {
 		{"binary", "a\x00b", false, nil, false, true},
 		{"not text", "\xff\xfea", false, nil, false, true},
 		{"torn rune", "ab\xe2\x82", true, []string{"ab"}, true, false},
-		{"long line", strings.Repeat("ä", 500), false, []string{strings.Repeat("ä", lineCharsMax) + "…"}, false, false},
+		{"long line", strings.Repeat("ä", 500), false, []string{strings.Repeat("ä", prose.LineRunes) + "…"}, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			lines, more, binary := headLines([]byte(tc.data), 3, tc.cut)
@@ -274,7 +218,7 @@ func TestScrubber(t *testing.T) {
 func TestEventsAreFlatLines(t *testing.T) {
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for _, data := range []Payload{
-		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, callMade(1, &command.Call{Command: "reader"}, false, nil),
+		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, event.Made(1, &command.Call{Command: "reader"}, false, nil),
 		&Approval{Command: "writer"}, &CommandResult{Text: "t"}, &Delta{Text: "d"}, &Warning{Text: "w"}, &Result{Stop: StopAnswered},
 	} {
 		line, err := json.Marshal(Event{Time: at, Data: data})
@@ -301,7 +245,7 @@ func TestRenderText(t *testing.T) {
 		want string
 	}{
 		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think\\x1b[2J\n"},
-		{"call", callMade(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, false, nil), "→ python code:\n    a\n    b\n n: 1\n"},
+		{"call", event.Made(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, false, nil), "→ python code:\n    a\n    b\n n: 1\n"},
 		{"result", &CommandResult{Text: "a\nb\n", Files: []string{"x"}}, "  a\n  b\n  changed: x\n"},
 		{"refused", &Approval{Reason: "no"}, "  not allowed: no\n"},
 		{"end", &Result{Stop: StopAnswered, Steps: 1, WallMS: 1234}, "answered after 1 step in 1.2s; prompt tokens: 0 evaluated, 0 reused; 0 generated\n"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 // withheldMax is how often in a run an answer is held back, by whatever check.
@@ -28,7 +29,7 @@ type withheldAnswers struct {
 
 // answerMark tells answers apart that differ in more than their spelling.
 func answerMark(answer string) string {
-	sum := sha256.Sum256([]byte(foldedText(answer)))
+	sum := sha256.Sum256([]byte(prose.Folded(answer)))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -145,7 +146,7 @@ func (c checker) secondOpinion(ctx context.Context, answer string) (string, erro
 	if !c.opts.QA {
 		return "", nil
 	}
-	o, err := c.judge(ctx, "qa", qaData{Task: c.task, Done: c.doneSoFar(), Block: fenced(answer)})
+	o, err := c.judge(ctx, "qa", qaData{Task: c.task, Done: c.doneSoFar(), Block: prose.Fenced(answer)})
 	switch {
 	case err != nil:
 		return "", err
@@ -202,6 +203,3 @@ func wireForm(calls []*command.Call) string {
 func (w *withheldAnswers) has(answer string) bool {
 	return slices.Contains(w.Answers, answerMark(answer))
 }
-
-// foldedText makes texts comparable that say the same in the same words.
-func foldedText(text string) string { return strings.Join(wordsOf(text), " ") }

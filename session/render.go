@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"agent/internal/legible"
+	"agent/session/prose"
 )
 
 // RenderOptions say how events look on a terminal. Colours are functions, so
@@ -93,7 +94,7 @@ func (o RenderOptions) call(e *CallMade) string {
 		for _, k := range slices.Sorted(maps.Keys(entry)) {
 			value := fieldText(entry[k])
 			if !strings.Contains(value, "\n") {
-				fmt.Fprintf(&b, " %s: %s", Visible(k), Visible(cutRunes(value, 200)))
+				fmt.Fprintf(&b, " %s: %s", Visible(k), Visible(prose.Cut(value, 200)))
 				continue
 			}
 			fmt.Fprintf(&b, " %s:\n%s", Visible(k), indent(o.cut(Visible(value)), "    "))
@@ -138,18 +139,11 @@ func (o RenderOptions) diff(text string) string {
 func SummaryLine(r *Result) string {
 	wall := (time.Duration(r.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
 	line := fmt.Sprintf("%s after %d step%s in %s; prompt tokens: %d evaluated, %d reused; %d generated",
-		r.Stop, r.Steps, plural(r.Steps), wall, r.Usage.EvaluatedTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens)
+		r.Stop, r.Steps, prose.Plural(r.Steps), wall, r.Usage.EvaluatedTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens)
 	if u := r.Usage; u.DecodeMS > 0 && u.CompletionTokens > 0 {
 		line += fmt.Sprintf(" at %.0f tokens/s", float64(u.CompletionTokens)/u.DecodeMS*1000)
 	}
 	return line
-}
-
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
 }
 
 // fieldText is a field as text; a string as it is, anything else as JSON.

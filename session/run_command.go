@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 // runCommand runs one call and makes of its result what the model is told.
@@ -99,7 +100,7 @@ func errorText(err error) string {
 
 // resultText is a result as the model is shown it.
 func (s *Session) resultText(spec command.Spec, call *command.Call, text string, failed bool, files []string) string {
-	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
+	d := resultData{Command: call.Command, Failed: failed, Block: prose.Fenced(text)}
 	if failed && s.opts.has(DeviceErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(spec, call), text)
 	}
@@ -146,7 +147,7 @@ func offendingLine(code, errorText string) (int, string) {
 		if line == "" || strings.Contains(errorText, line) {
 			return 0, ""
 		}
-		return n, cutRunes(line, lineCharsMax)
+		return n, prose.Cut(line, prose.LineRunes)
 	}
 	return 0, ""
 }
@@ -197,7 +198,7 @@ func (s *Session) warnOfCut(end ending) {
 
 // echoes reports an answer that only says the task again, as small models do.
 func echoes(answer, task string) bool {
-	plain := func(text string) string { return strings.ToLower(strings.Trim(oneLine(text, 1<<20), " .?!\"'`")) }
+	plain := func(text string) string { return strings.ToLower(strings.Trim(prose.OneLine(text, 1<<20), " .?!\"'`")) }
 	return plain(answer) != "" && plain(answer) == plain(task)
 }
 

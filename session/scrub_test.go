@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/session/event"
 )
 
 // made joins what would be found in this file as a secret if it stood in one
@@ -305,7 +307,7 @@ func fill(v reflect.Value, text string) {
 func TestEventsHideSecretsInAllTheirFields(t *testing.T) {
 	secret := made("ghp_", random36)
 	ours := []string{"id", "model", "workdir", "mode", "command", "by", "rule", "stop", "field", "method", "change", "file", "hint", "kept"}
-	for _, p := range payloads() {
+	for _, p := range event.All() {
 		fill(reflect.ValueOf(p), secret)
 		data, err := json.Marshal(scrubber{}.payload(p))
 		require.NoError(t, err)

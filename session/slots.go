@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 const (
@@ -134,12 +135,12 @@ func (d *draft) begin(slot command.Slot) {
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
-	text, err := d.whole(ctx, slot, generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
+	text, err := d.whole(ctx, slot, generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
 	if err != nil {
 		return nil, err
 	}
 	value := unquoted(text)
-	if slot.Help != "" && foldedText(value) == foldedText(slot.Help) {
+	if slot.Help != "" && prose.Folded(value) == prose.Folded(slot.Help) {
 		return nil, &slotError{slot.Name, d.words.render("echoes_help", nil)}
 	}
 	return value, nil
@@ -164,12 +165,12 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.words.render("final", nil))
-	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: openRut})
+	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
 	if err != nil {
 		return nil, err
 	}
 	d.end = end
-	return unfenced(withoutBareFences(strings.TrimSpace(text))), nil
+	return prose.Unfenced(prose.WithoutBareFences(strings.TrimSpace(text))), nil
 }
 
 // nextLabels are what a model writes when it goes on to another step or plays
@@ -186,16 +187,16 @@ func (d *draft) nextLabels() []string {
 // blocks itself.
 func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
-	d.write("\n" + fenceMark + slot.Lang + "\n")
-	closing := "\n" + fenceMark + "\n"
+	d.write("\n" + prose.FenceMark + slot.Lang + "\n")
+	closing := "\n" + prose.FenceMark + "\n"
 	body := ""
 	for range blockPartsMax {
-		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: blockRut})
+		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()})
 		if err != nil {
 			return nil, err
 		}
 		if end.cut() && slot.Partial && strings.TrimSpace(body+part) != "" {
-			d.write("\n" + fenceMark)
+			d.write("\n" + prose.FenceMark)
 			d.unfinished = true
 			return wholeLines(body + part), nil
 		}
@@ -203,7 +204,7 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 			return nil, errTokensSpent
 		}
 		if end != endWhole {
-			d.write("\n" + fenceMark)
+			d.write("\n" + prose.FenceMark)
 			reason := d.words.render("too_long", d.limits.FieldTokensMax)
 			if end == endRut {
 				reason = d.words.render("repeats", nil)
@@ -211,14 +212,14 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 			return nil, &slotError{slot.Name, reason}
 		}
 		body += part
-		if blockEnd(body+closing) >= 0 {
+		if prose.BlockEnd(body+closing) >= 0 {
 			break
 		}
 		body += closing // it closed a block inside this one
 		d.write(closing)
 	}
-	d.write("\n" + fenceMark)
-	return lines(d.withoutForm(blockBody(body))), nil
+	d.write("\n" + prose.FenceMark)
+	return lines(d.withoutForm(prose.BlockBody(body))), nil
 }
 
 // withoutForm is a text without the line of the form that comes after its fence,
@@ -302,7 +303,7 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 	}
 	n, err := strconv.ParseFloat(strings.ReplaceAll(unquoted(text), ",", ""), 64)
 	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
-		return nil, &slotError{slot.Name, fmt.Sprintf("%q is no number", oneLine(text, 40))}
+		return nil, &slotError{slot.Name, fmt.Sprintf("%q is no number", prose.OneLine(text, 40))}
 	}
 	return n, nil
 }
@@ -310,8 +311,8 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 // fillObject asks for a JSON value, under its schema where the backend can.
 func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
-	d.write("\n" + fenceMark + "json\n")
-	g := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
+	d.write("\n" + prose.FenceMark + "json\n")
+	g := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{"\n" + prose.FenceMark}}
 	if d.caps.Schema && slot.Schema != "" {
 		g.schema = slot.Schema
 	}
@@ -319,9 +320,9 @@ func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	d.write("\n" + fenceMark)
+	d.write("\n" + prose.FenceMark)
 	var value any
-	if err := json.Unmarshal([]byte(blockBody(text)), &value); err != nil {
+	if err := json.Unmarshal([]byte(prose.BlockBody(text)), &value); err != nil {
 		return nil, &slotError{slot.Name, fmt.Sprintf("it is no JSON: %v", err)}
 	}
 	return value, nil
@@ -335,17 +336,4 @@ func unquoted(text string) string {
 		text = strings.TrimSpace(text[1 : len(text)-1])
 	}
 	return text
-}
-
-// unfenced is the inside of text that is one fenced block and nothing else.
-func unfenced(text string) string {
-	first, rest, ok := strings.Cut(text, "\n")
-	if !ok || !strings.HasPrefix(first, fenceMark) {
-		return text
-	}
-	end := blockEnd(rest)
-	if end < 0 || strings.Contains(strings.TrimSpace(rest[end:]), "\n") {
-		return text
-	}
-	return blockBody(rest)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"agent/backend"
+	"agent/session/prose"
 )
 
 // errTokensSpent ends a run whose token budget is used up.
@@ -65,7 +66,7 @@ func (sp *speaker) complete(ctx context.Context, req *backend.Request, watch fun
 		}
 		text.WriteString(delta.Text)
 		told.add(delta.Text, delta.Count)
-		sp.budget.usage.addCall(delta.Usage)
+		sp.budget.usage.AddCall(delta.Usage)
 		finish = delta.Finish
 	}
 	return text.String(), finish, nil
@@ -95,7 +96,7 @@ func (sp *speaker) choose(ctx context.Context, req *backend.Request, options []s
 	if err != nil {
 		return nil, backendError(ctx, err)
 	}
-	sp.budget.usage.addChoice(choice)
+	sp.budget.usage.AddChoice(choice)
 	return choice, nil
 }
 
@@ -134,7 +135,7 @@ func (sp *speaker) promptLimit() int {
 
 // shorten cuts the middle out of text until it has at most so many tokens.
 func (sp *speaker) shorten(ctx context.Context, text string, tokensMax int) (string, bool) {
-	return shorten(text, tokensMax, func(t string) int { return sp.count(ctx, t) }, sp.leftOut)
+	return prose.Shorten(text, tokensMax, func(t string) int { return sp.count(ctx, t) }, sp.leftOut)
 }
 
 // leftOut words what was cut out of a text.

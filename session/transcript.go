@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"agent/backend"
+	"agent/session/prose"
 )
 
 // entryKind says what an entry of the transcript is, which decides what
@@ -85,7 +86,7 @@ func (c *conversation) tell(parts ...string) string {
 }
 
 func (c *conversation) reminder() reminder {
-	return reminder{Task: oneLine(c.task, taskLineRunes), StepsLeft: c.clock.left()}
+	return reminder{Task: prose.OneLine(c.task, taskLineRunes), StepsLeft: c.clock.left()}
 }
 
 // restateAfter is how many results may follow a task before each restates it.
@@ -126,7 +127,7 @@ func (c *conversation) shown() []string {
 
 // doneSoFar is the run in one line per call.
 func (c *conversation) doneSoFar() string {
-	return lastLines(strings.Join(digestsOf(c.entries), "\n"), digestLinesMax)
+	return prose.LastLines(strings.Join(digestsOf(c.entries), "\n"), digestLinesMax)
 }
 
 func digestsOf(entries []*entry) []string {

@@ -9,6 +9,8 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 // turn is what the model wants in one step.
@@ -265,7 +267,7 @@ func (s *Session) writeNote(ctx context.Context, d *draft, p phase) (string, err
 		start = s.words.start(p, s.watch.last)
 	}
 	d.write(s.words.render("note", nil) + start)
-	rest, _, err := d.generate(ctx, generation{tokensMax: d.limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
+	rest, _, err := d.generate(ctx, generation{tokensMax: d.limits.NoteTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
 	if err != nil {
 		return "", err
 	}
@@ -351,11 +353,11 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 func (s *Session) digest(call *command.Call, r reply) string {
 	about := ""
 	if !r.withheld { // a withheld answer must not come out later
-		about = oneLine(aboutCall(call), 60)
+		about = prose.OneLine(aboutCall(call), 60)
 	}
 	return s.words.render("digest.tmpl", map[string]any{
 		"Step": s.clock.steps, "Command": call.Command, "About": about,
-		"Failed": r.failed, "Result": oneLine(r.short, digestResultRunes),
+		"Failed": r.failed, "Result": prose.OneLine(r.short, digestResultRunes),
 	})
 }
 
@@ -383,11 +385,11 @@ type reply struct {
 func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call) (reply, error) {
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	if err != nil {
-		s.book.emit(callMade(s.clock.steps, call, false, t.repairs))
+		s.book.emit(event.Made(s.clock.steps, call, false, t.repairs))
 		return s.unknown(call.Command), nil
 	}
 	spec := specOf(cmd, call)
-	made := callMade(s.clock.steps, call, spec.Final, t.repairs)
+	made := event.Made(s.clock.steps, call, spec.Final, t.repairs)
 	made.Choices = t.choices
 	s.book.emit(made)
 	key := callKey(call)
@@ -427,7 +429,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
-	text := s.words.render("unknown", reasonData{Name: oneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
+	text := s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
 	return reply{text: text, short: text, failed: true, next: phaseFailed}
 }
 
@@ -438,7 +440,7 @@ func (s *Session) circle(done doneCall) reply {
 	angle := fmt.Sprintf("angle%d", s.calls.circles.found%angles)
 	s.calls.circles.found++
 	text := s.words.render("circle.tmpl", circleData{
-		Earlier: done.Step, Block: fenced(done.Result),
+		Earlier: done.Step, Block: prose.Fenced(done.Result),
 		Angle: s.words.render(angle, systemData{Final: s.opts.finalName()}),
 	})
 	s.book.emit(&CommandResult{Step: s.clock.steps, Command: done.Command, Text: text, Failed: true})

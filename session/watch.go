@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/session/prose"
 )
 
 // watch is what a session knows of its work dir.
@@ -123,7 +124,7 @@ func (w *watch) shownWhole(names []string) bool {
 // when it names none, or several.
 func (w *watch) oneFileOf(spec command.Spec, call *command.Call) string {
 	paths := command.TargetsOf(spec, call, w.opts.Env.WorkDir).Paths
-	if len(paths) != 1 || oneLine(paths[0], lineCharsMax) != paths[0] {
+	if len(paths) != 1 || prose.OneLine(paths[0], prose.LineRunes) != paths[0] {
 		return ""
 	}
 	return paths[0]

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"agent/internal/legible"
+	"agent/session/prose"
 )
 
 // Bounds of looking at a work dir. What lies beyond them is told, not read.
@@ -172,9 +173,6 @@ type fileView struct {
 	Binary bool
 }
 
-// lineCharsMax cuts one line of a file's head.
-const lineCharsMax = 160
-
 // viewFile reads the head of a file: at most linesMax lines.
 func viewFile(dir, path string, linesMax int) fileView {
 	view := fileView{Path: path}
@@ -216,24 +214,9 @@ func headLines(data []byte, linesMax int, cut bool) (lines []string, more, isBin
 	}
 	all := strings.Split(text, "\n")
 	for _, l := range all[:min(len(all), linesMax)] {
-		lines = append(lines, cutRunes(strings.TrimRight(l, "\r"), lineCharsMax))
+		lines = append(lines, prose.Cut(strings.TrimRight(l, "\r"), prose.LineRunes))
 	}
 	return lines, cut || len(all) > linesMax, false
-}
-
-// cutRunes cuts text to at most n runes, with an ellipsis where it was cut.
-func cutRunes(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	count := 0
-	for i := range text {
-		if count == n {
-			return text[:i] + "…"
-		}
-		count++
-	}
-	return text
 }
 
 // sizeText is a size as a person says it.

@@ -24,7 +24,9 @@ type rule struct {
 var arrows = []rule{
 	{"cmd/agent/...", []string{"..."}},
 
-	{"session/...", []string{"backend", "command", "internal/legible"}},
+	{"session", []string{"backend", "command", "internal/legible", "session/..."}},
+	{"session/event", []string{"backend", "command"}},
+	{"session/prose", []string{"command"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
 
 	{"backend", []string{"internal/legible"}},

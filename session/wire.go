@@ -7,6 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/prose"
 )
 
 // callsPerReplyMax bounds what one reply may ask for.
@@ -94,7 +95,7 @@ func (w wire) read(raw string, end ending, again bool) (command.Parsed, string) 
 // change something on the word of a guess, of a reply that was cut off, or of
 // what is only quoted.
 func (w wire) callProblem(c command.ParsedCall, parsed command.Parsed, cut, again bool) string {
-	d := reasonData{Name: oneLine(c.Command, 60), Nearest: c.Suggestion, Names: w.opts.Registry.Names()}
+	d := reasonData{Name: prose.OneLine(c.Command, 60), Nearest: c.Suggestion, Names: w.opts.Registry.Names()}
 	cmd, err := w.opts.Registry.Resolve(c.Command)
 	switch {
 	case err != nil && c.Match == command.MatchFuzzy:

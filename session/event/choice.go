@@ -1,4 +1,4 @@
-package session
+package event
 
 import (
 	"cmp"
@@ -28,8 +28,8 @@ type ScoredChoice struct {
 // choiceOptionsMax options of a choice are told.
 const choiceOptionsMax = 12
 
-// choiceMade tells a choice with its numbers.
-func choiceMade(field string, c *backend.Choice) ChoiceMade {
+// Chosen tells a choice with its numbers.
+func Chosen(field string, c *backend.Choice) ChoiceMade {
 	made := ChoiceMade{Field: field, Method: c.Method, OutsideMass: known(c.OutsideMass)}
 	for i, o := range c.Options {
 		made.Options = append(made.Options, ScoredChoice{Text: strings.TrimSpace(o.Text), Probability: known(o.Probability), Chosen: i == c.Index})
@@ -63,10 +63,4 @@ func likeliest(options []ScoredChoice, n int) []ScoredChoice {
 		options[n-1] = options[i]
 	}
 	return options[:n]
-}
-
-// fieldName is the label after which a choice is made.
-func fieldName(reply string) string {
-	line := reply[strings.LastIndexByte(reply, '\n')+1:]
-	return strings.ToLower(strings.TrimSuffix(line, ":"))
 }

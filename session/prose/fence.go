@@ -1,4 +1,4 @@
-package session
+package prose
 
 import (
 	"regexp"
@@ -7,26 +7,26 @@ import (
 	"agent/command"
 )
 
-// fenced puts content between fences that it can't contain.
-func fenced(content string) string {
+// Fenced puts content between fences that it can't contain.
+func Fenced(content string) string {
 	fence := command.Fence(content)
 	return fence + "\n" + strings.TrimRight(content, "\n") + "\n" + fence
 }
 
-// fenceMark is the fence around a field that the model writes: the one it
-// knows best. Fences inside the field are told from its end by blockEnd.
-const fenceMark = "```"
+// FenceMark is the fence around a field that the model writes: the one it
+// knows best. Fences inside the field are told from its end by BlockEnd.
+const FenceMark = "```"
 
 var (
 	fenceClose = regexp.MustCompile("^```+[ \t]*$")
 	fenceOpen  = regexp.MustCompile("^```+[ \t]*[A-Za-z0-9_+.#-]+[ \t]*$")
 )
 
-// blockEnd finds where a fenced block that was opened before text ends: the
+// BlockEnd finds where a Fenced block that was opened before text ends: the
 // byte offset of the line with its closing fence, or -1 while it is open. A
 // fence with a language opens a nested block, which has a closing fence of
 // its own.
-func blockEnd(text string) int {
+func BlockEnd(text string) int {
 	depth, offset := 0, 0
 	for line := range strings.SplitAfterSeq(text, "\n") {
 		bare := strings.TrimRight(line, "\r\n")
@@ -43,11 +43,11 @@ func blockEnd(text string) int {
 	return -1
 }
 
-// strayFence finds, in text that began outside of any block, a closing fence
+// StrayFence finds, in text that began outside of any block, a closing fence
 // that nothing opened and that an empty line follows: the line's offset, or -1.
 // A model that writes one takes what it wrote for a block that ends there, and
 // goes on to something else. A bare fence before other text may open a block.
-func strayFence(text string) int {
+func StrayFence(text string) int {
 	open, offset := false, 0
 	lines := strings.SplitAfter(text, "\n")
 	for i, line := range lines {
@@ -68,9 +68,9 @@ func strayFence(text string) int {
 	return -1
 }
 
-// withoutBareFences takes fences from the end of text that hold nothing: blocks
+// WithoutBareFences takes fences from the end of text that hold nothing: blocks
 // without a line in them, and one that was opened last or that closes nothing.
-func withoutBareFences(text string) string {
+func WithoutBareFences(text string) string {
 	for {
 		lines := strings.Split(strings.TrimRight(text, " \t\r\n"), "\n")
 		last := len(lines) - 1
@@ -102,11 +102,24 @@ func isFence(line string) bool {
 	return fenceOpen.MatchString(line) || fenceClose.MatchString(line)
 }
 
-// blockBody cuts text at the end of its block, and gives it as lines without
+// BlockBody cuts text at the end of its block, and gives it as lines without
 // the last line's end.
-func blockBody(text string) string {
-	if end := blockEnd(text); end >= 0 {
+func BlockBody(text string) string {
+	if end := BlockEnd(text); end >= 0 {
 		text = text[:end]
 	}
 	return strings.TrimRight(text, "\r\n")
+}
+
+// Unfenced is the inside of text that is one Fenced block and nothing else.
+func Unfenced(text string) string {
+	first, rest, ok := strings.Cut(text, "\n")
+	if !ok || !strings.HasPrefix(first, FenceMark) {
+		return text
+	}
+	end := BlockEnd(rest)
+	if end < 0 || strings.Contains(strings.TrimSpace(rest[end:]), "\n") {
+		return text
+	}
+	return BlockBody(rest)
 }

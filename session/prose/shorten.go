@@ -1,4 +1,4 @@
-package session
+package prose
 
 import (
 	"fmt"
@@ -10,10 +10,10 @@ import (
 // text is shows at its start, how it ended at its end.
 const headShare = 0.65
 
-// shorten cuts the middle out of text until counted(text) fits tokensMax, and
+// Shorten cuts the middle out of text until counted(text) fits tokensMax, and
 // says exactly what was left out. leftOut words the statement, from lines and
 // characters. It gives up no information when text already fits.
-func shorten(text string, tokensMax int, counted func(string) int, leftOut func(lines, chars int) string) (string, bool) {
+func Shorten(text string, tokensMax int, counted func(string) int, leftOut func(lines, chars int) string) (string, bool) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
 	tokens := counted(text)
 	if tokens <= tokensMax {
@@ -35,7 +35,7 @@ func shorten(text string, tokensMax int, counted func(string) int, leftOut func(
 // cutMiddle keeps about keep characters of text, and says between its head and
 // tail what was left out.
 func cutMiddle(text string, keep int, leftOut func(lines, chars int) string) string {
-	head, middle, tail := splitMiddle(text, keep)
+	head, middle, tail := SplitMiddle(text, keep)
 	if middle == "" {
 		return text
 	}
@@ -43,9 +43,9 @@ func cutMiddle(text string, keep int, leftOut func(lines, chars int) string) str
 	return fmt.Sprintf("%s\n%s\n%s", strings.TrimRight(head, "\n"), statement, tail)
 }
 
-// splitMiddle divides text so that head and tail have about keep characters:
+// SplitMiddle divides text so that head and tail have about keep characters:
 // whole lines where they are short enough, else parts of lines.
-func splitMiddle(text string, keep int) (head, middle, tail string) {
+func SplitMiddle(text string, keep int) (head, middle, tail string) {
 	runes := []rune(text)
 	if keep >= len(runes) {
 		return text, "", ""

@@ -1,4 +1,4 @@
-package session
+package prose
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func TestFenceForIsLongerThanAnyInside(t *testing.T) {
 		{"x ````` y", "``````"},
 	} {
 		assert.Equal(t, tc.want, command.Fence(tc.content), "content %q", tc.content)
-		body := fenced(tc.content)
+		body := Fenced(tc.content)
 		assert.Equal(t, 2, strings.Count("\n"+body+"\n", "\n"+tc.want+"\n"), "content %q can't forge its fence", tc.content)
 	}
 }
@@ -37,7 +37,7 @@ func TestBlockBody(t *testing.T) {
 		{"backticks in a line", "print('```')\n```\n", "print('```')"},
 		{"windows", "a\r\n```\r\nb", "a"},
 	} {
-		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.body, blockBody(tc.text)) })
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.body, BlockBody(tc.text)) })
 	}
 }
 
@@ -52,7 +52,7 @@ func TestStrayFence(t *testing.T) {
 		"no fence":                                     "",
 		"":                                             "",
 	} {
-		at := strayFence(text)
+		at := StrayFence(text)
 		if want == "" {
 			assert.Equal(t, -1, at, "%q", text)
 			continue
@@ -75,6 +75,6 @@ func TestWithoutBareFences(t *testing.T) {
 		"":                                "",
 		"It is:\n```\n12\n```\nSo be it.": "It is:\n```\n12\n```\nSo be it.",
 	} {
-		assert.Equal(t, want, withoutBareFences(text), "%q", text)
+		assert.Equal(t, want, WithoutBareFences(text), "%q", text)
 	}
 }

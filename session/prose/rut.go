@@ -1,27 +1,30 @@
-package session
+package prose
 
 import (
 	"strings"
 	"unicode"
 )
 
-// Weak models fall into a rut: the same words over and over until a limit ends
+// Weak models fall into a Rut: the same words over and over until a limit ends
 // the reply. What is repeated often enough to be no content is found while it
-// is written, so that the rut costs neither time nor context.
+// is written, so that the Rut costs neither time nor context.
 
-// rut says how much repetition is too much.
-type rut struct {
+// Rut says how much repetition is too much.
+type Rut struct {
 	times     int  // repeats of exactly the same text, one after another
 	bytesMin  int  // that these repeats must fill
 	sentences int  // same sentences or lines anywhere; 0: not looked at
-	fences    bool // it ends, too, at a fence that closes nothing; see strayFence
+	fences    bool // it ends, too, at a fence that closes nothing; see StrayFence
 }
 
-var (
-	proseRut = rut{times: 3, bytesMin: 160, sentences: 4}
-	openRut  = rut{times: proseRut.times, bytesMin: proseRut.bytesMin, sentences: proseRut.sentences, fences: true}
-	blockRut = rut{times: 8, bytesMin: 800} // code and data may well repeat themselves
-)
+// ProseRut is for sentences.
+func ProseRut() Rut { return Rut{times: 3, bytesMin: 160, sentences: 4} }
+
+// OpenRut is for an answer, which runs to the end of a reply.
+func OpenRut() Rut { return Rut{times: 3, bytesMin: 160, sentences: 4, fences: true} }
+
+// BlockRut is for code and data, which may well repeat themselves.
+func BlockRut() Rut { return Rut{times: 8, bytesMin: 800} }
 
 const (
 	periodMax    = 400 // bytes of one repeat
@@ -30,26 +33,29 @@ const (
 	rutCheckStep = 32  // bytes of new text between two looks
 )
 
-// until watches a growing reply and says when to end it.
-func (r rut) until() func(reply string) bool {
+// Until watches a growing reply and says when to end it; nil: never.
+func (r Rut) Until() func(reply string) bool {
+	if r.times == 0 {
+		return nil
+	}
 	looked := 0
 	return func(reply string) bool {
 		if len(reply)-looked < rutCheckStep {
 			return false
 		}
 		looked = len(reply)
-		return r.end(reply) >= 0
+		return r.End(reply) >= 0
 	}
 }
 
-// end is where text first begins to repeat itself, or goes on after its end, or
+// End is where text first begins to repeat itself, or goes on after its end, or
 // -1 if it does not.
-func (r rut) end(text string) int {
+func (r Rut) End(text string) int {
 	if r.times == 0 {
 		return -1
 	}
 	if r.fences {
-		if at := strayFence(text); at >= 0 {
+		if at := StrayFence(text); at >= 0 {
 			return at
 		}
 	}
@@ -64,7 +70,7 @@ func (r rut) end(text string) int {
 
 // periodic finds the same piece several times in a row at the end of text, and
 // gives the end of the first one.
-func (r rut) periodic(text string) int {
+func (r Rut) periodic(text string) int {
 	for period := 1; period <= min(periodMax, len(text)/r.times); period++ {
 		n := max(period*r.times, r.bytesMin)
 		if n > len(text) {
@@ -84,7 +90,7 @@ func (r rut) periodic(text string) int {
 
 // recurring finds a sentence that came too often, and gives where it came for
 // the second time.
-func (r rut) recurring(text string) int {
+func (r Rut) recurring(text string) int {
 	type seen struct{ times, second int }
 	found := map[string]*seen{}
 	from := 0

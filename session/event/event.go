@@ -1,4 +1,9 @@
-package session
+// Package event says what happens in a run, as values and as JSON lines: [Event]
+// carries a [Payload]; a run begins with [Started] and ends with [Result].
+//
+// Promise: what MarshalJSON writes UnmarshalJSON reads, and a line is one flat
+// object.
+package event
 
 import (
 	"bytes"
@@ -111,6 +116,53 @@ type Warning struct {
 	Text string `json:"text"`
 }
 
+// Kinds of [CommandChange].
+const (
+	CommandAdded   = "added"
+	CommandChanged = "changed"
+	CommandRemoved = "removed"
+	CommandBroken  = "broken" // a file that can't be used; see Problem
+	CommandRefused = "untrusted"
+)
+
+// CommandChange is what happened to one command, or to the file of one.
+type CommandChange struct {
+	Change  string `json:"change"`
+	Command string `json:"command,omitempty"`
+	File    string `json:"file,omitempty"`
+	Problem string `json:"problem,omitempty"` // with the file's line where it has one
+	Hint    string `json:"hint,omitempty"`
+	Kept    bool   `json:"kept,omitempty"` // the version before stays in force
+}
+
+// Commands tells what became of the commands since the step before.
+type Commands struct {
+	Step    int             `json:"step"`
+	Changes []CommandChange `json:"changes"`
+}
+
+// SubtaskStarted is a part of the task given to a child session. The child's
+// own events follow, each with its id in Event.Session.
+type SubtaskStarted struct {
+	Number int      `json:"number"`
+	Task   string   `json:"task"`
+	Files  []string `json:"files,omitempty"` // that it is likely to need
+	After  []int    `json:"after,omitempty"` // numbers of the parts that it waited for
+	Try    int      `json:"try"`             // from 1
+}
+
+// SubtaskEnded is what a child session came to.
+type SubtaskEnded struct {
+	Number int    `json:"number"`
+	Answer string `json:"answer"`
+	Stop   Stop   `json:"stop"`
+	Steps  int    `json:"steps"`
+	WallMS int64  `json:"wall_ms"`
+	Usage  Usage  `json:"usage"`
+	Error  string `json:"error,omitempty"`
+	Try    int    `json:"try"`
+}
+
 // Usage is what a run cost. PromptTokens counts every prompt as sent;
 // EvaluatedTokens those that were really computed.
 type Usage struct {
@@ -128,7 +180,8 @@ type Usage struct {
 // counts.
 func (u Usage) Computed() int { return u.EvaluatedTokens + u.CompletionTokens }
 
-func (u *Usage) addCall(v *backend.Usage) {
+// AddCall adds what one call of a backend cost; nil is nothing.
+func (u *Usage) AddCall(v *backend.Usage) {
 	if v == nil {
 		return
 	}
@@ -140,17 +193,30 @@ func (u *Usage) addCall(v *backend.Usage) {
 	u.DecodeMS += ms(v.Decode)
 }
 
+// Add adds another cost.
+func (u *Usage) Add(v Usage) {
+	u.PromptTokens += v.PromptTokens
+	u.EvaluatedTokens += v.EvaluatedTokens
+	u.CachedTokens += v.CachedTokens
+	u.CompletionTokens += v.CompletionTokens
+	u.PrefillMS += v.PrefillMS
+	u.DecodeMS += v.DecodeMS
+	u.InvalidReplies += v.InvalidReplies
+	u.RepairedReplies += v.RepairedReplies
+}
+
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (u *Usage) addChoice(c *backend.Choice) {
+// AddChoice adds what one choice cost.
+func (u *Usage) AddChoice(c *backend.Choice) {
 	u.PromptTokens += c.EvaluatedTokens + c.CachedTokens
 	u.EvaluatedTokens += c.EvaluatedTokens
 	u.CachedTokens += c.CachedTokens
 	u.CompletionTokens += c.CompletionTokens
 }
 
-// ofBackend is the cost as backends tell it.
-func (u Usage) ofBackend() backend.Usage {
+// OfBackend is the cost as backends tell it.
+func (u Usage) OfBackend() backend.Usage {
 	return backend.Usage{
 		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens, CompletionTokens: u.CompletionTokens,
 		Prefill: time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
@@ -169,38 +235,26 @@ type Result struct {
 	Cut    bool   `json:"answer_cut,omitempty"` // a limit ended the answer, not the model
 }
 
-// EventType implements [Payload].
-func (*Started) EventType() string { return "session" }
+func (*Started) EventType() string        { return "session" }
+func (*Note) EventType() string           { return "note" }
+func (*CallMade) EventType() string       { return "call" }
+func (*Approval) EventType() string       { return "approval" }
+func (*CommandResult) EventType() string  { return "command_result" }
+func (*Delta) EventType() string          { return "delta" }
+func (*Warning) EventType() string        { return "warning" }
+func (*Commands) EventType() string       { return "commands" }
+func (*SubtaskStarted) EventType() string { return "subtask" }
+func (*SubtaskEnded) EventType() string   { return "subtask_result" }
+func (*Result) EventType() string         { return "result" }
 
-// EventType implements [Payload].
-func (*Note) EventType() string { return "note" }
-
-// EventType implements [Payload].
-func (*CallMade) EventType() string { return "call" }
-
-// EventType implements [Payload].
-func (*Approval) EventType() string { return "approval" }
-
-// EventType implements [Payload].
-func (*CommandResult) EventType() string { return "command_result" }
-
-// EventType implements [Payload].
-func (*Delta) EventType() string { return "delta" }
-
-// EventType implements [Payload].
-func (*Warning) EventType() string { return "warning" }
-
-// EventType implements [Payload].
-func (*Result) EventType() string { return "result" }
-
-// payloads are one of each type, empty.
-func payloads() []Payload {
+// All are one of each type, empty.
+func All() []Payload {
 	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}}
 }
 
-// newPayload makes an empty payload of a type, or nil for an unknown one.
-func newPayload(eventType string) Payload {
-	for _, p := range payloads() {
+// New makes an empty payload of a type, or nil for an unknown one.
+func New(eventType string) Payload {
+	for _, p := range All() {
 		if p.EventType() == eventType {
 			return p
 		}
@@ -213,16 +267,16 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if e.Data == nil {
 		return nil, fmt.Errorf("event: no data")
 	}
-	return spliceJSON(eventHead{e.Data.EventType(), e.Time, e.Session, e.Parent}, e.Data)
+	return spliceJSON(head{e.Data.EventType(), e.Time, e.Session, e.Parent}, e.Data)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (e *Event) UnmarshalJSON(line []byte) error {
-	var head eventHead
+	var head head
 	if err := json.Unmarshal(line, &head); err != nil {
 		return err
 	}
-	data := newPayload(head.Type)
+	data := New(head.Type)
 	if data == nil {
 		return fmt.Errorf("event: unknown type %q", head.Type)
 	}
@@ -233,7 +287,7 @@ func (e *Event) UnmarshalJSON(line []byte) error {
 	return nil
 }
 
-type eventHead struct {
+type head struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 
@@ -258,8 +312,8 @@ func spliceJSON(a, b any) ([]byte, error) {
 	return append(joined, second[1:]...), nil
 }
 
-// callMade is the event of a call.
-func callMade(step int, call *command.Call, final bool, repairs []string) *CallMade {
+// Made is the event of a call.
+func Made(step int, call *command.Call, final bool, repairs []string) *CallMade {
 	content := call.Content
 	if content == nil {
 		content = []map[string]any{}

@@ -1,0 +1,46 @@
+package session
+
+import "agent/session/event"
+
+// What users of this package write, from the packages below it.
+type (
+	Event          = event.Event          // one thing that happened in a run
+	Payload        = event.Payload        // what an [Event] carries
+	Started        = event.Started        // the first event of a run
+	Note           = event.Note           // the line of reasoning with which a step begins
+	CallMade       = event.CallMade       // a call, before anything ran
+	ChoiceMade     = event.ChoiceMade     // a choice among options by their probabilities
+	ScoredChoice   = event.ScoredChoice   // one of its options
+	Approval       = event.Approval       // a decision about a consequential call
+	CommandResult  = event.CommandResult  // what the model is shown of a result
+	Delta          = event.Delta          // a piece of a turn as it is written
+	Warning        = event.Warning        // what a person should know that stopped nothing
+	Commands       = event.Commands       // what became of the commands since the step before
+	CommandChange  = event.CommandChange  // what happened to one command
+	SubtaskStarted = event.SubtaskStarted // a part of the task, given to a child session
+	SubtaskEnded   = event.SubtaskEnded   // what that came to
+	Result         = event.Result         // how a run ended, and its last event
+	Usage          = event.Usage          // what a run cost
+	Stop           = event.Stop           // why it ended
+)
+
+// Why a run ended.
+const (
+	StopAnswered    = event.StopAnswered
+	StopSteps       = event.StopSteps       // Limits.StepsMax
+	StopTokens      = event.StopTokens      // Limits.TokensMax
+	StopTime        = event.StopTime        // Limits.Timeout
+	StopLoop        = event.StopLoop        // the same call again and again
+	StopRefused     = event.StopRefused     // nothing that it wants to do is allowed
+	StopInterrupted = event.StopInterrupted // the caller's context was cancelled
+	StopError       = event.StopError       // the model or a part of the program failed
+)
+
+// Kinds of [CommandChange].
+const (
+	CommandAdded   = event.CommandAdded
+	CommandChanged = event.CommandChanged
+	CommandRemoved = event.CommandRemoved
+	CommandBroken  = event.CommandBroken  // a file that can't be used
+	CommandRefused = event.CommandRefused // the file of a folder that is not trusted
+)
