@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"agent/command"
-	"agent/session/event"
 	"agent/session/prose"
+	"agent/session/redact"
 )
 
 // ApproveMode says what happens before a consequential call: one that writes,
@@ -235,12 +235,10 @@ func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 // proposal is a call for those who decide about it.
 func (g *gate) proposal(ctx context.Context, a asked) *Proposal {
 	shown := *a.call
-	if made, ok := g.scrub.payload(event.Made(g.clock.steps, a.call, false, nil)).(*CallMade); ok {
-		shown.Summary, shown.Content = made.Summary, made.Content
-	}
+	shown.Summary, shown.Content = g.scrub.Text(shown.Summary), redact.Copy(g.scrub, shown.Content)
 	return &Proposal{
-		Task: g.scrub.text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: a.spec,
-		Preview: g.scrub.text(g.preview(ctx, a)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(a.cmd, a.call),
+		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: a.spec,
+		Preview: g.scrub.Text(g.preview(ctx, a)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(a.cmd, a.call),
 	}
 }
 

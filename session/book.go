@@ -2,19 +2,21 @@ package session
 
 import (
 	"time"
+
+	"agent/session/redact"
 )
 
 // book tells what happens to those who listen, and keeps it in the session
 // file. Secrets are gone before it leaves.
 type book struct {
-	scrub scrubber
+	scrub redact.Scrubber
 	sink  func(Event)
 	log   *logWriter // nil: nothing is kept
 	now   func() time.Time
 }
 
 // emit tells an event and keeps it.
-func (b *book) emit(p Payload) { b.relay(Event{Time: b.now(), Data: b.scrub.payload(p)}) }
+func (b *book) emit(p Payload) { b.relay(Event{Time: b.now(), Data: redact.Copy(b.scrub, p)}) }
 
 // relay tells an event that has no secrets left in it.
 func (b *book) relay(ev Event) {

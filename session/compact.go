@@ -131,7 +131,7 @@ func (c *conversation) summarise(ctx context.Context, older []*entry, roomTokens
 		c.warn("no summary by the model: " + err.Error())
 	}
 	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": prose.Fenced(digest), "Summary": fencedIf(words)}))
-	return &entry{Kind: kindSummary, Step: c.clock.steps, Text: c.scrub.text(text), Digest: digest}, nil
+	return &entry{Kind: kindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
 }
 
 func fencedIf(text string) string {

@@ -29,8 +29,8 @@ func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text s
 	}
 	choice, err := sp.choose(ctx, &backend.Request{Messages: []backend.Message{
 		{Role: backend.RoleSystem, Content: sp.words.render("relevant_system.tmpl", nil)},
-		{Role: backend.RoleUser, Content: sp.scrub.text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
-	}}, sp.scrub.distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
+		{Role: backend.RoleUser, Content: sp.scrub.Text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
+	}}, sp.scrub.Distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
 	if err != nil {
 		return nil, err
 	}

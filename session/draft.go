@@ -102,7 +102,7 @@ func (d *draft) pick(ctx context.Context, options []string) (int, error) {
 	for i, o := range options {
 		spaced[i] = " " + o
 	}
-	spaced = d.scrub.distinct(spaced)
+	spaced = d.scrub.Distinct(spaced)
 	if len(options) > 1 {
 		choice, err := d.choose(ctx, &backend.Request{
 			Messages: d.msgs, Prefill: d.text.String(),

@@ -32,7 +32,7 @@ const (
 func (s *Session) equip() {
 	env := s.opts.Env
 	env.Ask = func(ctx context.Context, prompt string, tokensMax int) (string, error) {
-		return s.speaker.ask(ctx, "", s.speaker.scrub.text(prompt), tokensMax, nil)
+		return s.speaker.ask(ctx, "", s.speaker.scrub.Text(prompt), tokensMax, nil)
 	}
 	env.AskBytesMax = min(askBytesMax, int(float64(s.speaker.promptLimit())*bytesPerToken))
 	env.Fits = func(text string) bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"agent/session/prose"
+	"agent/session/redact"
 )
 
 //go:embed export/page.html
@@ -87,7 +88,7 @@ func ExportHTML(w io.Writer, run *Show) error {
 }
 
 func newPage(run *Show) *page {
-	p := &page{Title: Visible(hidePatterns(run.Task)), Answer: Visible(hidePatterns(run.Answer)), End: "cut off, or still at work"}
+	p := &page{Title: Visible(redact.HidePatterns(run.Task)), Answer: Visible(redact.HidePatterns(run.Answer)), End: "cut off, or still at work"}
 	if p.Title == "" {
 		p.Title = run.ID
 	}
@@ -97,7 +98,7 @@ func newPage(run *Show) *page {
 	}
 	p.step(0, costs)
 	for _, ev := range run.Events {
-		ev.Data = scrubber{}.payload(ev.Data) // files of version 1 have only known values hidden
+		ev.Data = redact.Copy(redact.Scrubber{}, ev.Data) // files of version 1 have only known values hidden
 		if ev.Session == "" {
 			if n := stepOf(ev.Data); n > 0 {
 				p.step(n, costs)

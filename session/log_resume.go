@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"agent/command"
+	"agent/session/redact"
 )
 
 // Going on where a killed process stopped. A turn that the model had written is
@@ -15,14 +16,14 @@ import (
 
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
-func openTurnOf(scrub scrubber, t *turn) *openTurn {
-	open := &openTurn{Repairs: scrub.texts(t.repairs), Choices: scrub.choices(t.choices), Problem: scrub.text(t.problem)}
+func openTurnOf(scrub redact.Scrubber, t *turn) *openTurn {
+	open := &openTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices), Problem: scrub.Text(t.problem)}
 	for _, call := range t.calls {
-		if len(call.Content) > 0 && !reflect.DeepEqual(scrub.contents(call.Content), call.Content) {
+		if len(call.Content) > 0 && !reflect.DeepEqual(redact.Copy(scrub, call.Content), call.Content) {
 			return nil
 		}
 		c := *call
-		c.Summary, c.Notes = scrub.text(c.Summary), scrub.texts(c.Notes)
+		c.Summary, c.Notes = scrub.Text(c.Summary), redact.Copy(scrub, c.Notes)
 		open.Calls = append(open.Calls, &c)
 	}
 	return open
@@ -52,8 +53,8 @@ func (s *Session) restore(old *saved) {
 	s.held = old.held
 	s.calls.intents, s.calls.blind, s.calls.lost = old.intents, old.blind, old.lost
 	for _, e := range s.talk.entries {
-		if e.Kind != kindTurn && placeholder.MatchString(e.Text) {
-			s.book.scrub.hid.Store(true)
+		if e.Kind != kindTurn {
+			s.book.scrub.Recall(e.Text)
 		}
 	}
 	for _, d := range old.done {
@@ -91,7 +92,7 @@ func (s *Session) takeUp(newWords string) {
 		s.interject(s.words.render("interrupted.tmpl", nil))
 	}
 	if n > 0 && !s.talk.has(kindTask) {
-		first := &entry{Kind: kindTask, Text: s.book.scrub.text(s.firstMessage(s.talk.task))} // it was among the lost
+		first := &entry{Kind: kindTask, Text: s.book.scrub.Text(s.firstMessage(s.talk.task))} // it was among the lost
 		s.talk.entries = slices.Insert(s.talk.entries, 0, first)
 	}
 }

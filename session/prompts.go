@@ -115,7 +115,7 @@ func (s *Session) firstMessage(task string) string {
 	for files, names := listFilesMax, listNamesMax; ; {
 		d := s.watch.list(task, files, names)
 		d.Given = given
-		text := s.book.scrub.text(s.words.render("first.tmpl", d))
+		text := s.book.scrub.Text(s.words.render("first.tmpl", d))
 		switch {
 		case files == 0 && names == 0 || s.speaker.count(ctx, text) <= limit-system-free/2:
 			return text

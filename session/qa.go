@@ -158,7 +158,7 @@ func (c checker) secondOpinion(ctx context.Context, answer string) (string, erro
 	case o.reason == "":
 		return c.words.render("opinion", nil), nil
 	}
-	return c.scrub.text(o.reason), nil
+	return c.scrub.Text(o.reason), nil
 }
 
 // withhold tells the model why its answer is not accepted. The answer itself
@@ -167,7 +167,7 @@ func (c checker) secondOpinion(ctx context.Context, answer string) (string, erro
 func (s *Session) withhold(call *command.Call, answer, reason string) reply {
 	s.held.Count++
 	s.held.Answers = append(s.held.Answers, answerMark(answer))
-	s.held.Told = s.book.scrub.text(reason)
+	s.held.Told = s.book.scrub.Text(reason)
 	s.book.keep(record{Type: recWithheld, Held: &s.held}) // so that a resumed run knows it, too
 	text := s.words.render("withheld.tmpl", reason)
 	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
@@ -183,7 +183,7 @@ func (c *conversation) forgetAnswer(before []*command.Call) {
 	}
 	kept := slices.Clone(c.entries[:n])
 	if lines := wireForm(before); lines != "" {
-		kept = append(kept, &entry{Kind: kindTurn, Step: c.clock.steps, Text: c.scrub.text(lines)})
+		kept = append(kept, &entry{Kind: kindTurn, Step: c.clock.steps, Text: c.scrub.Text(lines)})
 	}
 	c.replace(kept)
 }

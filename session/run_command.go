@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"agent/command"
 	"agent/session/prose"
+	"agent/session/redact"
 )
 
 // runCommand runs one call and makes of its result what the model is told.
@@ -41,7 +43,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	}
 	wall := s.opts.Now().Sub(start)
 	files := s.watch.changed(res, s.place.depth == 0 || effect.Consequential()) // else it may be other helpers' doing
-	text, cut := s.condenser(cmd.Spec(), call).short(ctx, s.book.scrub.text(res.Text))
+	text, cut := s.condenser(cmd.Spec(), call).short(ctx, s.book.scrub.Text(res.Text))
 	s.book.emit(&CommandResult{
 		Step: s.clock.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
@@ -61,7 +63,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	r := reply{text: s.resultText(cmd.Spec(), call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
 	return r, s.calls.remember(doneCall{
 		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == phaseFailed || next == phaseEmpty,
-		Told: s.book.scrub.text(r.text), Next: next,
+		Told: s.book.scrub.Text(r.text), Next: next,
 	}, before.hash(), s.watch.now.hash())
 }
 
@@ -69,6 +71,21 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 func (s *Session) condenser(spec command.Spec, call *command.Call) condenser {
 	inParts := slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
 	return condenser{conversation: s.talk, how: s.opts.LongResults, call: call, inParts: inParts}
+}
+
+// destroysSecret tells the model that its call would put a placeholder where
+// the secret itself stands.
+func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
+	if !s.book.scrub.HidSome() || !command.EffectOf(cmd, call).Consequential() {
+		return reply{}, false
+	}
+	content, err := json.Marshal(call.Content)
+	if err != nil || !redact.HasPlaceholder(string(content)) {
+		return reply{}, false
+	}
+	text := s.words.render("placeholder.tmpl", call.Command)
+	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
+	return reply{text: text, short: text, failed: true, next: phaseFailed}, true
 }
 
 // emptyResult is a result without content, or with a remark in its place.

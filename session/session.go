@@ -29,6 +29,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/redact"
 )
 
 // Session is one conversation about a task and what follows from it. It is
@@ -82,7 +83,7 @@ func newSession(opts Options, at place) (*Session, error) {
 			return nil, err
 		}
 	}
-	scrub := newScrubber(opts.Env.Metadata, opts.Secrets...)
+	scrub := redact.New(opts.Env.Metadata, opts.Secrets...)
 	s.clock = &clock{now: opts.Now, max: opts.Limits.StepsMax}
 	s.book = &book{scrub: scrub, sink: opts.Sink, now: opts.Now}
 	s.speaker = &speaker{
@@ -188,7 +189,7 @@ func (s *Session) Run(ctx context.Context, task string) (*Result, error) {
 func (s *Session) finish(res *Result) *Result {
 	res.ID, res.Steps, res.Usage = s.id, s.clock.steps, s.speaker.budget.usage
 	s.answered, s.ended = s.answered || res.Stop == StopAnswered, res.Stop
-	res.Answer = s.book.scrub.text(res.Answer)
+	res.Answer = s.book.scrub.Text(res.Answer)
 	res.WallMS = s.clock.wall()
 	s.saveStep()
 	s.book.emit(res)
@@ -198,7 +199,7 @@ func (s *Session) finish(res *Result) *Result {
 
 // begin opens the session file and puts the task into the conversation.
 func (s *Session) begin(task string) error {
-	task = s.book.scrub.text(task) // before anything is made of it: summaries and checks quote it, too
+	task = s.book.scrub.Text(task) // before anything is made of it: summaries and checks quote it, too
 	if task != "" {
 		s.talk.task = task
 	}
@@ -251,7 +252,7 @@ func (s *Session) openLog() error {
 		return err
 	}
 	return s.book.log.append(record{Type: recHeader, Time: s.opts.Now(), Header: &header{
-		Version: logVersion, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.book.scrub.text(s.talk.task),
+		Version: logVersion, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.book.scrub.Text(s.talk.task),
 		WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(),
 	}})
 }
@@ -268,7 +269,7 @@ func (s *Session) systemPrompt() string {
 		}
 	}
 	for d.Examples = examplesMax; ; d.Examples-- {
-		text := s.book.scrub.text(s.words.render("system_"+s.opts.mode()+".tmpl", d))
+		text := s.book.scrub.Text(s.words.render("system_"+s.opts.mode()+".tmpl", d))
 		if d.Examples == 0 || s.speaker.count(context.Background(), text) <= systemTokensMax {
 			return text
 		}

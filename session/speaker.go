@@ -7,6 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/session/prose"
+	"agent/session/redact"
 )
 
 // errTokensSpent ends a run whose token budget is used up.
@@ -42,7 +43,7 @@ type speaker struct {
 	backend  backend.LanguageBackend
 	caps     backend.Capabilities
 	words    prompts
-	scrub    scrubber
+	scrub    redact.Scrubber
 	budget   *budget
 	limits   Limits
 	sampling *backend.Sampling // over the backend's own
@@ -55,17 +56,18 @@ type speaker struct {
 func (sp *speaker) complete(ctx context.Context, req *backend.Request, watch func(Delta)) (string, backend.FinishReason, error) {
 	var text strings.Builder
 	var finish backend.FinishReason
-	if watch == nil {
-		watch = func(Delta) {}
-	}
-	told := newStream(sp.scrub, req.Prefill, watch)
-	defer told.end()
+	told := redact.NewStream(sp.scrub, req.Prefill, func(text string, tokens int) {
+		if watch != nil {
+			watch(Delta{Text: text, Tokens: tokens})
+		}
+	})
+	defer told.End()
 	for delta, err := range sp.backend.ChatCompletion(ctx, req) {
 		if err != nil {
 			return text.String(), finish, backendError(ctx, err)
 		}
 		text.WriteString(delta.Text)
-		told.add(delta.Text, delta.Count)
+		told.Add(delta.Text, delta.Count)
 		sp.budget.usage.AddCall(delta.Usage)
 		finish = delta.Finish
 	}

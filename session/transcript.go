@@ -60,7 +60,7 @@ type conversation struct {
 // add appends an entry, here and in the session file. The record may hold more
 // than its text.
 func (c *conversation) add(e *entry, r record) {
-	e.Text, e.Raw, e.Digest = c.scrub.text(e.Text), c.scrub.text(e.Raw), c.scrub.text(e.Digest)
+	e.Text, e.Raw, e.Digest = c.scrub.Text(e.Text), c.scrub.Text(e.Raw), c.scrub.Text(e.Digest)
 	c.entries = append(c.entries, e)
 	r.Type, r.Entry = recMessage, e
 	c.book.keep(r)

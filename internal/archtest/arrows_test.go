@@ -27,6 +27,7 @@ var arrows = []rule{
 	{"session", []string{"backend", "command", "internal/legible", "session/..."}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"command"}},
+	{"session/redact", nil},
 	{"command/...", []string{"command/...", "internal/legible"}},
 
 	{"backend", []string{"internal/legible"}},

@@ -52,6 +52,7 @@ func EndOfSentence(text string) int {
 	return len(text)
 }
 
+// SentenceBreak is the end of a sentence, with the space after it.
 var SentenceBreak = regexp.MustCompile(`[.!?;](?:\s|$)|\n`)
 
 // Folded makes texts comparable that say the same in the same words.

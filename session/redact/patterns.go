@@ -1,4 +1,4 @@
-package session
+package redact
 
 import (
 	"encoding/asn1"
@@ -81,8 +81,8 @@ var secretPatterns = []secretPattern{
 		`(?i)(?:(?:api|access|secret|auth|private|client|encryption|signing)[_-]?(?:key|secret|token)|passw(?:or)?d)["']?\s{0,4}(?::=|=>|[:=])\s{0,4}["']?([A-Za-z0-9_+/=.-]{16,})`), mixed},
 }
 
-// hidePatterns puts a remark in place of each secret that is known by its form.
-func hidePatterns(text string) string {
+// HidePatterns puts a remark in place of each secret that is known by its form.
+func HidePatterns(text string) string {
 	if len(text) < secretLenMin {
 		return text
 	}

@@ -1,4 +1,10 @@
-package session
+// Package redact takes secrets out of text before it goes to a model, a session
+// file or whoever listens: values that the configuration knows, in the encodings
+// in which programs print them, and what has the form of a secret.
+//
+// Promise: [Scrubber.Text] is pure and never fails, and a [Stream] tells nothing
+// of a secret that is still being written.
+package redact
 
 import (
 	"cmp"
@@ -6,13 +12,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"sync/atomic"
-
-	"agent/command"
 )
 
 // secretLenMin is the shortest value that is hidden whatever its key is
@@ -25,19 +30,19 @@ const redactedText = "[secret]"
 
 var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|auth`)
 
-// scrubber removes secrets from text: the values of a command's metadata, those
+// Scrubber removes secrets from text: the values of a command's metadata, those
 // that the configuration knows as secret, and what has the form of a key or a
 // password. They reach no prompt, log or event, also when a command prints them.
-type scrubber struct {
+type Scrubber struct {
 	replace *strings.Replacer
 	forms   []string     // what replace looks for
 	wrapped []string     // those of them that programs break into lines
 	hid     *atomic.Bool // something was hidden; nil: nobody asks
 }
 
-// newScrubber hides the values of metadata and other secrets, as they are and in
+// New hides the values of metadata and other secrets, as they are and in
 // the encodings in which programs print them.
-func newScrubber(metadata map[string]string, secrets ...string) scrubber {
+func New(metadata map[string]string, secrets ...string) Scrubber {
 	var forms, wrapped []string
 	add := func(value string) {
 		encoded := encodingsOf(value)
@@ -64,7 +69,7 @@ func newScrubber(metadata map[string]string, secrets ...string) scrubber {
 			}
 		}
 	}
-	s := scrubber{hid: &atomic.Bool{}}
+	s := Scrubber{hid: &atomic.Bool{}}
 	if len(forms) == 0 {
 		return s
 	}
@@ -158,13 +163,13 @@ func base64Within(alphabet *base64.Encoding, value string, offset int) []string 
 	return []string{encoded[from:to]}
 }
 
-// text hides what is known to be secret, and what looks it.
-func (s scrubber) text(t string) string {
+// Text hides what is known to be secret, and what looks it.
+func (s Scrubber) Text(t string) string {
 	clean := s.unwrapped(t)
 	if s.replace != nil {
 		clean = s.replace.Replace(clean)
 	}
-	clean = hidePatterns(clean)
+	clean = HidePatterns(clean)
 	if s.hid != nil && clean != t {
 		s.hid.Store(true)
 	}
@@ -178,7 +183,7 @@ var lineBreak = regexp.MustCompile(`[ \t]*\r?\n[ \t]*`)
 
 // unwrapped hides encoded secrets that go over the end of a line, where base64
 // and its like break what they write.
-func (s scrubber) unwrapped(t string) string {
+func (s Scrubber) unwrapped(t string) string {
 	if len(s.wrapped) == 0 || !strings.Contains(t, "\n") {
 		return t
 	}
@@ -227,39 +232,26 @@ func withoutSpans(t string, spans [][2]int) string {
 	return out.String() + t[end:]
 }
 
+// Recall notes that a text from an earlier run has something hidden in it.
+func (s Scrubber) Recall(text string) {
+	if HasPlaceholder(text) {
+		s.hid.Store(true)
+	}
+}
+
+// HidSome reports that something was hidden.
+func (s Scrubber) HidSome() bool { return s.hid.Load() }
+
+// HasPlaceholder reports a text that has one in place of a secret.
+func HasPlaceholder(text string) bool { return placeholder.MatchString(text) }
+
 // placeholder matches what stands where a secret stood.
 var placeholder = regexp.MustCompile(`\[secret(?:: [a-z ]{3,30})?\]`)
 
-// destroysSecret tells the model that its call would put a placeholder where
-// the secret itself stands.
-func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
-	if !s.book.scrub.hid.Load() || !command.EffectOf(cmd, call).Consequential() {
-		return reply{}, false
-	}
-	content, err := json.Marshal(call.Content)
-	if err != nil || !placeholder.Match(content) {
-		return reply{}, false
-	}
-	text := s.words.render("placeholder.tmpl", call.Command)
-	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: phaseFailed}, true
-}
-
-func (s scrubber) texts(ts []string) []string {
-	if ts == nil {
-		return nil
-	}
-	out := make([]string, len(ts))
-	for i, t := range ts {
-		out[i] = s.text(t)
-	}
-	return out
-}
-
-// distinct scrubs options, which may be the names of files, and keeps them apart
+// Distinct scrubs options, which may be the names of files, and keeps them apart
 // where nothing else did.
-func (s scrubber) distinct(options []string) []string {
-	out := s.texts(options)
+func (s Scrubber) Distinct(options []string) []string {
+	out := Copy(s, options)
 	seen := map[string]bool{}
 	for i, o := range out {
 		for n := 2; seen[out[i]]; n++ {
@@ -270,105 +262,62 @@ func (s scrubber) distinct(options []string) []string {
 	return out
 }
 
-// value scrubs every string inside a JSON-like value.
-func (s scrubber) value(v any) any {
-	switch v := v.(type) {
-	case string:
-		return s.text(v)
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = s.value(v[i])
-		}
-		return out
-	case []string:
-		return s.texts(v)
-	case map[string]any:
-		return s.object(v)
-	}
+// Copy is a deep copy of a value with every text in it scrubbed, but for the
+// fields that are ours.
+func Copy[T any](s Scrubber, v T) T {
+	s.scrub(reflect.ValueOf(&v).Elem())
 	return v
 }
 
-func (s scrubber) object(m map[string]any) map[string]any {
-	out := make(map[string]any, len(m))
-	for k, v := range m {
-		out[s.text(k)] = s.value(v)
-	}
-	return out
-}
+// ours are the fields that hold names of the program or its configuration, and no
+// text of a model, a file or a person.
+var ours = regexp.MustCompile(`^(ID|Model|WorkDir|Mode|Command|By|Rule|Change|File|Hint|Field|Method|Stop)$`)
 
-// choices scrubs what was chosen from, such as the names of files.
-func (s scrubber) choices(choices []ChoiceMade) []ChoiceMade {
-	out := slices.Clone(choices)
-	for i := range out {
-		out[i].Options = slices.Clone(out[i].Options)
-		for j, o := range out[i].Options {
-			out[i].Options[j].Text = s.text(o.Text)
+// scrub replaces what v holds; nothing that it pointed to is changed.
+func (s Scrubber) scrub(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(s.Text(v.String()))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() && !ours.MatchString(v.Type().Field(i).Name) {
+				s.scrub(f)
+			}
 		}
-	}
-	return out
-}
-
-// contents scrubs the fields of a call.
-func (s scrubber) contents(content []map[string]any) []map[string]any {
-	out := make([]map[string]any, len(content))
-	for i, entry := range content {
-		out[i] = s.object(entry)
-	}
-	return out
-}
-
-// payload returns a scrubbed copy of an event's data.
-func (s scrubber) payload(p Payload) Payload {
-	switch p := p.(type) {
-	case *Started:
-		c := *p
-		c.Task = s.text(c.Task)
-		return &c
-	case *Note:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *CallMade:
-		c := *p
-		c.Summary, c.Repairs = s.text(c.Summary), s.texts(c.Repairs)
-		c.Content, c.Choices = s.contents(p.Content), s.choices(p.Choices)
-		return &c
-	case *Approval:
-		c := *p
-		c.Reason = s.text(c.Reason)
-		return &c
-	case *CommandResult:
-		c := *p
-		c.Text, c.Files = s.text(c.Text), s.texts(c.Files)
-		return &c
-	case *Delta:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *Commands:
-		c := *p
-		c.Changes = slices.Clone(p.Changes)
-		for i := range c.Changes {
-			c.Changes[i].Problem = s.text(c.Changes[i].Problem)
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return
 		}
-		return &c
-	case *Warning:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *SubtaskStarted:
-		c := *p
-		c.Task, c.Files = s.text(c.Task), s.texts(c.Files)
-		return &c
-	case *SubtaskEnded:
-		c := *p
-		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)
-		return &c
-	case *Result:
-		c := *p
-		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)
-		return &c
+		inner := reflect.New(v.Elem().Type())
+		inner.Elem().Set(v.Elem())
+		s.scrub(inner.Elem())
+		if v.Kind() == reflect.Interface {
+			inner = inner.Elem()
+		}
+		v.Set(inner)
+	case reflect.Slice:
+		if v.IsNil() || v.Type().Elem().Kind() == reflect.Uint8 {
+			return
+		}
+		out := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(out, v)
+		for i := range out.Len() {
+			s.scrub(out.Index(i))
+		}
+		v.Set(out)
+	case reflect.Map:
+		if v.IsNil() {
+			return
+		}
+		out := reflect.MakeMapWithSize(v.Type(), v.Len())
+		for each := v.MapRange(); each.Next(); {
+			pair := [2]reflect.Value{reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()}
+			pair[0].Set(each.Key())
+			pair[1].Set(each.Value())
+			s.scrub(pair[0])
+			s.scrub(pair[1])
+			out.SetMapIndex(pair[0], pair[1])
+		}
+		v.Set(out)
 	}
-	return p
 }

@@ -1,4 +1,4 @@
-package session
+package redact
 
 import (
 	"strings"
@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// stream hides secrets in text that comes piece by piece: a piece alone shows
+// Stream hides secrets in text that comes piece by piece: a piece alone shows
 // nothing of a secret that it is a part of. Text is told a word later than it
 // came, since no secret that is known by its form ends within a word, and what
 // could become one that is known by its value is told when it did not.
-type stream struct {
-	scrub  scrubber
-	tell   func(Delta)
+type Stream struct {
+	scrub  Scrubber
+	tell   func(text string, tokens int)
 	text   string // of the line that is being written, and of a key block before it
 	told   string // what was told of it, clean
 	tokens int    // whose text is held back
@@ -22,45 +22,45 @@ type stream struct {
 // again as a whole.
 const streamBytesMax = 16 << 10
 
-// newStream goes on with the last line of what stands before the text.
-func newStream(scrub scrubber, before string, tell func(Delta)) *stream {
+// NewStream goes on with the last line of what stands before the text.
+func NewStream(scrub Scrubber, before string, tell func(text string, tokens int)) *Stream {
 	line := before[strings.LastIndexByte(before, '\n')+1:]
-	return &stream{scrub: scrub, tell: tell, text: line, told: scrub.text(line)}
+	return &Stream{scrub: scrub, tell: tell, text: line, told: scrub.Text(line)}
 }
 
-func (st *stream) add(text string, tokens int) {
+func (st *Stream) Add(text string, tokens int) {
 	st.text += text
 	st.tokens += tokens
 	if len(st.text) > streamBytesMax {
-		st.end()
+		st.End()
 		return
 	}
 	st.tellTo(st.scrub.safeEnd(st.text))
 }
 
 // end tells what was held back: nothing follows.
-func (st *stream) end() {
+func (st *Stream) End() {
 	st.tellTo(len(st.text))
 	st.text, st.told = "", ""
 }
 
-func (st *stream) tellTo(end int) {
-	clean := st.scrub.text(st.text[:end])
+func (st *Stream) tellTo(end int) {
+	clean := st.scrub.Text(st.text[:end])
 	same := commonPrefix(clean, st.told)
 	if len(clean) > same {
-		st.tell(Delta{Text: clean[same:], Tokens: st.tokens})
+		st.tell(clean[same:], st.tokens)
 		st.tokens = 0
 	}
 	st.told = clean
 	if at := strings.LastIndexByte(st.text[:end], '\n') + 1; at > 0 {
-		st.told = st.scrub.text(st.text[at:end])
+		st.told = st.scrub.Text(st.text[at:end])
 		st.text = st.text[at:]
 	}
 }
 
 // safeEnd is how much of a text that goes on can be told: no secret begins
 // before it and ends after it.
-func (s scrubber) safeEnd(text string) int {
+func (s Scrubber) safeEnd(text string) int {
 	end := 0
 	for i, r := range text {
 		if unicode.IsSpace(r) || r >= utf8.RuneSelf {

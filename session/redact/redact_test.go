@@ -1,13 +1,11 @@
-package session
+package redact
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -96,14 +94,55 @@ func secretForms() []secretForm {
 	}
 }
 
+// fill puts text into every string that v holds.
+func fill(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		fill(v.Elem(), text)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), text)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), text)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(value, text)
+		v.SetMapIndex(reflect.ValueOf(text).Convert(v.Type().Key()), value)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(text))
+	case reflect.String:
+		v.SetString(text)
+	}
+}
+
+// decodedPieces is what can be read out of the base64 in a text.
+func decodedPieces(text string) string {
+	var out strings.Builder
+	for _, piece := range regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`).FindAllString(text, -1) {
+		for from := range 4 {
+			part := strings.NewReplacer("-", "+", "_", "/").Replace(piece[min(from, len(piece)):])
+			plain, _ := base64.RawStdEncoding.DecodeString(part[:len(part)&^3])
+			out.Write(plain)
+			out.WriteByte('\n')
+		}
+	}
+	return out.String()
+}
+
 func TestSecretsByForm(t *testing.T) {
 	for _, tc := range secretForms() {
 		t.Run(tc.name, func(t *testing.T) {
 			require.Contains(t, tc.text, tc.secret)
-			got := scrubber{}.text(tc.text)
+			got := Scrubber{}.Text(tc.text)
 			assert.NotContains(t, got, tc.secret)
 			assert.Contains(t, got, "[secret: ")
-			assert.Equal(t, got, scrubber{}.text(got), "hiding twice changes nothing")
+			assert.Equal(t, got, Scrubber{}.Text(got), "hiding twice changes nothing")
 		})
 	}
 }
@@ -150,16 +189,16 @@ func TestOrdinaryTextIsKept(t *testing.T) {
 		"x = 1.2345678901234567e-10; y = 0x1A2B3C4D5E6F7A8B",
 		"data:image/png;base64," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\x89PNG\r\n", 20))),
 	} {
-		assert.Equal(t, text, scrubber{}.text(text))
+		assert.Equal(t, text, Scrubber{}.Text(text))
 	}
 }
 
 // Every secret of the configuration is hidden, in whatever text encodes it.
 func TestConfiguredSecretsAreHidden(t *testing.T) {
 	for _, secret := range []string{"wk-7Qm2Xv9/Lz+8Tt4", "hunter2", "correct horse battery", "Grüße-42!\"", "0123456789abcdef0123456789abcdef"} {
-		for name, s := range map[string]scrubber{
-			"metadata": newScrubber(map[string]string{"token": secret}), "configuration": newScrubber(nil, "other", secret),
-			"header": newScrubber(nil, "Bearer "+strings.ReplaceAll(secret, " ", "")),
+		for name, s := range map[string]Scrubber{
+			"metadata": New(map[string]string{"token": secret}), "configuration": New(nil, "other", secret),
+			"header": New(nil, "Bearer "+strings.ReplaceAll(secret, " ", "")),
 		} {
 			secret := secret
 			if name == "header" {
@@ -171,10 +210,10 @@ func TestConfiguredSecretsAreHidden(t *testing.T) {
 			texts := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), strings.ToLower(url.QueryEscape("é") + url.QueryEscape(secret)),
 				strconv.Quote(secret), spaced(""), spaced(" "), spaced(":"), strings.ToUpper(spaced("")), `"\x` + spaced(`\x`) + `"`, "%" + spaced("%")}
 			for i, text := range texts[:3] {
-				assert.NotContains(t, s.text("so "+text+" it is"), text, "%s %d", name, i)
+				assert.NotContains(t, s.Text("so "+text+" it is"), text, "%s %d", name, i)
 			}
 			for _, text := range texts[4:] {
-				got := s.text("so " + text + " it is")
+				got := s.Text("so " + text + " it is")
 				assert.Contains(t, got, redactedText, "%s: %s", name, text)
 				assert.Less(t, len(got), len("so  it is")+len(redactedText)+8, "%s: %s", name, got)
 			}
@@ -182,7 +221,7 @@ func TestConfiguredSecretsAreHidden(t *testing.T) {
 				for after := range 4 {
 					plain := strings.Repeat("ä", 40)[:offset] + secret + "\n\n\n\n"[:after]
 					for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
-						got := s.text("x " + alphabet.EncodeToString([]byte(plain)) + " y")
+						got := s.Text("x " + alphabet.EncodeToString([]byte(plain)) + " y")
 						assert.Contains(t, got, redactedText, "%s: %q", name, plain)
 						assert.NotContains(t, decodedPieces(got), secret[1:len(secret)-1], "%s: %q", name, plain)
 					}
@@ -192,31 +231,17 @@ func TestConfiguredSecretsAreHidden(t *testing.T) {
 	}
 }
 
-// decodedPieces is what can be read out of the base64 in a text.
-func decodedPieces(text string) string {
-	var out strings.Builder
-	for _, piece := range regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`).FindAllString(text, -1) {
-		for from := range 4 {
-			part := strings.NewReplacer("-", "+", "_", "/").Replace(piece[min(from, len(piece)):])
-			plain, _ := base64.RawStdEncoding.DecodeString(part[:len(part)&^3])
-			out.Write(plain)
-			out.WriteByte('\n')
-		}
-	}
-	return out.String()
-}
-
 // base64 of a whole file breaks lines wherever they are full.
 func TestEncodedSecretsAreHiddenAcrossLines(t *testing.T) {
 	secret := "wk-7Qm2Xv9/Lz+8Tt4"
-	s := newScrubber(nil, secret)
+	s := New(nil, secret)
 	for before := range 120 {
 		plain := strings.Repeat("b", before) + secret + strings.Repeat("a", 50)
 		encoded := base64.StdEncoding.EncodeToString([]byte(plain))
 		for _, width := range []int{60, 64, 76} {
 			for _, end := range []string{"\n", "\r\n", "\n    "} {
 				text := "start\n" + regexp.MustCompile(fmt.Sprintf(".{%d}", width)).ReplaceAllString(encoded, "$0"+end) + "\nend"
-				got := s.text(text)
+				got := s.Text(text)
 				assert.Contains(t, got, redactedText, "%d %d", before, width)
 				assert.NotContains(t, decodedPieces(strings.NewReplacer("\r", "", "\n", "", " ", "").Replace(got)), secret[1:len(secret)-1])
 				assert.True(t, strings.HasPrefix(got, "start\n") && strings.HasSuffix(got, "\nend"), got)
@@ -228,77 +253,9 @@ func TestEncodedSecretsAreHiddenAcrossLines(t *testing.T) {
 // A word that stands in the place of a key hides nothing.
 func TestPlaceholderKeysAreNoSecrets(t *testing.T) {
 	for _, key := range []string{"ollama", "dummy", "none", "x", "sk-1", ""} {
-		s := newScrubber(nil, key)
+		s := New(nil, key)
 		text := "an ollama dummy has none, x, sk-1"
-		assert.Equal(t, text, s.text(text), key)
-	}
-}
-
-// The keys of the configuration reach neither a prompt nor an event.
-func TestConfiguredSecretIsSeenByNobody(t *testing.T) {
-	secret := "wk-7Qm2Xv9/Lz+8Tt4"
-	r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.Secrets = []string{secret} })
-	r.write(t, "b.txt", base64.StdEncoding.EncodeToString([]byte("x"+secret+"yz"))+"\n"+hex.EncodeToString([]byte(secret))+"\n")
-	_, err := r.Run(context.Background(), "use "+secret)
-	require.NoError(t, err)
-	for i := range r.model.requests {
-		assert.NotContains(t, prompt(&r.model.requests[i]), secret)
-		assert.NotContains(t, prompt(&r.model.requests[i]), hex.EncodeToString([]byte(secret)))
-		assert.NotContains(t, decodedPieces(prompt(&r.model.requests[i])), secret[1:len(secret)-1])
-	}
-}
-
-// A key in a file reaches neither the model nor the session file nor an event,
-// though a command shows it.
-func TestSecretOfAFileIsSeenByNobody(t *testing.T) {
-	secret := made("ghp_", random36)
-	r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.SessionsDir = t.TempDir() })
-	r.write(t, "b.txt", "user: me\ntoken: "+secret+"\n")
-	_, err := r.Run(context.Background(), "use "+secret)
-	require.NoError(t, err)
-	for i := range r.model.requests {
-		assert.NotContains(t, prompt(&r.model.requests[i]), secret)
-	}
-	assert.Contains(t, r.lastUser(-1), "user: me\ntoken: [secret: github token]")
-	kept, err := os.ReadFile(r.Path())
-	require.NoError(t, err)
-	assert.NotContains(t, string(kept), secret)
-	run, err := Load(r.Path())
-	require.NoError(t, err)
-	var page strings.Builder
-	require.NoError(t, ExportHTML(&page, run))
-	assert.NotContains(t, page.String(), secret)
-	for _, ev := range r.events {
-		line, err := ev.MarshalJSON()
-		require.NoError(t, err)
-		assert.NotContains(t, string(line), secret)
-	}
-}
-
-// fill puts text into every string that v holds.
-func fill(v reflect.Value, text string) {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			v.Set(reflect.New(v.Type().Elem()))
-		}
-		fill(v.Elem(), text)
-	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), text)
-		}
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		fill(v.Index(0), text)
-	case reflect.Map:
-		v.Set(reflect.MakeMap(v.Type()))
-		value := reflect.New(v.Type().Elem()).Elem()
-		fill(value, text)
-		v.SetMapIndex(reflect.ValueOf(text).Convert(v.Type().Key()), value)
-	case reflect.Interface:
-		v.Set(reflect.ValueOf(text))
-	case reflect.String:
-		v.SetString(text)
+		assert.Equal(t, text, s.Text(text), key)
 	}
 }
 
@@ -309,7 +266,7 @@ func TestEventsHideSecretsInAllTheirFields(t *testing.T) {
 	ours := []string{"id", "model", "workdir", "mode", "command", "by", "rule", "stop", "field", "method", "change", "file", "hint", "kept"}
 	for _, p := range event.All() {
 		fill(reflect.ValueOf(p), secret)
-		data, err := json.Marshal(scrubber{}.payload(p))
+		data, err := json.Marshal(Copy(Scrubber{}, p))
 		require.NoError(t, err)
 		for _, name := range ours {
 			data = regexp.MustCompile(`"`+name+`":"[^"]*"`).ReplaceAll(data, []byte(`"`+name+`":""`))
@@ -318,39 +275,31 @@ func TestEventsHideSecretsInAllTheirFields(t *testing.T) {
 	}
 }
 
-// A placeholder is not written where a secret stood: that would destroy it.
-func TestPlaceholderIsNotWritten(t *testing.T) {
-	secret := made("ghp_", random36)
-	r := newRig(t, newModel(t, true,
-		" read", " reader", " b.txt",
-		" change", " writer", " b.txt", "token: [secret: github token]\nmore: 1\n",
-		" so", " answer", " it holds a token"), nil)
-	r.write(t, "b.txt", "token: "+secret+"\n")
-	_, err := r.Run(context.Background(), "add more: 1")
-	require.NoError(t, err)
-	data, err := os.ReadFile(r.dir + "/b.txt")
-	require.NoError(t, err)
-	assert.Equal(t, "token: "+secret+"\n", string(data))
-	assert.Contains(t, r.lastUser(-1), "in place of a value that is hidden")
-}
-
-// Where nothing was hidden, the same words are ordinary text.
-func TestPlaceholderIsTextWhereNothingIsHidden(t *testing.T) {
-	r := newRig(t, newModel(t, true, " write", " writer", " doc.md", "shown as [secret: name]\n", " so", " answer", " ok"), nil)
-	_, err := r.Run(context.Background(), "document it")
-	require.NoError(t, err)
-	assert.FileExists(t, r.dir+"/doc.md")
-}
-
 func FuzzScrub(f *testing.F) {
 	f.Add("Authorization: Bearer abc123def456ghi7 -----BEGIN RSA PRIVATE KEY-----\nabc")
 	f.Add("api_key='f3a9c1d27b604e58' postgres://a:b@c")
-	s := newScrubber(map[string]string{"token": "s3cr3t-value"})
+	s := New(map[string]string{"token": "s3cr3t-value"})
 	f.Fuzz(func(t *testing.T, text string) {
-		once := s.text(text)
+		once := s.Text(text)
 		if strings.Contains(once, "s3cr3t-value") {
 			t.Fatalf("%q keeps a known secret", once)
 		}
-		_ = s.text(once)
+		_ = s.Text(once)
 	})
+}
+
+func TestScrubber(t *testing.T) {
+	s := New(map[string]string{"api_key": "abc", "lang": "en", "name": "Ada Lovelace", "token": "abcdef"})
+	for in, want := range map[string]string{
+		"key abc!":         "key [secret]!",
+		"abcdef":           "[secret]", // the longer one goes whole
+		"en passant":       "en passant",
+		"Ada Lovelace":     "[secret]",
+		"q=Ada+Lovelace":   "q=[secret]",
+		"QWRhIExvdmVsYWNl": "[secret]",
+	} {
+		assert.Equal(t, want, s.Text(in))
+	}
+	deep := map[string]any{"a": []any{"abcdef", map[string]any{"abc": 1.0}}}
+	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, Copy(s, deep))
 }
