@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"agent/command"
+	"agent/session/workdir"
 )
 
 // redecidedMax is how often one call is decided about, when what it works on
@@ -44,7 +45,7 @@ func (g *gate) look(ctx context.Context, a asked) seen {
 		case err != nil:
 			fmt.Fprintf(h, "%q %v\n", p, err)
 		case info.Mode().IsRegular():
-			fmt.Fprintf(h, "%q %x\n", p, stateOf(root, p, info, snapshot{}).sum)
+			fmt.Fprintf(h, "%q %x\n", p, workdir.Sum(root, p, info))
 		default:
 			fmt.Fprintf(h, "%q %v\n", p, info.Mode())
 		}

@@ -11,6 +11,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/workdir"
 )
 
 // Delegation gives parts of a task to sessions of their own, children of the
@@ -101,13 +102,13 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 	if len(items) == 0 {
 		return s.noDelegation("no_parts"), nil
 	}
-	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.watch.now.has)}
+	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.watch.now.Has)}
 	var heads []promptFile
-	for _, p := range s.watch.now.paths() {
+	for _, p := range s.watch.now.Paths() {
 		heads = append(heads, s.watch.view(p, 1))
 	}
 	for _, t := range d.plan {
-		if t.files = s.watch.now.named(t.text); len(t.files) > 0 {
+		if t.files = s.watch.now.Named(t.text); len(t.files) > 0 {
 			continue
 		}
 		var err error
@@ -131,8 +132,8 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 	if err != nil {
 		return nil, Usage{}, err
 	}
-	s.watch.now = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
-	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.has)}
+	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
+	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.Has)}
 	if err := d.run(ctx); err != nil {
 		return nil, s.speaker.budget.usage, err
 	}
@@ -141,14 +142,6 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 
 func (s *Session) noDelegation(why string) *command.Result {
 	return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}
-}
-
-// has reports a file by its path or by its name alone.
-func (s snapshot) has(file string) bool {
-	if _, ok := s.files[file]; ok {
-		return true
-	}
-	return len(s.named(file)) > 0
 }
 
 // delegationID begins the ids of a call's children. It is the same when the

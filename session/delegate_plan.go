@@ -10,6 +10,7 @@ import (
 
 	"agent/command"
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 // Planning is pure: which subtasks there are, and which must wait for which,
@@ -134,7 +135,7 @@ func listItems(text string) []string {
 // plainWords is text without what makes no difference: case, spaces and the
 // signs around words.
 func plainWords(text string) string {
-	words := strings.FieldsFunc(strings.ToLower(text), notInPaths)
+	words := strings.FieldsFunc(strings.ToLower(text), workdir.NotInPaths)
 	for i, w := range words {
 		words[i] = strings.Trim(w, ".!?-*_")
 	}
@@ -160,7 +161,7 @@ var fileName = regexp.MustCompile(`^(?:[\w.-]+/)*[\w-][\w.-]*\.[A-Za-z][A-Za-z0-
 // filesIn are the names of files in a text, whether they exist or not.
 func filesIn(text string) []string {
 	var out []string
-	for _, w := range strings.FieldsFunc(text, notInPaths) {
+	for _, w := range strings.FieldsFunc(text, workdir.NotInPaths) {
 		w = strings.TrimPrefix(strings.TrimRight(w, ".?!*"), "./")
 		if fileName.MatchString(w) && !strings.HasPrefix(w, "//") && len(w) > len("e.g") && !slices.Contains(out, path.Clean(w)) {
 			out = append(out, path.Clean(w))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"agent/command"
+	"agent/session/check"
 )
 
 // view is what an offer depends on beside the phase of the run.
@@ -62,14 +63,14 @@ func (s *Session) view(a aim) view {
 	v := view{
 		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(DeviceWorkFirst), lookFirst: s.opts.has(DeviceLookFirst) && s.opts.readOnly(),
-		heldBack: s.held.Work && s.opts.has(DeviceColdLogic), files: s.watch.now.named(s.talk.task),
+		heldBack: s.held.Work && s.opts.has(DeviceColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown = s.watch.shownWhole(v.files)
 	if a.notName {
 		v.barred = a.not.Command
 	}
 	if v.workFirst && (s.phase == phaseFresh || s.phase == phaseWithheld) {
-		v.missing = s.checker().lacksFile()
+		v.missing = check.LacksFile(s.checker().evidence(""))
 	}
 	return v
 }

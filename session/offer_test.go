@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/workdir"
 )
 
 // What is offered for the next step, by the task and what went before.
@@ -51,7 +52,7 @@ func TestWorkComesFirst(t *testing.T) {
 			r.write(t, "long.txt", strings.Repeat("a line of text\n", 200))
 			r.write(t, "rows.csv", "a,b\n1,2\n")
 			r.talk.task = tc.task
-			r.watch.now = takeSnapshot(r.dir, snapshot{})
+			r.watch.now = workdir.Take(r.dir, workdir.Snapshot{})
 			r.watch.first = r.watch.now
 			r.phase = cmp.Or(tc.phase, phaseFresh)
 			var names []string

@@ -10,6 +10,7 @@ import (
 
 	"agent/command"
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 //go:embed prompts/*.tmpl
@@ -93,11 +94,11 @@ type firstData struct {
 
 // promptFile is a file's head with its lines in a fence of their own.
 type promptFile struct {
-	fileView
+	workdir.View
 	Block string
 }
 
-func newPromptFile(v fileView) promptFile {
+func newPromptFile(v workdir.View) promptFile {
 	lines := v.Lines
 	if v.More {
 		lines = append(lines[:len(lines):len(lines)], "…")

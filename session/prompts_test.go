@@ -10,6 +10,7 @@ import (
 	"github.com/tiktoken-go/tokenizer"
 
 	"agent/command"
+	"agent/session/workdir"
 )
 
 // fixedPartTokensMax is what the part of the prompt that comes first may cost.
@@ -42,7 +43,7 @@ func TestFirstMessageIsBounded(t *testing.T) {
 		r.write(t, "some_longer_file_name_"+string(rune('a'+i%26))+string(rune('a'+i/26))+".txt", "line one is here\nline two\nline three\nline four\n")
 	}
 	r.write(t, "zz.bin", "\x00\x01")
-	snap := takeSnapshot(r.dir, snapshot{})
+	snap := workdir.Take(r.dir, workdir.Snapshot{})
 	r.watch.now = snap
 	text := r.firstMessage("the task")
 	assert.Less(t, len(text), 4000)

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +14,6 @@ import (
 
 	"agent/command"
 	"agent/session/event"
-	"agent/session/prose"
 )
 
 func TestCallKey(t *testing.T) {
@@ -139,64 +136,6 @@ func TestUnquoted(t *testing.T) {
 	} {
 		assert.Equal(t, want, unquoted(in))
 	}
-}
-
-func TestHeadLines(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		data   string
-		cut    bool
-		lines  []string
-		more   bool
-		binary bool
-	}{
-		{"empty", "", false, nil, false, false},
-		{"short", "a\r\nb\n", false, []string{"a", "b"}, false, false},
-		{"more", "a\nb\nc\nd", false, []string{"a", "b", "c"}, true, false},
-		{"binary", "a\x00b", false, nil, false, true},
-		{"not text", "\xff\xfea", false, nil, false, true},
-		{"torn rune", "ab\xe2\x82", true, []string{"ab"}, true, false},
-		{"long line", strings.Repeat("ä", 500), false, []string{strings.Repeat("ä", prose.LineRunes) + "…"}, false, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			lines, more, binary := headLines([]byte(tc.data), 3, tc.cut)
-			assert.Equal(t, tc.lines, lines)
-			assert.Equal(t, tc.more, more)
-			assert.Equal(t, tc.binary, binary)
-		})
-	}
-}
-
-func TestSnapshot(t *testing.T) {
-	dir := t.TempDir()
-	put := func(name, text string, age time.Duration) {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		at := time.Now().Add(-age)
-		require.NoError(t, os.Chtimes(path, at, at))
-	}
-	put("a.txt", "1", time.Hour)
-	put("sub/b.txt", "2", time.Hour)
-	put(".git/c", "3", 0)
-	put("__pycache__/d", "4", 0)
-	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
-	first := takeSnapshot(dir, snapshot{})
-	assert.Equal(t, []string{"a.txt", "sub/b.txt"}, first.paths())
-
-	put("a.txt", "1", time.Minute) // written again with the same content
-	same := takeSnapshot(dir, first)
-	assert.Equal(t, first.hash(), same.hash())
-	assert.Empty(t, changes(first, same))
-
-	put("a.txt", "9", time.Second)
-	put("new.txt", "", time.Second)
-	other := takeSnapshot(dir, same)
-	assert.NotEqual(t, first.hash(), other.hash())
-	assert.Equal(t, []string{"a.txt", "new.txt"}, changes(same, other))
-	assert.Empty(t, takeSnapshot(filepath.Join(dir, "gone"), first).files)
-	assert.Empty(t, viewFile(dir, "link", 3).Lines, "a link out of the work dir is not read")
-	assert.Empty(t, viewFile(dir, "../"+filepath.Base(dir)+"/a.txt", 3).Lines)
 }
 
 func TestEventsAreFlatLines(t *testing.T) {

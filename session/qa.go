@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/check"
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 // withheldMax is how often in a run an answer is held back, by whatever check.
@@ -57,11 +59,11 @@ func (c checker) doubts(ctx context.Context, answer string) (string, error) {
 
 // coldLogic tries the checks that have not held back an answer before.
 func (c checker) coldLogic(answer string) string {
-	for _, f := range c.findings(answer, c.held.Tried) {
-		c.held.try(f.check)
-		reason := c.words.render(f.reason, f.what)
-		if !f.warn {
-			c.held.Work = f.work
+	for _, d := range c.found(answer, c.held.Tried) {
+		c.held.try(d.Check)
+		reason := c.words.render(d.Reason, d.What)
+		if !d.Warn {
+			c.held.Work = d.Work
 			return reason
 		}
 		c.warn(reason)
@@ -75,41 +77,16 @@ func (c checker) warnOfDoubts(answer string) {
 	if answer == "" {
 		return
 	}
-	for _, f := range c.findings(answer, nil) {
-		c.warn("about the answer: " + c.words.render(f.reason, f.what))
+	for _, d := range c.found(answer, nil) {
+		c.warn("about the answer: " + c.words.render(d.Reason, d.What))
 	}
 }
 
-// finding is a doubt and the check that has it.
-type finding struct {
-	doubt
-	check string
-}
-
-// findings are what the checks have against an answer, but those that were
-// tried before.
-func (c checker) findings(answer string, tried map[string]bool) []finding {
+func (c checker) found(answer string, tried map[string]bool) []check.Doubt {
 	if !c.opts.has(DeviceColdLogic) {
 		return nil
 	}
-	var out []finding
-	e := c.evidence(answer).bounded()
-	for _, check := range checks() {
-		if tried[check.name] {
-			continue
-		}
-		if d, found := check.run(e); found {
-			out = append(out, finding{d, check.name})
-		}
-	}
-	return out
-}
-
-// lacksFile reports that the task asks for a file that is not there, or is as it
-// was.
-func (c checker) lacksFile() bool {
-	_, lacks := checkAskedFile(c.evidence("").bounded())
-	return lacks
+	return check.Doubts(c.evidence(answer), tried)
 }
 
 func (w *withheldAnswers) try(name string) {
@@ -120,20 +97,20 @@ func (w *withheldAnswers) try(name string) {
 }
 
 // evidence gathers what the checks go by.
-func (c checker) evidence(answer string) evidence {
+func (c checker) evidence(answer string) check.Evidence {
 	c.watch.look()
 	now, first := c.watch.now, c.watch.first
 	offered := c.opts.offered()
-	worked := len(now.named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *entry) bool { return e.Kind == kindResult && e.Digest != "" })
-	return evidence{
-		task: c.task, answer: answer, seen: strings.Join(c.shown(), "\n"),
-		worked: worked && !c.has(kindSummary), // what is summed up may hold the number
-		files:  now.paths(), examples: mentionedFiles(c.system), told: c.held.Told, exists: now.holds, existed: first.holds,
-		holdsText:  func(name, text string) bool { return holdsText(c.opts.Env.WorkDir, name, text) },
-		changed:    func(name string) bool { return now.changedSince(first, name) },
-		spoiled:    c.watch.spoiled,
-		canCompute: runsCode(offered),
-		canWrite: !now.more && slices.ContainsFunc(offered, func(c command.Spec) bool {
+	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *entry) bool { return e.Kind == kindResult && e.Digest != "" })
+	return check.Evidence{
+		Task: c.task, Answer: answer, Seen: strings.Join(c.shown(), "\n"),
+		Worked: worked && !c.has(kindSummary), // what is summed up may hold the number
+		Files:  now.Paths(), Examples: workdir.Mentioned(c.system), Told: c.held.Told, Exists: now.Holds, Existed: first.Holds,
+		HoldsText:  func(name, text string) bool { return workdir.HoldsText(c.opts.Env.WorkDir, name, text) },
+		Changed:    func(name string) bool { return now.ChangedSince(first, name) },
+		Spoiled:    c.watch.spoiled,
+		CanCompute: runsCode(offered),
+		CanWrite: !now.More && slices.ContainsFunc(offered, func(c command.Spec) bool {
 			return c.Effect == command.EffectWrite || c.Effect == command.EffectExecute
 		}),
 	}

@@ -14,11 +14,12 @@ import (
 	"agent/command"
 	"agent/session/prose"
 	"agent/session/redact"
+	"agent/session/workdir"
 )
 
 // runCommand runs one call and makes of its result what the model is told.
 func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
-	in := intent{Key: key, State: s.watch.now.hash(), Step: s.clock.steps, Command: call.Command}
+	in := intent{Key: key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: call.Command}
 	if err := s.calls.begin(in, command.EffectOf(cmd, call).Consequential()); err != nil {
 		return reply{}, err
 	}
@@ -64,7 +65,7 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 	return r, s.calls.remember(doneCall{
 		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == phaseFailed || next == phaseEmpty,
 		Told: s.book.scrub.Text(r.text), Next: next,
-	}, before.hash(), s.watch.now.hash())
+	}, before.Hash(), s.watch.now.Hash())
 }
 
 // condenser shortens the result of a call.
@@ -125,8 +126,8 @@ func (s *Session) resultText(spec command.Spec, call *command.Call, text string,
 		files = nil
 	}
 	for _, path := range files[:min(len(files), headFilesMax)] {
-		if _, there := s.watch.now.files[path]; there {
-			d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, path, headLinesMax)))
+		if s.watch.now.There(path) {
+			d.Files = append(d.Files, newPromptFile(workdir.ViewOf(s.opts.Env.WorkDir, path, headLinesMax)))
 		}
 	}
 	return s.words.render("result.tmpl", d)

@@ -30,6 +30,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/session/redact"
+	"agent/session/workdir"
 )
 
 // Session is one conversation about a task and what follows from it. It is
@@ -220,7 +221,7 @@ func (s *Session) begin(task string) error {
 	s.book.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.talk.task, WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(), Resumed: s.resumed})
 	s.tellWithheld()
 	s.talk.system = s.systemPrompt()
-	s.watch.now = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
+	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
 		s.watch.first, s.held = s.watch.now, withheldAnswers{}
 	}

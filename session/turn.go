@@ -186,7 +186,7 @@ func (s *Session) repeats(t *turn) (*command.Call, doneCall) {
 		if err != nil || cmd.Spec().Final || cmd.Spec().Effect == command.EffectNetwork {
 			continue
 		}
-		if done, ok := s.calls.circles.earlier(callKey(call), s.watch.now.hash()); ok {
+		if done, ok := s.calls.circles.earlier(callKey(call), s.watch.now.Hash()); ok {
 			return call, done
 		}
 	}
@@ -400,7 +400,7 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if s.calls.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
-	if done, ok := s.calls.circles.earlier(key, s.watch.now.hash()); ok && spec.Effect != command.EffectNetwork {
+	if done, ok := s.calls.circles.earlier(key, s.watch.now.Hash()); ok && spec.Effect != command.EffectNetwork {
 		return s.circle(done), nil
 	}
 	release, err := s.holdWork(ctx, cmd, call)

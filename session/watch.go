@@ -7,36 +7,38 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/session/check"
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 // watch is what a session knows of its work dir.
 type watch struct {
 	opts    *Options
-	focus   []string        // files picked for this session
-	now     snapshot        // taken once a step, and after each call
-	first   snapshot        // when the work on the task began
-	spoiled map[string]bool // files, by path, that a failed command changed last
-	last    string          // the file that the last call named, if it was one
+	focus   []string         // files picked for this session
+	now     workdir.Snapshot // taken once a step, and after each call
+	first   workdir.Snapshot // when the work on the task began
+	spoiled map[string]bool  // files, by path, that a failed command changed last
+	last    string           // the file that the last call named, if it was one
 }
 
 // look takes the snapshot anew.
-func (w *watch) look() { w.now = takeSnapshot(w.opts.Env.WorkDir, w.now) }
+func (w *watch) look() { w.now = workdir.Take(w.opts.Env.WorkDir, w.now) }
 
 // named are the files that a session is about: those that its task names, and
 // those that were picked for it.
 func (w *watch) named(task string) []string {
-	picked := slices.DeleteFunc(slices.Clone(w.focus), func(p string) bool { _, there := w.now.files[p]; return !there })
-	return mergeSorted(w.now.named(task), picked)
+	picked := slices.DeleteFunc(slices.Clone(w.focus), func(p string) bool { return !w.now.There(p) })
+	return mergeSorted(w.now.Named(task), picked)
 }
 
 // choices are the files that a field can name. Among too many to choose from, or
 // where a file must be looked at, those count that the task names.
 func (w *watch) choices(task string, mustLook bool) []string {
-	if named := w.named(task); len(named) > 0 && (mustLook || len(w.now.files) > filesChoiceMax) {
+	if named := w.named(task); len(named) > 0 && (mustLook || w.now.Len() > filesChoiceMax) {
 		return named
 	}
-	return w.now.paths()
+	return w.now.Paths()
 }
 
 // missingFilesMax bounds the names offered of files that are not there.
@@ -47,9 +49,9 @@ const missingFilesMax = 4
 // in its place would be read for the wrong one.
 func (w *watch) missing(task string) []string {
 	var out []string
-	asked := askedFiles(task, w.now.holds)
-	for _, name := range mentionedFiles(task) {
-		if !w.now.holds(name) && !slices.Contains(asked, askedFile{name}) && len(out) < missingFilesMax {
+	asked := check.AskedFiles(task, w.now.Holds)
+	for _, name := range workdir.Mentioned(task) {
+		if !w.now.Holds(name) && !slices.Contains(asked, name) && len(out) < missingFilesMax {
 			out = append(out, name)
 		}
 	}
@@ -70,8 +72,8 @@ const (
 // list shows the work dir for a first message: so many files with their first
 // lines, and so many more by name.
 func (w *watch) list(task string, filesMax, namesMax int) firstData {
-	paths := w.now.paths()
-	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.more, Date: w.opts.Now().Format(time.DateOnly)}
+	paths := w.now.Paths()
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.More, Date: w.opts.Now().Format(time.DateOnly)}
 	named := w.named(d.Task)
 	if len(named) > 0 { // the others are known to be beside the point
 		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
@@ -92,7 +94,7 @@ func (w *watch) view(path string, lines int) promptFile {
 	if w.opts.keepsBack(path) {
 		lines = 0
 	}
-	return newPromptFile(viewFile(w.opts.Env.WorkDir, path, lines))
+	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, path, lines))
 }
 
 // lines is how many lines of a file the first message shows. Small files are
@@ -101,7 +103,7 @@ func (w *watch) view(path string, lines int) promptFile {
 // only how they begin: they are for code to work on, and a model that has all of
 // them before it adds them up in its head.
 func (w *watch) lines(name string, room *int64) int {
-	size := w.now.files[name].size
+	size := w.now.Size(name)
 	switch {
 	case w.opts.keepsBack(name) || !w.opts.has(DeviceFileHeads):
 		return 0
@@ -116,7 +118,7 @@ func (w *watch) lines(name string, room *int64) int {
 func (w *watch) shownWhole(names []string) bool {
 	room := int64(listBytesSum)
 	return !slices.ContainsFunc(names, func(name string) bool {
-		return w.lines(name, &room) < listBytesMax && w.now.files[name].size > 0
+		return w.lines(name, &room) < listBytesMax && w.now.Size(name) > 0
 	})
 }
 
@@ -137,7 +139,7 @@ func (w *watch) changed(res *command.Result, alone bool) []string {
 	before, files := w.now, res.Files
 	w.look()
 	if alone {
-		files = mergeSorted(files, changes(before, w.now))
+		files = mergeSorted(files, workdir.Changes(before, w.now))
 	}
 	for _, name := range files {
 		w.spoiled[name] = res.Failed

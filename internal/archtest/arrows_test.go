@@ -28,6 +28,8 @@ var arrows = []rule{
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"command"}},
 	{"session/redact", nil},
+	{"session/workdir", []string{"internal/legible", "session/prose"}},
+	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
 
 	{"backend", []string{"internal/legible"}},

@@ -1,4 +1,4 @@
-package session
+package check
 
 import (
 	"math"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"agent/session/workdir"
 )
 
 // number is a number in a text, with how exactly it is written.
@@ -39,8 +41,8 @@ func numbersIn(text string) []number {
 			masked[i] = ' '
 		}
 	}
-	for _, m := range fileMentions(text) {
-		blank(m.start, m.end)
+	for _, m := range workdir.Mentions(text) {
+		blank(m.Start, m.End)
 	}
 	for _, at := range noQuantity.FindAllIndex(masked, -1) {
 		blank(at[0], at[1])
@@ -68,22 +70,22 @@ func numbersIn(text string) []number {
 // in the task or in something that was shown, as it is, rounded, or as the
 // outcome of one simple operation. A task that asks for no quantity is only
 // worth a warning, and so is a run that could not compute it.
-func checkNumber(e evidence) (doubt, bool) {
-	if !e.worked {
-		return doubt{}, false
+func checkNumber(e Evidence) (Doubt, bool) {
+	if !e.Worked {
+		return Doubt{}, false
 	}
-	stated := numbersIn(e.answer)
+	stated := numbersIn(e.Answer)
 	if len(stated) == 0 || len(stated) > statedNumberMax {
-		return doubt{}, false
+		return Doubt{}, false
 	}
-	known := numbersIn(e.task + "\n" + e.seen)
+	known := numbersIn(e.Task + "\n" + e.Seen)
 	for _, n := range stated {
 		if n.decimals == 0 && n.value <= smallNumberMax || derivable(n, known) {
 			continue
 		}
-		return doubt{reason: "number", what: n.text, warn: !e.canCompute || !asksNumber.MatchString(e.task)}, true
+		return Doubt{Reason: "number", What: n.text, Warn: !e.CanCompute || !asksNumber.MatchString(e.Task)}, true
 	}
-	return doubt{}, false
+	return Doubt{}, false
 }
 
 // derivable reports that n is one of the known numbers, rounded to as many

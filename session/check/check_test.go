@@ -1,4 +1,4 @@
-package session
+package check
 
 import (
 	"slices"
@@ -79,10 +79,7 @@ func TestAskedFiles(t *testing.T) {
 		{"Who made the last edit in notes.txt?", "notes.txt", ""},
 	} {
 		existed := strings.Fields(tc.existed)
-		var got []string
-		for _, f := range askedFiles(tc.task, func(name string) bool { return slices.Contains(existed, name) }) {
-			got = append(got, f.name)
-		}
+		got := AskedFiles(tc.task, func(name string) bool { return slices.Contains(existed, name) })
 		assert.Equal(t, tc.want, strings.Join(got, " "), tc.task)
 	}
 }
@@ -147,9 +144,9 @@ func TestFormats(t *testing.T) {
 		{"Answer with the number of the line and the word", "3 cat and so on", ""},
 		{"Answer yes or no, and answer in one word.", "It is not.", ""}, // two forms: not ours to say
 	} {
-		d, found := checkFormat(evidence{task: tc.task, answer: tc.answer})
-		assert.Equal(t, tc.want != "", found, "%s → %s: %s", tc.task, tc.answer, d.reason)
-		assert.Equal(t, tc.want, d.reason, "%s → %s", tc.task, tc.answer)
+		d, found := checkFormat(Evidence{Task: tc.task, Answer: tc.answer})
+		assert.Equal(t, tc.want != "", found, "%s → %s: %s", tc.task, tc.answer, d.Reason)
+		assert.Equal(t, tc.want, d.Reason, "%s → %s", tc.task, tc.answer)
 	}
 }
 
@@ -177,25 +174,25 @@ func TestNumbers(t *testing.T) {
 		{"What is the total?", "", "4711, 4712, 4713 and 4714", "", false}, // a table
 		{"What is the total of b2 and c3?", "b2 = 15", "b2 is 15", "", false},
 	} {
-		d, found := checkNumber(evidence{task: tc.task, seen: tc.seen, answer: tc.answer, worked: true, canCompute: true})
-		assert.Equal(t, tc.want != "", found, "%s: %v", tc.answer, d.what)
+		d, found := checkNumber(Evidence{Task: tc.task, Seen: tc.seen, Answer: tc.answer, Worked: true, CanCompute: true})
+		assert.Equal(t, tc.want != "", found, "%s: %v", tc.answer, d.What)
 		if tc.want != "" {
-			assert.Equal(t, tc.want, d.what, tc.answer)
+			assert.Equal(t, tc.want, d.What, tc.answer)
 		}
-		assert.Equal(t, tc.warn, d.warn, tc.answer)
+		assert.Equal(t, tc.warn, d.Warn, tc.answer)
 	}
-	_, found := checkNumber(evidence{task: "What is the sum of 1 to 100?", answer: "5050"})
+	_, found := checkNumber(Evidence{Task: "What is the sum of 1 to 100?", Answer: "5050"})
 	assert.False(t, found, "without files and results a number may well be known")
 }
 
 // The checks never take long, whatever they read.
 func TestChecksAreBounded(t *testing.T) {
 	long := strings.Repeat("write 12.5 to a.txt and save `b.csv` (", 20_000)
-	e := evidence{task: long, answer: long, seen: long, worked: true, canWrite: true,
-		exists: func(string) bool { return true }, existed: func(string) bool { return false }, changed: func(string) bool { return true }}
+	e := Evidence{Task: long, Answer: long, Seen: long, Worked: true, CanWrite: true,
+		Exists: func(string) bool { return true }, Existed: func(string) bool { return false }, Changed: func(string) bool { return true }}
 	e = e.bounded()
-	assert.LessOrEqual(t, len(e.task)+len(e.answer), 2*checkedBytesMax)
-	assert.LessOrEqual(t, len(e.seen), seenBytesMax)
+	assert.LessOrEqual(t, len(e.Task)+len(e.Answer), 2*checkedBytesMax)
+	assert.LessOrEqual(t, len(e.Seen), seenBytesMax)
 	for _, c := range checks() {
 		c.run(e)
 	}
@@ -229,7 +226,7 @@ func TestWhichFile(t *testing.T) {
 		{"Which month is the best in sales.csv?", "May", false},
 		{"Say which file you changed.", "done", false}, // no question
 	} {
-		_, found := checkWhichFile(evidence{task: tc.task, answer: tc.answer, files: files})
+		_, found := checkWhichFile(Evidence{Task: tc.task, Answer: tc.answer, Files: files})
 		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)
 	}
 }
@@ -242,10 +239,10 @@ func TestEcho(t *testing.T) {
 		"I could not make total.txt.":          false,
 		"":                                     false,
 	} {
-		_, found := checkEcho(evidence{answer: answer, told: told})
+		_, found := checkEcho(Evidence{Answer: answer, Told: told})
 		assert.Equal(t, want, found, answer)
 	}
-	_, found := checkEcho(evidence{answer: "42"})
+	_, found := checkEcho(Evidence{Answer: "42"})
 	assert.False(t, found)
 }
 
@@ -274,7 +271,7 @@ func TestWrongFile(t *testing.T) {
 		{"Which file does not mention refunds?", "okafor.txt", false},
 		{"Which file doesn't contain refunds?", "okafor.txt", false},
 	} {
-		_, found := checkWrongFile(evidence{task: tc.task, answer: tc.answer, files: files, holdsText: func(name, text string) bool {
+		_, found := checkWrongFile(Evidence{Task: tc.task, Answer: tc.answer, Files: files, HoldsText: func(name, text string) bool {
 			return strings.Contains(strings.ToLower(texts[name]), strings.ToLower(text))
 		}})
 		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)

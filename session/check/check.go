@@ -1,4 +1,9 @@
-package session
+// Package check holds an answer against the task, the files and the results of a
+// run, without a model: [Doubts] says what plainly speaks against it.
+//
+// Promise: its functions are pure and read a bounded part of any text. A doubtful
+// case counts as fine, since an agent that is sent back for nothing may do harm.
+package check
 
 import (
 	"encoding/json"
@@ -8,28 +13,24 @@ import (
 	"strings"
 
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
-// Checks of an answer that need no model. Each says of an answer, the task and
-// what is known of the run whether something plainly speaks against it. They
-// are pure functions; each holds an answer back at most once, and a doubtful
-// case counts as fine, since an agent that is sent back for nothing may do harm.
-
-// evidence is what an answer is held against.
-type evidence struct {
-	task, answer string
-	exists       func(name string) bool       // in the work dir now
-	existed      func(name string) bool       // when the work on the task began
-	changed      func(name string) bool       // created or changed since then
-	spoiled      map[string]bool              // by path: a command that failed changed it last
-	seen         string                       // all that the model was shown: files and results
-	holdsText    func(name, text string) bool // a file of the work dir has this text in it, in any case
-	files        []string                     // in the work dir now
-	examples     []string                     // files that only the examples of the system prompt name
-	told         string                       // why the last answer was held back
-	canWrite     bool                         // a command that writes or runs code is allowed
-	canCompute   bool                         // one that runs code is
-	worked       bool                         // a command was carried out, or the task names a file
+// Evidence is what an answer is held against.
+type Evidence struct {
+	Task, Answer string
+	Exists       func(name string) bool       // in the work dir now
+	Existed      func(name string) bool       // when the work on the task began
+	Changed      func(name string) bool       // created or changed since then
+	Spoiled      map[string]bool              // by path: a command that failed changed it last
+	Seen         string                       // all that the model was shown: files and results
+	HoldsText    func(name, text string) bool // a file of the work dir has this text in it, in any case
+	Files        []string                     // in the work dir now
+	Examples     []string                     // files that only the examples of the system prompt name
+	Told         string                       // why the last answer was held back
+	CanWrite     bool                         // a command that writes or runs code is allowed
+	CanCompute   bool                         // one that runs code is
+	Worked       bool                         // a command was carried out, or the task names a file
 }
 
 // Bounds of what the checks read: the beginning of a long task or answer, and
@@ -40,26 +41,49 @@ const (
 )
 
 // bounded cuts the texts to what is read.
-func (e evidence) bounded() evidence {
+func (e Evidence) bounded() Evidence {
 	head := func(text string) string { return strings.ToValidUTF8(text[:min(len(text), checkedBytesMax)], "") }
-	e.task, e.answer = head(e.task), head(e.answer)
-	e.seen = strings.ToValidUTF8(e.seen[max(0, len(e.seen)-seenBytesMax):], "")
+	e.Task, e.Answer = head(e.Task), head(e.Answer)
+	e.Seen = strings.ToValidUTF8(e.Seen[max(0, len(e.Seen)-seenBytesMax):], "")
 	return e
 }
 
-// check is one of the tests. It returns the name of a template in checks.tmpl
-// and what fills it.
-type check struct {
-	name string
-	run  func(e evidence) (doubt, bool)
+// Doubt is what speaks against an answer.
+type Doubt struct {
+	Check  string // that found it
+	Reason string // a template in checks.tmpl
+	What   any    // the template's data
+	Warn   bool   // worth telling a person, too little to send the answer back
+	Work   bool   // not mended by other words: something has to be done or looked at first
 }
 
-// doubt is what speaks against an answer.
-type doubt struct {
-	reason string // a template in checks.tmpl
-	what   any    // the template's data
-	warn   bool   // worth telling a person, too little to send the answer back
-	work   bool   // not mended by other words: something has to be done or looked at first
+// Doubts are what the checks find, but for those that were tried before.
+func Doubts(e Evidence, tried map[string]bool) []Doubt {
+	e = e.bounded()
+	var out []Doubt
+	for _, c := range checks() {
+		if tried[c.name] {
+			continue
+		}
+		if d, found := c.run(e); found {
+			d.Check = c.name
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// LacksFile reports that the task asks for a file that is not there, or is as it
+// was.
+func LacksFile(e Evidence) bool {
+	_, lacks := checkAskedFile(e.bounded())
+	return lacks
+}
+
+// check is one of the tests.
+type check struct {
+	name string
+	run  func(e Evidence) (Doubt, bool)
 }
 
 // checks lists the tests in the order in which they are tried.
@@ -79,32 +103,32 @@ func checks() []check {
 // checkAskedFile: a file that the task asks to write must be there, and if it
 // was there before it must have changed, by a command that did not fail. An
 // answer that owns up to a failure is no false claim.
-func checkAskedFile(e evidence) (doubt, bool) {
-	if !e.canWrite || ownsUp.MatchString(e.answer) || leavesOpen.MatchString(e.task) {
-		return doubt{}, false
+func checkAskedFile(e Evidence) (Doubt, bool) {
+	if !e.CanWrite || ownsUp.MatchString(e.Answer) || leavesOpen.MatchString(e.Task) {
+		return Doubt{}, false
 	}
-	for _, t := range askedFiles(e.task, e.existed) {
+	for _, name := range AskedFiles(e.Task, e.Existed) {
 		switch {
-		case !e.exists(t.name):
-			return doubt{reason: "asked_missing", what: t.name, work: true}, true
-		case e.existed(t.name) && !e.changed(t.name):
-			return doubt{reason: "asked_unchanged", what: t.name, work: true}, true
-		case e.spoiled[path.Clean(t.name)]:
-			return doubt{reason: "asked_spoiled", what: t.name, work: true}, true
+		case !e.Exists(name):
+			return Doubt{Reason: "asked_missing", What: name, Work: true}, true
+		case e.Existed(name) && !e.Changed(name):
+			return Doubt{Reason: "asked_unchanged", What: name, Work: true}, true
+		case e.Spoiled[path.Clean(name)]:
+			return Doubt{Reason: "asked_spoiled", What: name, Work: true}, true
 		}
 	}
-	return doubt{}, false
+	return Doubt{}, false
 }
 
 // checkClaimedFile: a file that the answer says was written must be there. One
 // that a result spoke of may be quoted, and may be anywhere.
-func checkClaimedFile(e evidence) (doubt, bool) {
-	for _, name := range claimedFiles(e.answer) {
-		if !e.exists(name) && !strings.Contains(e.seen, name) {
-			return doubt{reason: "claimed", what: name}, true
+func checkClaimedFile(e Evidence) (Doubt, bool) {
+	for _, name := range claimedFiles(e.Answer) {
+		if !e.Exists(name) && !strings.Contains(e.Seen, name) {
+			return Doubt{Reason: "claimed", What: name}, true
 		}
 	}
-	return doubt{}, false
+	return Doubt{}, false
 }
 
 var (
@@ -115,28 +139,28 @@ var (
 
 // checkWhichFile: where the task asks which file, the answer names one, or says
 // that it is none or all of them. To list the folder is no answer.
-func checkWhichFile(e evidence) (doubt, bool) {
-	asked := asksWhichFile.FindStringSubmatch(e.task)
-	if asked == nil || aboutFiles[strings.ToLower(strings.TrimSpace(asked[1]))] || len(e.files) < 2 ||
-		!strings.Contains(e.task, "?") || saysNone.MatchString(e.answer) {
-		return doubt{}, false
+func checkWhichFile(e Evidence) (Doubt, bool) {
+	asked := asksWhichFile.FindStringSubmatch(e.Task)
+	if asked == nil || aboutFiles[strings.ToLower(strings.TrimSpace(asked[1]))] || len(e.Files) < 2 ||
+		!strings.Contains(e.Task, "?") || saysNone.MatchString(e.Answer) {
+		return Doubt{}, false
 	}
 	named := 0
-	for _, p := range e.files {
+	for _, p := range e.Files {
 		if e.names(p) {
 			named++
 		}
 	}
-	if named == len(e.files) && named >= wholeFolderMin {
-		return doubt{reason: "which_of_all", work: true}, true
+	if named == len(e.Files) && named >= wholeFolderMin {
+		return Doubt{Reason: "which_of_all", Work: true}, true
 	}
-	return doubt{reason: "which_file"}, named == 0 && len(fileMentions(e.answer)) == 0
+	return Doubt{Reason: "which_file"}, named == 0 && len(workdir.Mentions(e.Answer)) == 0
 }
 
 // names reports an answer that names a file, with or without its extension.
-func (e evidence) names(file string) bool {
+func (e Evidence) names(file string) bool {
 	base := strings.ToLower(path.Base(file))
-	return strings.Contains(strings.ToLower(e.answer), strings.TrimSuffix(base, path.Ext(base)))
+	return strings.Contains(strings.ToLower(e.Answer), strings.TrimSuffix(base, path.Ext(base)))
 }
 
 // asksForText finds the word or quoted phrase that a file is asked for by, at
@@ -150,24 +174,24 @@ var turnsAround = regexp.MustCompile(`(?i)\b(?:not|never|no|none|neither|nor|wit
 // that the answer names has it, if any has; to say that none has it is wrong
 // then, too. The sentence ends there, so that
 // what is looked for is a word and not its meaning.
-func checkWrongFile(e evidence) (doubt, bool) {
-	asked := asksForText.FindStringSubmatch(e.task)
-	if asked == nil || !asksWhichFile.MatchString(e.task) || turnsAround.MatchString(e.task) || len(e.files) > searchedFilesMax {
-		return doubt{}, false
+func checkWrongFile(e Evidence) (Doubt, bool) {
+	asked := asksForText.FindStringSubmatch(e.Task)
+	if asked == nil || !asksWhichFile.MatchString(e.Task) || turnsAround.MatchString(e.Task) || len(e.Files) > searchedFilesMax {
+		return Doubt{}, false
 	}
 	text := asked[1] + asked[2] + asked[3]
 	found, named := foundText{Text: text}, false
-	for _, p := range e.files {
-		there, names := e.holdsText(p, text), e.names(p)
+	for _, p := range e.Files {
+		there, names := e.HoldsText(p, text), e.names(p)
 		if there && names {
-			return doubt{}, false
+			return Doubt{}, false
 		}
 		named = named || names
 		if there {
 			found.Files = append(found.Files, p)
 		}
 	}
-	return doubt{reason: "wrong_file", what: found}, len(found.Files) > 0 && (named || saysNone.MatchString(e.answer))
+	return Doubt{Reason: "wrong_file", What: found}, len(found.Files) > 0 && (named || saysNone.MatchString(e.Answer))
 }
 
 // foundText is a text that was looked for and the files that have it.
@@ -185,19 +209,19 @@ const wholeFolderMin = 3
 
 // checkExample: an answer is about the task at hand, and not about that of an
 // example, which a small model tells at times when it has nothing else to tell.
-func checkExample(e evidence) (doubt, bool) {
-	for _, m := range fileMentions(e.answer) {
-		if slices.Contains(e.examples, m.name) && !e.exists(m.name) && !strings.Contains(e.seen, m.name) {
-			return doubt{reason: "example", what: m.name}, true
+func checkExample(e Evidence) (Doubt, bool) {
+	for _, m := range workdir.Mentions(e.Answer) {
+		if slices.Contains(e.Examples, m.Name) && !e.Exists(m.Name) && !strings.Contains(e.Seen, m.Name) {
+			return Doubt{Reason: "example", What: m.Name}, true
 		}
 	}
-	return doubt{}, false
+	return Doubt{}, false
 }
 
 // checkEcho: an answer is more than what the model was told about the last one.
-func checkEcho(e evidence) (doubt, bool) {
-	told := prose.Folded(e.told)
-	return doubt{reason: "echo"}, told != "" && strings.Contains(prose.Folded(e.answer), told)
+func checkEcho(e Evidence) (Doubt, bool) {
+	told := prose.Folded(e.Told)
+	return Doubt{Reason: "echo"}, told != "" && strings.Contains(prose.Folded(e.Answer), told)
 }
 
 // leavesOpen is a task that may be done without what it asks to write.
@@ -236,25 +260,25 @@ var (
 
 // checkFormat: where the task asks for a form, the answer has it. A form asked
 // for beside another ("one word or a number") is not unambiguous.
-func checkFormat(e evidence) (doubt, bool) {
+func checkFormat(e Evidence) (Doubt, bool) {
 	var found []answerFormat
 	for _, f := range answerFormats() {
-		if at := f.asks.FindStringIndex(e.task); at != nil && !notIn.MatchString(e.task[:at[0]]) && !namesFileAfter(e.task[at[1]:]) {
+		if at := f.asks.FindStringIndex(e.Task); at != nil && !notIn.MatchString(e.Task[:at[0]]) && !namesFileAfter(e.Task[at[1]:]) {
 			found = append(found, f)
 		}
 	}
-	if len(found) != 1 || found[0].met(e.answer) {
-		return doubt{}, false
+	if len(found) != 1 || found[0].met(e.Answer) {
+		return Doubt{}, false
 	}
-	return doubt{reason: found[0].reason}, true
+	return Doubt{Reason: found[0].reason}, true
 }
 
 // namesFileAfter reports that a file is named in the rest of the sentence:
 // then the form may be the file's.
 func namesFileAfter(rest string) bool {
 	end := prose.EndOfSentence(rest)
-	m := fileMentions(rest)
-	return len(m) > 0 && m[0].start < end
+	m := workdir.Mentions(rest)
+	return len(m) > 0 && m[0].Start < end
 }
 
 func isJSON(answer string) bool {

@@ -1,4 +1,4 @@
-package session
+package check
 
 import (
 	"regexp"
@@ -6,85 +6,22 @@ import (
 	"strings"
 
 	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 // Which files a text asks for or claims is read off the verb and the
-// preposition before a name, in English. A name is a word with a known ending,
-// or a quoted one that is called a file.
+// preposition before a name, in English.
 
-// mention is a file's name in a text.
-type mention struct {
-	name       string
-	start, end int // of the name with its quotes
-}
-
-const fileEndings = `txt|text|md|markdown|rst|csv|tsv|json|jsonl|ndjson|ya?ml|toml|ini|cfg|conf|env|xml|html?|css|js|ts|jsx|tsx|py|ipynb|go|rs|c|h|cc|cpp|hpp|java|kt|rb|php|pl|lua|r|sh|bash|bat|ps1|sql|log|out|dat|bin|bak|tmp|diff|patch|tex|bib|pdf|docx?|xlsx?|pptx?|odt|ods|png|jpe?g|gif|svg|bmp|webp|mp3|wav|mp4|zip|tar|gz|tgz|bz2|xz|7z|db|sqlite3?|parquet`
-
-var (
-	fileWord   = regexp.MustCompile(`(?i)(?:\./)?[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*\.(?:` + fileEndings + `)\b`)
-	quotedWord = regexp.MustCompile("[`\"“]([^`\"“”\n]{1,120})[`\"”]|(?:^|[\\s(])'([^'\n]{1,120})'")
-	fileEnding = regexp.MustCompile(`(?i)\.(?:` + fileEndings + `)$`)
-	saysFile   = regexp.MustCompile(`(?i)\bfile(?: called| named)?\s*$`)
-)
-
-// mentionsMax bounds how many names are looked at in one text.
-const mentionsMax = 50
-
-// fileMentions finds the names of files of the work dir in a text, in order.
-// What looks like an absolute path or a URL is none of them.
-func fileMentions(text string) []mention {
-	var out []mention
-	for _, at := range quotedWord.FindAllStringSubmatchIndex(text, mentionsMax) {
-		from, to := at[2], at[3]
-		if from < 0 {
-			from, to = at[4], at[5]
-		}
-		name := text[from:to]
-		if fileEnding.MatchString(name) && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "~") && !strings.ContainsAny(name, ":=()\\*") ||
-			saysFile.MatchString(text[:from-1]) && !strings.ContainsAny(name, " /:=()\\*") {
-			out = append(out, mention{strings.TrimPrefix(name, "./"), from - 1, to + 1})
-		}
-	}
-	for _, at := range fileWord.FindAllStringIndex(text, mentionsMax) {
-		inQuotes := slices.ContainsFunc(out, func(m mention) bool { return at[0] >= m.start && at[0] < m.end })
-		if inQuotes || at[0] > 0 && strings.ContainsRune("/~:@\\.*=-", rune(text[at[0]-1])) || at[1] < len(text) && strings.ContainsRune("/(:", rune(text[at[1]])) && !endsThere(text[at[1]:]) {
-			continue
-		}
-		out = append(out, mention{strings.TrimPrefix(text[at[0]:at[1]], "./"), at[0], at[1]})
-	}
-	slices.SortFunc(out, func(a, b mention) int { return a.start - b.start })
-	return out
-}
-
-// mentionedFiles are the names of files in a text, each once.
-func mentionedFiles(text string) []string {
-	var out []string
-	for _, m := range fileMentions(text) {
-		if !slices.Contains(out, m.name) {
-			out = append(out, m.name)
-		}
-	}
-	return out
-}
-
-// endsThere reports that a colon or bracket after a name only ends a phrase.
-func endsThere(rest string) bool {
-	return rest[0] == ':' && (len(rest) == 1 || rest[1] == ' ' || rest[1] == '\n')
-}
-
-// askedFile is a file that a task asks to make or to change.
-type askedFile struct{ name string }
-
-// askedFiles finds the files that a task plainly asks to write. existed tells
+// AskedFiles finds the files that a task plainly asks to write. existed tells
 // which were there before: "the names in people.txt" is a source then, and
 // else where to put them.
-func askedFiles(task string, existed func(string) bool) []askedFile {
-	var out []askedFile
+func AskedFiles(task string, existed func(string) bool) []string {
+	var out []string
 	verb := ""           // of the clause that goes on over a name: "copy a.txt to b.txt"
 	var earlier []string // the words before it in the sentence
 	from := 0
-	for _, m := range fileMentions(task) {
-		between := task[from:m.start]
+	for _, m := range workdir.Mentions(task) {
+		between := task[from:m.Start]
 		if i := lastBreak(between); i >= 0 {
 			between, verb, earlier = between[i:], "", nil
 		}
@@ -93,13 +30,13 @@ func askedFiles(task string, existed func(string) bool) []askedFile {
 		if clause.verb == "" && clause.follows() {
 			clause.verb = verb
 		}
-		if !clause.unreal && clause.asksFor(existed(m.name)) && !slices.Contains(out, askedFile{m.name}) {
-			out = append(out, askedFile{m.name})
+		if !clause.unreal && clause.asksFor(existed(m.Name)) && !slices.Contains(out, m.Name) {
+			out = append(out, m.Name)
 		}
 		if clause.verb != "" {
 			verb = clause.verb
 		}
-		from = m.end
+		from = m.End
 	}
 	return out
 }
@@ -231,23 +168,23 @@ var (
 // that negates, supposes, quotes or explains claims nothing.
 func claimedFiles(answer string) []string {
 	var out []string
-	all := fileMentions(answer)
+	all := workdir.Mentions(answer)
 	for i, m := range all {
 		from, to := 0, len(answer)
 		if i > 0 {
-			from = all[i-1].end
+			from = all[i-1].End
 		}
 		if i+1 < len(all) {
-			to = all[i+1].start
+			to = all[i+1].Start
 		}
-		start := max(0, lastBreak(answer[:m.start]))
-		if claimBreaks.MatchString(answer[start:m.start]) || claimBreaks.MatchString(answer[m.end:m.end+prose.EndOfSentence(answer[m.end:])]) {
+		start := max(0, lastBreak(answer[:m.Start]))
+		if claimBreaks.MatchString(answer[start:m.Start]) || claimBreaks.MatchString(answer[m.End:m.End+prose.EndOfSentence(answer[m.End:])]) {
 			continue
 		}
-		before, after := answer[max(from, start):m.start], answer[m.end:to]
+		before, after := answer[max(from, start):m.Start], answer[m.End:to]
 		after = after[:prose.EndOfSentence(after)]
-		if (claimsBefore(before) || claimsAfter(after)) && !slices.Contains(out, m.name) {
-			out = append(out, m.name)
+		if (claimsBefore(before) || claimsAfter(after)) && !slices.Contains(out, m.Name) {
+			out = append(out, m.Name)
 		}
 	}
 	return out

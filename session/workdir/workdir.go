@@ -1,4 +1,9 @@
-package session
+// Package workdir sees the folder that an agent works in: [Take] its state,
+// compare two, view the head of a file, and find the names of files in a text.
+//
+// Promise: nothing outside of the folder is read, what is read is bounded, and
+// what can't be read is left out.
+package workdir
 
 import (
 	"bytes"
@@ -23,7 +28,7 @@ import (
 
 // Bounds of looking at a work dir. What lies beyond them is told, not read.
 const (
-	filesMax     = 2000    // files in one snapshot
+	filesMax     = 2000    // files in one Snapshot
 	dirDepthMax  = 6       // folders below the work dir
 	hashBytesMax = 1 << 20 // larger files are compared by size and time
 	peekBytes    = 2048    // read of a file for its first lines
@@ -36,17 +41,17 @@ type fileState struct {
 	sum     [sha256.Size]byte // of the content, or of size and time if large
 }
 
-// snapshot is the state of a work dir: its files by slash-separated path.
-type snapshot struct {
+// Snapshot is the state of a work dir: its files by slash-separated path.
+type Snapshot struct {
 	files map[string]fileState
-	more  bool // there were more than filesMax
+	More  bool // there were more than filesMax
 }
 
-// takeSnapshot looks at dir. Files whose size and time are those of prev are
+// Take looks at dir. Files whose size and time are those of prev are
 // not read again. Hidden files and caches are left out, and names that would
 // not stay on their line: a prompt lists names outside of fences.
-func takeSnapshot(dir string, prev snapshot) snapshot {
-	snap := snapshot{files: map[string]fileState{}}
+func Take(dir string, prev Snapshot) Snapshot {
+	snap := Snapshot{files: map[string]fileState{}}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return snap
@@ -67,7 +72,7 @@ func takeSnapshot(dir string, prev snapshot) snapshot {
 			return nil
 		}
 		if len(snap.files) >= filesMax {
-			snap.more = true
+			snap.More = true
 			return fs.SkipAll
 		}
 		if info, err := d.Info(); err == nil {
@@ -82,7 +87,7 @@ func skippedDir(name string) bool {
 	return strings.HasPrefix(name, ".") || name == "__pycache__" || name == "node_modules"
 }
 
-func stateOf(root *os.Root, path string, info fs.FileInfo, prev snapshot) fileState {
+func stateOf(root *os.Root, path string, info fs.FileInfo, prev Snapshot) fileState {
 	st := fileState{size: info.Size(), modTime: info.ModTime()}
 	if old, ok := prev.files[path]; ok && old.size == st.size && old.modTime.Equal(st.modTime) {
 		return old
@@ -104,8 +109,8 @@ func stateOf(root *os.Root, path string, info fs.FileInfo, prev snapshot) fileSt
 	return st
 }
 
-// paths lists the files in order.
-func (s snapshot) paths() []string {
+// Paths lists the files in order.
+func (s Snapshot) Paths() []string {
 	out := make([]string, 0, len(s.files))
 	for p := range s.files {
 		out = append(out, p)
@@ -114,15 +119,15 @@ func (s snapshot) paths() []string {
 	return out
 }
 
-// named are the files that a text names: by path, or by base name, of which
+// Named are the files that a text names: by path, or by base name, of which
 // the one nearest to the top is meant.
-func (s snapshot) named(text string) []string {
+func (s Snapshot) Named(text string) []string {
 	words := map[string]bool{}
-	for _, w := range strings.FieldsFunc(text, notInPaths) {
+	for _, w := range strings.FieldsFunc(text, NotInPaths) {
 		words[strings.TrimRight(w, ".?!")] = true
 	}
 	byBase, out := map[string]string{}, []string(nil)
-	for _, p := range s.paths() {
+	for _, p := range s.Paths() {
 		base := path.Base(p)
 		if words[p] {
 			out = append(out, p)
@@ -139,13 +144,14 @@ func (s snapshot) named(text string) []string {
 	return out
 }
 
-func notInPaths(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`,;:()[]<>", r) }
+// NotInPaths reports a character that ends the name of a file.
+func NotInPaths(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`,;:()[]<>", r) }
 
-// hash identifies the state: two snapshots with the same files of the same
+// Hash identifies the state: two snapshots with the same files of the same
 // content have the same hash, whenever they were written.
-func (s snapshot) hash() string {
+func (s Snapshot) Hash() string {
 	h := sha256.New()
-	for _, p := range s.paths() {
+	for _, p := range s.Paths() {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
 		sum := s.files[p].sum
 		h.Write(sum[:])
@@ -153,10 +159,10 @@ func (s snapshot) hash() string {
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// changes lists the files that are new or different in after.
-func changes(before, after snapshot) []string {
+// Changes lists the files that are new or different in after.
+func Changes(before, after Snapshot) []string {
 	var out []string
-	for _, p := range after.paths() {
+	for _, p := range after.Paths() {
 		if old, ok := before.files[p]; !ok || old.sum != after.files[p].sum {
 			out = append(out, p)
 		}
@@ -164,8 +170,8 @@ func changes(before, after snapshot) []string {
 	return out
 }
 
-// fileView is what a prompt tells of a file.
-type fileView struct {
+// View is what a prompt tells of a file.
+type View struct {
 	Path   string
 	Size   string
 	Lines  []string // the first ones, each cut to lineCharsMax
@@ -173,9 +179,9 @@ type fileView struct {
 	Binary bool
 }
 
-// viewFile reads the head of a file: at most linesMax lines.
-func viewFile(dir, path string, linesMax int) fileView {
-	view := fileView{Path: path}
+// ViewOf reads the head of a file: at most linesMax lines.
+func ViewOf(dir, path string, linesMax int) View {
+	view := View{Path: path}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return view
@@ -230,11 +236,11 @@ func sizeText(n int64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
 }
 
-// holds reports a file by its path, or by its base name wherever it lies.
-func (s snapshot) holds(name string) bool { return s.find(name) != "" }
+// Holds reports a file by its path, or by its base name wherever it lies.
+func (s Snapshot) Holds(name string) bool { return s.find(name) != "" }
 
 // find is the path of the file that a name means, empty when there is none.
-func (s snapshot) find(name string) string {
+func (s Snapshot) find(name string) string {
 	name = path.Clean(name)
 	if _, ok := s.files[name]; ok || strings.Contains(name, "/") {
 		if ok {
@@ -242,7 +248,7 @@ func (s snapshot) find(name string) string {
 		}
 		return ""
 	}
-	for _, p := range s.paths() {
+	for _, p := range s.Paths() {
 		if path.Base(p) == name {
 			return p
 		}
@@ -250,8 +256,8 @@ func (s snapshot) find(name string) string {
 	return ""
 }
 
-// changedSince reports a file that is new or different from what it was.
-func (s snapshot) changedSince(first snapshot, name string) bool {
+// ChangedSince reports a file that is new or different from what it was.
+func (s Snapshot) ChangedSince(first Snapshot, name string) bool {
 	p := s.find(name)
 	if p == "" {
 		return false
@@ -263,8 +269,8 @@ func (s snapshot) changedSince(first snapshot, name string) bool {
 // searchedBytesMax is how much of a file is searched for a word.
 const searchedBytesMax = 1 << 20
 
-// holdsText reports a file of a work dir that has text in it, in any case.
-func holdsText(dir, name, text string) bool {
+// HoldsText reports a file of a work dir that has text in it, in any case.
+func HoldsText(dir, name, text string) bool {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return false
@@ -277,4 +283,26 @@ func holdsText(dir, name, text string) bool {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, searchedBytesMax))
 	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
+}
+
+// Has reports a file by its path or by its name alone.
+func (s Snapshot) Has(file string) bool {
+	if _, ok := s.files[file]; ok {
+		return true
+	}
+	return len(s.Named(file)) > 0
+}
+
+// There reports a file by its path.
+func (s Snapshot) There(path string) bool { _, ok := s.files[path]; return ok }
+
+// Size is the size of a file in bytes.
+func (s Snapshot) Size(path string) int64 { return s.files[path].size }
+
+// Len is how many files there are.
+func (s Snapshot) Len() int { return len(s.files) }
+
+// Sum stands for the content of a file, or for its size and time if it is large.
+func Sum(root *os.Root, path string, info fs.FileInfo) [sha256.Size]byte {
+	return stateOf(root, path, info, Snapshot{}).sum
 }
