@@ -1,6 +1,9 @@
 package session
 
-import "agent/session/event"
+import (
+	"agent/session/event"
+	"agent/session/policy"
+)
 
 // What users of this package write, from the packages below it.
 type (
@@ -43,4 +46,23 @@ const (
 	CommandRemoved = event.CommandRemoved
 	CommandBroken  = event.CommandBroken  // a file that can't be used
 	CommandRefused = event.CommandRefused // the file of a folder that is not trusted
+)
+
+// The rules and the mode by which calls are allowed.
+type (
+	Rule        = policy.Rule      // decides about calls before the mode does
+	Rules       = policy.Rules     // are asked in order
+	RuleAction  = policy.Action    // is what a rule does
+	RuleError   = policy.RuleError // is a rule that can't be used
+	ApproveMode = policy.Mode      // says what happens before a consequential call
+)
+
+// What a rule does with a call, and the modes.
+const (
+	RuleAllow    = policy.Allow
+	RuleAsk      = policy.Ask
+	RuleDeny     = policy.Deny
+	ApproveAsk   = policy.ModeAsk   // the Approver decides each call
+	ApproveAuto  = policy.ModeAuto  // allowed, inside the sandbox and the work dir
+	ApproveNever = policy.ModeNever // refused, whatever a rule says
 )

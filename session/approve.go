@@ -9,28 +9,10 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/policy"
 	"agent/session/prose"
 	"agent/session/redact"
 )
-
-// ApproveMode says what happens before a consequential call: one that writes,
-// runs code or reaches out.
-type ApproveMode string
-
-// Approval modes.
-const (
-	ApproveAsk   ApproveMode = "ask"   // the Approver decides each call
-	ApproveAuto  ApproveMode = "auto"  // allowed, inside the sandbox and the work dir
-	ApproveNever ApproveMode = "never" // refused, whatever a rule says
-)
-
-func (m ApproveMode) check() error {
-	switch m {
-	case ApproveAsk, ApproveAuto, ApproveNever:
-		return nil
-	}
-	return fmt.Errorf("unknown approval mode %q: known are ask, auto, never", m)
-}
 
 // Proposal is a call that is about to run, as those see it who decide about
 // it. Values of Env.Metadata are hidden in it.
@@ -150,9 +132,9 @@ func (g *gate) hideFiles(d decided) {
 		return
 	}
 	yes := d.Allow && d.by == ByPerson && d.rule != ""
-	hides := func(name, path string) (Rule, bool) {
-		rule, found := g.opts.Rules.withholds(name, path)
-		return rule, found && (rule.Do == RuleDeny || !yes)
+	hides := func(name, path string) (policy.Rule, bool) {
+		rule, found := g.opts.Rules.Withholds(name, path)
+		return rule, found && (rule.Do == policy.Deny || !yes)
 	}
 	g.opts.Env.Withheld = func(name, path string) bool {
 		_, hidden := hides(name, path)
@@ -170,29 +152,24 @@ func (g *gate) tellDecision(a asked, d decided) {
 	})
 }
 
-// decide asks the rules, and where none speaks about a call the mode. A call
-// that changes nothing needs no decision but that of a rule.
+// decide asks the policy, and the Approver where that says so.
 func (g *gate) decide(ctx context.Context, a asked) (decided, error) {
-	consequential := a.spec.Effect.Consequential()
-	if g.opts.Approve == ApproveNever && consequential {
-		return decided{Decision: Decision{Reason: g.refusal("mode_never", a)}, by: ByMode}, nil
+	do, rule := g.opts.policy().Decide(a.call, a.spec, g.opts.Env.WorkDir, g.calls.mayHaveRun(a.cmd, a.call))
+	d := decided{Decision: Decision{Allow: do == policy.Allow}, by: ByMode}
+	if rule != (policy.Rule{}) {
+		d.by, d.rule = ByRule, rule.String()
 	}
-	rule, found := g.opts.Rules.match(a.call, a.spec, g.opts.Env.WorkDir)
 	switch {
-	case found && rule.Do == RuleDeny:
-		return decided{Decision{Reason: g.words.render("rule", rule)}, ByRule, rule.String()}, nil
-	case g.calls.mayHaveRun(a.cmd, a.call): // nothing allows it a second time unasked
-		return g.askPerson(ctx, a, "")
-	case found && rule.Do == RuleAllow:
-		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
-	case found:
-		return g.askPerson(ctx, a, rule.String())
-	case !consequential:
-		return decided{Decision: Decision{Allow: true}}, nil
-	case g.opts.Approve == ApproveAuto:
-		return decided{Decision: Decision{Allow: true}, by: ByMode}, nil
+	case do == policy.Ask:
+		return g.askPerson(ctx, a, d.rule)
+	case do == policy.Deny && d.by == ByRule:
+		d.Reason = g.words.render("rule", rule)
+	case do == policy.Deny:
+		d.Reason = g.refusal("mode_never", a)
+	case d.by == ByMode && !a.spec.Effect.Consequential():
+		d.by = "" // nothing was decided
 	}
-	return g.askPerson(ctx, a, "")
+	return d, nil
 }
 
 // askPerson lets the Approver decide. Where nobody is there, the answer is no.

@@ -11,6 +11,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/policy"
 )
 
 // Limits bound a run. A zero field means its value in [DefaultLimits];
@@ -136,7 +137,7 @@ func checkOptions(o *Options) error {
 	if o.Approve == "" {
 		o.Approve = ApproveAsk
 	}
-	if err := errors.Join(o.Approve.check(), checkDevices(o.Without)); err != nil || o.rulesChecked {
+	if err := errors.Join(o.Approve.Check(), checkDevices(o.Without)); err != nil || o.rulesChecked {
 		return err
 	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
@@ -175,27 +176,11 @@ func (o *Options) finalName() string {
 func (o *Options) allowedNames(refused string) []string {
 	var names []string
 	for _, spec := range o.Registry.Specs() {
-		if spec.Name != refused && !o.hopeless(spec) {
+		if spec.Name != refused && !o.policy().Hopeless(spec) {
 			names = append(names, spec.Name)
 		}
 	}
 	return names
-}
-
-// hopeless reports a command that is never allowed in this run.
-func (o *Options) hopeless(spec command.Spec) bool {
-	if spec.Final {
-		return false
-	}
-	consequential := spec.Effect.Consequential()
-	switch {
-	case o.Rules.denies(spec.Name):
-		return true
-	case consequential && o.Approve == ApproveNever:
-		return true
-	}
-	nobody := len(o.Rules) > 0 && o.Approve == ApproveAsk && o.Approver == nil
-	return consequential && nobody && !o.Rules.allows(spec.Name)
 }
 
 // offered are the commands that the model may choose from. Where it chooses
@@ -204,7 +189,7 @@ func (o *Options) hopeless(spec command.Spec) bool {
 func (o *Options) offered() []command.Spec {
 	specs := o.Registry.Specs()
 	if o.mode() == modeSlots {
-		specs = slices.DeleteFunc(specs, o.hopeless)
+		specs = slices.DeleteFunc(specs, o.policy().Hopeless)
 	}
 	return specs
 }
@@ -213,7 +198,7 @@ func (o *Options) offered() []command.Spec {
 func (o *Options) withheld() []string {
 	var names []string
 	for _, spec := range o.Registry.Specs() {
-		if o.mode() == modeSlots && o.hopeless(spec) {
+		if o.mode() == modeSlots && o.policy().Hopeless(spec) {
 			names = append(names, spec.Name)
 		}
 	}
@@ -226,11 +211,8 @@ func (o *Options) readOnly() bool {
 	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
 }
 
-// keepsBack reports a file of which a prompt must not show the contents, as far
-// as that would be reading: a rule about its path speaks against it.
-func (o *Options) keepsBack(path string) bool {
-	rule, found := o.Rules.withholds(command.ReaderName, path)
-	return found && rule.Path != ""
+func (o *Options) policy() policy.Policy {
+	return policy.Policy{Mode: o.Approve, Rules: o.Rules, Attended: o.Approver != nil}
 }
 
 // consequential reports a call that writes, runs code or reaches out.

@@ -91,7 +91,7 @@ func (w *watch) list(task string, filesMax, namesMax int) firstData {
 
 // view is the head of a file, unless a rule speaks against showing it.
 func (w *watch) view(path string, lines int) promptFile {
-	if w.opts.keepsBack(path) {
+	if w.opts.policy().KeepsBack(path) {
 		lines = 0
 	}
 	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, path, lines))
@@ -105,7 +105,7 @@ func (w *watch) view(path string, lines int) promptFile {
 func (w *watch) lines(name string, room *int64) int {
 	size := w.now.Size(name)
 	switch {
-	case w.opts.keepsBack(name) || !w.opts.has(DeviceFileHeads):
+	case w.opts.policy().KeepsBack(name) || !w.opts.has(DeviceFileHeads):
 		return 0
 	case w.opts.has(DeviceWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
 		*room -= size

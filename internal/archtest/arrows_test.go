@@ -29,6 +29,7 @@ var arrows = []rule{
 	{"session/prose", []string{"command"}},
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
+	{"session/policy", []string{"command"}},
 	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
 

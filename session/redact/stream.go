@@ -28,6 +28,7 @@ func NewStream(scrub Scrubber, before string, tell func(text string, tokens int)
 	return &Stream{scrub: scrub, tell: tell, text: line, told: scrub.Text(line)}
 }
 
+// Add takes the next piece, whose text counts so many tokens.
 func (st *Stream) Add(text string, tokens int) {
 	st.text += text
 	st.tokens += tokens
@@ -38,7 +39,7 @@ func (st *Stream) Add(text string, tokens int) {
 	st.tellTo(st.scrub.safeEnd(st.text))
 }
 
-// end tells what was held back: nothing follows.
+// End tells what was held back: nothing follows.
 func (st *Stream) End() {
 	st.tellTo(len(st.text))
 	st.text, st.told = "", ""

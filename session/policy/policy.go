@@ -1,4 +1,9 @@
-package session
+// Package policy says which calls may run: [Policy.Decide] asks the rules that a
+// user wrote, and where none speaks about a call the mode.
+//
+// Promise: its functions are pure; what a call names is looked up on disk by
+// [command.TargetsOf] alone.
+package policy
 
 import (
 	"fmt"
@@ -12,29 +17,29 @@ import (
 	"agent/command"
 )
 
-// RuleAction is what a [Rule] does.
-type RuleAction string
+// Action is what a [Rule] does.
+type Action string
 
 // What a rule does with a call that it speaks about.
 const (
-	RuleAllow RuleAction = "allow"
-	RuleAsk   RuleAction = "ask"
-	RuleDeny  RuleAction = "deny"
+	Allow Action = "allow"
+	Ask   Action = "ask"
+	Deny  Action = "deny"
 )
 
 // Rule decides about calls before the approval mode does. An empty field
 // speaks about every call; of several rules the first that matches decides.
 //
-// Where a call names several files or hosts, RuleAllow needs all of them to
+// Where a call names several files or hosts, Allow needs all of them to
 // match, the others one. What code touches can't be seen before it runs, so
-// RuleAllow with a Path or Host never covers a command that runs code. Files
+// Allow with a Path or Host never covers a command that runs code. Files
 // that a call does not name, such as those of a list, it is not shown where a
 // rule forbids them, or asks about them and nobody was asked.
 type Rule struct {
-	Command string     `yaml:"command" json:"command,omitempty"` // a name or alias
-	Path    string     `yaml:"path" json:"path,omitempty"`       // a glob, relative to the work dir; ** crosses folders
-	Host    string     `yaml:"host" json:"host,omitempty"`       // a glob; * crosses dots
-	Do      RuleAction `yaml:"do" json:"do"`
+	Command string `yaml:"command" json:"command,omitempty"` // a name or alias
+	Path    string `yaml:"path" json:"path,omitempty"`       // a glob, relative to the work dir; ** crosses folders
+	Host    string `yaml:"host" json:"host,omitempty"`       // a glob; * crosses dots
+	Do      Action `yaml:"do" json:"do"`
 }
 
 // String is the rule as it would stand in a configuration.
@@ -80,7 +85,7 @@ func (r Rules) Check(reg *command.Registry) error {
 }
 
 func (r *Rule) check(reg *command.Registry) *RuleError {
-	actions := []string{string(RuleAllow), string(RuleAsk), string(RuleDeny)}
+	actions := []string{string(Allow), string(Ask), string(Deny)}
 	switch {
 	case r.Do == "":
 		return &RuleError{Key: "do", Problem: "is not set", Advice: "it must be allow, ask or deny"}
@@ -146,17 +151,17 @@ func (r Rule) matches(spec command.Spec, t command.Targets) bool {
 		return false
 	case r.Path == "" && r.Host == "":
 		return true
-	case r.Do == RuleAllow:
+	case r.Do == Allow:
 		return spec.Effect != command.EffectExecute && r.covers(t)
 	}
 	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
 }
 
-// withholds finds the rule for which a command that only reads must not show a
+// Withholds finds the rule for which a command that only reads must not show a
 // file that its call does not name: one that forbids it, or one that asks.
-func (r Rules) withholds(name, path string) (Rule, bool) {
+func (r Rules) Withholds(name, path string) (Rule, bool) {
 	rule, found := r.first(command.Spec{Name: name, Effect: command.EffectRead}, command.Targets{Paths: []string{path}})
-	return rule, found && rule.Do != RuleAllow
+	return rule, found && rule.Do != Allow
 }
 
 // covers reports that everything that a call names is what the rule allows.
@@ -193,7 +198,7 @@ func (r Rules) denies(name string) bool {
 	for _, rule := range r {
 		switch {
 		case rule.Command != "" && rule.Command != name:
-		case rule.Do != RuleDeny:
+		case rule.Do != Deny:
 			return false
 		case rule.Path == "" && rule.Host == "":
 			return true
@@ -207,11 +212,80 @@ func (r Rules) allows(name string) bool {
 	for _, rule := range r {
 		switch {
 		case rule.Command != "" && rule.Command != name:
-		case rule.Do == RuleAllow:
+		case rule.Do == Allow:
 			return true
 		case rule.Path == "" && rule.Host == "":
 			return false
 		}
 	}
 	return false
+}
+
+// Mode says what happens before a consequential call: one that writes, runs code
+// or reaches out.
+type Mode string
+
+// The modes.
+const (
+	ModeAsk   Mode = "ask"   // a person decides each call
+	ModeAuto  Mode = "auto"  // allowed, inside the sandbox and the work dir
+	ModeNever Mode = "never" // refused, whatever a rule says
+)
+
+// Check refuses a mode that there is not.
+func (m Mode) Check() error {
+	switch m {
+	case ModeAsk, ModeAuto, ModeNever:
+		return nil
+	}
+	return fmt.Errorf("unknown approval mode %q: known are ask, auto, never", m)
+}
+
+// Policy decides about calls.
+type Policy struct {
+	Mode     Mode
+	Rules    Rules
+	Attended bool // a person can be asked
+}
+
+// Decide says what happens with a call, and by which rule; the zero rule stands
+// for the mode. A call that changes nothing needs no decision but that of a
+// rule. Nothing allows one that may have run before a second time unasked.
+func (p Policy) Decide(call *command.Call, spec command.Spec, workDir string, mayHaveRun bool) (Action, Rule) {
+	consequential := spec.Effect.Consequential()
+	if p.Mode == ModeNever && consequential {
+		return Deny, Rule{}
+	}
+	rule, found := p.Rules.match(call, spec, workDir)
+	switch {
+	case found && rule.Do == Deny:
+		return Deny, rule
+	case mayHaveRun:
+		return Ask, Rule{}
+	case found:
+		return rule.Do, rule
+	case !consequential || p.Mode == ModeAuto:
+		return Allow, Rule{}
+	}
+	return Ask, Rule{}
+}
+
+// Hopeless reports a command that is never allowed.
+func (p Policy) Hopeless(spec command.Spec) bool {
+	consequential := spec.Effect.Consequential()
+	switch {
+	case spec.Final:
+		return false
+	case p.Rules.denies(spec.Name), consequential && p.Mode == ModeNever:
+		return true
+	}
+	nobody := len(p.Rules) > 0 && p.Mode == ModeAsk && !p.Attended
+	return consequential && nobody && !p.Rules.allows(spec.Name)
+}
+
+// KeepsBack reports a file of which a prompt must not show the contents, as far
+// as that would be reading: a rule about its path speaks against it.
+func (p Policy) KeepsBack(path string) bool {
+	rule, found := p.Rules.Withholds(command.ReaderName, path)
+	return found && rule.Path != ""
 }
