@@ -1,8 +1,12 @@
 package session
 
 import (
+	"io"
+
 	"agent/session/event"
+	"agent/session/journal"
 	"agent/session/policy"
+	"agent/session/report"
 )
 
 // What users of this package write, from the packages below it.
@@ -66,3 +70,43 @@ const (
 	ApproveAuto  = policy.ModeAuto  // allowed, inside the sandbox and the work dir
 	ApproveNever = policy.ModeNever // refused, whatever a rule says
 )
+
+// What session files tell.
+type (
+	Info     = journal.Info     // a past run in a few words
+	Show     = journal.Show     // a past run with its events
+	StepCost = journal.StepCost // what one step cost
+	Lost     = journal.Lost     // what of a file could not be read
+	LogError = journal.LogError // a file that can't be written
+)
+
+// Load reads a session file with its events.
+func Load(path string) (*Show, error) { return journal.Load(path) }
+
+// List finds the sessions kept in dir, the newest last.
+func List(dir string) ([]Info, error) { return journal.List(dir) }
+
+// Find gives the path of the session whose id is, or uniquely begins or ends
+// with, id; "last" is the newest.
+func Find(dir, id string) (string, error) { return journal.Find(dir, id) }
+
+// Remove deletes a session with all that belongs to it.
+func Remove(path string) error { return journal.Remove(path) }
+
+// CheckDir reports whether session files can be kept in dir.
+func CheckDir(dir string) error { return journal.CheckDir(dir) }
+
+// RenderOptions say how events look on a terminal.
+type RenderOptions = report.RenderOptions
+
+// RenderText writes one event as a person reads it.
+func RenderText(w io.Writer, ev Event, o RenderOptions) error { return report.RenderText(w, ev, o) }
+
+// SummaryLine is how a run ended and what it cost, in one line.
+func SummaryLine(r *Result) string { return report.SummaryLine(r) }
+
+// Visible is text as [RenderText] shows it.
+func Visible(text string) string { return report.Visible(text) }
+
+// ExportHTML writes a run as one page that needs nothing else.
+func ExportHTML(w io.Writer, run *Show) error { return report.ExportHTML(w, run) }

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/policy"
 	"agent/session/prose"
 	"agent/session/redact"
+	"agent/session/report"
 )
 
 // Proposal is a call that is about to run, as those see it who decide about
@@ -230,7 +230,7 @@ func (g *gate) preview(ctx context.Context, a asked) string {
 	if code := codeOf(a.cmd.Spec(), a.call); code != "" && len(a.call.Content) == 1 && len(a.call.Content[0]) == 1 {
 		return code
 	}
-	return fieldsText(a.call.Content)
+	return report.Fields(a.call.Content)
 }
 
 // refusalsMax refused calls in a row end the run: the model wants only what
@@ -247,7 +247,7 @@ func (s *Session) refused(call *command.Call, d Decision) reply {
 	text := s.words.render("refused.tmpl", refusedData{
 		Command: call.Command, Reason: d.Reason, Names: s.opts.allowedNames(call.Command),
 	})
-	return reply{text: text, short: text, failed: true, next: phaseRefused}
+	return reply{text: text, short: text, failed: true, next: journal.PhaseRefused}
 }
 
 // tellWithheld says what is not offered, and why.
@@ -268,19 +268,4 @@ func (s *Session) tellWithheld() {
 func isRefusal(err error) bool {
 	var r interface{ Refused() bool }
 	return errors.As(err, &r) && r.Refused()
-}
-
-// fieldsText is the content of a call, a field a line, long ones indented.
-func fieldsText(content []map[string]any) string {
-	var b strings.Builder
-	for _, entry := range content {
-		for _, k := range slices.Sorted(maps.Keys(entry)) {
-			value := fieldText(entry[k])
-			if strings.Contains(value, "\n") {
-				value = "\n" + strings.TrimRight(indent(value, "  "), "\n")
-			}
-			fmt.Fprintf(&b, "%s: %s\n", k, value)
-		}
-	}
-	return b.String()
 }

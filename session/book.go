@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"agent/session/journal"
 	"agent/session/redact"
 )
 
@@ -11,7 +12,7 @@ import (
 type book struct {
 	scrub redact.Scrubber
 	sink  func(Event)
-	log   *logWriter // nil: nothing is kept
+	log   *journal.Writer // nil: nothing is kept
 	now   func() time.Time
 }
 
@@ -28,7 +29,7 @@ func (b *book) relay(ev Event) {
 
 func (b *book) warn(text string) { b.emit(&Warning{Text: text}) }
 
-func (b *book) keep(r record) {
+func (b *book) keep(r journal.Record) {
 	r.Time = b.now()
 	b.write(r)
 }
@@ -37,7 +38,7 @@ func (b *book) keep(r record) {
 // once; the run ends before its next step, and before anything runs that would
 // have to be recorded first.
 func (b *book) write(v any) {
-	if err := b.log.append(v); err != nil && b.log.told.CompareAndSwap(false, true) {
+	if err := b.log.Append(v); err != nil && b.log.TellFailure() {
 		b.sink(Event{Time: b.now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
 	}
 }

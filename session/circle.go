@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // identicalCallsMax identical calls in a row end the run.
@@ -48,25 +49,9 @@ func trimmed(v any) any {
 	return v
 }
 
-// doneCall is a call that was carried out: what it was, in which state of the
-// work dir, and what came of it.
-type doneCall struct {
-	Key     string `json:"key"`   // callKey
-	State   string `json:"state"` // snapshot hash before it ran
-	Step    int    `json:"step"`
-	Command string `json:"command"`
-	Result  string `json:"result"` // as the model was shown it
-	Failed  bool   `json:"failed"` // or brought nothing
-
-	// For a run that is killed before its next message: the result with all that
-	// the model is told around it, and the phase after it.
-	Told string `json:"told,omitempty"`
-	Next phase  `json:"next,omitempty"`
-}
-
 // circles remembers calls, to see when a run goes round in circles.
 type circles struct {
-	done  map[string]doneCall
+	done  map[string]journal.Done
 	last  string // key of the last call asked for
 	row   int    // how often it was asked for in a row
 	vain  map[string]vainCall
@@ -74,13 +59,13 @@ type circles struct {
 }
 
 func newCircles() *circles {
-	return &circles{done: map[string]doneCall{}, vain: map[string]vainCall{}}
+	return &circles{done: map[string]journal.Done{}, vain: map[string]vainCall{}}
 }
 
 // vainCall is a call that failed, and failed the same way when it was made
 // again.
 type vainCall struct {
-	done  doneCall
+	done  journal.Done
 	steps int
 }
 
@@ -101,7 +86,7 @@ func (c *circles) ask(key string) int {
 
 // earlier finds the same call made in the same state of the work dir, or made
 // in vain often enough.
-func (c *circles) earlier(key, state string) (doneCall, bool) {
+func (c *circles) earlier(key, state string) (journal.Done, bool) {
 	if v := c.vain[key]; key != "" && v.steps >= vainMax {
 		return v.done, true
 	}
@@ -111,11 +96,11 @@ func (c *circles) earlier(key, state string) (doneCall, bool) {
 
 // forget drops the calls of a command that is another one now.
 func (c *circles) forget(name string) {
-	maps.DeleteFunc(c.done, func(_ string, d doneCall) bool { return d.Command == name })
+	maps.DeleteFunc(c.done, func(_ string, d journal.Done) bool { return d.Command == name })
 }
 
 // record remembers a call that ran.
-func (c *circles) record(d doneCall) {
+func (c *circles) record(d journal.Done) {
 	c.done[d.Key+d.State] = d
 	v, before := c.vain[d.Key]
 	switch {
@@ -126,4 +111,13 @@ func (c *circles) record(d doneCall) {
 	case v.done.Step != d.Step: // a step is recorded in the states before and after it
 		c.vain[d.Key] = vainCall{d, v.steps + 1}
 	}
+}
+
+// circling is the phase after a call that was wanted again: what had failed is
+// not called done.
+func circling(done journal.Done) journal.Phase {
+	if done.Failed {
+		return journal.PhaseStuck
+	}
+	return journal.PhaseCircling
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // Commands may come, change and go while a session works. What the model is
@@ -35,7 +36,7 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if news.none() {
 		return
 	}
-	s.add(&entry{Kind: kindResult, Step: s.clock.steps, Text: s.talk.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.talk.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
 }
 
 // fingerprints tell when what a command says of itself has changed, by name.
@@ -123,35 +124,4 @@ func (s *Session) commandNews(changes []CommandChange, now map[string]string) co
 		}
 	}
 	return news
-}
-
-// commands writes changes for a person: what is there in a line, what is wrong
-// in a line each.
-func (o RenderOptions) commands(e *Commands) string {
-	var b strings.Builder
-	for _, change := range []string{CommandAdded, CommandChanged, CommandRemoved} {
-		var names []string
-		for _, c := range e.Changes {
-			if c.Change == change {
-				names = append(names, c.Command)
-			}
-		}
-		if len(names) > 0 {
-			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, Visible(strings.Join(names, ", ")))) + "\n")
-		}
-	}
-	for _, c := range e.Changes {
-		if c.Problem == "" {
-			continue
-		}
-		text := "warning: " + c.Problem
-		if c.Kept {
-			text += "; the version before stays"
-		}
-		b.WriteString(o.style(o.Bad, Visible(text)) + "\n")
-		if c.Hint != "" {
-			b.WriteString(o.style(o.Dim, "  "+Visible(c.Hint)) + "\n")
-		}
-	}
-	return b.String()
 }

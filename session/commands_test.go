@@ -10,6 +10,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 // counter is a command that says how often it ran.
@@ -158,8 +159,8 @@ func TestCompactionRenewsTheCommands(t *testing.T) {
 	assert.Equal(t, before, r.systemPrompt(), "nothing has changed")
 	require.NoError(t, r.opts.Registry.Register(added))
 	for range 6 {
-		r.add(&entry{Kind: kindTurn, Text: strings.Repeat("word ", 400)})
-		r.add(&entry{Kind: kindResult, Text: strings.Repeat("word ", 400), Digest: "did"})
+		r.add(&journal.Entry{Kind: journal.KindTurn, Text: strings.Repeat("word ", 400)})
+		r.add(&journal.Entry{Kind: journal.KindResult, Text: strings.Repeat("word ", 400), Digest: "did"})
 	}
 	require.NoError(t, r.talk.compact(context.Background(), 2000))
 	assert.Contains(t, r.talk.system, "counter: counts things")

@@ -8,6 +8,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/prose"
 )
 
@@ -43,7 +44,7 @@ func (c *conversation) compact(ctx context.Context, limit int) error {
 	room := limit - c.systemTokens(ctx) - 2*summaryTokens(limit)
 	for i, e := range c.entries {
 		costs[i] = c.tokensOf(ctx, e)
-		if e.Kind == kindTask {
+		if e.Kind == journal.KindTask {
 			room -= costs[i]
 		}
 	}
@@ -76,29 +77,29 @@ func summaryTokens(limit int) int { return min(summaryTokensMax, limit/5) }
 
 // compaction says which entries stay and which are summed up.
 type compaction struct {
-	tasks []*entry // the user's words
-	older []*entry // become the summary
-	tail  []*entry // stay as they are
+	tasks []*journal.Entry // the user's words
+	older []*journal.Entry // become the summary
+	tail  []*journal.Entry // stay as they are
 }
 
 // planCompaction keeps as many of the last exchanges as cost at most room
 // tokens. The tail begins with the model's turn, so that roles alternate.
-func planCompaction(entries []*entry, costs []int, room int) compaction {
+func planCompaction(entries []*journal.Entry, costs []int, room int) compaction {
 	start, sum := len(entries), 0
-	for i := len(entries) - 1; i >= 0 && entries[i].Kind != kindSummary; i-- {
-		if entries[i].Kind != kindTask { // it stays anyway
+	for i := len(entries) - 1; i >= 0 && entries[i].Kind != journal.KindSummary; i-- {
+		if entries[i].Kind != journal.KindTask { // it stays anyway
 			sum += costs[i]
 		}
 		if sum > room {
 			break
 		}
-		if entries[i].Kind == kindTurn {
+		if entries[i].Kind == journal.KindTurn {
 			start = i
 		}
 	}
 	var c compaction
 	for _, e := range entries[:start] {
-		if e.Kind == kindTask {
+		if e.Kind == journal.KindTask {
 			c.tasks = append(c.tasks, e)
 		} else {
 			c.older = append(c.older, e)
@@ -108,8 +109,8 @@ func planCompaction(entries []*entry, costs []int, room int) compaction {
 	return c
 }
 
-func (c compaction) rebuild(summary *entry) []*entry {
-	out := append([]*entry{}, c.tasks...)
+func (c compaction) rebuild(summary *journal.Entry) []*journal.Entry {
+	out := append([]*journal.Entry{}, c.tasks...)
 	out = append(out, summary)
 	return append(out, c.tail...)
 }
@@ -117,7 +118,7 @@ func (c compaction) rebuild(summary *entry) []*entry {
 // summarise makes one entry of older ones: the calls and their results in a
 // line each, and the model's own words about what they brought. Without the
 // model, the lines alone.
-func (c *conversation) summarise(ctx context.Context, older []*entry, roomTokens int) (*entry, error) {
+func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, roomTokens int) (*journal.Entry, error) {
 	var texts []string
 	for _, e := range older {
 		texts = append(texts, e.Text)
@@ -131,7 +132,7 @@ func (c *conversation) summarise(ctx context.Context, older []*entry, roomTokens
 		c.warn("no summary by the model: " + err.Error())
 	}
 	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": prose.Fenced(digest), "Summary": fencedIf(words)}))
-	return &entry{Kind: kindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
+	return &journal.Entry{Kind: journal.KindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
 }
 
 func fencedIf(text string) string {
@@ -176,7 +177,7 @@ func (c *conversation) shrink(ctx context.Context, limit int) error {
 func (c *conversation) cutLargest(ctx context.Context) bool {
 	largest, most := -1, resultTokensMin
 	for i, e := range c.entries {
-		if n := c.tokensOf(ctx, e); e.Kind != kindTask && n > most {
+		if n := c.tokensOf(ctx, e); e.Kind != journal.KindTask && n > most {
 			largest, most = i, n
 		}
 	}
@@ -185,9 +186,9 @@ func (c *conversation) cutLargest(ctx context.Context) bool {
 	}
 	e := *c.entries[largest]
 	e.Text, _ = c.shorten(ctx, e.Text, most/2)
-	e.tokens = 0
+	e.Tokens = 0
 	if c.tokensOf(ctx, &e) >= most {
-		e.tokens = resultTokensMin // it can't be cut, and must not be tried for ever
+		e.Tokens = resultTokensMin // it can't be cut, and must not be tried for ever
 	}
 	c.entries[largest] = &e
 	return true
@@ -197,7 +198,7 @@ func (c *conversation) cutLargest(ctx context.Context) bool {
 // the summary nor the newest.
 func (c *conversation) dropOldest() bool {
 	for i, e := range c.entries[:max(len(c.entries)-1, 0)] {
-		if e.Kind != kindTask && e.Kind != kindSummary {
+		if e.Kind != journal.KindTask && e.Kind != journal.KindSummary {
 			c.entries = slices.Delete(slices.Clone(c.entries), i, i+1)
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/prose"
 )
 
@@ -117,11 +118,8 @@ func (c condenser) keepWhole(text string) {
 	if len(text) > wholeBytesMax {
 		text = strings.ToValidUTF8(text[:wholeBytesMax], "")
 	}
-	c.book.keep(record{Type: recWhole, Steps: c.clock.steps, Reason: c.call.Command, Raw: text})
+	c.book.keep(journal.Record{Type: journal.TypeWhole, Steps: c.clock.steps, Reason: c.call.Command, Raw: text})
 }
-
-// recWhole is a result before it was condensed.
-const recWhole = "whole_result"
 
 // gistOf makes the gist of the middle of a result. A model that fails costs
 // the summary, not the run.

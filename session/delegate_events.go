@@ -1,6 +1,10 @@
 package session
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"agent/session/journal"
+)
 
 // sink passes a child's events on to its parent, with both ids. How it began
 // and ended has another type there, so that a run has one first and one last
@@ -39,5 +43,5 @@ func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 // childrenDir is where the session files of children lie: beside that of their
 // parent, and not among those of whole runs.
 func (s *Session) childrenDir() string {
-	return filepath.Join(s.opts.SessionsDir, s.id+childrenExt)
+	return filepath.Join(s.opts.SessionsDir, s.id+journal.ChildrenExt)
 }

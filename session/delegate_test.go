@@ -17,6 +17,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 func TestSubtaskTexts(t *testing.T) {
@@ -237,7 +238,7 @@ func TestDelegatedPartsRunTogether(t *testing.T) {
 	for id, e := range ended {
 		assert.True(t, strings.HasPrefix(id, r.ID()+"."), id)
 		assert.Equal(t, StopAnswered, e.Stop)
-		assert.FileExists(t, filepath.Join(sessions, r.ID()+".children", id+logExt))
+		assert.FileExists(t, filepath.Join(sessions, r.ID()+".children", id+journal.Ext))
 		sum.Add(e.Usage)
 	}
 	assert.Greater(t, res.Usage.PromptTokens, sum.PromptTokens, "the cost of the parts is part of the run's")

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // specOf is the spec of a command as one call uses it: its effect is that of
@@ -50,7 +51,7 @@ func (s *Session) openState() error {
 	env := s.opts.Env
 	switch {
 	case s.opts.SessionsDir != "":
-		env.StateDir = filepath.Join(s.opts.SessionsDir, s.id+stateExt)
+		env.StateDir = filepath.Join(s.opts.SessionsDir, s.id+journal.StateExt)
 	case s.scratch == "" && runsCode(s.opts.Registry.Specs()):
 		dir, err := os.MkdirTemp("", "agent-state-")
 		if err != nil {
@@ -60,9 +61,6 @@ func (s *Session) openState() error {
 	}
 	return nil
 }
-
-// stateExt ends the name of the folder that belongs to a session file.
-const stateExt = ".state"
 
 // addressesMax bounds the addresses that a field can name.
 const addressesMax = 20

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // stock are the commands as they are, for tests of what a session gives them.
@@ -134,9 +135,9 @@ func TestLongTextsContinue(t *testing.T) {
 func TestSeenAddresses(t *testing.T) {
 	r := newRig(t, newModel(t, true), stock(t))
 	r.talk.task = "Read https://example.org/a, please (or http://example.org/b)."
-	r.talk.entries = []*entry{
-		{Kind: kindTurn, Text: "I made up https://evil.example/x"},
-		{Kind: kindResult, Text: "[one](https://example.org/c_d?e=1#f) **https://example.org/a**"},
+	r.talk.entries = []*journal.Entry{
+		{Kind: journal.KindTurn, Text: "I made up https://evil.example/x"},
+		{Kind: journal.KindResult, Text: "[one](https://example.org/c_d?e=1#f) **https://example.org/a**"},
 	}
 	assert.Equal(t, []string{"https://example.org/a", "http://example.org/b", "https://example.org/c_d?e=1#f"}, r.talk.seenAddresses())
 	r.talk.task = strings.Repeat("http://example.org/x ", 10) + strings.Join(func() (out []string) {

@@ -6,6 +6,7 @@ import (
 
 	"agent/command"
 	"agent/session/check"
+	"agent/session/journal"
 )
 
 // view is what an offer depends on beside the phase of the run.
@@ -32,11 +33,11 @@ const workStepsMin = 2
 // too early: what a file holds, or that it was written, is said before anybody
 // looked or wrote. So where the task plainly needs work first, the choice is
 // among the commands that do it; in its last steps a run may always answer.
-func offer(p phase, v view) []command.Spec {
+func offer(p journal.Phase, v view) []command.Spec {
 	specs := matching(v.commands, func(c command.Spec) bool {
 		return c.Name != v.barred && (v.splits || c.Name != delegateName)
 	})
-	if v.ends || p.ends() {
+	if v.ends || p.Ends() {
 		if i := slices.IndexFunc(specs, isFinal); i >= 0 {
 			return specs[i : i+1]
 		}
@@ -44,12 +45,12 @@ func offer(p phase, v view) []command.Spec {
 	code, work := matching(specs, hasCode), matching(specs, func(c command.Spec) bool { return !c.Final })
 	early := v.workFirst && v.stepsLeft >= workStepsMin
 	switch {
-	case early && p == phaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
+	case early && p == journal.PhaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
 		specs = code
 	case len(work) == 0:
 	case v.heldBack,
-		early && (p == phaseFresh || p == phaseWithheld) && v.missing,
-		early && p == phaseFresh && !v.shown:
+		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
+		early && p == journal.PhaseFresh && !v.shown:
 		specs = work
 	}
 	if readers := matching(specs, readsFile); len(readers) > 0 && v.mustLook(p) {
@@ -61,7 +62,7 @@ func offer(p phase, v view) []command.Spec {
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
 	v := view{
-		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(DeviceWorkFirst), lookFirst: s.opts.has(DeviceLookFirst) && s.opts.readOnly(),
 		heldBack: s.held.Work && s.opts.has(DeviceColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
@@ -69,7 +70,7 @@ func (s *Session) view(a aim) view {
 	if a.notName {
 		v.barred = a.not.Command
 	}
-	if v.workFirst && (s.phase == phaseFresh || s.phase == phaseWithheld) {
+	if v.workFirst && (s.phase == journal.PhaseFresh || s.phase == journal.PhaseWithheld) {
 		v.missing = check.LacksFile(s.checker().evidence(""))
 	}
 	return v
@@ -78,7 +79,9 @@ func (s *Session) view(a aim) view {
 // mustLook reports that a file has to be read before anything else: one that the
 // task names, in a run that can only read. A small model would make its contents
 // up.
-func (v view) mustLook(p phase) bool { return v.lookFirst && p == phaseFresh && len(v.files) > 0 }
+func (v view) mustLook(p journal.Phase) bool {
+	return v.lookFirst && p == journal.PhaseFresh && len(v.files) > 0
+}
 
 func matching(specs []command.Spec, fits func(command.Spec) bool) []command.Spec {
 	return slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return !fits(c) })

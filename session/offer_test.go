@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/workdir"
 )
 
@@ -26,17 +27,17 @@ func TestWorkComesFirst(t *testing.T) {
 	const work = "reader writer python create_command"
 	for name, tc := range map[string]struct {
 		task    string
-		phase   phase // fresh when empty
+		phase   journal.Phase // fresh when empty
 		change  func(*Options)
 		offered string
 	}{
 		"a small file is shown whole":     {task: "What does note.txt say?", offered: all},
 		"a large one was not":             {task: "What does long.txt say?", offered: work},
-		"until something was done":        {task: "What does long.txt say?", phase: phaseRead, offered: all},
+		"until something was done":        {task: "What does long.txt say?", phase: journal.PhaseRead, offered: all},
 		"rows of data are for code":       {task: "Add up rows.csv", offered: "python"},
-		"and then free":                   {task: "Add up rows.csv", phase: phaseFailed, offered: all},
+		"and then free":                   {task: "Add up rows.csv", phase: journal.PhaseFailed, offered: all},
 		"a file is asked for":             {task: "Write the sum to sum.txt", offered: work},
-		"and its answer was held back":    {task: "Write the sum to sum.txt", phase: phaseWithheld, offered: work},
+		"and its answer was held back":    {task: "Write the sum to sum.txt", phase: journal.PhaseWithheld, offered: work},
 		"no file is named":                {task: "What is two and two?", offered: all},
 		"the last step may always answer": {task: "Write the sum to sum.txt", change: func(o *Options) { o.Limits.StepsMax = 1 }, offered: all},
 		"without the device":              {task: "Add up rows.csv", change: func(o *Options) { o.Without = []Device{DeviceWorkFirst} }, offered: all},
@@ -54,7 +55,7 @@ func TestWorkComesFirst(t *testing.T) {
 			r.talk.task = tc.task
 			r.watch.now = workdir.Take(r.dir, workdir.Snapshot{})
 			r.watch.first = r.watch.now
-			r.phase = cmp.Or(tc.phase, phaseFresh)
+			r.phase = cmp.Or(tc.phase, journal.PhaseFresh)
 			var names []string
 			for _, spec := range offer(r.phase, r.view(aim{})) {
 				names = append(names, spec.Name)
@@ -77,29 +78,29 @@ func TestOffer(t *testing.T) {
 	const all, work = "list reader writer python answer", "list reader writer python"
 	data, text := []string{"a.csv"}, []string{"a.txt"}
 	for name, tc := range map[string]struct {
-		phase phase
+		phase journal.Phase
 		view  view
 		want  string
 	}{
-		"nothing speaks against any":   {phaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
-		"the task may be split":        {phaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
-		"wanted in vain":               {phaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
-		"nothing else is left":         {phaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
-		"last words":                   {phaseLastWords, view{heldBack: true}, "answer"},
-		"data":                         {phaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
-		"data, without code":           {phaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
-		"data, after the first step":   {phaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
-		"data, and no steps":           {phaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
-		"data, without the aid":        {phaseFresh, view{files: data, stepsLeft: 9}, all},
-		"not shown whole":              {phaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
-		"shown whole":                  {phaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
-		"a file is missing":            {phaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
-		"a file is missing, held back": {phaseWithheld, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
-		"a file is missing, tried":     {phaseFailed, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, all},
-		"held back for want of work":   {phaseWithheld, view{shown: true, heldBack: true, stepsLeft: 1}, work},
-		"a run that only reads":        {phaseFresh, view{files: text, lookFirst: true}, "reader"},
-		"a run that has read":          {phaseRead, view{files: text, lookFirst: true}, all},
-		"a run that has nothing named": {phaseFresh, view{shown: true, lookFirst: true}, all},
+		"nothing speaks against any":   {journal.PhaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
+		"the task may be split":        {journal.PhaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
+		"wanted in vain":               {journal.PhaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
+		"nothing else is left":         {journal.PhaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
+		"last words":                   {journal.PhaseLastWords, view{heldBack: true}, "answer"},
+		"data":                         {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
+		"data, without code":           {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
+		"data, after the first step":   {journal.PhaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
+		"data, and no steps":           {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
+		"data, without the aid":        {journal.PhaseFresh, view{files: data, stepsLeft: 9}, all},
+		"not shown whole":              {journal.PhaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
+		"shown whole":                  {journal.PhaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
+		"a file is missing":            {journal.PhaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, held back": {journal.PhaseWithheld, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, tried":     {journal.PhaseFailed, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, all},
+		"held back for want of work":   {journal.PhaseWithheld, view{shown: true, heldBack: true, stepsLeft: 1}, work},
+		"a run that only reads":        {journal.PhaseFresh, view{files: text, lookFirst: true}, "reader"},
+		"a run that has read":          {journal.PhaseRead, view{files: text, lookFirst: true}, all},
+		"a run that has nothing named": {journal.PhaseFresh, view{shown: true, lookFirst: true}, all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.commands = commands
@@ -112,16 +113,16 @@ func TestOffer(t *testing.T) {
 		})
 	}
 	only := []command.Spec{{Name: "answer", Final: true}}
-	assert.Equal(t, only, offer(phaseFresh, view{commands: only, workFirst: true, stepsLeft: 9, missing: true, heldBack: true}), "no work can be done")
+	assert.Equal(t, only, offer(journal.PhaseFresh, view{commands: only, workFirst: true, stepsLeft: 9, missing: true, heldBack: true}), "no work can be done")
 }
 
 // Files of earlier versions name a phase by the label of its note.
 func TestPhasesOfEarlierVersions(t *testing.T) {
-	for old, want := range map[string]phase{
-		"start_first": phaseFresh, "start_look": phaseUncertain, "start_again": phaseCircling, "start_other": phaseStuck,
-		"start_failed": phaseFailed, "start_withheld": phaseWithheld, "start_wrote": phaseWrote, "withheld": phaseWithheld,
+	for old, want := range map[string]journal.Phase{
+		"start_first": journal.PhaseFresh, "start_look": journal.PhaseUncertain, "start_again": journal.PhaseCircling, "start_other": journal.PhaseStuck,
+		"start_failed": journal.PhaseFailed, "start_withheld": journal.PhaseWithheld, "start_wrote": journal.PhaseWrote, "withheld": journal.PhaseWithheld,
 	} {
-		var e entry
+		var e journal.Entry
 		require.NoError(t, json.Unmarshal([]byte(`{"kind":"result","next":"`+old+`"}`), &e))
 		assert.Equal(t, want, e.Next)
 	}
@@ -131,9 +132,9 @@ func TestPhasesOfEarlierVersions(t *testing.T) {
 func TestPhasesHaveLabels(t *testing.T) {
 	words, err := newPrompts()
 	require.NoError(t, err)
-	for _, p := range []phase{
-		phaseFresh, phaseDone, phaseRead, phaseWrote, phaseEmpty, phaseFailed, phaseRefused, phaseWithheld,
-		phaseUncertain, phaseCircling, phaseStuck, phaseFinished, phaseLastWords,
+	for _, p := range []journal.Phase{
+		journal.PhaseFresh, journal.PhaseDone, journal.PhaseRead, journal.PhaseWrote, journal.PhaseEmpty, journal.PhaseFailed, journal.PhaseRefused, journal.PhaseWithheld,
+		journal.PhaseUncertain, journal.PhaseCircling, journal.PhaseStuck, journal.PhaseFinished, journal.PhaseLastWords,
 	} {
 		assert.Regexp(t, "^ [A-Za-z]", words.render("start_"+string(p), ""), p)
 	}

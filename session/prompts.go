@@ -9,6 +9,7 @@ import (
 	"text/template"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/prose"
 	"agent/session/workdir"
 )
@@ -51,7 +52,9 @@ func (p prompts) render(name string, data any) string {
 
 // start is how the note of a turn begins in a phase: a start that fits leads a
 // small model to say something that fits.
-func (p prompts) start(at phase, file string) string { return p.render("start_"+string(at), file) }
+func (p prompts) start(at journal.Phase, file string) string {
+	return p.render("start_"+string(at), file)
+}
 
 // effect words what a kind of effect does.
 func (p prompts) effect(e command.Effect) string {

@@ -14,6 +14,7 @@ import (
 
 	"agent/command"
 	"agent/session/event"
+	"agent/session/journal"
 )
 
 func TestCallKey(t *testing.T) {
@@ -45,7 +46,7 @@ func TestCircles(t *testing.T) {
 	assert.Equal(t, 1, c.ask("a"), "not in a row")
 	assert.Equal(t, 1, c.ask(""))
 	assert.Equal(t, 1, c.ask(""), "calls that can't be compared are not the same")
-	c.record(doneCall{Key: "a", State: "s1", Step: 3})
+	c.record(journal.Done{Key: "a", State: "s1", Step: 3})
 	d, ok := c.earlier("a", "s1")
 	assert.True(t, ok)
 	assert.Equal(t, 3, d.Step)
@@ -54,7 +55,7 @@ func TestCircles(t *testing.T) {
 }
 
 func TestPlanCompaction(t *testing.T) {
-	kinds := func(es []*entry) (out string) {
+	kinds := func(es []*journal.Entry) (out string) {
 		for _, e := range es {
 			out += string(e.Kind[0])
 		}
@@ -75,14 +76,14 @@ func TestPlanCompaction(t *testing.T) {
 		{"later words of the user stay", "tTrTtTr", 25, "tt", "TrT", "Tr"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var es []*entry
+			var es []*journal.Entry
 			var costs []int
 			for _, c := range tc.entries {
-				kind := map[rune]entryKind{'t': kindTask, 'T': "Turn", 'r': kindResult, 's': kindSummary}[c]
+				kind := map[rune]journal.Kind{'t': journal.KindTask, 'T': "Turn", 'r': journal.KindResult, 's': journal.KindSummary}[c]
 				if kind == "Turn" {
-					kind = kindTurn
+					kind = journal.KindTurn
 				}
-				es, costs = append(es, &entry{Kind: kind}), append(costs, 10)
+				es, costs = append(es, &journal.Entry{Kind: kind}), append(costs, 10)
 			}
 			c := planCompaction(es, costs, tc.room)
 			low := strings.ToLower

@@ -9,6 +9,7 @@ import (
 
 	"agent/command"
 	"agent/session/check"
+	"agent/session/journal"
 	"agent/session/prose"
 	"agent/session/workdir"
 )
@@ -18,15 +19,6 @@ const withheldMax = 2
 
 type qaData struct {
 	Task, Done, Block string
-}
-
-// withheldAnswers remembers what was held back, and by which checks.
-type withheldAnswers struct {
-	Count   int             `json:"count"`
-	Tried   map[string]bool `json:"tried,omitempty"`   // checks that have held an answer back, or warned
-	Answers []string        `json:"answers,omitempty"` // as marks: the words themselves are forgotten
-	Told    string          `json:"told,omitempty"`    // why the last was
-	Work    bool            `json:"work,omitempty"`    // something else has to be done before the next
 }
 
 // answerMark tells answers apart that differ in more than their spelling.
@@ -40,7 +32,7 @@ type checker struct {
 	*conversation
 	opts  *Options
 	watch *watch
-	held  *withheldAnswers
+	held  *journal.Withheld
 }
 
 func (s *Session) checker() checker { return checker{s.talk, &s.opts, s.watch, &s.held} }
@@ -60,7 +52,7 @@ func (c checker) doubts(ctx context.Context, answer string) (string, error) {
 // coldLogic tries the checks that have not held back an answer before.
 func (c checker) coldLogic(answer string) string {
 	for _, d := range c.found(answer, c.held.Tried) {
-		c.held.try(d.Check)
+		c.held.Try(d.Check)
 		reason := c.words.render(d.Reason, d.What)
 		if !d.Warn {
 			c.held.Work = d.Work
@@ -89,22 +81,15 @@ func (c checker) found(answer string, tried map[string]bool) []check.Doubt {
 	return check.Doubts(c.evidence(answer), tried)
 }
 
-func (w *withheldAnswers) try(name string) {
-	if w.Tried == nil {
-		w.Tried = map[string]bool{}
-	}
-	w.Tried[name] = true
-}
-
 // evidence gathers what the checks go by.
 func (c checker) evidence(answer string) check.Evidence {
 	c.watch.look()
 	now, first := c.watch.now, c.watch.first
 	offered := c.opts.offered()
-	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *entry) bool { return e.Kind == kindResult && e.Digest != "" })
+	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *journal.Entry) bool { return e.Kind == journal.KindResult && e.Digest != "" })
 	return check.Evidence{
 		Task: c.task, Answer: answer, Seen: strings.Join(c.shown(), "\n"),
-		Worked: worked && !c.has(kindSummary), // what is summed up may hold the number
+		Worked: worked && !c.has(journal.KindSummary), // what is summed up may hold the number
 		Files:  now.Paths(), Examples: workdir.Mentioned(c.system), Told: c.held.Told, Exists: now.Holds, Existed: first.Holds,
 		HoldsText:  func(name, text string) bool { return workdir.HoldsText(c.opts.Env.WorkDir, name, text) },
 		Changed:    func(name string) bool { return now.ChangedSince(first, name) },
@@ -145,22 +130,22 @@ func (s *Session) withhold(call *command.Call, answer, reason string) reply {
 	s.held.Count++
 	s.held.Answers = append(s.held.Answers, answerMark(answer))
 	s.held.Told = s.book.scrub.Text(reason)
-	s.book.keep(record{Type: recWithheld, Held: &s.held}) // so that a resumed run knows it, too
+	s.book.keep(journal.Record{Type: journal.TypeWithheld, Held: &s.held}) // so that a resumed run knows it, too
 	text := s.words.render("withheld.tmpl", reason)
 	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: reason, failed: true, next: phaseWithheld, withheld: true}
+	return reply{text: text, short: reason, failed: true, next: journal.PhaseWithheld, withheld: true}
 }
 
 // forgetAnswer takes the newest turn, whose answer was held back, out of the
 // conversation: it stays with the calls before that, or not at all.
 func (c *conversation) forgetAnswer(before []*command.Call) {
 	n := len(c.entries) - 1
-	if n < 0 || c.entries[n].Kind != kindTurn {
+	if n < 0 || c.entries[n].Kind != journal.KindTurn {
 		return
 	}
 	kept := slices.Clone(c.entries[:n])
 	if lines := wireForm(before); lines != "" {
-		kept = append(kept, &entry{Kind: kindTurn, Step: c.clock.steps, Text: c.scrub.Text(lines)})
+		kept = append(kept, &journal.Entry{Kind: journal.KindTurn, Step: c.clock.steps, Text: c.scrub.Text(lines)})
 	}
 	c.replace(kept)
 }
@@ -176,7 +161,7 @@ func wireForm(calls []*command.Call) string {
 	return strings.Join(lines, "\n")
 }
 
-// has reports an answer that was held back, whatever its spelling.
-func (w *withheldAnswers) has(answer string) bool {
+// wasHeld reports an answer that was held back, whatever its spelling.
+func wasHeld(w journal.Withheld, answer string) bool {
 	return slices.Contains(w.Answers, answerMark(answer))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 func answerCall(text string) string {
@@ -152,9 +153,9 @@ func TestWithheldAnswerNeverLeaks(t *testing.T) {
 	for _, e := range r.talk.entries[:len(r.talk.entries)-1] { // the last turn is the last words themselves
 		assert.NotContains(t, e.Text+e.Digest, "bananas")
 	}
-	old, err := loadLog(r.Path())
+	old, err := journal.Read(r.Path())
 	require.NoError(t, err)
-	for _, e := range old.entries[:len(old.entries)-1] {
+	for _, e := range old.Entries[:len(old.Entries)-1] {
 		assert.NotContains(t, e.Text+e.Digest, "bananas", "nor after a resume")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/prose"
 	"agent/session/redact"
 	"agent/session/workdir"
@@ -19,7 +20,7 @@ import (
 
 // runCommand runs one call and makes of its result what the model is told.
 func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
-	in := intent{Key: key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: call.Command}
+	in := journal.Intent{Key: key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: call.Command}
 	if err := s.calls.begin(in, command.EffectOf(cmd, call).Consequential()); err != nil {
 		return reply{}, err
 	}
@@ -50,20 +51,20 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
 	s.watch.last = s.watch.oneFileOf(cmd.Spec(), call)
-	next := phaseDone
+	next := journal.PhaseDone
 	switch {
 	case res.Failed:
-		next = phaseFailed
+		next = journal.PhaseFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
-		next = phaseEmpty
+		next = journal.PhaseEmpty
 	case cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
-		next = phaseRead
+		next = journal.PhaseRead
 	case cmd.Spec().Effect == command.EffectWrite:
-		next = phaseWrote
+		next = journal.PhaseWrote
 	}
 	r := reply{text: s.resultText(cmd.Spec(), call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
-	return r, s.calls.remember(doneCall{
-		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == phaseFailed || next == phaseEmpty,
+	return r, s.calls.remember(journal.Done{
+		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == journal.PhaseFailed || next == journal.PhaseEmpty,
 		Told: s.book.scrub.Text(r.text), Next: next,
 	}, before.Hash(), s.watch.now.Hash())
 }
@@ -86,7 +87,7 @@ func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply
 	}
 	text := s.words.render("placeholder.tmpl", call.Command)
 	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: phaseFailed}, true
+	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}, true
 }
 
 // emptyResult is a result without content, or with a remark in its place.
@@ -180,7 +181,7 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(cmd.Spec(), call, res.Text, true, nil), short: res.Text, failed: true, next: phaseFailed}, nil
+		return reply{text: s.resultText(cmd.Spec(), call, res.Text, true, nil), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
 	}
 	answer := answerText(res, call)
 	if echoes(answer, s.talk.task) && call.Summary != "" {

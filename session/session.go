@@ -29,6 +29,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/redact"
 	"agent/session/workdir"
 )
@@ -48,8 +49,8 @@ type Session struct {
 	gate    *gate
 	watch   *watch
 
-	phase    phase
-	held     withheldAnswers
+	phase    journal.Phase
+	held     journal.Withheld
 	refusals int    // refused calls in a row, without one that ran
 	resumed  bool   // it goes on with what a session file tells
 	answered bool   // nothing is left to go on with but new words
@@ -78,7 +79,7 @@ func newSession(opts Options, at place) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{opts: opts, id: at.id, words: words, place: at, phase: phaseFresh}
+	s := &Session{opts: opts, id: at.id, words: words, place: at, phase: journal.PhaseFresh}
 	if s.id == "" {
 		if s.id, err = newID(opts.Now()); err != nil {
 			return nil, err
@@ -120,7 +121,7 @@ func newID(now time.Time) (string, error) {
 // and spent. Its work dir is used unless opts.Env names another. Call Run with
 // an empty task to continue, or with new words of the user.
 func Resume(path string, opts Options) (*Session, error) {
-	log, old, err := reopenLog(path)
+	log, old, err := journal.Reopen(path)
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +130,12 @@ func Resume(path string, opts Options) (*Session, error) {
 	}
 	if opts.Env.WorkDir == "" {
 		env := *opts.Env
-		env.WorkDir = old.header.WorkDir
+		env.WorkDir = old.Header.WorkDir
 		opts.Env = &env
 	}
 	s, err := New(opts)
 	if err != nil {
-		log.close()
+		log.Close()
 		return nil, err
 	}
 	s.book.log = log
@@ -150,7 +151,7 @@ func (s *Session) Path() string {
 	if s.book.log == nil {
 		return ""
 	}
-	return s.book.log.path
+	return s.book.log.Path
 }
 
 // Close gives back the session file. Run may not be called after it.
@@ -158,7 +159,7 @@ func (s *Session) Close() error {
 	if s.scratch != "" {
 		_ = os.RemoveAll(s.scratch) // what commands kept there is of no use without the session
 	}
-	return s.book.log.close()
+	return s.book.log.Close()
 }
 
 // Run works on a task until it is answered or stopped. The result is never
@@ -194,7 +195,7 @@ func (s *Session) finish(res *Result) *Result {
 	res.WallMS = s.clock.wall()
 	s.saveStep()
 	s.book.emit(res)
-	_ = s.book.log.sync() // keepLine told a failure
+	_ = s.book.log.Sync() // keepLine told a failure
 	return res
 }
 
@@ -223,15 +224,15 @@ func (s *Session) begin(task string) error {
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
-		s.watch.first, s.held = s.watch.now, withheldAnswers{}
+		s.watch.first, s.held = s.watch.now, journal.Withheld{}
 	}
 	s.takeUp(task)
 	switch {
 	case len(s.talk.entries) == 0:
-		s.add(&entry{Kind: kindTask, Text: s.firstMessage(s.talk.task)})
+		s.add(&journal.Entry{Kind: journal.KindTask, Text: s.firstMessage(s.talk.task)})
 	case task != "":
-		s.phase = phaseFresh
-		s.add(&entry{Kind: kindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
+		s.phase = journal.PhaseFresh
+		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
 	}
 	return nil
 }
@@ -249,11 +250,11 @@ func (s *Session) openLog() error {
 		return nil
 	}
 	var err error
-	if s.book.log, err = createLog(s.opts.SessionsDir, s.id); err != nil {
+	if s.book.log, err = journal.Create(s.opts.SessionsDir, s.id); err != nil {
 		return err
 	}
-	return s.book.log.append(record{Type: recHeader, Time: s.opts.Now(), Header: &header{
-		Version: logVersion, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.book.scrub.Text(s.talk.task),
+	return s.book.log.Append(journal.Record{Type: journal.TypeHeader, Time: s.opts.Now(), Header: &journal.Header{
+		Version: journal.Version, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.book.scrub.Text(s.talk.task),
 		WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(),
 	}})
 }
@@ -285,9 +286,9 @@ const (
 )
 
 // add appends to the conversation.
-func (s *Session) add(e *entry) { s.talk.add(e, record{}) }
+func (s *Session) add(e *journal.Entry) { s.talk.add(e, journal.Record{}) }
 
 func (s *Session) saveStep() {
 	usage := s.speaker.budget.usage
-	s.book.keep(record{Type: recStep, Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
+	s.book.keep(journal.Record{Type: journal.TypeStep, Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
 }

@@ -18,6 +18,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/sandbox"
+	"agent/session/journal"
 )
 
 // readThenAnswer is a run in slots mode: note, command, file; note, command,
@@ -524,9 +525,9 @@ func TestCompaction(t *testing.T) {
 			assert.Positive(t, m.summed)
 			assert.Less(t, m.summed, steps/2, "a summary makes room for several steps")
 
-			old, err := loadLog(r.Path())
+			old, err := journal.Read(r.Path())
 			require.NoError(t, err)
-			assert.Equal(t, messages(r.talk.system, r.talk.entries), messages(r.talk.system, old.entries), "the file tells the same conversation")
+			assert.Equal(t, messages(r.talk.system, r.talk.entries), messages(r.talk.system, old.Entries), "the file tells the same conversation")
 		})
 	}
 }

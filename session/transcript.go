@@ -6,36 +6,12 @@ import (
 	"strings"
 
 	"agent/backend"
+	"agent/session/journal"
 	"agent/session/prose"
 )
 
-// entryKind says what an entry of the transcript is, which decides what
-// compaction may do with it.
-type entryKind string
-
-const (
-	kindTask    entryKind = "task"    // the user's words: kept as they are, always
-	kindTurn    entryKind = "turn"    // what the model wrote
-	kindResult  entryKind = "result"  // data for the model
-	kindSummary entryKind = "summary" // what older turns and results became
-)
-
-// entry is one part of the conversation. The transcript only grows, except
-// when it is compacted, so that an evaluated prompt stays a prefix of the next.
-type entry struct {
-	Kind   entryKind `json:"kind"`
-	Step   int       `json:"step"`
-	Text   string    `json:"text"`
-	Raw    string    `json:"raw,omitempty"`    // the model's own text where Text is its canonical form
-	Digest string    `json:"digest,omitempty"` // a turn and its result in one line, for a summary
-
-	Next phase `json:"next,omitempty"` // of the run, after this
-
-	tokens int // counted once, 0 = not yet
-}
-
-func (e *entry) role() backend.Role {
-	if e.Kind == kindTurn {
+func role(e *journal.Entry) backend.Role {
+	if e.Kind == journal.KindTurn {
 		return backend.RoleAssistant
 	}
 	return backend.RoleUser // results are data: never the system's words
@@ -54,22 +30,22 @@ type conversation struct {
 	systemCount int               // its tokens, counted once
 	renew       func() string     // makes the fixed part anew
 	known       map[string]string // what the model was told of the commands: fingerprints by name
-	entries     []*entry
+	entries     []*journal.Entry
 }
 
 // add appends an entry, here and in the session file. The record may hold more
 // than its text.
-func (c *conversation) add(e *entry, r record) {
+func (c *conversation) add(e *journal.Entry, r journal.Record) {
 	e.Text, e.Raw, e.Digest = c.scrub.Text(e.Text), c.scrub.Text(e.Raw), c.scrub.Text(e.Digest)
 	c.entries = append(c.entries, e)
-	r.Type, r.Entry = recMessage, e
+	r.Type, r.Entry = journal.TypeMessage, e
 	c.book.keep(r)
 }
 
 // replace puts other entries in the place of all.
-func (c *conversation) replace(entries []*entry) {
+func (c *conversation) replace(entries []*journal.Entry) {
 	c.entries = entries
-	c.book.keep(record{Type: recCompacted, Entries: entries})
+	c.book.keep(journal.Record{Type: journal.TypeCompacted, Entries: entries})
 }
 
 // tell makes one message to the model of parts, with the task at its end where
@@ -98,11 +74,11 @@ func (c *conversation) taskIsFar() bool {
 	results := 0
 	for _, e := range slices.Backward(c.entries) {
 		switch e.Kind {
-		case kindTask:
+		case journal.KindTask:
 			return results >= restateAfter
-		case kindSummary:
+		case journal.KindSummary:
 			return true
-		case kindResult:
+		case journal.KindResult:
 			results++
 		}
 	}
@@ -110,15 +86,15 @@ func (c *conversation) taskIsFar() bool {
 }
 
 // has reports an entry of a kind.
-func (c *conversation) has(kind entryKind) bool {
-	return slices.ContainsFunc(c.entries, func(e *entry) bool { return e.Kind == kind })
+func (c *conversation) has(kind journal.Kind) bool {
+	return slices.ContainsFunc(c.entries, func(e *journal.Entry) bool { return e.Kind == kind })
 }
 
 // shown is all that the model was shown but its own words.
 func (c *conversation) shown() []string {
 	var out []string
 	for _, e := range c.entries {
-		if e.Kind != kindTurn {
+		if e.Kind != journal.KindTurn {
 			out = append(out, e.Text)
 		}
 	}
@@ -130,7 +106,7 @@ func (c *conversation) doneSoFar() string {
 	return prose.LastLines(strings.Join(digestsOf(c.entries), "\n"), digestLinesMax)
 }
 
-func digestsOf(entries []*entry) []string {
+func digestsOf(entries []*journal.Entry) []string {
 	var out []string
 	for _, e := range entries {
 		if e.Digest != "" {
@@ -141,11 +117,11 @@ func digestsOf(entries []*entry) []string {
 }
 
 // tokensOf counts an entry once.
-func (c *conversation) tokensOf(ctx context.Context, e *entry) int {
-	if e.tokens == 0 {
-		e.tokens = c.count(ctx, e.Text) + messageOverhead
+func (c *conversation) tokensOf(ctx context.Context, e *journal.Entry) int {
+	if e.Tokens == 0 {
+		e.Tokens = c.count(ctx, e.Text) + messageOverhead
 	}
-	return e.tokens
+	return e.Tokens
 }
 
 // estimate adds up the entries' counts: cheap, and rather too much than too
@@ -178,15 +154,15 @@ func (c *conversation) messages() []backend.Message { return messages(c.system, 
 
 // messages renders a chat. Neighbours of one role become one message, since
 // many chat templates refuse two in a row.
-func messages(system string, entries []*entry) []backend.Message {
+func messages(system string, entries []*journal.Entry) []backend.Message {
 	out := []backend.Message{{Role: backend.RoleSystem, Content: system}}
 	for _, e := range entries {
 		last := &out[len(out)-1]
-		if last.Role == e.role() {
+		if last.Role == role(e) {
 			last.Content = strings.TrimRight(last.Content, "\n") + "\n\n" + e.Text
 			continue
 		}
-		out = append(out, backend.Message{Role: e.role(), Content: e.Text})
+		out = append(out, backend.Message{Role: role(e), Content: e.Text})
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/session/event"
+	"agent/session/journal"
 	"agent/session/prose"
 )
 
@@ -53,7 +54,7 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}
-	if err := s.book.log.failure(); err != nil {
+	if err := s.book.log.Failure(); err != nil {
 		return outcome{}, err
 	}
 	if s.calls.pending == nil { // else a turn waits that was cut off
@@ -73,7 +74,7 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	s.calls.pending, s.calls.had = nil, nil
 	if out.message != "" {
 		s.phase = out.next
-		s.add(&entry{Kind: kindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest, Next: out.next})
+		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest, Next: out.next})
 	}
 	s.saveStep()
 	return out, nil
@@ -87,15 +88,15 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if s.opts.mode() != modeSlots || final == "" {
 		return res
 	}
-	s.add(&entry{Kind: kindResult, Step: s.clock.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
 		reminder: s.talk.reminder(), Loop: stop == StopLoop, Final: final,
 	})})
-	s.phase = phaseLastWords
+	s.phase = journal.PhaseLastWords
 	t, err := s.ask(ctx, aim{phase: s.phase})
 	if err != nil || len(t.calls) == 0 {
 		return res
 	}
-	s.add(&entry{Kind: kindTurn, Step: s.clock.steps, Text: t.text})
+	s.add(&journal.Entry{Kind: journal.KindTurn, Step: s.clock.steps, Text: t.text})
 	cmd, err := s.opts.Registry.Resolve(final)
 	if err != nil {
 		return res
@@ -103,7 +104,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
 		res.Answer = answerText(r, t.calls[0])
 	}
-	if s.held.has(res.Answer) {
+	if wasHeld(s.held, res.Answer) {
 		s.book.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
 	}
@@ -116,7 +117,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 
 // aim is what a turn is asked for with.
 type aim struct {
-	phase    phase             // by which the note begins
+	phase    journal.Phase     // by which the note begins
 	sampling *backend.Sampling // over the session's
 	not      *command.Call     // a call that may not be chosen again
 	notName  bool              // nor its command
@@ -148,13 +149,13 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // had worked means that nothing is left to do but to answer, unless an answer
 // was just held back; what had failed is tried another way, and last with
 // another command.
-func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
+func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
 	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(DeviceOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
 		return again
-	case s.phase == phaseWithheld:
+	case s.phase == journal.PhaseWithheld:
 		again.notName = true
 		return again
 	}
@@ -165,9 +166,9 @@ func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
 		return again
 	}
 	if reads {
-		return aim{phase: phaseLastWords}
+		return aim{phase: journal.PhaseLastWords}
 	}
-	return aim{phase: phaseFinished}
+	return aim{phase: journal.PhaseFinished}
 }
 
 // hasChoice reports a command one of whose fields can be chosen another way.
@@ -180,7 +181,7 @@ func (s *Session) hasChoice(spec command.Spec) bool {
 
 // repeats finds a call of this turn that would only repeat that of an earlier
 // step.
-func (s *Session) repeats(t *turn) (*command.Call, doneCall) {
+func (s *Session) repeats(t *turn) (*command.Call, journal.Done) {
 	for _, call := range t.calls {
 		cmd, err := s.opts.Registry.Resolve(call.Command)
 		if err != nil || cmd.Spec().Final || cmd.Spec().Effect == command.EffectNetwork {
@@ -190,7 +191,7 @@ func (s *Session) repeats(t *turn) (*command.Call, doneCall) {
 			return call, done
 		}
 	}
-	return nil, doneCall{}
+	return nil, journal.Done{}
 }
 
 // redraftTemperature is warm enough to leave a rut and not to write nonsense.
@@ -258,7 +259,7 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 }
 
 // writeNote lets the model reason in a line of its own.
-func (s *Session) writeNote(ctx context.Context, d *draft, p phase) (string, error) {
+func (s *Session) writeNote(ctx context.Context, d *draft, p journal.Phase) (string, error) {
 	if !s.opts.has(DeviceNote) {
 		return "", nil
 	}
@@ -307,9 +308,9 @@ type lastWordsData struct {
 
 // outcome is what a step came to.
 type outcome struct {
-	message string // to the model
-	digest  string // in one line, for summaries
-	next    phase  // of the run
+	message string        // to the model
+	digest  string        // in one line, for summaries
+	next    journal.Phase // of the run
 	stop    Stop
 	answer  string
 	cut     bool // the answer goes on, and nobody knows how
@@ -318,10 +319,10 @@ type outcome struct {
 // carryOut carries out the calls of a turn in order, until one fails.
 func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 	if t.problem != "" {
-		return outcome{message: s.talk.tell(t.problem), next: phaseFailed}, nil
+		return outcome{message: s.talk.tell(t.problem), next: journal.PhaseFailed}, nil
 	}
 	var parts, digests []string
-	next := phaseDone
+	next := journal.PhaseDone
 	for i, call := range t.calls {
 		r, had := s.calls.earlier(call)
 		if !had {
@@ -374,7 +375,7 @@ type reply struct {
 	text   string // whole, with fences
 	short  string // the result alone, for a digest
 	failed bool
-	next   phase
+	next   journal.Phase
 	stop   Stop
 	answer string
 
@@ -430,12 +431,12 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
 	text := s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
-	return reply{text: text, short: text, failed: true, next: phaseFailed}
+	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}
 }
 
 // circle answers a call that was already made, with its result and with the
 // way to go on that is next in turn.
-func (s *Session) circle(done doneCall) reply {
+func (s *Session) circle(done journal.Done) reply {
 	const angles = 4
 	angle := fmt.Sprintf("angle%d", s.calls.circles.found%angles)
 	s.calls.circles.found++

@@ -7,6 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/prose"
 )
 
@@ -144,7 +145,7 @@ func (w wire) usable(raw string, parsed command.Parsed, end ending) *turn {
 // invalid counts and keeps a reply that can't be used.
 func (c *conversation) invalid(raw, problem string) {
 	c.budget.usage.InvalidReplies++
-	c.book.keep(record{Type: recInvalid, Raw: c.scrub.Text(raw), Reason: problem})
+	c.book.keep(journal.Record{Type: journal.TypeInvalid, Raw: c.scrub.Text(raw), Reason: problem})
 }
 
 // askAgain is the conversation with the unusable reply and what is wrong with

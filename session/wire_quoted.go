@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // withoutQuoted drops the consequential calls that a reply only quotes from what
@@ -54,11 +55,11 @@ func (w wire) wasShown(call *command.Call, values bool) bool {
 var unescaped = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // dataOf is the text of an entry that is neither the model's nor the user's.
-func (w wire) dataOf(e *entry) string {
+func (w wire) dataOf(e *journal.Entry) string {
 	switch e.Kind {
-	case kindTurn:
+	case journal.KindTurn:
 		return ""
-	case kindTask:
+	case journal.KindTask:
 		return e.Text[:max(strings.LastIndex(e.Text, "\n"+w.words.render("task", nil)), 0)]
 	}
 	return e.Text

@@ -30,6 +30,8 @@ var arrows = []rule{
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
 	{"session/policy", []string{"command"}},
+	{"session/journal", []string{"command", "session/event", "session/prose"}},
+	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},
 	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
 

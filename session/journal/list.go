@@ -1,4 +1,4 @@
-package session
+package journal
 
 import (
 	"errors"
@@ -11,26 +11,28 @@ import (
 	"time"
 
 	"github.com/agnivade/levenshtein"
+
+	"agent/session/event"
 )
 
 // Info is a past run in a few words.
 type Info struct {
-	ID      string    `json:"id"`
-	Path    string    `json:"path"`
-	Task    string    `json:"task"`
-	Model   string    `json:"model"`
-	WorkDir string    `json:"workdir"`
-	Started time.Time `json:"started"`
-	Steps   int       `json:"steps"`
-	Stop    Stop      `json:"stop,omitempty"` // empty: killed, or still at work
-	Answer  string    `json:"answer,omitempty"`
-	Lost    *Lost     `json:"lost,omitempty"` // what of its file could not be read
+	ID      string     `json:"id"`
+	Path    string     `json:"path"`
+	Task    string     `json:"task"`
+	Model   string     `json:"model"`
+	WorkDir string     `json:"workdir"`
+	Started time.Time  `json:"started"`
+	Steps   int        `json:"steps"`
+	Stop    event.Stop `json:"stop,omitempty"` // empty: killed, or still at work
+	Answer  string     `json:"answer,omitempty"`
+	Lost    *Lost      `json:"lost,omitempty"` // what of its file could not be read
 }
 
 // Show is a past run with its events, for [RenderText] and [ExportHTML].
 type Show struct {
 	Info
-	Events []Event
+	Events []event.Event
 	Costs  []StepCost
 }
 
@@ -41,27 +43,27 @@ type StepCost struct {
 	CachedTokens    int
 	Generated       int
 
-	total Usage // of the run up to its end
+	total event.Usage // of the run up to its end
 }
 
-func (s *saved) info(path string) Info {
+func (s *Saved) info(path string) Info {
 	info := Info{
-		ID: s.header.ID, Path: path, Task: s.header.Task, Model: s.header.Model,
-		WorkDir: s.header.WorkDir, Started: s.started, Steps: s.steps,
+		ID: s.Header.ID, Path: path, Task: s.Header.Task, Model: s.Header.Model,
+		WorkDir: s.Header.WorkDir, Started: s.Started, Steps: s.Steps,
 	}
-	if s.result != nil {
-		info.Stop, info.Answer = s.result.Stop, s.result.Answer
+	if s.Result != nil {
+		info.Stop, info.Answer = s.Result.Stop, s.Result.Answer
 	}
-	if s.lost.Any() {
-		info.Lost = &s.lost
+	if s.Lost.Any() {
+		info.Lost = &s.Lost
 	}
 	return info
 }
 
 // stepCosts are the differences between the sums that the file tells.
-func (s *saved) stepCosts() []StepCost {
+func (s *Saved) stepCosts() []StepCost {
 	out := slices.Clone(s.costs)
-	var before Usage
+	var before event.Usage
 	for i := range out {
 		now := out[i].total
 		out[i].EvaluatedTokens = now.EvaluatedTokens - before.EvaluatedTokens
@@ -74,11 +76,11 @@ func (s *saved) stepCosts() []StepCost {
 
 // Load reads a session file with its events.
 func Load(path string) (*Show, error) {
-	s, err := loadLog(path)
+	s, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Show{Info: s.info(path), Events: s.events, Costs: s.stepCosts()}, nil
+	return &Show{Info: s.info(path), Events: s.Events, Costs: s.stepCosts()}, nil
 }
 
 // List finds the sessions kept in dir, the newest last. Files that are no
@@ -91,7 +93,7 @@ func List(dir string) ([]Info, error) {
 	var out []Info
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if s, err := loadLog(path); err == nil {
+		if s, err := Read(path); err == nil {
 			out = append(out, s.info(path))
 		}
 	}
@@ -110,11 +112,11 @@ func Remove(path string) error {
 	if err := lockFile(f); err != nil {
 		return fmt.Errorf("session file %s: in use by another process: %w", path, err)
 	}
-	base := strings.TrimSuffix(path, logExt)
-	if err := os.RemoveAll(base + childrenExt); err != nil {
+	base := strings.TrimSuffix(path, Ext)
+	if err := os.RemoveAll(base + ChildrenExt); err != nil {
 		return fmt.Errorf("session files of what was delegated: %w", err)
 	}
-	if err := removeState(base + stateExt); err != nil {
+	if err := removeState(base + StateExt); err != nil {
 		return fmt.Errorf("what commands kept for the session: %w", err)
 	}
 	if err := os.Remove(path); err != nil {
@@ -149,7 +151,7 @@ func logNames(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, f := range files {
-		if f.Type().IsRegular() && strings.HasSuffix(f.Name(), logExt) {
+		if f.Type().IsRegular() && strings.HasSuffix(f.Name(), Ext) {
 			names = append(names, f.Name())
 		}
 	}
@@ -168,7 +170,7 @@ func Find(dir, id string) (string, error) {
 	}
 	var ids, found []string
 	for _, name := range names {
-		base := strings.TrimSuffix(name, logExt)
+		base := strings.TrimSuffix(name, Ext)
 		if base == id {
 			return filepath.Join(dir, name), nil
 		}
@@ -179,7 +181,7 @@ func Find(dir, id string) (string, error) {
 	}
 	switch len(found) {
 	case 1:
-		return filepath.Join(dir, found[0]+logExt), nil
+		return filepath.Join(dir, found[0]+Ext), nil
 	case 0:
 		return "", &notFoundError{id: id, dir: dir, nearest: nearestID(id, ids)}
 	}

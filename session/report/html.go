@@ -1,4 +1,4 @@
-package session
+package report
 
 import (
 	_ "embed"
@@ -10,11 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"agent/session/event"
+	"agent/session/journal"
 	"agent/session/prose"
 	"agent/session/redact"
 )
 
-//go:embed export/page.html
+//go:embed page.html
 var pageHTML string
 
 // page is a run as its template shows it. All of it is text: what a model or a
@@ -76,7 +78,7 @@ const pageLinesMax = 40
 // ExportHTML writes a run as one page that needs nothing else: steps with their
 // cost, notes, calls with the probabilities of what was chosen, results, diffs,
 // and the answer.
-func ExportHTML(w io.Writer, run *Show) error {
+func ExportHTML(w io.Writer, run *journal.Show) error {
 	t, err := template.New("page").Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -87,12 +89,12 @@ func ExportHTML(w io.Writer, run *Show) error {
 	return nil
 }
 
-func newPage(run *Show) *page {
+func newPage(run *journal.Show) *page {
 	p := &page{Title: Visible(redact.HidePatterns(run.Task)), Answer: Visible(redact.HidePatterns(run.Answer)), End: "cut off, or still at work"}
 	if p.Title == "" {
 		p.Title = run.ID
 	}
-	costs := map[int]StepCost{}
+	costs := map[int]journal.StepCost{}
 	for _, c := range run.Costs {
 		costs[c.Step] = c
 	}
@@ -103,7 +105,7 @@ func newPage(run *Show) *page {
 			if n := stepOf(ev.Data); n > 0 {
 				p.step(n, costs)
 			}
-			if r, ok := ev.Data.(*Result); ok {
+			if r, ok := ev.Data.(*event.Result); ok {
 				p.End = Visible(SummaryLine(r))
 				continue
 			}
@@ -114,12 +116,12 @@ func newPage(run *Show) *page {
 		}
 	}
 	p.Steps = slices.DeleteFunc(p.Steps, func(s *pageStep) bool { return len(s.Items) == 0 })
-	p.Facts = run.facts()
+	p.Facts = facts(run)
 	return p
 }
 
 // step begins the section of a step, unless it has begun.
-func (p *page) step(number int, costs map[int]StepCost) {
+func (p *page) step(number int, costs map[int]journal.StepCost) {
 	if n := len(p.Steps); n > 0 && p.Steps[n-1].number == number {
 		return
 	}
@@ -133,37 +135,37 @@ func (p *page) step(number int, costs map[int]StepCost) {
 	p.Steps = append(p.Steps, s)
 }
 
-func (run *Show) facts() []pageFact {
-	facts := []pageFact{{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}}
+func facts(run *journal.Show) []pageFact {
+	out := []pageFact{{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}}
 	if !run.Started.IsZero() {
-		facts = append(facts, pageFact{"started", run.Started.Local().Format(time.DateTime + " MST")})
+		out = append(out, pageFact{"started", run.Started.Local().Format(time.DateTime + " MST")})
 	}
 	stop := string(run.Stop)
 	if stop == "" {
 		stop = "cut off, or still at work"
 	}
-	facts = append(facts, pageFact{"ended", stop}, pageFact{"steps", fmt.Sprint(run.Steps)})
+	out = append(out, pageFact{"ended", stop}, pageFact{"steps", fmt.Sprint(run.Steps)})
 	if run.Lost != nil {
-		facts = append(facts, pageFact{"damage", run.Lost.String()})
+		out = append(out, pageFact{"damage", run.Lost.String()})
 	}
-	for i := range facts {
-		facts[i].Value = Visible(facts[i].Value)
+	for i := range out {
+		out[i].Value = Visible(out[i].Value)
 	}
-	return facts
+	return out
 }
 
 // stepOf is the step that an event is of, 0 if of none.
-func stepOf(data Payload) int {
+func stepOf(data event.Payload) int {
 	switch e := data.(type) {
-	case *Note:
+	case *event.Note:
 		return e.Step
-	case *CallMade:
+	case *event.CallMade:
 		return e.Step
-	case *Approval:
+	case *event.Approval:
 		return e.Step
-	case *CommandResult:
+	case *event.CommandResult:
 		return e.Step
-	case *Commands:
+	case *event.Commands:
 		return e.Step
 	}
 	return 0
@@ -171,36 +173,36 @@ func stepOf(data Payload) int {
 
 // newItem shows an event; nil for one that is not worth it. Types that have no
 // form of their own are shown as on a terminal.
-func newItem(ev *Event) *pageItem {
+func newItem(ev *event.Event) *pageItem {
 	item := &pageItem{Child: Visible(ev.Session)}
 	switch e := ev.Data.(type) {
-	case *Delta:
+	case *event.Delta:
 		return nil
-	case *Started:
+	case *event.Started:
 		item.Title, item.Class = "started", "label"
 		if e.Resumed {
 			item.Title = "resumed"
 		}
 		item.Aside = ev.Time.Local().Format(time.DateTime)
 		item.add("", e.Task)
-	case *Note:
+	case *event.Note:
 		item.Title = Visible(e.Text)
-	case *CallMade:
+	case *event.CallMade:
 		item.call(e)
-	case *Approval:
+	case *event.Approval:
 		item.approval(e)
-	case *CommandResult:
+	case *event.CommandResult:
 		item.result(e)
-	case *SubtaskStarted:
+	case *event.SubtaskStarted:
 		item.Title, item.Class = fmt.Sprintf("part %d", e.Number), "label"
 		if e.Try > 1 {
 			item.Aside = fmt.Sprintf("try %d", e.Try)
 		}
 		item.add("", e.Task)
 		item.add("files", strings.Join(e.Files, "\n"))
-	case *SubtaskEnded:
+	case *event.SubtaskEnded:
 		item.subtaskEnded(e)
-	case *Warning:
+	case *event.Warning:
 		item.Title, item.Class = Visible(e.Text), "bad"
 	default:
 		item.Title = Visible(strings.TrimSpace(RenderOptions{LinesMax: -1}.render(ev.Data)))
@@ -211,18 +213,17 @@ func newItem(ev *Event) *pageItem {
 	return item
 }
 
-func (item *pageItem) subtaskEnded(e *SubtaskEnded) {
-	wall := (time.Duration(e.WallMS) * time.Millisecond).Round(100 * time.Millisecond)
+func (item *pageItem) subtaskEnded(e *event.SubtaskEnded) {
 	item.Title, item.Class = fmt.Sprintf("part %d: %s", e.Number, e.Stop), "good"
-	if e.Stop != StopAnswered {
+	if e.Stop != event.StopAnswered {
 		item.Class = "bad"
 	}
-	item.Aside = fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall)
+	item.Aside = fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall(e.WallMS))
 	item.add("answer", e.Answer)
 	item.add("error", e.Error)
 }
 
-func (item *pageItem) call(e *CallMade) {
+func (item *pageItem) call(e *event.CallMade) {
 	item.Title, item.Class = "→ "+Visible(e.Command), "call"
 	if e.Repaired {
 		item.Aside = "repaired: " + Visible(strings.Join(e.Repairs, ", "))
@@ -240,7 +241,7 @@ func (item *pageItem) call(e *CallMade) {
 	}
 }
 
-func newPageChoice(c ChoiceMade) pageChoice {
+func newPageChoice(c event.ChoiceMade) pageChoice {
 	p := pageChoice{Field: Visible(c.Field), Aside: "by " + Visible(c.Method)}
 	if c.OutsideMass != nil {
 		p.Aside += fmt.Sprintf("; %.1f %% on none of these", 100**c.OutsideMass)
@@ -259,7 +260,7 @@ func newPageChoice(c ChoiceMade) pageChoice {
 	return p
 }
 
-func (item *pageItem) approval(e *Approval) {
+func (item *pageItem) approval(e *event.Approval) {
 	item.Title, item.Class = "allowed", "good"
 	if !e.Allowed {
 		item.Title, item.Class = "not allowed: "+Visible(e.Reason), "bad"
@@ -270,7 +271,7 @@ func (item *pageItem) approval(e *Approval) {
 	}
 }
 
-func (item *pageItem) result(e *CommandResult) {
+func (item *pageItem) result(e *event.CommandResult) {
 	item.Title, item.Class = "result", "label"
 	if e.Failed {
 		item.Title, item.Class = "failed", "bad"

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/redact"
 )
 
@@ -16,8 +17,8 @@ import (
 
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
-func openTurnOf(scrub redact.Scrubber, t *turn) *openTurn {
-	open := &openTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices), Problem: scrub.Text(t.problem)}
+func openTurnOf(scrub redact.Scrubber, t *turn) *journal.OpenTurn {
+	open := &journal.OpenTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices), Problem: scrub.Text(t.problem)}
 	for _, call := range t.calls {
 		if len(call.Content) > 0 && !reflect.DeepEqual(redact.Copy(scrub, call.Content), call.Content) {
 			return nil
@@ -33,40 +34,40 @@ func openTurnOf(scrub redact.Scrubber, t *turn) *openTurn {
 // a process killed from here on has not to ask the model again.
 func (s *Session) keepTurn(t *turn) {
 	usage := s.speaker.budget.usage
-	s.talk.add(&entry{Kind: kindTurn, Step: s.clock.steps, Text: t.text, Raw: t.raw},
-		record{Turn: openTurnOf(s.book.scrub, t), Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
+	s.talk.add(&journal.Entry{Kind: journal.KindTurn, Step: s.clock.steps, Text: t.text, Raw: t.raw},
+		journal.Record{Turn: openTurnOf(s.book.scrub, t), Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
 	s.calls.pending, s.calls.had = t, nil
 }
 
 // restore takes over what a session file tells.
-func (s *Session) restore(old *saved) {
+func (s *Session) restore(old *journal.Saved) {
 	s.resumed = true
-	s.id, s.talk.task, s.talk.entries = old.header.ID, old.task, old.entries
+	s.id, s.talk.task, s.talk.entries = old.Header.ID, old.Task, old.Entries
 	if n := len(s.talk.entries); n > 0 {
-		s.phase = cmp.Or(s.talk.entries[n-1].Next, phaseFresh)
+		s.phase = cmp.Or(s.talk.entries[n-1].Next, journal.PhaseFresh)
 	}
-	if old.result != nil {
-		s.ended = old.result.Stop
+	if old.Result != nil {
+		s.ended = old.Result.Stop
 	}
 	s.answered = s.ended == StopAnswered
-	s.clock.steps, s.speaker.budget.usage, s.clock.wallMS = old.steps, old.usage, old.wallMS
-	s.held = old.held
-	s.calls.intents, s.calls.blind, s.calls.lost = old.intents, old.blind, old.lost
+	s.clock.steps, s.speaker.budget.usage, s.clock.wallMS = old.Steps, old.Usage, old.WallMS
+	s.held = old.Held
+	s.calls.intents, s.calls.blind, s.calls.lost = old.Intents, old.Blind, old.Lost
 	for _, e := range s.talk.entries {
-		if e.Kind != kindTurn {
+		if e.Kind != journal.KindTurn {
 			s.book.scrub.Recall(e.Text)
 		}
 	}
-	for _, d := range old.done {
+	for _, d := range old.Done {
 		d.Told = ""
 		s.calls.circles.record(d)
 	}
-	if old.open == nil || s.answered {
+	if old.Open == nil || s.answered {
 		return
 	}
-	s.calls.pending = &turn{calls: old.open.Calls, repairs: old.open.Repairs, choices: old.open.Choices, problem: old.open.Problem}
-	s.calls.had = map[string]doneCall{}
-	for _, d := range old.had {
+	s.calls.pending = &turn{calls: old.Open.Calls, repairs: old.Open.Repairs, choices: old.Open.Choices, problem: old.Open.Problem}
+	s.calls.had = map[string]journal.Done{}
+	for _, d := range old.Had {
 		if d.Told != "" {
 			s.calls.had[d.Key] = d
 		}
@@ -86,13 +87,13 @@ func (s *Session) takeUp(newWords string) {
 	case n == 0:
 	case s.calls.pending != nil && newWords != "":
 		s.dropPending()
-	case s.calls.pending == nil && s.talk.entries[n-1].Kind == kindTurn && newWords == "" && s.ended.Budget():
+	case s.calls.pending == nil && s.talk.entries[n-1].Kind == journal.KindTurn && newWords == "" && s.ended.Budget():
 		s.interject(s.words.render("go_on", nil))
-	case s.calls.pending == nil && s.talk.entries[n-1].Kind == kindTurn && newWords == "":
+	case s.calls.pending == nil && s.talk.entries[n-1].Kind == journal.KindTurn && newWords == "":
 		s.interject(s.words.render("interrupted.tmpl", nil))
 	}
-	if n > 0 && !s.talk.has(kindTask) {
-		first := &entry{Kind: kindTask, Text: s.book.scrub.Text(s.firstMessage(s.talk.task))} // it was among the lost
+	if n > 0 && !s.talk.has(journal.KindTask) {
+		first := &journal.Entry{Kind: journal.KindTask, Text: s.book.scrub.Text(s.firstMessage(s.talk.task))} // it was among the lost
 		s.talk.entries = slices.Insert(s.talk.entries, 0, first)
 	}
 }
@@ -117,8 +118,8 @@ func (s *Session) dropPending() {
 
 // interject tells the model what stands between two runs of a session.
 func (s *Session) interject(parts ...string) {
-	s.phase = phaseFresh
-	s.add(&entry{Kind: kindResult, Step: s.clock.steps, Text: s.talk.tell(parts...)})
+	s.phase = journal.PhaseFresh
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.talk.tell(parts...)})
 }
 
 // doubt tells the model of a call that may have run, when nobody can be asked
@@ -129,7 +130,7 @@ func (s *Session) doubt(cmd command.Command, call *command.Call) (reply, bool) {
 	}
 	if s.calls.blind { // one call was cut off, not each that follows
 		s.calls.blind = false
-		s.calls.intents[callKey(call)] = intent{Key: callKey(call), Step: s.clock.steps, Command: call.Command}
+		s.calls.intents[callKey(call)] = journal.Intent{Key: callKey(call), Step: s.clock.steps, Command: call.Command}
 	}
 	s.book.warn(call.Command + " may have run already: the run was cut off before its result was recorded")
 	if s.opts.Approver != nil {
@@ -137,5 +138,5 @@ func (s *Session) doubt(cmd command.Command, call *command.Call) (reply, bool) {
 	}
 	text := s.words.render("may_have_run", call.Command)
 	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: phaseUncertain}, true
+	return reply{text: text, short: text, failed: true, next: journal.PhaseUncertain}, true
 }
