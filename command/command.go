@@ -1,5 +1,6 @@
-// Package command is what a model may do: the [Command] interface, the
-// [Registry], the builtin commands, and [Parse], which reads what a model
+// Package command is the contract of what a model may do: the [Command]
+// interface, the [Call] of one, and the [Registry] that an agent has. The
+// built-in commands are in command/stock; command/salvage reads what a model
 // meant from whatever it wrote.
 //
 // A command describes itself with a [Spec]; its slots say in which form a
@@ -8,8 +9,7 @@
 //
 //	{"command": "...", "summary": "...", "content": [{...}, ...], "notes": [...]}
 //
-// Promises: Parse is total, linear-time, reports each repair and never changes
-// valid input; a command runs confined to [Env].WorkDir; a result is data.
+// Promises: a command runs confined to [Env].WorkDir; a result is data.
 package command
 
 import (
@@ -160,6 +160,14 @@ func (s Spec) TextSlot() string {
 // is not known.
 const defaultTextSlot = "text"
 
+// FieldUnfinished is set in a call's content by whoever had to cut the text of
+// a slot that is Partial: the text is used as far as it goes.
+const FieldUnfinished = "unfinished"
+
+// ReaderName is the built-in command that reads files. Rules about what it may
+// read hold for whatever else shows text of files, such as lists.
+const ReaderName = "reader"
+
 // Env is what a command may use. One Env serves one session.
 type Env struct {
 	WorkDir  string            // absolute; every path is confined to it
@@ -204,8 +212,8 @@ type Limits struct {
 	FileBytes   int64 // largest file read or written
 }
 
-// orDefaults fills the zero fields from DefaultLimits.
-func (l Limits) orDefaults() Limits {
+// OrDefaults fills the zero fields from [DefaultLimits].
+func (l Limits) OrDefaults() Limits {
 	d := DefaultLimits()
 	if l.TimeoutMS <= 0 {
 		l.TimeoutMS = d.TimeoutMS

@@ -21,8 +21,8 @@ type Web struct {
 	Private []netip.Prefix
 }
 
-// allowsHost reports whether a host is among those that may be reached.
-func (w Web) allowsHost(host string) bool {
+// Allows reports whether a host is among those that may be reached.
+func (w Web) Allows(host string) bool {
 	if len(w.Hosts) == 0 {
 		return true
 	}
@@ -74,8 +74,8 @@ func (x *FileIndex) About(path string) string {
 	return x.about[filepath.ToSlash(path)]
 }
 
-// describeAll notes what a call said of the files that it made or changed.
-func (x *FileIndex) describeAll(paths []string, about string) {
+// DescribeAll notes what a call said of the files that it made or changed.
+func (x *FileIndex) DescribeAll(paths []string, about string) {
 	for _, path := range paths {
 		x.Describe(path, about)
 	}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 
 	"agent/command"
+	"agent/command/salvage"
+	"agent/command/stock"
 )
 
 // A command of a program's own, and a reply that uses it.
 func ExampleFunc() {
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	if err != nil {
 		panic(err)
 	}
@@ -26,7 +28,7 @@ func ExampleFunc() {
 		panic(err)
 	}
 
-	parsed := command.Parse(`Let me look. weather(place="Foster City")`+"\n"+`weather(place="Foster City")`, reg)
+	parsed := salvage.Parse(`Let me look. weather(place="Foster City")`+"\n"+`weather(place="Foster City")`, reg)
 	call := parsed.Calls[0].Call
 	c, err := reg.Resolve(call.Command)
 	if err != nil {
@@ -35,20 +37,4 @@ func ExampleFunc() {
 	result, err := c.Run(context.Background(), &command.Env{}, &call)
 	fmt.Println(result.Text, err, parsed.Repairs)
 	// Output: sunny in Foster City <nil> [function-call text-around maybe-quoted]
-}
-
-// Whatever a model wrote, Parse finds what it meant and says what it mended.
-func ExampleParse() {
-	reg, err := command.Standard()
-	if err != nil {
-		panic(err)
-	}
-	reply := "Sure!\n```json\n{'command': 'read', 'content': {'file': 'my\\_notes.txt',}}\n```"
-	parsed := command.Parse(reply, reg)
-	wire, err := command.Marshal(&parsed.Calls[0].Call)
-	fmt.Println(string(wire), err)
-	fmt.Println(parsed.Repairs)
-	// Output:
-	// {"command":"reader","summary":"","content":[{"file":"my_notes.txt"}]} <nil>
-	// [python-literal escaped-underscore trailing-comma alias text-around maybe-quoted]
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/agnivade/levenshtein"
+
+	"agent/internal/legible"
 )
 
 // Match says how a name that a model wrote was understood.
@@ -362,9 +364,4 @@ type DisabledError struct{ Name string }
 func (e *DisabledError) Error() string { return fmt.Sprintf("command %q is disabled", e.Name) }
 
 // clip keeps a name that a model made up from flooding a message.
-func clip(s string) string {
-	if len(s) <= nameBytesMax {
-		return s
-	}
-	return strings.ToValidUTF8(s[:nameBytesMax], "") + "…"
-}
+func clip(s string) string { return legible.Clip(s, nameBytesMax) }

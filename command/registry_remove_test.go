@@ -1,10 +1,12 @@
-package command
+package command_test
 
 import (
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"agent/command"
 )
 
 // Commands come and go while other sessions of the process look at them.
@@ -13,7 +15,7 @@ func TestRegistryIsShared(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for range 500 {
-			assert.NoError(t, reg.Replace(named("weather", EffectNone, "forecast")))
+			assert.NoError(t, reg.Replace(named("weather", command.EffectNone, "forecast")))
 			assert.NoError(t, reg.Remove("weather"))
 		}
 	})

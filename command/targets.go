@@ -83,7 +83,7 @@ func fieldsOf(spec Spec) targetFields {
 
 func (f targetFields) kind(key string) targetKind {
 	key = fold(key)
-	if slices.Contains(fileKeys, key) || slices.Contains(saveKeys, key) {
+	if slices.Contains(fileKeys(), key) || slices.Contains(saveKeys(), key) {
 		return targetFile
 	}
 	return f[key]
@@ -97,11 +97,11 @@ func textsOf(value any) []string {
 	case []any:
 		out := make([]string, len(v))
 		for i, item := range v {
-			out[i] = summary(item)
+			out[i] = AsText(item)
 		}
 		return out
 	}
-	return []string{summary(value)}
+	return []string{AsText(value)}
 }
 
 // add notes one value: a URL by its host, a file or folder by its path.
@@ -130,13 +130,13 @@ func (t *Targets) addURL(text string) {
 }
 
 func (t *Targets) addPath(to *[]string, text, workDir string) {
-	path, ok := localPath(workDir, text)
+	path, ok := LocalPath(workDir, text)
 	if !ok {
 		t.Unclear = true
 		return
 	}
 	*to = append(*to, filepath.ToSlash(path))
-	real, ok := behindLinks(workDir, path)
+	real, ok := BehindLinks(workDir, path)
 	if !ok {
 		t.Unclear = true
 		return
@@ -144,9 +144,9 @@ func (t *Targets) addPath(to *[]string, text, workDir string) {
 	*to = append(*to, filepath.ToSlash(real))
 }
 
-// behindLinks is where a path leads once its links are followed, as far as it
+// BehindLinks is where a path leads once its links are followed, as far as it
 // exists; false when that is outside of the work dir.
-func behindLinks(workDir, path string) (string, bool) {
+func BehindLinks(workDir, path string) (string, bool) {
 	base, err := filepath.EvalSymlinks(workDir)
 	if err != nil {
 		return "", false
@@ -162,4 +162,28 @@ func behindLinks(workDir, path string) (string, bool) {
 		}
 		rest = filepath.Join(filepath.Base(at), rest)
 	}
+}
+
+// LocalPath makes a path that a model wrote relative to the work dir, and
+// reports false when it leads outside.
+func LocalPath(workDir, name string) (string, bool) {
+	name = strings.TrimSpace(name)
+	if rest, ok := strings.CutPrefix(name, "file://"); ok {
+		name = rest
+		if unescaped, err := url.PathUnescape(rest); err == nil {
+			name = unescaped
+		}
+	}
+	if strings.ContainsAny(name, "\x00\n\r") || strings.Contains(name, "://") {
+		return "", false
+	}
+	if filepath.IsAbs(name) {
+		relative, err := filepath.Rel(workDir, name)
+		if err != nil {
+			return "", false
+		}
+		name = relative
+	}
+	name = filepath.Clean(filepath.FromSlash(name))
+	return name, filepath.IsLocal(name)
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	_ "embed"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -11,10 +12,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/template"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
+	"gopkg.in/yaml.v3"
 )
+
+// The words that a model reads about a call that can't be decoded.
+//
+//go:embed prompts/typed.tmpl
+var typedWords string
 
 // Typed makes a command of a Go function that takes a struct. The exported
 // fields of In are the slots of the command:
@@ -194,10 +202,12 @@ func decodeInput(in reflect.Value, fields []inputField, entry map[string]any) *R
 			if f.slot.Optional {
 				continue
 			}
-			return failed("missing_field", f.slot)
+			return &Result{Text: typedWord("missing_field", f.slot), Failed: true}
 		}
 		if want := setValue(in.FieldByIndex(f.index), value, f.slot); want != "" {
-			return failed("bad_field", map[string]any{"Name": f.slot.Name, "Want": want, "Got": clip(summary(value))})
+			return &Result{Failed: true, Text: typedWord("bad_field", map[string]string{
+				"Name": f.slot.Name, "Want": want, "Got": clip(AsText(value)),
+			})}
 		}
 	}
 	return nil
@@ -223,7 +233,7 @@ func setValue(to reflect.Value, from any, slot Slot) (want string) {
 		to.Set(reflect.New(to.Type().Elem()))
 		return setValue(to.Elem(), from, slot)
 	}
-	text, isText := stringField(map[string]any{"": from}, "")
+	text, isText := TextOf(map[string]any{"": from}, "")
 	if u, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return wantUnless(isText && u.UnmarshalText([]byte(strings.TrimSpace(text))) == nil, "want_form")
 	}
@@ -237,7 +247,7 @@ func setValue(to reflect.Value, from any, slot Slot) (want string) {
 		return setOption(to, text, slot.Options)
 	case kind == reflect.String:
 		if !isText {
-			text = summary(from)
+			text = AsText(from)
 		}
 		to.SetString(text)
 		return ""
@@ -255,7 +265,7 @@ func wantUnless(ok bool, want string) string {
 	if ok {
 		return ""
 	}
-	return message(want, nil)
+	return typedWord(want, nil)
 }
 
 func setOption(to reflect.Value, text string, options []string) string {
@@ -265,14 +275,14 @@ func setOption(to reflect.Value, text string, options []string) string {
 			return ""
 		}
 	}
-	return message("want_option", options)
+	return typedWord("want_option", options)
 }
 
 func yesOrNo(from any) (value, ok bool) {
 	if b, ok := from.(bool); ok {
 		return b, true
 	}
-	switch strings.ToLower(strings.Trim(summary(from), " .!\"'")) {
+	switch strings.ToLower(strings.Trim(AsText(from), " .!\"'")) {
 	case "yes", "y", "true", "1", "on":
 		return true, true
 	case "no", "n", "false", "0", "off", "":
@@ -305,15 +315,38 @@ func setNumber(to reflect.Value, text string) string {
 // string is unpacked, and one value is a list of one.
 func setObject(to reflect.Value, from any) string {
 	if text, ok := from.(string); ok {
-		budget := budgetFactor*len(text) + budgetMin
-		r := literalReader{text: text, budget: &budget}
-		if v, ok := r.value(); ok && strings.TrimSpace(text[r.pos:]) == "" {
-			from = v
-		}
+		from = unpacked(text)
 	}
 	if _, isList := from.([]any); !isList && to.Kind() == reflect.Slice {
 		from = []any{from}
 	}
 	data, err := json.Marshal(from)
 	return wantUnless(err == nil && json.Unmarshal(data, to.Addr().Interface()) == nil, "want_form")
+}
+
+// unpacked reads JSON inside a string, in which models write Python's quotes and
+// leave out others: YAML takes those, too. Other text stays as it is.
+func unpacked(text string) any {
+	var value any
+	if json.Unmarshal([]byte(text), &value) == nil {
+		return json.RawMessage(text)
+	}
+	bracketed := strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[")
+	if bracketed && yaml.Unmarshal([]byte(text), &value) == nil {
+		return value
+	}
+	return text
+}
+
+// typedWord renders one of the messages. They are embedded and tested, so that
+// a failure is a defect of the program.
+func typedWord(name string, data any) string {
+	words := template.Must(template.New("").Funcs(template.FuncMap{
+		"join": func(list []string) string { return strings.Join(list, ", ") },
+	}).Parse(typedWords))
+	var out strings.Builder
+	if err := words.ExecuteTemplate(&out, name, data); err != nil {
+		panic(fmt.Sprintf("message %s of a typed command: %v", name, err))
+	}
+	return out.String()
 }

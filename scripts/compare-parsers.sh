@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares command.Parse with other programs that mend JSON, on the real replies
+# Compares salvage.Parse with other programs that mend JSON, on the real replies
 # of the shared fixtures and on the same replies damaged in 19 ways, and prints
 # the table of docs/commands.md. Needs Python 3, npm and the fixtures
 # (AGENT_SHARED, or ../shared). What it fetches stays in build/parsers.
@@ -19,7 +19,7 @@ if [ ! -d "$DIR/node_modules/jsonrepair" ]; then
   npm install --silent --no-fund --no-audit --prefix "$DIR" "jsonrepair@$JSONREPAIR"
 fi
 
-compare() { go test -count=1 -run 'TestCompareParsers$' ./command "$@"; }
+compare() { go test -count=1 -run 'TestCompareParsers$' ./command/salvage "$@"; }
 
 AGENT_TEST_PARSERS_WRITE=1 compare >/dev/null
 

@@ -56,7 +56,7 @@ func TestApprovalIsForWhatWasShown(t *testing.T) {
 					tc.during(t, r.dir, len(shown))
 				}
 				r = newRig(t, newModel(t, false, call, done, done), func(o *Options) {
-					stock(t)(o)
+					withStock(t)(o)
 					if who == "overseer" {
 						o.Overseer = func(_ context.Context, p *Proposal) (Verdict, error) {
 							meanwhile(p)

@@ -45,7 +45,7 @@ func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, newModel(t, false, tc.call, `{"command":"answer","content":[{"text":"done"}]}`), func(o *Options) {
-				stock(t)(o)
+				withStock(t)(o)
 				searcher, err := search.New(search.Config{})
 				require.NoError(t, err)
 				t.Cleanup(func() { assert.NoError(t, searcher.Close()) })

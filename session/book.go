@@ -39,7 +39,8 @@ func (b *book) keep(r journal.Record) {
 // have to be recorded first.
 func (b *book) write(v any) {
 	if err := b.log.Append(v); err != nil && b.log.TellFailure() {
-		b.sink(Event{Time: b.now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
+		told := Payload(&Warning{Text: "the session is no longer kept: " + err.Error()})
+		b.sink(Event{Time: b.now(), Data: redact.Copy(b.scrub, told)})
 	}
 }
 

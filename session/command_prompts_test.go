@@ -14,6 +14,7 @@ import (
 	"agent/command"
 	"agent/command/program"
 	"agent/command/search"
+	"agent/command/stock"
 	hftokenizer "agent/tokenizer"
 )
 
@@ -27,7 +28,7 @@ const createdTokens = 40
 // the prompt within its bound, counted as the default model does.
 func TestPromptsOfCommandsAreSmall(t *testing.T) {
 	count := tokenCounter(t)
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	require.NoError(t, reg.Register(Delegate()))
 	require.NoError(t, reg.Register(program.Create(nil, "")))

@@ -83,9 +83,10 @@ type compaction struct {
 }
 
 // planCompaction keeps as many of the last exchanges as cost at most room
-// tokens. The tail begins with the model's turn, so that roles alternate.
+// tokens, and the newest whatever it costs: the model has not seen its result.
+// The tail begins with the model's turn, so that roles alternate.
 func planCompaction(entries []*journal.Entry, costs []int, room int) compaction {
-	start, sum := len(entries), 0
+	start, sum := lastExchange(entries), 0
 	for i := len(entries) - 1; i >= 0 && entries[i].Kind != journal.KindSummary; i-- {
 		if entries[i].Kind != journal.KindTask { // it stays anyway
 			sum += costs[i]
@@ -94,7 +95,7 @@ func planCompaction(entries []*journal.Entry, costs []int, room int) compaction 
 			break
 		}
 		if entries[i].Kind == journal.KindTurn {
-			start = i
+			start = min(start, i)
 		}
 	}
 	var c compaction
@@ -107,6 +108,21 @@ func planCompaction(entries []*journal.Entry, costs []int, room int) compaction 
 	}
 	c.tail = entries[start:]
 	return c
+}
+
+// lastExchange is where the newest exchange begins: with the model's last turn,
+// or with what it was told where it has not said anything since the summary.
+func lastExchange(entries []*journal.Entry) int {
+	start := len(entries)
+	for i := len(entries) - 1; i >= 0 && entries[i].Kind != journal.KindSummary; i-- {
+		switch entries[i].Kind {
+		case journal.KindTurn:
+			return i
+		case journal.KindResult:
+			start = i
+		}
+	}
+	return start
 }
 
 func (c compaction) rebuild(summary *journal.Entry) []*journal.Entry {
@@ -195,9 +211,9 @@ func (c *conversation) cutLargest(ctx context.Context) bool {
 }
 
 // dropOldest takes out the oldest entry that is neither the user's words nor
-// the summary nor the newest.
+// the summary nor of the newest exchange.
 func (c *conversation) dropOldest() bool {
-	for i, e := range c.entries[:max(len(c.entries)-1, 0)] {
+	for i, e := range c.entries[:lastExchange(c.entries)] {
 		if e.Kind != journal.KindTask && e.Kind != journal.KindSummary {
 			c.entries = slices.Delete(slices.Clone(c.entries), i, i+1)
 			return true

@@ -11,13 +11,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"agent/command"
+	"agent/command/stock"
 	"agent/session/journal"
 )
 
-// stock are the commands as they are, for tests of what a session gives them.
-func stock(t *testing.T) func(*Options) {
-	reg, err := command.Standard()
+// withStock are the commands as they are, for tests of what a session gives them.
+func withStock(t *testing.T) func(*Options) {
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	return func(o *Options) { o.Registry = reg }
 }
@@ -31,7 +31,7 @@ func TestCommandsAskTheRunsModel(t *testing.T) {
 		`{"command":"answer","content":[{"text":"3 euros"}]}`,
 	}
 	r := newRig(t, newModel(t, false, script...), func(o *Options) {
-		stock(t)(o)
+		withStock(t)(o)
 		o.Env.Metadata = map[string]string{"key": "hunter2secret"}
 	})
 	r.write(t, "b.txt", "The pear costs 3 euros. The key is hunter2secret.\n")
@@ -55,7 +55,7 @@ func TestReaderShowsWhatFits(t *testing.T) {
 	r := newRig(t, newModel(t, false,
 		`{"command":"reader","content":[{"file":"b.txt"}]}`, `{"command":"answer","content":[{"text":"done"}]}`,
 	), func(o *Options) {
-		stock(t)(o)
+		withStock(t)(o)
 		o.Limits.ResultTokensMax = 300
 	})
 	r.write(t, "b.txt", strings.Repeat("some words on a line\n", 300))
@@ -85,7 +85,7 @@ func TestEffectsOfCallsAreApproved(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, newModel(t, false, tt.call, `{"command":"answer","content":[{"text":"done"}]}`, `{"command":"answer","content":[{"text":"done"}]}`), func(o *Options) {
-				stock(t)(o)
+				withStock(t)(o)
 				o.Approve = tt.mode
 			})
 			r.write(t, "b.txt", "42\n")
@@ -110,7 +110,7 @@ func TestLongTextsContinue(t *testing.T) {
 		" I go on.\n", " writer", " poem.txt\n", "the last line\n```\n", " append", " yes", " none",
 		" Done.\n", " answer", " It is written.",
 	), func(o *Options) {
-		stock(t)(o)
+		withStock(t)(o)
 		o.Limits.FieldTokensMax = 60
 	})
 	res, err := r.Run(context.Background(), "Write a long poem into poem.txt.")
@@ -133,7 +133,7 @@ func TestLongTextsContinue(t *testing.T) {
 // Addresses can be chosen where the web may be reached, and only those that
 // stand in the conversation.
 func TestSeenAddresses(t *testing.T) {
-	r := newRig(t, newModel(t, true), stock(t))
+	r := newRig(t, newModel(t, true), withStock(t))
 	r.talk.task = "Read https://example.org/a, please (or http://example.org/b)."
 	r.talk.entries = []*journal.Entry{
 		{Kind: journal.KindTurn, Text: "I made up https://evil.example/x"},
@@ -154,14 +154,14 @@ func TestStateOfCommands(t *testing.T) {
 	answer := `{"command":"answer","content":[{"text":"done"}]}`
 	dir := t.TempDir()
 	r := newRig(t, newModel(t, false, answer), func(o *Options) {
-		stock(t)(o)
+		withStock(t)(o)
 		o.SessionsDir = dir
 	})
 	_, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(dir, r.ID()+".state"), r.opts.Env.StateDir)
 
-	scratch := newRig(t, newModel(t, false, answer), stock(t))
+	scratch := newRig(t, newModel(t, false, answer), withStock(t))
 	_, err = scratch.Run(context.Background(), "task")
 	require.NoError(t, err)
 	info, err := os.Stat(scratch.opts.Env.StateDir)

@@ -8,6 +8,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/session"
 )
 
@@ -25,7 +26,7 @@ func ExampleOverseer() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	commands, err := command.Standard()
+	commands, err := stock.Standard()
 	if err != nil {
 		panic(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/session"
 )
 
@@ -55,7 +56,7 @@ func Example_healthCheck() {
 			return &command.Result{Text: in.Path + " says " + res.Status, Failed: res.StatusCode != http.StatusOK}, nil
 		})
 
-	registry, _ := command.Standard()
+	registry, _ := stock.Standard()
 	_ = registry.Register(health)
 	s, err := session.New(session.Options{
 		Backend: scripted(
@@ -106,7 +107,7 @@ func Example_overseer() {
 		return session.Verdict{Approve: true}, nil
 	}
 
-	registry, _ := command.Standard()
+	registry, _ := stock.Standard()
 	s, err := session.New(session.Options{
 		Backend: scripted(
 			`{"command": "writer", "content": [{"file": "contract.txt", "text": "changed"}]}`,
@@ -137,7 +138,7 @@ func Example_twoAgents() {
 	defer os.RemoveAll(dir)
 	_ = os.WriteFile(filepath.Join(dir, "prices.csv"), []byte("tea,3\ncoffee,4\n"), 0o644)
 
-	clerkCommands, _ := command.Standard()
+	clerkCommands, _ := stock.Standard()
 	for _, name := range []string{"writer", "python"} { // the clerk only reads
 		_ = clerkCommands.Disable(name)
 	}
@@ -169,7 +170,7 @@ func Example_twoAgents() {
 			return &command.Result{Text: result.Answer, Failed: result.Stop != session.StopAnswered}, nil
 		})
 
-	registry, _ := command.Standard()
+	registry, _ := stock.Standard()
 	_ = registry.Register(clerk)
 	s, err := session.New(session.Options{
 		Backend: scripted(

@@ -21,6 +21,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 )
 
 // Values that must not turn up anywhere: what a command was given, and what
@@ -191,10 +192,10 @@ func injectionPages(t *testing.T) []string {
 // TestInjectedOrders lets a model that obeys every page loose with everything
 // allowed. What the orders are after stays as it was, and nobody learns it.
 func TestInjectedOrders(t *testing.T) {
-	registry, err := command.Standard()
+	registry, err := stock.Standard()
 	require.NoError(t, err)
 	require.NoError(t, registry.Register(leaky()))
-	if report, err := command.SandboxReport(context.Background()); err != nil || report.Files == "" {
+	if report, err := stock.SandboxReport(context.Background()); err != nil || report.Files == "" {
 		t.Skipf("needs a system that confines programs: %v %v", report.Reasons, err)
 	}
 	for _, page := range injectionPages(t) {
@@ -270,7 +271,7 @@ func TestInjectedNames(t *testing.T) {
 		var requests []backend.Request
 		var screen bytes.Buffer
 		script := []string{string(wire), code, `{"command":"answer","content":[{"text":"done"}]}`}
-		registry, err := command.Standard()
+		registry, err := stock.Standard()
 		require.NoError(t, err)
 		session, err := New(Options{
 			Backend: backend.NewScripted(backend.ScriptedConfig{ContextLength: 100_000, Reply: func(_ context.Context, req *backend.Request) (string, error) {

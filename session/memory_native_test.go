@@ -17,6 +17,7 @@ import (
 	"agent/backend"
 	"agent/backend/hf"
 	"agent/command"
+	"agent/command/stock"
 	"agent/inference"
 )
 
@@ -195,7 +196,7 @@ func nativeBytes() uint64 {
 func TestPartsShareTheirPrompt(t *testing.T) {
 	b := realModel(t, 2048, 4)
 	reg := command.NewRegistry()
-	require.NoError(t, reg.Register(command.Answer()))
+	require.NoError(t, reg.Register(stock.Answer()))
 	opts := Options{
 		Backend: b, Registry: reg, Env: &command.Env{WorkDir: t.TempDir()}, Approve: ApproveNever,
 		Limits: Limits{NoteTokensMax: 4, FieldTokensMax: 8},

@@ -17,8 +17,8 @@ type view struct {
 	barred    string // a command that was just wanted in vain
 	splits    bool   // the task may be split further
 
-	workFirst bool // [DeviceWorkFirst] is on
-	lookFirst bool // [DeviceLookFirst] is on, in a run that can only read
+	workFirst bool // [AidWorkFirst] is on
+	lookFirst bool // [AidLookFirst] is on, in a run that can only read
 	heldBack  bool // an answer was, and only work mends it
 
 	files   []string // of the work dir that the task names
@@ -63,8 +63,8 @@ func offer(p journal.Phase, v view) []command.Spec {
 func (s *Session) view(a aim) view {
 	v := view{
 		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
-		workFirst: s.opts.has(DeviceWorkFirst), lookFirst: s.opts.has(DeviceLookFirst) && s.opts.readOnly(),
-		heldBack: s.held.Work && s.opts.has(DeviceColdLogic), files: s.watch.now.Named(s.talk.task),
+		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
+		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown = s.watch.shownWhole(v.files)
 	if a.notName {

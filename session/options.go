@@ -84,8 +84,9 @@ type Options struct {
 	// QA sends an answer back, at most twice, when the model itself judges that
 	// it does not do what the task asks.
 	QA bool
-	// Without takes devices away, to measure what they bring.
-	Without []Device
+	// Aids switches aids for weak models on or off; those that it does not name
+	// are on for models of the sizes that they were measured at.
+	Aids map[Aid]bool
 	// LongResults says how the gist is made of what a result shows in part;
 	// default ResultsCut.
 	LongResults LongResults
@@ -137,7 +138,7 @@ func checkOptions(o *Options) error {
 	if o.Approve == "" {
 		o.Approve = ApproveAsk
 	}
-	if err := errors.Join(o.Approve.Check(), checkDevices(o.Without)); err != nil || o.rulesChecked {
+	if err := errors.Join(o.Approve.Check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
 		return err
 	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
@@ -159,8 +160,13 @@ func (o *Options) mode() string {
 	return modeText
 }
 
-// has reports that a device is on in this run.
-func (o *Options) has(d Device) bool { return !slices.Contains(o.Without, d) }
+// has reports that an aid is on in this run.
+func (o *Options) has(a Aid) bool {
+	if on, set := o.Aids[a]; set {
+		return on
+	}
+	return a.Suits(backend.ParametersOf(o.Backend))
+}
 
 // finalName is the command that ends a task.
 func (o *Options) finalName() string {

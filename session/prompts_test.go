@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tiktoken-go/tokenizer"
 
-	"agent/command"
+	"agent/command/stock"
 	"agent/session/workdir"
 )
 
@@ -19,7 +19,7 @@ const fixedPartTokensMax = 800
 // The count is that of a tokenizer of a hosted model; those of small local
 // models differ by a few per cent.
 func TestFixedPartIsSmall(t *testing.T) {
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	enc, err := tokenizer.Get(tokenizer.Cl100kBase)
 	require.NoError(t, err)

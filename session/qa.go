@@ -75,7 +75,7 @@ func (c checker) warnOfDoubts(answer string) {
 }
 
 func (c checker) found(answer string, tried map[string]bool) []check.Doubt {
-	if !c.opts.has(DeviceColdLogic) {
+	if !c.opts.has(AidColdLogic) {
 		return nil
 	}
 	return check.Doubts(c.evidence(answer), tried)

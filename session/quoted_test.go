@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/command/salvage"
+	"agent/command/stock"
 	"agent/session/prose"
 )
 
@@ -247,13 +249,13 @@ func TestQuotedCallsAreMarked(t *testing.T) {
 	texts := quotedTexts()
 	require.Greater(t, len(texts), 4000)
 	for _, q := range texts {
-		p := command.Parse(q.text, reg)
+		p := salvage.Parse(q.text, reg)
 		for _, c := range p.Calls {
 			cmd, err := reg.Resolve(c.Command)
-			if err != nil || !command.EffectOf(cmd, &c.Call).Consequential() || p.Repaired(command.RepairTruncated) {
+			if err != nil || !command.EffectOf(cmd, &c.Call).Consequential() || p.Repaired(salvage.RepairTruncated) {
 				continue
 			}
-			if !p.Repaired(command.RepairMaybeQuoted) {
+			if !p.Repaired(salvage.RepairMaybeQuoted) {
 				t.Errorf("%s, %s, %s: %q is taken for a call: %v", q.call, q.syntax, q.quoting, q.text, p.Calls)
 			}
 		}
@@ -266,13 +268,13 @@ func TestStatedCallsAreNotMarked(t *testing.T) {
 	openEnded := []string{"ReAct with text", "lines", "first word and text", "first word and lines"} // asked for again
 	for _, call := range quotedCalls() {
 		for _, syntax := range syntaxes() {
-			p := command.Parse(syntax.do(call.name, call.do), reg)
+			p := salvage.Parse(syntax.do(call.name, call.do), reg)
 			if syntax.name == "fence of code" && call.name != "python" || slices.Contains(openEnded, syntax.name) {
 				continue
 			}
 			require.Len(t, p.Calls, 1, "%s, %s", call.name, syntax.name)
 			assert.Equal(t, call.name, p.Calls[0].Command, syntax.name)
-			assert.False(t, p.Repaired(command.RepairMaybeQuoted), "%s, %s: %q", call.name, syntax.name, syntax.do(call.name, call.do))
+			assert.False(t, p.Repaired(salvage.RepairMaybeQuoted), "%s, %s: %q", call.name, syntax.name, syntax.do(call.name, call.do))
 		}
 	}
 }
@@ -336,11 +338,11 @@ func TestCallsInsideOfTexts(t *testing.T) {
 					continue // nobody can tell where it ends
 				}
 				reply := outer.do("writer", [][2]string{{"path", "note.md"}, {"text", text}})
-				p := command.Parse(reply, reg)
+				p := salvage.Parse(reply, reg)
 				require.Len(t, p.Calls, 1, "%s in %s: %s", inner.name, outer.name, reply)
 				assert.Equal(t, "writer", p.Calls[0].Command)
 				assert.Equal(t, text, field(&p.Calls[0].Call, "text"), "%s in %s", inner.name, outer.name)
-				assert.False(t, p.Repaired(command.RepairMaybeQuoted), "%s in %s: %s", inner.name, outer.name, reply)
+				assert.False(t, p.Repaired(salvage.RepairMaybeQuoted), "%s in %s: %s", inner.name, outer.name, reply)
 			}
 		}
 	}
@@ -412,7 +414,7 @@ func TestRealRepliesAreCarriedOut(t *testing.T) {
 		reg, ran := standardCounted(t)
 		final := ""
 		var want []string
-		for _, c := range command.Parse(row.Reply, reg).Calls {
+		for _, c := range salvage.Parse(row.Reply, reg).Calls {
 			if _, err := reg.Resolve(c.Command); err != nil {
 				want = nil // of a command that nobody has: the reply is asked for again
 				break
@@ -442,7 +444,7 @@ func TestRealRepliesAreCarriedOut(t *testing.T) {
 // carrying them out.
 func standardCounted(t *testing.T) (*command.Registry, *[]string) {
 	ran := new([]string)
-	standard, err := command.Standard()
+	standard, err := stock.Standard()
 	require.NoError(t, err)
 	reg := command.NewRegistry()
 	search := command.Spec{Name: "search", Slots: []command.Slot{{Name: "query", Kind: command.SlotLine}}, Effect: command.EffectRead}

@@ -9,7 +9,7 @@
 // reasoning, the choice of a command by scoring, and the command's fields, each
 // asked for in the form in which a model writes it best. Backends that cannot
 // continue a reply and score options get the same turn as plain JSON, read by
-// [command.Parse].
+// [salvage.Parse].
 //
 // Promises: every loop has a limit, and each ending its own [Stop]; input is
 // counted before it is sent; results are data, never the system's words, and
@@ -98,7 +98,7 @@ func newSession(opts Options, at place) (*Session, error) {
 			s.book.emit(&d)
 		}
 	}
-	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock, restate: opts.has(DeviceRestate), renew: s.systemPrompt}
+	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock, restate: opts.has(AidRestate), renew: s.systemPrompt}
 	s.calls = newCalls(s.book, at.above)
 	s.gate = &gate{conversation: s.talk, opts: &s.opts, calls: s.calls}
 	s.watch = &watch{opts: &s.opts, focus: at.focus, spoiled: map[string]bool{}}
@@ -264,7 +264,7 @@ func (s *Session) openLog() error {
 func (s *Session) systemPrompt() string {
 	offered := s.opts.offered()
 	s.talk.known = fingerprints(offered)
-	d := systemData{Commands: offered, Final: s.opts.finalName(), Code: runsCode(offered), ReadOnly: s.opts.readOnly(), Plain: !s.opts.has(DeviceNote)}
+	d := systemData{Commands: offered, Final: s.opts.finalName(), Code: runsCode(offered), ReadOnly: s.opts.readOnly(), Plain: !s.opts.has(AidNote)}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {
 			d.Open = spec.Slots[n-1].Name

@@ -23,7 +23,7 @@ type conversation struct {
 	*speaker
 	book    *book
 	clock   *clock
-	restate bool // [DeviceRestate] is on
+	restate bool // [AidRestate] is on
 
 	task        string            // the newest, in the user's words
 	system      string            // the fixed part of every prompt

@@ -102,7 +102,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 		return res
 	}
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
-		res.Answer = answerText(r, t.calls[0])
+		res.Answer = answerText(r, t.calls[0], cmd.Spec())
 	}
 	if wasHeld(s.held, res.Answer) {
 		s.book.warn("the last answer is left out: a check had held it back")
@@ -132,7 +132,7 @@ const redraftsMax = 2
 // would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{phase: s.phase})
-	for try := 0; try < redraftsMax && err == nil && s.opts.mode() == modeSlots && s.opts.has(DeviceCircleBreak); try++ {
+	for try := 0; try < redraftsMax && err == nil && s.opts.mode() == modeSlots && s.opts.has(AidCircleBreak); try++ {
 		call, done := s.repeats(t)
 		if call == nil {
 			break
@@ -150,7 +150,7 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // was just held back; what had failed is tried another way, and last with
 // another command.
 func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
-	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(DeviceOtherWay)}
+	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(AidOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
@@ -260,11 +260,11 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 
 // writeNote lets the model reason in a line of its own.
 func (s *Session) writeNote(ctx context.Context, d *draft, p journal.Phase) (string, error) {
-	if !s.opts.has(DeviceNote) {
+	if !s.opts.has(AidNote) {
 		return "", nil
 	}
 	start := ""
-	if s.opts.has(DeviceNoteStart) {
+	if s.opts.has(AidNoteStart) {
 		start = s.words.start(p, s.watch.last)
 	}
 	d.write(s.words.render("note", nil) + start)

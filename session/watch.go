@@ -105,9 +105,9 @@ func (w *watch) view(path string, lines int) promptFile {
 func (w *watch) lines(name string, room *int64) int {
 	size := w.now.Size(name)
 	switch {
-	case w.opts.policy().KeepsBack(name) || !w.opts.has(DeviceFileHeads):
+	case w.opts.policy().KeepsBack(name) || !w.opts.has(AidFileHeads):
 		return 0
-	case w.opts.has(DeviceWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
+	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
 		*room -= size
 		return listBytesMax
 	}

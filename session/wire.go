@@ -7,6 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/salvage"
 	"agent/session/journal"
 	"agent/session/prose"
 )
@@ -37,7 +38,7 @@ func (w wire) turn(ctx context.Context, msgs []backend.Message) (*turn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parsed, problem = w.read(raw, end, parsed.Repaired(command.RepairMaybeQuoted)); problem == "" {
+	if parsed, problem = w.read(raw, end, parsed.Repaired(salvage.RepairMaybeQuoted)); problem == "" {
 		t := w.usable(raw, parsed, end)
 		if len(parsed.Repairs) == 0 {
 			w.budget.usage.RepairedReplies++
@@ -60,22 +61,22 @@ func (w wire) replyText(ctx context.Context, msgs []backend.Message) (string, en
 
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
-func cutInside(parsed command.Parsed, end ending) bool {
-	if parsed.Repaired(command.RepairTruncated) {
+func cutInside(parsed salvage.Parsed, end ending) bool {
+	if parsed.Repaired(salvage.RepairTruncated) {
 		return true
 	}
-	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
-		return slices.Contains([]command.Repair{
-			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairProse,
+	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
+		return slices.Contains([]salvage.Repair{
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairProse,
 		}, r)
 	})
 }
 
 // read makes calls of a reply, or says why none of it can be used. One that was
 // asked for again, since it was among words, may still be quoted.
-func (w wire) read(raw string, end ending, again bool) (command.Parsed, string) {
-	parsed := command.Parse(raw, w.opts.Registry)
-	if parsed.Repaired(command.RepairMaybeQuoted) {
+func (w wire) read(raw string, end ending, again bool) (salvage.Parsed, string) {
+	parsed := salvage.Parse(raw, w.opts.Registry)
+	if parsed.Repaired(salvage.RepairMaybeQuoted) {
 		parsed = w.withoutQuoted(raw, parsed)
 	}
 	if len(parsed.Calls) == 0 {
@@ -95,7 +96,7 @@ func (w wire) read(raw string, end ending, again bool) (command.Parsed, string) 
 // callProblem is why a call must not run: its command is unknown, or it would
 // change something on the word of a guess, of a reply that was cut off, or of
 // what is only quoted.
-func (w wire) callProblem(c command.ParsedCall, parsed command.Parsed, cut, again bool) string {
+func (w wire) callProblem(c salvage.ParsedCall, parsed salvage.Parsed, cut, again bool) string {
 	d := reasonData{Name: prose.OneLine(c.Command, 60), Nearest: c.Suggestion, Names: w.opts.Registry.Names()}
 	cmd, err := w.opts.Registry.Resolve(c.Command)
 	switch {
@@ -110,7 +111,7 @@ func (w wire) callProblem(c command.ParsedCall, parsed command.Parsed, cut, agai
 		return w.words.render("fuzzy", d)
 	case w.wasShown(&c.Call, again || asText(parsed)):
 		return w.words.render("was_shown", d)
-	case parsed.Repaired(command.RepairMaybeQuoted):
+	case parsed.Repaired(salvage.RepairMaybeQuoted):
 		return w.words.render("maybe_quoted", d)
 	}
 	return ""
@@ -118,7 +119,7 @@ func (w wire) callProblem(c command.ParsedCall, parsed command.Parsed, cut, agai
 
 // usable is the turn of a reply that was understood. The prompt keeps the
 // reply as written if nothing was mended, else its canonical form.
-func (w wire) usable(raw string, parsed command.Parsed, end ending) *turn {
+func (w wire) usable(raw string, parsed salvage.Parsed, end ending) *turn {
 	t := &turn{text: raw}
 	if cutInside(parsed, end) {
 		t.end = end

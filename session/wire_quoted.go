@@ -7,17 +7,18 @@ import (
 	"unicode"
 
 	"agent/command"
+	"agent/command/salvage"
 	"agent/session/journal"
 )
 
 // withoutQuoted drops the consequential calls that a reply only quotes from what
 // the model was shown. A reply that does nothing else is an answer in words.
-func (w wire) withoutQuoted(raw string, parsed command.Parsed) command.Parsed {
-	kept := slices.DeleteFunc(slices.Clone(parsed.Calls), func(c command.ParsedCall) bool {
+func (w wire) withoutQuoted(raw string, parsed salvage.Parsed) salvage.Parsed {
+	kept := slices.DeleteFunc(slices.Clone(parsed.Calls), func(c salvage.ParsedCall) bool {
 		return w.opts.consequential(&c.Call) && w.wasShown(&c.Call, false)
 	})
 	if len(kept) == 0 {
-		return command.ParseProse(raw, w.opts.Registry)
+		return salvage.ParseProse(raw, w.opts.Registry)
 	}
 	parsed.Calls = kept
 	return parsed
@@ -25,10 +26,10 @@ func (w wire) withoutQuoted(raw string, parsed command.Parsed) command.Parsed {
 
 // asText reports calls that were written in a form that other texts have, too,
 // such as a block of code.
-func asText(parsed command.Parsed) bool {
-	return slices.ContainsFunc(parsed.Repairs, func(r command.Repair) bool {
-		return slices.Contains([]command.Repair{
-			command.RepairXML, command.RepairFence, command.RepairReAct, command.RepairFunctionCall, command.RepairFirstWord, command.RepairMaybeQuoted,
+func asText(parsed salvage.Parsed) bool {
+	return slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
+		return slices.Contains([]salvage.Repair{
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairMaybeQuoted,
 		}, r)
 	})
 }
@@ -44,7 +45,7 @@ func (w wire) wasShown(call *command.Call, values bool) bool {
 			return true
 		}
 		for _, t := range []string{text, unescaped.Replace(text)} { // as it is, and inside of a string
-			if slices.ContainsFunc(command.Within(t, w.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+			if slices.ContainsFunc(salvage.Within(t, w.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
 				return true
 			}
 		}

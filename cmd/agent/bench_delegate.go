@@ -9,6 +9,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/internal/bench"
 	"agent/internal/config"
 	"agent/session"
@@ -30,7 +31,7 @@ func (a *app) openBenchParts(ctx context.Context, f *benchFlags, args []string) 
 		return nil, nil, err
 	}
 	reg := command.NewRegistry()
-	if err := reg.Register(command.Answer()); err != nil {
+	if err := reg.Register(stock.Answer()); err != nil {
 		o.close()
 		return nil, nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"agent/command"
 	"agent/command/program"
+	"agent/command/salvage"
 	"agent/internal/config"
 )
 
@@ -260,7 +261,7 @@ func (a *app) commandsParseCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out, err := json.Marshal(command.Parse(string(raw), r))
+			out, err := json.Marshal(salvage.Parse(string(raw), r))
 			if err != nil {
 				return err
 			}

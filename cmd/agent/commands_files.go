@@ -11,6 +11,7 @@ import (
 
 	"agent/command"
 	"agent/command/program"
+	"agent/command/stock"
 	"agent/session"
 )
 
@@ -62,7 +63,7 @@ func newFileCommands(registry *command.Registry, env *command.Env) (*fileCommand
 	if user == "" {
 		return f, nil
 	}
-	return f, registry.Register(program.Create(f.set, user))
+	return f, stock.Add(registry, stock.Parts{Create: program.Create(f.set, user)})
 }
 
 // addFileCommands gives a run its commands that are files, and has them looked

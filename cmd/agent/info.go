@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"agent/command"
+	"agent/command/python"
+	"agent/command/stock"
 	"agent/inference"
 	"agent/internal/config"
 )
@@ -157,15 +158,15 @@ func (a *app) examineModel(ctx context.Context) finding {
 }
 
 func examinePython(ctx context.Context) finding {
-	path, err := command.PythonPath(ctx)
+	found, err := python.Find(ctx, "")
 	if err != nil {
 		return finding{"python", "missing", err.Error(), hintOf(err)}
 	}
-	return finding{What: "python", Status: "ok", Detail: path}
+	return finding{What: "python", Status: "ok", Detail: found.Executable}
 }
 
 func examineSandbox(ctx context.Context) finding {
-	r, err := command.SandboxReport(ctx)
+	r, err := stock.SandboxReport(ctx)
 	if err != nil {
 		return finding{"sandbox", "missing", err.Error(), hintOf(err)}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/session"
 )
 
@@ -208,7 +209,7 @@ func checkPage(t *testing.T, b *opened, page string) {
 	require.NoError(t, os.WriteFile(filepath.Join(work, page), []byte(text), 0o644))
 	before := tree(t, outside)
 
-	registry, err := command.Standard()
+	registry, err := stock.Standard()
 	require.NoError(t, err)
 	model := &recorder{LanguageBackend: b}
 	var events bytes.Buffer

@@ -12,6 +12,7 @@ import (
 	"agent/command"
 	"agent/command/mcp"
 	"agent/command/search"
+	"agent/command/stock"
 	"agent/internal/config"
 	"agent/session"
 )
@@ -96,10 +97,8 @@ func addSearch(cfg *config.Config, registry *command.Registry) (io.Closer, error
 	if err != nil {
 		return nil, configError(err)
 	}
-	for _, c := range s.Commands() {
-		if err := registry.Register(c); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+	if err := stock.Add(registry, stock.Parts{Search: s.Commands()}); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }

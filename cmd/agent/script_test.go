@@ -15,6 +15,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/command/stock"
 	"agent/docs/example/shout"
 	"agent/inference"
 	"agent/inference/gguf/gguftest"
@@ -108,7 +109,7 @@ var sandboxWorks = sync.OnceValue(func() bool {
 	defer os.RemoveAll(dir)
 	env := &command.Env{WorkDir: dir}
 	call := &command.Call{Content: []map[string]any{{"code": "print(6 * 7)"}}}
-	res, err := command.Python().Run(context.Background(), env, call)
+	res, err := stock.Python().Run(context.Background(), env, call)
 	return err == nil && strings.TrimSpace(res.Text) == "42"
 })
 

@@ -9,6 +9,8 @@ import (
 
 	"agent/command"
 	"agent/command/mcp"
+	"agent/command/salvage"
+	"agent/command/stock"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -33,7 +35,7 @@ func ExampleOpen() {
 	}
 	defer os.RemoveAll(state)
 
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	if err != nil {
 		panic(err)
 	}
@@ -51,7 +53,7 @@ func ExampleOpen() {
 		}
 	}
 
-	call := command.Parse(`tell_weather(town="Foster City")`, reg).Calls[0].Call
+	call := salvage.Parse(`tell_weather(town="Foster City")`, reg).Calls[0].Call
 	c, err := reg.Resolve(call.Command)
 	if err != nil {
 		panic(err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/command/salvage"
+	"agent/command/stock"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
@@ -90,7 +92,7 @@ func (o *opened) mustCall(t *testing.T, name string, content ...map[string]any) 
 }
 
 func TestToolsBecomeCommands(t *testing.T) {
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	s := open(t, Options{
 		Servers: map[string]Server{"test": program(t, "tools", nil)},
@@ -112,7 +114,7 @@ func TestToolsBecomeCommands(t *testing.T) {
 	s.find(t, "keep_file")
 	s.find(t, "test_read_file") // reader has the alias read_file
 
-	call := command.Parse(`{"command":"echo","content":[{"text":"hi","times":"2","loud":"yes"}]}`, reg).Calls[0].Call
+	call := salvage.Parse(`{"command":"echo","content":[{"text":"hi","times":"2","loud":"yes"}]}`, reg).Calls[0].Call
 	c, err := reg.Resolve(call.Command)
 	require.NoError(t, err)
 	r, err := c.Run(context.Background(), &command.Env{}, &call)

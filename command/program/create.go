@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/command/python"
 )
 
 // CreateName is the command by which the agent makes others.
@@ -207,7 +208,7 @@ func readDraft(call *command.Call) (*draft, error) {
 	}
 	d := &draft{
 		name: plainName(textOf(entry["name"])), description: oneLine(textOf(entry["description"]), 160),
-		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(command.CleanCode(textOf(entry["code"])), "\n"),
+		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
 		test: given(testText(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {

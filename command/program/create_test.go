@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/command/stock"
 )
 
 func newCreateRig(t *testing.T) *rig {
@@ -42,7 +43,7 @@ func TestCreate(t *testing.T) {
 	assert.Equal(t, "37.77777777777778", r.call("fahrenheit", map[string]any{"degrees": 100.0}).Text)
 
 	later := NewSet(r.config)
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	later.config.Registry = reg
 	require.Len(t, later.Refresh(context.Background()), 1, "it is there in a later session")
@@ -146,7 +147,7 @@ func TestCreateIsLenient(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	r := newCreateRig(t)
-	r.writeUser("mine.py", python("description: A person's own.", "print('mine')\n"))
+	r.writeUser("mine.py", script("description: A person's own.", "print('mine')\n"))
 	require.Equal(t, "added mine", r.refresh())
 	tests := []struct {
 		name   string
@@ -194,7 +195,7 @@ func TestCreateKeepsWhatAPersonChanged(t *testing.T) {
 	res := r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212", "100")
 	require.False(t, res.Failed, res.Text)
 	require.Equal(t, "added fahrenheit", r.refresh())
-	r.writeUser("fahrenheit.py", python(fahrenheit, fahrenheitCode))
+	r.writeUser("fahrenheit.py", script(fahrenheit, fahrenheitCode))
 	require.Equal(t, "changed fahrenheit", r.refresh())
 	res = r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212", "100")
 	assert.True(t, res.Failed, "a person has changed it: it is no longer the agent's own")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/command/stock"
 )
 
 // needSandbox skips where programs can't run.
@@ -46,7 +47,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	needSandbox(t)
-	reg, err := command.Standard()
+	reg, err := stock.Standard()
 	require.NoError(t, err)
 	r := &rig{t: t, reg: reg, user: filepath.Join(t.TempDir(), "commands"), project: t.TempDir()}
 	r.env = &command.Env{WorkDir: r.project, Metadata: map[string]string{"token": "s3cret-token", "other": "s3cret-other"}}
@@ -99,8 +100,8 @@ func (r *rig) call(name string, content map[string]any) *command.Result {
 	return res
 }
 
-// python is a command file with a header.
-func python(header, code string) string {
+// script is a command file with a header.
+func script(header, code string) string {
 	return "\"\"\"\n" + header + "\n\"\"\"\n" + code
 }
 

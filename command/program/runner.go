@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"agent/command"
+	"agent/command/python"
 	"agent/command/sandbox"
 )
 
@@ -29,16 +30,16 @@ type runner struct {
 
 	sandbox sandbox.Sandbox
 	mu      sync.Mutex
-	found   *command.Interpreter
+	found   *python.Interpreter
 }
 
 // python finds the interpreter once; a failure is tried again, since a person
 // may install it meanwhile.
-func (r *runner) python(ctx context.Context) (*command.Interpreter, error) {
+func (r *runner) python(ctx context.Context) (*python.Interpreter, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.found == nil {
-		found, err := command.FindPython(ctx)
+		found, err := python.Find(ctx, "")
 		if err != nil {
 			return nil, err
 		}

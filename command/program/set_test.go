@@ -20,25 +20,25 @@ func TestFilesAreTakenUp(t *testing.T) {
 	r := newRig(t)
 	assert.Empty(t, r.refresh(), "no folder, no change")
 
-	r.writeUser("fahrenheit.py", python(fahrenheit, fahrenheitCode))
+	r.writeUser("fahrenheit.py", script(fahrenheit, fahrenheitCode))
 	assert.Equal(t, "added fahrenheit", r.refresh())
 	assert.Empty(t, r.refresh(), "told once")
 	assert.Equal(t, "100.0", r.call("fahrenheit", map[string]any{"degrees": 212.0}).Text)
 	assert.Equal(t, "100.0", r.call("f_to_c", map[string]any{"degrees": " 212 "}).Text, "an alias, and a number as text")
 
-	r.writeUser("fahrenheit.py", python(fahrenheit, strings.Replace(fahrenheitCode, "2))", "2), 'C')", 1)))
+	r.writeUser("fahrenheit.py", script(fahrenheit, strings.Replace(fahrenheitCode, "2))", "2), 'C')", 1)))
 	assert.Equal(t, "changed fahrenheit", r.refresh())
 	assert.Equal(t, "100.0 C", r.call("fahrenheit", map[string]any{"degrees": 212.0}).Text)
 
-	r.writeUser("fahrenheit.py", python(fahrenheit, "import json\nprint('a'\nx = 1\n"))
+	r.writeUser("fahrenheit.py", script(fahrenheit, "import json\nprint('a'\nx = 1\n"))
 	assert.Equal(t, "broken fahrenheit: USER/fahrenheit.py:12: SyntaxError: '(' was never closed (kept)", r.refresh())
 	assert.Empty(t, r.refresh(), "told once")
 	assert.Equal(t, "100.0 C", r.call("fahrenheit", map[string]any{"degrees": 212.0}).Text, "the old version stays")
 
-	r.writeUser("fahrenheit.py", python(strings.Replace(fahrenheit, "kind: number", "kind: nubmer", 1), fahrenheitCode))
+	r.writeUser("fahrenheit.py", script(strings.Replace(fahrenheit, "kind: number", "kind: nubmer", 1), fahrenheitCode))
 	assert.Equal(t, `broken fahrenheit: USER/fahrenheit.py:6: field degrees: unknown kind "nubmer"; did you mean "number"? (kept)`, r.refresh())
 
-	r.writeUser("fahrenheit.py", python(strings.Replace(fahrenheit, "name: fahrenheit", "name: celsius", 1), fahrenheitCode))
+	r.writeUser("fahrenheit.py", script(strings.Replace(fahrenheit, "name: fahrenheit", "name: celsius", 1), fahrenheitCode))
 	assert.Equal(t, "removed fahrenheit\nadded celsius", r.refresh(), "the file gives itself another name")
 
 	require.NoError(t, os.Remove(filepath.Join(r.user, "fahrenheit.py")))
@@ -49,11 +49,11 @@ func TestFilesAreTakenUp(t *testing.T) {
 
 func TestSameSizeAndTimeIsSeen(t *testing.T) {
 	r := newRig(t)
-	r.writeUser("a.py", python("description: Says a.", "print('a')\n"))
+	r.writeUser("a.py", script("description: Says a.", "print('a')\n"))
 	require.Equal(t, "added a", r.refresh())
 	info, err := os.Stat(filepath.Join(r.user, "a.py"))
 	require.NoError(t, err)
-	r.writeUser("a.py", python("description: Says a.", "print('b')\n"))
+	r.writeUser("a.py", script("description: Says a.", "print('b')\n"))
 	require.NoError(t, os.Chtimes(filepath.Join(r.user, "a.py"), info.ModTime(), info.ModTime()))
 	assert.Equal(t, "changed a", r.refresh())
 	assert.Equal(t, "b", r.call("a", nil).Text)
@@ -61,10 +61,10 @@ func TestSameSizeAndTimeIsSeen(t *testing.T) {
 
 func TestNamesThatAreTaken(t *testing.T) {
 	r := newRig(t)
-	r.writeUser("answer.py", python("description: Ends all.", ""))
-	r.writeUser("mine.py", python("description: Reads.\naliases: [cat]", ""))
-	r.writeUser("one.py", python("name: twin\ndescription: First.", "print(1)"))
-	r.writeUser("two.py", python("name: twin\ndescription: Second.", "print(2)"))
+	r.writeUser("answer.py", script("description: Ends all.", ""))
+	r.writeUser("mine.py", script("description: Reads.\naliases: [cat]", ""))
+	r.writeUser("one.py", script("name: twin\ndescription: First.", "print(1)"))
+	r.writeUser("two.py", script("name: twin\ndescription: Second.", "print(2)"))
 	assert.Equal(t, strings.Join([]string{
 		`broken answer: USER/answer.py: the name "answer" belongs to the stock command answer`,
 		`broken mine: USER/mine.py: the alias "cat" belongs to the stock command reader`,
@@ -81,7 +81,7 @@ func TestNamesThatAreTaken(t *testing.T) {
 func TestDisabledNameStaysTaken(t *testing.T) {
 	r := newRig(t)
 	require.NoError(t, r.reg.Disable("python"))
-	r.writeUser("python.py", python("description: Runs all.", ""))
+	r.writeUser("python.py", script("description: Runs all.", ""))
 	assert.Contains(t, r.refresh(), `the name "python" belongs to the stock command python`)
 }
 
@@ -109,9 +109,9 @@ fi
 
 func TestFailures(t *testing.T) {
 	r := newRig(t)
-	r.writeUser("fail.py", python("description: Fails.\nfields: [{name: n, kind: number}]\ntimeout: 20s", "import sys\nprint('half')\nsys.exit('no '*3)\n"))
-	r.writeUser("slow.py", python("description: Sleeps.\ntimeout: 300ms", "print('begun')\nwhile True: pass\n"))
-	r.writeUser("loud.py", python("description: Prints.", "print('x' * 100_000)\n"))
+	r.writeUser("fail.py", script("description: Fails.\nfields: [{name: n, kind: number}]\ntimeout: 20s", "import sys\nprint('half')\nsys.exit('no '*3)\n"))
+	r.writeUser("slow.py", script("description: Sleeps.\ntimeout: 300ms", "print('begun')\nwhile True: pass\n"))
+	r.writeUser("loud.py", script("description: Prints.", "print('x' * 100_000)\n"))
 	require.Equal(t, "added fail\nadded loud\nadded slow", r.refresh())
 
 	res := r.call("fail", map[string]any{"n": "1"})
@@ -150,9 +150,9 @@ print(os.environ.get("HOME", "").startswith("/tmp"), sorted(k for k in os.enviro
 		return strings.Replace(strings.Replace(code, "%s", quote("data.txt"), 1), "%s", quote("new.txt"), 1)
 	}
 	for name, needs := range map[string]string{"nothing": "[]", "reads": "[read]", "writes": "[write]"} {
-		r.writeUser(name+".py", python("description: Tries.\nneeds: "+needs, fill(r.project)))
+		r.writeUser(name+".py", script("description: Tries.\nneeds: "+needs, fill(r.project)))
 	}
-	r.writeUser("here.py", python("description: Tries.\nneeds: [read]", fill("")))
+	r.writeUser("here.py", script("description: Tries.\nneeds: [read]", fill("")))
 	require.Equal(t, "added here\nadded nothing\nadded reads\nadded writes", r.refresh())
 	const env = "\nTrue []"
 	assert.Equal(t, "read no\nwrite no"+env, r.call("nothing", nil).Text)
@@ -178,8 +178,8 @@ func TestNetwork(t *testing.T) {
 	defer listener.Close()
 	port := listener.Addr().(*net.TCPAddr).Port
 	code := fmt.Sprintf("import socket\ntry:\n    socket.create_connection(('127.0.0.1', %d)).close()\n    print('reached')\nexcept OSError:\n    print('cut off')\n", port)
-	r.writeUser("inside.py", python("description: Tries.", code))
-	r.writeUser("outside.py", python("description: Tries.\nneeds: [network]", code))
+	r.writeUser("inside.py", script("description: Tries.", code))
+	r.writeUser("outside.py", script("description: Tries.\nneeds: [network]", code))
 	require.Equal(t, "added inside\nadded outside", r.refresh())
 	assert.Equal(t, "cut off", r.call("inside", nil).Text)
 	assert.Equal(t, "reached", r.call("outside", nil).Text)
@@ -187,7 +187,7 @@ func TestNetwork(t *testing.T) {
 
 func TestTrust(t *testing.T) {
 	r := newRig(t)
-	r.writeProject("hello.py", python("description: Greets.", "print('hello')\n"))
+	r.writeProject("hello.py", script("description: Greets.", "print('hello')\n"))
 	assert.Equal(t, "untrusted: the commands of PROJECT are not loaded, since the folder is not trusted: hello.py", r.refresh())
 	assert.Empty(t, r.refresh(), "told once")
 	assert.Empty(t, r.Programs())
@@ -196,17 +196,17 @@ func TestTrust(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.config.Trust.Add(r.project, found, false))
 	assert.Equal(t, "added hello", r.refresh())
-	r.writeProject("bye.py", python("description: Leaves.", "print('bye')\n"))
+	r.writeProject("bye.py", script("description: Leaves.", "print('bye')\n"))
 	assert.Equal(t, "added bye", r.refresh(), "the folder is trusted as it grows")
 
-	r.writeProject("spy.py", python("description: Sends.\nmetadata: [token]", "print('sent')\n"))
+	r.writeProject("spy.py", script("description: Sends.\nmetadata: [token]", "print('sent')\n"))
 	assert.Equal(t, "broken spy: PROJECT/commands/spy.py: it wants the network or metadata and has changed since its folder was trusted", r.refresh())
 	assert.Empty(t, r.refresh(), "told once")
 	found, err = Find(r.config.Folders[1])
 	require.NoError(t, err)
 	require.NoError(t, r.config.Trust.Add(r.project, found, false))
 	assert.Equal(t, "added spy", r.refresh())
-	r.writeProject("spy.py", python("description: Sends.\nmetadata: [token, other]", "print('sent')\n"))
+	r.writeProject("spy.py", script("description: Sends.\nmetadata: [token, other]", "print('sent')\n"))
 	assert.Contains(t, r.refresh(), "has changed since its folder was trusted (kept)")
 
 	again := OpenTrust(r.config.Trust.path)
@@ -251,8 +251,8 @@ func TestTrustFile(t *testing.T) {
 func TestOddFiles(t *testing.T) {
 	r := newRig(t)
 	outside := filepath.Join(t.TempDir(), "outside.py")
-	r.write(outside, python("description: From outside.", "print('out')\n"), 0o600)
-	r.writeUser("real.py", python("description: Here.", "print('in')\n"))
+	r.write(outside, script("description: From outside.", "print('out')\n"), 0o600)
+	r.writeUser("real.py", script("description: Here.", "print('in')\n"))
 	require.NoError(t, os.Symlink(outside, filepath.Join(r.user, "escape.py")))
 	require.NoError(t, os.Symlink("real.py", filepath.Join(r.user, "same.py")))
 	require.NoError(t, os.Symlink("nowhere", filepath.Join(r.user, "lock.py")))
@@ -261,9 +261,9 @@ func TestOddFiles(t *testing.T) {
 	r.writeUser("_helper.py", "x = 1\n")
 	r.writeUser(".hidden.py", "x = 1\n")
 	r.writeUser("plain.py", "print('no header')\n")
-	r.writeUser("large.py", python("description: Large.", "#"+strings.Repeat("x", pythonBytesMax)))
-	r.writeUser("nul.py", python("description: Zero.", "x = '\x00'\n"))
-	r.writeUser("deep.py", python("description: Deep.", "x = "+strings.Repeat("(", 50_000)+strings.Repeat(")", 50_000)))
+	r.writeUser("large.py", script("description: Large.", "#"+strings.Repeat("x", pythonBytesMax)))
+	r.writeUser("nul.py", script("description: Zero.", "x = '\x00'\n"))
+	r.writeUser("deep.py", script("description: Deep.", "x = "+strings.Repeat("(", 50_000)+strings.Repeat(")", 50_000)))
 	got := r.refresh()
 	assert.Contains(t, got, "broken: USER/escape.py: not read: it is a link that leads out of its folder")
 	assert.Contains(t, got, "broken: USER/pipe.py: it is no regular file")
@@ -283,7 +283,7 @@ func TestProjectFolderThatIsALink(t *testing.T) {
 	r := newRig(t)
 	require.NoError(t, r.config.Trust.Add(r.project, nil, true))
 	elsewhere := t.TempDir()
-	r.write(filepath.Join(elsewhere, "a.py"), python("description: A.", ""), 0o600)
+	r.write(filepath.Join(elsewhere, "a.py"), script("description: A.", ""), 0o600)
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(r.project, "commands")))
 	assert.Equal(t, "broken: PROJECT/commands: it is a link that leads out of its folder", r.refresh())
 }
@@ -291,9 +291,9 @@ func TestProjectFolderThatIsALink(t *testing.T) {
 // What runs are the bytes that were checked.
 func TestRunsWhatWasChecked(t *testing.T) {
 	r := newRig(t)
-	r.writeUser("a.py", python("description: Says a.", "print('checked')\n"))
+	r.writeUser("a.py", script("description: Says a.", "print('checked')\n"))
 	require.Equal(t, "added a", r.refresh())
-	r.writeUser("a.py", python("description: Says a.\nneeds: [write]", "print('slipped in')\n"))
+	r.writeUser("a.py", script("description: Says a.\nneeds: [write]", "print('slipped in')\n"))
 	assert.Equal(t, "checked", r.call("a", nil).Text)
 	require.NoError(t, os.Remove(filepath.Join(r.user, "a.py")))
 	assert.Equal(t, "checked", r.call("a", nil).Text)
@@ -301,7 +301,7 @@ func TestRunsWhatWasChecked(t *testing.T) {
 
 func TestCancelledRefreshIsTriedAgain(t *testing.T) {
 	r := newRig(t)
-	r.writeUser("a.py", python("description: Says a.", "print('a')\n"))
+	r.writeUser("a.py", script("description: Says a.", "print('a')\n"))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, c := range r.Refresh(ctx) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/command/stock"
 )
 
 // The first rule that speaks about a call decides.
@@ -24,7 +25,7 @@ func TestRules(t *testing.T) {
 	writer := command.Spec{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file", Kind: command.SlotLine}, {Name: "text", Kind: command.SlotText}}}
 	python := command.Spec{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
 	fetch := command.Spec{Name: "fetch", Effect: command.EffectNetwork, Slots: []command.Slot{{Name: "url", Kind: command.SlotLine}}}
-	list := command.List().Spec()
+	list := stock.List().Spec()
 	answer := command.Spec{Name: "answer", Final: true}
 	out := Rules{{Command: "writer", Path: "out/**", Do: Allow}, {Command: "writer", Do: Deny}}
 	hosts := Rules{{Host: "*.example.org", Do: Allow}, {Host: "evil.*", Do: Deny}, {Command: "fetch", Do: Ask}}

@@ -4,12 +4,12 @@ import (
 	"regexp"
 	"strings"
 
-	"agent/command"
+	"agent/internal/legible"
 )
 
 // Fenced puts content between fences that it can't contain.
 func Fenced(content string) string {
-	fence := command.Fence(content)
+	fence := legible.Fence(content)
 	return fence + "\n" + strings.TrimRight(content, "\n") + "\n" + fence
 }
 

@@ -262,62 +262,62 @@ func (s Scrubber) Distinct(options []string) []string {
 	return out
 }
 
-// Copy is a deep copy of a value with every text in it scrubbed, but for the
-// fields that are ours.
+// Copy returns a copy of v without secrets in any of its strings, so that
+// what is added to a type is scrubbed without being listed.
 func Copy[T any](s Scrubber, v T) T {
-	s.scrub(reflect.ValueOf(&v).Elem())
-	return v
+	out, _ := s.clean(reflect.ValueOf(&v).Elem()).Interface().(T)
+	return out
 }
 
-// ours are the fields that hold names of the program or its configuration, and no
-// text of a model, a file or a person.
-var ours = regexp.MustCompile(`^(ID|Model|WorkDir|Mode|Command|By|Rule|Change|File|Hint|Field|Method|Stop)$`)
-
-// scrub replaces what v holds; nothing that it pointed to is changed.
-func (s Scrubber) scrub(v reflect.Value) {
+func (s Scrubber) clean(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	out.Set(v)
 	switch v.Kind() {
 	case reflect.String:
-		v.SetString(s.Text(v.String()))
+		out.SetString(s.Text(v.String()))
+	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
+		if !v.IsNil() {
+			s.cleanInside(v, out)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			out.Index(i).Set(s.clean(v.Index(i)))
+		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() && !ours.MatchString(v.Type().Field(i).Name) {
-				s.scrub(f)
+			if out.Field(i).CanSet() {
+				out.Field(i).Set(s.clean(v.Field(i)))
 			}
 		}
-	case reflect.Pointer, reflect.Interface:
-		if v.IsNil() {
-			return
+	}
+	return out
+}
+
+// cleanInside puts a clean copy of what v refers to into out.
+func (s Scrubber) cleanInside(v, out reflect.Value) {
+	switch v.Kind() {
+	case reflect.Interface:
+		inner := s.clean(v.Elem())
+		if n, ok := inner.Interface().(json.Number); ok && n != v.Elem().Interface() {
+			inner = reflect.ValueOf(string(n)) // it is no number any more
 		}
-		inner := reflect.New(v.Elem().Type())
-		inner.Elem().Set(v.Elem())
-		s.scrub(inner.Elem())
-		if v.Kind() == reflect.Interface {
-			inner = inner.Elem()
-		}
-		v.Set(inner)
-	case reflect.Slice:
-		if v.IsNil() || v.Type().Elem().Kind() == reflect.Uint8 {
-			return
-		}
-		out := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
-		reflect.Copy(out, v)
-		for i := range out.Len() {
-			s.scrub(out.Index(i))
-		}
-		v.Set(out)
+		out.Set(inner)
+	case reflect.Pointer:
+		out.Set(reflect.New(v.Type().Elem()))
+		out.Elem().Set(s.clean(v.Elem()))
 	case reflect.Map:
-		if v.IsNil() {
+		out.Set(reflect.MakeMapWithSize(v.Type(), v.Len()))
+		for key, value := range v.Seq2() {
+			out.SetMapIndex(s.clean(key), s.clean(value))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 { // text, as bytes
+			out.SetBytes([]byte(s.Text(string(v.Bytes()))))
 			return
 		}
-		out := reflect.MakeMapWithSize(v.Type(), v.Len())
-		for each := v.MapRange(); each.Next(); {
-			pair := [2]reflect.Value{reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()}
-			pair[0].Set(each.Key())
-			pair[1].Set(each.Value())
-			s.scrub(pair[0])
-			s.scrub(pair[1])
-			out.SetMapIndex(pair[0], pair[1])
+		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		for i := range v.Len() {
+			out.Index(i).Set(s.clean(v.Index(i)))
 		}
-		v.Set(out)
 	}
 }

@@ -285,10 +285,15 @@ func HoldsText(dir, name, text string) bool {
 	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
 }
 
-// Has reports a file by its path or by its name alone.
+// Has reports a file, by its path or by its name alone, or a folder.
 func (s Snapshot) Has(file string) bool {
-	if _, ok := s.files[file]; ok {
+	if s.There(file) {
 		return true
+	}
+	for p := range s.files {
+		if strings.HasPrefix(p, file+"/") {
+			return true
+		}
 	}
 	return len(s.Named(file)) > 0
 }

@@ -1,0 +1,88 @@
+package command
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// TextOf returns the first of the named fields of an entry as text.
+// Models call one thing by many names; a command lists those it takes.
+func TextOf(entry map[string]any, names ...string) (string, bool) {
+	for _, name := range names {
+		switch v := entry[name].(type) {
+		case string:
+			return v, true
+		case json.Number:
+			return v.String(), true
+		case []any: // lines of a text, or a list of one
+			if joined, ok := joinStrings(v); ok {
+				return joined, true
+			}
+		}
+	}
+	return "", false
+}
+
+// YesNoOf returns the first of the named fields of an entry as yes or no,
+// written as JSON or as a word.
+func YesNoOf(entry map[string]any, names ...string) (value, ok bool) {
+	for _, name := range names {
+		switch v := entry[name].(type) {
+		case bool:
+			return v, true
+		case string:
+			switch strings.ToLower(strings.TrimSpace(v)) {
+			case "yes", "true", "y", "1", "on":
+				return true, true
+			case "no", "false", "n", "0", "off", "":
+				return false, true
+			}
+		}
+	}
+	return false, false
+}
+
+func joinStrings(list []any) (string, bool) {
+	parts := make([]string, len(list))
+	for i, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			return "", false
+		}
+		parts[i] = s
+	}
+	return strings.Join(parts, "\n"), len(parts) > 0
+}
+
+// AsText is a value as one text: strings as they are, others as JSON.
+func AsText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	out, err := JSON(v)
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
+
+// fileKeys are the names by which models call a file.
+func fileKeys() []string {
+	return []string{"file", "filename", "path", "file_path", "filepath", "file_name", "name", "url", "source"}
+}
+
+// saveKeys are the names by which models say where to keep what was read.
+func saveKeys() []string {
+	return []string{"save_as", "save_to", "save", "output", "output_file"}
+}
+
+// FileOf is the file or address that an entry names.
+func FileOf(entry map[string]any) (string, bool) { return TextOf(entry, fileKeys()...) }
+
+// SaveOf is the file in which an entry says to keep what was read.
+func SaveOf(entry map[string]any) (string, bool) { return TextOf(entry, saveKeys()...) }

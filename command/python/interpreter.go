@@ -1,0 +1,160 @@
+// Package python finds the Python of this system and puts in order the code that
+// models write for it.
+package python
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"agent/internal/legible"
+)
+
+// whereScript asks an interpreter where its files are.
+//
+//go:embed where.py
+var whereScript string
+
+const shownMax = 64 // bytes of what was no answer
+
+// Interpreter is a Python of this system and what it needs to read.
+type Interpreter struct {
+	Executable string   `json:"executable"`
+	Version    []int    `json:"version"`
+	Paths      []string `json:"paths"` // of its library and packages
+}
+
+// errNoPython means that no usable Python was found.
+type errNoPython struct{ tried []string }
+
+func (e *errNoPython) Error() string {
+	return fmt.Sprintf("python: no Python 3.8 or newer found (tried %v)", e.tried)
+}
+
+func (e *errNoPython) Hint() string {
+	return "install python3 and see that it is on PATH, or take the command away with --disable python"
+}
+
+const discoveryTimeout = 20 * time.Second
+
+// Find looks for an interpreter and asks it where its files are. The
+// program on PATH may be a shim; what it starts is what counts. None is taken
+// from the work dir, since it is asked outside of the sandbox and what lies there
+// may be anybody's. It starts processes: callers keep what it found.
+func Find(ctx context.Context, workDir string) (*Interpreter, error) {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	folders := programFolders(workDir)
+	var tried []string
+	for _, name := range []string{"python3", "python", "/usr/bin/python3"} {
+		path, err := lookIn(folders, name)
+		if err != nil {
+			tried = append(tried, name)
+			continue
+		}
+		found, err := askPython(ctx, path, folders)
+		if err == nil {
+			return found, nil
+		}
+		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, ctx.Err()
+		}
+		tried = append(tried, fmt.Sprintf("%s: %v", path, err))
+	}
+	return nil, &errNoPython{tried}
+}
+
+// programFolders are the folders of PATH that do not lie in the work dir, nor in
+// the folder that the agent was started in. Whoever makes a whole home the work
+// dir keeps all that is there.
+func programFolders(workDir string) []string {
+	var avoided []string
+	current, _ := os.Getwd()
+	home, _ := os.UserHomeDir()
+	for _, dir := range []string{workDir, current} {
+		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
+			avoided = append(avoided, real)
+		}
+	}
+	var out []string
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		within := func(dir string) bool { return isWithin(folder, dir) || isWithin(realPath(folder), dir) }
+		if filepath.IsAbs(folder) && !slices.ContainsFunc(avoided, within) {
+			out = append(out, folder)
+		}
+	}
+	return out
+}
+
+// realPath is a path without links, empty where there is nothing.
+func realPath(path string) string {
+	absolute, err := filepath.Abs(path)
+	if path == "" || err != nil {
+		return ""
+	}
+	real, err := filepath.EvalSymlinks(absolute)
+	if err != nil {
+		return ""
+	}
+	return real
+}
+
+func isWithin(path, dir string) bool {
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(relative)
+}
+
+// lookIn finds a program in folders; one with a path is where it says.
+func lookIn(folders []string, name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return exec.LookPath(name)
+	}
+	for _, folder := range folders {
+		if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+}
+
+// discoveryEnvironment is what an interpreter starts with that is asked where its
+// files are, outside of the sandbox: what finds it and its shims, and nothing that
+// loads other code or leads it elsewhere, as LD_PRELOAD and PYTHONHOME do.
+func discoveryEnvironment(folders []string) []string {
+	env := []string{"PATH=" + strings.Join(folders, string(os.PathListSeparator))}
+	for _, name := range []string{"HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, "LANG=C.UTF-8")
+}
+
+func askPython(ctx context.Context, path string, folders []string) (*Interpreter, error) {
+	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", whereScript)
+	cmd.Dir, cmd.Env = filepath.Dir(path), discoveryEnvironment(folders)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	var found Interpreter
+	if err := json.Unmarshal(out, &found); err != nil {
+		return nil, fmt.Errorf("unexpected output %q", legible.Clip(string(out), shownMax))
+	}
+	if !filepath.IsAbs(found.Executable) {
+		return nil, fmt.Errorf("its executable %q is no absolute path", found.Executable)
+	}
+	if v := found.Version; len(v) < 2 || v[0] < 3 || v[0] == 3 && v[1] < 8 {
+		return nil, fmt.Errorf("version %v is too old", v)
+	}
+	return &found, nil
+}

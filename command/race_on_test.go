@@ -1,6 +1,0 @@
-//go:build race
-
-package command
-
-// raceEnabled: the race detector needs more address space than any job may have.
-const raceEnabled = true

@@ -1,0 +1,385 @@
+package salvage
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"agent/command"
+)
+
+// answerName is the command of a reply that names none.
+const answerName = "answer"
+
+// Keys that models write for the fields of a call, first the canonical one.
+var (
+	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "name"}
+	contentKeys = []string{"content", "arguments", "parameters", "params", "args", "action_input", "tool_input", "input"}
+	notesKeys   = []string{"notes", "note", "thought", "thoughts", "reasoning"}
+	wrapperKeys = []string{"command", "calls", "tool_calls", "function_call", "tool_call", "commands", "call", "response"}
+)
+
+// normalizer turns values into calls.
+type normalizer struct {
+	reg     *command.Registry
+	budget  *int
+	repairs repairs
+}
+
+// calls returns the calls that a value stands for, nil when it is no call.
+// Loose accepts an object without a command, which means answer.
+func (n *normalizer) calls(v any, loose bool) []ParsedCall {
+	switch v := v.(type) {
+	case []any:
+		var out []ParsedCall
+		for _, entry := range v {
+			object, ok := entry.(map[string]any)
+			if ok {
+				out = append(out, n.object(object, loose)...)
+			} else if entry != nil {
+				n.repairs.add(RepairMaybeQuoted)
+			}
+		}
+		if len(v) > 1 && slices.Contains(n.repairs, RepairMissingCommand) { // an entry is no call
+			n.repairs.add(RepairMaybeQuoted)
+		}
+		return out
+	case map[string]any:
+		return n.object(v, loose)
+	}
+	return nil
+}
+
+func (n *normalizer) object(object map[string]any, loose bool) []ParsedCall {
+	fields := n.fold(object)
+	if inner := n.unwrap(fields); inner != nil {
+		return inner
+	}
+	if call, ok := n.keyIsCommand(fields); ok {
+		return []ParsedCall{call}
+	}
+	key := n.commandKey(fields)
+	if key == "" && !hasAny(fields, "content", "summary") && (!loose || len(fields) == 0) {
+		return nil
+	}
+	return []ParsedCall{n.call(fields, key)}
+}
+
+// fold gives the fields lower-case names when the canonical ones are missing.
+func (n *normalizer) fold(object map[string]any) map[string]any {
+	if _, ok := object["command"].(string); ok {
+		return object
+	}
+	out := make(map[string]any, len(object))
+	for _, k := range slices.Sorted(maps.Keys(object)) {
+		folded := strings.ToLower(strings.TrimSpace(k))
+		if folded == k || slices.Contains(commandKeys, folded) || slices.Contains(contentKeys, folded) ||
+			slices.Contains(notesKeys, folded) || slices.Contains(wrapperKeys, folded) || folded == "summary" {
+			if folded != k {
+				n.repairs.add(RepairOtherKeys)
+			}
+			if _, taken := object[folded]; !taken || folded == k {
+				out[folded] = object[k]
+				continue
+			}
+		}
+		out[k] = object[k]
+	}
+	return out
+}
+
+// unwrap finds calls one level down, as in {"tool_calls": [...]}.
+func (n *normalizer) unwrap(fields map[string]any) []ParsedCall {
+	if _, ok := fields["command"].(string); ok {
+		return nil
+	}
+	for _, key := range wrapperKeys {
+		inner, ok := fields[key]
+		if !ok {
+			continue
+		}
+		if calls := n.innerCalls(inner); calls != nil {
+			n.repairs.add(RepairWrapper)
+			n.checkBeside(fields, key)
+			return calls
+		}
+	}
+	if f, ok := fields["function"].(map[string]any); ok { // OpenAI: {"type": "function", "function": {...}}
+		if calls := n.innerCalls(f); calls != nil {
+			n.repairs.add(RepairWrapper)
+			n.checkBeside(fields, "function")
+			return calls
+		}
+	}
+	return nil
+}
+
+// checkBeside marks calls beside which their wrapper holds more than what
+// belongs to calls: they may be an example in a text.
+func (n *normalizer) checkBeside(fields map[string]any, wrapper string) {
+	for k, v := range fields {
+		if v != nil && v != "" && k != wrapper && k != "role" && k != "summary" && !isEnvelope(k) && !slices.Contains(notesKeys, k) {
+			n.repairs.add(RepairMaybeQuoted)
+		}
+	}
+}
+
+// innerCalls reads calls that must name their command, and themselves may be
+// wrapped once more as {"function": {...}}.
+func (n *normalizer) innerCalls(v any) []ParsedCall {
+	entries, ok := v.([]any)
+	if !ok {
+		entries = []any{v}
+	}
+	var out []ParsedCall
+	stray := false // an entry that is no call
+	for _, entry := range entries {
+		fields, ok := entry.(map[string]any)
+		if !ok {
+			stray = true
+			continue
+		}
+		if f, ok := fields["function"].(map[string]any); ok {
+			fields = f
+		}
+		fields = n.fold(fields)
+		if key := n.commandKey(fields); key != "" {
+			out = append(out, n.call(fields, key))
+		} else {
+			stray = true
+		}
+	}
+	if stray && len(out) > 0 {
+		n.repairs.add(RepairMaybeQuoted)
+	}
+	return out
+}
+
+// keyIsCommand reads {"python": {...}}: one key, the name of a command.
+func (n *normalizer) keyIsCommand(fields map[string]any) (ParsedCall, bool) {
+	if len(fields) != 1 {
+		return ParsedCall{}, false
+	}
+	for name, content := range fields {
+		l := n.reg.Lookup(name)
+		if l.Match == command.MatchExact && !slices.Contains(contentKeys, name) {
+			n.repairs.add(RepairOtherKeys)
+			return n.named(name, content), true
+		}
+	}
+	return ParsedCall{}, false
+}
+
+// commandKey returns the key that names the command, "" when there is none.
+// Keys other than "command" are common words: they count only beside
+// arguments or with the name of a known command.
+func (n *normalizer) commandKey(fields map[string]any) string {
+	if text(fields["command"]) != "" {
+		return "command"
+	}
+	for _, key := range commandKeys[1:] {
+		name := text(fields[key])
+		if name == "" {
+			continue
+		}
+		if match := n.reg.Lookup(name).Match; match <= command.MatchAlias || hasAny(fields, contentKeys[1:]...) {
+			return key
+		}
+	}
+	return ""
+}
+
+// call builds the call of an object whose command stands under key; an empty
+// key means answer.
+func (n *normalizer) call(fields map[string]any, key string) ParsedCall {
+	name := text(fields[key])
+	if key == "" {
+		n.repairs.add(RepairMissingCommand)
+		name = answerName
+	} else if key != "command" {
+		n.repairs.add(RepairOtherKeys)
+	}
+	out := n.resolve(name)
+	slot := n.textSlot(out.Command)
+	out.Summary = command.AsText(fields["summary"])
+	used := map[string]bool{key: true, "command": true, "summary": true}
+	out.Notes = n.notes(fields, used)
+	contentKey := n.contentKey(fields, used)
+	used[contentKey] = true
+	out.Content = n.content(fields[contentKey], slot, contentKey != "content")
+	n.foldUnknown(&out, fields, used)
+	return out
+}
+
+// contentKey returns the key whose value is the content. Keys other than
+// "content" are also names of arguments, so they count only when they hold an
+// object or stand alone.
+func (n *normalizer) contentKey(fields map[string]any, used map[string]bool) string {
+	if _, ok := fields["content"]; ok {
+		return "content"
+	}
+	others := 0
+	for k := range fields {
+		if !used[k] && !isEnvelope(k) {
+			others++
+		}
+	}
+	for _, key := range contentKeys[1:] {
+		v, ok := fields[key]
+		if _, isObject := v.(map[string]any); ok && !used[key] && (isObject || others == 1) {
+			n.repairs.add(RepairOtherKeys)
+			return key
+		}
+	}
+	return ""
+}
+
+// isEnvelope reports keys that function-calling protocols add to each call.
+func isEnvelope(key string) bool { return key == "type" || key == "id" || key == "index" }
+
+// named is a call of a command with nothing but content.
+func (n *normalizer) named(name string, content any) ParsedCall {
+	out := n.resolve(name)
+	out.Content = n.content(content, n.textSlot(out.Command), false)
+	return out
+}
+
+// resolve finds the command behind a name. A guess replaces the name only
+// when running the guess can do no harm.
+func (n *normalizer) resolve(name string) ParsedCall {
+	l := n.reg.Lookup(name)
+	out := ParsedCall{Call: command.Call{Command: strings.TrimSpace(name)}, Match: l.Match, Suggestion: l.Suggestion}
+	switch {
+	case l.Match == command.MatchAlias:
+		n.repairs.add(RepairAlias)
+		out.Command = l.Name
+	case l.Match == command.MatchFuzzy && l.Command != nil && !l.Command.Spec().Effect.Consequential():
+		n.repairs.add(RepairFuzzyName)
+		out.Command = l.Name
+	}
+	return out
+}
+
+func (n *normalizer) textSlot(name string) string {
+	if l := n.reg.Lookup(name); l.Command != nil && l.Match == command.MatchExact {
+		return l.Command.Spec().TextSlot()
+	}
+	return command.Spec{}.TextSlot()
+}
+
+// content makes a list of objects of whatever stands for content. Arguments in
+// the style of function calling may be JSON inside a string.
+func (n *normalizer) content(v any, slot string, arguments bool) []map[string]any {
+	if s, ok := v.(string); ok && arguments {
+		if unpacked, ok := n.unpack(s); ok {
+			v = unpacked
+		}
+	}
+	switch v := v.(type) {
+	case nil:
+		return []map[string]any{}
+	case map[string]any:
+		return []map[string]any{v}
+	case []any:
+		out := make([]map[string]any, 0, len(v))
+		for _, entry := range v {
+			if object, ok := entry.(map[string]any); ok {
+				out = append(out, object)
+			} else if entry != nil {
+				out = append(out, map[string]any{slot: entry})
+			}
+		}
+		return out
+	default:
+		return []map[string]any{{slot: v}}
+	}
+}
+
+func (n *normalizer) unpack(s string) (any, bool) {
+	if trimmed := strings.TrimSpace(s); !strings.HasPrefix(trimmed, "{") {
+		return nil, false
+	}
+	r := literalReader{text: s, budget: n.budget}
+	v, ok := r.value()
+	r.skipSpace()
+	if !ok || r.pos < len(s) {
+		return nil, false
+	}
+	n.repairs.add(RepairNestedJSON)
+	n.repairs.add(r.repairs...)
+	return v, true
+}
+
+// notes collects the strings of the first notes field.
+func (n *normalizer) notes(fields map[string]any, used map[string]bool) []string {
+	keys := notesKeys
+	if !hasAny(fields, contentKeys...) { // a thought may be all that there is to it
+		keys = notesKeys[:2]
+	}
+	key := firstKey(fields, keys)
+	if key == "" {
+		return nil
+	}
+	used[key] = true
+	if key != "notes" {
+		n.repairs.add(RepairOtherKeys)
+	}
+	entries, ok := fields[key].([]any)
+	if !ok && fields[key] != "" {
+		entries = []any{fields[key]}
+	}
+	var out []string
+	for _, entry := range entries {
+		if entry != nil {
+			out = append(out, command.AsText(entry))
+		}
+	}
+	return out
+}
+
+// foldUnknown moves keys that are no part of a call into its content, where
+// the command may know them.
+func (n *normalizer) foldUnknown(call *ParsedCall, fields map[string]any, used map[string]bool) {
+	unknown := map[string]any{}
+	for k, v := range fields {
+		if !used[k] && (used["content"] || used["command"] && v != nil || !isEnvelope(k)) {
+			unknown[k] = v
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	n.repairs.add(RepairFolded)
+	if len(call.Content) == 0 {
+		call.Content = []map[string]any{unknown}
+		return
+	}
+	merged := make(map[string]any, len(unknown)+len(call.Content[0]))
+	for k, v := range unknown {
+		merged[k] = v
+	}
+	for k, v := range call.Content[0] { // what was written as content wins
+		merged[k] = v
+	}
+	call.Content[0] = merged
+}
+
+// text returns a name written as a string or as a list of one string.
+func text(v any) string {
+	if list, ok := v.([]any); ok && len(list) == 1 {
+		v = list[0]
+	}
+	s, _ := v.(string)
+	return strings.TrimSpace(s)
+}
+
+func firstKey(fields map[string]any, keys []string) string {
+	for _, key := range keys {
+		if _, ok := fields[key]; ok {
+			return key
+		}
+	}
+	return ""
+}
+
+func hasAny(fields map[string]any, keys ...string) bool { return firstKey(fields, keys) != "" }

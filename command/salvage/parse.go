@@ -1,0 +1,460 @@
+// Package salvage reads what a model meant from whatever it wrote: [Parse] and
+// the ladder of forms that it tries.
+//
+// Promises: Parse is total, linear-time, reports each repair and never changes
+// valid input.
+package salvage
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+
+	"agent/command"
+	"agent/internal/legible"
+)
+
+// budgetFactor bounds the work of Parse: it looks at no more than this many
+// bytes per byte of the reply before it takes the rest for prose.
+const (
+	budgetFactor = 16
+	budgetMin    = 4096 // short replies may cost more per byte
+)
+
+// Parse reads what a model meant. It accepts the canonical form, every dialect
+// of it that models have been seen to write (see the repairs), and plain text,
+// which is an answer. It is total and linear in the length of the reply; valid
+// JSON comes back unchanged, numbers in their own form.
+//
+// Names are resolved with reg, which may be nil. An empty reply has no calls.
+// Whether a call may run is not decided here: see [command.Registry.Resolve]. Calls that
+// the reply may only quote have [RepairMaybeQuoted]: don't carry out those that
+// change something, but ask for them alone.
+func Parse(reply string, reg *command.Registry) Parsed {
+	budget := budgetFactor*len(reply) + budgetMin
+	s := &salvage{reg: reg, budget: &budget}
+	return s.parse(reply)
+}
+
+// ParseProse takes a reply for plain text, whatever calls it speaks of.
+func ParseProse(reply string, reg *command.Registry) Parsed {
+	budget := budgetFactor*len(reply) + budgetMin
+	s := &salvage{reg: reg, budget: &budget}
+	text, thought := s.removeReasoning(s.plain(reply))
+	if text == "" {
+		return s.onlyThought(thought)
+	}
+	return Parsed{prose(s, text), s.repairs}
+}
+
+// salvage is one run of the ladder.
+type salvage struct {
+	reg     *command.Registry
+	budget  *int
+	repairs repairs
+}
+
+// rung is one way to read a reply; nil calls mean that it can't.
+type rung func(s *salvage, text string) []ParsedCall
+
+func (s *salvage) parse(reply string) Parsed {
+	text := s.plain(reply)
+	if calls := s.climb(text, strictJSON); calls != nil {
+		return Parsed{calls, s.repairs}
+	}
+	text, thought := s.removeReasoning(text)
+	if text == "" {
+		return s.onlyThought(thought)
+	}
+	calls := s.climb(text,
+		strictJSON,
+		wholeLiteral,
+		wholeFence,
+		reActAtStart,
+		callAlone,
+		firstWord,
+		walk,
+		reAct,
+		prose,
+	)
+	return Parsed{calls, s.repairs}
+}
+
+// plain is a reply as text, without space around it.
+func (s *salvage) plain(reply string) string {
+	text := strings.ToValidUTF8(reply, "\uFFFD")
+	if len(text) != len(reply) {
+		s.repairs.add(RepairUTF8)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+}
+
+func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
+	for _, r := range rungs {
+		if calls := r(s, text); len(calls) > 0 {
+			return calls
+		}
+	}
+	return nil
+}
+
+// onlyThought makes a reply of nothing but reasoning a think call.
+func (s *salvage) onlyThought(thought string) Parsed {
+	if thought == "" {
+		return Parsed{Repairs: s.repairs}
+	}
+	n := s.normalizer()
+	call := n.named("think", thought)
+	s.repairs.add(n.repairs...)
+	return Parsed{[]ParsedCall{call}, s.repairs}
+}
+
+var reasoningTags = [...][2]string{
+	{"<think>", "</think>"},
+	{"<thinking>", "</thinking>"},
+	{"<thought>", "</thought>"},
+}
+
+// removeReasoning takes off the block in which reasoning models think before
+// they reply. What they only considered there must not be run.
+func (s *salvage) removeReasoning(text string) (rest, thought string) {
+	for _, tags := range reasoningTags {
+		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
+			s.repairs.add(RepairReasoning)
+			end, after := endOfReasoning(inside, tags[1])
+			if end < 0 {
+				inside, rest, _ = strings.Cut(inside, tags[1])
+				return strings.TrimSpace(rest), strings.TrimSpace(inside)
+			}
+			return strings.TrimSpace(inside[after:]), strings.TrimSpace(inside[:end])
+		}
+		// Some chat templates end the prompt with the opening tag. Reasoning does
+		// not begin like a call: there the tag is part of a value.
+		if end, after := endOfReasoning(text, tags[1]); end >= 0 && !s.beginsCall(text) && !strings.Contains(text[:end], tags[0]) {
+			if rest = strings.TrimSpace(text[after:]); rest != "" {
+				s.repairs.add(RepairReasoning)
+				return rest, strings.TrimSpace(text[:end])
+			}
+		}
+	}
+	return text, ""
+}
+
+// endOfReasoning finds the first closing tag that ends its line, or that a call
+// follows, outside of any fence: other ones are only spoken of.
+func endOfReasoning(text, tag string) (end, after int) {
+	for pos, fences := 0, 0; ; {
+		next := strings.Index(text[pos:], tag)
+		if next < 0 {
+			return -1, -1
+		}
+		fences += strings.Count(text[pos:pos+next], "```")
+		end, after = pos+next, pos+next+len(tag)
+		rest := strings.TrimLeft(text[after:], " \t\r")
+		if fences%2 == 0 && (rest == "" || strings.IndexByte("\n{[<`", rest[0]) >= 0) {
+			return end, after
+		}
+		pos = after
+	}
+}
+
+// beginsCall reports a text that begins in one of the forms of a call.
+func (s *salvage) beginsCall(text string) bool {
+	if strings.IndexByte("{[(<`\"'", text[0]) >= 0 || actionAtStart.MatchString(text) {
+		return true
+	}
+	m := callPattern.FindStringSubmatch(text)
+	if m == nil {
+		m = wordPattern.FindStringSubmatch(text)
+	}
+	if m == nil {
+		return false
+	}
+	l, ok := s.known(m[1])
+	return ok && l.Command != nil
+}
+
+func (s *salvage) normalizer() *normalizer { return &normalizer{reg: s.reg, budget: s.budget} }
+
+// accept turns a value into calls and keeps the repairs if there are any.
+func (s *salvage) accept(v any, loose bool, made ...Repair) []ParsedCall {
+	n := s.normalizer()
+	calls := n.calls(v, loose)
+	if len(calls) > 0 {
+		s.repairs.add(made...)
+		s.repairs.add(n.repairs...)
+	}
+	return calls
+}
+
+// read reads one value at the start of text. The work is taken off the budget
+// whether it succeeds or not, so that trying again elsewhere stays linear.
+func (s *salvage) read(text string, lenient bool) (v any, end int, made repairs, ok bool) {
+	r := literalReader{text: text, lenient: lenient, budget: s.budget}
+	v, ok = r.value()
+	*s.budget -= r.pos
+	return v, r.pos, r.repairs, ok && *s.budget > 0
+}
+
+// strictJSON reads a reply that is valid JSON and nothing else.
+func strictJSON(s *salvage, text string) []ParsedCall {
+	if text == "" || strings.IndexByte(`{["`, text[0]) < 0 {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) != nil || strings.TrimSpace(text[dec.InputOffset():]) != "" || tooDeep(v, depthMax) {
+		return nil
+	}
+	if inner, ok := v.(string); ok { // a call written as JSON inside a JSON string
+		if v, _, made, ok := s.read(inner, false); ok {
+			return s.accept(v, false, append(made, RepairNestedJSON, RepairMaybeQuoted)...)
+		}
+		return nil
+	}
+	return s.accept(v, true)
+}
+
+func tooDeep(v any, depth int) bool {
+	if depth == 0 {
+		return true
+	}
+	switch v := v.(type) {
+	case []any:
+		for _, entry := range v {
+			if tooDeep(entry, depth-1) {
+				return true
+			}
+		}
+	case map[string]any:
+		for _, entry := range v {
+			if tooDeep(entry, depth-1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wholeLiteral reads a reply that is one Python or JSON5 value; comments may
+// follow it.
+func wholeLiteral(s *salvage, text string) []ParsedCall {
+	if strings.IndexByte("{[(", text[0]) < 0 {
+		return nil
+	}
+	r := literalReader{text: text, budget: s.budget}
+	v, ok := r.value()
+	if !ok {
+		return nil
+	}
+	end := r.pos
+	r.skipSpace()
+	if r.pos < len(text) {
+		return nil
+	}
+	if text[0] == '(' || !wordless(text[end:]) {
+		r.repairs.add(RepairMaybeQuoted)
+	}
+	return s.accept(v, true, r.repairs...)
+}
+
+// wholeFence reads a reply that is one fenced block, as if the fences were not
+// there. A block of code is a call of the command whose language it is.
+func wholeFence(s *salvage, text string) []ParsedCall {
+	info, body, ok := legible.CutFence(text)
+	if !ok || strings.TrimSpace(body) == "" {
+		return nil
+	}
+	made := s.repairs
+	s.repairs.add(RepairFence)
+	body = strings.TrimSpace(body)
+	if calls := s.climb(body, strictJSON, wholeLiteral, callAlone); calls != nil {
+		return calls
+	}
+	if strings.IndexByte("{[", body[0]) >= 0 {
+		if calls := s.climb(body, walk); calls != nil {
+			return calls
+		}
+	}
+	if slot, ok := s.codeSlot(info); ok {
+		n := s.normalizer()
+		return []ParsedCall{n.named(info, map[string]any{slot: body})}
+	}
+	s.repairs = made
+	return nil
+}
+
+// codeSlot returns the slot for code of the command named like a language.
+func (s *salvage) codeSlot(language string) (string, bool) {
+	l := s.reg.Lookup(language)
+	if l.Command == nil || l.Match > command.MatchAlias {
+		return "", false
+	}
+	for _, slot := range l.Command.Spec().Slots {
+		if slot.Kind == command.SlotCode {
+			return slot.Name, true
+		}
+	}
+	return "", false
+}
+
+// callAt reads the calls of the value at the start of text and its length, 0
+// when there is no value.
+func (s *salvage) callAt(text string) ([]ParsedCall, int) {
+	v, end, made, ok := s.read(text, false)
+	if ok {
+		return s.accept(v, false, made...), end
+	}
+	if text[0] != '{' {
+		return nil, 0
+	}
+	v, end, made, ok = s.read(text, true)
+	if !ok {
+		return nil, 0
+	}
+	calls := s.accept(v, false, made...)
+	if calls == nil {
+		return nil, 0
+	}
+	return calls, end
+}
+
+// wordPattern is a first word that may be a command, whatever models put
+// around it.
+var wordPattern = regexp.MustCompile("^[`*\"'#/ ]{0,4}([A-Za-z][A-Za-z0-9_-]{0,63})[`*\"']{0,3}")
+
+// firstWord reads "search: weather in Foster City" and the like. A command's
+// own name may be followed by anything; an alias or another spelling, being
+// more likely a common word, only by a colon or a line break.
+func firstWord(s *salvage, text string) []ParsedCall {
+	m := wordPattern.FindStringSubmatchIndex(text)
+	if m == nil {
+		return nil
+	}
+	word, rest := text[m[2]:m[3]], text[m[1]:]
+	l := s.reg.Lookup(word)
+	if l.Match > command.MatchAlias || l.Command == nil {
+		return nil
+	}
+	marked := strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, "\r")
+	named := l.Match == command.MatchExact && (rest == "" || rest[0] == ' ' || rest[0] == '{')
+	if !marked && !named {
+		return nil
+	}
+	stated := m[2] == 0 && m[1] == m[3]
+	rest = strings.TrimLeft(strings.TrimPrefix(rest, ":"), "*` \t")
+	rest = strings.TrimSpace(strings.TrimPrefix(rest, "\r"))
+	if !stated || !s.delimited(rest) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
+	return s.wordCall(word, l.Command.Spec(), rest)
+}
+
+// wordCall makes a call of a command's name and the text after it.
+func (s *salvage) wordCall(word string, spec command.Spec, rest string) []ParsedCall {
+	before := s.repairs
+	s.repairs.add(RepairFirstWord)
+	if rest != "" && strings.IndexByte("{[", rest[0]) >= 0 {
+		v, end, made, ok := s.read(rest, false)
+		if ok && strings.TrimSpace(rest[end:]) == "" {
+			if object, isObject := v.(map[string]any); isObject && hasAny(object, "command", "content") {
+				s.repairs = before // the object says it all
+				if calls := s.accept(v, false, append(made, RepairSurroundings)...); calls != nil {
+					return calls
+				}
+			}
+			s.repairs.add(made...)
+			return s.oneCall(word, v)
+		}
+	}
+	if fields := slotLines(spec, rest); fields != nil {
+		return s.oneCall(word, fields)
+	}
+	if body, ok := firstFence(rest); ok && hasCode(spec) {
+		s.repairs.add(RepairFence)
+		return s.oneCall(word, body)
+	}
+	if rest == "" {
+		return s.oneCall(word, nil)
+	}
+	return s.oneCall(word, rest)
+}
+
+func (s *salvage) oneCall(name string, content any) []ParsedCall {
+	n := s.normalizer()
+	call := n.named(name, content)
+	s.repairs.add(n.repairs...)
+	return []ParsedCall{call}
+}
+
+func hasCode(spec command.Spec) bool {
+	for _, slot := range spec.Slots {
+		if slot.Kind == command.SlotCode {
+			return true
+		}
+	}
+	return false
+}
+
+// firstFence returns the body of the first fenced block of a text.
+func firstFence(text string) (string, bool) {
+	_, rest, ok := strings.Cut(text, "```")
+	if !ok {
+		return "", false
+	}
+	info, body, ok := strings.Cut(rest, "\n")
+	if !ok || !legible.IsFenceInfo(info) {
+		return "", false
+	}
+	body, _, _ = strings.Cut(body, "\n```")
+	return strings.TrimSuffix(body, "```"), true
+}
+
+// slotLines reads "file: a.txt" lines for the slots of a command; what follows
+// a slot's line belongs to it. Nil when the text does not start so.
+func slotLines(spec command.Spec, text string) map[string]any {
+	var fields map[string]any
+	current := ""
+	parts := map[string][]string{}
+	for _, line := range strings.Split(text, "\n") {
+		name, value, ok := strings.Cut(line, ":")
+		name = strings.ToLower(strings.Trim(name, " \t`*-\"'"))
+		if _, seen := parts[name]; ok && !seen && hasSlot(spec, name) {
+			current = name
+			parts[name] = []string{strings.TrimSpace(value)}
+			continue
+		}
+		if current == "" {
+			return nil
+		}
+		parts[current] = append(parts[current], line)
+	}
+	for name, lines := range parts {
+		if fields == nil {
+			fields = map[string]any{}
+		}
+		value := strings.TrimSpace(strings.Join(lines, "\n"))
+		if _, body, ok := legible.CutFence(value); ok {
+			value = strings.TrimSuffix(body, "\n")
+		}
+		fields[name] = value
+	}
+	return fields
+}
+
+func hasSlot(spec command.Spec, name string) bool {
+	for _, slot := range spec.Slots {
+		if slot.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// prose takes the whole text for an answer.
+func prose(s *salvage, text string) []ParsedCall {
+	s.repairs.add(RepairProse)
+	n := s.normalizer()
+	return []ParsedCall{n.named(answerName, text)}
+}

@@ -1,0 +1,139 @@
+package stock
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+
+	"agent/command"
+)
+
+// Bounds of showing what changed.
+const (
+	diffBytesMax = 1 << 20 // of each text; larger ones are only counted
+	diffContext  = 2       // unchanged lines around a change
+	diffLinesMax = 40      // shown to a model
+	diffShownMax = 2000    // bytes of them
+	diffLineMax  = 200     // bytes of one line
+)
+
+// result tells what a change did, with its diff.
+func (c *fileChange) result() *command.Result {
+	added, removed := diffStat(c.old, c.text)
+	out := &command.Result{Files: []string{c.path}, Text: message("changed", map[string]any{
+		"Path": c.path, "Added": added, "Removed": removed, "Lines": lineCount(c.text),
+		"Size": int64(len(c.text)), "Old": c.info.Size(), "Known": c.known && !c.binary,
+	})}
+	if c.quiet {
+		return out
+	}
+	if diff := boundedDiff(c.diff(false)); diff != "" {
+		out.Text += "\n" + diff
+	}
+	return out
+}
+
+// diff is the unified diff of a change, empty when there is none to show. A
+// model is told the file's name already, a person sees it in the head.
+func (c *fileChange) diff(head bool) string {
+	if c.info != nil && (!c.known || c.binary) || len(c.old) > diffBytesMax || len(c.text) > diffBytesMax {
+		return ""
+	}
+	from, to := "a/"+c.path, "b/"+c.path
+	if c.info == nil {
+		from = "/dev/null"
+	}
+	text := strings.ToValidUTF8(c.text, "\uFFFD")
+	diff, err := udiff.ToUnified(from, to, c.old, udiff.Lines(c.old, text), diffContext)
+	if err != nil {
+		return ""
+	}
+	if _, rest, ok := strings.Cut(diff, "\n@@"); ok && !head {
+		diff = "@@" + rest
+	}
+	return diff
+}
+
+// preview is what a change would do, for those who decide about it: nothing of
+// what would be written is left out. Empty when nothing would change.
+func (c *fileChange) preview() string {
+	if c.known && c.raw == c.text {
+		return ""
+	}
+	if diff := c.diff(true); diff != "" {
+		return strings.TrimSuffix(diff, "\n")
+	}
+	return c.plainDiff()
+}
+
+// plainDiff is a diff of what is too large, or no text, for a better one: what
+// stands between the lines that both have at their start and at their end.
+func (c *fileChange) plainDiff() string {
+	from := "a/" + c.path
+	var old []string
+	switch {
+	case c.info == nil:
+		from = "/dev/null"
+	case !c.known || c.binary:
+		from += " " + message("preview_unseen", c.info.Size())
+	default:
+		old = slices.Collect(strings.Lines(c.old))
+	}
+	out := []string{"--- " + from, "+++ b/" + c.path}
+	now := slices.Collect(strings.Lines(c.text))
+	start := 0
+	for start < min(len(old), len(now)) && old[start] == now[start] {
+		start++
+	}
+	end := 0
+	for end < min(len(old), len(now))-start && old[len(old)-1-end] == now[len(now)-1-end] {
+		end++
+	}
+	old, now = old[start:len(old)-end], now[start:len(now)-end]
+	out = append(out, message("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
+	for _, line := range old {
+		out = append(out, "-"+strings.TrimSuffix(line, "\n"))
+	}
+	for _, line := range now {
+		out = append(out, "+"+strings.TrimSuffix(line, "\n"))
+	}
+	return strings.Join(out, "\n")
+}
+
+// boundedDiff shortens a diff for a model and says by how much.
+func boundedDiff(diff string) string {
+	lines := splitLines(diff)
+	var out strings.Builder
+	for i, line := range lines {
+		line = cutLine(line, diffLineMax)
+		if i > 0 && (i == diffLinesMax || out.Len()+len(line) > diffShownMax) {
+			out.WriteString(message("diff_cut", len(lines)-i))
+			return out.String()
+		}
+		out.WriteString(line + "\n")
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+func lineCount(text string) int { return len(splitLines(text)) }
+
+// diffStat counts the lines that only one of the texts has, wherever they
+// stand; moved lines count as unchanged.
+func diffStat(old, new string) (added, removed int) {
+	counts := map[string]int{}
+	for _, line := range splitLines(old) {
+		counts[line]++
+	}
+	for _, line := range splitLines(new) {
+		if counts[line] > 0 {
+			counts[line]--
+		} else {
+			added++
+		}
+	}
+	for _, n := range counts {
+		removed += n
+	}
+	return added, removed
+}

@@ -1,0 +1,134 @@
+package stock
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+
+	"agent/command"
+)
+
+// openWorkDir opens the folder that confines a command. Every access goes
+// through the returned root, which no path and no symbolic link leaves.
+func openWorkDir(env *command.Env) (*os.Root, error) {
+	if env.WorkDir == "" {
+		return nil, errors.New("open work dir: Env.WorkDir is empty")
+	}
+	root, err := os.OpenRoot(env.WorkDir)
+	if err != nil {
+		return nil, fmt.Errorf("open work dir: %w", err)
+	}
+	return root, nil
+}
+
+// missing says that a file is not there, and what is.
+func missing(root *os.Root, path string) string {
+	names := fileNames(root)
+	const namesMax = 12
+	data := struct {
+		Path, Near string
+		Names      []string
+		More       int
+	}{Path: path, Near: nearestName(path, names), Names: names}
+	if len(names) > namesMax {
+		data.Names, data.More = names[:namesMax], len(names)-namesMax
+	}
+	return message("missing", data)
+}
+
+// fileNames lists the top of the work dir, without hidden files.
+func fileNames(root *os.Root) []string {
+	entries, err := readFolder(root, ".")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		names = append(names, displayName(e))
+	}
+	return names
+}
+
+const folderEntriesMax = 2000 // more are not looked at
+
+func readFolder(root *os.Root, path string) ([]fs.DirEntry, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(folderEntriesMax)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+func displayName(e fs.DirEntry) string {
+	if e.IsDir() {
+		return e.Name() + "/"
+	}
+	return e.Name()
+}
+
+// nearestName returns the name that was probably meant.
+func nearestName(path string, names []string) string {
+	best, bestDistance := "", 4
+	base := filepath.Base(path)
+	if len(base) > nameBytesMax {
+		return ""
+	}
+	for _, name := range names {
+		if d := levenshtein.ComputeDistance(strings.ToLower(base), strings.ToLower(name)); d < bestDistance && d < len(base) {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+// readBounded reads a regular file of at most max bytes. Devices and pipes are
+// refused before they are opened, since opening one may block.
+func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byte, error) {
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = fmt.Errorf("it grew beyond %d bytes while being read", max)
+	}
+	return data, err
+}
+
+// failed is a result that the model can act on.
+func failed(name string, data any) *command.Result {
+	return &command.Result{Text: message(name, data), Failed: true}
+}
+
+// reason is the cause of a file error without the path, which the message has.
+func reason(err error) string {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	var linkErr *os.LinkError
+	if errors.As(err, &linkErr) {
+		err = linkErr.Err
+	}
+	return err.Error()
+}

@@ -1,0 +1,293 @@
+package stock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"agent/command"
+	"agent/command/document"
+	"agent/internal/legible"
+)
+
+// Reader returns the command that reads: text files of the work dir, and HTML
+// and PDF as text, whole or in part; with a model to ask, what is asked of them;
+// and, where the web may be reached, pages of it.
+func Reader() command.Command {
+	return &readerCommand{spec: describe(command.Spec{
+		Name:    command.ReaderName,
+		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "fetch", "browse", "open_url"},
+		Slots: []command.Slot{
+			{Name: "file", Kind: command.SlotFile, Web: true},
+			{Name: "find", Kind: command.SlotLine, Optional: true},
+			{Name: "lines", Kind: command.SlotLine, Optional: true},
+			{Name: "extract", Kind: command.SlotLine, Optional: true},
+			{Name: "save_as", Kind: command.SlotLine, Optional: true},
+		},
+		Effect: command.EffectRead,
+	})}
+}
+
+type readerCommand struct {
+	spec      command.Spec
+	documents document.Converter
+}
+
+func (c *readerCommand) Spec() command.Spec { return c.spec }
+
+// CallEffect is more than reading for a page of the web, and for text that is
+// kept in a file.
+func (c *readerCommand) CallEffect(call *command.Call) command.Effect {
+	effect := command.EffectRead
+	for _, entry := range call.Content {
+		if name, ok := command.FileOf(entry); ok && isWebAddress(name) {
+			effect = max(effect, command.EffectNetwork)
+		}
+		if name, ok := command.SaveOf(entry); ok && strings.TrimSpace(name) != "" {
+			effect = max(effect, command.EffectWrite)
+		}
+	}
+	return effect
+}
+
+// Preview says in a line for each entry what would leave this machine, all of an
+// address, or be written.
+func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
+	var lines []string
+	for _, entry := range call.Content {
+		name, _ := command.FileOf(entry)
+		save, _ := command.SaveOf(entry)
+		lines = append(lines, message("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if len(call.Content) == 0 {
+		return failed("no_entry", nil), nil
+	}
+	r := &reading{ctx: ctx, env: env, root: root, documents: &c.documents, limits: env.Limits.OrDefaults()}
+	r.left = r.limits.OutputBytes
+	out := &command.Result{}
+	var parts []string
+	for _, entry := range call.Content {
+		one, err := r.entry(entry)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, one.Text)
+		r.left = max(r.left-len(one.Text), minimumShown)
+		out.Failed = out.Failed || one.Failed
+		out.Truncated = out.Truncated || one.Truncated
+		out.Files = append(out.Files, one.Files...)
+	}
+	env.Files.DescribeAll(out.Files, call.Summary)
+	out.Text = strings.Join(parts, "\n\n")
+	return out, nil
+}
+
+// minimumShown is how much of each further file is shown when the files
+// before it used the allowance up, and the least of any file.
+const minimumShown = 400
+
+// reading is one call of the reader.
+type reading struct {
+	ctx       context.Context
+	env       *command.Env
+	root      *os.Root
+	documents *document.Converter
+	limits    command.Limits
+	left      int // bytes that the text of the next entry may have
+}
+
+// entry reads what one entry of a call asks for. An error ends the call; what
+// the model can mend is a failed result.
+func (r *reading) entry(entry map[string]any) (*command.Result, error) {
+	if err := r.ctx.Err(); err != nil {
+		return nil, err
+	}
+	name, ok := command.FileOf(entry)
+	if !ok || strings.TrimSpace(name) == "" {
+		return failed("no_entry", nil), nil
+	}
+	src, problem, err := r.source(name)
+	if problem != nil || err != nil {
+		return problem, err
+	}
+	raw, _ := command.YesNoOf(entry, "raw", "html_source", "as_is")
+	page, problem, err := r.open(src, raw)
+	if problem != nil || err != nil {
+		return problem, err
+	}
+	return r.show(page, entry)
+}
+
+// source is what is read, before anything is made of it.
+type source struct {
+	name        string // as it is shown: a path or an address
+	size        int64
+	data        []byte
+	contentType string
+	address     string // of a page of the web
+	open        func() (fs.File, error)
+}
+
+// source finds a file or fetches a page. A file too large to be held has no
+// data, but can be opened.
+func (r *reading) source(name string) (*source, *command.Result, error) {
+	if isWebAddress(name) {
+		return r.fetch(name)
+	}
+	path, ok := command.LocalPath(r.env.WorkDir, name)
+	if !ok {
+		return nil, failed("outside", clip(name)), nil
+	}
+	info, err := r.root.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &command.Result{Text: missing(r.root, path), Failed: true}, nil
+	case err != nil:
+		return nil, unreadable(path, err), nil
+	case info.IsDir():
+		return nil, r.folder(path), nil
+	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
+		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
+	}
+	data, err := readBounded(r.root, path, info, r.limits.FileBytes)
+	if err != nil {
+		return nil, unreadable(path, err), nil
+	}
+	return &source{name: path, size: int64(len(data)), data: data}, nil, nil
+}
+
+func unreadable(path string, err error) *command.Result {
+	return failed("unreadable", map[string]any{"Path": path, "Why": reason(err)})
+}
+
+// folder lists a folder.
+func (r *reading) folder(path string) *command.Result {
+	return listFolder(r.root, r.env, path, r.left)
+}
+
+// open makes lines of a source: those of a text file as they are, those of a
+// document as it reads.
+func (r *reading) open(src *source, raw bool) (*paper, *command.Result, error) {
+	if src.open != nil {
+		return r.openLarge(src)
+	}
+	if format := document.Sniff(filepath.Base(src.name), src.contentType, src.data); format != "" && !(raw && format == document.HTML) {
+		return r.convert(src, format)
+	}
+	text, encoding, ok := legible.Decode(src.data)
+	if !ok {
+		return nil, failed("binary", map[string]any{"Path": src.name, "Size": src.size, "Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
+	}
+	lines := splitLines(text)
+	return &paper{name: src.name, size: src.size, form: encoding, total: len(lines), each: eachOf(lines)}, nil, nil
+}
+
+// documentWall bounds the reading of one document.
+const documentWall = 30 * time.Second
+
+// convert reads a document. The pages of a PDF are marked in its text.
+func (r *reading) convert(src *source, format document.Format) (*paper, *command.Result, error) {
+	text, err := r.documents.Convert(r.ctx, document.Source{
+		Format: format, Data: src.data, ContentType: src.contentType, URL: src.address,
+	}, document.Limits{Wall: min(documentWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond), MemoryBytes: r.limits.MemoryBytes})
+	var bad *document.Error
+	switch {
+	case errors.As(err, &bad):
+		return nil, failed("unreadable", map[string]any{"Path": src.name, "Why": bad.Error()}), nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
+	}
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut}
+	var lines []string
+	for i, page := range text.Pages {
+		if format == document.PDF {
+			p.pages = append(p.pages, len(lines)+1)
+			lines = append(lines, message("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
+		}
+		lines = append(lines, splitLines(page)...)
+	}
+	if format == document.PDF && len(strings.TrimSpace(strings.Join(text.Pages, ""))) == 0 {
+		return nil, failed("no_text_in_pdf", map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
+	}
+	p.total, p.each = len(lines), eachOf(lines)
+	return p, nil, nil
+}
+
+// show gives what an entry asks for of a paper, and keeps it where it says.
+func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) {
+	save, saves := command.SaveOf(entry)
+	saves = saves && strings.TrimSpace(save) != ""
+	from, to, problem := p.asked(entry)
+	if problem != nil {
+		return problem, nil
+	}
+	if what, ok := phraseField(entry, "extract", "question", "instruction", "what"); ok {
+		found, err := r.extract(p, what, from, to)
+		if err != nil {
+			return nil, err
+		}
+		if saves && !found.Failed {
+			return r.keep(p, save, found.Text+"\n", found)
+		}
+		return found, nil
+	}
+	out := r.part(p, entry, from, to)
+	if !saves || out.Failed {
+		return out, nil
+	}
+	text, whole := p.text(from, to, r.limits.FileBytes)
+	if !whole {
+		return failed("not_kept", map[string]any{"Path": p.name, "Save": clip(save), "Max": r.limits.FileBytes}), nil
+	}
+	return r.keep(p, save, text, out)
+}
+
+// part shows lines of a paper, or those around a phrase, in as much as is
+// shown at once.
+func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Result {
+	phrase, finds := phraseField(entry, "find", "search", "query", "pattern")
+	limit := r.left
+	for {
+		out := p.section(from, to, limit)
+		if finds {
+			out = p.around(phrase, from, to, limit)
+		}
+		if limit <= minimumShown || r.env.Fits == nil || r.env.Fits(out.Text) {
+			return out
+		}
+		limit = max(limit*2/3, minimumShown)
+	}
+}
+
+// keep writes text into a file, and says so before what is shown.
+func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*command.Result, error) {
+	w := fileWriter{root: r.root, workDir: r.env.WorkDir, bytesMax: r.limits.FileBytes}
+	kept := w.save(name, text)
+	if kept.Failed {
+		return kept, nil
+	}
+	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
+	kept.Truncated = shown.Truncated
+	return kept, nil
+}
+
+// phraseField is stringField for words: surrounding space does not count.
+func phraseField(entry map[string]any, names ...string) (string, bool) {
+	phrase, ok := command.TextOf(entry, names...)
+	phrase = strings.TrimSpace(phrase)
+	return phrase, ok && phrase != ""
+}

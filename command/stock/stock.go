@@ -1,0 +1,144 @@
+// Package stock is the built-in commands: think, list, reader, writer, python and
+// answer, and with them in one list those that other packages make: delegate,
+// create_command, search.
+package stock
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"strings"
+
+	"agent/command"
+)
+
+// The words that a model reads about the builtin commands.
+//
+//go:embed prompts
+var prompts embed.FS
+
+// Parts are built-in commands that need more than this package to be made. One
+// that is nil is left out.
+type Parts struct {
+	Delegate command.Command   // of package session
+	Create   command.Command   // of package program
+	Search   []command.Command // of package search
+}
+
+// Standard returns a registry of the built-in commands that work by themselves.
+func Standard() (*command.Registry, error) {
+	reg := command.NewRegistry()
+	if err := register(reg, Think(), List(), Reader(), Writer(), Python(), Answer()); err != nil {
+		return nil, err
+	}
+	// What models call a command that may be registered later, or not at all.
+	for _, alias := range []string{"google", "web_search"} {
+		if err := reg.Alias(alias, "search"); err != nil {
+			return nil, err
+		}
+	}
+	return reg, nil
+}
+
+// Add registers further built-in commands.
+func Add(reg *command.Registry, p Parts) error {
+	return register(reg, append([]command.Command{p.Delegate, p.Create}, p.Search...)...)
+}
+
+func register(reg *command.Registry, commands ...command.Command) error {
+	for _, c := range commands {
+		if c == nil {
+			continue
+		}
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Think returns the command that only reasons. Its result is empty: the
+// thought is in the conversation already.
+func Think() command.Command {
+	spec := describe(command.Spec{
+		Name:    "think",
+		Aliases: []string{"plan", "thought", "reason"},
+		Slots:   []command.Slot{{Name: "text", Kind: command.SlotLine}},
+		Effect:  command.EffectNone,
+	})
+	return command.Func(spec, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+		return &command.Result{Text: message("thought", nil)}, nil
+	})
+}
+
+// Answer returns the command that ends the task.
+func Answer() command.Command {
+	spec := describe(command.Spec{
+		Name:      "answer",
+		Aliases:   []string{"final_answer", "final", "finish", "respond", "reply"},
+		Slots:     []command.Slot{{Name: "text", Kind: command.SlotText}},
+		Effect:    command.EffectNone,
+		Essential: true,
+		Final:     true,
+	})
+	return command.Func(spec, func(_ context.Context, _ *command.Env, call *command.Call) (*command.Result, error) {
+		return answer(call), nil
+	})
+}
+
+// answer joins the texts of all entries; an entry that has none counts as
+// written, since an answer must not lose anything.
+func answer(call *command.Call) *command.Result {
+	var parts []string
+	for _, entry := range call.Content {
+		part, ok := command.TextOf(entry, "text", "answer", "content", "message", "response", "result")
+		if !ok || len(entry) > 1 {
+			part = command.AsText(entryValue(entry))
+		}
+		parts = append(parts, part)
+	}
+	whole := strings.TrimSpace(strings.Join(parts, "\n"))
+	if whole == "" {
+		whole = strings.TrimSpace(call.Summary)
+	}
+	if whole == "" {
+		return &command.Result{Text: message("empty_answer", nil), Failed: true}
+	}
+	return &command.Result{Text: whole, Answer: whole}
+}
+
+// entryValue is an entry without the object around a single value.
+func entryValue(entry map[string]any) any {
+	if len(entry) == 1 {
+		for _, v := range entry {
+			return v
+		}
+	}
+	return entry
+}
+
+// describe fills in the words that the model reads, from the embedded files.
+func describe(spec command.Spec) command.Spec {
+	text, err := prompts.ReadFile("prompts/" + spec.Name + ".md")
+	if err != nil {
+		panic(fmt.Sprintf("command %s: no embedded description: %v", spec.Name, err))
+	}
+	spec.Description = strings.TrimSpace(string(text))
+	help := slotHelp()
+	for i := range spec.Slots {
+		spec.Slots[i].Help = help[spec.Name+"."+spec.Slots[i].Name]
+	}
+	return spec
+}
+
+// slotHelp reads the lines "command.slot: help".
+func slotHelp() map[string]string {
+	text, _ := prompts.ReadFile("prompts/slots.md")
+	help := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if name, words, ok := strings.Cut(line, ":"); ok {
+			help[name] = strings.TrimSpace(words)
+		}
+	}
+	return help
+}

@@ -1,0 +1,348 @@
+package stock
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"agent/command"
+	"agent/command/sandbox"
+)
+
+// Writer returns the command that writes text files in the work dir: whole, as
+// an exact replacement of one piece, or at a file's end. It shows what changed.
+func Writer() command.Command {
+	return &writerCommand{describe(command.Spec{
+		Name:    "writer",
+		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit", "edit_file", "replace_in_file", "append"},
+		Slots: []command.Slot{
+			{Name: "file", Kind: command.SlotLine},
+			{Name: "text", Kind: command.SlotText, Partial: true},
+			{Name: "old", Kind: command.SlotText, Optional: true},
+			{Name: "append", Kind: command.SlotYesNo, Optional: true},
+		},
+		Effect: command.EffectWrite,
+	})}
+}
+
+type writerCommand struct{ spec command.Spec }
+
+func (c *writerCommand) Spec() command.Spec { return c.spec }
+
+func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+	out := &command.Result{}
+	var parts []string
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
+		one := w.write(entry)
+		parts = append(parts, one.Text)
+		out.Failed = out.Failed || one.Failed
+		out.Truncated = out.Truncated || one.Truncated
+		out.Files = append(out.Files, one.Files...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(parts) == 0 {
+		return failed("no_entry", nil), nil
+	}
+	env.Files.DescribeAll(out.Files, call.Summary)
+	out.Text = strings.Join(parts, "\n")
+	return out, nil
+}
+
+// Preview shows the whole diff of each entry, or why it would fail. Each entry
+// is compared with what those before it would leave.
+func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error) {
+	var parts []string
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
+		change, problem := w.prepare(entry)
+		if problem != nil {
+			parts = append(parts, problem.Text)
+			return
+		}
+		if diff := change.preview(); diff != "" {
+			parts = append(parts, diff)
+		}
+		w.plan(change)
+	})
+	return strings.Join(parts, "\n"), err
+}
+
+// eachEntry does something with each entry of a call.
+func eachEntry(ctx context.Context, env *command.Env, call *command.Call, do func(*fileWriter, map[string]any)) error {
+	root, err := openWorkDir(env)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	w := &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.OrDefaults().FileBytes}
+	for _, entry := range call.Content {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		do(w, entry)
+	}
+	return nil
+}
+
+// fileWriter writes files below root.
+type fileWriter struct {
+	root     *os.Root
+	workDir  string
+	bytesMax int64
+	planned  map[string]string // texts that a preview takes for written, by path
+}
+
+// plan takes a change for made.
+func (w *fileWriter) plan(c *fileChange) {
+	if w.planned == nil {
+		w.planned = map[string]string{}
+	}
+	w.planned[w.plannedPath(c.path)] = c.text
+}
+
+func (w *fileWriter) plannedText(path string) (text string, ok bool) {
+	if len(w.planned) > 0 {
+		text, ok = w.planned[w.plannedPath(path)]
+	}
+	return text, ok
+}
+
+// plannedPath is the same for all names of a file.
+func (w *fileWriter) plannedPath(path string) string {
+	if real, ok := command.BehindLinks(w.workDir, path); ok {
+		return real
+	}
+	return path
+}
+
+// plannedFile is a file that a preview takes for written.
+type plannedFile struct {
+	fs.FileInfo
+	size int64
+}
+
+func (f plannedFile) Size() int64 { return f.size }
+
+// write carries out one entry.
+func (w *fileWriter) write(entry map[string]any) *command.Result {
+	change, problem := w.prepare(entry)
+	if problem != nil {
+		return problem
+	}
+	out := w.put(change)
+	if unfinished, _ := command.YesNoOf(entry, command.FieldUnfinished); unfinished && !out.Failed {
+		out.Text += "\n" + message("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
+		out.Truncated = true
+	}
+	return out
+}
+
+// save writes a whole text that is not the model's own.
+func (w *fileWriter) save(name, text string) *command.Result {
+	path, problem := w.path(name)
+	if problem != nil {
+		return problem
+	}
+	change, problem := w.compare(path)
+	if problem != nil {
+		return problem
+	}
+	change.text = text
+	if problem := w.tooLarge(change); problem != nil {
+		return problem
+	}
+	change.quiet = true
+	return w.put(change)
+}
+
+// path is where a name leads, if it may be written.
+func (w *fileWriter) path(name string) (string, *command.Result) {
+	if strings.TrimSpace(name) == "" {
+		return "", failed("no_entry", nil)
+	}
+	path, ok := command.LocalPath(w.workDir, name)
+	if !ok {
+		return "", failed("outside", clip(name))
+	}
+	if w.guarded(path) {
+		return "", failed("guarded", clip(name))
+	}
+	return path, nil
+}
+
+// prepare finds out what an entry would change, and changes nothing.
+func (w *fileWriter) prepare(entry map[string]any) (*fileChange, *command.Result) {
+	name, ok := command.FileOf(entry)
+	if !ok {
+		return nil, failed("no_entry", nil)
+	}
+	path, problem := w.path(name)
+	if problem != nil {
+		return nil, problem
+	}
+	change, problem := w.compare(path)
+	if problem != nil {
+		return nil, problem
+	}
+	if problem := change.make(entry); problem != nil {
+		return nil, problem
+	}
+	return change, w.tooLarge(change)
+}
+
+func (w *fileWriter) tooLarge(c *fileChange) *command.Result {
+	if int64(len(c.text)) <= w.bytesMax {
+		return nil
+	}
+	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax, "Done": "written"})
+}
+
+// compare reads what is at a path now.
+func (w *fileWriter) compare(path string) (*fileChange, *command.Result) {
+	c := &fileChange{path: path}
+	if text, ok := w.plannedText(path); ok {
+		c.info = plannedFile{size: int64(len(text))}
+		c.read([]byte(text))
+		return c, nil
+	}
+	info, err := w.root.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if linked, err := w.root.Lstat(path); err == nil && linked.Mode()&fs.ModeSymlink != 0 {
+			return nil, notWritten(path, errors.New("it is a symbolic link to nowhere"))
+		}
+		c.missing = func() string { return missing(w.root, path) }
+		return c, nil
+	case err != nil:
+		return nil, notWritten(path, err)
+	case info.IsDir():
+		return nil, failed("is_folder", path)
+	case !info.Mode().IsRegular():
+		return nil, notWritten(path, errors.New("it is no regular file"))
+	}
+	c.info = info
+	if info.Size() > w.bytesMax {
+		return c, nil
+	}
+	data, err := readBounded(w.root, path, info, w.bytesMax)
+	if err != nil {
+		return nil, notWritten(path, err)
+	}
+	c.read(data)
+	return c, nil
+}
+
+func notWritten(path string, err error) *command.Result {
+	return failed("not_written", map[string]any{"Path": path, "Why": reason(err)})
+}
+
+// put carries a change out and tells what changed.
+func (w *fileWriter) put(c *fileChange) *command.Result {
+	switch {
+	case c.info == nil:
+		if err := w.replace(c.path, c.text, 0o644); err != nil {
+			return notWritten(c.path, err)
+		}
+		return &command.Result{Files: []string{c.path}, Text: message("created", map[string]any{
+			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
+		})}
+	case c.known && c.raw == c.text:
+		return &command.Result{Text: message("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
+	}
+	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
+		return notWritten(c.path, err)
+	}
+	return c.result()
+}
+
+// guarded reports what would run something later, outside of every sandbox: a
+// part of a repository, or what configures the agent, a shell or an editor. What
+// such a name is a link to is as good as the name.
+func (w *fileWriter) guarded(path string) bool {
+	if sandbox.Guarded(w.root, path) {
+		return true
+	}
+	real, ok := command.BehindLinks(w.workDir, path)
+	if !ok || sandbox.Guarded(w.root, real) {
+		return ok
+	}
+	entries, err := readFolder(w.root, ".")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		if e.Type()&fs.ModeSymlink == 0 || !sandbox.Guarded(w.root, e.Name()) {
+			return false
+		}
+		target, ok := command.BehindLinks(w.workDir, e.Name())
+		below, err := filepath.Rel(target, real)
+		return ok && err == nil && filepath.IsLocal(below)
+	})
+}
+
+// replace writes a new file beside the old one and moves it into place, so
+// that a reader or a crash sees the old text or the new one and nothing else.
+func (w *fileWriter) replace(path, text string, perm fs.FileMode) error {
+	path, err := w.target(path)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := w.root.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temporary := filepath.Join(dir, ".agent-"+rand.Text())
+	if err := w.writeNew(temporary, text, perm); err != nil {
+		_ = w.root.Remove(temporary)
+		return err
+	}
+	if err := w.root.Rename(temporary, path); err != nil {
+		_ = w.root.Remove(temporary)
+		return err
+	}
+	return nil
+}
+
+// target follows a symbolic link within the work dir, so that the link stays
+// and its file is replaced. A link that leads out failed in Stat before.
+func (w *fileWriter) target(path string) (string, error) {
+	const linksMax = 8
+	for range linksMax {
+		info, err := w.root.Lstat(path)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return path, nil
+		}
+		link, err := w.root.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(link) {
+			link = filepath.Join(filepath.Dir(path), link)
+		}
+		next, ok := command.LocalPath(w.workDir, link)
+		if !ok || w.guarded(next) {
+			return "", errors.New("it is a symbolic link to what may not be written")
+		}
+		path = next
+	}
+	return "", fmt.Errorf("more than %d symbolic links in a row", linksMax)
+}
+
+func (w *fileWriter) writeNew(path, text string, perm fs.FileMode) error {
+	f, err := w.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
