@@ -1,16 +1,19 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 	"agent/session/workdir"
 )
 
@@ -325,4 +328,103 @@ func mergeSorted(a, b []string) []string {
 	out := slices.Concat(a, b)
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// sink passes a child's events on to its parent, with both ids. How it began
+// and ended has another type there, so that a run has one first and one last
+// event.
+func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
+	return func(ev Event) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if ev.Session == "" { // else it is that of a child of this child
+			ev.Session, ev.Parent = id, d.parent.id
+			ev.Data = d.asSubtask(ev.Data, t, try+1)
+		}
+		if r, ok := ev.Data.(*CommandResult); ok {
+			t.done.files = mergeSorted(t.done.files, r.Files)
+		}
+		d.parent.book.relay(ev)
+	}
+}
+
+func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
+	switch p := data.(type) {
+	case *Started:
+		start := &SubtaskStarted{Number: t.number, Task: p.Task, Files: t.files, Try: try}
+		for _, j := range t.after {
+			start.After = append(start.After, d.plan[j].number)
+		}
+		return start
+	case *Result:
+		return &SubtaskEnded{
+			Number: t.number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+		}
+	}
+	return data
+}
+
+// childrenDir is where the session files of children lie: beside that of their
+// parent, and not among those of whole runs.
+func (s *Session) childrenDir() string {
+	return filepath.Join(s.opts.SessionsDir, s.id+journal.ChildrenExt)
+}
+
+// Bounds of looking for the files that a subtask needs.
+const (
+	filesScoredMax     = 24   // among more, only those that the subtask names count
+	filesPickedMax     = 3    // more than these are not relevant but possible
+	fileProbabilityMin = 0.15 // of being the one that is needed
+)
+
+// relevantFiles are the files to which the model gives the best odds of being
+// needed for a subtask. The list of files is asked about with the subtask at the
+// end, so that it is evaluated once for all subtasks. Where no odds are to be
+// had, none is picked, and the child is shown them all.
+func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text string) ([]string, error) {
+	if !sp.caps.ExactChoice || len(files) < 2 || len(files) > filesScoredMax {
+		return nil, nil
+	}
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, f.Path)
+	}
+	choice, err := sp.choose(ctx, &backend.Request{Messages: []backend.Message{
+		{Role: backend.RoleSystem, Content: sp.words.render("relevant_system.tmpl", nil)},
+		{Role: backend.RoleUser, Content: sp.scrub.Text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
+	}}, sp.scrub.Distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
+	if err != nil {
+		return nil, err
+	}
+	return pickLikely(choice.Options, paths), nil
+}
+
+type relevantData struct {
+	Files []promptFile
+	Task  string
+}
+
+// pickLikely takes the likeliest of the paths, as far as they are likely at
+// all. They are the first of the scored options; those after them stand for none.
+func pickLikely(scored []backend.ScoredOption, paths []string) []string {
+	var files []int
+	for i := range min(len(paths), len(scored)) {
+		if scored[i].Probability >= fileProbabilityMin {
+			files = append(files, i)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b int) int { return cmp.Compare(scored[b].Probability, scored[a].Probability) })
+	var out []string
+	for _, i := range files[:min(len(files), filesPickedMax)] {
+		out = append(out, paths[i])
+	}
+	slices.Sort(out)
+	return out
+}
+
+// givenAnswer is what an earlier subtask found out, for one that needs it.
+type givenAnswer struct {
+	Task   string
+	Answer string
+	Block  string // the answer as the prompt shows it
 }

@@ -262,62 +262,65 @@ func (s Scrubber) Distinct(options []string) []string {
 	return out
 }
 
-// Copy returns a copy of v without secrets in any of its strings, so that
-// what is added to a type is scrubbed without being listed.
-func Copy[T any](s Scrubber, v T) T {
-	out, _ := s.clean(reflect.ValueOf(&v).Elem()).Interface().(T)
+// Copy returns a copy of v without secrets in any of its strings, so that what is
+// added to a type is scrubbed without being listed.
+func Copy[T any](s Scrubber, v T) T { return Each(v, s.Text) }
+
+// Each returns a deep copy of v with f applied to all of its strings.
+func Each[T any](v T, f func(string) string) T {
+	out, _ := each(reflect.ValueOf(&v).Elem(), f).Interface().(T)
 	return out
 }
 
-func (s Scrubber) clean(v reflect.Value) reflect.Value {
+func each(v reflect.Value, f func(string) string) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
 	out.Set(v)
 	switch v.Kind() {
 	case reflect.String:
-		out.SetString(s.Text(v.String()))
+		out.SetString(f(v.String()))
 	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
 		if !v.IsNil() {
-			s.cleanInside(v, out)
+			eachInside(v, out, f)
 		}
 	case reflect.Array:
 		for i := range v.Len() {
-			out.Index(i).Set(s.clean(v.Index(i)))
+			out.Index(i).Set(each(v.Index(i), f))
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if out.Field(i).CanSet() {
-				out.Field(i).Set(s.clean(v.Field(i)))
+				out.Field(i).Set(each(v.Field(i), f))
 			}
 		}
 	}
 	return out
 }
 
-// cleanInside puts a clean copy of what v refers to into out.
-func (s Scrubber) cleanInside(v, out reflect.Value) {
+// eachInside puts a copy of what v refers to into out.
+func eachInside(v, out reflect.Value, f func(string) string) {
 	switch v.Kind() {
 	case reflect.Interface:
-		inner := s.clean(v.Elem())
+		inner := each(v.Elem(), f)
 		if n, ok := inner.Interface().(json.Number); ok && n != v.Elem().Interface() {
 			inner = reflect.ValueOf(string(n)) // it is no number any more
 		}
 		out.Set(inner)
 	case reflect.Pointer:
 		out.Set(reflect.New(v.Type().Elem()))
-		out.Elem().Set(s.clean(v.Elem()))
+		out.Elem().Set(each(v.Elem(), f))
 	case reflect.Map:
 		out.Set(reflect.MakeMapWithSize(v.Type(), v.Len()))
 		for key, value := range v.Seq2() {
-			out.SetMapIndex(s.clean(key), s.clean(value))
+			out.SetMapIndex(each(key, f), each(value, f))
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 { // text, as bytes
-			out.SetBytes([]byte(s.Text(string(v.Bytes()))))
+			out.SetBytes([]byte(f(string(v.Bytes()))))
 			return
 		}
 		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
 		for i := range v.Len() {
-			out.Index(i).Set(s.clean(v.Index(i)))
+			out.Index(i).Set(each(v.Index(i), f))
 		}
 	}
 }

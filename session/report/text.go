@@ -17,6 +17,7 @@ import (
 	"agent/internal/legible"
 	"agent/session/event"
 	"agent/session/prose"
+	"agent/session/redact"
 )
 
 // RenderOptions say how events look on a terminal. Colours are functions, so
@@ -45,6 +46,7 @@ func (o RenderOptions) style(f func(string) string, text string) string {
 // RenderText writes one event as a person reads it. The last event's answer
 // is not written: it is the program's output, not its progress.
 func RenderText(w io.Writer, ev event.Event, o RenderOptions) error {
+	ev = redact.Each(ev, Visible)
 	text := o.render(ev.Data)
 	if ev.Session != "" {
 		text = o.ofPart(ev)
@@ -63,25 +65,25 @@ func (o RenderOptions) render(data event.Payload) string {
 		if e.Resumed {
 			resumed = ", resumed"
 		}
-		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, Visible(e.Model), Visible(e.WorkDir))) + "\n"
+		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, e.Model, e.WorkDir)) + "\n"
 	case *event.Note:
 		if o.Streamed || e.Text == "" {
 			return ""
 		}
-		return o.style(o.Dim, fmt.Sprintf("%d. %s", e.Step, Visible(e.Text))) + "\n"
+		return o.style(o.Dim, fmt.Sprintf("%d. %s", e.Step, e.Text)) + "\n"
 	case *event.CallMade:
 		return o.call(e)
 	case *event.Approval:
 		if e.Allowed {
 			return ""
 		}
-		return o.style(o.Bad, "  not allowed: "+Visible(e.Reason)) + "\n"
+		return o.style(o.Bad, "  not allowed: "+e.Reason) + "\n"
 	case *event.CommandResult:
 		return o.result(e)
 	case *event.Delta:
-		return Visible(e.Text)
+		return e.Text
 	case *event.Warning:
-		return o.style(o.Bad, "warning: "+Visible(e.Text)) + "\n"
+		return o.style(o.Bad, "warning: "+e.Text) + "\n"
 	case *event.Commands:
 		return o.commands(e)
 	case *event.Result:
@@ -92,7 +94,7 @@ func (o RenderOptions) render(data event.Payload) string {
 
 func (o RenderOptions) call(e *event.CallMade) string {
 	var b strings.Builder
-	b.WriteString(o.style(o.Strong, "→ "+Visible(e.Command)))
+	b.WriteString(o.style(o.Strong, "→ "+e.Command))
 	if e.Final { // the answer is the program's output
 		return b.String() + "\n"
 	}
@@ -100,22 +102,22 @@ func (o RenderOptions) call(e *event.CallMade) string {
 		for _, k := range slices.Sorted(maps.Keys(entry)) {
 			value := fieldText(entry[k])
 			if !strings.Contains(value, "\n") {
-				fmt.Fprintf(&b, " %s: %s", Visible(k), Visible(prose.Cut(value, 200)))
+				fmt.Fprintf(&b, " %s: %s", k, prose.Cut(value, 200))
 				continue
 			}
-			fmt.Fprintf(&b, " %s:\n%s", Visible(k), indent(o.cut(Visible(value)), "    "))
+			fmt.Fprintf(&b, " %s:\n%s", k, indent(o.cut(value), "    "))
 		}
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
 func (o RenderOptions) result(e *event.CommandResult) string {
-	body := indent(o.diff(o.cut(Visible(strings.TrimRight(e.Text, "\n")))), "  ")
+	body := indent(o.diff(o.cut(strings.TrimRight(e.Text, "\n"))), "  ")
 	if e.Failed {
 		body = o.style(o.Bad, strings.TrimRight(body, "\n")) + "\n"
 	}
 	if len(e.Files) > 0 {
-		body += o.style(o.Dim, "  changed: "+Visible(strings.Join(e.Files, ", "))) + "\n"
+		body += o.style(o.Dim, "  changed: "+strings.Join(e.Files, ", ")) + "\n"
 	}
 	return body
 }
@@ -192,7 +194,7 @@ func (o RenderOptions) commands(e *event.Commands) string {
 			}
 		}
 		if len(names) > 0 {
-			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, Visible(strings.Join(names, ", ")))) + "\n")
+			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, strings.Join(names, ", "))) + "\n")
 		}
 	}
 	for _, c := range e.Changes {
@@ -203,9 +205,9 @@ func (o RenderOptions) commands(e *event.Commands) string {
 		if c.Kept {
 			text += "; the version before stays"
 		}
-		b.WriteString(o.style(o.Bad, Visible(text)) + "\n")
+		b.WriteString(o.style(o.Bad, text) + "\n")
 		if c.Hint != "" {
-			b.WriteString(o.style(o.Dim, "  "+Visible(c.Hint)) + "\n")
+			b.WriteString(o.style(o.Dim, "  "+c.Hint) + "\n")
 		}
 	}
 	return b.String()
@@ -238,10 +240,10 @@ func (o RenderOptions) ofPart(ev event.Event) string {
 		if e.Try > 1 {
 			again = fmt.Sprintf(", try %d", e.Try)
 		}
-		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+Visible(prose.OneLine(e.Task, 200))) + "\n"
+		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+prose.OneLine(e.Task, 200)) + "\n"
 	case *event.SubtaskEnded:
 		text = o.style(o.Dim, fmt.Sprintf("part %d: %s after %d step%s in %s", e.Number, e.Stop, e.Steps, prose.Plural(e.Steps), wall(e.WallMS))) + "\n" +
-			indent(o.cut(Visible(strings.TrimRight(e.Answer, "\n"))), "  ")
+			indent(o.cut(strings.TrimRight(e.Answer, "\n")), "  ")
 	case *event.Delta:
 		return ""
 	default:
@@ -256,5 +258,5 @@ func (o RenderOptions) ofPart(ev event.Event) string {
 // partMark tells parts apart: the end of the child's id, which is its number.
 func partMark(id string) string {
 	number := id[strings.LastIndexByte(id, '.')+1:]
-	return "  " + Visible(number) + "│ "
+	return "  " + number + "│ "
 }
