@@ -24,7 +24,15 @@ type rule struct {
 var arrows = []rule{
 	{"cmd/agent/...", []string{"..."}},
 
-	{"session/...", []string{"backend", "command", "command/salvage", "internal/legible"}},
+	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
+	{"session/event", []string{"backend", "command"}},
+	{"session/prose", []string{"internal/legible"}},
+	{"session/redact", nil},
+	{"session/workdir", []string{"internal/legible", "session/prose"}},
+	{"session/policy", []string{"command"}},
+	{"session/journal", []string{"command", "session/event", "session/prose"}},
+	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},
+	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
 	{"command/...", []string{"command/...", "internal/legible"}},
