@@ -48,6 +48,7 @@ type recordDelta struct {
 	Tokens []TokenLogprob `json:"tokens,omitempty"`
 	Finish FinishReason   `json:"finish,omitempty"`
 	Usage  *Usage         `json:"usage,omitempty"`
+	Call   *CallDelta     `json:"call,omitempty"`
 }
 
 type recordCount struct {

@@ -78,6 +78,7 @@ type Backend struct {
 	engine *inference.Engine
 	store  *inference.PrefixStore // nil: nothing is kept on disk
 	system systemPart
+	calls  toolSyntax
 
 	counter  counter
 	embedMu  sync.Mutex
@@ -258,10 +259,10 @@ func (b *Backend) Device() string {
 
 // encode renders and tokenises a chat; the result is what the engine computes.
 // A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
-func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
-	chat := make([]inference.Message, len(msgs))
-	for i, m := range msgs {
-		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
+	chat, err := b.chat(ctx, msgs, tools)
+	if err != nil {
+		return nil, nil, err
 	}
 	parts, err := b.model.Render(ctx, chat, prefill)
 	if err != nil {
@@ -314,7 +315,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if grammar == "" && strings.HasSuffix(prefill, " ") {
 		prefill, trim = strings.TrimSuffix(prefill, " "), true
 	}
-	_, ids, err := b.encode(ctx, req.Messages, prefill, b.ContextLength())
+	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
 	}
@@ -325,7 +326,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if tokensMax == 0 {
 		tokensMax = b.cfg.TokensMax
 	}
-	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
 }
 
@@ -445,7 +446,7 @@ func (b *Backend) Complete(ctx context.Context, text string, req *backend.Reques
 
 // RenderChat is the chat as the model sees it, generation prompt included.
 func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
-	parts, _, err := b.encode(ctx, msgs, "", 0)
+	parts, _, err := b.encode(ctx, msgs, nil, "", 0)
 	return inference.Text(parts), err
 }
 
