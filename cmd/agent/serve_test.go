@@ -228,7 +228,7 @@ func residentBytes(t *testing.T) int {
 }
 
 // roundingNats is how far the log-probability of a token may move with the
-// shape of the batch that it is computed in (docs/benchmarks.md).
+// shape of the batch that it is computed in (docs/dev/benchmarks.md).
 const roundingNats = 0.75
 
 func numberQuestion(i int) string {
