@@ -1,9 +1,11 @@
 package main
 
 import (
+	"agent/internal/cli"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"agent/backend"
 	"agent/command"
@@ -33,8 +37,8 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){
-		"agent":       func() { os.Exit(mainCode(customBackends())) },
-		"agent-shout": func() { os.Exit(mainCode(backend.Registry{"shout": shout.New})) },
+		"agent":       func() { os.Exit(cli.Main(customBackends(), root)) },
+		"agent-shout": func() { os.Exit(cli.Main(backend.Registry{"shout": shout.New}, root)) },
 		"mcp-notes":   notesServer,
 	})
 }
@@ -141,11 +145,11 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	got := 0
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) {
 			ts.Fatalf("%v", err)
 		}
-		got = exit.ExitCode()
+		got = ended.ExitCode()
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, expected %d", got, want)
@@ -249,4 +253,10 @@ func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, data, 0o644))
+}
+
+// wholeTree is every command of the program.
+func wholeTree() *cobra.Command {
+	a := cli.New(strings.NewReader(""), io.Discard, io.Discard, nil)
+	return a.Root(root(a))
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// selfEvident are methods of the standard interfaces error and fmt.Stringer: what
-// there is to say stands on their type.
-var selfEvident = map[string]bool{"Error": true, "Unwrap": true, "String": true}
+// selfEvident are methods of the interfaces error, fmt.Stringer and event.Payload:
+// what there is to say stands on their type.
+var selfEvident = map[string]bool{"Error": true, "Unwrap": true, "String": true, "EventType": true}
 
 // Commands (package main) explain themselves by their help, and the examples by
 // docs/go.md; everything else by its comments.

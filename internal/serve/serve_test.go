@@ -271,6 +271,8 @@ func TestRefusals(t *testing.T) {
 		message     string
 	}{
 		"not JSON":             {chat, `{`, 400, "invalid_json", "", "not a JSON object"},
+		"half a character":     {chat, `{"messages":[{"role":"user","content":"a\ud83d"}]}`, 400, "invalid_json", "", "half of a character"},
+		"bytes of no UTF-8":    {chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\xff\"}]}", 400, "invalid_json", "", "byte 41"},
 		"not an object":        {chat, `null`, 400, "invalid_json", "", "not a JSON object"},
 		"no messages":          {chat, `{}`, 400, "invalid_value", "messages", "at least one"},
 		"unknown role":         {chat, `{"messages":[{"role":"wizard","content":"x"}]}`, 400, "invalid_value", "messages[0].role", "system"},
