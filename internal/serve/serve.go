@@ -248,6 +248,8 @@ func endpoints() []route {
 		{method: http.MethodGet, path: "/v1/models", serve: (*Server).listModels},
 		{method: http.MethodGet, path: "/v1/models/{id...}", serve: (*Server).showModel},
 		{method: http.MethodPost, path: "/v1/chat/completions", serve: (*Server).chat},
+		{method: http.MethodPost, path: messagesPath, serve: (*Server).messages},
+		{method: http.MethodPost, path: messagesPath + "/count_tokens", serve: (*Server).countMessages},
 		{method: http.MethodPost, path: "/v1/completions", serve: (*Server).completions},
 		{method: http.MethodPost, path: "/v1/embeddings", serve: (*Server).embeddings},
 		{method: http.MethodPost, path: "/v1/decisions", serve: (*Server).decisions},

@@ -21,15 +21,18 @@ func newEvents(w http.ResponseWriter) *events {
 }
 
 // send writes one event. A client that takes none for writeWithin is gone.
-func (e *events) send(v any) error {
+func (e *events) send(v any) error { return e.sendAs("", v) }
+
+// sendAs writes one event with a name.
+func (e *events) sendAs(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
 	}
-	return e.write(data)
+	return e.write(name, data)
 }
 
-func (e *events) write(data []byte) error {
+func (e *events) write(name string, data []byte) error {
 	if !e.begun {
 		e.begun = true
 		h := e.w.Header()
@@ -39,7 +42,10 @@ func (e *events) write(data []byte) error {
 		e.w.WriteHeader(http.StatusOK)
 	}
 	_ = e.conn.SetWriteDeadline(time.Now().Add(writeWithin))
-	line := make([]byte, 0, len(data)+8)
+	line := make([]byte, 0, len(name)+len(data)+16)
+	if name != "" {
+		line = append(append(append(line, "event: "...), name...), '\n')
+	}
 	line = append(append(append(line, "data: "...), data...), "\n\n"...)
 	if _, err := e.w.Write(line); err != nil {
 		return errGone
@@ -51,7 +57,7 @@ func (e *events) write(data []byte) error {
 }
 
 // done ends the stream of a whole reply.
-func (e *events) done() error { return e.write([]byte("[DONE]")) }
+func (e *events) done() error { return e.write("", []byte("[DONE]")) }
 
 // fail tells of an error: as a status when nothing was sent yet, else as an
 // event, and no [DONE] follows.

@@ -1,0 +1,538 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"agent/backend"
+)
+
+// Anthropic's wire: /v1/messages and /v1/messages/count_tokens. A request is read into the
+// same call as one to /v1/chat/completions; only its form differs.
+
+// messagesPath is where the wire begins. Errors of what lies there have its form.
+const messagesPath = "/v1/messages"
+
+// messagesAdvice are fields that change nothing in a reply of this server: how to bill, cache
+// and route it, and how long a model may think that does not. Thoughts of earlier turns are
+// left out anyway, and nothing else is taken out of a prompt.
+var messagesAdvice = []string{"thinking", "context_management", "cache_control", "service_tier", "speed", "inference_geo",
+	"diagnostics", "user_profile_id", "billing_policy", "fallbacks", "anthropic_version", "anthropic_beta", "betas"}
+
+// attribution begins a line that one client writes into its system text and changes in every
+// request. It is for billing, and is left out: nothing after it could be reused.
+const attribution = "x-anthropic-billing-header:"
+
+// readMessagesCall understands a request's body.
+func (s *Server) readMessagesCall(w http.ResponseWriter, r *http.Request) (*chatCall, error) {
+	data, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseFields(data)
+	if err != nil {
+		return nil, err
+	}
+	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")}, n: 1, stream: f.flag("stream")}
+	model := f.text("model")
+	if n := f.integer("max_tokens", 1, 1<<31-1); n != nil {
+		c.req.TokensMax = int(*n)
+	}
+	f.turns(c.req)
+	f.outputConfig(c.req)
+	c.tools = f.messagesTools(c.req)
+	for _, name := range messagesAdvice {
+		f.take(name)
+	}
+	if err := f.end(); err != nil {
+		return nil, err
+	}
+	if c.model, err = s.modelName(model); err != nil {
+		return nil, err
+	}
+	if err := s.able(c.req); err != nil {
+		return nil, err
+	}
+	return c, s.ableTools(c.req, c.tools)
+}
+
+// block is a part of a message, of a type that is known here.
+type block struct {
+	Type    string          `json:"type"`
+	Text    string          `json:"text"`
+	ID      string          `json:"id"` // of tool_use, as the next two
+	Name    string          `json:"name"`
+	Input   json.RawMessage `json:"input"`
+	Content json.RawMessage `json:"content"` // of tool_result
+	IsError bool            `json:"is_error"`
+}
+
+// readBlocks reads a string or a list of blocks.
+func readBlocks(raw json.RawMessage, at string) ([]block, error) {
+	var text string
+	if raw == nil || json.Unmarshal(raw, &text) == nil {
+		return []block{{Type: "text", Text: text}}, nil
+	}
+	var blocks []block
+	if err := json.Unmarshal(raw, &blocks); err != nil {
+		return nil, badValue(at, "it must be a string or a list of content blocks.")
+	}
+	return blocks, nil
+}
+
+// readTexts reads a string or a list of blocks that are all text, each in lines of its own.
+func readTexts(raw json.RawMessage, at string) (string, error) {
+	blocks, err := readBlocks(raw, at)
+	var texts []string
+	for i, b := range blocks {
+		if b.Type != "text" {
+			return "", unknownBlock(b, fmt.Sprintf("%s[%d]", at, i))
+		}
+		texts = append(texts, b.Text)
+	}
+	return strings.Join(texts, "\n"), err
+}
+
+func unknownBlock(b block, at string) error {
+	return unsupported(at, "is of the type %q, which is not supported there by this server.", b.Type)
+}
+
+// turns reads the system text and the conversation. An assistant's turn at the end is the
+// start of the reply.
+func (f *fields) turns(req *backend.Request) {
+	var list []json.RawMessage
+	f.read("messages", "a list of messages", &list)
+	err := addSystem(req, f.take("system"), "system")
+	for i := 0; i < len(list) && err == nil; i++ {
+		err = addTurn(req, list[i], fmt.Sprintf("messages[%d]", i))
+	}
+	last := len(req.Messages) - 1
+	switch {
+	case err != nil:
+		f.fail(err)
+	case len(list) == 0:
+		f.fail(badValue("messages", "it must have at least one message."))
+	case req.Messages[last].Role != backend.RoleAssistant:
+	case last == 0:
+		f.fail(badValue("messages", "the assistant's turn must come after another."))
+	case len(req.Messages[last].Calls) > 0:
+		f.fail(badValue("messages", "the results of the last tool_use blocks are missing."))
+	default:
+		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
+	}
+}
+
+// addTurn reads one message, which becomes several where it has results of tools.
+func addTurn(req *backend.Request, raw json.RawMessage, at string) error {
+	f, err := parseFields(raw)
+	if err != nil {
+		return badValue(at, "it must be an object with role and content.")
+	}
+	role, content := f.text("role"), f.take("content")
+	if err := f.end(); err != nil {
+		return err
+	}
+	at += ".content"
+	if role == "system" {
+		return addSystem(req, content, at)
+	}
+	blocks, err := readBlocks(content, at)
+	if err != nil {
+		return err
+	}
+	for i, b := range blocks {
+		at := fmt.Sprintf("%s[%d]", at, i)
+		switch {
+		case b.Type == "text":
+			join(req, backend.Message{Role: backend.Role(role), Content: b.Text})
+		case role == "assistant" && b.Type == "tool_use":
+			var input map[string]json.RawMessage
+			if json.Unmarshal(b.Input, &input) != nil || b.Name == "" {
+				return badValue(at, "it must have a name, and an input that is an object.")
+			}
+			join(req, backend.Message{Role: backend.RoleAssistant, Calls: []backend.ToolCall{{ID: b.ID, Name: b.Name, Arguments: b.Input}}})
+		case role == "assistant" && (b.Type == "thinking" || b.Type == "redacted_thinking"):
+			join(req, backend.Message{Role: backend.RoleAssistant})
+		case role == "user" && b.Type == "tool_result":
+			text, err := readTexts(b.Content, at+".content")
+			if err != nil {
+				return err
+			}
+			if b.IsError {
+				text = "<error>\n" + text + "\n</error>"
+			}
+			req.Messages = append(req.Messages, backend.Message{Role: backend.RoleTool, Content: text})
+		case role == "user" || role == "assistant":
+			return unknownBlock(b, at)
+		}
+	}
+	if role != "user" && role != "assistant" {
+		return badValue(strings.TrimSuffix(at, ".content")+".role", "known are user, assistant and system.")
+	}
+	return nil
+}
+
+// addSystem reads a system text.
+func addSystem(req *backend.Request, raw json.RawMessage, at string) error {
+	text, err := readTexts(raw, at)
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, attribution) })
+	if text = strings.TrimLeft(strings.Join(lines, "\n"), "\n"); text != "" {
+		join(req, backend.Message{Role: backend.RoleSystem, Content: text})
+	}
+	return err
+}
+
+// join adds a message; turns of one speaker in a row are one turn, as the protocol has it.
+func join(req *backend.Request, m backend.Message) {
+	last := len(req.Messages) - 1
+	if last < 0 || req.Messages[last].Role != m.Role || len(req.Messages[last].Calls) > 0 && m.Content != "" {
+		req.Messages = append(req.Messages, m)
+		return
+	}
+	before := &req.Messages[last]
+	if before.Content != "" && m.Content != "" && m.Role != backend.RoleAssistant {
+		before.Content += "\n" // a reply's blocks were written without a break
+	}
+	before.Content += m.Content
+	before.Calls = append(before.Calls, m.Calls...)
+}
+
+// outputConfig reads what form the reply must have.
+func (f *fields) outputConfig(req *backend.Request) {
+	var format struct {
+		Type   string          `json:"type"`
+		Schema json.RawMessage `json:"schema"`
+	}
+	asked := f.read("output_format", "an object", &format) // its name of earlier days
+	if raw := f.take("output_config"); raw != nil {
+		config, err := parseFields(raw)
+		if err != nil {
+			f.fail(badValue("output_config", "it must be an object."))
+			return
+		}
+		config.take("effort") // advice to a model that thinks, as the next
+		config.take("task_budget")
+		asked = config.read("format", "an object", &format) || asked
+		if err := config.end(); err != nil {
+			f.fail(err)
+		}
+	}
+	if asked && (format.Type != "json_schema" || len(format.Schema) == 0) {
+		f.fail(badValue("output_config.format", "it must have the type json_schema, and a schema."))
+	}
+	req.Schema = format.Schema
+}
+
+// messagesTools reads tools and tool_choice. nil: none may be called.
+func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
+	var list []struct {
+		Type        string          `json:"type"`
+		Name        string          `json:"name"`
+		Description string          `json:"description"`
+		InputSchema json.RawMessage `json:"input_schema"`
+		Strict      *bool           `json:"strict"`
+		Examples    json.RawMessage `json:"input_examples"`
+	}
+	f.read("tools", "a list of tools", &list)
+	functions := make([]functionBody, len(list))
+	for i, t := range list {
+		if at := fmt.Sprintf("tools[%d]", i); t.Type != "" && t.Type != "custom" {
+			f.fail(unsupported(at, "is of the type %q, which this server does not have; it takes tools with an input_schema.", t.Type))
+		} else if len(t.InputSchema) == 0 {
+			f.fail(badValue(at+".input_schema", "it is missing."))
+		}
+		fn := &functions[i]
+		fn.Type, fn.Function.Name, fn.Function.Description = "function", t.Name, t.Description
+		if len(t.Examples) > 0 && string(t.Examples) != "null" {
+			fn.Function.Description += "\n" + string(t.Examples)
+		}
+		fn.Function.Parameters, fn.Function.Strict = t.InputSchema, t.Strict
+	}
+	var asked struct {
+		Type       string `json:"type"`
+		Name       string `json:"name"`
+		NoParallel bool   `json:"disable_parallel_tool_use"`
+	}
+	f.read("tool_choice", "an object", &asked)
+	choice := f.offer(functions, req)
+	choice.One = asked.NoParallel
+	switch asked.Type {
+	case "", "auto":
+	case "none":
+		return nil
+	case "any":
+		choice.Required = true
+	case "tool":
+		choice.Required, choice.Names = true, []string{asked.Name}
+	default:
+		f.fail(badValue("tool_choice", "its type must be auto, any, tool or none."))
+	}
+	return f.chosen(choice, req.Tools)
+}
+
+// The answers of /v1/messages.
+type (
+	messageBody struct {
+		ID      string         `json:"id"`
+		Type    string         `json:"type"`
+		Role    string         `json:"role"`
+		Model   string         `json:"model"`
+		Content []contentBlock `json:"content"`
+		messageEnd
+		Usage messageUsage `json:"usage"`
+	}
+	contentBlock struct {
+		Type  string          `json:"type"`
+		Text  *string         `json:"text,omitempty"`
+		ID    string          `json:"id,omitempty"`
+		Name  string          `json:"name,omitempty"`
+		Input json.RawMessage `json:"input,omitempty"`
+	}
+	messageEnd struct {
+		StopReason   *string `json:"stop_reason"`
+		StopSequence *string `json:"stop_sequence"`
+	}
+	messageUsage struct {
+		InputTokens              int `json:"input_tokens"` // without those of the cache
+		CacheCreationInputTokens int `json:"cache_creation_input_tokens"`
+		CacheReadInputTokens     int `json:"cache_read_input_tokens"`
+		OutputTokens             int `json:"output_tokens"`
+	}
+	// messageEvent is one event of a stream, named by its type.
+	messageEvent struct {
+		Type    string        `json:"type"`
+		Message *messageBody  `json:"message,omitempty"`
+		Index   *int          `json:"index,omitempty"`
+		Block   *contentBlock `json:"content_block,omitempty"`
+		Delta   any           `json:"delta,omitempty"`
+		Usage   *messageUsage `json:"usage,omitempty"`
+	}
+	blockDelta struct {
+		Type string  `json:"type"`
+		Text *string `json:"text,omitempty"`
+		JSON *string `json:"partial_json,omitempty"`
+	}
+)
+
+// messages serves /v1/messages.
+func (s *Server) messages(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.readMessagesCall(w, r)
+	if err != nil {
+		return err
+	}
+	body := &messageBody{ID: newID("msg_"), Type: "message", Role: "assistant", Model: c.model, Content: []contentBlock{}}
+	if c.stream {
+		return s.messagesStream(w, r, c, body)
+	}
+	for ev, err := range s.run(r, c.replies(s.backend)) {
+		if err != nil {
+			return err
+		}
+		if blockOf(ev) != nil && !body.goesOn(ev) {
+			body.Content = append(body.Content, *blockOf(ev))
+		}
+		if last := len(body.Content) - 1; ev.Call != nil {
+			body.Content[last].Input = append(body.Content[last].Input, ev.Call.Arguments...)
+		} else if ev.Text != "" {
+			*body.Content[last].Text += ev.Text
+		}
+		body.end(ev)
+	}
+	// A call that was cut is none: some clients carry out all they find.
+	body.Content = slices.DeleteFunc(body.Content, func(b contentBlock) bool { return b.Type == "tool_use" && !json.Valid(b.Input) })
+	if len(body.Content) == 0 {
+		body.Content = append(body.Content, textBlock())
+	}
+	return writeJSON(w, http.StatusOK, body)
+}
+
+func textBlock() contentBlock { return contentBlock{Type: "text", Text: new(string)} }
+
+// blockOf is the empty block in which a delta belongs; nil where it has nothing to show.
+func blockOf(ev event) *contentBlock {
+	switch {
+	case ev.Call != nil:
+		return &contentBlock{Type: "tool_use", ID: "toolu_" + strings.TrimPrefix(ev.Call.ID, "call_"), Name: ev.Call.Name}
+	case ev.Text != "":
+		b := textBlock()
+		return &b
+	}
+	return nil
+}
+
+// goesOn reports whether a delta belongs in the block that was begun last.
+func (m *messageBody) goesOn(ev event) bool {
+	if len(m.Content) == 0 {
+		return false
+	}
+	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil && m.Content[len(m.Content)-1].Type == "text"
+}
+
+// end takes over how the reply ended and what it cost.
+func (m *messageBody) end(ev event) {
+	if ev.Finish == "" {
+		return
+	}
+	reason := "end_turn"
+	switch {
+	case ev.Finish == backend.FinishLength:
+		reason = "max_tokens"
+	case ev.Finish == backend.FinishContext:
+		reason = "model_context_window_exceeded"
+	case ev.Finish == backend.FinishCalls:
+		reason = "tool_use"
+	case ev.Stop != "":
+		reason, m.StopSequence = "stop_sequence", &ev.Stop
+	}
+	m.StopReason = &reason
+	if u := ev.Usage; u != nil {
+		m.Usage = messageUsage{InputTokens: u.PromptTokens - u.CachedTokens, CacheReadInputTokens: u.CachedTokens, OutputTokens: u.CompletionTokens}
+	}
+}
+
+// messagesStream answers as events.
+func (s *Server) messagesStream(w http.ResponseWriter, r *http.Request, c *chatCall, body *messageBody) error {
+	out := newEvents(w)
+	var failed error
+	send := func(e messageEvent) {
+		if failed == nil {
+			failed = out.sendAs(e.Type, e)
+		}
+	}
+	index := 0 // of the block that was begun last
+	stop := func() {
+		if len(body.Content) > 0 {
+			send(messageEvent{Type: "content_block_stop", Index: &index})
+		}
+	}
+	begin := func(b contentBlock) {
+		stop()
+		index = len(body.Content)
+		body.Content = append(body.Content, b)
+		if b.Type == "tool_use" {
+			b.Input = json.RawMessage("{}") // what the pieces of JSON then replace
+		}
+		send(messageEvent{Type: "content_block_start", Index: &index, Block: &b})
+	}
+	for ev, err := range s.run(r, c.replies(s.backend)) {
+		if err != nil {
+			return failMessages(out, err)
+		}
+		if !out.begun {
+			// How much of the prompt was cached is told with the end.
+			body.Usage.InputTokens, _ = s.countRequest(r.Context(), c.req)
+			send(messageEvent{Type: "message_start", Message: body})
+		}
+		if b := blockOf(ev); b != nil && !body.goesOn(ev) {
+			begin(*b)
+		}
+		if ev.Text != "" {
+			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "text_delta", Text: &ev.Text}})
+		} else if ev.Call != nil && ev.Call.Arguments != "" {
+			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "input_json_delta", JSON: &ev.Call.Arguments}})
+		}
+		if body.end(ev); ev.Finish != "" {
+			if len(body.Content) == 0 {
+				begin(textBlock())
+			}
+			stop()
+			send(messageEvent{Type: "message_delta", Delta: body.messageEnd, Usage: &body.Usage})
+			send(messageEvent{Type: "message_stop"})
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+	return nil
+}
+
+// countMessages serves /v1/messages/count_tokens.
+func (s *Server) countMessages(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.readMessagesCall(w, r)
+	if err != nil {
+		return err
+	}
+	n, err := s.countRequest(r.Context(), c.req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]int{"input_tokens": n})
+}
+
+// countRequest counts the tokens of a request's prompt, tools and the start of the reply included.
+func (s *Server) countRequest(ctx context.Context, req *backend.Request) (int, error) {
+	var tools strings.Builder
+	for _, t := range req.Tools {
+		tools.WriteString(t.Description)
+		tools.Write(t.Parameters)
+	}
+	if err := s.checkFits(tools.String(), req.Messages); err != nil {
+		return 0, err
+	}
+	if user, ok := backend.As[backend.ToolUser](s.backend); ok {
+		return user.CountPrompt(ctx, req)
+	}
+	msgs := req.Messages
+	if req.Prefill != "" {
+		msgs = append(slices.Clone(msgs), backend.Message{Role: backend.RoleAssistant, Content: req.Prefill})
+	}
+	return s.backend.CountTokens(ctx, msgs)
+}
+
+// messagesError is how errors travel, as a body or as an event.
+type messagesError struct {
+	Type  string `json:"type"`
+	Error struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+// messagesBody is the error in Anthropic's form, with its names of fields.
+func (e *apiError) messagesBody() messagesError {
+	b := messagesError{Type: "error"}
+	b.Error.Message = e.message
+	if e.tooLong != nil { // in words that clients look for, to shorten the conversation
+		b.Error.Message = fmt.Sprintf("prompt is too long: %d tokens > %d maximum", e.tooLong.Tokens, e.tooLong.Max)
+	} else if e.param != "" {
+		names := strings.NewReplacer("response_format", "output_config.format", "continue_final_message", "messages",
+			".function.parameters", ".input_schema", ".function.name", ".name")
+		b.Error.Message = strings.Replace(e.message, fmt.Sprintf("%q", e.param), fmt.Sprintf("%q", names.Replace(e.param)), 1)
+	}
+	switch {
+	case e.status == http.StatusUnauthorized:
+		b.Error.Type = "authentication_error"
+	case e.status == http.StatusForbidden:
+		b.Error.Type = "permission_error"
+	case e.status == http.StatusNotFound:
+		b.Error.Type = "not_found_error"
+	case e.status == http.StatusRequestEntityTooLarge:
+		b.Error.Type = "request_too_large"
+	case e.status == http.StatusTooManyRequests:
+		b.Error.Type = "rate_limit_error"
+	case e.status == http.StatusServiceUnavailable:
+		b.Error.Type = "overloaded_error"
+	case e.status >= http.StatusInternalServerError:
+		b.Error.Type = "api_error"
+	default:
+		b.Error.Type = "invalid_request_error"
+	}
+	return b
+}
+
+// failMessages tells of an error: as a status when nothing was sent yet, else as an event.
+func failMessages(out *events, err error) error {
+	var api *apiError
+	if !out.begun || !errors.As(err, &api) {
+		return err
+	}
+	if out.sendAs("error", api.messagesBody()) != nil {
+		return errGone
+	}
+	return err
+}
