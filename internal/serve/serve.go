@@ -292,10 +292,15 @@ type modelCard struct {
 	Created       int64  `json:"created"`
 	OwnedBy       string `json:"owned_by"`
 	ContextLength int    `json:"context_length"` // not OpenAI's: most tokens of prompt and reply
+	// Anthropic's names.
+	Type        string    `json:"type"`
+	DisplayName string    `json:"display_name"`
+	CreatedAt   time.Time `json:"created_at"`
 }
 
 func (s *Server) card(name string) modelCard {
-	return modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength()}
+	return modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength(),
+		Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
 }
 
 func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
@@ -303,7 +308,7 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	for _, n := range s.names {
 		cards = append(cards, s.card(n))
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards})
+	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards, "has_more": false})
 }
 
 func (s *Server) showModel(w http.ResponseWriter, r *http.Request) error {
