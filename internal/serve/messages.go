@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -129,9 +128,9 @@ func (f *fields) turns(req *backend.Request) {
 
 // addTurn reads one message, which becomes several where it has results of tools.
 func addTurn(req *backend.Request, raw json.RawMessage, at string) error {
-	f, err := parseFields(raw)
+	f, err := parseFieldsAt(at, raw)
 	if err != nil {
-		return badValue(at, "it must be an object with role and content.")
+		return err
 	}
 	role, content := f.text("role"), f.take("content")
 	if err := f.end(); err != nil {
@@ -210,17 +209,15 @@ func (f *fields) outputConfig(req *backend.Request) {
 	}
 	asked := f.read("output_format", "an object", &format) // its name of earlier days
 	if raw := f.take("output_config"); raw != nil {
-		config, err := parseFields(raw)
+		config, err := parseFieldsAt("output_config", raw)
 		if err != nil {
-			f.fail(badValue("output_config", "it must be an object."))
+			f.fail(err)
 			return
 		}
 		config.take("effort") // advice to a model that thinks, as the next
 		config.take("task_budget")
 		asked = config.read("format", "an object", &format) || asked
-		if err := config.end(); err != nil {
-			f.fail(err)
-		}
+		f.fail(config.end())
 	}
 	if asked && (format.Type != "json_schema" || len(format.Schema) == 0) {
 		f.fail(badValue("output_config.format", "it must have the type json_schema, and a schema."))
@@ -398,12 +395,14 @@ func (m *messageBody) end(ev event) {
 // messagesStream answers as events.
 func (s *Server) messagesStream(w http.ResponseWriter, r *http.Request, c *chatCall, body *messageBody) error {
 	out := newEvents(w)
+	defer out.end()
 	var failed error
 	send := func(e messageEvent) {
 		if failed == nil {
-			failed = out.sendAs(e.Type, e)
+			failed = out.sendNamed(e.Type, e)
 		}
 	}
+	begun := false
 	index := 0 // of the block that was begun last
 	stop := func() {
 		if len(body.Content) > 0 {
@@ -421,9 +420,10 @@ func (s *Server) messagesStream(w http.ResponseWriter, r *http.Request, c *chatC
 	}
 	for ev, err := range s.run(r, c.replies(s.backend)) {
 		if err != nil {
-			return failMessages(out, err)
+			return out.failBy(err, func(api *apiError) error { return out.sendNamed("error", api.messagesBody()) })
 		}
-		if !out.begun {
+		if !begun {
+			begun = true
 			// How much of the prompt was cached is told with the end.
 			body.Usage.InputTokens, _ = s.countRequest(r.Context(), c.req)
 			send(messageEvent{Type: "message_start", Message: body})
@@ -523,16 +523,4 @@ func (e *apiError) messagesBody() messagesError {
 		b.Error.Type = "invalid_request_error"
 	}
 	return b
-}
-
-// failMessages tells of an error: as a status when nothing was sent yet, else as an event.
-func failMessages(out *events, err error) error {
-	var api *apiError
-	if !out.begun || !errors.As(err, &api) {
-		return err
-	}
-	if out.sendAs("error", api.messagesBody()) != nil {
-		return errGone
-	}
-	return err
 }
