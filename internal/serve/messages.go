@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,7 +43,7 @@ func (s *Server) readMessagesCall(w http.ResponseWriter, r *http.Request) (*chat
 	if n := f.integer("max_tokens", 1, 1<<31-1); n != nil {
 		c.req.TokensMax = int(*n)
 	}
-	f.turns(c.req)
+	f.conversation(c.req)
 	f.outputConfig(c.req)
 	c.tools = f.messagesTools(c.req)
 	for _, name := range messagesAdvice {
@@ -101,33 +102,79 @@ func unknownBlock(b block, at string) error {
 	return unsupported(at, "is of the type %q, which is not supported there by this server.", b.Type)
 }
 
-// turns reads the system text and the conversation. An assistant's turn at the end is the
+// turn is what one speaker says in a row, which is one message, as the protocol has it.
+type turn struct {
+	role  backend.Role
+	texts []string
+	calls []backend.ToolCall
+}
+
+type turns []turn
+
+func (t *turns) add(role backend.Role, text string, calls ...backend.ToolCall) {
+	last := len(*t) - 1
+	if last < 0 || (*t)[last].role != role || role == backend.RoleTool || len((*t)[last].calls) > 0 && text != "" {
+		*t = append(*t, turn{role: role})
+		last++
+	}
+	if to := &(*t)[last]; text != "" {
+		to.texts = append(to.texts, text)
+	} else {
+		to.calls = append(to.calls, calls...)
+	}
+}
+
+// message joins the blocks of a turn. Those of a reply were written without a break.
+func (t turn) message() backend.Message {
+	between := "\n"
+	if t.role == backend.RoleAssistant {
+		between = ""
+	}
+	return backend.Message{Role: t.role, Content: strings.Join(t.texts, between), Calls: t.calls}
+}
+
+// conversation reads the system text and the messages. An assistant's turn at the end is the
 // start of the reply.
-func (f *fields) turns(req *backend.Request) {
+func (f *fields) conversation(req *backend.Request) {
 	var list []json.RawMessage
 	f.read("messages", "a list of messages", &list)
-	err := addSystem(req, f.take("system"), "system")
+	var all turns
+	err := all.system(f.take("system"), "system")
+	before := len(all)
 	for i := 0; i < len(list) && err == nil; i++ {
-		err = addTurn(req, list[i], fmt.Sprintf("messages[%d]", i))
+		err = all.read(list[i], fmt.Sprintf("messages[%d]", i))
 	}
-	last := len(req.Messages) - 1
+	for _, t := range all {
+		req.Messages = append(req.Messages, t.message())
+	}
+	last := len(all) - 1
 	switch {
 	case err != nil:
 		f.fail(err)
-	case len(list) == 0:
+	case len(all) == before:
 		f.fail(badValue("messages", "it must have at least one message."))
-	case req.Messages[last].Role != backend.RoleAssistant:
+	case all[last].role != backend.RoleAssistant:
 	case last == 0:
 		f.fail(badValue("messages", "the assistant's turn must come after another."))
-	case len(req.Messages[last].Calls) > 0:
+	case len(all[last].calls) > 0:
 		f.fail(badValue("messages", "the results of the last tool_use blocks are missing."))
 	default:
 		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
 	}
 }
 
-// addTurn reads one message, which becomes several where it has results of tools.
-func addTurn(req *backend.Request, raw json.RawMessage, at string) error {
+// system reads a system text.
+func (t *turns) system(raw json.RawMessage, at string) error {
+	text, err := readTexts(raw, at)
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, attribution) })
+	if text = strings.TrimLeft(strings.Join(lines, "\n"), "\n"); text != "" {
+		t.add(backend.RoleSystem, text)
+	}
+	return err
+}
+
+// read reads one message, which becomes several turns where it has results of tools.
+func (t *turns) read(raw json.RawMessage, at string) error {
 	f, err := parseFieldsAt(at, raw)
 	if err != nil {
 		return err
@@ -136,69 +183,48 @@ func addTurn(req *backend.Request, raw json.RawMessage, at string) error {
 	if err := f.end(); err != nil {
 		return err
 	}
-	at += ".content"
 	if role == "system" {
-		return addSystem(req, content, at)
+		return t.system(content, at+".content")
 	}
-	blocks, err := readBlocks(content, at)
+	if role != "user" && role != "assistant" {
+		return badValue(at+".role", "known are user, assistant and system.")
+	}
+	blocks, err := readBlocks(content, at+".content")
 	if err != nil {
 		return err
 	}
 	for i, b := range blocks {
-		at := fmt.Sprintf("%s[%d]", at, i)
-		switch {
-		case b.Type == "text":
-			join(req, backend.Message{Role: backend.Role(role), Content: b.Text})
-		case role == "assistant" && b.Type == "tool_use":
-			var input map[string]json.RawMessage
-			if json.Unmarshal(b.Input, &input) != nil || b.Name == "" {
-				return badValue(at, "it must have a name, and an input that is an object.")
-			}
-			join(req, backend.Message{Role: backend.RoleAssistant, Calls: []backend.ToolCall{{ID: b.ID, Name: b.Name, Arguments: b.Input}}})
-		case role == "assistant" && (b.Type == "thinking" || b.Type == "redacted_thinking"):
-			join(req, backend.Message{Role: backend.RoleAssistant})
-		case role == "user" && b.Type == "tool_result":
-			text, err := readTexts(b.Content, at+".content")
-			if err != nil {
-				return err
-			}
-			if b.IsError {
-				text = "<error>\n" + text + "\n</error>"
-			}
-			req.Messages = append(req.Messages, backend.Message{Role: backend.RoleTool, Content: text})
-		case role == "user" || role == "assistant":
-			return unknownBlock(b, at)
+		if err := t.block(b, backend.Role(role), fmt.Sprintf("%s.content[%d]", at, i)); err != nil {
+			return err
 		}
-	}
-	if role != "user" && role != "assistant" {
-		return badValue(strings.TrimSuffix(at, ".content")+".role", "known are user, assistant and system.")
 	}
 	return nil
 }
 
-// addSystem reads a system text.
-func addSystem(req *backend.Request, raw json.RawMessage, at string) error {
-	text, err := readTexts(raw, at)
-	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, attribution) })
-	if text = strings.TrimLeft(strings.Join(lines, "\n"), "\n"); text != "" {
-		join(req, backend.Message{Role: backend.RoleSystem, Content: text})
+// block reads a part of a message.
+func (t *turns) block(b block, role backend.Role, at string) error {
+	switch assistant := role == backend.RoleAssistant; {
+	case b.Type == "text":
+		t.add(role, b.Text)
+	case assistant && b.Type == "tool_use":
+		var input map[string]json.RawMessage
+		if json.Unmarshal(b.Input, &input) != nil || input == nil || b.Name == "" {
+			return badValue(at, "it must have a name, and an input that is an object.")
+		}
+		t.add(role, "", backend.ToolCall{ID: b.ID, Name: b.Name, Arguments: b.Input})
+	case assistant && (b.Type == "thinking" || b.Type == "redacted_thinking"):
+		t.add(role, "")
+	case !assistant && b.Type == "tool_result":
+		text, err := readTexts(b.Content, at+".content")
+		if b.IsError {
+			text = "<error>\n" + text + "\n</error>"
+		}
+		t.add(backend.RoleTool, text)
+		return err
+	default:
+		return unknownBlock(b, at)
 	}
-	return err
-}
-
-// join adds a message; turns of one speaker in a row are one turn, as the protocol has it.
-func join(req *backend.Request, m backend.Message) {
-	last := len(req.Messages) - 1
-	if last < 0 || req.Messages[last].Role != m.Role || len(req.Messages[last].Calls) > 0 && m.Content != "" {
-		req.Messages = append(req.Messages, m)
-		return
-	}
-	before := &req.Messages[last]
-	if before.Content != "" && m.Content != "" && m.Role != backend.RoleAssistant {
-		before.Content += "\n" // a reply's blocks were written without a break
-	}
-	before.Content += m.Content
-	before.Calls = append(before.Calls, m.Calls...)
+	return nil
 }
 
 // outputConfig reads what form the reply must have.
@@ -243,12 +269,12 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 		} else if len(t.InputSchema) == 0 {
 			f.fail(badValue(at+".input_schema", "it is missing."))
 		}
-		fn := &functions[i]
-		fn.Type, fn.Function.Name, fn.Function.Description = "function", t.Name, t.Description
+		functions[i].Type = "function"
+		fn := &functions[i].Function
+		fn.Name, fn.Description, fn.Parameters, fn.Strict = t.Name, t.Description, t.InputSchema, t.Strict
 		if len(t.Examples) > 0 && string(t.Examples) != "null" {
-			fn.Function.Description += "\n" + string(t.Examples)
+			fn.Description += "\n" + string(t.Examples)
 		}
-		fn.Function.Parameters, fn.Function.Strict = t.InputSchema, t.Strict
 	}
 	var asked struct {
 		Type       string `json:"type"`
@@ -498,29 +524,23 @@ func (e *apiError) messagesBody() messagesError {
 	b := messagesError{Type: "error"}
 	b.Error.Message = e.message
 	if e.tooLong != nil { // in words that clients look for, to shorten the conversation
-		b.Error.Message = fmt.Sprintf("prompt is too long: %d tokens > %d maximum", e.tooLong.Tokens, e.tooLong.Max)
+		least := ""
+		if e.tooLong.AtLeast {
+			least = "at least "
+		}
+		b.Error.Message = fmt.Sprintf("prompt is too long: %s%d tokens > %d maximum", least, e.tooLong.Tokens, e.tooLong.Max)
 	} else if e.param != "" {
 		names := strings.NewReplacer("response_format", "output_config.format", "continue_final_message", "messages",
 			".function.parameters", ".input_schema", ".function.name", ".name")
 		b.Error.Message = strings.Replace(e.message, fmt.Sprintf("%q", e.param), fmt.Sprintf("%q", names.Replace(e.param)), 1)
 	}
-	switch {
-	case e.status == http.StatusUnauthorized:
-		b.Error.Type = "authentication_error"
-	case e.status == http.StatusForbidden:
-		b.Error.Type = "permission_error"
-	case e.status == http.StatusNotFound:
-		b.Error.Type = "not_found_error"
-	case e.status == http.StatusRequestEntityTooLarge:
-		b.Error.Type = "request_too_large"
-	case e.status == http.StatusTooManyRequests:
-		b.Error.Type = "rate_limit_error"
-	case e.status == http.StatusServiceUnavailable:
-		b.Error.Type = "overloaded_error"
-	case e.status >= http.StatusInternalServerError:
+	kinds := map[int]string{http.StatusUnauthorized: "authentication_error", http.StatusForbidden: "permission_error",
+		http.StatusNotFound: "not_found_error", http.StatusRequestEntityTooLarge: "request_too_large",
+		http.StatusTooManyRequests: "rate_limit_error", http.StatusServiceUnavailable: "overloaded_error"}
+	b.Error.Type = "invalid_request_error"
+	if e.status >= http.StatusInternalServerError {
 		b.Error.Type = "api_error"
-	default:
-		b.Error.Type = "invalid_request_error"
 	}
+	b.Error.Type = cmp.Or(kinds[e.status], b.Error.Type)
 	return b
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -150,6 +151,8 @@ func TestMessagesRefusals(t *testing.T) {
 	}{
 		"not JSON":               {able, `{`, 400, "invalid_request_error", "not a JSON object"},
 		"no messages":            {able, `{"max_tokens":5,"messages":[]}`, 400, "invalid_request_error", `"messages"`},
+		"nothing said":           {able, `{"system":"x","messages":[{"role":"user","content":[]}]}`, 400, "invalid_request_error", `"messages"`},
+		"input that is null":     {able, `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","name":"f","input":null}]}]}`, 400, "invalid_request_error", `"messages[1].content[0]"`},
 		"no tokens":              {able, `{"max_tokens":0,` + hello + `}`, 400, "invalid_request_error", `"max_tokens"`},
 		"the assistant alone":    {able, `{"messages":[{"role":"assistant","content":"x"}]}`, 400, "invalid_request_error", "after another"},
 		"results are missing":    {able, `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","name":"f","input":{}}]}]}`, 400, "invalid_request_error", "results"},
@@ -191,6 +194,18 @@ func TestMessagesRefusals(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A conversation of very many parts is read in a time that grows with its length alone.
+func TestMessagesOfManyParts(t *testing.T) {
+	url := start(t, newToolModel("x", ""), serve.Config{}) + messagesPath
+	begun := time.Now()
+	parts := strings.Repeat(`{"type":"text","text":""},`, 100_000) + strings.Repeat(`{"type":"text","text":"a"},`, 300_000)
+	a := post(t, url, `{"messages":[{"role":"user","content":[`+strings.TrimSuffix(parts, ",")+`]}]}`)
+	assert.Contains(t, a.body, "prompt is too long")
+	a = post(t, url, `{"messages":[`+strings.TrimSuffix(strings.Repeat(`{"role":"user","content":"a"},`, 300_000), ",")+`]}`)
+	assert.Contains(t, a.body, "prompt is too long")
+	assert.Less(t, time.Since(begun), 30*time.Second)
 }
 
 // messageOf puts a streamed message together, as the official client does, and checks the order.
