@@ -21,7 +21,7 @@ type problem struct {
 
 // arguments makes of one entry of a call what the tool takes. Values are read
 // leniently: "3" is a number where one is wanted, and JSON in a string is what
-// it says.
+// it says where a text is none.
 func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 	out := map[string]any{}
 	for name, value := range entry {
@@ -35,6 +35,10 @@ func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 				continue
 			}
 			return nil, s.unknown(name)
+		}
+		if value == nil && f.nullable {
+			out[f.key] = nil // where it is a value, it says something else than a field left out
+			continue
 		}
 		converted, ok := f.convert(value)
 		if !ok {
@@ -115,10 +119,10 @@ func (f *field) convert(v any) (any, bool) {
 		return yesNo(v)
 	case command.SlotObject:
 		var inside any
-		if isText && json.Unmarshal([]byte(text), &inside) == nil {
+		if isText && !f.textual && json.Unmarshal([]byte(text), &inside) == nil {
 			return inside, true
 		}
-		return v, true
+		return v, v != nil || f.slot.Optional
 	}
 	switch v := v.(type) {
 	case string:
