@@ -115,11 +115,7 @@ func (a *app) look(args []string) (cfg *config.Config, rest []string, err error)
 // of each job, and returns the other arguments.
 func (a *app) sweep(args []string) (jobs [][]string, rest []string, err error) {
 	overrides, rest := splitOverrides(args)
-	opts, err := a.configOptions(nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	jobs, err = config.Sweep(opts, overrides)
+	jobs, err = config.Sweep(overrides)
 	return jobs, rest, configError(err)
 }
 

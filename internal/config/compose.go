@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Options say what to compose and from where.
@@ -32,8 +31,6 @@ type Options struct {
 	Environ []string
 	// Primary is the file to begin with; "" means "config".
 	Primary string
-	// Now is the moment that ${now:…} shows; zero means the present.
-	Now time.Time
 }
 
 // Folder is the configuration that lies in the current folder, which may be a
@@ -76,15 +73,12 @@ func Compose(opts Options) (*Config, error) {
 	if opts.Environ == nil {
 		opts.Environ = os.Environ()
 	}
-	if opts.Now.IsZero() {
-		opts.Now = time.Now()
-	}
 	repo, err := openRepository(opts)
 	if err != nil {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ)), now: opts.Now}, folder: opts.Folder.Environ}
+	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))}, folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}

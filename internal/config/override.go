@@ -2,7 +2,6 @@ package config
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -231,7 +230,7 @@ func (p *valueParser) element() (element, error) {
 	default:
 		if m := functionStart.FindStringSubmatch(p.s[p.pos:]); m != nil {
 			p.pos += len(m[0])
-			return p.function(m[1])
+			return p.choice(m[1])
 		}
 		e.node, err = p.primitive(false)
 	}
@@ -411,77 +410,27 @@ func interpolationEnd(s string) int {
 	return -1
 }
 
-// function reads the arguments of a call and evaluates it.
-func (p *valueParser) function(name string) (element, error) {
-	var call call
+// choice reads the values of choice(a,b), the one function of the grammar.
+func (p *valueParser) choice(name string) (element, error) {
+	if name != "choice" {
+		return element{}, grammarError("unknown function " + quotePython(name) + ", known: choice")
+	}
+	var items []element
 	for !p.closes(')') {
-		if len(call.args)+len(call.named) > 0 && !p.accept(',') {
+		if len(items) > 0 && !p.accept(',') {
 			return element{}, p.unexpected()
-		}
-		argName := ""
-		if m := argumentName.FindStringSubmatch(p.s[p.pos:]); m != nil {
-			argName = m[1]
-			p.pos += len(m[0])
 		}
 		e, err := p.element()
 		if err != nil {
 			return element{}, err
 		}
-		if err := call.add(argName, e); err != nil {
-			return element{}, err
+		if e.sweep != nil {
+			return element{}, grammarError("choices can't be nested")
 		}
+		items = append(items, e)
 	}
-	f, ok := sweepFunctions()[name]
-	if !ok {
-		names := functionNames()
-		return element{}, grammarError("unknown function " + quotePython(name) + didYouMean(name, names) + ", known: " + strings.Join(names, ", "))
+	if len(items) == 0 {
+		return element{}, grammarError("choice of nothing")
 	}
-	return f(call)
-}
-
-var argumentName = regexp.MustCompile(`^(` + idPattern + `)[ \t]*=[ \t]*`)
-
-// call is a function's arguments.
-type call struct {
-	args  []element
-	named map[string]element
-}
-
-func (c *call) add(name string, e element) error {
-	if name == "" {
-		if len(c.named) > 0 {
-			return grammarError("positional argument follows keyword argument")
-		}
-		c.args = append(c.args, e)
-		return nil
-	}
-	if c.named == nil {
-		c.named = map[string]element{}
-	}
-	if _, twice := c.named[name]; twice {
-		return grammarError("argument " + name + " is given twice")
-	}
-	c.named[name] = e
-	return nil
-}
-
-// bind gives the arguments by name, in the order of params.
-func (c *call) bind(params ...string) (map[string]element, error) {
-	if len(c.args) > len(params) {
-		return nil, grammarError("too many arguments")
-	}
-	bound := map[string]element{}
-	for i, a := range c.args {
-		bound[params[i]] = a
-	}
-	for name, a := range c.named {
-		if !slices.Contains(params, name) {
-			return nil, grammarError("unknown argument " + quotePython(name) + didYouMean(name, params))
-		}
-		if _, twice := bound[name]; twice {
-			return nil, grammarError("argument " + name + " is given twice")
-		}
-		bound[name] = a
-	}
-	return bound, nil
+	return element{sweep: &sweep{items: items}}, nil
 }

@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // runtime is what interpolations may ask of the world outside.
 type runtime struct {
 	env func(name string) (string, bool)
-	now time.Time
 }
 
 func (rt *runtime) lookupEnv(name string) (string, bool) {
