@@ -9,8 +9,7 @@ import (
 
 	"agent/command"
 	"agent/internal/legible"
-
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // problem is what a model should mend in a call.
@@ -92,14 +91,10 @@ func (s *schema) only(entry map[string]any) *field {
 func (s *schema) unknown(name string) *problem {
 	name = legible.Clip(legible.OneLine(name), fieldNameMax)
 	var names []string
-	near, distance := "", 4
 	for _, f := range s.fields {
 		names = append(names, f.slot.Name)
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(f.slot.Name)); d < distance && d < len(name) {
-			near, distance = f.slot.Name, d
-		}
 	}
-	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near, "Names": names}}
+	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near.Name(name, names), "Names": names}}
 }
 
 // convert makes of a model's value what the field takes; false when it can't.

@@ -12,11 +12,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/agnivade/levenshtein"
 	"gopkg.in/yaml.v3"
 
 	"agent/command"
 	"agent/internal/legible"
+	"agent/internal/near"
 )
 
 // Bounds of a header. The model reads the words of every command in each
@@ -205,15 +205,7 @@ func (p *headerParser) checkMapping(node *yaml.Node, known []string) error {
 
 // suggestion names the nearest of the known words, or all of them.
 func suggestion(word string, known []string) string {
-	best, distance := "", max(2, len(word)/3)+1
-	for _, k := range known {
-		if len(word) < 64 {
-			if d := levenshtein.ComputeDistance(strings.ToLower(word), k); d < distance {
-				best, distance = k, d
-			}
-		}
-	}
-	if best != "" {
+	if best := near.Name(word, known); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	return "; known are " + strings.Join(known, ", ")

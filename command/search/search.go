@@ -23,8 +23,7 @@ import (
 
 	"agent/command"
 	"agent/internal/legible"
-
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // The providers that [Config] can name.
@@ -109,13 +108,10 @@ func checkURL(text string) (*url.URL, error) {
 }
 
 func unknownProvider(name string) error {
-	e := &Error{Op: "search", Detail: fmt.Sprintf("unknown provider %q", name), Advice: "known: " + strings.Join(Providers(), ", ")}
-	for _, known := range Providers() {
-		if levenshtein.ComputeDistance(name, known) <= 2 {
-			e.Detail += fmt.Sprintf(" (did you mean %q?)", known)
-		}
+	return &Error{
+		Op: "search", Detail: fmt.Sprintf("unknown provider %q", name) + near.Hint(name, Providers()),
+		Advice: "known: " + strings.Join(Providers(), ", "),
 	}
-	return e
 }
 
 // Close frees the index.

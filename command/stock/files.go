@@ -10,9 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
-
 	"agent/command"
+	"agent/internal/near"
 )
 
 // openWorkDir opens the folder that confines a command. Every access goes
@@ -36,7 +35,7 @@ func missing(root *os.Root, path string) string {
 		Path, Near string
 		Names      []string
 		More       int
-	}{Path: path, Near: nearestName(path, names), Names: names}
+	}{Path: path, Near: near.Name(filepath.Base(path), names), Names: names}
 	if len(names) > namesMax {
 		data.Names, data.More = names[:namesMax], len(names)-namesMax
 	}
@@ -80,21 +79,6 @@ func displayName(e fs.DirEntry) string {
 		return e.Name() + "/"
 	}
 	return e.Name()
-}
-
-// nearestName returns the name that was probably meant.
-func nearestName(path string, names []string) string {
-	best, bestDistance := "", 4
-	base := filepath.Base(path)
-	if len(base) > nameBytesMax {
-		return ""
-	}
-	for _, name := range names {
-		if d := levenshtein.ComputeDistance(strings.ToLower(base), strings.ToLower(name)); d < bestDistance && d < len(base) {
-			best, bestDistance = name, d
-		}
-	}
-	return best
 }
 
 // readBounded reads a regular file of at most max bytes. Devices and pipes are

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"agent/internal/near"
 )
 
 // Options say what to compose and from where.
@@ -171,7 +173,7 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", didYouMean(o.key, groups)).advise("groups: %s", listed(groups))
+	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s", listed(groups))
 }
 
 func (m *composer) deleteGroup(o *override) error {
@@ -368,7 +370,7 @@ func (c *Config) at(p string) (*node, error) {
 			return nil, c.clean(err)
 		}
 		if n = holder.child(key); n == nil {
-			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s", didYouMean(key, holder.keys))
+			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s", near.Hint(key, holder.keys))
 		}
 	}
 	return n, nil

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"agent/internal/near"
 )
 
 // resolverFunc is one of the functions that ${name:args} may call.
@@ -31,7 +33,7 @@ func (r *resolver) call(e *expr, n *node) (*node, error) {
 	f, ok := resolverFuncs()[name]
 	if !ok {
 		names := sortedKeys(resolverFuncs())
-		return nil, problem(n.origin, n.path(), "unknown resolver %q%s", name, didYouMean(name, names)).
+		return nil, problem(n.origin, n.path(), "unknown resolver %q%s", name, near.Hint(name, names)).
 			advise("known: %s", listed(names))
 	}
 	args := make([]*node, len(e.parts))

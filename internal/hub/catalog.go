@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"gopkg.in/yaml.v3"
 )
 
@@ -158,22 +157,4 @@ func (c *Catalog) Names() []string {
 		names[i] = e.Name
 	}
 	return names
-}
-
-// nearest returns the candidate that name was most likely meant to be, or ""
-// when none is near.
-func nearest(name string, candidates []string) string {
-	name = strings.ToLower(name)
-	best, bestDistance := "", len(name)/2+1
-	for _, c := range candidates {
-		lower := strings.ToLower(c)
-		d := levenshtein.ComputeDistance(name, lower)
-		if len(name) >= 3 && strings.Contains(lower, name) {
-			d = min(d, 1) // a part of the name is as good as a typo
-		}
-		if d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	return best
 }
