@@ -62,7 +62,7 @@ func (t *tool) describe() {
 	t.input = readSchema(t.seen.Schema)
 	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax), Effect: t.effect}
 	if t.spec.Description == "" {
-		t.spec.Description = message("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
+		t.spec.Description = texts.Say("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
 	}
 	for _, f := range t.input.fields {
 		t.spec.Slots = append(t.spec.Slots, f.slot)
@@ -99,7 +99,7 @@ func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*
 		parts = append(parts, res.Text)
 		out.Truncated = out.Truncated || res.Truncated
 		if left := len(entries) - i - 1; res.Failed && left > 0 {
-			parts = append(parts, message("stopped", map[string]any{"Left": left}))
+			parts = append(parts, texts.Say("stopped", map[string]any{"Left": left}))
 		}
 		if out.Failed = res.Failed; out.Failed {
 			break

@@ -12,6 +12,7 @@ import (
 
 	"agent/command"
 	"agent/command/python"
+	"agent/internal/legible"
 )
 
 // CreateName is the command by which the agent makes others.
@@ -30,16 +31,11 @@ func Create(set *Set, folder string) command.Command {
 }
 
 func createSpec() command.Spec {
-	help := map[string]string{}
-	for line := range strings.Lines(embedded("slots.md")) {
-		if name, text, ok := strings.Cut(line, ":"); ok {
-			help[name] = strings.TrimSpace(text)
-		}
-	}
+	help := texts.Help()
 	spec := command.Spec{
 		Name:        CreateName,
 		Aliases:     []string{"new_command", "make_command", "define_command", "create_tool"},
-		Description: strings.TrimSpace(embedded("create_command.md")),
+		Description: texts.Text("create_command.md"),
 		Effect:      command.EffectExecute,
 		Slots: []command.Slot{
 			{Name: "name", Kind: command.SlotLine},
@@ -86,7 +82,7 @@ type flaw struct{ text string }
 
 func (f *flaw) Error() string { return f.text }
 
-func flawed(message string, data any) error { return &flaw{words(message, data)} }
+func flawed(message string, data any) error { return &flaw{texts.Say(message, data)} }
 
 // Run implements [command.Command].
 func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
@@ -99,7 +95,7 @@ func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call)
 	}
 	var f *flaw
 	if errors.As(err, &f) {
-		return &command.Result{Text: words("not_made", f.text), Failed: true}, nil
+		return &command.Result{Text: texts.Say("not_made", f.text), Failed: true}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", CreateName, err)
 }
@@ -124,8 +120,8 @@ func (c *creator) make(ctx context.Context, env *command.Env, d *draft) (*comman
 	if err := save(c.folder, d.name, p.code); err != nil {
 		return nil, err
 	}
-	return &command.Result{Text: words("made", map[string]any{
-		"Name": d.name, "Test": d.testLine(), "Output": oneLine(output, 200), "Replaced": replaces,
+	return &command.Result{Text: texts.Say("made", map[string]any{
+		"Name": d.name, "Test": d.testLine(), "Output": legible.Line(output, 200), "Replaced": replaces,
 	})}, nil
 }
 
@@ -180,7 +176,7 @@ func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, e
 		return "", flawed("test_failed", map[string]any{"Test": d.testLine(), "Output": d.inCode(res.Text)})
 	}
 	if !occurs(d.expect, res.Text) {
-		return "", flawed("test_differs", map[string]any{"Test": d.testLine(), "Output": oneLine(res.Text, 300), "Want": d.expect})
+		return "", flawed("test_differs", map[string]any{"Test": d.testLine(), "Output": legible.Line(res.Text, 300), "Want": d.expect})
 	}
 	return res.Text, nil
 }
@@ -207,13 +203,13 @@ func readDraft(call *command.Call) (*draft, error) {
 		}
 	}
 	d := &draft{
-		name: plainName(textOf(entry["name"])), description: oneLine(textOf(entry["description"]), 160),
+		name: plainName(textOf(entry["name"])), description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
 		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
 		test: given(testText(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
-		return nil, flawed("bad_name", oneLine(textOf(entry["name"]), 60))
+		return nil, flawed("bad_name", legible.Line(textOf(entry["name"]), 60))
 	case d.description == "":
 		return nil, flawed("no_description", nil)
 	case strings.TrimSpace(d.code) == "" || len(d.code) > codeBytesMax:
@@ -386,7 +382,7 @@ func splitFields(text string) []field {
 		name = strings.ReplaceAll(name, " ", "_")
 		known := slices.ContainsFunc(out, func(f field) bool { return f.Name == name })
 		if fieldForm.MatchString(name) && !known && len(out) < fieldsMax {
-			out = append(out, field{Name: name, Help: oneLine(strings.Trim(help, "'\""), 60)})
+			out = append(out, field{Name: name, Help: legible.Line(strings.Trim(help, "'\""), 60)})
 		}
 	}
 	return out

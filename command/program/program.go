@@ -27,6 +27,7 @@ import (
 
 	"agent/command"
 	"agent/command/sandbox"
+	"agent/internal/legible"
 )
 
 // Program is a command that is a file. It is a [command.Command].
@@ -106,13 +107,13 @@ func (p *Program) readContent(entries []map[string]any) ([]map[string]any, strin
 			value, given := entry[slot.Name]
 			if !given {
 				if !slot.Optional {
-					return nil, words("missing_field", slot)
+					return nil, texts.Say("missing_field", slot)
 				}
 				continue
 			}
 			typed, ok := typedValue(slot, value)
 			if !ok {
-				return nil, words("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind), "Value": oneLine(fmt.Sprint(value), 60)})
+				return nil, texts.Say("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind), "Value": legible.Line(fmt.Sprint(value), 60)})
 			}
 			out[i][slot.Name] = typed
 		}
@@ -178,11 +179,11 @@ func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.R
 		parts = append(parts, endingText(out, limits))
 	}
 	if len(out.SetAside) > 0 {
-		parts = append(parts, words("set_aside", strings.Join(out.SetAside, ", ")))
+		parts = append(parts, texts.Say("set_aside", strings.Join(out.SetAside, ", ")))
 	}
 	r.Text = strings.Join(parts, "\n")
 	if r.Text == "" {
-		r.Text = words("no_output", nil)
+		r.Text = texts.Say("no_output", nil)
 	}
 	return r
 }
@@ -191,22 +192,22 @@ func outputText(out *sandbox.Outcome) string {
 	if out.Dropped == 0 {
 		return strings.TrimRight(validText(append(append([]byte{}, out.Head...), out.Tail...)), " \t\r\n")
 	}
-	return strings.TrimRight(validText(out.Head), "\n") + "\n" + words("output_cut", out.Dropped) + "\n" + strings.TrimRight(validText(out.Tail), " \t\r\n")
+	return strings.TrimRight(validText(out.Head), "\n") + "\n" + texts.Say("output_cut", out.Dropped) + "\n" + strings.TrimRight(validText(out.Tail), " \t\r\n")
 }
 
 // endingText says how a program ended that did not end well.
 func endingText(out *sandbox.Outcome, limits command.Limits) string {
 	switch {
 	case out.TimedOut || out.Signal == "SIGXCPU":
-		return words("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
+		return texts.Say("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
 	case out.Exceeded != "":
-		return words("exceeded", out.Exceeded)
+		return texts.Say("exceeded", out.Exceeded)
 	case out.Flooded:
-		return words("flooded", nil)
+		return texts.Say("flooded", nil)
 	case out.Signal != "":
-		return words("killed", out.Signal)
+		return texts.Say("killed", out.Signal)
 	}
-	return words("exit_code", out.ExitCode)
+	return texts.Say("exit_code", out.ExitCode)
 }
 
 // copyName is the name of the private copy that runs, which shows in its

@@ -14,6 +14,7 @@ import (
 	"agent/command"
 	"agent/command/python"
 	"agent/command/sandbox"
+	"agent/internal/legible"
 )
 
 // Limits of the jobs that look at files before they are commands.
@@ -178,7 +179,7 @@ func describeError(out *sandbox.Outcome) error {
 	case out.Dropped > 0:
 		return fmt.Errorf("--describe answered more than %d bytes", reportBytesMax)
 	}
-	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal, oneLine(validText(out.Stderr), 300))
+	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal, legible.Line(validText(out.Stderr), 300))
 }
 
 // source is Python code to look at.
@@ -253,7 +254,7 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	}
 	defer w.remove()
 	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true, Limits: r.lookLimits(checkTimeout), AllowUnconfined: r.allowUnsandboxed}
-	if err := r.throughPython(ctx, &job, "-c", embedded("check.py")); err != nil {
+	if err := r.throughPython(ctx, &job, "-c", texts.Text("check.py")); err != nil {
 		return nil, err
 	}
 	out, err := r.sandbox.Run(ctx, job)
@@ -263,7 +264,7 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	var verdicts []verdict
 	answer := append(out.Head, out.Tail...)
 	if out.ExitCode != 0 || out.Dropped > 0 || json.Unmarshal(answer, &verdicts) != nil || len(verdicts) != len(sources) {
-		return nil, &parserError{oneLine(fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr)), 200)}
+		return nil, &parserError{legible.Line(fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr)), 200)}
 	}
 	return verdicts, nil
 }

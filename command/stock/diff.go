@@ -21,7 +21,7 @@ const (
 // result tells what a change did, with its diff.
 func (c *fileChange) result() *command.Result {
 	added, removed := diffStat(c.old, c.text)
-	out := &command.Result{Files: []string{c.path}, Text: message("changed", map[string]any{
+	out := &command.Result{Files: []string{c.path}, Text: texts.Say("changed", map[string]any{
 		"Path": c.path, "Added": added, "Removed": removed, "Lines": lineCount(c.text),
 		"Size": int64(len(c.text)), "Old": c.info.Size(), "Known": c.known && !c.binary,
 	})}
@@ -76,7 +76,7 @@ func (c *fileChange) plainDiff() string {
 	case c.info == nil:
 		from = "/dev/null"
 	case !c.known || c.binary:
-		from += " " + message("preview_unseen", c.info.Size())
+		from += " " + texts.Say("preview_unseen", c.info.Size())
 	default:
 		old = slices.Collect(strings.Lines(c.old))
 	}
@@ -91,7 +91,7 @@ func (c *fileChange) plainDiff() string {
 		end++
 	}
 	old, now = old[start:len(old)-end], now[start:len(now)-end]
-	out = append(out, message("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
+	out = append(out, texts.Say("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
 	for _, line := range old {
 		out = append(out, "-"+strings.TrimSuffix(line, "\n"))
 	}
@@ -108,7 +108,7 @@ func boundedDiff(diff string) string {
 	for i, line := range lines {
 		line = cutLine(line, diffLineMax)
 		if i > 0 && (i == diffLinesMax || out.Len()+len(line) > diffShownMax) {
-			out.WriteString(message("diff_cut", len(lines)-i))
+			out.WriteString(texts.Say("diff_cut", len(lines)-i))
 			return out.String()
 		}
 		out.WriteString(line + "\n")

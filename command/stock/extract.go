@@ -52,7 +52,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 		}
 		if answer != "" && answer != last { // pieces overlap
 			last = answer
-			found = append(found, message("extracted", map[string]any{"From": c.from, "To": c.to, "Text": answer}))
+			found = append(found, texts.Say("extracted", map[string]any{"From": c.from, "To": c.to, "Text": answer}))
 		}
 	}
 	return r.extracted(found, map[string]any{
@@ -63,7 +63,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 // ask puts the question about one piece. An answer that there is nothing is
 // empty; numbers in it that the piece does not have are named.
 func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
-	prompt := message("extract", map[string]any{
+	prompt := texts.Say("extract", map[string]any{
 		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": legible.Fence(c.text), "Text": c.text,
 	})
 	answer, err := r.env.Ask(r.ctx, prompt, extractTokensMax)
@@ -75,7 +75,7 @@ func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
 		return "", nil
 	}
 	if made := madeUp(answer, c.text+" "+what); len(made) > 0 {
-		answer += "\n" + message("made_up", made)
+		answer += "\n" + texts.Say("made_up", made)
 	}
 	return answer, nil
 }
@@ -99,13 +99,13 @@ func madeUp(answer, text string) []string {
 
 // extracted words what was found, and what was not looked at.
 func (r *reading) extracted(found []string, head map[string]any) *command.Result {
-	out := &command.Result{Text: message("extract_head", head)}
+	out := &command.Result{Text: texts.Say("extract_head", head)}
 	for i, f := range found {
 		if text := out.Text + "\n" + f; i == 0 || len(text) <= r.left && (r.env.Fits == nil || r.env.Fits(text)) {
 			out.Text = text
 			continue
 		}
-		out.Text += "\n" + message("extract_more", len(found)-i)
+		out.Text += "\n" + texts.Say("extract_more", len(found)-i)
 		out.Truncated = true
 		break
 	}

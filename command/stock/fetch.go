@@ -188,7 +188,7 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 		return nil, err
 	}
 	if int64(len(data)) > max {
-		return nil, fmt.Errorf("it has more than %s", size(max))
+		return nil, fmt.Errorf("it has more than %s", legible.Size(max))
 	}
 	address := resp.Request.URL.String()
 	return &source{name: address, size: int64(len(data)), data: data, contentType: resp.Header.Get("Content-Type"), address: address}, nil

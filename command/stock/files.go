@@ -39,7 +39,7 @@ func missing(root *os.Root, path string) string {
 	if len(names) > namesMax {
 		data.Names, data.More = names[:namesMax], len(names)-namesMax
 	}
-	return message("missing", data)
+	return texts.Say("missing", data)
 }
 
 // fileNames lists the top of the work dir, without hidden files.
@@ -101,7 +101,7 @@ func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byt
 
 // failed is a result that the model can act on.
 func failed(name string, data any) *command.Result {
-	return &command.Result{Text: message(name, data), Failed: true}
+	return &command.Result{Text: texts.Say(name, data), Failed: true}
 }
 
 // reason is the cause of a file error without the path, which the message has.

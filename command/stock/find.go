@@ -25,7 +25,7 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 	}
 	if matches == 0 {
 		out := p.section(from, to, limit)
-		none := message("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
+		none := texts.Say("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
 		out.Text = none + "\n" + out.Text
 		return out
 	}
@@ -42,7 +42,7 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 		shown += piece.matches
 	}
 	if shown < matches {
-		text.WriteString("\n" + message("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
+		text.WriteString("\n" + texts.Say("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
 		out.Truncated = true
 	}
 	out.Text = text.String()
@@ -243,7 +243,7 @@ func (s *sought) start(n, room int) grepLine {
 	return numbered(n, head+leftOut(s.size-len(head)), true)
 }
 
-func leftOut(bytes int) string { return message("bytes_left_out", bytes) }
+func leftOut(bytes int) string { return texts.Say("bytes_left_out", bytes) }
 
 func numbered(n int, text string, cut bool) grepLine {
 	return grepLine{"\n" + strconv.Itoa(n) + ": " + text, cut}

@@ -122,9 +122,9 @@ func (l *listing) list(pattern string) *command.Result {
 	l.hidden = strings.HasPrefix(glob, ".") || strings.Contains(glob, "/.")
 	l.walk(".", func(name string) bool { return matchesGlob(glob, name) })
 	if len(l.found) == 0 {
-		return l.render(message("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
+		return l.render(texts.Say("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
 	}
-	return l.render(message("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
 // matchesGlob reports whether a file matches: by its whole path, or by its name
@@ -140,9 +140,9 @@ func matchesGlob(glob, name string) bool {
 func (l *listing) folder(name string) *command.Result {
 	l.walk(name, func(string) bool { return true })
 	if len(l.found) == 0 {
-		return l.render(message("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
+		return l.render(texts.Say("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
 	}
-	return l.render(message("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
 // walk collects the files at and below a folder that are wanted. It follows no
@@ -214,10 +214,10 @@ func (l *listing) render(head string) *command.Result {
 		out.WriteString(line)
 	}
 	if l.more > 0 {
-		out.WriteString("\n" + message("folder_cut", l.more))
+		out.WriteString("\n" + texts.Say("folder_cut", l.more))
 	}
 	if l.withheld > 0 {
-		out.WriteString("\n" + message("withheld", l.withheld))
+		out.WriteString("\n" + texts.Say("withheld", l.withheld))
 	}
 	return &command.Result{Text: out.String(), Truncated: l.more > 0 || l.cut}
 }
@@ -230,7 +230,7 @@ func (l *listing) line(f listedFile) string {
 	if about == "" && !(l.env.KeptBack != nil && l.env.KeptBack(command.ReaderName, f.path)) {
 		about = first
 	}
-	return message("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
+	return texts.Say("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
 }
 
 // shownPath is a path that stays on one line, whatever is in it.
@@ -245,15 +245,15 @@ func shownPath(name string) string {
 func (l *listing) look(f listedFile) (kind, first string) {
 	switch {
 	case f.info.Mode()&fs.ModeSymlink != 0:
-		return message("kind_link", nil), ""
+		return texts.Say("kind_link", nil), ""
 	case !f.info.Mode().IsRegular():
-		return message("kind_special", nil), ""
+		return texts.Say("kind_special", nil), ""
 	case f.info.Size() == 0:
 		return "", ""
 	}
 	head, cut, err := l.head(f.path)
 	if err != nil {
-		return message("kind_unreadable", nil), ""
+		return texts.Say("kind_unreadable", nil), ""
 	}
 	if format := document.Sniff(f.path, "", head); format != "" {
 		return string(format), ""
@@ -282,7 +282,7 @@ func (l *listing) head(name string) (head []byte, cut bool, err error) {
 func binaryKind(head []byte) string {
 	kind, _, _ := strings.Cut(http.DetectContentType(head), ";")
 	if kind == "application/octet-stream" || bytes.HasPrefix([]byte(kind), []byte("text/")) {
-		return message("kind_binary", nil)
+		return texts.Say("kind_binary", nil)
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(kind, "application/"), "x-")
 }

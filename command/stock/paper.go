@@ -249,7 +249,7 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			shown = n
 		case n == from: // not even one line fits: show its start
 			head := cutHead(line.text, limit)
-			broken = "\n" + head + "\n" + message("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
+			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
 			out.WriteString(broken)
 			shown = n
 		default:
@@ -257,7 +257,7 @@ func (p *paper) section(from, to, limit int) *command.Result {
 		}
 	}
 	if shown < to {
-		out.WriteString("\n" + message("left_out", map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
+		out.WriteString("\n" + texts.Say("left_out", map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
 	}
 	return &command.Result{Text: out.String(), Truncated: broken != "" || shown < to}
 }
@@ -294,5 +294,5 @@ func (p *paper) head(from, to int) string {
 	if from > 1 || to < p.total {
 		data["Range"] = fmt.Sprintf("lines %d-%d", from, to)
 	}
-	return message("file_head", data)
+	return texts.Say("file_head", data)
 }

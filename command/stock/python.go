@@ -87,19 +87,6 @@ func stateFolder(env *command.Env) (string, error) {
 	return dir, nil
 }
 
-// pythonScript is the program around the code.
-func pythonScript() (string, error) {
-	var parts []string
-	for _, name := range []string{"prompts/state.py", "prompts/run.py"} {
-		part, err := prompts.ReadFile(name)
-		if err != nil {
-			return "", fmt.Errorf("python: %w", err)
-		}
-		parts = append(parts, string(part))
-	}
-	return strings.Join(parts, "\n"), nil
-}
-
 // pythonTask is what run.py reads.
 type pythonTask struct {
 	Code  string `json:"code"`
@@ -109,10 +96,6 @@ type pythonTask struct {
 // runCode runs the code in the sandbox.
 func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string) (*sandbox.Outcome, error) {
 	found, err := p.interpreter(ctx, env.WorkDir)
-	if err != nil {
-		return nil, err
-	}
-	script, err := pythonScript()
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +118,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", script},
+		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", texts.Text("state.py") + "\n" + texts.Text("run.py")},
 		Dir:      dir,
 		Stdin:    stdin,
 		Env:      []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
@@ -219,14 +202,14 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 		parts = append(parts, ending)
 	}
 	if len(out.SetAside) > 0 {
-		parts = append(parts, message("set_aside", out.SetAside))
+		parts = append(parts, texts.Say("set_aside", out.SetAside))
 	}
 	if c.any() {
 		c.Created, c.Changed, c.Removed = listed(c.Created), listed(c.Changed), listed(c.Removed)
-		parts = append(parts, message("files", c))
+		parts = append(parts, texts.Say("files", c))
 	}
 	if len(parts) == 0 {
-		parts = []string{message("no_output", nil)}
+		parts = []string{texts.Say("no_output", nil)}
 	}
 	r.Text = strings.Join(parts, "\n")
 	return r
@@ -242,24 +225,24 @@ func outputText(out *sandbox.Outcome) string {
 	whole := cutHead(head, len(head)-len(head)/8)
 	end := cutTail(tail, len(tail)-len(tail)/8)
 	dropped := out.Dropped + int64(len(head)-len(whole)+len(tail)-len(end))
-	return strings.TrimRight(whole, "\n") + "\n" + message("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
+	return strings.TrimRight(whole, "\n") + "\n" + texts.Say("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
 }
 
 // endingText says how the code ended, when it did not end well.
 func endingText(out *sandbox.Outcome, limits command.Limits) string {
 	switch {
 	case out.TimedOut || out.Signal == "SIGXCPU":
-		return message("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
+		return texts.Say("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
 	case out.Flooded:
-		return message("flooded", nil)
+		return texts.Say("flooded", nil)
 	case out.Exceeded != "":
-		return message("exceeded", out.Exceeded)
+		return texts.Say("exceeded", out.Exceeded)
 	case out.Signal != "":
-		return message("killed", out.Signal)
+		return texts.Say("killed", out.Signal)
 	case out.ExitCode != 0 && strings.Contains(string(out.Tail)+string(out.Head), "MemoryError"):
-		return message("out_of_memory", limits.MemoryBytes)
+		return texts.Say("out_of_memory", limits.MemoryBytes)
 	case out.ExitCode > 1:
-		return message("exit_code", out.ExitCode)
+		return texts.Say("exit_code", out.ExitCode)
 	}
 	return ""
 }

@@ -62,7 +62,7 @@ func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command
 	for _, entry := range call.Content {
 		name, _ := command.FileOf(entry)
 		save, _ := command.SaveOf(entry)
-		lines = append(lines, message("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
+		lines = append(lines, texts.Say("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
 	}
 	return strings.Join(lines, "\n"), nil
 }
@@ -216,7 +216,7 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	for i, page := range text.Pages {
 		if format == document.PDF {
 			p.pages = append(p.pages, len(lines)+1)
-			lines = append(lines, message("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
+			lines = append(lines, texts.Say("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
 		}
 		lines = append(lines, splitLines(page)...)
 	}
@@ -280,7 +280,7 @@ func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*com
 	if kept.Failed {
 		return kept, nil
 	}
-	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
+	kept.Text = texts.Say("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
 	kept.Truncated = shown.Truncated
 	return kept, nil
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"agent/internal/legible"
 )
 
 // snapshotFilesMax bounds how many files are compared around a command.
@@ -108,5 +110,5 @@ func listed(names []string) []string {
 	if len(names) <= namesMax {
 		return names
 	}
-	return append(slices.Clone(names[:namesMax]), count(len(names)-namesMax, "more file"))
+	return append(slices.Clone(names[:namesMax]), legible.Count(len(names)-namesMax, "more file"))
 }

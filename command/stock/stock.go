@@ -6,16 +6,17 @@ package stock
 import (
 	"context"
 	"embed"
-	"fmt"
 	"strings"
 
 	"agent/command"
+	"agent/internal/words"
 )
 
-// The words that a model reads about the builtin commands.
-//
 //go:embed prompts
 var prompts embed.FS
+
+// texts is what a model reads about the built-in commands.
+var texts = words.Open(prompts)
 
 // Parts are built-in commands that need more than this package to be made. One
 // that is nil is left out.
@@ -67,7 +68,7 @@ func Think() command.Command {
 		Effect:  command.EffectNone,
 	})
 	return command.Func(spec, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
-		return &command.Result{Text: message("thought", nil)}, nil
+		return &command.Result{Text: texts.Say("thought", nil)}, nil
 	})
 }
 
@@ -102,7 +103,7 @@ func answer(call *command.Call) *command.Result {
 		whole = strings.TrimSpace(call.Summary)
 	}
 	if whole == "" {
-		return &command.Result{Text: message("empty_answer", nil), Failed: true}
+		return &command.Result{Text: texts.Say("empty_answer", nil), Failed: true}
 	}
 	return &command.Result{Text: whole, Answer: whole}
 }
@@ -119,26 +120,10 @@ func entryValue(entry map[string]any) any {
 
 // describe fills in the words that the model reads, from the embedded files.
 func describe(spec command.Spec) command.Spec {
-	text, err := prompts.ReadFile("prompts/" + spec.Name + ".md")
-	if err != nil {
-		panic(fmt.Sprintf("command %s: no embedded description: %v", spec.Name, err))
-	}
-	spec.Description = strings.TrimSpace(string(text))
-	help := slotHelp()
+	spec.Description = texts.Text(spec.Name + ".md")
+	help := texts.Help()
 	for i := range spec.Slots {
 		spec.Slots[i].Help = help[spec.Name+"."+spec.Slots[i].Name]
 	}
 	return spec
-}
-
-// slotHelp reads the lines "command.slot: help".
-func slotHelp() map[string]string {
-	text, _ := prompts.ReadFile("prompts/slots.md")
-	help := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if name, words, ok := strings.Cut(line, ":"); ok {
-			help[name] = strings.TrimSpace(words)
-		}
-	}
-	return help
 }

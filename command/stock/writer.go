@@ -138,7 +138,7 @@ func (w *fileWriter) write(entry map[string]any) *command.Result {
 	}
 	out := w.put(change)
 	if unfinished, _ := command.YesNoOf(entry, command.FieldUnfinished); unfinished && !out.Failed {
-		out.Text += "\n" + message("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
+		out.Text += "\n" + texts.Say("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
 		out.Truncated = true
 	}
 	return out
@@ -250,11 +250,11 @@ func (w *fileWriter) put(c *fileChange) *command.Result {
 		if err := w.replace(c.path, c.text, 0o644); err != nil {
 			return notWritten(c.path, err)
 		}
-		return &command.Result{Files: []string{c.path}, Text: message("created", map[string]any{
+		return &command.Result{Files: []string{c.path}, Text: texts.Say("created", map[string]any{
 			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
 		})}
 	case c.known && c.raw == c.text:
-		return &command.Result{Text: message("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
+		return &command.Result{Text: texts.Say("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
 	}
 	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
 		return notWritten(c.path, err)

@@ -27,7 +27,7 @@ var arrows = []rule{
 	{"session/...", []string{"backend", "command", "command/salvage", "internal/legible"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
-	{"command/...", []string{"command/...", "internal/legible", "internal/near"}},
+	{"command/...", []string{"command/...", "internal/legible", "internal/near", "internal/words"}},
 
 	{"backend", []string{"internal/legible"}},
 	{"backend/backendtest", []string{"backend"}},
@@ -39,13 +39,14 @@ var arrows = []rule{
 	{"tokenizer/...", nil},
 
 	{"internal/serve/...", []string{"backend", "internal/near", "internal/serve/..."}},
-	{"internal/compare/...", []string{"backend", "internal/compare/..."}},
+	{"internal/compare/...", []string{"backend", "internal/compare/...", "internal/legible"}},
 	{"internal/bench/...", []string{"backend", "internal/bench/..."}},
 	{"internal/config/...", []string{"internal/config/...", "internal/near"}},
 	{"internal/hub/...", []string{"internal/hub/...", "internal/legible", "internal/near"}},
 	{"internal/screen", nil},
 	{"internal/legible", nil},
 	{"internal/near", nil},
+	{"internal/words", []string{"internal/legible"}},
 	{"internal/archtest", nil},
 
 	{"configs", nil},
@@ -138,7 +139,7 @@ func TestStrayImportsAreSeen(t *testing.T) {
 		{"session/a.go", "package session\nimport \"agent/backend\"", nil},
 		{"cmd/agent/a.go", "package main\nimport \"agent/internal/hub\"", nil},
 		{"command/sandbox/a.go", "package sandbox\n\nimport \"agent/backend\"",
-			[]string{"command/sandbox/a.go:3: command/sandbox imports backend; it may import only command/..., internal/legible, internal/near"}},
+			[]string{"command/sandbox/a.go:3: command/sandbox imports backend; it may import only command/..., internal/legible, internal/near, internal/words"}},
 		{"command/a.go", "package command\nimport \"agent/command/sandbox\"",
 			[]string{"command/a.go:2: command imports command/sandbox; it may import only internal/legible"}},
 		{"command/stock/a.go", "package stock\nimport \"agent/command/sandbox\"", nil},
