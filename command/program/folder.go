@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"agent/internal/bounded"
 )
 
 // Bounds of a folder of commands.
@@ -148,26 +150,12 @@ func readFile(root *os.Root, c candidate) ([]byte, error) {
 	if c.python() {
 		max = pythonBytesMax
 	}
-	f, err := root.OpenFile(c.name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
+	data, err := bounded.Within(root, c.name, max)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
 		return nil, fmt.Errorf("not read: %w", linkReason(err))
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > max {
-		return nil, fmt.Errorf("it has more than %d bytes", max)
-	}
-	return data, nil
+	return data, err
 }
 
 // hashOf identifies the contents of a file.

@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"agent/internal/bounded"
 )
 
 // Trust remembers which folders' commands a person allows to run, in a file of
@@ -169,15 +170,10 @@ func (t *Trust) read() (trustFile, error) {
 	if t.path == "" {
 		return none, nil
 	}
-	f, err := os.Open(t.path)
+	data, err := bounded.File(t.path, trustBytesMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
 	}
-	if err != nil {
-		return none, fmt.Errorf("trusted folders: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, trustBytesMax))
 	if err != nil {
 		return none, fmt.Errorf("trusted folders: %w", err)
 	}

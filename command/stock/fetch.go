@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"agent/command"
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -183,12 +183,9 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("its server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
+	data, err := bounded.Read(resp.Body, max)
 	if err != nil {
 		return nil, err
-	}
-	if int64(len(data)) > max {
-		return nil, fmt.Errorf("it has more than %s", legible.Size(max))
 	}
 	address := resp.Request.URL.String()
 	return &source{name: address, size: int64(len(data)), data: data, contentType: resp.Header.Get("Content-Type"), address: address}, nil

@@ -81,24 +81,6 @@ func displayName(e fs.DirEntry) string {
 	return e.Name()
 }
 
-// readBounded reads a regular file of at most max bytes. Devices and pipes are
-// refused before they are opened, since opening one may block.
-func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byte, error) {
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	f, err := root.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err == nil && int64(len(data)) > max {
-		err = fmt.Errorf("it grew beyond %d bytes while being read", max)
-	}
-	return data, err
-}
-
 // failed is a result that the model can act on.
 func failed(name string, data any) *command.Result {
 	return &command.Result{Text: texts.Say(name, data), Failed: true}

@@ -13,6 +13,7 @@ import (
 	"agent/command"
 	"agent/command/python"
 	"agent/command/sandbox"
+	"agent/internal/bounded"
 )
 
 // Python returns the command that runs Python code in the sandbox and tells
@@ -176,11 +177,7 @@ func scriptFile(root *os.Root, env *command.Env, entry map[string]any) string {
 	if !ok {
 		return ""
 	}
-	info, err := root.Stat(path)
-	if err != nil {
-		return ""
-	}
-	data, err := readBounded(root, path, info, env.Limits.OrDefaults().FileBytes)
+	data, err := bounded.Within(root, path, env.Limits.OrDefaults().FileBytes)
 	if err != nil {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 
 	"agent/command"
 	"agent/command/document"
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -163,7 +164,7 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
 		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
 	}
-	data, err := readBounded(r.root, path, info, r.limits.FileBytes)
+	data, err := bounded.Within(r.root, path, r.limits.FileBytes)
 	if err != nil {
 		return nil, unreadable(path, err), nil
 	}

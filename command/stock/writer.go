@@ -13,6 +13,7 @@ import (
 
 	"agent/command"
 	"agent/command/sandbox"
+	"agent/internal/bounded"
 )
 
 // Writer returns the command that writes text files in the work dir: whole, as
@@ -231,7 +232,7 @@ func (w *fileWriter) compare(path string) (*fileChange, *command.Result) {
 	if info.Size() > w.bytesMax {
 		return c, nil
 	}
-	data, err := readBounded(w.root, path, info, w.bytesMax)
+	data, err := bounded.Within(w.root, path, w.bytesMax)
 	if err != nil {
 		return nil, notWritten(path, err)
 	}
