@@ -263,6 +263,12 @@ func TestInterpolationErrors(t *testing.T) {
 	}
 }
 
+// A key of several words is text, also in an argument of an interpolation.
+func TestKeysOfSeveralWords(t *testing.T) {
+	cfg := compose(t, "a: \"${oc.decode:'{x y: 1}'}\"\n")
+	assert.Equal(t, map[string]any{"x y": int64(1)}, get(t, cfg, "a"))
+}
+
 // TestSecretsNeverShow puts a secret wherever one can come from, and looks for
 // it in everything that can be printed.
 func TestSecretsNeverShow(t *testing.T) {
