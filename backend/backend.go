@@ -60,12 +60,49 @@ type Message struct {
 	Role    Role   `json:"role"`
 	Content string `json:"content"`
 	Name    string `json:"name,omitempty"`
+	// Calls are what the assistant asked for after Content. The result of each is a later
+	// message of [RoleTool]. Needs a [ToolUser].
+	Calls []ToolCall `json:"tool_calls,omitempty"`
+}
+
+// Tool is a function that a model may ask its caller to call.
+type Tool struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters,omitempty"` // a JSON Schema of an object
+}
+
+// ToolCall is a model's wish to have a function called.
+type ToolCall struct {
+	ID        string          `json:"id"`
+	Name      string          `json:"name"`
+	Arguments json.RawMessage `json:"arguments"` // a JSON object
+}
+
+// ToolSyntax is the text around the name and the arguments of a call, as a model writes it
+// into its reply: Open NAME Middle ARGUMENTS Close. Next stands between the calls of one
+// reply, Open included; empty: there is only one.
+type ToolSyntax struct{ Open, Middle, Close, Next string }
+
+// ToolUser is implemented by backends whose prompts can offer tools.
+type ToolUser interface {
+	// ToolSyntax is that of the model's chat template, or one that any model can be told.
+	ToolSyntax(ctx context.Context) (ToolSyntax, error)
+	// CountPrompt counts the tokens of a request's prompt, tools included and the prefilled
+	// part of the reply left out.
+	CountPrompt(ctx context.Context, req *Request) (int, error)
+	// ToolSchema makes a schema of arguments one that can be enforced. strict: it is
+	// refused where something has to be left out.
+	ToolSchema(schema json.RawMessage, strict bool) (json.RawMessage, error)
 }
 
 // Request is one prompt with everything that may vary per call. The zero value
 // of each field means the backend's default.
 type Request struct {
 	Messages []Message
+	// Tools are offered to the model. The reply is text as always: see [ToolUser] for how a
+	// call is written.
+	Tools []Tool `json:",omitempty"`
 	// Prefill is the start of the assistant's reply, which the model continues;
 	// it is not repeated in the deltas. Needs [Capabilities].Prefill.
 	Prefill string
@@ -137,6 +174,7 @@ const (
 	FinishStop    FinishReason = "stop"    // the model ended it, or a stop string came
 	FinishLength  FinishReason = "length"  // TokensMax was reached
 	FinishContext FinishReason = "context" // the context is full
+	FinishCalls   FinishReason = "calls"   // the model wants tools called
 )
 
 // Delta is a piece of a reply. Text is always whole UTF-8 runes.
@@ -146,6 +184,16 @@ type Delta struct {
 	Tokens []TokenLogprob // only when Request.Logprobs
 	Finish FinishReason   // on the last delta
 	Usage  *Usage         // on the last delta
+	// Call is a piece of a call: its ID and Name come first, then Arguments bit by bit. Only
+	// of [CallTools].
+	Call *CallDelta
+}
+
+// CallDelta is a piece of the call with that index in a reply.
+type CallDelta struct {
+	Index     int
+	ID, Name  string
+	Arguments string
 }
 
 // TokenLogprob is a reply token with its natural-log probability under the
@@ -310,6 +358,18 @@ type Capabilities struct {
 
 // Capable is implemented by backends with extras; see [CapabilitiesOf].
 type Capable interface{ Capabilities() Capabilities }
+
+// Sized is implemented by backends that know how large their model is.
+type Sized interface{ Parameters() int64 }
+
+// ParametersOf is the number of parameters of b's model, looking through
+// middleware; 0 where nobody knows.
+func ParametersOf(b LanguageBackend) int64 {
+	if s, ok := As[Sized](b); ok {
+		return s.Parameters()
+	}
+	return 0
+}
 
 // Wrapper is implemented by middleware, so that extras of the wrapped backend
 // are found through it.

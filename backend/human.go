@@ -171,7 +171,7 @@ func noneOf(options []Option, reason string) *Choice {
 // show prints the messages that were not shown before.
 func (h *Human) show(msgs []Message) {
 	from := len(h.shown)
-	if from > len(msgs) || !slices.Equal(h.shown, msgs[:from]) {
+	if from > len(msgs) || !slices.EqualFunc(h.shown, msgs[:from], func(a, b Message) bool { return a.Role == b.Role && a.Content == b.Content }) {
 		from = 0
 		h.printf("[a new conversation]\n")
 	}

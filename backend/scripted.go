@@ -25,6 +25,7 @@ var ErrScriptEnded = errors.New("the script has ended")
 type ScriptedConfig struct {
 	ModelID       string `yaml:"model_id"`       // default "scripted"
 	ContextLength int    `yaml:"context_length"` // default 8192
+	Parameters    int64  `yaml:"parameters"`     // size of the model that is played; 0: not known
 
 	// Replies are given in order, one for each chat completion.
 	Replies []string `yaml:"replies"`
@@ -117,6 +118,9 @@ func (s *Scripted) ModelID() string { return s.cfg.ModelID }
 
 // ContextLength is the configured length.
 func (s *Scripted) ContextLength() int { return s.cfg.ContextLength }
+
+// Parameters is the configured size.
+func (s *Scripted) Parameters() int64 { return s.cfg.Parameters }
 
 // Capabilities of a script: it can follow a prefill and knows (with certainty)
 // each token's probability.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type EngineOptions struct {
 	ShareCores    bool   // take fewer threads while other programs compute; scores may then differ in the last digits
 	KVType        string // f16 (default), bf16, f32, q8_0, q4_0
 	NoFlashAttn   bool
+
+	Store *PrefixStore `json:"-"` // KV caches on disk; nil: none
 }
 
 // Named limits of every engine.
@@ -65,9 +68,11 @@ type device interface {
 	Hold(func(contended func() bool)) // Step is called in it only
 	Step(*llama.Step) error
 	NewSampler(llama.SamplerParams) (llama.Sampler, error)
-	SeqRemove(seq, p0, p1 int32) bool
-	SeqCopy(src, dst, p0, p1 int32)
+	SeqRemove(seq, p0, p1 int32) (bool, error)
+	SeqCopy(src, dst, p0, p1 int32) error
 	SeqPosMax(seq int32) int32
+	SeqState(seq int32) ([]byte, error)
+	SetSeqState(seq int32, state []byte) (bool, error)
 	Abort(on bool)
 	SetThreads(decode, prefill int)
 	Close()
@@ -80,6 +85,7 @@ type traits struct {
 	ends       []int32
 	piece      func(int32) []byte // text of a token; nil for control tokens
 	partial    bool               // sequences can be shared and cut at any token
+	window     bool               // of a state on disk only the newest part is there: it can't be cut
 	mapped     bool               // weights are memory-mapped
 	enough     int                // prompt rows that keep the device busy; 0: as many as there are
 }
@@ -94,8 +100,10 @@ type Engine struct {
 	ubatch   int
 	slots    []*slot
 	leaves   []int32 // scratch sequences for options
+	unclean  bool    // some of them could not be emptied
 	release  func()
 	share    *coreShare // nil: threads are as configured
+	disk     *prefixShelf
 
 	mu      sync.Mutex
 	queue   []*job
@@ -106,10 +114,12 @@ type Engine struct {
 	done    chan struct{}
 	// callers make samplers outside the owner; the device outlives them.
 	callers sync.WaitGroup
+	keeping bool // the newest conversation goes to disk when the engine is closed
 
 	// Of the owner goroutine only.
-	clock     int64 // ticks, for recency
-	exclusive bool  // the last tick was an exclusive step
+	clock     int64   // ticks, for recency
+	exclusive bool    // the last tick was an exclusive step
+	fork      []int32 // where the last two prompts parted
 	step      llama.Step
 }
 
@@ -118,6 +128,8 @@ type Engine struct {
 type slot struct {
 	seq   int32
 	cache []int32 // tokens whose cells are in the KV cache
+	dirty bool    // it could not be emptied: other cells may be there
+	whole int     // of them, those of a state that can't be cut
 	job   *job
 	used  int64
 }
@@ -167,7 +179,7 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 		return nil, &Error{Op: "start engine", Err: err, Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
 	}
 	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
-		partial: !m.Info.Recurrent && !m.Info.Hybrid, mapped: m.Mapped, piece: m.replyPiece}
+		partial: !m.Info.Recurrent && !m.Info.Hybrid, window: m.Info.SlidingWindow > 0, mapped: m.Mapped, piece: m.replyPiece}
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
 	}
@@ -175,7 +187,7 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	if o.ShareCores {
 		share = newCoreShare(o.Threads, readCPUUse)
 	}
-	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, share, m.users.Done), nil
+	return newEngine(ctx, tr, o.Parallel, o.Ubatch, leaves, share, o.Store.shelf(m.stateKey(o), filepath.Base(m.Path)), m.users.Done), nil
 }
 
 // replyPiece is the text of a token as part of a reply; nil for control tokens.
@@ -229,8 +241,8 @@ const cellsSpare = 512
 
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
-func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, release func()) *Engine {
-	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, release: release,
+func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, disk *prefixShelf, release func()) *Engine {
+	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, disk: disk, release: release,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
@@ -340,6 +352,7 @@ func (e *Engine) own() {
 		})
 	}
 	e.callers.Wait()
+	e.keepNewest()
 	e.dev.Close()
 	if e.release != nil {
 		e.release()
@@ -373,9 +386,11 @@ func (e *Engine) admit() bool {
 		e.dev.Abort(false)
 	}
 	for len(e.queue) > 0 && e.mayStart(e.queue[0]) && e.start(e.queue[0]) {
-		e.active = append(e.active, e.queue[0])
+		if j := e.queue[0]; !j.retired {
+			e.active = append(e.active, j)
+			e.dev.Abort(false)
+		}
 		e.queue = e.queue[1:]
-		e.dev.Abort(false)
 	}
 	return true
 }
@@ -409,14 +424,15 @@ func (e *Engine) retire(j *job, err error) {
 		j.unwatch()
 	}
 	if j.slot != nil {
+		e.keepPrefix(j)
 		j.slot.job = nil
 		j.slot = nil
 	}
 	j.finish(err)
 }
 
-// start gives a job a slot with as much of its prompt as is cached. False:
-// all slots are busy.
+// start gives a job a slot with as much of its prompt as is cached, or retires
+// it. False: all slots are busy.
 func (e *Engine) start(j *job) bool {
 	plan := chooseSlot(e.views(), j.tokens, j.reusable)
 	if plan.host < 0 {
@@ -424,7 +440,15 @@ func (e *Engine) start(j *job) bool {
 	}
 	e.clock++
 	host, donor := e.slots[plan.host], e.slots[plan.donor]
-	reuse := e.adopt(host, donor, plan.reuse)
+	reuse, restored := e.restore(j, host, plan.reuse)
+	if !restored {
+		e.noteFork(j, donor, plan.reuse)
+		var err error
+		if reuse, err = e.adopt(host, donor, plan.reuse); err != nil {
+			e.retire(j, &Error{Op: "start a request", Err: err})
+			return true
+		}
+	}
 	host.job, host.used = j, e.clock
 	j.slot = host
 	if j.started.IsZero() {
@@ -436,41 +460,54 @@ func (e *Engine) start(j *job) bool {
 }
 
 // adopt makes host hold exactly the first n tokens of donor and returns how
-// many it could keep.
-func (e *Engine) adopt(host, donor *slot, n int) int {
+// many it could keep. After an error host is empty.
+func (e *Engine) adopt(host, donor *slot, n int) (kept int, err error) {
+	removed := true
 	switch {
+	case host.dirty:
+		removed = false
 	case n == len(host.cache) && host == donor:
 	case !e.traits.partial:
 		// A recurrent state can't be cut, only continued.
-		n = 0
-		e.drop(host)
+		removed = false
 	case host == donor:
-		if !e.dev.SeqRemove(host.seq, int32(n), -1) {
-			n = 0
-			e.drop(host)
-		}
+		removed, err = e.dev.SeqRemove(host.seq, int32(n), -1)
 	default:
-		e.drop(host)
-		if n > 0 {
-			e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
+		if err = e.drop(host); err == nil && n > 0 {
+			err = e.dev.SeqCopy(donor.seq, host.seq, 0, int32(n))
 		}
+	}
+	if err != nil || !removed {
+		n, err = 0, errors.Join(err, e.empty(host))
 	}
 	host.cache = append(host.cache[:0], donor.cache[:n]...)
-	return n
+	if n > 0 {
+		host.whole = donor.whole
+	}
+	return n, err
 }
 
-// drop empties a slot.
-func (e *Engine) drop(s *slot) {
-	if len(s.cache) > 0 {
-		e.dev.SeqRemove(s.seq, -1, -1)
+// drop empties a slot that holds anything.
+func (e *Engine) drop(s *slot) error {
+	if len(s.cache) == 0 && !s.dirty {
+		return nil
 	}
-	s.cache = s.cache[:0]
+	return e.empty(s)
+}
+
+// empty makes a slot hold nothing. Where the device fails at that, the slot is
+// not used before it has been emptied.
+func (e *Engine) empty(s *slot) error {
+	s.cache, s.whole = s.cache[:0], 0
+	_, err := e.dev.SeqRemove(s.seq, -1, -1)
+	s.dirty = err != nil
+	return err
 }
 
 func (e *Engine) views() []slotView {
 	views := make([]slotView, len(e.slots))
 	for i, s := range e.slots {
-		views[i] = slotView{tokens: s.cache, busy: s.job != nil, used: s.used}
+		views[i] = slotView{tokens: s.cache, whole: s.whole, busy: s.job != nil, used: s.used}
 	}
 	return views
 }
@@ -544,7 +581,7 @@ type share struct {
 func (e *Engine) fill() []share {
 	views := make([]workView, len(e.active))
 	for i, j := range e.active {
-		views[i] = workView{pending: j.pending(), decode: j.decoding()}
+		views[i] = workView{pending: e.untilKept(j), decode: j.decoding()}
 	}
 	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
 	var shares []share
@@ -600,6 +637,9 @@ func (e *Engine) deliver(shares []share) {
 		e.stats.Evaluated += prompt
 		j.slot.cache = append(j.slot.cache, j.tokens[from:from+s.rows]...)
 		j.slot.used = e.clock
+		if e.uncuttable() && len(j.slot.cache) == j.keep {
+			e.keepPrefix(j)
+		}
 		if s.sample >= 0 {
 			e.stats.Generated++
 			if done, err := j.taker(&e.step.Samples[s.sample]); done || err != nil {
@@ -635,14 +675,18 @@ func (e *Engine) recover(shares []share, err error) {
 func (e *Engine) resync() {
 	for _, s := range e.slots {
 		held := int(e.dev.SeqPosMax(s.seq)) + 1
-		switch {
-		case held == len(s.cache):
-		case !e.traits.partial || !e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1):
-			e.dev.SeqRemove(s.seq, -1, -1)
-			s.cache = s.cache[:0]
-		case held < len(s.cache):
-			s.cache = s.cache[:held]
+		if held == len(s.cache) {
+			continue
 		}
+		removed := false
+		if e.traits.partial {
+			removed, _ = e.dev.SeqRemove(s.seq, int32(len(s.cache)), -1)
+		}
+		if removed && held >= s.whole {
+			s.cache = s.cache[:min(held, len(s.cache))]
+			continue
+		}
+		_ = e.empty(s)
 	}
 }
 
@@ -651,7 +695,7 @@ func (e *Engine) resync() {
 // the job has the whole cache to itself.
 func (e *Engine) makeRoom(keep *job) bool {
 	if order := evictionOrder(e.views()); len(order) > 0 {
-		e.drop(e.slots[order[0]])
+		_ = e.drop(e.slots[order[0]]) // room that it does not make is missed at the next try
 		return true
 	}
 	return e.preempt(keep)
@@ -669,7 +713,7 @@ func (e *Engine) preempt(keep *job) bool {
 		}
 		e.active = slices.Delete(e.active, i, i+1)
 		j.startBelow = len(e.active)
-		e.drop(j.slot)
+		_ = e.drop(j.slot)
 		j.slot.job, j.slot = nil, nil
 		e.queue = append([]*job{j}, e.queue...)
 		return true

@@ -509,12 +509,60 @@ func TestFailingDevice(t *testing.T) {
 	closeFake(t, e, d)
 }
 
+// What native code throws when cached tokens are shared or dropped ends the
+// request that needed it, with its words; others are as right as ever.
+func TestThrowingCache(t *testing.T) {
+	thrown := &llama.Error{Op: "share cached tokens", Detail: "std::bad_alloc"}
+	prompt := fakePrompt(1, 100)
+	options := [][]int32{append(slices.Clone(prompt), 5), append(slices.Clone(prompt), 6)}
+	asks := map[string]func(e *Engine) error{
+		"score": func(e *Engine) error {
+			_, err := e.Score(t.Context(), &ScoreRequest{Prompt: prompt, Options: options})
+			return err
+		},
+		"generate": func(e *Engine) error {
+			_, _, err := collect(t.Context(), e, &GenerateRequest{Prompt: append(slices.Clone(prompt[:60]), fakePrompt(2, 9)...), TokensMax: 2})
+			return err
+		},
+	}
+	for _, function := range []string{"SeqCopy", "SeqRemove"} {
+		for name, ask := range asks {
+			t.Run(name+", "+function, func(t *testing.T) {
+				d := newFakeDevice(2048)
+				e := newFakeEngine(d, 512, 2, 64)
+				for _, seed := range []int{1, 3} { // both slots hold something
+					_, _, err := collect(t.Context(), e, &GenerateRequest{Prompt: fakePrompt(seed, 100), TokensMax: 2})
+					require.NoError(t, err)
+				}
+				throw := func(err error) {
+					d.mu.Lock()
+					defer d.mu.Unlock()
+					d.throws = map[string]error{function: err}
+				}
+				throw(thrown)
+				err := ask(e)
+				if function == "SeqCopy" && name == "generate" {
+					require.NoError(t, err, "it needs no copy, being in the slot")
+				} else {
+					require.ErrorIs(t, err, thrown)
+				}
+				throw(nil)
+				within(t, func() { checkFakeScore(t, e, fakePrompt(4, 50)) })
+				text, _, err := collect(t.Context(), e, &GenerateRequest{Prompt: prompt, TokensMax: 9})
+				require.NoError(t, err)
+				assert.Equal(t, fakeReply(prompt, 9), text)
+				closeFake(t, e, d)
+			})
+		}
+	}
+}
+
 func TestCloseWithWorkInFlight(t *testing.T) {
 	d := newFakeDevice(1024)
 	entered, _ := blocked(d, from(1))
 	released := 0
 	tr := traits{vocabSize: fakeVocab, contextMax: 512, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
-	e := newEngine(d, tr, 2, 64, 8, nil, func() { released++ })
+	e := newEngine(d, tr, 2, 64, 8, nil, nil, func() { released++ })
 	var wg sync.WaitGroup
 	for i := range 5 {
 		wg.Go(func() {

@@ -44,6 +44,8 @@ type fakeDevice struct {
 	aborted chan struct{} // closed while Abort is on
 	slow    chan struct{} // what a slow grammar waits for
 	live    atomic.Int32  // samplers
+
+	throws map[string]error // by function: what its native code throws
 }
 
 // fakeStep is what a test wants to know of a step.
@@ -187,9 +189,12 @@ func (d *fakeDevice) compute(s *llama.Step) {
 	}
 }
 
-func (d *fakeDevice) SeqRemove(seq, p0, p1 int32) bool {
+func (d *fakeDevice) SeqRemove(seq, p0, p1 int32) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.throws["SeqRemove"]; err != nil {
+		return false, err
+	}
 	for i := range d.cells {
 		c := &d.cells[i]
 		if c.pos >= p0 && (p1 < 0 || c.pos < p1) {
@@ -197,12 +202,15 @@ func (d *fakeDevice) SeqRemove(seq, p0, p1 int32) bool {
 		}
 	}
 	d.cells = slices.DeleteFunc(d.cells, func(c fakeCell) bool { return len(c.seqs) == 0 })
-	return true
+	return true, nil
 }
 
-func (d *fakeDevice) SeqCopy(src, dst, p0, p1 int32) {
+func (d *fakeDevice) SeqCopy(src, dst, p0, p1 int32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.throws["SeqCopy"]; err != nil {
+		return err
+	}
 	if len(d.held(dst)) > 0 {
 		d.fault("copy into sequence %d, which is not empty", dst)
 	}
@@ -211,6 +219,38 @@ func (d *fakeDevice) SeqCopy(src, dst, p0, p1 int32) {
 			c.seqs[dst] = true
 		}
 	}
+	return nil
+}
+
+// SeqState is the tokens of a sequence, eight bytes each with their check.
+func (d *fakeDevice) SeqState(seq int32) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []byte
+	for i, id := range d.held(seq) {
+		out = binary.LittleEndian.AppendUint32(out, uint32(id))
+		out = binary.LittleEndian.AppendUint32(out, uint32(i))
+	}
+	return out, d.throws["SeqState"]
+}
+
+func (d *fakeDevice) SetSeqState(seq int32, state []byte) (bool, error) {
+	if _, err := d.SeqRemove(seq, -1, -1); err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.throws["SetSeqState"]; err != nil {
+		return false, err
+	}
+	if len(d.cells)+len(state)/8 > d.capacity {
+		return false, nil
+	}
+	for i := 0; i < len(state); i += 8 {
+		id, pos := binary.LittleEndian.Uint32(state[i:]), binary.LittleEndian.Uint32(state[i+4:])
+		d.append(llama.Row{Token: int32(id), Pos: int32(pos), Seqs: []int32{seq}})
+	}
+	return true, nil
 }
 
 func (d *fakeDevice) SeqPosMax(seq int32) int32 {
@@ -285,7 +325,7 @@ func fakePiece(id int32) []byte { return fmt.Appendf(nil, "%d ", id) }
 // newFakeEngine runs the scheduler on a fake device.
 func newFakeEngine(d *fakeDevice, contextMax, parallel, ubatch int) *Engine {
 	tr := traits{vocabSize: fakeVocab, contextMax: contextMax, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
-	return newEngine(d, tr, parallel, ubatch, 8, nil, nil)
+	return newEngine(d, tr, parallel, ubatch, 8, nil, nil, nil)
 }
 
 // fakePrompt is n tokens; those with equal seeds share their beginning.

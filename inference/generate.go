@@ -31,6 +31,7 @@ type Sampling struct {
 // GenerateRequest is one reply to compute.
 type GenerateRequest struct {
 	Prompt    []int32
+	Shared    int // leading tokens that other prompts have too: kept on disk, where there is a store
 	Sampling  Sampling
 	TokensMax int      // 0: until the end or a full context
 	Stop      []string // ends the reply; not part of it
@@ -182,7 +183,7 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 		}
 	}
 	s := &stream{ready: make(chan struct{}, 1)}
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt), promptLen: len(req.Prompt), reusable: len(req.Prompt) - 1, sampler: sampler}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt), promptLen: len(req.Prompt), reusable: len(req.Prompt) - 1, keep: req.Shared, sampler: sampler}
 	j.stats.Prompt = len(req.Prompt)
 	r := &reply{engine: e, job: j, req: req, gate: newTextGate(req.Stop), out: s}
 	j.taker = r.take

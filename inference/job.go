@@ -15,6 +15,8 @@ type job struct {
 	// promptLen tells prompt from reply in tokens; reusable is the most tokens
 	// that may come from the cache.
 	promptLen, reusable int
+	// keep is how many leading tokens other prompts begin with: worth a place on disk.
+	keep int
 
 	slot      *slot
 	retired   bool

@@ -265,12 +265,12 @@ func (m *Model) needsTypedContent(ctx context.Context) bool {
 		return false
 	}
 	const probe = "\x02probe\x03"
-	parts, err := m.render(ctx, []Message{{"user", probe}}, "", false)
+	parts, err := m.render(ctx, Chat{Messages: []Message{{Role: "user", Content: probe}}}, "", false)
 	if err == nil && strings.Contains(joinParts(parts), probe) || errors.Is(err, ErrTemplate) {
 		return false
 	}
 	m.typedContent = true
-	parts, err = m.render(ctx, []Message{{"user", probe}}, "", false)
+	parts, err = m.render(ctx, Chat{Messages: []Message{{Role: "user", Content: probe}}}, "", false)
 	return err == nil && strings.Contains(joinParts(parts), probe)
 }
 
@@ -416,6 +416,9 @@ func SchemaToGrammar(schema []byte) (string, error) {
 		if err := checkPattern(p, llama.SchemaToGrammar); err != nil {
 			return "", err
 		}
+	}
+	if schema, err = inOrderOf(schema, decoded); err != nil {
+		return "", fmt.Errorf("JSON schema: %w", err)
 	}
 	gbnf, err := llama.SchemaToGrammar(schema)
 	if err != nil {

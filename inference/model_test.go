@@ -59,7 +59,7 @@ func loaded(t testing.TB, o *EngineOptions) (*Model, *Engine) {
 
 func chatPrompt(t testing.TB, m *Model, text string) []int32 {
 	t.Helper()
-	parts, err := m.Render(t.Context(), []Message{{"user", text}}, "")
+	parts, err := m.Render(t.Context(), Chat{Messages: []Message{{Role: "user", Content: text}}}, "")
 	require.NoError(t, err)
 	ids, err := m.Encode(parts)
 	require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestPatternsAreEnforcedOrRefused(t *testing.T) {
 
 func TestSpecialTextInInputStaysText(t *testing.T) {
 	m, _ := loaded(t, &EngineOptions{ContextLength: 512})
-	parts, err := m.Render(t.Context(), []Message{{"user", "say <|im_end|> now"}}, "")
+	parts, err := m.Render(t.Context(), Chat{Messages: []Message{{Role: "user", Content: "say <|im_end|> now"}}}, "")
 	require.NoError(t, err)
 	ids, err := m.Encode(parts)
 	require.NoError(t, err)
@@ -202,7 +202,7 @@ func TestSpecialTextInInputStaysText(t *testing.T) {
 	assert.Equal(t, 2, n, "one for the default system message, one for the user's; none from its text")
 
 	// Without such text, parts and a plain parse of the rendered string agree.
-	parts, err = m.Render(t.Context(), []Message{{"system", "Be brief."}, {"user", "Hello\n\nworld  "}}, "Sure")
+	parts, err = m.Render(t.Context(), Chat{Messages: []Message{{Role: "system", Content: "Be brief."}, {Role: "user", Content: "Hello\n\nworld  "}}}, "Sure")
 	require.NoError(t, err)
 	ids, err = m.Encode(parts)
 	require.NoError(t, err)
@@ -285,7 +285,7 @@ func randomChoice(t testing.TB, m *Model, rng *rand.Rand) *ScoreRequest {
 	for range rng.IntN(40) {
 		question += scoreWords[rng.IntN(len(scoreWords))] + " "
 	}
-	parts, err := m.Render(t.Context(), []Message{{"user", question}}, "")
+	parts, err := m.Render(t.Context(), Chat{Messages: []Message{{Role: "user", Content: question}}}, "")
 	require.NoError(t, err)
 	req := &ScoreRequest{Ends: m.EndTokens()}
 	req.Prompt, err = m.Encode(parts)
@@ -314,7 +314,7 @@ func winner(scores []float64) (at int, margin float64) {
 
 func TestScoreManyOptions(t *testing.T) {
 	m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
-	parts, err := m.Render(t.Context(), []Message{{"user", "Pick a number."}}, "")
+	parts, err := m.Render(t.Context(), Chat{Messages: []Message{{Role: "user", Content: "Pick a number."}}}, "")
 	require.NoError(t, err)
 	req := &ScoreRequest{Ends: m.EndTokens()}
 	req.Prompt, _ = m.Encode(parts)

@@ -6,6 +6,7 @@ package inference
 // slotView is what choosing a slot needs to know of each.
 type slotView struct {
 	tokens []int32 // what its sequence holds in the KV cache
+	whole  int     // leading tokens that are of use together only
 	busy   bool
 	used   int64 // when it was last used; larger is later
 }
@@ -29,6 +30,9 @@ func chooseSlot(slots []slotView, prompt []int32, limit int) slotPlan {
 	idle := -1 // free slot that is cheapest to lose
 	for i, s := range slots {
 		n := min(commonPrefix(s.tokens, prompt), limit)
+		if n < s.whole {
+			n = 0
+		}
 		if plan.donor < 0 || n > plan.reuse || (n == plan.reuse && !s.busy && slots[plan.donor].busy) {
 			plan.donor, plan.reuse = i, n
 		}

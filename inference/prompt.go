@@ -14,8 +14,15 @@ import (
 
 // Message is one turn of a chat, as a chat template sees it.
 type Message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	Role    string
+	Content string
+	Calls   []Call // what the assistant asked for; Content may be empty then
+}
+
+// Chat is what a chat template renders.
+type Chat struct {
+	Messages []Message
+	Tools    []Tool // offered to the model, where its template knows of tools
 }
 
 // Part is a piece of a rendered prompt. Input marks text that came from
@@ -33,11 +40,12 @@ var ErrNoTemplate = errors.New("the model has no chat template")
 // Cancelling ctx ends a template that takes long, where templates are rendered
 // in a child; see [ModelOptions].RenderExecutable. One that misbehaves is an
 // [ErrTemplate].
-func (m *Model) Render(ctx context.Context, msgs []Message, prefill string) ([]Part, error) {
-	return m.render(ctx, msgs, prefill, true)
+func (m *Model) Render(ctx context.Context, chat Chat, prefill string) ([]Part, error) {
+	return m.render(ctx, chat, prefill, true)
 }
 
-func (m *Model) render(ctx context.Context, msgs []Message, prefill string, generation bool) ([]Part, error) {
+func (m *Model) render(ctx context.Context, chat Chat, prefill string, generation bool) ([]Part, error) {
+	msgs := chat.Messages
 	if m.template == "" {
 		return nil, &Error{Op: "render chat", Err: ErrNoTemplate,
 			Advice: "give one with llm.chat_template=FILE, or use a model made for chat (an -Instruct or -chat variant)"}
@@ -47,10 +55,14 @@ func (m *Model) render(ctx context.Context, msgs []Message, prefill string, gene
 			return nil, fmt.Errorf("render chat: message %d is not valid UTF-8", i+1)
 		}
 	}
+	guard := m.newSpecialGuard()
+	extra := map[string]any{"enable_thinking": false}
+	if len(chat.Tools) > 0 {
+		extra["tools"] = guard.tools(chat.Tools)
+	}
 	in, err := json.Marshal(map[string]any{
-		"template": m.template, "messages": msgs, "bos": m.text(m.Info.BOS), "eos": m.text(m.Info.EOS),
-		"add_generation_prompt": generation, "typed_content": m.typedContent,
-		"extra": map[string]any{"enable_thinking": false},
+		"template": m.template, "messages": guard.messages(msgs), "bos": m.text(m.Info.BOS), "eos": m.text(m.Info.EOS),
+		"add_generation_prompt": generation, "typed_content": m.typedContent, "extra": extra,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("render chat: %w", err)
@@ -66,6 +78,7 @@ func (m *Model) render(ctx context.Context, msgs []Message, prefill string, gene
 	if err := json.Unmarshal(out, &reply); err != nil {
 		return nil, fmt.Errorf("render chat: %w", err)
 	}
+	reply.Parts = guard.undo(reply.Parts)
 	if prefill != "" {
 		reply.Parts = append(reply.Parts, Part{Text: prefill, Input: true})
 	}

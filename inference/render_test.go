@@ -82,7 +82,7 @@ func childRenderers(t testing.TB) *renderers {
 
 func chatFor(t testing.TB, template, message string) []byte {
 	t.Helper()
-	in, err := json.Marshal(map[string]any{"template": template, "messages": []Message{{"user", message}}})
+	in, err := json.Marshal(map[string]any{"template": template, "messages": []map[string]string{{"role": "user", "content": message}}})
 	require.NoError(t, err)
 	return in
 }
@@ -166,7 +166,7 @@ func TestModelWithAHostileTemplate(t *testing.T) {
 	m, err := Load(t.Context(), path, &ModelOptions{RenderExecutable: exe})
 	require.NoError(t, err)
 	defer m.Close()
-	_, err = m.Render(t.Context(), []Message{{"user", "hi"}}, "")
+	_, err = m.Render(t.Context(), Chat{Messages: []Message{{Role: "user", Content: "hi"}}}, "")
 	require.ErrorIs(t, err, ErrTemplate)
 	assert.Contains(t, hintOf(err), "llm.chat_template=FILE")
 }
@@ -175,9 +175,9 @@ func TestModelWithAHostileTemplate(t *testing.T) {
 func BenchmarkRender(b *testing.B) {
 	child := childRenderers(b)
 	template := "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-	var msgs []Message
+	var msgs []map[string]string
 	for range 20 {
-		msgs = append(msgs, Message{"user", strings.Repeat("some words ", 100)}, Message{"assistant", "yes"})
+		msgs = append(msgs, map[string]string{"role": "user", "content": strings.Repeat("some words ", 100)}, map[string]string{"role": "assistant", "content": "yes"})
 	}
 	in, err := json.Marshal(map[string]any{"template": template, "messages": msgs})
 	require.NoError(b, err)

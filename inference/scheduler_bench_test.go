@@ -15,6 +15,8 @@ import (
 // nullDevice answers every step at once.
 type nullDevice struct{ held map[int32]int32 }
 
+func (*nullDevice) SeqState(int32) ([]byte, error)          { return nil, nil }
+func (*nullDevice) SetSeqState(int32, []byte) (bool, error) { return false, nil }
 func (d *nullDevice) Step(s *llama.Step) error {
 	for i := range s.Samples {
 		s.Samples[i].Token, s.Samples[i].IsEnd = int32(7+i), false
@@ -27,13 +29,13 @@ func (d *nullDevice) Step(s *llama.Step) error {
 func (d *nullDevice) NewSampler(llama.SamplerParams) (llama.Sampler, error) {
 	return nullSampler{}, nil
 }
-func (d *nullDevice) SeqRemove(_, _, _ int32) bool { return true }
-func (d *nullDevice) SeqCopy(_, _, _, _ int32)     {}
-func (d *nullDevice) SeqPosMax(seq int32) int32    { return d.held[seq] }
-func (d *nullDevice) Hold(f func(func() bool))     { f(func() bool { return false }) }
-func (d *nullDevice) Abort(bool)                   {}
-func (d *nullDevice) SetThreads(_, _ int)          {}
-func (d *nullDevice) Close()                       {}
+func (d *nullDevice) SeqRemove(_, _, _ int32) (bool, error) { return true, nil }
+func (d *nullDevice) SeqCopy(_, _, _, _ int32) error        { return nil }
+func (d *nullDevice) SeqPosMax(seq int32) int32             { return d.held[seq] }
+func (d *nullDevice) Hold(f func(func() bool))              { f(func() bool { return false }) }
+func (d *nullDevice) Abort(bool)                            {}
+func (d *nullDevice) SetThreads(_, _ int)                   {}
+func (d *nullDevice) Close()                                {}
 
 type nullSampler struct{}
 
@@ -43,7 +45,7 @@ func (nullSampler) Close()                     {}
 func nullEngine(b *testing.B, parallel int) *Engine {
 	word := []byte(" word")
 	tr := traits{vocabSize: 50_000, contextMax: 1 << 30, ends: []int32{0}, partial: true, piece: func(int32) []byte { return word }}
-	e := newEngine(&nullDevice{}, tr, parallel, ubatchDefault, leavesMax, nil, nil)
+	e := newEngine(&nullDevice{}, tr, parallel, ubatchDefault, leavesMax, nil, nil, nil)
 	b.Cleanup(e.Close)
 	return e
 }

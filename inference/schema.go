@@ -46,9 +46,33 @@ func decodeSchema(schema []byte) (map[string]any, error) {
 		return nil, fmt.Errorf("JSON schema: %w", jsonError(schema, err))
 	}
 	if root, ok := v.(map[string]any); ok {
+		dropSafeBounds(root)
 		return root, nil
 	}
 	return nil, errors.New("JSON schema: it must be an object")
+}
+
+// dropSafeBounds leaves out what zod writes for every whole number: the bounds of
+// JavaScript's numbers.
+func dropSafeBounds(v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, one := range v {
+			dropSafeBounds(one)
+		}
+	case map[string]any:
+		if v["minimum"] == json.Number("-9007199254740991") {
+			delete(v, "minimum")
+		}
+		if v["maximum"] == json.Number("9007199254740991") {
+			delete(v, "maximum")
+		}
+		for key, one := range v {
+			if key != "const" && key != "enum" && key != "default" {
+				dropSafeBounds(one)
+			}
+		}
+	}
 }
 
 func checkNesting(schema []byte) error {
@@ -91,11 +115,22 @@ func (p place) child(at string, name int) place {
 
 // refuse says what is wrong, and where.
 func (p place) refuse(format string, args ...any) error {
-	at := p.at
+	return &schemaFault{at: p.at, what: fmt.Sprintf(format, args...)}
+}
+
+// schemaFault is what of a schema can't be taken.
+type schemaFault struct {
+	at      string // the way to the subschema, from "#"
+	keyword string // what alone is to blame; empty: the subschema
+	what    string
+}
+
+func (f *schemaFault) Error() string {
+	at := f.at
 	if most := 200; len(at) > most {
 		at = "…" + strings.ToValidUTF8(at[len(at)-most:], "")
 	}
-	return fmt.Errorf("JSON schema: %s: %s", at, fmt.Sprintf(format, args...))
+	return fmt.Sprintf("JSON schema: %s: %s", at, f.what)
 }
 
 // schemaWalk goes where the converter goes. It may come to references in another
@@ -250,7 +285,7 @@ func (w *schemaWalk) counts(schema map[string]any, p place, least, most string) 
 			return p.refuse("%s must be a whole number of 0 or more, not %s", key, shortJSON(value))
 		}
 		if n > grammarRepeatMax {
-			return p.refuse("%s is %d; no more than %d can be enforced", key, n, grammarRepeatMax)
+			return p.blame(key, "%s is %d; no more than %d can be enforced", key, n, grammarRepeatMax)
 		}
 		bounds[key] = n
 	}

@@ -2,6 +2,7 @@ package inference
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -53,7 +54,12 @@ type enforcement struct {
 
 // refuse names a keyword that is not enforced, and says why or what to do.
 func (p place) refuseKeyword(key, why string) error {
-	return p.refuse("%q can't be enforced %s; leave it out and check the reply yourself", key, why)
+	return p.blame(key, "%q can't be enforced %s; leave it out and check the reply yourself", key, why)
+}
+
+// blame says what is wrong with one keyword; without it the rest would do.
+func (p place) blame(key, format string, args ...any) error {
+	return &schemaFault{at: p.at, keyword: key, what: fmt.Sprintf(format, args...)}
 }
 
 func (c *enforcement) schema(v any, p place) error {
@@ -360,7 +366,7 @@ func (c *enforcement) array(s map[string]any, p place) error {
 func text(s map[string]any, p place) error {
 	format, isFormat := s["format"].(string)
 	if isFormat && !slices.Contains(knownFormats, format) {
-		return p.refuse("format %q can't be enforced; known are date, time, date-time and uuid; leave it out and check the reply yourself", format)
+		return p.blame("format", "format %q can't be enforced; known are date, time, date-time and uuid; leave it out and check the reply yourself", format)
 	}
 	rivals := []string{"pattern", "format", "minLength", "maxLength"}
 	for i, key := range rivals[:2] {
@@ -401,7 +407,7 @@ func integer(s map[string]any, p place) error {
 		number, _ := value.(json.Number)
 		n, err := number.Float64()
 		if err != nil || math.Abs(n) > integerMax {
-			return p.refuse("%s must be a number between -1e15 and 1e15, not %s", key, shortJSON(value))
+			return p.blame(key, "%s must be a number between -1e15 and 1e15, not %s", key, shortJSON(value))
 		}
 		switch key {
 		case "minimum":

@@ -16,6 +16,7 @@ import (
 // together; never glue token lists across a boundary that merges.
 type ScoreRequest struct {
 	Prompt  []int32
+	Shared  int // leading tokens that other prompts have too, as in [GenerateRequest]
 	Options [][]int32
 	// Ends are the tokens that may end an option; their summed probability
 	// after the option is its End. None: no end term, and an option's last
@@ -63,7 +64,7 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		s.scores[i].Tokens = make([]float32, len(o)-shared)
 	}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, after: s.run}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, keep: min(req.Shared, shared-1), after: s.run}
 	j.stats.Prompt = shared
 	s.job = j
 	j.finish = func(err error) { done <- err }
@@ -143,14 +144,17 @@ func (s *scoring) run(e *Engine) (done bool, err error) {
 // chunk scores options [from, to) in one trie.
 func (s *scoring) chunk(e *Engine, from, to int) error {
 	leaves := e.leaves[:to-from]
-	defer func() {
-		for _, leaf := range leaves {
-			e.dev.SeqRemove(leaf, -1, -1)
+	if e.unclean {
+		if err := e.clearLeaves(e.leaves); err != nil {
+			return err
 		}
-	}()
+	}
+	defer func() { _ = e.clearLeaves(leaves) }() // those that stay are cleared before the next use
 	for _, leaf := range leaves {
 		if len(s.job.slot.cache) > 0 {
-			e.dev.SeqCopy(s.job.slot.seq, leaf, 0, -1)
+			if err := e.dev.SeqCopy(s.job.slot.seq, leaf, 0, -1); err != nil {
+				return err
+			}
 		}
 	}
 	b := s.batch(e.traits.partial, leaves, from, to)
@@ -167,6 +171,18 @@ func (s *scoring) chunk(e *Engine, from, to int) error {
 	e.stats.Evaluated += len(b.rows)
 	e.mu.Unlock()
 	return nil
+}
+
+// clearLeaves empties the sequences of options.
+func (e *Engine) clearLeaves(leaves []int32) error {
+	var failed error
+	for _, leaf := range leaves {
+		if _, err := e.dev.SeqRemove(leaf, -1, -1); err != nil {
+			failed = err
+		}
+	}
+	e.unclean = failed != nil
+	return failed
 }
 
 // scoreBatch is a trie as rows; wants[i] are read from the logits of row i.

@@ -91,7 +91,7 @@ func vetChild(trial string, out io.Writer) error {
 	fmt.Fprintln(out, stageRender)
 	if m.HasTemplate() {
 		// A template may refuse this chat; it must only come back.
-		_, _ = m.Render(context.Background(), []Message{{"user", "hello"}, {"assistant", "hi"}, {"user", "bye"}}, "")
+		_, _ = m.Render(context.Background(), Chat{Messages: []Message{{Role: "user", Content: "hello"}, {Role: "assistant", Content: "hi"}, {Role: "user", Content: "bye"}}}, "")
 	}
 	fmt.Fprintln(out, stageDone)
 	return nil

@@ -260,7 +260,7 @@ func (s *Session) readOnly() bool {
 // mustLook reports that the next turn has to read a file: one that the task
 // names, in a run that can only read. A small model would make its contents up.
 func (s *Session) mustLook() bool {
-	return s.has(DeviceLookFirst) && s.readOnly() && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
+	return s.has(AidLookFirst) && s.readOnly() && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
 }
 
 func runsCode(specs []command.Spec) bool {

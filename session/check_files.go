@@ -73,12 +73,15 @@ func endsThere(rest string) bool {
 // askedFile is a file that a task asks to make or to change.
 type askedFile struct{ name string }
 
-// askedFiles finds the files that a task plainly asks to write. existed tells
-// which were there before: "the names in people.txt" is a source then, and
-// else where to put them.
+// askedFiles finds the files that a task plainly orders to be written. existed
+// tells which were there before: "the names in people.txt" is a source then,
+// and else where to put them. A file that is missed costs a check; one that is
+// demanded against the task's words does harm. So only an order counts: a verb
+// that opens its sentence or is linked to what does, in a sentence that is no
+// question and negates nothing before it.
 func askedFiles(task string, existed func(string) bool) []askedFile {
 	var out []askedFile
-	verb := ""           // of the clause that goes on over a name: "copy a.txt to b.txt"
+	verb := ""           // of the order that goes on over a name: "copy a.txt to b.txt"
 	var earlier []string // the words before it in the sentence
 	from := 0
 	for _, m := range fileMentions(task) {
@@ -90,16 +93,20 @@ func askedFiles(task string, existed func(string) bool) []askedFile {
 		earlier = append(earlier, wordsOf(between)...)
 		if clause.verb == "" && clause.follows() {
 			clause.verb = verb
-		}
-		if !clause.unreal && clause.asksFor(existed(m.name)) && !slices.Contains(out, askedFile{m.name}) {
-			out = append(out, askedFile{m.name})
-		}
-		if clause.verb != "" {
-			verb = clause.verb
+		} else if clause.verb != "" {
+			verb = clause.order()
 		}
 		from = m.end
+		if clause.order() != "" && clause.asksFor(existed(m.name)) && !endsInQuestion(task[m.end:]) && !slices.Contains(out, askedFile{m.name}) {
+			out = append(out, askedFile{m.name})
+		}
 	}
 	return out
+}
+
+// endsInQuestion reports that the sentence which text goes on with is one.
+func endsInQuestion(text string) bool {
+	return strings.HasPrefix(text[endOfSentence(text):], "?")
 }
 
 // lastBreak is where the last sentence in text begins, -1 when it has one only.
@@ -131,10 +138,10 @@ func (s *Session) missingFiles() []string {
 // clause is what stands before a name, as far as it says what happens to the
 // file.
 type clause struct {
-	verb   string   // the last verb of writing or changing
-	after  []string // the words between it and the preposition
-	prep   string   // the preposition right before the name
-	unreal bool     // negated, asked about, or only explained
+	verb    string   // the last verb of writing or changing
+	after   []string // the words between it and the preposition
+	prep    string   // the preposition right before the name
+	noOrder bool     // the verb is negated, or only spoken of
 }
 
 var (
@@ -147,9 +154,8 @@ var (
 	placePreps     = set("in", "at", "under", "inside")
 	sourcePreps    = set("from", "of", "in", "on", "with", "for", "about", "than", "using", "between", "by", "through", "that", "which", "whether", "after", "before", "like", "per", "without")
 	fillers        = set("the", "a", "an", "new", "file", "files", "text", "called", "named", "same", "existing", "my", "your", "its", "markdown", "csv", "json", "python", "output")
-	negations      = set("not", "don't", "don’t", "never", "without", "cannot", "can't", "avoid", "won't")
-	questions      = set("does", "did", "would", "which", "why", "explain", "whether", "if", "when", "who", "what")
-	linkWords      = set("and", "then", "finally", "also", "afterwards", "but", "please")
+	negations      = set("not", "no", "never", "without", "cannot", "avoid", "nothing")
+	linkWords      = set("and", "then", "finally", "also", "afterwards", "please")
 )
 
 func set(words ...string) map[string]bool {
@@ -183,7 +189,8 @@ func readClause(text string, earlier []string) clause {
 		return c
 	}
 	c.verb, c.after = words[at], words[at+1:]
-	c.unreal = unreal(slices.Concat(earlier, words[:at]))
+	before := slices.Concat(earlier, words[:at])
+	c.noOrder = len(before) > 0 && !linkWords[before[len(before)-1]] || slices.ContainsFunc(before, negates)
 	return c
 }
 
@@ -192,18 +199,17 @@ func nounBefore(word string) bool {
 	return slices.Contains([]string{"the", "a", "an", "this", "that", "each", "every", "one", "no", "any", "my", "your", "of"}, word)
 }
 
-// unreal looks, in the clause that the verb ends, for words that make it no
-// order: "do not write", "which program would write", "how to write".
-func unreal(before []string) bool {
-	for i, w := range slices.Backward(before) {
-		switch {
-		case negations[w] || questions[w] || w == "how" && slices.Contains(before[i:], "to"):
-			return true
-		case linkWords[w]:
-			return false
-		}
+// negates reports a word of denial.
+func negates(word string) bool {
+	return negations[word] || strings.HasSuffix(word, "n't") || strings.HasSuffix(word, "n’t")
+}
+
+// order is the verb if it gives an order.
+func (c clause) order() string {
+	if c.noOrder {
+		return ""
 	}
-	return false
+	return c.verb
 }
 
 // follows reports a clause that tells the target of a verb before it: "… to

@@ -141,9 +141,10 @@ type compaction struct {
 }
 
 // planCompaction keeps as many of the last exchanges as cost at most room
-// tokens. The tail begins with the model's turn, so that roles alternate.
+// tokens, and the newest whatever it costs: the model has not seen its result.
+// The tail begins with the model's turn, so that roles alternate.
 func planCompaction(entries []*entry, costs []int, room int) compaction {
-	start, sum := len(entries), 0
+	start, sum := lastExchange(entries), 0
 	for i := len(entries) - 1; i >= 0 && entries[i].Kind != kindSummary; i-- {
 		if entries[i].Kind != kindTask { // it stays anyway
 			sum += costs[i]
@@ -152,7 +153,7 @@ func planCompaction(entries []*entry, costs []int, room int) compaction {
 			break
 		}
 		if entries[i].Kind == kindTurn {
-			start = i
+			start = min(start, i)
 		}
 	}
 	var c compaction
@@ -165,6 +166,21 @@ func planCompaction(entries []*entry, costs []int, room int) compaction {
 	}
 	c.tail = entries[start:]
 	return c
+}
+
+// lastExchange is where the newest exchange begins: with the model's last turn,
+// or with what it was told where it has not said anything since the summary.
+func lastExchange(entries []*entry) int {
+	start := len(entries)
+	for i := len(entries) - 1; i >= 0 && entries[i].Kind != kindSummary; i-- {
+		switch entries[i].Kind {
+		case kindTurn:
+			return i
+		case kindResult:
+			start = i
+		}
+	}
+	return start
 }
 
 func (c compaction) rebuild(summary *entry) []*entry {
@@ -267,9 +283,9 @@ func (s *Session) cutLargest(ctx context.Context) bool {
 }
 
 // dropOldest takes out the oldest entry that is neither the user's words nor
-// the summary nor the newest.
+// the summary nor of the newest exchange.
 func (s *Session) dropOldest() bool {
-	for i, e := range s.entries[:max(len(s.entries)-1, 0)] {
+	for i, e := range s.entries[:lastExchange(s.entries)] {
 		if e.Kind != kindTask && e.Kind != kindSummary {
 			s.entries = slices.Delete(slices.Clone(s.entries), i, i+1)
 			return true

@@ -184,10 +184,15 @@ func (s *Session) noDelegation(why string) *command.Result {
 	return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}
 }
 
-// has reports a file by its path or by its name alone.
+// has reports a file, by its path or by its name alone, or a folder.
 func (s snapshot) has(file string) bool {
 	if _, ok := s.files[file]; ok {
 		return true
+	}
+	for p := range s.files {
+		if strings.HasPrefix(p, file+"/") {
+			return true
+		}
 	}
 	return len(s.named(file)) > 0
 }

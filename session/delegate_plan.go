@@ -152,20 +152,56 @@ func grouped(items []string, n int) []string {
 	return out
 }
 
-// fileName is a word that names a file: with an ending that begins with a
-// letter, and no address.
-var fileName = regexp.MustCompile(`^(?:[\w.-]+/)*[\w-][\w.-]*\.[A-Za-z][A-Za-z0-9]{0,7}$`)
+var (
+	// dottedName is a word with an ending, at least one side of whose dot has a
+	// letter: a.c, prices.7z, and no 3.5.
+	dottedName = regexp.MustCompile(`^[^/]*(?:[^/]*/)*(?:[^/]*\pL[^/]*\.[\pL\pN]{1,12}|[^/]*[^/.]\.\pL[\pL\pN]{0,11})$`)
+	// abbreviation is one letter, a dot, one letter, a dot, within a sentence.
+	abbreviation = regexp.MustCompile(`(^|[\s(])\pL\.\pL\.(?:,|\s+[\p{Ll}\pN])`)
+	// buildFile is Makefile, Dockerfile, Gemfile and their like.
+	buildFile = regexp.MustCompile(`^(?:GNUm|\p{Lu})\pL*file$`)
+	// capitals is a word such as README or LICENSE, which may be a file or not.
+	capitals = regexp.MustCompile(`^\p{Lu}{2}[\p{Lu}\pN_-]{2,}$`)
+	// quotedName is a word in quotes, whatever it looks like.
+	quotedName = regexp.MustCompile("[`\"'“„«]([^\\s`\"'“”„«»]{1,80})[`\"'”“»]")
+)
 
-// filesIn are the names of files in a text, whether they exist or not.
-func filesIn(text string) []string {
+// filesIn are the names of files in a text, whether they exist or not: words
+// with an ending or a folder, words in quotes, and those that exist.
+func filesIn(text string, exists func(string) bool) []string {
 	var out []string
-	for _, w := range strings.FieldsFunc(text, notInPaths) {
-		w = strings.TrimPrefix(strings.TrimRight(w, ".?!*"), "./")
-		if fileName.MatchString(w) && !strings.HasPrefix(w, "//") && len(w) > len("e.g") && !slices.Contains(out, path.Clean(w)) {
-			out = append(out, path.Clean(w))
+	add := func(name string) {
+		if name = path.Clean(name); name != "." && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	for _, m := range quotedName.FindAllStringSubmatch(text, -1) {
+		add(m[1])
+	}
+	for _, w := range namesIn(abbreviation.ReplaceAllString(text, "$1 ")) {
+		isPath := strings.Contains(w, "/")
+		if !strings.HasPrefix(w, "//") && (isPath || dottedName.MatchString(w) || buildFile.MatchString(w) || exists(path.Clean(w))) {
+			add(w)
 		}
 	}
 	return out
+}
+
+// namesIn are the words of a text as far as they may be names.
+func namesIn(text string) []string {
+	words := strings.FieldsFunc(text, notInPaths)
+	for i, w := range words {
+		words[i] = strings.TrimPrefix(strings.TrimRight(w, ".?!*"), "./")
+	}
+	return slices.DeleteFunc(words, func(w string) bool { return w == "" })
+}
+
+// related reports names that may mean one file, or a folder and what is in it.
+func related(a, b string) bool {
+	if strings.Contains(a, "/") != strings.Contains(b, "/") && path.Base(a) == path.Base(b) {
+		return true
+	}
+	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
 }
 
 var (
@@ -197,18 +233,26 @@ func planSubtasks(texts []string, exists func(file string) bool) []*subtask {
 // mustFollow reports whether the later of two subtasks needs the earlier to be
 // done. It does when it says so, when both name a file that one of them is to
 // make, and when both name a file that one of them is to change. In doubt they
-// run one after another, which is slower and never wrong.
+// run one after another.
 func mustFollow(earlier, later string, exists func(string) bool) bool {
 	if refersBack.MatchString(later) {
 		return true
 	}
-	inEarlier := filesIn(earlier)
-	for _, f := range filesIn(later) {
-		if slices.Contains(inEarlier, f) && (!exists(f) || changing.MatchString(earlier) || changing.MatchString(later)) {
-			return true
+	first, second := filesIn(earlier, exists), filesIn(later, exists)
+	for _, f := range second {
+		for _, g := range first {
+			if related(f, g) && (!exists(f) || !exists(g) || changing.MatchString(earlier) || changing.MatchString(later)) {
+				return true
+			}
 		}
 	}
-	return false
+	if slices.ContainsFunc(first, exists) && slices.ContainsFunc(second, exists) {
+		return false // each says what it works on: a word in capitals is more than likely no file
+	}
+	words := namesIn(earlier)
+	return slices.ContainsFunc(namesIn(later), func(w string) bool {
+		return capitals.MatchString(w) && slices.Contains(words, w)
+	})
 }
 
 func namesPart(text string, number int) bool {

@@ -76,7 +76,9 @@ func nilIfEmpty(s []string) []string {
 }
 
 func TestPlanSubtasks(t *testing.T) {
-	there := func(file string) bool { return file == "a.csv" || file == "b.csv" }
+	there := func(file string) bool {
+		return slices.Contains([]string{"a.csv", "b.csv", "a.log", "b.log", "x/n.md", "y/n.md", "notes", "src"}, file)
+	}
 	for _, tc := range []struct {
 		name  string
 		texts []string
@@ -89,6 +91,23 @@ func TestPlanSubtasks(t *testing.T) {
 		{"one changes what the other reads", []string{"Count a.csv", "Remove the last row of ./a.csv."}, [][]int{nil, {0}}},
 		{"by number", []string{"Count a.csv", "Count b.csv", "Use the result 2 for a letter"}, [][]int{nil, nil, {1}}},
 		{"by word", []string{"Count a.csv", "Count b.csv", "Then add both up"}, [][]int{nil, nil, {0, 1}}},
+		{"a short name", []string{"Write a.c", "Compile a.c"}, [][]int{nil, {0}}},
+		{"a short name at the end of a sentence", []string{"Write x.h. It has one line.", "Show x.h."}, [][]int{nil, {0}}},
+		{"no extension", []string{"Write a Makefile for both", "Run what the Makefile builds"}, [][]int{nil, {0}}},
+		{"no extension, first word", []string{"Dockerfile: make one", "Say what Dockerfile holds"}, [][]int{nil, {0}}},
+		{"no extension, other languages", []string{"Schreibe ein Makefile", "Exécute le Makefile"}, [][]int{nil, {0}}},
+		{"capitals", []string{"Write LICENSE", "Count the words of LICENSE"}, [][]int{nil, {0}}},
+		{"capitals where each has a file", []string{"Count ERROR in a.log", "Count ERROR in b.log"}, [][]int{nil, nil}},
+		{"in quotes", []string{"Write the total to `out`", "Double the number in 'out'"}, [][]int{nil, {0}}},
+		{"in other quotes", []string{"Schreibe die Summe nach „summe“", "Verdopple die Zahl in „summe“"}, [][]int{nil, {0}}},
+		{"a name that exists", []string{"Sort the lines of notes", "Show the first of notes"}, [][]int{nil, {0}}},
+		{"a folder", []string{"Write tests/one", "List what is in tests/"}, [][]int{nil, {0}}},
+		{"a folder that exists", []string{"Fix the code in src", "Run src/main.go"}, [][]int{nil, {0}}},
+		{"with its folder and without", []string{"Write out/n.txt", "Read n.txt"}, [][]int{nil, {0}}},
+		{"same name in two folders", []string{"Count x/n.md", "Count y/n.md"}, [][]int{nil, nil}},
+		{"letters of other scripts", []string{"Write résumé.md", "Count résumé.md"}, [][]int{nil, {0}}},
+		{"an ending of digits", []string{"Pack all into a.7z", "List a.7z"}, [][]int{nil, {0}}},
+		{"words that both have", []string{"Name the capital of Italy", "Name the capital of Spain"}, [][]int{nil, nil}},
 		{"addresses and numbers are no files", []string{"Read https://example.com/x.html, e.g. 3.5", "Look at https://example.com/x.html, e.g. 3.5"}, [][]int{nil, nil}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -129,7 +148,7 @@ func newTroupe(t *testing.T, slots bool, scripts map[string][]string) *troupe {
 		claims = backend.Capabilities{Prefill: true, ExactChoice: true, Grammar: true, Schema: true}
 	}
 	tr.model = &model{t: t, Scripted: backend.NewScripted(backend.ScriptedConfig{
-		ModelID: "troupe", Claims: &claims,
+		ModelID: "troupe", Parameters: parametersOfTests, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return tr.answer(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
 			want, err := tr.answer(req)

@@ -17,6 +17,9 @@ import (
 	"agent/command"
 )
 
+// parametersOfTests is a size at which all aids are on.
+const parametersOfTests = 500_000_000
+
 // model is a backend that follows a script and remembers what it was asked.
 type model struct {
 	*backend.Scripted
@@ -37,13 +40,17 @@ func newModel(t *testing.T, slots bool, script ...string) *model {
 }
 
 func newModelOf(t *testing.T, contextLength int, slots bool, script ...string) *model {
+	return newModelSized(t, parametersOfTests, contextLength, slots, script...)
+}
+
+func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool, script ...string) *model {
 	m := &model{t: t, script: script, summary: func() (string, error) { return "SUMMARY", nil }}
 	claims := backend.Capabilities{}
 	if slots {
 		claims = backend.Capabilities{Prefill: true, ExactChoice: true, Grammar: true, Schema: true}
 	}
 	m.Scripted = backend.NewScripted(backend.ScriptedConfig{
-		ModelID: "script", ContextLength: contextLength, Claims: &claims,
+		ModelID: "script", ContextLength: contextLength, Parameters: parameters, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return m.next(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
 			want, err := m.next(req)

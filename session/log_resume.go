@@ -19,9 +19,9 @@ import (
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
 func (s *Session) openTurnOf(t *turn) *openTurn {
-	open := &openTurn{Repairs: s.scrub.texts(t.repairs), Choices: s.scrub.choices(t.choices), Problem: s.scrub.text(t.problem)}
+	open := &openTurn{Repairs: s.scrub.texts(t.repairs), Choices: scrubbed(s.scrub, t.choices), Problem: s.scrub.text(t.problem)}
 	for _, call := range t.calls {
-		if len(call.Content) > 0 && !reflect.DeepEqual(s.scrub.contents(call.Content), call.Content) {
+		if len(call.Content) > 0 && !reflect.DeepEqual(scrubbed(s.scrub, call.Content), call.Content) {
 			return nil
 		}
 		c := *call

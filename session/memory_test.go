@@ -33,7 +33,7 @@ type meter struct {
 func newMeter(t *testing.T, contextLength int) *meter {
 	m := &meter{t: t}
 	m.Scripted = backend.NewScripted(backend.ScriptedConfig{
-		ModelID: "meter", ContextLength: contextLength,
+		ModelID: "meter", ContextLength: contextLength, Parameters: parametersOfTests,
 		Claims: &backend.Capabilities{Prefill: true, ExactChoice: true},
 		Reply: func(_ context.Context, req *backend.Request) (string, error) {
 			if strings.HasPrefix(req.Messages[0].Content, "You shorten the log") {

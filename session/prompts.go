@@ -172,10 +172,10 @@ func (s *Session) listLines(name string, size int64, room *int64) int {
 	switch {
 	case s.keepsBack(name):
 		return 0
-	case s.has(DeviceWholeFiles) && s.has(DeviceFileHeads) && size <= min(listBytesMax, *room) && !isData(name):
+	case s.has(AidWholeFiles) && s.has(AidFileHeads) && size <= min(listBytesMax, *room) && !isData(name):
 		*room -= size
 		return listBytesMax
-	case s.has(DeviceFileHeads):
+	case s.has(AidFileHeads):
 		return listLinesMax
 	}
 	return 0
@@ -206,7 +206,7 @@ type refusedData struct {
 // that is far back, and the steps that are left where those are few.
 func (s *Session) tell(parts ...string) string {
 	r := s.reminder()
-	if !s.has(DeviceRestate) || !s.taskIsFar() {
+	if !s.has(AidRestate) || !s.taskIsFar() {
 		r.Task = ""
 	}
 	if text := s.words.render("reminder.tmpl", r); text != "" {

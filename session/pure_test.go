@@ -109,7 +109,13 @@ func TestPlanCompaction(t *testing.T) {
 		{"nothing", "", 100, "", "", ""},
 		{"all fits", "tTrTr", 100, "t", "", "TrTr"},
 		{"last exchange", "tTrTrTr", 25, "t", "TrTr", "Tr"},
-		{"no room", "tTrTr", 5, "t", "TrTr", ""},
+		{"no room: the newest is not seen yet", "tTrTr", 5, "t", "Tr", "Tr"},
+		{"no room for the only one", "tTr", 0, "t", "", "Tr"},
+		{"no room for two results", "tTrTrr", 5, "t", "Tr", "Trr"},
+		{"no room, after a summary", "tsTr", 5, "t", "s", "Tr"},
+		{"no room, no turn since the summary", "tTrsr", 5, "t", "Trs", "r"},
+		{"no room, words of the user last", "tTrTrt", 5, "t", "Tr", "Trt"},
+		{"nothing since the summary", "ts", 5, "t", "s", ""},
 		{"tail begins with a turn", "tTrTr", 35, "t", "Tr", "Tr"},
 		{"summary goes into the next", "tsTrTr", 100, "t", "s", "TrTr"},
 		{"later words of the user stay", "tTrTtTr", 25, "tt", "TrT", "Tr"},
@@ -131,6 +137,42 @@ func TestPlanCompaction(t *testing.T) {
 			assert.Equal(t, low(tc.tail), kinds(c.tail))
 		})
 	}
+}
+
+// A final command with several fields answers with the same one each time.
+func TestAnswerText(t *testing.T) {
+	slots := func(names ...string) (spec command.Spec) {
+		for _, name := range names {
+			spec.Slots = append(spec.Slots, command.Slot{Name: name, Kind: command.SlotText})
+		}
+		return spec
+	}
+	fields := func(pairs ...string) map[string]any {
+		out := map[string]any{}
+		for i := 0; i < len(pairs); i += 2 {
+			out[pairs[i]] = pairs[i+1]
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name    string
+		spec    command.Spec
+		content map[string]any
+		want    string
+	}{
+		{"two texts", slots("reason", "text"), fields("reason", "why", "text", "42"), "42"},
+		{"three, as declared and not by name", slots("c", "b", "a"), fields("a", "1", "b", "2", "c", "3"), "1"},
+		{"the last is empty", slots("b", "a"), fields("a", "", "b", "2"), "2"},
+		{"one that the command does not know", slots("text"), fields("text", "42", "zeal", "much"), "42"},
+		{"only such", slots("text"), fields("b", "2", "a", "1"), "2"},
+		{"no text", slots("text"), map[string]any{"text": 42.0}, "note"},
+	} {
+		for range 50 { // a map's order differs from call to call
+			call := &command.Call{Summary: "note", Content: []map[string]any{tc.content}}
+			require.Equal(t, tc.want, answerText(&command.Result{}, call, tc.spec), tc.name)
+		}
+	}
+	assert.Equal(t, "said", answerText(&command.Result{Answer: "said"}, &command.Call{}, slots("text")))
 }
 
 func TestLastLines(t *testing.T) {
@@ -268,7 +310,7 @@ func TestScrubber(t *testing.T) {
 		assert.Equal(t, want, s.text(in))
 	}
 	deep := map[string]any{"a": []any{"abcdef", map[string]any{"abc": 1.0}}}
-	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, s.object(deep))
+	assert.Equal(t, map[string]any{"a": []any{"[secret]", map[string]any{"[secret]": 1.0}}}, scrubbed(s, deep))
 }
 
 func TestEventsAreFlatLines(t *testing.T) {

@@ -50,7 +50,7 @@ func (s *Session) doubts(ctx context.Context, answer string) (string, error) {
 
 // coldLogic tries the checks that have not held back an answer before.
 func (s *Session) coldLogic(answer string) string {
-	if !s.has(DeviceColdLogic) {
+	if !s.has(AidColdLogic) {
 		return ""
 	}
 	e := s.evidence(answer).bounded()
@@ -76,7 +76,7 @@ func (s *Session) coldLogic(answer string) string {
 // warnOfDoubts tells a person what speaks against an answer that ends a run in
 // any case.
 func (s *Session) warnOfDoubts(answer string) {
-	if answer == "" || !s.has(DeviceColdLogic) {
+	if answer == "" || !s.has(AidColdLogic) {
 		return
 	}
 	e := s.evidence(answer).bounded()
@@ -137,7 +137,7 @@ func (s *Session) holdsText(name, text string) bool {
 // workFirst takes the answer out of what can be chosen right after one was
 // held back for want of work: told so alone, a small model answers again.
 func (s *Session) workFirst(specs []command.Spec) []command.Spec {
-	if !s.held.Work || !s.has(DeviceColdLogic) {
+	if !s.held.Work || !s.has(AidColdLogic) {
 		return specs
 	}
 	others := slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return c.Final })

@@ -54,7 +54,7 @@ func TestColdLogicInARun(t *testing.T) {
 			assert.Contains(t, all, tc.told)
 		})
 		t.Run(tc.name+", without", func(t *testing.T) {
-			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Without = []Device{DeviceColdLogic} })
+			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Aids = map[Aid]bool{AidColdLogic: false} })
 			_, err := r.Run(context.Background(), tc.task)
 			require.NoError(t, err)
 			assert.Zero(t, r.held.Count)
@@ -171,32 +171,32 @@ func TestWithheldAnswerAmongCalls(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(last, "nowhere.txt"), "only in the reason")
 }
 
-// Each device can be taken away, and only what it does is gone.
-func TestWithoutDevices(t *testing.T) {
-	run := func(t *testing.T, without ...Device) *rig {
-		r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.Without = without })
+// Each aid can be taken away, and only what it does is gone.
+func TestWithoutAids(t *testing.T) {
+	run := func(t *testing.T, without Aid) *rig {
+		r := newRig(t, newModel(t, true, readThenAnswer...), func(o *Options) { o.Aids = map[Aid]bool{without: false} })
 		r.write(t, "b.txt", "the number is 42\n")
 		_, err := r.Run(context.Background(), "Which number is in b.txt?")
 		require.NoError(t, err)
 		return r
 	}
-	r := run(t, DeviceNoteStart)
+	r := run(t, AidNoteStart)
 	assert.Equal(t, "Note:", r.model.requests[0].Prefill)
-	r = run(t, DeviceFileHeads)
+	r = run(t, AidFileHeads)
 	assert.NotContains(t, r.lastUser(0), "the number is 42")
 	assert.Contains(t, r.lastUser(0), "b.txt, 17 bytes")
-	r = run(t, DeviceRestate)
+	r = run(t, AidRestate)
 	assert.NotContains(t, r.lastUser(-1), "Task:")
 
-	r = newRig(t, newModel(t, true, readThenAnswer[1], readThenAnswer[2], readThenAnswer[4], readThenAnswer[5]), func(o *Options) { o.Without = []Device{DeviceNote} })
+	r = newRig(t, newModel(t, true, readThenAnswer[1], readThenAnswer[2], readThenAnswer[4], readThenAnswer[5]), func(o *Options) { o.Aids = map[Aid]bool{AidNote: false} })
 	r.write(t, "b.txt", "42\n")
 	_, err := r.Run(context.Background(), "task")
 	require.NoError(t, err)
 	assert.Equal(t, "Command:", r.model.requests[0].Prefill)
 	assert.NotContains(t, r.model.requests[0].Messages[0].Content, "Note:")
 
-	_, err = New(Options{Backend: r.model, Registry: testCommands(t), Env: r.opts.Env, Without: []Device{"notes"}})
-	assert.ErrorContains(t, err, `unknown device "notes"`)
+	_, err = New(Options{Backend: r.model, Registry: testCommands(t), Env: r.opts.Env, Aids: map[Aid]bool{"notes": true}})
+	assert.ErrorContains(t, err, `unknown aid "notes"`)
 }
 
 // The last words of a run that ends otherwise can't be sent back; what speaks
@@ -280,7 +280,7 @@ func TestWorkBeforeTheNextAnswer(t *testing.T) {
 		" say it", " answer", " It is written.",
 		" write", " writer", " b.txt", "refund",
 		" so", " answer", " It is written.",
-	), func(o *Options) { o.Without = []Device{DeviceWorkFirst} })
+	), func(o *Options) { o.Aids = map[Aid]bool{AidWorkFirst: false} })
 	r.model.offered = func(options string) { offered = append(offered, options) }
 	_, err := r.Run(context.Background(), "Write refund to b.txt.")
 	require.NoError(t, err)

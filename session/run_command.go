@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -126,10 +127,10 @@ func errorText(err error) string {
 // resultText is a result as the model is shown it.
 func (s *Session) resultText(call *command.Call, text string, failed bool, files []string) string {
 	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
-	if failed && s.has(DeviceErrorLine) {
+	if failed && s.has(AidErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(call, s.opts.Registry), text)
 	}
-	if !s.has(DeviceResultHeads) {
+	if !s.has(AidResultHeads) {
 		files = nil
 	}
 	for _, path := range files[:min(len(files), headFilesMax)] {
@@ -198,7 +199,7 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 	if res.Failed {
 		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: startFailed}, nil
 	}
-	answer := answerText(res, call)
+	answer := answerText(res, call, cmd.Spec())
 	if echoes(answer, s.task) && call.Summary != "" {
 		answer = call.Summary // the note says what the answer does not
 	}
@@ -236,8 +237,10 @@ func echoes(answer, task string) bool {
 	return plain(answer) != "" && plain(answer) == plain(task)
 }
 
-// answerText is the answer in a final command's result, or else in its call.
-func answerText(res *command.Result, call *command.Call) string {
+// answerText is the answer in a final command's result, or else in its call:
+// the last of its fields that has a text, which is the one that the model is
+// told to write the answer in.
+func answerText(res *command.Result, call *command.Call, spec command.Spec) string {
 	if res.Answer != "" {
 		return res.Answer
 	}
@@ -245,8 +248,12 @@ func answerText(res *command.Result, call *command.Call) string {
 		return res.Text
 	}
 	for _, entry := range call.Content {
-		for _, v := range entry {
-			if text, ok := v.(string); ok && text != "" {
+		names := slices.Sorted(maps.Keys(entry))
+		for _, slot := range spec.Slots {
+			names = append(names, slot.Name) // before those that the command does not know
+		}
+		for _, name := range slices.Backward(names) {
+			if text, ok := entry[name].(string); ok && text != "" {
 				return text
 			}
 		}

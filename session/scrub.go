@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"sort"
@@ -270,105 +271,65 @@ func (s scrubber) distinct(options []string) []string {
 	return out
 }
 
-// value scrubs every string inside a JSON-like value.
-func (s scrubber) value(v any) any {
-	switch v := v.(type) {
-	case string:
-		return s.text(v)
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = s.value(v[i])
-		}
-		return out
-	case []string:
-		return s.texts(v)
-	case map[string]any:
-		return s.object(v)
-	}
-	return v
-}
+// payload returns a scrubbed copy of an event's data, of whatever type.
+func (s scrubber) payload(p Payload) Payload { return scrubbed(s, p) }
 
-func (s scrubber) object(m map[string]any) map[string]any {
-	out := make(map[string]any, len(m))
-	for k, v := range m {
-		out[s.text(k)] = s.value(v)
-	}
+// scrubbed returns a copy of v without secrets in any of its strings, so that
+// what is added to a type is scrubbed without being listed.
+func scrubbed[T any](s scrubber, v T) T {
+	out, _ := s.clean(reflect.ValueOf(&v).Elem()).Interface().(T)
 	return out
 }
 
-// choices scrubs what was chosen from, such as the names of files.
-func (s scrubber) choices(choices []ChoiceMade) []ChoiceMade {
-	out := slices.Clone(choices)
-	for i := range out {
-		out[i].Options = slices.Clone(out[i].Options)
-		for j, o := range out[i].Options {
-			out[i].Options[j].Text = s.text(o.Text)
+func (s scrubber) clean(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	out.Set(v)
+	switch v.Kind() {
+	case reflect.String:
+		out.SetString(s.text(v.String()))
+	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
+		if !v.IsNil() {
+			s.cleanInside(v, out)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			out.Index(i).Set(s.clean(v.Index(i)))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if out.Field(i).CanSet() {
+				out.Field(i).Set(s.clean(v.Field(i)))
+			}
 		}
 	}
 	return out
 }
 
-// contents scrubs the fields of a call.
-func (s scrubber) contents(content []map[string]any) []map[string]any {
-	out := make([]map[string]any, len(content))
-	for i, entry := range content {
-		out[i] = s.object(entry)
-	}
-	return out
-}
-
-// payload returns a scrubbed copy of an event's data.
-func (s scrubber) payload(p Payload) Payload {
-	switch p := p.(type) {
-	case *Started:
-		c := *p
-		c.Task = s.text(c.Task)
-		return &c
-	case *Note:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *CallMade:
-		c := *p
-		c.Summary, c.Repairs = s.text(c.Summary), s.texts(c.Repairs)
-		c.Content, c.Choices = s.contents(p.Content), s.choices(p.Choices)
-		return &c
-	case *Approval:
-		c := *p
-		c.Reason = s.text(c.Reason)
-		return &c
-	case *CommandResult:
-		c := *p
-		c.Text, c.Files = s.text(c.Text), s.texts(c.Files)
-		return &c
-	case *Delta:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *Commands:
-		c := *p
-		c.Changes = slices.Clone(p.Changes)
-		for i := range c.Changes {
-			c.Changes[i].Problem = s.text(c.Changes[i].Problem)
+// cleanInside puts a clean copy of what v refers to into out.
+func (s scrubber) cleanInside(v, out reflect.Value) {
+	switch v.Kind() {
+	case reflect.Interface:
+		inner := s.clean(v.Elem())
+		if n, ok := inner.Interface().(json.Number); ok && n != v.Elem().Interface() {
+			inner = reflect.ValueOf(string(n)) // it is no number any more
 		}
-		return &c
-	case *Warning:
-		c := *p
-		c.Text = s.text(c.Text)
-		return &c
-	case *SubtaskStarted:
-		c := *p
-		c.Task, c.Files = s.text(c.Task), s.texts(c.Files)
-		return &c
-	case *SubtaskEnded:
-		c := *p
-		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)
-		return &c
-	case *Result:
-		c := *p
-		c.Answer, c.Error = s.text(c.Answer), s.text(c.Error)
-		return &c
+		out.Set(inner)
+	case reflect.Pointer:
+		out.Set(reflect.New(v.Type().Elem()))
+		out.Elem().Set(s.clean(v.Elem()))
+	case reflect.Map:
+		out.Set(reflect.MakeMapWithSize(v.Type(), v.Len()))
+		for key, value := range v.Seq2() {
+			out.SetMapIndex(s.clean(key), s.clean(value))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 { // text, as bytes
+			out.SetBytes([]byte(s.text(string(v.Bytes()))))
+			return
+		}
+		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		for i := range v.Len() {
+			out.Index(i).Set(s.clean(v.Index(i)))
+		}
 	}
-	return p
 }

@@ -103,8 +103,9 @@ type Options struct {
 	// QA sends an answer back, at most twice, when the model itself judges that
 	// it does not do what the task asks.
 	QA bool
-	// Without takes devices away, to measure what they bring.
-	Without []Device
+	// Aids switches aids for weak models on or off; those that it does not name
+	// are on for models of the sizes that they were measured at.
+	Aids map[Aid]bool
 	// LongResults says how the gist is made of what a result shows in part;
 	// default ResultsCut.
 	LongResults LongResults
@@ -234,7 +235,7 @@ func checkOptions(o *Options) error {
 	if o.Approve == "" {
 		o.Approve = ApproveAsk
 	}
-	if err := errors.Join(o.Approve.check(), checkDevices(o.Without)); err != nil || o.rulesChecked {
+	if err := errors.Join(o.Approve.check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
 		return err
 	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
@@ -399,7 +400,7 @@ func (s *Session) openLog() error {
 func (s *Session) systemPrompt() string {
 	offered := s.offered()
 	s.known = fingerprints(offered)
-	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), ReadOnly: s.readOnly(), Plain: !s.has(DeviceNote)}
+	d := systemData{Commands: offered, Final: s.finalName(), Code: runsCode(offered), ReadOnly: s.readOnly(), Plain: !s.has(AidNote)}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {
 			d.Open = spec.Slots[n-1].Name
@@ -470,7 +471,8 @@ func (s *Session) keep(r record) {
 // to be recorded first.
 func (s *Session) keepLine(v any) {
 	if err := s.log.append(v); err != nil && s.log.told.CompareAndSwap(false, true) {
-		s.opts.Sink(Event{Time: s.opts.Now(), Data: &Warning{Text: "the session is no longer kept: " + err.Error()}})
+		told := s.scrub.payload(&Warning{Text: "the session is no longer kept: " + err.Error()})
+		s.opts.Sink(Event{Time: s.opts.Now(), Data: told})
 	}
 }
 

@@ -531,6 +531,49 @@ func TestCompaction(t *testing.T) {
 	}
 }
 
+// Whatever its size and the context's, the model is shown the newest result
+// before a compaction may drop it: whole, or cut with the statement of what is
+// gone. So are the words of its own turn.
+func TestNewestExchangeSurvivesCompaction(t *testing.T) {
+	const steps = 8
+	compacted := 0
+	for _, length := range []int{2048, 3072, 4096, 6144} {
+		for _, words := range []int{20, 120, 300, 900} {
+			t.Run(fmt.Sprintf("%d tokens, %d words", length, words), func(t *testing.T) {
+				var script []string
+				for i := range steps {
+					script = append(script, " look", " noise", fmt.Sprintf(" mark%d", i))
+				}
+				m := newModelOf(t, length, true, append(script, " done", " answer", " ok")...)
+				made := 0
+				noise := command.Func(command.Spec{
+					Name: "noise", Description: "says much", Slots: []command.Slot{{Name: "why", Kind: command.SlotLine}},
+				}, func(_ context.Context, env *command.Env, _ *command.Call) (*command.Result, error) {
+					made++
+					return &command.Result{Text: fmt.Sprintf("result%d ", made-1) + strings.Repeat("lorem ", words)},
+						os.WriteFile(filepath.Join(env.WorkDir, "tick"), []byte{byte('a' + made)}, 0o600)
+				})
+				r := newRig(t, m, func(o *Options) { o.Registry = testCommands(t, noise) })
+				_, err := r.Run(context.Background(), "the user's own words "+strings.Repeat("and more ", length/16))
+				require.NoError(t, err)
+				require.Equal(t, steps, made)
+				if m.summed > 0 {
+					compacted++
+				}
+				for step := 1; step <= steps; step++ {
+					next := prompt(&m.requests[3*step]) // the first request after the result
+					assert.Contains(t, next, fmt.Sprintf("result%d ", step-1))
+					assert.Contains(t, next, fmt.Sprintf("mark%d", step-1))
+					if at := strings.Index(next, fmt.Sprintf("result%d ", step-1)); strings.Count(next[max(at, 0):], "lorem ") < words {
+						assert.Contains(t, next[max(at, 0):], "left out here")
+					}
+				}
+			})
+		}
+	}
+	assert.Greater(t, compacted, 8, "most of these runs are compacted")
+}
+
 func TestTaskThatCanNotFit(t *testing.T) {
 	r := newRig(t, newModelOf(t, 2048, true), nil)
 	_, err := r.Run(context.Background(), strings.Repeat("all of these words are the user's own ", 400))

@@ -97,7 +97,7 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 		return res
 	}
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
-		res.Answer = answerText(r, t.calls[0])
+		res.Answer = answerText(r, t.calls[0], cmd.Spec())
 	}
 	if s.wasWithheld(res.Answer) {
 		s.warn("the last answer is left out: a check had held it back")
@@ -128,7 +128,7 @@ const redraftsMax = 2
 // would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{start: s.nextStart()})
-	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots && s.has(DeviceCircleBreak); try++ {
+	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots && s.has(AidCircleBreak); try++ {
 		call, done := s.repeats(t)
 		if call == nil {
 			break
@@ -146,7 +146,7 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // was just held back; what had failed is tried another way, and last with
 // another command.
 func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
-	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(DeviceOtherWay)}
+	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(AidOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
@@ -270,11 +270,11 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 
 // writeNote lets the model reason in a line of its own.
 func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
-	if !d.s.has(DeviceNote) {
+	if !d.s.has(AidNote) {
 		return "", nil
 	}
 	start := ""
-	if d.s.has(DeviceNoteStart) {
+	if d.s.has(AidNoteStart) {
 		start = d.s.words.render(a.start, d.s.lastFile)
 	}
 	d.write(d.s.words.render("note", nil) + start)

@@ -21,7 +21,7 @@ const workStepsMin = 2
 // and nobody looked. In its last steps a run may always answer.
 func (s *Session) worthwhile(specs []command.Spec) []command.Spec {
 	start := s.nextStart()
-	if !s.has(DeviceWorkFirst) || s.opts.Limits.StepsMax-s.runSteps() < workStepsMin || start != startFirst && start != startWithheld {
+	if !s.has(AidWorkFirst) || s.opts.Limits.StepsMax-s.runSteps() < workStepsMin || start != startFirst && start != startWithheld {
 		return specs
 	}
 	named := s.snap.named(s.task)

@@ -164,14 +164,14 @@ func subtract(a, b []float64) {
 // raw scores the options after one chat: sums of log-probabilities, with the
 // end term for the methods that need it, or averages.
 func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
-	parts, prompt, err := c.b.encode(c.ctx, msgs, c.req.Prefill, c.b.ContextLength())
+	parts, prompt, err := c.b.encode(c.ctx, msgs, c.req.Tools, c.req.Prefill, c.b.ContextLength())
 	if err != nil {
 		return nil, err
 	}
 	if len(prompt) >= c.b.ContextLength() { // seen before each option is tokenised with it
 		return nil, &backend.ContextError{Tokens: len(prompt), Max: c.b.ContextLength()}
 	}
-	req := &inference.ScoreRequest{Prompt: prompt}
+	req := &inference.ScoreRequest{Prompt: prompt, Shared: c.b.systemTokens(c.ctx, msgs, c.req.Tools, prompt)}
 	if c.cfg.Scoring == backend.ScoreSum || c.cfg.Scoring == backend.ScorePMI {
 		req.Ends = c.b.ends(c.cfg.EndTexts)
 	}

@@ -135,7 +135,7 @@ func (b *Backend) CountTokens(ctx context.Context, msgs []backend.Message) (int,
 	if err := backend.CheckMessages(msgs); err != nil {
 		return 0, err
 	}
-	_, ids, err := b.encode(ctx, msgs, "", 0)
+	_, ids, err := b.encode(ctx, msgs, nil, "", 0)
 	return len(ids), err
 }
 
@@ -144,7 +144,7 @@ func (b *Backend) CountChat(ctx context.Context, msgs []backend.Message) (backen
 	if err := backend.CheckMessages(msgs); err != nil {
 		return backend.Count{}, err
 	}
-	_, ids, err := b.encode(ctx, msgs, "", 0)
+	_, ids, err := b.encode(ctx, msgs, nil, "", 0)
 	return backend.Count{Tokens: len(ids), IDs: ints(ids), Source: sourceGGUF, Exact: true}, err
 }
 

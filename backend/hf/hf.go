@@ -56,6 +56,10 @@ type Config struct {
 	// RenderExecutable renders chat templates in processes of its own; see
 	// [inference.ModelOptions].
 	RenderExecutable string
+	// CacheDir, if set, is a folder of the user's own in which parts of the KV cache are
+	// kept for later processes, CacheBytes of it at most; see [inference.PrefixStore].
+	CacheDir   string
+	CacheBytes int64
 }
 
 // Sampling used where neither the request nor the configuration says
@@ -72,6 +76,9 @@ type Backend struct {
 	cfg    Config
 	model  *inference.Model
 	engine *inference.Engine
+	store  *inference.PrefixStore // nil: nothing is kept on disk
+	system systemPart
+	calls  toolSyntax
 
 	counter  counter
 	embedMu  sync.Mutex
@@ -95,6 +102,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg.Warn = func(string) {}
 	}
 	options, sizes := modelOptions(&cfg), engineOptions(&cfg)
+	if cfg.CacheDir != "" && cfg.CacheBytes > 0 {
+		sizes.Store = inference.OpenPrefixStore(cfg.CacheDir, cfg.CacheBytes)
+	}
 	if err := precheck(&cfg, options, sizes); err != nil {
 		return nil, err
 	}
@@ -112,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		model.Close()
 		return nil, err
 	}
-	b := &Backend{cfg: cfg, model: model, engine: engine, endsOf: map[string][]int32{}}
+	b := &Backend{cfg: cfg, model: model, engine: engine, store: sizes.Store, endsOf: map[string][]int32{}}
 	b.counter.model = model
 	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
 		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
@@ -208,6 +218,9 @@ func (b *Backend) Close() error {
 		b.closeEmbedder()
 		b.model.Close()
 		b.counter.close()
+		if err := b.store.Close(); err != nil {
+			b.cfg.Warn(err.Error() + "; the next run evaluates it again")
+		}
 	})
 	return nil
 }
@@ -222,6 +235,9 @@ func (b *Backend) ContextLength() int { return b.engine.ContextLength() }
 func (b *Backend) Capabilities() backend.Capabilities {
 	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true, StopTokens: true}
 }
+
+// Parameters is the number of weights of the model.
+func (b *Backend) Parameters() int64 { return int64(b.model.Info.Parameters) }
 
 // Model is the loaded model, for benchmarks and inspection.
 func (b *Backend) Model() *inference.Model { return b.model }
@@ -243,10 +259,10 @@ func (b *Backend) Device() string {
 
 // encode renders and tokenises a chat; the result is what the engine computes.
 // A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
-func (b *Backend) encode(ctx context.Context, msgs []backend.Message, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
-	chat := make([]inference.Message, len(msgs))
-	for i, m := range msgs {
-		chat[i] = inference.Message{Role: string(m.Role), Content: m.Content}
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
+	chat, err := b.chat(ctx, msgs, tools)
+	if err != nil {
+		return nil, nil, err
 	}
 	parts, err := b.model.Render(ctx, chat, prefill)
 	if err != nil {
@@ -299,7 +315,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if grammar == "" && strings.HasSuffix(prefill, " ") {
 		prefill, trim = strings.TrimSuffix(prefill, " "), true
 	}
-	_, ids, err := b.encode(ctx, req.Messages, prefill, b.ContextLength())
+	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
 	}
@@ -310,7 +326,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if tokensMax == 0 {
 		tokensMax = b.cfg.TokensMax
 	}
-	return &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
 }
 
@@ -382,7 +398,7 @@ func (b *Backend) reportPaging() {
 
 // RenderChat is the chat as the model sees it, generation prompt included.
 func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
-	parts, _, err := b.encode(ctx, msgs, "", 0)
+	parts, _, err := b.encode(ctx, msgs, nil, "", 0)
 	return inference.Text(parts), err
 }
 

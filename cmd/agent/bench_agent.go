@@ -41,8 +41,8 @@ fresh folder, in each of the ways of working, in several rounds. The model is
 loaded once. Round 0 runs at temperature 0, the others at ` + fmt.Sprint(benchTemperature) + ` with a seed each; the
 ways take turns, so that all see the same load of the machine.
 
-What each device of the turn is worth, --screen tells: in each of its 16 ways half
-of the devices are off, so that every run says something of every device (a
+What each aid of the turn is worth, --screen tells: in each of its 16 ways half
+of the aids are off, so that every run says something of every aid (a
 fractional factorial design; odd rounds are the complement of even ones).
 
 Each run is kept in --out when it ends: after Ctrl-C the same command goes on.
@@ -66,7 +66,7 @@ Ways of working:
 	fs.StringVar(&f.transcripts, "transcripts", "", "also write what happened in each run into this `folder`")
 	fs.StringVar(&f.run, "only", "", "only tasks whose name this `regexp` matches")
 	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working; more than one at once joined by +")
-	fs.BoolVar(&f.screen, "screen", false, "estimate what each device does, instead of comparing ways")
+	fs.BoolVar(&f.screen, "screen", false, "estimate what each aid does, instead of comparing ways")
 	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
 	fs.IntVar(&f.tokensMax, "max-tokens", 10_000, "tokens that a run may cost, evaluated and generated")
 	return cmd
@@ -208,7 +208,7 @@ func (b *agentBench) waysOf(round int) ([]benchWay, error) {
 	}
 	var ways []benchWay
 	for _, off := range tasks.Screen(withoutEach(), round) {
-		way, err := findWay(tasks.JoinWay(off))
+		way, err := screenWay(off)
 		if err != nil {
 			return nil, err
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"agent/internal/bench/tasks"
 	"agent/session"
 )
 
@@ -14,7 +16,7 @@ type benchWay struct {
 	change      func(*session.Options)
 }
 
-// withoutPrefix begins the name of a way that lacks a device.
+// withoutPrefix begins the name of a way that lacks an aid.
 const withoutPrefix = "no_"
 
 // benchWays are the ways of working that `bench agent` compares: that of `agent
@@ -22,15 +24,41 @@ const withoutPrefix = "no_"
 func benchWays() []benchWay {
 	ways := []benchWay{
 		{"full", "as `agent run` works", func(*session.Options) {}},
-		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text, o.Without = true, session.Devices() }},
+		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed", func(o *session.Options) {
+			o.Text = true
+			switchAids(o, false, session.Aids()...)
+		}},
 		{"text", "full, but each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
 		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
 	}
-	for _, device := range session.Devices() {
-		ways = append(ways, benchWay{withoutPrefix + string(device), "full without the device " + string(device),
-			func(o *session.Options) { o.Without = append(o.Without, device) }})
+	for _, aid := range session.Aids() {
+		ways = append(ways, benchWay{withoutPrefix + string(aid), "full without the aid " + string(aid),
+			func(o *session.Options) { switchAids(o, false, aid) }})
 	}
 	return ways
+}
+
+// switchAids switches aids whatever the model's size.
+func switchAids(o *session.Options, on bool, aids ...session.Aid) {
+	o.Aids = maps.Clone(o.Aids)
+	if o.Aids == nil {
+		o.Aids = map[session.Aid]bool{}
+	}
+	for _, aid := range aids {
+		o.Aids[aid] = on
+	}
+}
+
+// screenWay has all aids on but those that the names take away, so that a
+// screening says something of each aid with a model of any size.
+func screenWay(off []string) (benchWay, error) {
+	way, err := findWay(tasks.JoinWay(off))
+	change := way.change
+	way.change = func(o *session.Options) {
+		switchAids(o, true, session.Aids()...)
+		change(o)
+	}
+	return way, err
 }
 
 func benchWayNames() []string {
@@ -41,11 +69,11 @@ func benchWayNames() []string {
 	return names
 }
 
-// withoutEach names the ways that lack a device.
+// withoutEach names the ways that lack a aid.
 func withoutEach() []string {
 	var names []string
-	for _, device := range session.Devices() {
-		names = append(names, withoutPrefix+string(device))
+	for _, aid := range session.Aids() {
+		names = append(names, withoutPrefix+string(aid))
 	}
 	return names
 }

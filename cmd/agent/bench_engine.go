@@ -48,7 +48,7 @@ func newBenchEngine(ctx context.Context, b *hf.Backend, together *inference.Engi
 		e.list, err = e.model.Tokenize(bench.ListPrompt, inference.TokenizeOptions{AddSpecial: true})
 		return e, err
 	}
-	parts, err := e.model.Render(ctx, []inference.Message{{Role: string(backend.RoleUser), Content: bench.ListPrompt}}, "")
+	parts, err := e.model.Render(ctx, inference.Chat{Messages: []inference.Message{{Role: string(backend.RoleUser), Content: bench.ListPrompt}}}, "")
 	if err != nil {
 		return nil, err
 	}

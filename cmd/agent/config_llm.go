@@ -92,6 +92,7 @@ type localSettings struct {
 	Mmap         bool      `yaml:"mmap"`
 	Mlock        bool      `yaml:"mlock"`
 	CheckTensors bool      `yaml:"check_tensors"`
+	DiskCacheMiB int64     `yaml:"disk_cache_mib"`
 	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
 
 	ModelKwargs      map[string]any `yaml:"model_kwargs"`
@@ -173,7 +174,7 @@ func backendOf(cfg *config.Config, target string, custom []string) (string, erro
 }
 
 func (s *llmSettings) decodeLocal(cfg *config.Config, warn func(string)) error {
-	s.Local = &localSettings{Mmap: true, FlashAttn: true}
+	s.Local = &localSettings{Mmap: true, FlashAttn: true, DiskCacheMiB: kvBytesDefault >> 20}
 	s.ModelID = localModelDefault
 	err := cfg.Decode("llm", &struct {
 		*llmCommon     `yaml:",inline"`
@@ -391,9 +392,10 @@ type agentConfig struct {
 	SmallModel       int64         `yaml:"small_model"` // parameters
 	QA               bool          `yaml:"qa"`
 
-	ApproveRules session.Rules    `yaml:"approve_rules"`
-	Overseer     string           `yaml:"overseer"` // "", "self", or a model as --llm names it
-	Without      []session.Device `yaml:"without"`
+	ApproveRules session.Rules         `yaml:"approve_rules"`
+	Overseer     string                `yaml:"overseer"` // "", "self", or a model as --llm names it
+	Aids         map[session.Aid]*bool `yaml:"aids"`     // null: by the model's size
+	Without      []session.Aid         `yaml:"without"`  // an older form of aids that are false
 
 	ResultTokensMax  int `yaml:"result_tokens"`
 	HistoryTokensMax int `yaml:"history_tokens"`
@@ -435,17 +437,47 @@ func decodeAgent(cfg *config.Config) (*agentConfig, error) {
 	if err := c.ApproveRules.Check(nil); err != nil {
 		return nil, checkRules(cfg, err)
 	}
-	for i, d := range c.Without {
-		if !slices.Contains(session.Devices(), d) {
-			e := badValue(cfg, fmt.Sprintf("agent.without.%d", i), fmt.Sprintf("unknown device %q", d))
-			e.Advice = (&session.UnknownDeviceError{}).Hint()
-			return nil, e
-		}
+	if err := c.checkAids(cfg); err != nil {
+		return nil, err
 	}
 	if !slices.Contains([]session.LongResults{"", session.ResultsCut, session.ResultsSummary}, c.LongResults) {
 		return nil, badValue(cfg, "agent.long_results", fmt.Sprintf("is %q; it must be cut or summary", c.LongResults))
 	}
 	return c, c.check(cfg)
+}
+
+// checkAids refuses names that are no aids.
+func (c *agentConfig) checkAids(cfg *config.Config) error {
+	unknown := func(key string, aid session.Aid) error {
+		e := badValue(cfg, key, fmt.Sprintf("unknown aid %q", aid))
+		e.Advice = (&session.UnknownAidError{}).Hint()
+		return e
+	}
+	for _, aid := range slices.Sorted(maps.Keys(c.Aids)) {
+		if !slices.Contains(session.Aids(), aid) {
+			return unknown("agent.aids."+string(aid), aid)
+		}
+	}
+	for i, aid := range c.Without {
+		if !slices.Contains(session.Aids(), aid) {
+			return unknown(fmt.Sprintf("agent.without.%d", i), aid)
+		}
+	}
+	return nil
+}
+
+// aids are those that the configuration switches.
+func (c *agentConfig) aids() map[session.Aid]bool {
+	out := map[session.Aid]bool{}
+	for _, aid := range c.Without {
+		out[aid] = false
+	}
+	for aid, on := range c.Aids {
+		if on != nil {
+			out[aid] = *on
+		}
+	}
+	return out
 }
 
 // commandLimits bound what one command may use.

@@ -383,7 +383,7 @@ func (tr *trap) folders(t *testing.T) []hostile {
 // all are the files that any of the folders may want.
 func (tr *trap) bait() map[string]string {
 	return map[string]string{"evil.sh": "#!/bin/sh\ntouch " + tr.ran + "\n", "evil.py": "open(" + fmt.Sprintf("%q", tr.ran) + ", 'w')\n", "evil.so": "no library",
-		"evil.gguf": "GGUF", "ca.pem": "", "notes.txt": "notes\n", "tasks.jsonl": `{"task":"hi","expect":"x"}` + "\n"}
+		"evil.gguf": "GGUF", "ca.pem": "", "notes.txt": "notes\n", "tasks.jsonl": `{"prompt":"hi","expected":"x"}` + "\n"}
 }
 
 // TestHostileFolders: nothing leaves, nothing runs, nothing outside is written,

@@ -31,7 +31,7 @@ func (a *app) rootCmd() *cobra.Command {
 	f.BoolVar(&a.flags.trustFolder, "trust-folder", false, "allow what configs and .env of this folder ask for, this time")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress on stderr")
 	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
-		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.compareCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
+		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.compareCmd(), a.cacheCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
 	strictUsage(root)
 	return root
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"agent/backend"
+	"agent/backend/hf"
 	"agent/command"
 	"agent/command/program"
 	"agent/command/sandbox"
@@ -102,6 +104,9 @@ func (a *app) runOnce(ctx context.Context, cfg *config.Config, task string, f *r
 	}
 	defer b.close()
 	opts.Backend = b
+	if local, ok := backend.As[*hf.Backend](b); ok && opts.SessionsDir != "" {
+		local.Remember() // for `agent sessions resume`
+	}
 	if err := a.spare(cfg, &opts); err != nil {
 		return nil, err
 	}
@@ -348,7 +353,7 @@ func (a *app) stockOptions(cfg *config.Config, f *runFlags) (opts session.Option
 			ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
 			DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width},
 		LongResults: c.LongResults,
-		Approve:     mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Without: c.Without,
+		Approve:     mode, Approver: approver, Rules: c.ApproveRules, Stream: f.stream, Text: f.text, QA: c.QA, Aids: c.aids(),
 		SessionsDir: sessions,
 	}, slices.Concat(c.Disable, f.values.disable), nil
 }

@@ -92,6 +92,7 @@ func TestServeLocal(t *testing.T) {
 			return own
 		}, backendtest.Options{Prompt: "Tell me about water in two sentences."})
 	})
+	t.Run("tools", func(t *testing.T) { toolsOverHTTP(t, url) })
 	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, b, url) })
 	t.Run("the official Python client", func(t *testing.T) {
 		python := os.Getenv("AGENT_OPENAI_PYTHON")

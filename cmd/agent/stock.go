@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"agent/backend"
-	"agent/backend/hf"
 	"agent/command"
 	"agent/command/program"
 	"agent/command/stock"
@@ -25,13 +24,9 @@ func stockCommands() (*command.Registry, error) {
 
 // spareSmall takes away what a model of fewer than least parameters does not
 // manage: to split a task and to program commands. Each command more that it
-// can choose makes its choices worse. Only of local models is the size known.
+// can choose makes its choices worse.
 func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int64) (note string, err error) {
-	local, ok := backend.As[*hf.Backend](b)
-	if !ok {
-		return "", nil
-	}
-	parameters := int64(local.Model().Info.Parameters)
+	parameters := backend.ParametersOf(b)
 	if parameters <= 0 || parameters >= least {
 		return "", nil
 	}

@@ -148,7 +148,7 @@ func (a *app) openLocal(ctx context.Context, s *llmSettings) (*opened, error) {
 		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
 		Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.cpuExperts(), MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, Threads: c.Threads, ThreadsBatch: c.ThreadsBatch,
 		Parallel: c.Parallel, Ubatch: c.Ubatch, KVType: c.KVType, NoMmap: !c.Mmap, Mlock: c.Mlock,
-		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn,
+		CheckTensors: c.CheckTensors, NoFlashAttn: !c.FlashAttn, CacheDir: kvDir(), CacheBytes: c.DiskCacheMiB << 20,
 		Progress: bar.update, Warn: a.warn, Note: a.note, Vet: vet, RenderExecutable: exe})
 	bar.finish()
 	if err != nil {
@@ -238,6 +238,12 @@ func cacheDir() string {
 
 // vetDir keeps what was found of this machine's native code, and of model files.
 func vetDir() string { return filepath.Join(cacheDir(), "vetted") }
+
+// kvBytesDefault is how much they may take; configs/llm/hf.yaml says the same.
+const kvBytesDefault = 2 << 30
+
+// kvDir keeps parts of KV caches for later processes.
+func kvDir() string { return filepath.Join(cacheDir(), "kv") }
 
 // stateDir is for what a person may want to see again: session files.
 func stateDir() string {

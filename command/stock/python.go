@@ -184,6 +184,10 @@ func scriptFile(root *os.Root, env *command.Env, entry map[string]any) string {
 	return string(data)
 }
 
+// valueMark is what run.py puts before a variable that it shows in place of
+// output.
+const valueMark = "\x1e"
+
 // pythonResult tells the model how its code went.
 func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *command.Result {
 	r := &command.Result{
@@ -192,7 +196,13 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 		Files:     c.files(),
 	}
 	var parts []string
-	if text := outputText(out); text != "" {
+	// A variable stands in place of output where there is nothing else to tell:
+	// beside a file that was written it would pass for the result.
+	text, value, _ := strings.Cut(outputText(out), valueMark)
+	if !c.any() {
+		text += value
+	}
+	if text != "" {
 		parts = append(parts, text)
 	}
 	if ending := endingText(out, limits); ending != "" {

@@ -91,6 +91,6 @@ func TestPythonStateHostile(t *testing.T) {
 		require.NoError(t, os.WriteFile(index, []byte(damaged), 0o600))
 		assert.Equal(t, "gone", run("try:\n    x, z\nexcept NameError:\n    print('gone')"), damaged)
 	}
-	assert.Equal(t, "v = 1", run(strings.Repeat("v = 1\n", 3)+"for i in range(1000): globals()[f'n{i}'] = i"))
+	assert.Equal(t, "v = 1", run("for i in range(1000): globals()[f'n{i}'] = i\n"+strings.Repeat("v = 1\n", 3)))
 	assert.Contains(t, run("n999"), "999")
 }

@@ -49,6 +49,16 @@ func TestPython(t *testing.T) {
 		{"no output, but a value", "if True:\n    n = sum([1, 2])", "n = 3", false},
 		{"no output, values that tell nothing", "import re\np = re.compile('x')", "(no output)", false},
 		{"no output, a value that is too long", "x = 'y' * 1000", "(no output)", false},
+		{"a loop adds to it", "total = 0\nfor amount in [1.5, 2]:\n    price = amount\n    total += price", "total = 3.5", false},
+		{"a loop fills it", "seen = {}\nfor word in ['a', 'b', 'a']:\n    n = seen.get(word, 0)\n    seen[word] = n + 1", "seen = {'a': 2, 'b': 1}", false},
+		{"a loop appends to it", "out = []\nfor x in (1, 2):\n    y = x * x\n    out.append(y)", "out = [1, 4]", false},
+		{"computed after a loop", "n = 0\nfor x in (1, 2):\n    n += x\nmean = n / 2", "mean = 1.5", false},
+		{"a leftover of a loop", "for row in ['1', '36.78']:\n    amount = float(row)", "(no output)", false},
+		{"a leftover that was set before", "amount = 0\nfor row in ['1', '36.78']:\n    amount = float(row)", "(no output)", false},
+		{"a leftover within a condition", "if True:\n    for row in ['1', '2']:\n        if row:\n            last = row", "(no output)", false},
+		{"a loop's own variable", "for i in range(3):\n    pass", "(no output)", false},
+		{"what a loop counts by", "i = 0\nwhile i < 3:\n    i += 1", "(no output)", false},
+		{"a leftover of a loop that adds to two", "n = m = 0\nfor x in (1, 2):\n    n += x\n    m += 1", "(no output)", false},
 		{"output and a value", "x = 1\nprint('a')", "a", false},
 		{"interleaved", "import sys\nprint('a')\nprint('b', file=sys.stderr)\nprint('c')", "a\nb\nc", false},
 		{"fences", "```python\nprint(1)\n```", "1", false},
@@ -107,6 +117,31 @@ print(open('a b/ü.txt').read())
 
 	r = runCommand(t, python, env, map[string]any{"file": "helper.py"})
 	assert.Equal(t, "(no output)", r.Text)
+}
+
+// Code that wrote a file did what it was to do: a variable that it left says
+// nothing about that, and would pass for the result.
+func TestPythonShowsNoVariableBesideFiles(t *testing.T) {
+	python := newPython(t)
+	for name, code := range map[string]string{
+		"created":            "amount = 36.78\nopen('total.txt', 'w').write('90.86')\namount = 22.82",
+		"changed":            "with open('a.txt', 'a') as f:\n    f.write('x')\nlast = 'x'",
+		"removed":            "import os\nos.remove('a.txt')\nleft = 0",
+		"moved":              "import os\nos.rename('a.txt', 'b.txt')\nname = 'b.txt'",
+		"last":               "f = open('a.txt', 'w')\nf.write('36.78')",
+		"by path":            "import pathlib\npathlib.Path('a.txt').write_text('36.78')",
+		"by another program": "import subprocess\nsubprocess.run(['cp', 'a.txt', 'c.txt'])\ncode = 0",
+		"accumulated":        "total = 0\nfor n in (1, 2):\n    total += n\nf = open('n.txt', 'w')\nf.write('3')\nf.close()\nn = 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runCommand(t, python, workDir(t, map[string]string{"a.txt": "1\n"}), map[string]any{"code": code})
+			require.False(t, r.Failed, r.Text)
+			assert.NotContains(t, r.Text, " = ")
+			assert.NotRegexp(t, `(?m)^\d+$`, r.Text)
+			assert.NotContains(t, r.Text, valueMark)
+			assert.NotEmpty(t, r.Text)
+		})
+	}
 }
 
 func TestPythonLimits(t *testing.T) {

@@ -169,6 +169,11 @@ func (c *checker) sizes() *fault {
 	}
 	nextn, fault := c.optionalUint32(c.arch("nextn_predict_layers"), 0, uint64(in.Layers), 0)
 	in.LayersNextN = int(nextn)
+	if fault == nil {
+		var short uint64
+		short, fault = c.optionalUint32(c.arch("rope.scaling.original_context_length"), 0, contextMax, 0)
+		in.ContextLengthShort = int(short)
+	}
 	return fault
 }
 

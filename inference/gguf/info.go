@@ -23,6 +23,7 @@ type Info struct {
 	Tensors     []Tensor
 
 	ContextLengthTrain int // tokens
+	ContextLengthShort int // longer contexts turn positions otherwise; 0: all turn them alike
 	EmbeddingLength    int
 	Layers             int
 	LayersNextN        int // layers at the end that only predict ahead

@@ -89,8 +89,8 @@ __attribute__((constructor(102))) void catch_early_traps() {
 
 } // namespace
 
-void ag_instructions(ag_buf * needed, ag_buf * lacking) {
-    ag_guarded(lacking, [&] {
+int ag_instructions(ag_buf * needed, ag_buf * lacking, ag_buf * err) {
+    return ag_guarded(err, [&] {
         ag_set(needed, ag_needed_instructions);
         ag_set(lacking, missing());
         return int(AG_OK);

@@ -192,8 +192,8 @@ bool ag_is_disabled(const char * buffer_type) {
     return disabled.count(buffer_type) > 0;
 }
 
-void ag_buffer_types(ag_buf * out, ag_buf * err) {
-    ag_guarded(err, [&] {
+int ag_buffer_types(ag_buf * out, ag_buf * err) {
+    return ag_guarded(err, [&] {
         json types = json::array(), buffers = json::array();
         for (int t = 0; t < GGML_TYPE_COUNT; t++) {
             if (is_weight_type(ggml_type(t))) {

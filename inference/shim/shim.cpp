@@ -168,8 +168,8 @@ int ag_load_modules(const char * dir, ag_buf * err) {
     });
 }
 
-void ag_system_info(ag_buf * out) {
-    ag_guarded(out, [&] {
+int ag_system_info(ag_buf * out, ag_buf * err) {
+    return ag_guarded(err, [&] {
         json devices = json::array();
         for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
             ggml_backend_dev_t dev = ggml_backend_dev_get(i);
@@ -296,8 +296,8 @@ static std::string meta(const llama_model * m, const char * key) {
     return std::string(buf.data(), size_t(n));
 }
 
-void ag_model_info(const ag_model * m, ag_buf * out) {
-    ag_guarded(out, [&] {
+int ag_model_info(const ag_model * m, ag_buf * out, ag_buf * err) {
+    return ag_guarded(err, [&] {
         const llama_model * mod = m->model;
         const llama_vocab * v = m->vocab;
         json i = json::object();
@@ -540,8 +540,8 @@ void ag_context_free(ag_context * c) {
     delete c;
 }
 
-void ag_context_info(const ag_context * c, ag_buf * out) {
-    ag_guarded(out, [&] {
+int ag_context_info(const ag_context * c, ag_buf * out, ag_buf * err) {
+    return ag_guarded(err, [&] {
         json i = json::object();
         i["n_ctx"] = int64_t(llama_n_ctx(c->ctx));
         i["n_batch"] = int64_t(llama_n_batch(c->ctx));
@@ -641,31 +641,50 @@ int ag_step(ag_context * c, const ag_row * rows, int32_t n_rows, const int32_t *
     });
 }
 
-bool ag_seq_rm(ag_context * c, int32_t seq, int32_t p0, int32_t p1) {
-    bool ok = false;
-    ag_guarded(nullptr, [&] {
-        ok = llama_memory_seq_rm(llama_get_memory(c->ctx), seq, p0, p1);
+int ag_seq_rm(ag_context * c, int32_t seq, int32_t p0, int32_t p1, bool * removed, ag_buf * err) {
+    *removed = false;
+    return ag_guarded(err, [&] {
+        *removed = llama_memory_seq_rm(llama_get_memory(c->ctx), seq, p0, p1);
         return AG_OK;
     });
-    return ok;
 }
 
-void ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
-    ag_guarded(nullptr, [&] {
+int ag_seq_cp(ag_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1, ag_buf * err) {
+    return ag_guarded(err, [&] {
         llama_memory_seq_cp(llama_get_memory(c->ctx), src, dst, p0, p1);
+        return AG_OK;
+    });
+}
+
+int ag_seq_state_size(ag_context * c, int32_t seq, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_get_size(c->ctx, seq);
+        return AG_OK;
+    });
+}
+
+int ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_get_data(c->ctx, data, len, seq);
+        return AG_OK;
+    });
+}
+
+int ag_seq_state_set(ag_context * c, int32_t seq, const uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+    *done = 0;
+    return ag_guarded(err, [&] {
+        *done = llama_state_seq_set_data(c->ctx, data, len, seq);
+        if (*done == 0) {
+            llama_memory_seq_rm(llama_get_memory(c->ctx), seq, -1, -1);
+        }
         return AG_OK;
     });
 }
 
 int32_t ag_seq_pos_max(ag_context * c, int32_t seq) {
     return llama_memory_seq_pos_max(llama_get_memory(c->ctx), seq);
-}
-
-void ag_clear(ag_context * c) {
-    ag_guarded(nullptr, [&] {
-        llama_memory_clear(llama_get_memory(c->ctx), false);
-        return AG_OK;
-    });
 }
 
 void ag_set_threads(ag_context * c, int32_t decode, int32_t prefill) {

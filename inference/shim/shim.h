@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_5__run_make_native
+#define AG_ABI agent_native_abi_7__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -51,16 +51,16 @@ int64_t ag_live(void);             /* models + contexts + samplers alive */
 int ag_add_rpc_server(const char *endpoint, ag_buf *err);
 /* Loads that CPU module of a folder which suits this processor best. For packages. */
 int ag_load_modules(const char *dir, ag_buf *err);
-void ag_system_info(ag_buf *json); /* {"devices":[…],"trouble":"…","features":"…","max_sequences":N,…} */
+int ag_system_info(ag_buf *json, ag_buf *err); /* {"devices":[…],"trouble":"…","features":"…","max_sequences":N,…} */
 
 /* Machine. The first two may be called before ag_init. */
 /* Space-separated instruction sets that the kernels need, and those of them that
  * are missing here. Where any is missing, call nothing that computes. */
-void ag_instructions(ag_buf *needed, ag_buf *lacking);
+int ag_instructions(ag_buf *needed, ag_buf *lacking, ag_buf *err);
 void ag_die_by_signal(void); /* traps end the process by their signal; for child processes */
 /* {"types":[{"number","name"}],"buffers":[{"name","device","extra"}]}: the weight
  * types that can be tested, and where weights may lie, best first for each device. */
-void ag_buffer_types(ag_buf *json, ag_buf *err);
+int ag_buffer_types(ag_buf *json, ag_buf *err);
 /* Multiplies random weights of `type` in `buffer` by rows[i] rows each; errors[i] is
  * the mean squared error over the mean square of a scalar reference. AG_NOT_TAKEN. */
 int ag_selftest(const char *buffer, int32_t type, const int32_t *rows, int32_t n_rows, int32_t threads, float *errors, ag_buf *err);
@@ -84,7 +84,7 @@ typedef struct ag_model_params {
 } ag_model_params;
 int ag_model_load(const char *path, const ag_model_params *p, ag_progress *progress, ag_model **out, ag_buf *err);
 void ag_model_free(ag_model *m);
-void ag_model_info(const ag_model *m, ag_buf *json);
+int ag_model_info(const ag_model *m, ag_buf *json, ag_buf *err);
 
 /* Vocabulary. Flags of ag_tokenize. */
 enum { AG_TOK_ADD_SPECIAL = 1, AG_TOK_PARSE_SPECIAL = 2 };
@@ -137,7 +137,7 @@ typedef struct ag_context_params {
 } ag_context_params;
 int ag_context_new(ag_model *m, const ag_context_params *p, ag_context **out, ag_buf *err);
 void ag_context_free(ag_context *c);
-void ag_context_info(const ag_context *c, ag_buf *json); /* {"n_ctx","n_seq","n_batch",…} */
+int ag_context_info(const ag_context *c, ag_buf *json, ag_buf *err); /* {"n_ctx","n_seq","n_batch",…} */
 void ag_context_abort(ag_context *c, bool on);           /* from any thread */
 
 /* One token of a step. A row belongs to n_seq sequences, seqs[seq_at …]. */
@@ -177,10 +177,16 @@ typedef struct ag_ends { const int32_t *tokens; const int32_t *at; int32_t n_set
 int ag_step(ag_context *c, const ag_row *rows, int32_t n_rows, const int32_t *seqs,
             ag_sample *samples, int32_t n_samples, ag_want *wants, int32_t n_wants, const ag_ends *ends, ag_buf *err);
 
-bool ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1);
-void ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
+/* *removed is false where this memory can't drop a part (recurrent models). */
+int ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1, bool *removed, ag_buf *err);
+int ag_seq_cp(ag_context *c, int32_t src, int32_t dst, int32_t p0, int32_t p1, ag_buf *err);
 int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
-void ag_clear(ag_context *c);
+/* A sequence's part of the cache as bytes, for the same model and settings. get writes
+ * them into data[len], len being what size gave; set replaces the sequence by them. *done
+ * is 0 where it can't be had, or where there is no room: set leaves the sequence empty then. */
+int ag_seq_state_size(ag_context *c, int32_t seq, size_t *done, ag_buf *err);
+int ag_seq_state_get(ag_context *c, int32_t seq, uint8_t *data, size_t len, size_t *done, ag_buf *err);
+int ag_seq_state_set(ag_context *c, int32_t seq, const uint8_t *data, size_t len, size_t *done, ag_buf *err);
 void ag_set_threads(ag_context *c, int32_t decode, int32_t prefill);
 
 /* Embeds one text (a whole sequence, at most n_batch tokens) into out[n_embd], unit length. */

@@ -17,6 +17,7 @@ import (
 type chatCall struct {
 	model             string
 	req               *backend.Request
+	tools             *backend.ToolChoice // nil: none are offered
 	n                 int
 	stream, withUsage bool
 }
@@ -43,13 +44,17 @@ func (s *Server) readChat(data []byte) (*chatCall, error) {
 		}
 	}
 	f.constraint(c.req)
+	c.tools = f.tools(c.req)
 	if err := f.end(); err != nil {
 		return nil, err
 	}
 	if c.model, err = s.modelName(model); err != nil {
 		return nil, err
 	}
-	return c, s.able(c.req)
+	if err := s.able(c.req); err != nil {
+		return nil, err
+	}
+	return c, s.ableTools(c.req, c.tools)
 }
 
 // messages reads the conversation. With continue_final_message, as vLLM has
@@ -96,8 +101,13 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 		return m, badValue(at+".role", "known are system, developer, user, assistant and tool.")
 	}
 	f.take("tool_call_id") // names a call; the result's text is what the model sees
-	f.take("refusal")
-	for _, name := range []string{"tool_calls", "function_call", "audio"} {
+	for _, name := range []string{"refusal", "annotations", "reasoning_content", "reasoning", "thinking_blocks"} {
+		f.take(name) // what other servers add to their replies, and clients send back
+	}
+	if m.Calls, err = readCalls(f.take("tool_calls"), at+".tool_calls"); err != nil {
+		return m, err
+	}
+	for _, name := range []string{"function_call", "audio"} {
 		if v := f.take(name); v != nil && string(v) != "[]" {
 			return m, unsupported(at+"."+name, "is not supported by this server.")
 		}
@@ -145,6 +155,9 @@ func (c *chatCall) replies(b backend.LanguageBackend) []reply {
 	for i := range c.n {
 		req := seeded(c.req, i)
 		out = append(out, func(ctx context.Context) iter.Seq2[backend.Delta, error] {
+			if c.tools != nil {
+				return constrained(backend.CallTools(ctx, b, req, *c.tools), req)
+			}
 			return constrained(b.ChatCompletion(ctx, req), req)
 		})
 	}
@@ -209,13 +222,24 @@ type (
 		FinishReason *string       `json:"finish_reason"`
 	}
 	chatMessage struct {
-		Role    string  `json:"role"`
-		Content string  `json:"content"`
-		Refusal *string `json:"refusal"`
+		Role      string         `json:"role"`
+		Content   *string        `json:"content"`
+		Refusal   *string        `json:"refusal"`
+		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
 	chatDelta struct {
-		Role    string  `json:"role,omitempty"`
-		Content *string `json:"content,omitempty"`
+		Role      string         `json:"role,omitempty"`
+		Content   *string        `json:"content,omitempty"`
+		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
+	}
+	chatCallBody struct {
+		Index    *int   `json:"index,omitempty"` // in streams
+		ID       string `json:"id,omitempty"`
+		Type     string `json:"type,omitempty"`
+		Function struct {
+			Name      string `json:"name,omitempty"`
+			Arguments string `json:"arguments"`
+		} `json:"function"`
 	}
 	chatLogprobs struct {
 		Content []chatToken `json:"content"`
@@ -245,6 +269,10 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 			return err
 		}
 		choice := &out.Choices[ev.choice]
+		if d := ev.Call; d != nil {
+			choice.Message.addCall(d)
+			continue
+		}
 		texts[ev.choice].WriteString(ev.Text)
 		if choice.Logprobs != nil {
 			choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
@@ -255,7 +283,10 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 		}
 	}
 	for i := range out.Choices {
-		out.Choices[i].Message.Content = texts[i].String()
+		// Without a word beside calls there is no content, as OpenAI has it.
+		if text := texts[i].String(); text != "" || out.Choices[i].Message.ToolCalls == nil {
+			out.Choices[i].Message.Content = &text
+		}
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
@@ -275,8 +306,16 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall)
 		}
 		if !greeted[ev.choice] {
 			greeted[ev.choice] = true
-			empty := ""
-			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{Role: "assistant", Content: &empty}})); err != nil {
+			greeting := &chatDelta{Role: "assistant"}
+			if ev.Call == nil {
+				greeting.Content = new(string)
+			}
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: greeting})); err != nil {
+				return err
+			}
+		}
+		if ev.Call != nil {
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{ToolCalls: []chatCallBody{callBody(ev.Call)}}})); err != nil {
 				return err
 			}
 		}

@@ -309,6 +309,8 @@ func finishReason(f backend.FinishReason) *string {
 		return nil
 	case backend.FinishLength, backend.FinishContext:
 		word = "length"
+	case backend.FinishCalls:
+		word = "tool_calls"
 	}
 	return &word
 }

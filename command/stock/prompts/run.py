@@ -17,6 +17,7 @@ NAME = "<code>"
 FRAMES_MAX = 4
 LINE_MAX = 200
 VALUE_MAX = 400  # of a variable that is shown in place of output
+VALUE_MARK = "\x1e"  # before that variable; python.go knows it, too
 HINT_MAX, HINTS_MAX = 60, 3  # of the variables of a line that failed
 PLAIN = (bool, int, float, str, list, tuple, dict, set)
 
@@ -107,34 +108,66 @@ def split(source):
     """Compiles the code without its last expression, and that expression."""
     tree = ast.parse(source, NAME)
     last = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
+    if tree.body and isinstance(tree.body[-1], ast.Expr) and not counts_written(tree.body[-1].value):
         last = compile(ast.Expression(tree.body.pop().value), NAME, "eval")
     return compile(tree, NAME, "exec"), last
 
 
+def counts_written(node):
+    """f.write(text) gives a number of characters, which nobody asked for."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.startswith("write")
+
+
 def show_last_variable(source, names):
-    """Code that works something out and prints nothing is a common slip."""
+    """Code that works something out and prints nothing is a common slip. The
+    harness shows this line only where the code changed no file, either."""
     if getattr(sys.stdout, "used", True):
         return
-    name = last_assigned(ast.parse(source, NAME).body)
+    name = next(results(ast.parse(source, NAME).body, names), None)
     value = names.get(name)
     if isinstance(value, PLAIN) and len(repr(value)) <= VALUE_MAX:
-        print(f"{name} = {value!r}")
+        print(f"{VALUE_MARK}{name} = {value!r}")
 
 
-def last_assigned(body):
-    """The variable that statements outside of functions assign to last."""
+def results(body, names):
+    """The variables that statements outside of functions assign, the last one
+    first; None where a loop left several or none that its end gave a meaning."""
     for statement in reversed(body):
         if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
             target = statement.targets[-1] if isinstance(statement, ast.Assign) else statement.target
             if isinstance(target, ast.Name):
-                return target.id
-        for part in ("finalbody", "orelse", "body"):
-            if isinstance(statement, (ast.With, ast.If, ast.For, ast.While, ast.Try)) and getattr(statement, part, None):
-                name = last_assigned(getattr(statement, part))
-                if name:
-                    return name
-    return None
+                yield target.id
+        elif isinstance(statement, (ast.For, ast.While)):
+            yield from results(statement.orelse, names)
+            yield from loop_result(statement, names)
+        elif isinstance(statement, (ast.With, ast.If, ast.Try)):
+            for part in ("finalbody", "orelse", "body"):
+                yield from results(getattr(statement, part, []), names)
+
+
+def loop_result(loop, names):
+    """The variable that a loop adds to. What each round sets anew, and what the
+    loop counts itself by, is a leftover of its last round."""
+    nodes = list(ast.walk(loop))
+    added = [n.target for n in nodes if isinstance(n, ast.AugAssign)]
+    grown = {base_name(t) for t in added}
+    grown |= {base_name(n) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)}
+    calls = [n.value.func for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    grown |= {base_name(f) for f in calls if isinstance(f, ast.Attribute)}
+    anew = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in added}
+    tested = {n.id for n in ast.walk(loop.test) if isinstance(n, ast.Name)} if isinstance(loop, ast.While) else set()
+    grown = [n for n in grown - anew - tested if isinstance(names.get(n), PLAIN)]
+    if len(grown) == 1:
+        yield grown[0]
+    elif grown or anew or added:
+        yield None
+
+
+def base_name(node):
+    """The variable that an attribute or an item is of."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def explain(error, source, state):

@@ -56,11 +56,23 @@ func System() (info SystemInfo, err error) {
 	if err := ready(); err != nil {
 		return info, err
 	}
-	var buf C.ag_buf
-	C.ag_system_info(&buf)
-	err = json.Unmarshal(take(&buf), &info)
+	err = described("describe the system", &info, func(json, err *C.ag_buf) C.int { return C.ag_system_info(json, err) })
 	info.Accelerators = accelerators
 	return info, err
+}
+
+// described reads the JSON with which a native call describes something.
+func described(op string, into any, call func(json, err *C.ag_buf) C.int) error {
+	var out, buf C.ag_buf
+	code := call(&out, &buf)
+	text := take(&out)
+	if err := callError(op, code, &buf); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
 }
 
 // take copies a native buffer and frees it.
@@ -177,11 +189,7 @@ func (m *Model) Close() {
 
 // Info reads the model's own description.
 func (m *Model) Info() (info ModelInfo, err error) {
-	var buf C.ag_buf
-	C.ag_model_info(m.c, &buf)
-	if err = json.Unmarshal(take(&buf), &info); err != nil {
-		err = fmt.Errorf("model info: %w", err)
-	}
+	err = described("describe the model", &info, func(json, err *C.ag_buf) C.int { return C.ag_model_info(m.c, json, err) })
 	return info, err
 }
 
@@ -425,31 +433,56 @@ func (c *Context) read(s *Step) {
 
 // SeqRemove drops positions [p0, p1) of a sequence; p1 < 0 is the end. False
 // means that this memory can't drop a part (recurrent models).
-func (c *Context) SeqRemove(seq, p0, p1 int32) bool {
-	return bool(C.ag_seq_rm(c.c, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1)))
+func (c *Context) SeqRemove(seq, p0, p1 int32) (bool, error) {
+	var removed C.bool
+	var buf C.ag_buf
+	code := C.ag_seq_rm(c.c, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1), &removed, &buf)
+	return bool(removed), callError("drop cached tokens", code, &buf)
 }
 
 // SeqCopy makes positions [p0, p1) of src part of dst; no data moves.
-func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
-	C.ag_seq_cp(c.c, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1))
+func (c *Context) SeqCopy(src, dst, p0, p1 int32) error {
+	var buf C.ag_buf
+	return callError("share cached tokens", C.ag_seq_cp(c.c, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1), &buf), &buf)
 }
 
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
 func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
+
+// SeqState is a sequence's part of the cache, nil where it can't be had. It is of use to a
+// context of the same model and settings.
+func (c *Context) SeqState(seq int32) ([]byte, error) {
+	const op = "read cached tokens"
+	var n C.size_t
+	var buf C.ag_buf
+	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 {
+		return nil, err
+	}
+	out := make([]byte, n)
+	code := C.ag_seq_state_get(c.c, C.int32_t(seq), (*C.uint8_t)(&out[0]), C.size_t(len(out)), &n, &buf)
+	return out[:n], callError(op, code, &buf)
+}
+
+// SetSeqState replaces a sequence by what SeqState gave. False: there is no room for it, and
+// the sequence is empty.
+func (c *Context) SetSeqState(seq int32, state []byte) (bool, error) {
+	if len(state) == 0 {
+		return false, nil
+	}
+	var n C.size_t
+	var buf C.ag_buf
+	code := C.ag_seq_state_set(c.c, C.int32_t(seq), (*C.uint8_t)(&state[0]), C.size_t(len(state)), &n, &buf)
+	return n > 0, callError("restore cached tokens", code, &buf)
+}
 
 // SetThreads changes how many threads compute, from the next step on.
 func (c *Context) SetThreads(decode, prefill int) {
 	C.ag_set_threads(c.c, C.int32_t(decode), C.int32_t(prefill))
 }
 
-// Clear empties the KV cache.
-func (c *Context) Clear() { C.ag_clear(c.c) }
-
 // Info reads the sizes that the context really has.
 func (c *Context) Info() (info ContextInfo, err error) {
-	var buf C.ag_buf
-	C.ag_context_info(c.c, &buf)
-	err = json.Unmarshal(take(&buf), &info)
+	err = described("describe the context", &info, func(json, err *C.ag_buf) C.int { return C.ag_context_info(c.c, json, err) })
 	return info, err
 }
 

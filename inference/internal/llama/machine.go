@@ -9,24 +9,23 @@ package llama
 import "C"
 
 import (
-	"encoding/json"
 	"sync"
 	"unsafe"
 )
 
 // Instructions are the instruction sets that the native code needs, and those of
 // them that this processor, or its system, lacks.
-func Instructions() (needed, lacking string) {
-	var n, l C.ag_buf
-	C.ag_instructions(&n, &l)
-	return string(take(&n)), string(take(&l))
+func Instructions() (needed, lacking string, err error) {
+	var n, l, buf C.ag_buf
+	code := C.ag_instructions(&n, &l, &buf)
+	return string(take(&n)), string(take(&l)), callError("ask the processor", code, &buf)
 }
 
 // checkProcessor refuses to compute where an instruction would trap.
 var checkProcessor = sync.OnceValue(func() error {
-	needed, lacking := Instructions()
-	if lacking == "" {
-		return nil
+	needed, lacking, err := Instructions()
+	if err != nil || lacking == "" {
+		return err
 	}
 	return &Error{Op: "native engine", Detail: "it was compiled for" + needed + "; this processor lacks " + lacking,
 		Advice: "build it on this machine (`make agent`), or use the portable package"}
@@ -41,12 +40,7 @@ func BufferTypes() (all Buffers, err error) {
 	if err := ready(); err != nil {
 		return all, err
 	}
-	var out, buf C.ag_buf
-	C.ag_buffer_types(&out, &buf)
-	if err := callError("list buffer types", C.AG_OK, &buf); err != nil {
-		return all, err
-	}
-	err = json.Unmarshal(take(&out), &all)
+	err = described("list buffer types", &all, func(json, err *C.ag_buf) C.int { return C.ag_buffer_types(json, err) })
 	return all, err
 }
 

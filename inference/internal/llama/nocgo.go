@@ -79,19 +79,22 @@ func (*Context) Abort(bool) {}
 func (*Context) Step(*Step) error { return notBuilt("compute") }
 
 // SeqRemove does nothing.
-func (*Context) SeqRemove(_, _, _ int32) bool { return false }
+func (*Context) SeqRemove(_, _, _ int32) (bool, error) { return false, notBuilt("drop cached tokens") }
 
 // SeqCopy does nothing.
-func (*Context) SeqCopy(_, _, _, _ int32) {}
+func (*Context) SeqCopy(_, _, _, _ int32) error { return notBuilt("share cached tokens") }
 
 // SeqPosMax is always -1.
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
+// SeqState is always nil.
+func (*Context) SeqState(int32) ([]byte, error) { return nil, notBuilt("read cached tokens") }
+
+// SetSeqState does nothing.
+func (*Context) SetSeqState(int32, []byte) (bool, error) { return false, notBuilt("restore cached tokens") }
+
 // SetThreads does nothing.
 func (*Context) SetThreads(_, _ int) {}
-
-// Clear does nothing.
-func (*Context) Clear() {}
 
 // Info fails.
 func (*Context) Info() (ContextInfo, error) { return ContextInfo{}, notBuilt("context info") }
@@ -100,7 +103,7 @@ func (*Context) Info() (ContextInfo, error) { return ContextInfo{}, notBuilt("co
 func (*Context) Embed([]int32, int) ([]float32, error) { return nil, notBuilt("embed") }
 
 // Instructions are none without the native engine.
-func Instructions() (needed, lacking string) { return "", "" }
+func Instructions() (needed, lacking string, err error) { return "", "", nil }
 
 // DieBySignal does nothing.
 func DieBySignal() {}

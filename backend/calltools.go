@@ -1,0 +1,280 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// ToolChoice says whether tools are called.
+type ToolChoice struct {
+	Required bool     // at least one is
+	Names    []string // only these may be; empty: any of the request
+	One      bool     // no more than one is
+	// Strict tools have their whole schema enforced; of others, what can be.
+	Strict map[string]bool
+}
+
+// callsMax bounds the calls of one reply.
+const callsMax = 16
+
+// CallTools is a reply to a request with tools. Whether one is called is decided where a
+// call could begin, by the probability of its beginning; which one, by the log-probability of
+// each name; and the arguments are held to the tool's schema. So a name can't be made up
+// and arguments can't be invalid; only a limit on tokens cuts them, and Finish says so.
+func CallTools(ctx context.Context, b LanguageBackend, req *Request, choice ToolChoice) iter.Seq2[Delta, error] {
+	return func(yield func(Delta, error) bool) {
+		t := &toolTurn{backend: b, req: req, choice: choice, yield: yield, reply: req.Prefill}
+		if err := t.run(ctx); err != nil && !errors.Is(err, errNoMore) {
+			yield(Delta{}, err)
+		}
+	}
+}
+
+// CanCallTools reports whether CallTools works with a backend.
+func CanCallTools(b LanguageBackend) bool {
+	c := CapabilitiesOf(b)
+	_, ok := As[ToolUser](b)
+	return ok && c.Prefill && c.Schema && c.ExactChoice
+}
+
+// errNoMore: nobody wants the rest.
+var errNoMore = errors.New("no more is wanted")
+
+// toolTurn is one reply.
+type toolTurn struct {
+	backend LanguageBackend
+	req     *Request
+	choice  ToolChoice
+	yield   func(Delta, error) bool
+
+	syntax ToolSyntax
+	names  []string
+	prompt int    // tokens of the prompt
+	reply  string // what the assistant has said so far, calls included
+	calls  int
+	usage  Usage
+	counts bool // usage has numbers of a first step
+}
+
+func (t *toolTurn) run(ctx context.Context) error {
+	user, ok := As[ToolUser](t.backend)
+	if !ok {
+		return fmt.Errorf("tools: %w", ErrUnsupported)
+	}
+	var err error
+	if t.syntax, err = user.ToolSyntax(ctx); err != nil {
+		return err
+	}
+	if t.prompt, err = user.CountPrompt(ctx, t.req); err != nil {
+		return err
+	}
+	for _, tool := range t.req.Tools {
+		if len(t.choice.Names) == 0 || slices.Contains(t.choice.Names, tool.Name) {
+			t.names = append(t.names, tool.Name)
+		}
+	}
+	called, err := t.wantsCall(ctx)
+	if err == nil && !called {
+		called, err = t.text(ctx)
+		if err == nil && !called {
+			return nil
+		}
+	}
+	for ; err == nil && called; called, err = t.wantsCall(ctx) {
+		if cut, err := t.call(ctx, user); err != nil || cut {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return t.finish(FinishCalls)
+}
+
+// wantsCall decides whether a call begins here.
+func (t *toolTurn) wantsCall(ctx context.Context) (bool, error) {
+	switch {
+	case t.calls == 0 && t.choice.Required && t.reply == t.req.Prefill:
+		return true, nil
+	case len(t.names) == 0, t.calls > 0 && (t.choice.One || t.syntax.Next == ""), t.calls == callsMax, t.left() == 0:
+		return false, nil
+	}
+	openings := []string{t.syntax.Next}
+	if t.calls == 0 {
+		openings = t.openings()
+	}
+	var first []string // letters that may follow
+	for _, name := range t.names {
+		_, n := utf8.DecodeRuneInString(name)
+		first = append(first, name[:n])
+	}
+	slices.Sort(first)
+	c, err := t.choose(ctx, t.reply, openings, slices.Compact(first))
+	if err != nil {
+		return false, err
+	}
+	mass := 0.0
+	for _, o := range c.Options {
+		mass += math.Exp(o.Logprob)
+	}
+	return mass > 0.5, nil
+}
+
+// openings are ways in which a call can begin, as models write it that were or were not
+// trained on the template's.
+func (t *toolTurn) openings() []string {
+	open := t.syntax.Open
+	if t.reply != "" {
+		open = strings.TrimLeft(open, "\n")
+	}
+	list := []string{open}
+	if t.reply == "" {
+		for _, json := range []string{`{"name": "`, "{\n  \"name\": \""} {
+			list = append(list, json, "```json\n"+json)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// call chooses a tool and writes its arguments. cut: the limit on tokens ended them.
+func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error) {
+	open := t.syntax.Open
+	if t.calls > 0 {
+		open = t.syntax.Next
+	}
+	before := t.reply + open
+	name := t.names[0]
+	if len(t.names) > 1 {
+		_, n := utf8.DecodeRuneInString(t.syntax.Middle)
+		c, err := t.choose(ctx, before, t.names, []string{t.syntax.Middle[:n]})
+		if err != nil {
+			return false, err
+		}
+		name = c.Text
+	}
+	tool := t.req.Tools[slices.IndexFunc(t.req.Tools, func(x Tool) bool { return x.Name == name })]
+	schema := tool.Parameters
+	if len(schema) == 0 {
+		schema = json.RawMessage(`{"type":"object","properties":{}}`)
+	}
+	if schema, err = user.ToolSchema(schema, t.choice.Strict[name]); err != nil {
+		return false, fmt.Errorf("tool %q: %w", name, err)
+	}
+	if !t.yield(Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}, nil) {
+		return false, errNoMore
+	}
+	written := before + name + strings.TrimRight(t.syntax.Middle, " ")
+	req := *t.req
+	req.Prefill, req.Schema, req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = written, schema, "", nil, nil, false, 0
+	var arguments strings.Builder
+	finish, err := t.generate(ctx, &req, func(d Delta) Delta {
+		arguments.WriteString(d.Text)
+		return Delta{Call: &CallDelta{Index: t.calls, Arguments: d.Text}, Count: d.Count}
+	})
+	if err != nil {
+		return false, err
+	}
+	if finish != FinishStop {
+		return true, t.finish(finish)
+	}
+	t.reply = before + name + t.syntax.Middle + arguments.String() + t.syntax.Close
+	t.calls++
+	return false, nil
+}
+
+// text writes the reply until it ends, or a call begins.
+func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
+	req := *t.req
+	req.Prefill = t.reply
+	mark := strings.TrimSpace(t.syntax.Open)
+	if at := strings.IndexAny(mark, "\n{"); at > 0 {
+		mark = strings.TrimSpace(mark[:at])
+	}
+	if strings.ContainsAny(mark, "<[") {
+		req.Stop = append(slices.Clone(req.Stop), mark)
+	}
+	var text strings.Builder
+	ended, err := t.generate(ctx, &req, func(d Delta) Delta {
+		text.WriteString(d.Text)
+		return d
+	})
+	if err != nil {
+		return false, err
+	}
+	t.reply += text.String()
+	if ended == FinishStop && text.Len() > 0 && len(req.Stop) > len(t.req.Stop) {
+		if called, err := t.wantsCall(ctx); err != nil || called {
+			return called, err
+		}
+	}
+	return false, t.finish(ended)
+}
+
+// generate passes deltas on, without their ends.
+func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) Delta) (finish FinishReason, err error) {
+	if t.req.TokensMax > 0 {
+		req.TokensMax = max(1, t.left())
+	}
+	for d, err := range t.backend.ChatCompletion(ctx, req) {
+		if err != nil {
+			return "", err
+		}
+		finish = d.Finish
+		if d.Usage != nil {
+			t.spent(*d.Usage)
+			t.usage.CompletionTokens = max(0, d.Usage.PromptTokens+d.Usage.CompletionTokens-t.prompt)
+		}
+		d.Finish, d.Usage = "", nil
+		if d.Text != "" || len(d.Tokens) > 0 {
+			if !t.yield(pass(d), nil) {
+				return "", errNoMore
+			}
+		}
+	}
+	return finish, nil
+}
+
+// left is how many tokens the reply may still have.
+func (t *toolTurn) left() int {
+	if t.req.TokensMax == 0 {
+		return math.MaxInt
+	}
+	return max(0, t.req.TokensMax-t.usage.CompletionTokens)
+}
+
+func (t *toolTurn) choose(ctx context.Context, prefill string, options, ends []string) (*Choice, error) {
+	req := Request{Messages: t.req.Messages, Tools: t.req.Tools, Prefill: prefill, Choose: &ChooseConfig{EndTexts: ends}}
+	c, err := t.backend.ChooseFromOptions(ctx, &req, Options(options...))
+	if err == nil {
+		t.spent(c.Usage())
+	}
+	return c, err
+}
+
+// spent counts a step's cost. The first one tells how much of the prompt was cached.
+func (t *toolTurn) spent(u Usage) {
+	if !t.counts {
+		t.counts = true
+		t.usage.CachedTokens = min(u.CachedTokens, t.prompt)
+	}
+	t.usage.EvaluatedTokens += u.EvaluatedTokens
+	t.usage.Prefill += u.Prefill
+	t.usage.Decode += u.Decode
+}
+
+func (t *toolTurn) finish(why FinishReason) error {
+	t.usage.PromptTokens = t.prompt
+	if !t.yield(Delta{Finish: why, Usage: &t.usage}, nil) {
+		return errNoMore
+	}
+	return nil
+}

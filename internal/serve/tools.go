@@ -1,0 +1,189 @@
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"agent/backend"
+)
+
+// Tools of /v1/chat/completions. backend.CallTools does the work; here is how they are asked
+// for and told.
+
+// Limits of what a request may offer.
+const (
+	toolsMax     = 1000
+	toolNameMax  = 256 // bytes
+	toolCallsMax = 1000
+)
+
+// functionBody is a tool as it comes in.
+type functionBody struct {
+	Type     string `json:"type"`
+	Function struct {
+		Name        string          `json:"name"`
+		Description string          `json:"description"`
+		Parameters  json.RawMessage `json:"parameters"`
+		Strict      *bool           `json:"strict"`
+	} `json:"function"`
+}
+
+// tools reads tools and tool_choice. nil: none may be called.
+func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
+	choice := &backend.ToolChoice{Strict: map[string]bool{}}
+	var list []functionBody
+	f.read("tools", "a list of tools", &list)
+	if len(list) > toolsMax {
+		f.fail(badValue("tools", "%d tools, at most %d are supported.", len(list), toolsMax))
+		return nil
+	}
+	for i, t := range list {
+		tool := backend.Tool{Name: t.Function.Name, Description: t.Function.Description, Parameters: t.Function.Parameters}
+		if string(tool.Parameters) == "null" {
+			tool.Parameters = nil
+		}
+		at := fmt.Sprintf("tools[%d]", i)
+		switch {
+		case t.Type != "function":
+			f.fail(unsupported(at, "is of the type %q; functions are supported.", t.Type))
+		case tool.Name == "" || len(tool.Name) > toolNameMax:
+			f.fail(badValue(at+".function.name", "it must have 1 to %d bytes.", toolNameMax))
+		case slices.ContainsFunc(req.Tools, func(other backend.Tool) bool { return other.Name == tool.Name }):
+			f.fail(badValue(at+".function.name", "another tool has the name %q.", tool.Name))
+		}
+		choice.Strict[tool.Name] = t.Function.Strict != nil && *t.Function.Strict
+		req.Tools = append(req.Tools, tool)
+	}
+	if parallel := f.take("parallel_tool_calls"); string(parallel) == "false" {
+		choice.One = true
+	}
+	if !f.toolChoice(choice, req.Tools) || len(req.Tools) == 0 {
+		return nil
+	}
+	return choice
+}
+
+// toolChoice reads tool_choice. False: no tool may be called, whatever is offered.
+func (f *fields) toolChoice(choice *backend.ToolChoice, tools []backend.Tool) bool {
+	raw := f.take("tool_choice")
+	var word string
+	if raw == nil || json.Unmarshal(raw, &word) == nil {
+		switch word {
+		case "", "auto":
+		case "none":
+			return false
+		case "required", "any":
+			choice.Required = true
+		default:
+			f.fail(badValue("tool_choice", "known are none, auto, required, a function and allowed_tools."))
+		}
+	} else {
+		var named struct {
+			functionBody
+			AllowedTools struct {
+				Mode  string         `json:"mode"`
+				Tools []functionBody `json:"tools"`
+			} `json:"allowed_tools"`
+		}
+		switch err := json.Unmarshal(raw, &named); {
+		case err == nil && named.Type == "function":
+			choice.Required, choice.One, choice.Names = true, true, []string{named.Function.Name}
+		case err == nil && named.Type == "allowed_tools":
+			choice.Required = named.AllowedTools.Mode == "required"
+			for _, t := range named.AllowedTools.Tools {
+				choice.Names = append(choice.Names, t.Function.Name)
+			}
+		default:
+			f.fail(badValue("tool_choice", "known are none, auto, required, a function and allowed_tools."))
+		}
+	}
+	for _, name := range choice.Names {
+		if !slices.ContainsFunc(tools, func(t backend.Tool) bool { return t.Name == name }) {
+			f.fail(badValue("tool_choice", "there is no tool %q.", name))
+		}
+	}
+	if choice.Required && len(tools) == 0 {
+		f.fail(badValue("tool_choice", "a tool is required, and none is offered."))
+	}
+	return true
+}
+
+// ableTools refuses tools that the backend can't be given, and schemas that are none.
+func (s *Server) ableTools(req *backend.Request, choice *backend.ToolChoice) error {
+	called := slices.ContainsFunc(req.Messages, func(m backend.Message) bool { return len(m.Calls) > 0 })
+	if len(req.Tools) == 0 && !called {
+		return nil
+	}
+	user, ok := backend.As[backend.ToolUser](s.backend)
+	if !ok || !backend.CanCallTools(s.backend) {
+		return unsupported("tools", "are not supported by the backend of this server; a local model has them.")
+	}
+	for i, t := range req.Tools {
+		if len(t.Parameters) == 0 {
+			continue
+		}
+		if _, err := user.ToolSchema(t.Parameters, choice != nil && choice.Strict[t.Name]); err != nil {
+			return badValue(fmt.Sprintf("tools[%d].function.parameters", i), "%v.", err)
+		}
+	}
+	return nil
+}
+
+// readCalls reads the calls of an earlier reply.
+func readCalls(raw json.RawMessage, at string) ([]backend.ToolCall, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	var list []struct {
+		ID       string `json:"id"`
+		Type     string `json:"type"`
+		Function struct {
+			Name      string          `json:"name"`
+			Arguments json.RawMessage `json:"arguments"`
+		} `json:"function"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil || len(list) > toolCallsMax {
+		return nil, badValue(at, "it must be a list of at most %d calls.", toolCallsMax)
+	}
+	var calls []backend.ToolCall
+	for i, c := range list {
+		if c.Function.Name == "" {
+			return nil, badValue(fmt.Sprintf("%s[%d].function.name", at, i), "it is missing.")
+		}
+		arguments := c.Function.Arguments
+		var text string
+		if json.Unmarshal(arguments, &text) == nil { // as OpenAI has it: JSON in a string
+			arguments = json.RawMessage(text)
+		}
+		var object map[string]json.RawMessage
+		if json.Unmarshal(arguments, &object) != nil {
+			// A reply that was cut, or of another model. The text is kept.
+			quoted, _ := json.Marshal(map[string]string{"arguments": text})
+			arguments = quoted
+		}
+		calls = append(calls, backend.ToolCall{ID: c.ID, Name: c.Function.Name, Arguments: arguments})
+	}
+	return calls, nil
+}
+
+// callBody is a piece of a call as streams have it.
+func callBody(d *backend.CallDelta) chatCallBody {
+	body := chatCallBody{Index: &d.Index, ID: d.ID}
+	if d.ID != "" {
+		body.Type = "function"
+	}
+	body.Function.Name, body.Function.Arguments = d.Name, d.Arguments
+	return body
+}
+
+// addCall adds a piece to the calls of a whole reply.
+func (m *chatMessage) addCall(d *backend.CallDelta) {
+	if d.Index == len(m.ToolCalls) {
+		body := callBody(d)
+		body.Index = nil
+		m.ToolCalls = append(m.ToolCalls, body)
+		return
+	}
+	m.ToolCalls[d.Index].Function.Arguments += d.Arguments
+}
