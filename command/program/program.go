@@ -23,9 +23,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/sandbox"
 	"agent/internal/legible"
 )
@@ -169,45 +169,25 @@ const stderrRunes = 1500
 func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.Result {
 	r := &command.Result{Failed: out.ExitCode != 0 || out.Exceeded != "", Truncated: out.Dropped > 0}
 	var parts []string
-	if text := outputText(out); text != "" {
+	if text := outcome.Output(out); text != "" {
 		parts = append(parts, text)
 	}
 	if r.Failed {
 		if text := lastRunes(strings.TrimSpace(validText(out.Stderr)), stderrRunes); text != "" {
 			parts = append(parts, text)
 		}
-		parts = append(parts, endingText(out, limits))
+		if out.ExitCode == 1 {
+			parts = append(parts, texts.Say("exit_code", 1))
+		}
 	}
-	if len(out.SetAside) > 0 {
-		parts = append(parts, texts.Say("set_aside", strings.Join(out.SetAside, ", ")))
+	if ending := outcome.Ending(out, limits); ending != "" {
+		parts = append(parts, ending)
 	}
 	r.Text = strings.Join(parts, "\n")
 	if r.Text == "" {
 		r.Text = texts.Say("no_output", nil)
 	}
 	return r
-}
-
-func outputText(out *sandbox.Outcome) string {
-	if out.Dropped == 0 {
-		return strings.TrimRight(validText(append(append([]byte{}, out.Head...), out.Tail...)), " \t\r\n")
-	}
-	return strings.TrimRight(validText(out.Head), "\n") + "\n" + texts.Say("output_cut", out.Dropped) + "\n" + strings.TrimRight(validText(out.Tail), " \t\r\n")
-}
-
-// endingText says how a program ended that did not end well.
-func endingText(out *sandbox.Outcome, limits command.Limits) string {
-	switch {
-	case out.TimedOut || out.Signal == "SIGXCPU":
-		return texts.Say("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
-	case out.Exceeded != "":
-		return texts.Say("exceeded", out.Exceeded)
-	case out.Flooded:
-		return texts.Say("flooded", nil)
-	case out.Signal != "":
-		return texts.Say("killed", out.Signal)
-	}
-	return texts.Say("exit_code", out.ExitCode)
 }
 
 // copyName is the name of the private copy that runs, which shows in its

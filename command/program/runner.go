@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/python"
 	"agent/command/sandbox"
 	"agent/internal/legible"
@@ -30,23 +30,7 @@ type runner struct {
 	allowUnsandboxed bool           // for these
 
 	sandbox sandbox.Sandbox
-	mu      sync.Mutex
-	found   *python.Interpreter
-}
-
-// python finds the interpreter once; a failure is tried again, since a person
-// may install it meanwhile.
-func (r *runner) python(ctx context.Context) (*python.Interpreter, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.found == nil {
-		found, err := python.Find(ctx, "")
-		if err != nil {
-			return nil, err
-		}
-		r.found = found
-	}
-	return r.found, nil
+	python  python.Finder
 }
 
 // workspace is a folder of one job: the program's copy, which it can read, and
@@ -82,7 +66,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 	}
 	job := sandbox.Job{
 		Path: path, Dir: w.scratch, ReadOnly: []string{w.program}, Stdin: stdin, SplitStderr: true,
-		Limits: jobLimits(p.limits(env)), AllowUnconfined: env.AllowUnsandboxed,
+		Limits: outcome.Limits(p.limits(env)), AllowUnconfined: env.AllowUnsandboxed,
 	}
 	if err := grant(&job, p, env); err != nil {
 		return nil, err
@@ -117,32 +101,23 @@ func grant(job *sandbox.Job, p *Program, env *command.Env) error {
 	return nil
 }
 
-// throughPython makes a job run its program, or the given arguments, with
-// Python: isolated, no .pyc files, UTF-8, output as it happens.
+// throughPython makes a job run its program, or the given arguments, with Python.
 func (r *runner) throughPython(ctx context.Context, job *sandbox.Job, args ...string) error {
-	python, err := r.python(ctx)
+	found, err := r.python.Find(ctx, "")
 	if err != nil {
 		return err
 	}
 	if len(args) == 0 {
 		args = []string{job.Path}
 	}
-	job.Path = python.Executable
-	job.Args = append([]string{"-I", "-B", "-X", "utf8", "-u"}, args...)
-	job.ReadOnly = append(job.ReadOnly, python.Paths...)
+	job.Path, job.Args = found.Executable, python.Isolated(args...)
+	job.ReadOnly = append(job.ReadOnly, found.Paths...)
 	return nil
-}
-
-func jobLimits(l command.Limits) sandbox.Limits {
-	return sandbox.Limits{
-		Wall:        time.Duration(l.TimeoutMS) * time.Millisecond,
-		MemoryBytes: l.MemoryBytes, FileBytes: l.FileBytes, OutputBytes: l.OutputBytes,
-	}
 }
 
 // lookLimits are those of a job that looks at files.
 func (r *runner) lookLimits(wall time.Duration) sandbox.Limits {
-	l := jobLimits(r.limits.OrDefaults())
+	l := outcome.Limits(r.limits.OrDefaults())
 	l.Wall, l.OutputBytes = wall, reportBytesMax
 	return l
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"agent/internal/legible"
@@ -41,6 +42,30 @@ func (e *errNoPython) Error() string {
 
 func (e *errNoPython) Hint() string {
 	return "install python3 and see that it is on PATH, or take the command away with --disable python"
+}
+
+// Isolated are the arguments of a Python that runs code: without a person's own
+// packages and settings, without .pyc files, in UTF-8, with output as it happens.
+func Isolated(args ...string) []string {
+	return append([]string{"-I", "-B", "-X", "utf8", "-u"}, args...)
+}
+
+// Finder finds an interpreter once. A failure is tried again, since a person may
+// install one meanwhile.
+type Finder struct {
+	mu    sync.Mutex
+	found *Interpreter
+}
+
+// Find is [Find], for several callers.
+func (f *Finder) Find(ctx context.Context, workDir string) (*Interpreter, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var err error
+	if f.found == nil {
+		f.found, err = Find(ctx, workDir)
+	}
+	return f.found, err
 }
 
 const discoveryTimeout = 20 * time.Second

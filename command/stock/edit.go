@@ -263,7 +263,7 @@ func nearestPiece(text, piece string) (line int, near string) {
 
 // similarity of two lines, from 0 to 1; the space around them does not count.
 func similarity(a, b string) float64 {
-	a, b = cutHead(strings.TrimSpace(a), nearBytesMax), cutHead(strings.TrimSpace(b), nearBytesMax)
+	a, b = legible.Head(strings.TrimSpace(a), nearBytesMax), legible.Head(strings.TrimSpace(b), nearBytesMax)
 	longer := max(len(a), len(b))
 	if longer == 0 || min(len(a), len(b))*4 < longer {
 		return 0

@@ -36,7 +36,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 	if r.env.Ask == nil {
 		return r.part(p, map[string]any{"find": what}, from, to), nil
 	}
-	what = cutHead(what, extractWhatMax)
+	what = legible.Head(what, extractWhatMax)
 	room := r.env.AskBytesMax
 	if room <= 0 {
 		room = askBytesDefault

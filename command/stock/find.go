@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
+	"agent/internal/legible"
 )
 
 const (
@@ -239,7 +240,7 @@ func (s *sought) start(n, room int) grepLine {
 	if s.size <= room {
 		return numbered(n, s.held, false)
 	}
-	head := cutHead(s.held, room)
+	head := legible.Head(s.held, room)
 	return numbered(n, head+leftOut(s.size-len(head)), true)
 }
 

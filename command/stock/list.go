@@ -306,5 +306,5 @@ func cutLine(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return strings.TrimSpace(cutHead(s, n)) + "…"
+	return strings.TrimSpace(legible.Head(s, n)) + "…"
 }

@@ -248,7 +248,7 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			out.WriteString("\n" + line.text)
 			shown = n
 		case n == from: // not even one line fits: show its start
-			head := cutHead(line.text, limit)
+			head := legible.Head(line.text, limit)
 			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
 			out.WriteString(broken)
 			shown = n

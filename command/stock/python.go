@@ -7,10 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/python"
 	"agent/command/sandbox"
 	"agent/internal/bounded"
@@ -34,9 +33,7 @@ func Python() command.Command {
 type pythonCommand struct {
 	spec    command.Spec
 	sandbox sandbox.Sandbox
-
-	mu    sync.Mutex
-	found *python.Interpreter
+	python  python.Finder
 }
 
 func (p *pythonCommand) Spec() command.Spec { return p.spec }
@@ -96,7 +93,7 @@ type pythonTask struct {
 
 // runCode runs the code in the sandbox.
 func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string) (*sandbox.Outcome, error) {
-	found, err := p.interpreter(ctx, env.WorkDir)
+	found, err := p.python.Find(ctx, env.WorkDir)
 	if err != nil {
 		return nil, err
 	}
@@ -119,39 +116,19 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", texts.Text("state.py") + "\n" + texts.Text("run.py")},
-		Dir:      dir,
-		Stdin:    stdin,
-		Env:      []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
-		ReadOnly: found.Paths,
-		Writable: writable,
-		Limits: sandbox.Limits{
-			Wall:        time.Duration(limits.TimeoutMS) * time.Millisecond,
-			MemoryBytes: limits.MemoryBytes,
-			FileBytes:   limits.FileBytes,
-			OutputBytes: limits.OutputBytes,
-		},
+		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
+		Dir:             dir,
+		Stdin:           stdin,
+		Env:             []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
+		ReadOnly:        found.Paths,
+		Writable:        writable,
+		Limits:          outcome.Limits(limits),
 		AllowUnconfined: env.AllowUnsandboxed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("python: %w", err)
 	}
 	return out, nil
-}
-
-// interpreter finds Python once; a failure is tried again, since a person may
-// install it meanwhile.
-func (p *pythonCommand) interpreter(ctx context.Context, workDir string) (*python.Interpreter, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		found, err := python.Find(ctx, workDir)
-		if err != nil {
-			return nil, err
-		}
-		p.found = found
-	}
-	return p.found, nil
 }
 
 // joinCode collects the code of all entries; an entry may name a script of the
@@ -198,18 +175,15 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 	var parts []string
 	// A variable stands in place of output where there is nothing else to tell:
 	// beside a file that was written it would pass for the result.
-	text, value, _ := strings.Cut(outputText(out), valueMark)
+	text, value, _ := strings.Cut(outcome.Output(out), valueMark)
 	if !c.any() {
 		text += value
 	}
 	if text != "" {
 		parts = append(parts, text)
 	}
-	if ending := endingText(out, limits); ending != "" {
+	if ending := outcome.Ending(out, limits); ending != "" {
 		parts = append(parts, ending)
-	}
-	if len(out.SetAside) > 0 {
-		parts = append(parts, texts.Say("set_aside", out.SetAside))
 	}
 	if c.any() {
 		c.Created, c.Changed, c.Removed = listed(c.Created), listed(c.Changed), listed(c.Removed)
@@ -220,38 +194,6 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 	}
 	r.Text = strings.Join(parts, "\n")
 	return r
-}
-
-// outputText is what was printed, with a line where some was left out.
-func outputText(out *sandbox.Outcome) string {
-	head := strings.ToValidUTF8(string(out.Head), "\uFFFD")
-	tail := strings.ToValidUTF8(string(out.Tail), "\uFFFD")
-	if out.Dropped == 0 {
-		return strings.TrimRight(head+tail, " \t\r\n")
-	}
-	whole := cutHead(head, len(head)-len(head)/8)
-	end := cutTail(tail, len(tail)-len(tail)/8)
-	dropped := out.Dropped + int64(len(head)-len(whole)+len(tail)-len(end))
-	return strings.TrimRight(whole, "\n") + "\n" + texts.Say("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
-}
-
-// endingText says how the code ended, when it did not end well.
-func endingText(out *sandbox.Outcome, limits command.Limits) string {
-	switch {
-	case out.TimedOut || out.Signal == "SIGXCPU":
-		return texts.Say("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
-	case out.Flooded:
-		return texts.Say("flooded", nil)
-	case out.Exceeded != "":
-		return texts.Say("exceeded", out.Exceeded)
-	case out.Signal != "":
-		return texts.Say("killed", out.Signal)
-	case out.ExitCode != 0 && strings.Contains(string(out.Tail)+string(out.Head), "MemoryError"):
-		return texts.Say("out_of_memory", limits.MemoryBytes)
-	case out.ExitCode > 1:
-		return texts.Say("exit_code", out.ExitCode)
-	}
-	return ""
 }
 
 // SandboxReport describes how the python command is confined on this system,

@@ -183,3 +183,33 @@ func Size(bytes int64) string {
 		return fmt.Sprintf("%d MB", bytes/1_000_000)
 	}
 }
+
+// Head returns at most n bytes of s, ending at a whole rune and, if one is
+// near, at the end of a line.
+func Head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	if line := strings.LastIndexByte(s[:n], '\n'); line >= n-n/4 && line >= 0 {
+		n = line + 1
+	}
+	return s[:n]
+}
+
+// Tail is [Head] for the end of s.
+func Tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	from := len(s) - n
+	for from < len(s) && !utf8.RuneStart(s[from]) {
+		from++
+	}
+	if line := strings.IndexByte(s[from:], '\n'); line >= 0 && line < n/4 {
+		from += line + 1
+	}
+	return s[from:]
+}
