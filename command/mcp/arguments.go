@@ -12,15 +12,15 @@ import (
 	"agent/internal/near"
 )
 
-// problem is what a model should mend in a call.
+// problem is what a model should fix in a call.
 type problem struct {
 	Name string // of a message
 	Data map[string]any
 }
 
-// arguments makes of one entry of a call what the tool takes. Values are read
-// leniently: "3" is a number where one is wanted, and JSON in a string is what
-// it says.
+// arguments turns one entry of a call into the input of the tool. Values are read
+// leniently: "3" is a number where one is wanted, and JSON in a string is
+// unpacked.
 func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 	out := map[string]any{}
 	for name, value := range entry {
@@ -70,7 +70,7 @@ func (s *schema) find(name string) *field {
 	return nil
 }
 
-// only is the field that a single value under another name must mean.
+// only is the single required field, which a value under another name must mean.
 func (s *schema) only(entry map[string]any) *field {
 	if len(entry) != 1 || s.open {
 		return nil
@@ -97,7 +97,7 @@ func (s *schema) unknown(name string) *problem {
 	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near.Name(name, names), "Names": names}}
 }
 
-// convert makes of a model's value what the field takes; false when it can't.
+// convert turns a model's value into the field's type; false if it can't.
 func (f *field) convert(v any) (any, bool) {
 	text, isText := v.(string)
 	switch f.slot.Kind {
@@ -127,8 +127,8 @@ func (f *field) convert(v any) (any, bool) {
 	return string(raw), err == nil
 }
 
-// oneLineAsIs drops the line end of a single line: a block is how it was
-// asked for, not what is meant.
+// oneLineAsIs drops the line end of a single line, which comes from the block it
+// was written in.
 func oneLineAsIs(text string) string {
 	if strings.Count(text, "\n") == 1 {
 		return strings.TrimSuffix(text, "\n")

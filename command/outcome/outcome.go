@@ -40,8 +40,8 @@ func Output(o *sandbox.Outcome) string {
 
 func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
-// Ending says how a job ended that did not end well, and what was renamed. It is
-// empty for a plain failure: what the job printed tells that.
+// Ending says how a failed job ended and what was renamed. It is empty for exit
+// code 1: the output of the job explains that.
 func Ending(o *sandbox.Outcome, limits command.Limits) string {
 	text := ""
 	switch {

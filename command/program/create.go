@@ -21,11 +21,11 @@ const CreateName = "create_command"
 // codeBytesMax bounds the code of a command that the agent makes.
 const codeBytesMax = 64 << 10
 
-// Create returns the command by which the agent makes commands for itself. It
-// takes a Python function, has it parsed and tried in the sandbox, sees that
-// what was expected came out, and saves exactly the file that was tried in
-// folder, with every version in .history below it. set, which looks through
-// that folder, registers it at its next refresh.
+// Create returns the command with which the agent makes commands for itself. It
+// takes a Python function, parses it and tries it in the sandbox, checks that the
+// expected output came out, and saves exactly the file that was tried in folder,
+// with every version in .history below it. set, which watches that folder,
+// registers it at its next refresh.
 func Create(set *Set, folder string) command.Command {
 	return &creator{set: set, folder: folder, spec: createSpec()}
 }
@@ -61,7 +61,7 @@ type creator struct {
 
 func (c *creator) Spec() command.Spec { return c.spec }
 
-// Preview is the file as it would be saved, for those who decide about it.
+// Preview is the file as it would be saved.
 func (c *creator) Preview(ctx context.Context, _ *command.Env, call *command.Call) (string, error) {
 	d, err := readDraft(call)
 	if err == nil {
@@ -77,7 +77,7 @@ func (c *creator) Preview(ctx context.Context, _ *command.Env, call *command.Cal
 	return string(d.file), nil
 }
 
-// flaw is why a command is not made; the model reads it and may mend it.
+// flaw is why a command is not made. The model reads it and can fix it.
 type flaw struct{ text string }
 
 func (f *flaw) Error() string { return f.text }
@@ -125,8 +125,8 @@ func (c *creator) make(ctx context.Context, env *command.Env, d *draft) (*comman
 	})}, nil
 }
 
-// mayTake sees that a name is free, or that of a command that the agent made
-// itself. It reports whether that one is replaced.
+// mayTake checks that a name is free, or belongs to a command that the agent
+// made, which is then replaced.
 func (c *creator) mayTake(name string) (replaces bool, err error) {
 	c.set.mu.Lock()
 	defer c.set.mu.Unlock()
@@ -147,7 +147,7 @@ func (c *creator) mayTake(name string) (replaces bool, err error) {
 	return own, nil
 }
 
-// check reads the composed file as any other command file is read. That it is
+// check reads the composed file like any other command file. Whether it is valid
 // Python shows when it is tried.
 func (c *creator) check(d *draft) (*Program, error) {
 	file := d.name + ".py"
@@ -194,7 +194,7 @@ type draft struct {
 	offset   int            // lines of the file before the code
 }
 
-// readDraft reads a call, mending what is plain.
+// readDraft reads a call and fixes obvious slips.
 func readDraft(call *command.Call) (*draft, error) {
 	entry := map[string]any{}
 	for _, e := range call.Content {
@@ -218,7 +218,7 @@ func readDraft(call *command.Call) (*draft, error) {
 	return d, nil
 }
 
-// plainName makes of what a model calls a command a name that it can have.
+// plainName turns a name from a model into a valid command name.
 func plainName(text string) string {
 	text = strings.Trim(strings.ToLower(strings.TrimSpace(text)), "`'\"().:")
 	return strings.NewReplacer(" ", "_", "-", "_").Replace(text)
@@ -234,7 +234,7 @@ func first(entry map[string]any, names ...string) any {
 	return nil
 }
 
-// given is a text, empty when it only says that there is none.
+// given is a text, or empty if it only says that there is none.
 func given(text string) string {
 	text = strings.TrimSpace(text)
 	switch strings.ToLower(strings.Trim(text, ".`'\"")) {
@@ -284,8 +284,7 @@ func testText(v any) string {
 	return textOf(v)
 }
 
-// shape finds the function and its fields, reads the test and composes the
-// file.
+// shape finds the function and its fields, reads the test and composes the file.
 func (d *draft) shape(ctx context.Context, r *runner) error {
 	verdicts, err := r.check(ctx, []source{{d.name + ".py", d.code}})
 	var broke *parserError
@@ -316,9 +315,9 @@ func (d *draft) shape(ctx context.Context, r *runner) error {
 	return d.compose()
 }
 
-// chooseFunction is the one that does the work: named like the command, or
-// run, or main, or else the last. One that takes fields comes first where there
-// are fields.
+// chooseFunction picks the function that does the work: one named like the
+// command, run or main, or the last. If there are fields, functions that take
+// them come first.
 func chooseFunction(functions []function, name string, takesFields bool) (function, bool) {
 	if len(functions) == 0 {
 		return function{}, false
@@ -339,8 +338,8 @@ func chooseFunction(functions []function, name string, takesFields bool) (functi
 	return ordered[0], true
 }
 
-// wrap makes a function of code that defines none and only uses its fields.
-// Code that sets them itself would do the same every time.
+// wrap makes a function of code that defines none and only uses its fields. Code
+// that sets its fields itself would always do the same.
 func (d *draft) wrap(v verdict, named []field) (function, error) {
 	f := function{Name: "run"}
 	var names []string
@@ -359,7 +358,7 @@ func (d *draft) wrap(v verdict, named []field) (function, error) {
 	return f, nil
 }
 
-// withoutLines empties lines, so that the numbers of the others stay.
+// withoutLines empties lines, so that line numbers stay.
 func withoutLines(code string, ranges [][2]int) string {
 	lines := strings.Split(code, "\n")
 	for _, r := range ranges {
@@ -403,8 +402,7 @@ func fieldsOf(f function, named []field) []field {
 	return fields
 }
 
-// inCode turns the line numbers of the file into those of the code as the
-// agent wrote it.
+// inCode maps line numbers of the file to those of the agent's code.
 func (d *draft) inCode(text string) string {
 	place := regexp.MustCompile(`File "` + regexp.QuoteMeta(d.name) + `\.py", line (\d+)`)
 	last := strings.Count(d.code, "\n") + 1

@@ -80,8 +80,8 @@ type fileState struct {
 func (c candidate) python() bool { return strings.HasSuffix(c.name, ".py") }
 
 // candidates lists the files of a folder that may be commands, by name: Python
-// files and executables. Hidden files, those that begin with _ and folders are
-// passed over.
+// files and executables. Hidden files, files that begin with _ and folders are
+// skipped.
 func candidates(root *os.Root, path string) ([]candidate, error) {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -111,7 +111,7 @@ func candidates(root *os.Root, path string) ([]candidate, error) {
 	return out, nil
 }
 
-// look sees what a file is, without opening it.
+// look inspects a file without opening it.
 func look(root *os.Root, path, name string) (candidate, bool) {
 	c := candidate{path: filepath.Join(path, name), name: name}
 	info, err := root.Stat(name)
@@ -131,7 +131,7 @@ func look(root *os.Root, path, name string) (candidate, bool) {
 	return c, c.python() || info.Mode().Perm()&0o111 != 0
 }
 
-// linkReason words the refusal of a link that leads out.
+// linkReason explains a link that leads out of the folder.
 func linkReason(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -143,8 +143,8 @@ func linkReason(err error) error {
 	return err
 }
 
-// readFile reads a candidate. What it is may have changed since it was looked
-// at: a pipe in its place does not block.
+// readFile reads a candidate. It may have been replaced since it was inspected: a
+// pipe does not block.
 func readFile(root *os.Root, c candidate) ([]byte, error) {
 	max := int64(executableBytesMax)
 	if c.python() {
@@ -164,7 +164,7 @@ func hashOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// withoutFolder takes the private folder of a copy out of a traceback.
+// withoutFolder removes the private folder of a copy from a traceback.
 func withoutFolder(text, dir string) string {
 	return strings.ReplaceAll(text, dir+string(filepath.Separator), "")
 }

@@ -117,8 +117,8 @@ var (
 	fieldKeys  = []string{"name", "help", "kind", "optional", "options", "lang"}
 )
 
-// parseHeader reads a header. Lines in errors are those of text, of which the
-// document may begin late: an embedding file puts empty lines before it.
+// parseHeader reads a header. Lines in errors count from the start of text; a
+// Python file puts empty lines before the document.
 func parseHeader(file, text string) (definition, error) {
 	p := headerParser{file: file}
 	if len(text) > headerBytesMax+strings.Count(text, "\n") {
@@ -173,7 +173,7 @@ func (p *headerParser) yamlError(err error) error {
 	return p.at(0, errors.New("header: "+strings.TrimPrefix(text, "yaml: ")))
 }
 
-// checkKeys finds keys that nothing reads: most are misspelt.
+// checkKeys rejects unknown keys: most are typos.
 func (p *headerParser) checkKeys() error {
 	if err := p.checkMapping(p.root, headerKeys); err != nil {
 		return err
@@ -329,8 +329,8 @@ func (p *headerParser) checkMetadata(h header) error {
 	return nil
 }
 
-// effectOf is what approval goes by: the farthest that the needs reach. Code
-// that has no access at all can't do harm.
+// effectOf is the effect for approval: the strongest of the needs. A program
+// without any access can do no harm.
 func effectOf(needs []string) command.Effect {
 	effect := command.EffectNone
 	for _, need := range needs {
@@ -411,7 +411,7 @@ func (p *headerParser) duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// checkExample sees that the example has fields that there are.
+// checkExample checks that the fields of the example exist.
 func (p *headerParser) checkExample(d definition) error {
 	if d.example == nil {
 		return nil
@@ -429,8 +429,8 @@ func (p *headerParser) checkExample(d definition) error {
 }
 
 // docstring finds the header of a Python file: the string at its start, after
-// comments. It returns the text with as many empty lines before it as the file
-// has, so that line numbers agree.
+// comments. It returns the text with as many empty lines before it as in the
+// file, so that line numbers agree.
 func docstring(code []byte) (string, bool) {
 	code = bytes.TrimPrefix(code, []byte("\xef\xbb\xbf"))
 	at := skipComments(code)

@@ -45,11 +45,10 @@ func (p *Program) File() string { return p.file }
 // Spec implements [command.Command].
 func (p *Program) Spec() command.Spec { return p.spec }
 
-// Needs lists what the program was given leave to do: "read", "write",
-// "network".
+// Needs lists what the program may do: "read", "write", "network".
 func (p *Program) Needs() []string { return p.needs }
 
-// MetadataKeys are the keys of the session's metadata that it is handed.
+// MetadataKeys are the keys of the session's metadata that it receives.
 func (p *Program) MetadataKeys() []string { return p.metadata }
 
 // request is what a program reads on its standard input.
@@ -91,8 +90,8 @@ func (p *Program) limits(env *command.Env) command.Limits {
 	return l
 }
 
-// readContent gives numbers and yes or no their types, which text replies
-// lack, and finds what is missing.
+// readContent gives numbers and yes or no their types, which text replies lack,
+// and finds missing fields.
 func (p *Program) readContent(entries []map[string]any) ([]map[string]any, string) {
 	if len(entries) == 0 {
 		entries = []map[string]any{{}}
@@ -165,7 +164,7 @@ func isNumber(value any) bool {
 // stderrRunes bounds what the model is shown of a failed program's stderr.
 const stderrRunes = 1500
 
-// result makes of a program's output what the model reads.
+// result turns a program's output into the result for the model.
 func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.Result {
 	r := &command.Result{Failed: out.ExitCode != 0 || out.Exceeded != "", Truncated: out.Dropped > 0}
 	var parts []string
@@ -190,11 +189,10 @@ func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.R
 	return r
 }
 
-// copyName is the name of the private copy that runs, which shows in its
-// tracebacks.
+// copyName is the name of the private copy that runs; tracebacks show it.
 func (p *Program) copyName() string { return filepath.Base(p.file) }
 
-// placeCopy writes the checked bytes where only the job reads them.
+// placeCopy writes the checked bytes to a folder that only the job reads.
 func (p *Program) placeCopy(dir string) (string, error) {
 	path := filepath.Join(dir, p.copyName())
 	if err := os.WriteFile(path, p.code, 0o500); err != nil {

@@ -84,7 +84,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 	return out, nil
 }
 
-// grant opens to a job what its program declared.
+// grant gives a job the access that its program declared.
 func grant(job *sandbox.Job, p *Program, env *command.Env) error {
 	job.Network = slices.Contains(p.needs, needNetwork)
 	dir, err := filepath.Abs(env.WorkDir)
@@ -186,9 +186,9 @@ type parameter struct {
 	Optional bool   `json:"optional"`
 }
 
-// check has Python parse sources, in one process; nothing of them runs. When
-// that process fails on them together, each gets one of its own, so that one
-// source that breaks the parser spoils no other.
+// check lets Python parse sources in one process, without running them. If that
+// process fails, each source gets its own, so that one that breaks the parser
+// does not affect the others.
 func (r *runner) check(ctx context.Context, sources []source) ([]verdict, error) {
 	if len(sources) == 0 {
 		return nil, nil
@@ -213,7 +213,7 @@ func (r *runner) check(ctx context.Context, sources []source) ([]verdict, error)
 	return verdicts, nil
 }
 
-// parserError is a Python that ended without a verdict.
+// parserError is a Python process that ended without a verdict.
 type parserError struct{ how string }
 
 func (e *parserError) Error() string { return "python could not read it: " + e.how }

@@ -64,7 +64,7 @@ type Searcher struct {
 	index  *index
 }
 
-// New checks the configuration. It reaches out to nothing.
+// New checks the configuration. It connects to nothing.
 func New(c Config) (*Searcher, error) {
 	if c.Provider == "" {
 		c.Provider = Local
@@ -98,7 +98,7 @@ func New(c Config) (*Searcher, error) {
 	return nil, unknownProvider(c.Provider)
 }
 
-// checkURL takes what an HTTP request can be sent to.
+// checkURL accepts a URL that an HTTP request can be sent to.
 func checkURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -123,7 +123,7 @@ const (
 	filesName  = "search_files"
 )
 
-// Commands gives what is to be registered.
+// Commands returns the commands to register.
 func (s *Searcher) Commands() []command.Command {
 	slots := []command.Slot{{Name: "query", Help: texts.Text("query.md"), Kind: command.SlotLine}}
 	files := command.Spec{Name: filesName, Description: texts.Text("search_files.md"), Slots: slots, Effect: command.EffectRead}
@@ -135,8 +135,8 @@ func (s *Searcher) Commands() []command.Command {
 	return []command.Command{command.Func(web, s.searchWeb), command.Func(files, s.searchFiles)}
 }
 
-// queryOf reads what is looked for: models call it by several names, and give
-// several queries as several entries.
+// queryOf reads the query. Models use several names for it and give several
+// queries as several entries.
 func queryOf(call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {

@@ -4,7 +4,7 @@ import (
 	"agent/internal/legible"
 )
 
-// clip keeps a name that a model made up from flooding a message.
+// clip shortens a name that a model made up, so that it can't flood a message.
 func clip(s string) string { return legible.Clip(s, nameBytesMax) }
 
 const nameBytesMax = 64 // longest name; more is prose

@@ -18,7 +18,7 @@ const (
 	diffLineMax  = 200     // bytes of one line
 )
 
-// result tells what a change did, with its diff.
+// result says what a change did, and shows the diff.
 func (c *fileChange) result() *command.Result {
 	added, removed := diffStat(c.old, c.text)
 	out := &command.Result{Files: []string{c.path}, Text: texts.Say("changed", map[string]any{
@@ -34,8 +34,8 @@ func (c *fileChange) result() *command.Result {
 	return out
 }
 
-// diff is the unified diff of a change, empty when there is none to show. A
-// model is told the file's name already, a person sees it in the head.
+// diff is the unified diff of a change, or empty if there is none to show. The
+// head names the file; a model has seen the name already.
 func (c *fileChange) diff(head bool) string {
 	if c.info != nil && (!c.known || c.binary) || len(c.old) > diffBytesMax || len(c.text) > diffBytesMax {
 		return ""
@@ -55,8 +55,8 @@ func (c *fileChange) diff(head bool) string {
 	return diff
 }
 
-// preview is what a change would do, for those who decide about it: nothing of
-// what would be written is left out. Empty when nothing would change.
+// preview is what a change would write, in full, for approval. It is empty if
+// nothing would change.
 func (c *fileChange) preview() string {
 	if c.known && c.raw == c.text {
 		return ""
@@ -67,8 +67,9 @@ func (c *fileChange) preview() string {
 	return c.plainDiff()
 }
 
-// plainDiff is a diff of what is too large, or no text, for a better one: what
-// stands between the lines that both have at their start and at their end.
+// plainDiff is a simple diff for files that are too large, or binary, for a
+// unified one: it shows everything between the first and the last line that
+// differ.
 func (c *fileChange) plainDiff() string {
 	from := "a/" + c.path
 	var old []string
@@ -101,7 +102,7 @@ func (c *fileChange) plainDiff() string {
 	return strings.Join(out, "\n")
 }
 
-// boundedDiff shortens a diff for a model and says by how much.
+// boundedDiff shortens a diff for a model and says how much is missing.
 func boundedDiff(diff string) string {
 	lines := splitLines(diff)
 	var out strings.Builder
@@ -118,8 +119,8 @@ func boundedDiff(diff string) string {
 
 func lineCount(text string) int { return len(splitLines(text)) }
 
-// diffStat counts the lines that only one of the texts has, wherever they
-// stand; moved lines count as unchanged.
+// diffStat counts the lines that only one of the texts has. Moved lines count as
+// unchanged.
 func diffStat(old, new string) (added, removed int) {
 	counts := map[string]int{}
 	for _, line := range splitLines(old) {

@@ -14,8 +14,8 @@ import (
 	"agent/internal/near"
 )
 
-// openWorkDir opens the folder that confines a command. Every access goes
-// through the returned root, which no path and no symbolic link leaves.
+// openWorkDir opens the folder that confines a command. Every access goes through
+// the returned root, which no path and no symbolic link can leave.
 func openWorkDir(env *command.Env) (*os.Root, error) {
 	if env.WorkDir == "" {
 		return nil, errors.New("open work dir: Env.WorkDir is empty")
@@ -27,7 +27,7 @@ func openWorkDir(env *command.Env) (*os.Root, error) {
 	return root, nil
 }
 
-// missing says that a file is not there, and what is.
+// missing says that a file does not exist, and lists those that do.
 func missing(root *os.Root, path string) string {
 	names := fileNames(root)
 	const namesMax = 12
@@ -86,7 +86,8 @@ func failed(name string, data any) *command.Result {
 	return &command.Result{Text: texts.Say(name, data), Failed: true}
 }
 
-// reason is the cause of a file error without the path, which the message has.
+// reason is the cause of a file error without the path, which the message already
+// has.
 func reason(err error) string {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {

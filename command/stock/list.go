@@ -44,7 +44,7 @@ func List() command.Command {
 	return command.Func(spec, list)
 }
 
-// listKeys are the names by which models call what is to be listed.
+// listKeys are the names that models use for what to list.
 var listKeys = []string{"pattern", "glob", "path", "folder", "directory", "dir", "file", "query"}
 
 func list(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
@@ -96,13 +96,13 @@ type listedFile struct {
 	info fs.FileInfo
 }
 
-// listFolder lists one folder, for a reader that was given it in place of a file.
+// listFolder lists a folder that the reader was given instead of a file.
 func listFolder(root *os.Root, env *command.Env, path string, left int) *command.Result {
 	l := listing{ctx: context.Background(), env: env, command: command.ReaderName, root: root, left: left}
 	return l.folder(filepath.ToSlash(path))
 }
 
-// list lists what a pattern means: a folder, or the files that match.
+// list lists what a pattern means: a folder, or the matching files.
 func (l *listing) list(pattern string) *command.Result {
 	pattern = strings.TrimSpace(pattern)
 	if pattern == "" || pattern == "*" {
@@ -145,8 +145,8 @@ func (l *listing) folder(name string) *command.Result {
 	return l.render(texts.Say("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
-// walk collects the files at and below a folder that are wanted. It follows no
-// links, and leaves out what is hidden and what packagers keep.
+// walk collects the wanted files at and below a folder. It follows no links and
+// skips hidden files and the folders of package managers.
 func (l *listing) walk(top string, wanted func(name string) bool) {
 	depth, realPath := strings.Count(top, "/"), l.realPaths(top)
 	err := fs.WalkDir(l.root.FS(), top, func(name string, d fs.DirEntry, err error) error {
@@ -183,8 +183,8 @@ func (l *listing) walk(top string, wanted func(name string) bool) {
 	l.cut = l.cut || err != nil
 }
 
-// realPaths tells where files below a folder lie, which may be a link. No other
-// link is followed.
+// realPaths maps a name below a folder, which may be a link, to its real path.
+// Other links are not followed.
 func (l *listing) realPaths(top string) func(name string) string {
 	real, ok := command.BehindLinks(l.env.WorkDir, filepath.FromSlash(top))
 	if !ok || top == "." {
@@ -195,13 +195,12 @@ func (l *listing) realPaths(top string) func(name string) string {
 	}
 }
 
-// withholds reports a file that is not to be listed, by any of its paths.
+// withholds reports a file that must not be listed, by any of its paths.
 func (l *listing) withholds(paths ...string) bool {
 	return l.env.Withheld != nil && slices.ContainsFunc(paths, func(name string) bool { return l.env.Withheld(l.command, name) })
 }
 
-// render writes the list below its head, a line for each file, as far as there
-// is room.
+// render writes the head and a line for each file, as far as there is room.
 func (l *listing) render(head string) *command.Result {
 	var out strings.Builder
 	out.WriteString(head)
@@ -222,8 +221,7 @@ func (l *listing) render(head string) *command.Result {
 	return &command.Result{Text: out.String(), Truncated: l.more > 0 || l.cut}
 }
 
-// line is a file in one line: its name, its size, what it is and what it is
-// about.
+// line describes a file in one line: name, size, kind and content.
 func (l *listing) line(f listedFile) string {
 	about := l.env.Files.About(f.path)
 	kind, first := l.look(f)
@@ -233,7 +231,7 @@ func (l *listing) line(f listedFile) string {
 	return texts.Say("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
 }
 
-// shownPath is a path that stays on one line, whatever is in it.
+// shownPath is a path that always stays on one line.
 func shownPath(name string) string {
 	if strings.IndexFunc(name, func(r rune) bool { return legible.Unseen(r) || r == utf8.RuneError }) >= 0 {
 		return strconv.Quote(name)
@@ -241,7 +239,7 @@ func shownPath(name string) string {
 	return name
 }
 
-// look tells what a file is by its start, and how a text begins.
+// look tells from its start what a file is and how a text begins.
 func (l *listing) look(f listedFile) (kind, first string) {
 	switch {
 	case f.info.Mode()&fs.ModeSymlink != 0:
@@ -278,7 +276,8 @@ func (l *listing) head(name string) (head []byte, cut bool, err error) {
 	return head, len(head) == listHeadBytes, err
 }
 
-// binaryKind names what is no text, as far as its start tells.
+// binaryKind names the kind of a file that is not text, as far as its start
+// tells.
 func binaryKind(head []byte) string {
 	kind, _, _ := strings.Cut(http.DetectContentType(head), ";")
 	if kind == "application/octet-stream" || bytes.HasPrefix([]byte(kind), []byte("text/")) {
@@ -287,7 +286,7 @@ func binaryKind(head []byte) string {
 	return strings.TrimPrefix(strings.TrimPrefix(kind, "application/"), "x-")
 }
 
-// firstLine is how a text begins, without the marks of headings and comments.
+// firstLine is how a text begins, without marks of headings and comments.
 func firstLine(text string) string {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#!") {
@@ -301,7 +300,7 @@ func firstLine(text string) string {
 	return ""
 }
 
-// cutLine shortens a line to n bytes and says so by an ellipsis.
+// cutLine shortens a line to n bytes and marks the cut with an ellipsis.
 func cutLine(s string, n int) string {
 	if len(s) <= n {
 		return s

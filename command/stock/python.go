@@ -15,12 +15,11 @@ import (
 	"agent/internal/bounded"
 )
 
-// Python returns the command that runs Python code in the sandbox and tells
-// what it printed, the value of a last expression, and which files it changed.
-// Each call starts afresh, but finds the variables that earlier calls of the
-// session left, where there is an Env.StateDir to keep them: what can be pickled,
-// modules, functions and classes. They are written and read by the sandboxed
-// code alone; this process never looks at them.
+// Python returns the command that runs Python code in the sandbox. It reports
+// what the code printed, the value of a last expression, and which files changed.
+// Each call is a new process, but with an Env.StateDir it finds the variables of
+// earlier calls: what can be pickled, modules, functions and classes. Only
+// sandboxed code reads and writes them; this process never does.
 func Python() command.Command {
 	return &pythonCommand{spec: describe(command.Spec{
 		Name:    "python",
@@ -70,7 +69,7 @@ func (p *pythonCommand) Preview(_ context.Context, env *command.Env, call *comma
 	return joinCode(root, env, call), nil
 }
 
-// stateFolder is where variables are kept, empty where they are not.
+// stateFolder is where variables are kept, or empty if they are not.
 func stateFolder(env *command.Env) (string, error) {
 	if env.StateDir == "" {
 		return "", nil
@@ -131,8 +130,8 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	return out, nil
 }
 
-// joinCode collects the code of all entries; an entry may name a script of the
-// work dir instead.
+// joinCode joins the code of all entries. An entry may name a script of the work
+// dir instead.
 func joinCode(root *os.Root, env *command.Env, call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {
@@ -161,11 +160,10 @@ func scriptFile(root *os.Root, env *command.Env, entry map[string]any) string {
 	return string(data)
 }
 
-// valueMark is what run.py puts before a variable that it shows in place of
-// output.
+// valueMark stands before a variable that run.py shows instead of output.
 const valueMark = "\x1e"
 
-// pythonResult tells the model how its code went.
+// pythonResult tells the model how its code ran.
 func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *command.Result {
 	r := &command.Result{
 		Failed:    out.ExitCode != 0 || out.Exceeded != "",

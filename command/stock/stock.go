@@ -18,15 +18,14 @@ var prompts embed.FS
 // texts is what a model reads about the built-in commands.
 var texts = words.Open(prompts)
 
-// Parts are built-in commands that need more than this package to be made. One
-// that is nil is left out.
+// Parts are built-in commands that other packages make. A nil one is left out.
 type Parts struct {
 	Delegate command.Command   // of package session
 	Create   command.Command   // of package program
 	Search   []command.Command // of package search
 }
 
-// Standard returns a registry of the built-in commands that work by themselves.
+// Standard returns a registry of the built-in commands that need nothing else.
 func Standard() (*command.Registry, error) {
 	reg := command.NewRegistry()
 	if err := register(reg, Think(), List(), Reader(), Writer(), Python(), Answer()); err != nil {
@@ -58,8 +57,8 @@ func register(reg *command.Registry, commands ...command.Command) error {
 	return nil
 }
 
-// Think returns the command that only reasons. Its result is empty: the
-// thought is in the conversation already.
+// Think returns the command that only reasons. Its result is short: the thought
+// is in the conversation already.
 func Think() command.Command {
 	spec := describe(command.Spec{
 		Name:    "think",
@@ -87,8 +86,8 @@ func Answer() command.Command {
 	})
 }
 
-// answer joins the texts of all entries; an entry that has none counts as
-// written, since an answer must not lose anything.
+// answer joins the texts of all entries. An entry without a known field is added
+// as JSON, so that nothing is lost.
 func answer(call *command.Call) *command.Result {
 	var parts []string
 	for _, entry := range call.Content {
@@ -108,7 +107,7 @@ func answer(call *command.Call) *command.Result {
 	return &command.Result{Text: whole, Answer: whole}
 }
 
-// entryValue is an entry without the object around a single value.
+// entryValue is the only value of an entry, or the entry itself.
 func entryValue(entry map[string]any) any {
 	if len(entry) == 1 {
 		for _, v := range entry {
