@@ -9,9 +9,9 @@ ACCEL    ?= cpu#          cpu, cuda, metal, rpc or vulkan: which archive, and wh
 PORTABLE ?=#              non-empty: CPU code for any machine of this architecture, not just this one
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 TASK     ?= When does the train leave? Read travel.txt.
-WORKDIR  ?= examples#   the folder in which `make run` works
+WORKDIR  ?= examples/files#   the folder in which `make run` works
 BENCH_MODEL ?= $(or $(AGENT_TEST_MODEL),qwen2.5-coder-0.5b-instruct)# a file or a name; scripts/dev-models.sh fetches this one
-BENCH_ARGS  ?=#         more arguments for `agent bench agent`
+BENCH_ARGS  ?=#         more arguments for `agentbench agent`
 
 ACCEL    := $(strip $(ACCEL))
 LIB      := build/lib/$(ACCEL)
@@ -27,7 +27,7 @@ BUILD = -X agent/inference.BuildID=$(build_id)
 LDFLAGS = -ldflags "$(BUILD) -X main.version=$(VERSION)"
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help run test archives native model agent check test-pure test-native bench bench-agent doctor package clean distclean tools
+.PHONY: help run test archives native model agent agentbench check test-pure test-native bench bench-agent doctor package clean distclean tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ native: archives ## compile llama.cpp, the shim and the tokenizers; test that th
 
 agent: native ## build bin/agent
 	@echo "agent: bin/agent is up to date ($$(wc -c <bin/agent | awk '{printf "%.0f MB", $$1/1e6}'))"
+
+agentbench: agent ## build bin/agentbench, which measures the agent
+	@go build $(TAGS) $(LDFLAGS) -o bin/agentbench ./cmd/agentbench
 
 run: agent model ## do the main job: the default model works on a real file and answers
 	@bin/agent run "$(TASK)" --workdir "$(WORKDIR)" --approve never --temperature 0
@@ -79,12 +82,12 @@ check: native ## static analysis
 	go vet $(TAGS) ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 $(TAGS) ./...
 
-bench: agent model ## compare with llama.cpp's own tools, built from the same tree
+bench: agentbench model ## compare with llama.cpp's own tools, built from the same tree
 	@BENCH_TOOLS=1 ACCEL=$(ACCEL) PORTABLE=$(PORTABLE) JOBS=$(JOBS) scripts/build-native.sh
 	@scripts/bench.sh
 
-bench-agent: agent ## which of the tasks in bench/tasks the agent solves, beside the plain protocol
-	@bin/agent bench agent --model "$(BENCH_MODEL)" $(BENCH_ARGS)
+bench-agent: agentbench ## which of the tasks in bench/tasks the agent solves, beside the plain protocol
+	@bin/agentbench agent --model "$(BENCH_MODEL)" $(BENCH_ARGS)
 
 doctor: agent ## what was built, what hardware is used, what is missing
 	@bin/agent doctor

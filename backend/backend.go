@@ -21,6 +21,13 @@ import (
 	"time"
 )
 
+// ChatRefusedError: the model's chat template does not take these messages. It is the
+// request that can be changed, or the template.
+type ChatRefusedError struct{ Err error }
+
+func (e *ChatRefusedError) Error() string { return e.Err.Error() }
+func (e *ChatRefusedError) Unwrap() error { return e.Err }
+
 // LanguageBackend is a language model that chats, counts and decides.
 //
 // Implementations are safe for concurrent use. Every call honours its context:

@@ -399,6 +399,9 @@ func (m *Model) TokensStarting(prefix string) []int32 {
 // HasTemplate reports whether the model can render a chat.
 func (m *Model) HasTemplate() bool { return m.template != "" }
 
+// ChatTemplate is the template in use, jinja; empty when there is none.
+func (m *Model) ChatTemplate() string { return m.template }
+
 // SchemaToGrammar converts a JSON Schema to GBNF, refusing what the native
 // converter can't take safely, and what its grammar would not enforce.
 func SchemaToGrammar(schema []byte) (string, error) {

@@ -61,7 +61,7 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 		extra["tools"] = guard.tools(chat.Tools)
 	}
 	in, err := json.Marshal(map[string]any{
-		"template": m.template, "messages": guard.messages(msgs), "bos": m.text(m.Info.BOS), "eos": m.text(m.Info.EOS),
+		"template": m.template, "messages": guard.messages(msgs), "bos": m.SpecialText(m.Info.BOS), "eos": m.SpecialText(m.Info.EOS),
 		"add_generation_prompt": generation, "typed_content": m.typedContent, "extra": extra,
 	})
 	if err != nil {
@@ -101,8 +101,8 @@ func templateAdvice(msgs []Message, err error) string {
 	return "some templates take no system message, or want user and assistant to alternate"
 }
 
-// text is the piece of a special token; empty when the vocabulary has none.
-func (m *Model) text(id int32) string {
+// SpecialText is the text of a special token; empty when the vocabulary has none.
+func (m *Model) SpecialText(id int32) string {
 	if id < 0 || int(id) >= m.vocab.Len() {
 		return ""
 	}

@@ -90,7 +90,7 @@ func cutArguments(text string) (before, after string, ok bool) {
 // untilEnd is text up to the first token that ends a reply.
 func (m *Model) untilEnd(text string) string {
 	for _, id := range m.ends {
-		if end := m.text(id); end != "" {
+		if end := m.SpecialText(id); end != "" {
 			text, _, _ = strings.Cut(text, end)
 		}
 	}

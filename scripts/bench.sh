@@ -8,7 +8,7 @@
 #   ROUNDS=N                   rounds that count (default 7)
 #   MODEL=REF                  another model than the default one
 #
-# Arguments go to `agent bench compare`: --json, --threads N, key=value …
+# Arguments go to `agentbench compare`: --json, --threads N, key=value …
 # Only a measurement that could not be made is an error; a missed target is not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,12 +16,12 @@ cd "$(dirname "$0")/.."
 dir=build/${ACCEL:-cpu}
 if [ -n "${PORTABLE:-}" ]; then dir=$dir-portable; fi
 
-if [ ! -x bin/agent ]; then
-  echo "bench: error: bin/agent is missing" >&2
+if [ ! -x bin/agentbench ]; then
+  echo "bench: error: bin/agentbench is missing" >&2
   echo "bench: hint: run \`make bench\`, which builds it" >&2
   exit 1
 fi
 
 args=(--tools "$dir/bin" --rounds "${ROUNDS:-7}")
 if [ -n "${MODEL:-}" ]; then args+=(--model "$MODEL"); fi
-exec bin/agent bench compare "${args[@]}" "$@"
+exec bin/agentbench compare "${args[@]}" "$@"

@@ -2,33 +2,22 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
+	"agent/session/policy"
+	"agent/session/prose"
+	"agent/session/redact"
+	"agent/session/report"
+	"agent/session/workdir"
 )
-
-// ApproveMode says what happens before a consequential call: one that writes,
-// runs code or reaches out.
-type ApproveMode string
-
-// Approval modes.
-const (
-	ApproveAsk   ApproveMode = "ask"   // the Approver decides each call
-	ApproveAuto  ApproveMode = "auto"  // allowed, inside the sandbox and the work dir
-	ApproveNever ApproveMode = "never" // refused, whatever a rule says
-)
-
-func (m ApproveMode) check() error {
-	switch m {
-	case ApproveAsk, ApproveAuto, ApproveNever:
-		return nil
-	}
-	return fmt.Errorf("unknown approval mode %q: known are ask, auto, never", m)
-}
 
 // Proposal is a call that is about to run, as those see it who decide about
 // it. Values of Env.Metadata are hidden in it.
@@ -74,107 +63,184 @@ type decided struct {
 	rule string
 }
 
-// refusalsMax refused calls in a row end the run: the model wants only what
-// it may not do.
-const refusalsMax = 3
+// gate decides which calls may run.
+type gate struct {
+	*conversation
+	opts  *Options
+	calls *calls
+}
+
+// asked is a call about which is decided.
+type asked struct {
+	cmd  command.Command
+	spec command.Spec // its effect is that of the call
+	call *command.Call
+}
+
+// approve decides about one call. Deciding takes time: what was allowed holds
+// for what was shown, so what changed meanwhile is decided about again, and a
+// call whose names lead elsewhere now is refused.
+func (g *gate) approve(ctx context.Context, a asked) (Decision, error) {
+	if g.opts.Approver == nil && g.opts.Overseer == nil || !a.spec.Effect.Consequential() && len(g.opts.Rules) == 0 {
+		return g.decideOnce(ctx, a)
+	}
+	for range redecidedMax {
+		before := g.look(ctx, a)
+		d, err := g.decideOnce(ctx, a)
+		if err != nil || !d.Allow {
+			return d, err
+		}
+		now := g.look(ctx, a)
+		if now == before {
+			return d, nil
+		}
+		if now.places != before.places {
+			return g.stale(a, "moved"), nil
+		}
+		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again", a.call.Command))
+	}
+	return g.stale(a, "changing"), nil
+}
+
+// stale refuses a call that was allowed for what is no longer so.
+func (g *gate) stale(a asked, why string) Decision {
+	d := Decision{Reason: g.words.render(why, nil)}
+	g.tellDecision(a, decided{Decision: d, by: ByMode})
+	return d
+}
 
 // decideOnce decides about one call: first the rules and the mode, then, for
 // what is consequential, the overseer. Each decision is told.
-func (s *Session) decideOnce(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (Decision, error) {
-	d, err := s.decide(ctx, cmd, spec, call)
+func (g *gate) decideOnce(ctx context.Context, a asked) (Decision, error) {
+	d, err := g.decide(ctx, a)
 	if err != nil {
-		return d.Decision, fmt.Errorf("approve %s: %w", call.Command, err)
+		return d.Decision, fmt.Errorf("approve %s: %w", a.call.Command, err)
 	}
 	if d.by != "" {
-		s.tellDecision(call, d)
+		g.tellDecision(a, d)
 	}
-	s.hideFiles(d)
-	if !d.Allow || !spec.Effect.Consequential() || s.opts.Overseer == nil {
+	g.hideFiles(d)
+	if !d.Allow || !a.spec.Effect.Consequential() || g.opts.Overseer == nil {
 		return d.Decision, nil
 	}
-	if d, err = s.oversee(ctx, s.proposal(ctx, cmd, spec, call)); err != nil {
+	if d, err = g.oversee(ctx, g.proposal(ctx, a)); err != nil {
 		return d.Decision, err
 	}
-	s.tellDecision(call, d)
+	g.tellDecision(a, d)
 	return d.Decision, nil
 }
 
 // hideFiles tells the command which files it must not show beside others. Those
 // that a rule asks about are shown where a person was asked, and said yes.
-func (s *Session) hideFiles(d decided) {
-	if len(s.opts.Rules) == 0 {
+func (g *gate) hideFiles(d decided) {
+	if len(g.opts.Rules) == 0 {
 		return
 	}
-	asked := d.Allow && d.by == ByPerson && d.rule != ""
-	s.opts.Env.Withheld = func(name, path string) bool {
-		rule, found := s.opts.Rules.withholds(name, path)
-		return found && (rule.Do == RuleDeny || !asked)
+	yes := d.Allow && d.by == ByPerson && d.rule != ""
+	hides := func(name, path string) (policy.Rule, bool) {
+		rule, found := g.opts.Rules.Withholds(name, path)
+		return rule, found && (rule.Do == policy.Deny || !yes)
 	}
-	s.opts.Env.KeptBack = func(name, path string) bool {
-		rule, found := s.opts.Rules.withholds(name, path)
-		return found && rule.Path != "" && (rule.Do == RuleDeny || !asked)
+	g.opts.Env.Withheld = func(name, path string) bool {
+		_, hidden := hides(name, path)
+		return hidden
+	}
+	g.opts.Env.KeptBack = func(name, path string) bool {
+		rule, hidden := hides(name, path)
+		return hidden && rule.Path != ""
 	}
 }
 
-// keepsBack reports a file of which a prompt must not show the contents, as far
-// as that would be reading: a rule about its path speaks against it.
-func (s *Session) keepsBack(path string) bool {
-	rule, found := s.opts.Rules.withholds(command.ReaderName, path)
-	return found && rule.Path != ""
-}
-
-func (s *Session) tellDecision(call *command.Call, d decided) {
-	s.emit(&Approval{
-		Step: s.steps, Command: call.Command, Mode: string(s.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+func (g *gate) tellDecision(a asked, d decided) {
+	g.book.emit(&Approval{
+		Step: g.clock.steps, Command: a.call.Command, Mode: string(g.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
 	})
 }
 
-// decide asks the rules, and where none speaks about a call the mode. A call
-// that changes nothing needs no decision but that of a rule.
-func (s *Session) decide(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) (decided, error) {
-	if s.opts.Approve == ApproveNever && spec.Effect.Consequential() {
-		return decided{Decision: Decision{Reason: s.refusal("mode_never", spec.Effect)}, by: ByMode}, nil
+// decide asks the policy, and the Approver where that says so.
+func (g *gate) decide(ctx context.Context, a asked) (decided, error) {
+	do, rule := g.opts.policy().Decide(a.call, a.spec, g.opts.Env.WorkDir, g.calls.mayHaveRun(a.cmd, a.call))
+	d := decided{Decision: Decision{Allow: do == policy.Allow}, by: ByMode}
+	if rule != (policy.Rule{}) {
+		d.by, d.rule = ByRule, rule.String()
 	}
-	rule, found := s.opts.Rules.match(call, spec, s.opts.Env.WorkDir)
 	switch {
-	case found && rule.Do == RuleDeny:
-		return decided{Decision{Reason: s.words.render("rule", rule)}, ByRule, rule.String()}, nil
-	case s.mayHaveRun(cmd, call): // nothing allows it a second time unasked
-		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
-	case found && rule.Do == RuleAllow:
-		return decided{Decision{Allow: true}, ByRule, rule.String()}, nil
-	case found:
-		return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), rule.String())
-	case !spec.Effect.Consequential():
-		return decided{Decision: Decision{Allow: true}}, nil
-	case s.opts.Approve == ApproveAuto:
-		return decided{Decision: Decision{Allow: true}, by: ByMode}, nil
+	case do == policy.Ask:
+		return g.askPerson(ctx, a, d.rule)
+	case do == policy.Deny && d.by == ByRule:
+		d.Reason = g.words.render("rule", rule)
+	case do == policy.Deny:
+		d.Reason = g.refusal("mode_never", a)
+	case d.by == ByMode && !a.spec.Effect.Consequential():
+		d.by = "" // nothing was decided
 	}
-	return s.askPerson(ctx, s.proposal(ctx, cmd, spec, call), "")
+	return d, nil
 }
 
 // askPerson lets the Approver decide. Where nobody is there, the answer is no.
-func (s *Session) askPerson(ctx context.Context, p *Proposal, rule string) (decided, error) {
-	effect := p.Spec.Effect
-	if s.opts.Approver == nil {
-		return decided{Decision{Reason: s.refusal("no_one", effect)}, ByMode, rule}, nil
+func (g *gate) askPerson(ctx context.Context, a asked, rule string) (decided, error) {
+	if g.opts.Approver == nil {
+		return decided{Decision{Reason: g.refusal("no_one", a)}, ByMode, rule}, nil
 	}
-	d, err := s.opts.Approver(ctx, p)
+	d, err := g.opts.Approver(ctx, g.proposal(ctx, a))
 	if err == nil && !d.Allow && d.Reason == "" {
-		d.Reason = s.refusal("person", effect)
+		d.Reason = g.refusal("person", a)
 	}
 	return decided{d, ByPerson, rule}, err
 }
 
 // refusal words why a kind of effect is refused.
-func (s *Session) refusal(why string, effect command.Effect) string {
-	name := "effect_other"
-	switch effect {
-	case command.EffectWrite, command.EffectExecute, command.EffectNetwork:
-		name = "effect_" + effect.String()
-	}
-	return s.words.render(why, s.words.render(name, nil))
+func (g *gate) refusal(why string, a asked) string {
+	return g.words.render(why, g.words.effect(a.spec.Effect))
 }
+
+// oversee asks the overseer about a call. Only the end of the caller's context
+// is an error; whatever else goes wrong is a rejection.
+func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
+	v, err := g.opts.Overseer(ctx, p)
+	if ctx.Err() != nil {
+		return decided{by: ByOverseer}, ctx.Err()
+	}
+	g.budget.usage.AddCall(&v.Usage)
+	d := decided{Decision: Decision{Allow: v.Approve && err == nil, Reason: v.Reason}, by: ByOverseer}
+	switch {
+	case err != nil:
+		g.warn(fmt.Sprintf("the overseer could not decide about %s: %v", p.Call.Command, err))
+		d.Reason = g.words.render("overseer_failed", nil)
+	case !d.Allow && strings.TrimSpace(d.Reason) == "":
+		d.Reason = g.words.render("overseer", nil)
+	}
+	d.Reason = prose.OneLine(d.Reason, taskLineRunes)
+	return d, nil
+}
+
+// proposal is a call for those who decide about it.
+func (g *gate) proposal(ctx context.Context, a asked) *Proposal {
+	shown := *a.call
+	shown.Summary, shown.Content = g.scrub.Text(shown.Summary), redact.Copy(g.scrub, shown.Content)
+	return &Proposal{
+		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: a.spec,
+		Preview: g.scrub.Text(g.preview(ctx, a)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(a.cmd, a.call),
+	}
+}
+
+// preview shows what a call would do: what the command itself says, else its
+// code where there is nothing else, else its fields.
+func (g *gate) preview(ctx context.Context, a asked) string {
+	if p, ok := a.cmd.(command.Previewer); ok {
+		if text, err := p.Preview(ctx, g.opts.Env, a.call); err == nil && strings.TrimSpace(text) != "" {
+			return text
+		}
+	}
+	if code := codeOf(a.cmd.Spec(), a.call); code != "" && len(a.call.Content) == 1 && len(a.call.Content[0]) == 1 {
+		return code
+	}
+	return report.Fields(a.call.Content)
+}
+
+// refusalsMax refused calls in a row end the run: the model wants only what
+// it may not do.
+const refusalsMax = 3
 
 // refused tells the model that a call may not run, and ends the run when it
 // wants nothing else.
@@ -184,63 +250,14 @@ func (s *Session) refused(call *command.Call, d Decision) reply {
 		return reply{stop: StopRefused}
 	}
 	text := s.words.render("refused.tmpl", refusedData{
-		Command: call.Command, Reason: d.Reason, Names: s.allowedNames(call.Command),
+		Command: call.Command, Reason: d.Reason, Names: s.opts.allowedNames(call.Command),
 	})
-	return reply{text: text, short: text, failed: true, next: startRefused}
-}
-
-// allowedNames are the commands that are worth trying after one was refused.
-func (s *Session) allowedNames(refused string) []string {
-	var names []string
-	for _, spec := range s.opts.Registry.Specs() {
-		if spec.Name != refused && !s.hopeless(spec) {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
-}
-
-// hopeless reports a command that is never allowed in this run.
-func (s *Session) hopeless(spec command.Spec) bool {
-	if spec.Final {
-		return false
-	}
-	consequential := spec.Effect.Consequential()
-	switch {
-	case s.opts.Rules.denies(spec.Name):
-		return true
-	case consequential && s.opts.Approve == ApproveNever:
-		return true
-	}
-	nobody := len(s.opts.Rules) > 0 && s.opts.Approve == ApproveAsk && s.opts.Approver == nil
-	return consequential && nobody && !s.opts.Rules.allows(spec.Name)
-}
-
-// offered are the commands that the model may choose from. Where it chooses
-// among names, those that are never allowed are not among them; a model that
-// writes what it wants is told the reason when it wants one.
-func (s *Session) offered() []command.Spec {
-	specs := s.opts.Registry.Specs()
-	if s.mode == modeSlots {
-		specs = slices.DeleteFunc(specs, s.hopeless)
-	}
-	return specs
-}
-
-// withheld names the commands that are not offered.
-func (s *Session) withheld() []string {
-	var names []string
-	for _, spec := range s.opts.Registry.Specs() {
-		if s.mode == modeSlots && s.hopeless(spec) {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
+	return reply{text: text, short: text, failed: true, next: journal.PhaseRefused}
 }
 
 // tellWithheld says what is not offered, and why.
 func (s *Session) tellWithheld() {
-	names := s.withheld()
+	names := s.opts.withheld()
 	if len(names) == 0 {
 		return
 	}
@@ -248,30 +265,7 @@ func (s *Session) tellWithheld() {
 	if s.opts.Approve == ApproveNever {
 		why = "not offered, since nothing that writes, runs code or reaches out is allowed in this run: "
 	}
-	s.warn(why + strings.Join(names, ", "))
-}
-
-// readOnly reports a run in which nothing can be changed, because what could
-// is not allowed.
-func (s *Session) readOnly() bool {
-	return len(s.withheld()) > 0 && !slices.ContainsFunc(s.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
-}
-
-// mustLook reports that the next turn has to read a file: one that the task
-// names, in a run that can only read. A small model would make its contents up.
-func (s *Session) mustLook() bool {
-	return s.has(AidLookFirst) && s.readOnly() && s.nextStart() == startFirst && len(s.snap.named(s.task)) > 0
-}
-
-func runsCode(specs []command.Spec) bool {
-	return slices.ContainsFunc(specs, func(c command.Spec) bool { return c.Effect == command.EffectExecute })
-}
-
-// readers are the commands that read a file.
-func readers(specs []command.Spec) []command.Spec {
-	return slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool {
-		return c.Effect != command.EffectRead || !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
-	})
+	s.book.warn(why + strings.Join(names, ", "))
 }
 
 // isRefusal finds a refusal by a command's own sandbox, without knowing its
@@ -281,43 +275,43 @@ func isRefusal(err error) bool {
 	return errors.As(err, &r) && r.Refused()
 }
 
-// proposal is a call for those who decide about it.
-func (s *Session) proposal(ctx context.Context, cmd command.Command, spec command.Spec, call *command.Call) *Proposal {
-	shown := *call
-	if made, ok := s.scrub.payload(callMade(s.steps, call, false, nil)).(*CallMade); ok {
-		shown.Summary, shown.Content = made.Summary, made.Content
-	}
-	return &Proposal{
-		Task: s.scrub.text(s.task), WorkDir: s.opts.Env.WorkDir, Step: s.steps, Call: shown, Spec: spec,
-		Preview: s.scrub.text(s.preview(ctx, cmd, call)), Done: s.doneSoFar(), MayHaveRun: s.mayHaveRun(cmd, call),
-	}
+// redecidedMax is how often one call is decided about, when what it works on
+// changes meanwhile.
+const redecidedMax = 3
+
+// seen is what a decision about a call stands on.
+type seen struct {
+	places string            // where the names in the call lead
+	sum    [sha256.Size]byte // of what it would do, and of what lies in those places
 }
 
-// preview shows what a call would do: what the command itself says, else its
-// code where there is nothing else, else its fields.
-func (s *Session) preview(ctx context.Context, cmd command.Command, call *command.Call) string {
-	if p, ok := cmd.(command.Previewer); ok {
-		if text, err := p.Preview(ctx, s.opts.Env, call); err == nil && strings.TrimSpace(text) != "" {
-			return text
+// look takes what a call would do, and what it would do it to.
+func (g *gate) look(ctx context.Context, a asked) seen {
+	dir := g.opts.Env.WorkDir
+	targets := command.TargetsOf(a.spec, a.call, dir)
+	base, err := filepath.EvalSymlinks(dir)
+	out := seen{places: fmt.Sprint(base, err, targets)}
+	h := sha256.New()
+	fmt.Fprintf(h, "%q\n", g.preview(ctx, a))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		fmt.Fprintln(h, err)
+		return out
+	}
+	defer root.Close()
+	for _, p := range targets.Paths {
+		info, err := root.Stat(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			fmt.Fprintf(h, "%q\n", p)
+		case err != nil:
+			fmt.Fprintf(h, "%q %v\n", p, err)
+		case info.Mode().IsRegular():
+			fmt.Fprintf(h, "%q %x\n", p, workdir.Sum(root, p, info))
+		default:
+			fmt.Fprintf(h, "%q %v\n", p, info.Mode())
 		}
 	}
-	if code := codeOf(call, s.opts.Registry); code != "" && len(call.Content) == 1 && len(call.Content[0]) == 1 {
-		return code
-	}
-	return fieldsText(call.Content)
-}
-
-// fieldsText is the content of a call, a field a line, long ones indented.
-func fieldsText(content []map[string]any) string {
-	var b strings.Builder
-	for _, entry := range content {
-		for _, k := range slices.Sorted(maps.Keys(entry)) {
-			value := fieldText(entry[k])
-			if strings.Contains(value, "\n") {
-				value = "\n" + strings.TrimRight(indent(value, "  "), "\n")
-			}
-			fmt.Fprintf(&b, "%s: %s\n", k, value)
-		}
-	}
-	return b.String()
+	h.Sum(out.sum[:0])
+	return out
 }

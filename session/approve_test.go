@@ -2,9 +2,7 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,78 +14,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/search"
-	"agent/command/stock"
 )
-
-// The first rule that speaks about a call decides.
-func TestRules(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "out"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret.txt"), nil, 0o600))
-	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out", "link.txt")))
-	require.NoError(t, os.Symlink("out", filepath.Join(dir, "toout")))
-	require.NoError(t, os.Symlink("../later.txt", filepath.Join(dir, "out", "dangling.txt")))
-	writer := command.Spec{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file", Kind: command.SlotLine}, {Name: "text", Kind: command.SlotText}}}
-	python := command.Spec{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}}
-	fetch := command.Spec{Name: "fetch", Effect: command.EffectNetwork, Slots: []command.Slot{{Name: "url", Kind: command.SlotLine}}}
-	list := stock.List().Spec()
-	answer := command.Spec{Name: "answer", Final: true}
-	out := Rules{{Command: "writer", Path: "out/**", Do: RuleAllow}, {Command: "writer", Do: RuleDeny}}
-	hosts := Rules{{Host: "*.example.org", Do: RuleAllow}, {Host: "evil.*", Do: RuleDeny}, {Command: "fetch", Do: RuleAsk}}
-	for _, tc := range []struct {
-		name   string
-		rules  Rules
-		spec   command.Spec
-		fields map[string]any
-		want   RuleAction // empty: no rule speaks
-	}{
-		{"inside", out, writer, map[string]any{"file": "out/a/b.txt", "text": "x"}, RuleAllow},
-		{"inside, by a roundabout way", out, writer, map[string]any{"file": "./x/../out/b.txt"}, RuleAllow},
-		{"absolute", out, writer, map[string]any{"file": filepath.Join(dir, "out/b.txt")}, RuleAllow},
-		{"beside", out, writer, map[string]any{"file": "outside.txt"}, RuleDeny},
-		{"up and away", out, writer, map[string]any{"file": "out/../b.txt"}, RuleDeny},
-		{"out of the work dir", out, writer, map[string]any{"file": "../out/b.txt"}, RuleDeny},
-		{"through a link", out, writer, map[string]any{"file": "out/link.txt"}, RuleDeny},
-		{"through a link to nowhere yet", out, writer, map[string]any{"file": "out/dangling.txt"}, RuleDeny},
-		{"one of two", out, writer, map[string]any{"file": "out/b.txt", "path": "b.txt"}, RuleDeny},
-		{"a link in the text is no host", out, writer, map[string]any{"file": "out/b.txt", "text": "see https://evil.org"}, RuleAllow},
-		{"no file", out, writer, map[string]any{}, RuleDeny},
-		{"another command", out, python, map[string]any{"code": "1"}, ""},
-		{"host", hosts, fetch, map[string]any{"url": "https://docs.Example.org:8080/x"}, RuleAllow},
-		{"host in disguise", hosts, fetch, map[string]any{"url": "https://a.example.org@evil.com/"}, RuleDeny},
-		{"host in the path", hosts, fetch, map[string]any{"url": "https://evil.com/a.example.org"}, RuleDeny},
-		{"other host", hosts, fetch, map[string]any{"url": "https://example.net"}, RuleAsk},
-		{"no host", hosts, fetch, map[string]any{"url": "http://"}, RuleAsk},
-		{"code is never let through for what it names", Rules{{Path: "**", Do: RuleAllow}, {Do: RuleAsk}}, python, map[string]any{"file": "a.txt"}, RuleAsk},
-		{"nor held by it", Rules{{Path: "secret/**", Do: RuleDeny}}, writer, map[string]any{"file": "a.txt"}, ""},
-		{"a file named by a number", Rules{{Path: "**", Do: RuleDeny}}, writer, map[string]any{"file": json.Number("2024"), "text": "x"}, RuleDeny},
-		{"a folder that is listed", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"folder": "private"}, RuleDeny},
-		{"a folder below it", Rules{{Path: "private/**", Do: RuleAsk}}, list, map[string]any{"dir": "./private/sub"}, RuleAsk},
-		{"a pattern in it", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"pattern": "private/*.txt"}, RuleDeny},
-		{"a folder behind a link", Rules{{Path: "out/**", Do: RuleDeny}}, list, map[string]any{"glob": "toout"}, RuleDeny},
-		{"another folder", Rules{{Path: "private/**", Do: RuleDeny}}, list, map[string]any{"folder": "out"}, ""},
-		{"a folder that may be listed", Rules{{Path: "out/**", Do: RuleAllow}, {Do: RuleDeny}}, list, map[string]any{"folder": "out"}, RuleAllow},
-		{"all folders", Rules{{Path: "out/**", Do: RuleAllow}, {Do: RuleDeny}}, list, map[string]any{}, RuleDeny},
-		{"more than is looked at", Rules{{Path: "private/**", Do: RuleDeny}}, writer, map[string]any{"file": manyNames(300)}, RuleDeny},
-		{"an answer always passes", Rules{{Do: RuleDeny}}, answer, map[string]any{"text": "x"}, ""},
-		{"any command", Rules{{Do: RuleDeny}}, python, map[string]any{}, RuleDeny},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			require.NoError(t, tc.rules.Check(nil))
-			rule, found := tc.rules.match(&command.Call{Command: tc.spec.Name, Content: []map[string]any{tc.fields}}, tc.spec, dir)
-			assert.Equal(t, tc.want != "", found)
-			assert.Equal(t, tc.want, rule.Do, rule.String())
-		})
-	}
-}
-
-func manyNames(n int) []any {
-	out := make([]any, n)
-	for i := range out {
-		out[i] = fmt.Sprintf("f%d", i)
-	}
-	return out
-}
 
 // Rules hold for what a command shows without its being named: a list, what is
 // searched, and what the first message shows of files.
@@ -137,13 +64,13 @@ func TestRulesHoldForFilesThatAreNotNamed(t *testing.T) {
 			assert.Equal(t, tc.shown, strings.Contains(r.lastUser(-1), secret))
 			first := r.model.requests[0].Messages[1].Content
 			assert.Contains(t, first, "private/key.txt")
-			assert.Equal(t, tc.rules.keepKey(), !strings.Contains(first, secret), "%s", first)
+			assert.Equal(t, keepKey(tc.rules), !strings.Contains(first, secret), "%s", first)
 		})
 	}
 }
 
 // keepKey reports that the reader may not read private/key.txt unasked.
-func (r Rules) keepKey() bool { return len(r) > 0 && r[0].Do != RuleAllow && r[0].Command != "writer" }
+func keepKey(r Rules) bool { return len(r) > 0 && r[0].Do != RuleAllow && r[0].Command != "writer" }
 
 func TestRulesThatCanNotBeUsed(t *testing.T) {
 	for _, tc := range []struct {
@@ -280,7 +207,7 @@ func TestPreviewOfACommandWithoutOne(t *testing.T) {
 		{[]map[string]any{{"code": "ls", "in": "/etc"}}, "code: ls\nin: /etc\n"},
 		{[]map[string]any{{"code": "ls"}, {"code": "rm x"}}, "code: ls\ncode: rm x\n"},
 	} {
-		assert.Equal(t, tc.want, r.preview(context.Background(), shell, &command.Call{Command: "shell", Content: tc.content}))
+		assert.Equal(t, tc.want, r.gate.preview(context.Background(), asked{cmd: shell, call: &command.Call{Command: "shell", Content: tc.content}}))
 	}
 }
 

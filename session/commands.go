@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // Commands may come, change and go while a session works. What the model is
@@ -17,34 +18,6 @@ import (
 // changed word would have to be evaluated again. When the conversation is
 // compacted, or a session resumed, that message is made anew.
 
-// Kinds of [CommandChange].
-const (
-	CommandAdded   = "added"
-	CommandChanged = "changed"
-	CommandRemoved = "removed"
-	CommandBroken  = "broken" // a file that can't be used; see Problem
-	CommandRefused = "untrusted"
-)
-
-// CommandChange is what happened to one command, or to the file of one.
-type CommandChange struct {
-	Change  string `json:"change"`
-	Command string `json:"command,omitempty"`
-	File    string `json:"file,omitempty"`
-	Problem string `json:"problem,omitempty"` // with the file's line where it has one
-	Hint    string `json:"hint,omitempty"`
-	Kept    bool   `json:"kept,omitempty"` // the version before stays in force
-}
-
-// Commands tells what became of the commands since the step before.
-type Commands struct {
-	Step    int             `json:"step"`
-	Changes []CommandChange `json:"changes"`
-}
-
-// EventType implements [Payload].
-func (*Commands) EventType() string { return "commands" }
-
 // refreshCommands takes up changes of the commands, tells them, and tells the
 // model what it should know of them.
 func (s *Session) refreshCommands(ctx context.Context) {
@@ -52,22 +25,18 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if s.opts.Refresh != nil {
 		changes = s.opts.Refresh(ctx)
 	}
-	now := fingerprints(s.offered())
+	now := fingerprints(s.opts.offered())
 	changes = append(changes, s.unreported(changes, now)...)
 	if len(changes) == 0 {
 		return
 	}
-	s.emit(&Commands{Step: s.steps, Changes: changes})
+	s.book.emit(&Commands{Step: s.clock.steps, Changes: changes})
 	news := s.commandNews(changes, now)
-	s.known = now
+	s.talk.known = now
 	if news.none() {
 		return
 	}
-	next := ""
-	if n := len(s.entries); n > 0 {
-		next = s.entries[n-1].Next
-	}
-	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.tell(s.words.render("commands.tmpl", news)), Next: next})
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.talk.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
 }
 
 // fingerprints tell when what a command says of itself has changed, by name.
@@ -97,14 +66,14 @@ func (s *Session) unreported(reported []CommandChange, now map[string]string) []
 		}
 	}
 	for name, print := range now {
-		switch before, ok := s.known[name]; {
+		switch before, ok := s.talk.known[name]; {
 		case !ok:
 			add(CommandAdded, name)
 		case before != print:
 			add(CommandChanged, name)
 		}
 	}
-	for name := range s.known {
+	for name := range s.talk.known {
 		if _, ok := now[name]; !ok {
 			add(CommandRemoved, name)
 		}
@@ -131,7 +100,7 @@ func (n commandNews) none() bool {
 func (s *Session) commandNews(changes []CommandChange, now map[string]string) commandNews {
 	var news commandNews
 	specs := map[string]command.Spec{}
-	for _, spec := range s.offered() {
+	for _, spec := range s.opts.offered() {
 		specs[spec.Name] = spec
 	}
 	seen := map[string]bool{}
@@ -140,8 +109,8 @@ func (s *Session) commandNews(changes []CommandChange, now map[string]string) co
 			continue
 		}
 		seen[c.Command] = true
-		s.circles.forget(c.Command)
-		before, had := s.known[c.Command]
+		s.calls.circles.forget(c.Command)
+		before, had := s.talk.known[c.Command]
 		print, has := now[c.Command]
 		switch {
 		case has && !had:
@@ -155,43 +124,4 @@ func (s *Session) commandNews(changes []CommandChange, now map[string]string) co
 		}
 	}
 	return news
-}
-
-// renewSystem makes the system's message anew when commands have changed
-// since. Only a prompt that is evaluated anew anyhow may get it.
-func (s *Session) renewSystem() {
-	if system := s.systemPrompt(); system != s.system {
-		s.system, s.systemCount = system, 0
-	}
-}
-
-// commands writes changes for a person: what is there in a line, what is wrong
-// in a line each.
-func (o RenderOptions) commands(e *Commands) string {
-	var b strings.Builder
-	for _, change := range []string{CommandAdded, CommandChanged, CommandRemoved} {
-		var names []string
-		for _, c := range e.Changes {
-			if c.Change == change {
-				names = append(names, c.Command)
-			}
-		}
-		if len(names) > 0 {
-			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, Visible(strings.Join(names, ", ")))) + "\n")
-		}
-	}
-	for _, c := range e.Changes {
-		if c.Problem == "" {
-			continue
-		}
-		text := "warning: " + c.Problem
-		if c.Kept {
-			text += "; the version before stays"
-		}
-		b.WriteString(o.style(o.Bad, Visible(text)) + "\n")
-		if c.Hint != "" {
-			b.WriteString(o.style(o.Dim, "  "+Visible(c.Hint)) + "\n")
-		}
-	}
-	return b.String()
 }

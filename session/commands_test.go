@@ -10,6 +10,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 // counter is a command that says how often it ran.
@@ -154,16 +155,15 @@ func TestCompactionRenewsTheCommands(t *testing.T) {
 	m := newModel(t, true)
 	r := newRig(t, m, nil)
 	require.NoError(t, r.begin("task"))
-	before := r.system
-	r.renewSystem()
-	assert.Equal(t, before, r.system, "nothing has changed")
+	before := r.talk.system
+	assert.Equal(t, before, r.systemPrompt(), "nothing has changed")
 	require.NoError(t, r.opts.Registry.Register(added))
 	for range 6 {
-		r.add(&entry{Kind: kindTurn, Text: strings.Repeat("word ", 400)})
-		r.add(&entry{Kind: kindResult, Text: strings.Repeat("word ", 400), Digest: "did"})
+		r.add(&journal.Entry{Kind: journal.KindTurn, Text: strings.Repeat("word ", 400)})
+		r.add(&journal.Entry{Kind: journal.KindResult, Text: strings.Repeat("word ", 400), Digest: "did"})
 	}
-	require.NoError(t, r.compact(context.Background(), 2000))
-	assert.Contains(t, r.system, "counter: counts things")
+	require.NoError(t, r.talk.compact(context.Background(), 2000))
+	assert.Contains(t, r.talk.system, "counter: counts things")
 	r.events = nil
 	r.refreshCommands(context.Background())
 	assert.Empty(t, r.commandEvents(), "it is known from the system's message")

@@ -1,17 +1,14 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
-	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
+	"agent/session/prose"
 )
 
 // A result that is over its limit is shown as its head, its tail, and the gist
@@ -69,252 +66,108 @@ type condensedData struct {
 	InParts      bool // the command can show a part
 }
 
-// shortResult makes a result fit its limit. The whole goes into the session
-// file first.
-func (s *Session) shortResult(ctx context.Context, call *command.Call, text string) (string, bool) {
+// condenser shows the result of a call in part, where it is long.
+type condenser struct {
+	*conversation
+	how     LongResults
+	call    *command.Call
+	inParts bool // the command can be asked for some lines alone
+}
+
+// short makes a result fit its limit. The whole goes into the session file
+// first.
+func (c condenser) short(ctx context.Context, text string) (string, bool) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
-	limit := s.opts.Limits.ResultTokensMax
-	tokens := s.countText(ctx, text)
+	limit := c.limits.ResultTokensMax
+	tokens := c.count(ctx, text)
 	if tokens <= limit {
 		return text, false
 	}
-	s.keepWhole(call, text)
+	c.keepWhole(text)
 	keep := int(float64(utf8.RuneCountInString(text)) * float64(limit) * endsShare / float64(tokens))
-	_, middle, _ := splitMiddle(text, keep)
-	g := s.gistOf(ctx, call, middle, int(float64(limit)*gistShare))
+	_, middle, _ := prose.SplitMiddle(text, keep)
+	g := c.gistOf(ctx, middle, int(float64(limit)*gistShare))
 	out := text
 	for range condenseRounds {
-		out = s.condensed(call, text, keep, g)
-		if s.countText(ctx, out) <= limit {
+		out = c.condensed(text, keep, g)
+		if c.count(ctx, out) <= limit {
 			return out, true
 		}
 		keep = keep * 8 / 10
 	}
-	return shorten(out, limit, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
-}
-
-// leftOut words what was cut out of a text.
-func (s *Session) leftOut(lines, chars int) string {
-	return s.words.render("left_out.tmpl", map[string]int{"Lines": lines, "Chars": chars})
+	return c.shorten(ctx, out, limit)
 }
 
 // condensed puts a long result together: keep characters of its ends, and the
 // gist between them.
-func (s *Session) condensed(call *command.Call, text string, keep int, g gist) string {
-	head, middle, tail := splitMiddle(text, keep)
+func (c condenser) condensed(text string, keep int, g gist) string {
+	head, middle, tail := prose.SplitMiddle(text, keep)
 	d := condensedData{
 		Lines: strings.Count(middle, "\n"), Chars: utf8.RuneCountInString(middle),
-		Gist: g.text, ByModel: g.byModel, Unread: g.unread, InParts: s.showsParts(call),
+		Gist: g.text, ByModel: g.byModel, Unread: g.unread, InParts: c.inParts,
 	}
-	if s.log != nil {
-		d.Step = s.steps
+	if c.book.log != nil {
+		d.Step = c.clock.steps
 	}
-	return strings.TrimRight(head, "\n") + "\n" + s.words.render("condensed.tmpl", d) + "\n" + tail
-}
-
-// showsParts reports a command that can be asked for some lines alone.
-func (s *Session) showsParts(call *command.Call) bool {
-	cmd, err := s.opts.Registry.Resolve(call.Command)
-	return err == nil && slices.ContainsFunc(cmd.Spec().Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
+	return strings.TrimRight(head, "\n") + "\n" + c.words.render("condensed.tmpl", d) + "\n" + tail
 }
 
 // keepWhole writes a result that is shown in part into the session file, where
 // a person finds it.
-func (s *Session) keepWhole(call *command.Call, text string) {
+func (c condenser) keepWhole(text string) {
 	if len(text) > wholeBytesMax {
 		text = strings.ToValidUTF8(text[:wholeBytesMax], "")
 	}
-	s.keep(record{Type: recWhole, Steps: s.steps, Reason: call.Command, Raw: text})
+	c.book.keep(journal.Record{Type: journal.TypeWhole, Steps: c.clock.steps, Reason: c.call.Command, Raw: text})
 }
-
-// recWhole is a result before it was condensed.
-const recWhole = "whole_result"
 
 // gistOf makes the gist of the middle of a result. A model that fails costs
 // the summary, not the run.
-func (s *Session) gistOf(ctx context.Context, call *command.Call, middle string, tokensMax int) gist {
-	if s.opts.LongResults == ResultsSummary {
-		g, err := s.summaryOf(ctx, call, middle, tokensMax)
+func (c condenser) gistOf(ctx context.Context, middle string, tokensMax int) gist {
+	if c.how == ResultsSummary {
+		g, err := c.summaryOf(ctx, middle, tokensMax)
 		if err == nil {
 			return g
 		}
 		if ctx.Err() == nil {
-			s.warn("no summary of a long result by the model: " + err.Error())
+			c.warn("no summary of a long result by the model: " + err.Error())
 		}
 	}
-	lines := linesAbout(s.task+" "+call.Summary, middle, tokensMax, func(t string) int { return s.countText(ctx, t) })
+	lines := prose.LinesAbout(c.task+" "+c.call.Summary, middle, tokensMax, func(t string) int { return c.count(ctx, t) })
 	return gist{text: strings.Join(lines, "\n")}
 }
 
 // summaryOf lets the model read text in chunks and say of each what matters
 // for the task.
-func (s *Session) summaryOf(ctx context.Context, call *command.Call, text string, tokensMax int) (gist, error) {
-	chunks, unread := s.chunksOf(ctx, text)
+func (c condenser) summaryOf(ctx context.Context, text string, tokensMax int) (gist, error) {
+	chunks, unread := c.chunksOf(ctx, text)
 	g := gist{byModel: true, unread: utf8.RuneCountInString(unread)}
 	var notes []string
 	for _, chunk := range chunks {
-		wanted, err := s.allowance(max(tokensMax/len(chunks), chunkReplyTokens))
+		note, err := c.ask(ctx, c.words.render("condense_system.tmpl", nil), c.words.render("condense.tmpl", map[string]string{
+			"Task": prose.OneLine(c.task, taskLineRunes), "Command": c.call.Command, "Block": prose.Fenced(chunk),
+		}), max(tokensMax/len(chunks), chunkReplyTokens), prose.ProseRut().Until())
 		if err != nil {
 			return g, err
 		}
-		note, _, err := s.completion(ctx, &backend.Request{
-			Messages: []backend.Message{
-				{Role: backend.RoleSystem, Content: s.words.render("condense_system.tmpl", nil)},
-				{Role: backend.RoleUser, Content: s.words.render("condense.tmpl", map[string]string{
-					"Task": oneLine(s.task, taskLineRunes), "Command": call.Command, "Block": fenced(chunk),
-				})},
-			},
-			Sampling: s.opts.Sampling, TokensMax: wanted, Until: proseRut.until(),
-		}, nil)
-		if err != nil {
-			return g, err
-		}
-		if note = strings.TrimSpace(note); !strings.EqualFold(strings.Trim(note, ".-* "), s.words.render("nothing", nil)) {
+		if !strings.EqualFold(strings.Trim(note, ".-* "), c.words.render("nothing", nil)) {
 			notes = append(notes, note)
 		}
 	}
-	g.text, _ = shorten(strings.Join(notes, "\n"), tokensMax, func(t string) int { return s.countText(ctx, t) }, s.leftOut)
+	g.text, _ = c.shorten(ctx, strings.Join(notes, "\n"), tokensMax)
 	return g, nil
 }
 
 // chunksOf cuts text at line ends into chunks that fit beside the conversation,
 // so that reading them does not push it out of the model's cache.
-func (s *Session) chunksOf(ctx context.Context, text string) (chunks []string, unread string) {
-	free := s.opts.Backend.ContextLength() - s.estimate(ctx) - 2*summaryTokensMax
+func (c condenser) chunksOf(ctx context.Context, text string) (chunks []string, unread string) {
+	free := c.backend.ContextLength() - c.estimate(ctx) - 2*summaryTokensMax
 	tokensEach := min(chunkTokensMax, max(free, chunkTokensMin))
-	tokens := max(s.countText(ctx, text), 1)
+	tokens := max(c.count(ctx, text), 1)
 	size := max(utf8.RuneCountInString(text)*tokensEach/tokens, 1)
 	for text != "" && len(chunks) < chunksMax {
-		chunk := firstChunk(text, size)
+		chunk := prose.FirstChunk(text, size)
 		chunks, text = append(chunks, chunk), text[len(chunk):]
 	}
 	return chunks, text
-}
-
-// firstChunk is at most n characters from the start of text, to the end of a
-// line where there is one in its second half.
-func firstChunk(text string, n int) string {
-	count := 0
-	for i := range text {
-		if count == n {
-			if at := strings.LastIndexByte(text[:i], '\n'); at >= i/2 {
-				return text[:at+1]
-			}
-			return text[:i]
-		}
-		count++
-	}
-	return text
-}
-
-const (
-	commonWord = 0.2 // of all lines: a word in more of them does not tell one line from another
-	rareWord   = 0.01
-	oddLines   = 0.1 // of all lines: where more have rare words, all are different and none is odd
-)
-
-// linesAbout are the lines of text that share the rarest words with a query,
-// and those that are unlike all others, as a failure is in a log: in their
-// order, as far as tokensMax allows.
-func linesAbout(query, text string, tokensMax int, counted func(string) int) []string {
-	lines := strings.Split(strings.Trim(text, "\n"), "\n")
-	if len(lines) < 2 {
-		return nil
-	}
-	scores := aboutScores(query, lines)
-	for i, odd := range oddOnes(lines) {
-		if odd {
-			scores[i] += math.Log(float64(len(lines))) / 2
-		}
-	}
-	best := make([]int, len(lines))
-	for i := range best {
-		best[i] = i
-	}
-	slices.SortStableFunc(best, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
-	var chosen []int
-	for _, i := range best {
-		if tokensMax -= counted(shortLine(lines[i])) + 1; scores[i] == 0 || tokensMax < 0 {
-			break
-		}
-		chosen = append(chosen, i)
-	}
-	slices.Sort(chosen)
-	out := make([]string, len(chosen))
-	for i, n := range chosen {
-		out[i] = shortLine(lines[n])
-	}
-	return out
-}
-
-func shortLine(line string) string { return cutRunes(strings.TrimSpace(line), 2*lineCharsMax) }
-
-// aboutScores weighs the words that lines share with a query by how few lines
-// have them.
-func aboutScores(query string, lines []string) []float64 {
-	wanted, inLines, words := wordSet(query), map[string]int{}, make([]map[string]bool, len(lines))
-	for i, line := range lines {
-		words[i] = wordSet(line)
-		for w := range words[i] {
-			inLines[w]++
-		}
-	}
-	scores := make([]float64, len(lines))
-	for i := range lines {
-		for w := range words[i] {
-			if n := inLines[w]; wanted[w] && float64(n) <= max(commonWord*float64(len(lines)), 1) {
-				scores[i] += math.Log(float64(len(lines)) / float64(n))
-			}
-		}
-	}
-	return scores
-}
-
-// oddOnes finds the few lines with words that hardly any other line has, where
-// lines are alike otherwise. Numbers differ anyway and do not count.
-func oddOnes(lines []string) []bool {
-	inLines, words := map[string]int{}, make([]map[string]bool, len(lines))
-	for i, line := range lines {
-		words[i] = wordSet(strings.Map(dropDigits, line))
-		for w := range words[i] {
-			inLines[w]++
-		}
-	}
-	odd, count := make([]bool, len(lines)), 0
-	for i := range lines {
-		for w := range words[i] {
-			odd[i] = odd[i] || float64(inLines[w]) <= max(rareWord*float64(len(lines)), 1)
-		}
-		if odd[i] {
-			count++
-		}
-	}
-	if float64(count) > max(oddLines*float64(len(lines)), 1) {
-		return make([]bool, len(lines))
-	}
-	return odd
-}
-
-func dropDigits(r rune) rune {
-	if unicode.IsDigit(r) {
-		return -1
-	}
-	return r
-}
-
-// stemRunes is how much of a word is compared: "failed" and "failing" are the
-// same.
-const stemRunes = 5
-
-// wordSet are the words of text, lower case and cut to their stems. Short ones
-// tell too little, numbers a lot.
-func wordSet(text string) map[string]bool {
-	set := map[string]bool{}
-	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-		runes := []rune(w)
-		if len(runes) >= 3 || unicode.IsDigit(runes[0]) {
-			set[string(runes[:min(len(runes), stemRunes)])] = true
-		}
-	}
-	return set
 }

@@ -1,16 +1,20 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
+	"agent/session/workdir"
 )
 
 // Delegation gives parts of a task to sessions of their own, children of the
@@ -68,50 +72,6 @@ func withSession(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// family is what a run shares with all that it delegates.
-type family struct {
-	// work is held while a consequential call is decided and carried out, so
-	// that two helpers never change the work dir at once, and a person is asked
-	// one question at a time.
-	work chan struct{}
-
-	mu      sync.Mutex
-	spent   map[*Session]int // tokens computed, as each last told
-	running int              // children at work
-}
-
-func newFamily() *family {
-	return &family{work: make(chan struct{}, 1), spent: map[*Session]int{}}
-}
-
-// tell notes what s has spent. It returns what all have spent, and among how
-// many what is left must do.
-func (f *family) tell(s *Session, tokens int) (total, sharers int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.spent[s] = tokens
-	for _, n := range f.spent {
-		total += n
-	}
-	return total, max(f.running, 1)
-}
-
-// enter and leave count the children at work. One that leaves hands its cost
-// to its parent.
-func (f *family) enter() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running++
-}
-
-func (f *family) leave(child, parent *Session) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running--
-	f.spent[parent] += child.usage.Computed()
-	delete(f.spent, child)
-}
-
 // holdWork waits until no other member of the family changes the work dir, and
 // looks at it again: what the others changed in between is not this call's
 // doing. Calls without consequences do not wait.
@@ -119,23 +79,19 @@ func (s *Session) holdWork(ctx context.Context, cmd command.Command, call *comma
 	if !command.EffectOf(cmd, call).Consequential() {
 		return func() {}, nil
 	}
-	select {
-	case s.family.work <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	release, err = s.place.family.hold(ctx)
+	if err == nil && s.place.depth > 0 {
+		s.watch.look()
 	}
-	if s.parent != nil {
-		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
-	}
-	return func() { <-s.family.work }, nil
+	return release, err
 }
 
 // mayDelegate reports that delegation has not reached its depth.
-func (s *Session) mayDelegate() bool { return s.depth < s.opts.Limits.DepthMax }
+func (p *place) mayDelegate(o *Options) bool { return p.depth < o.Limits.DepthMax }
 
 // delegate carries out one call of the command.
 func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Result, error) {
-	if !s.mayDelegate() {
+	if !s.place.mayDelegate(&s.opts) {
 		return s.noDelegation("too_deep"), nil
 	}
 	texts := subtaskTexts(call)
@@ -143,16 +99,23 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 		return s.noDelegation("too_many_parts"), nil
 	}
 	items := regroup(texts)
-	if len(items) == 1 && plainWords(items[0]) == plainWords(s.task) {
+	if len(items) == 1 && plainWords(items[0]) == plainWords(s.talk.task) {
 		return s.noDelegation("whole_task"), nil
 	}
 	if len(items) == 0 {
 		return s.noDelegation("no_parts"), nil
 	}
-	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.snap.has)}
+	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.watch.now.Has)}
+	var heads []promptFile
+	for _, p := range s.watch.now.Paths() {
+		heads = append(heads, s.watch.view(p, 1))
+	}
 	for _, t := range d.plan {
+		if t.files = s.watch.now.Named(t.text); len(t.files) > 0 {
+			continue
+		}
 		var err error
-		if t.files, err = s.relevantFiles(ctx, t.text); err != nil {
+		if t.files, err = s.speaker.relevantFiles(ctx, heads, t.text); err != nil {
 			return nil, err
 		}
 	}
@@ -172,36 +135,23 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 	if err != nil {
 		return nil, Usage{}, err
 	}
-	s.snap = takeSnapshot(s.opts.Env.WorkDir, snapshot{})
-	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.snap.has)}
+	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
+	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.Has)}
 	if err := d.run(ctx); err != nil {
-		return nil, s.usage, err
+		return nil, s.speaker.budget.usage, err
 	}
-	return d.result(), s.usage, nil
+	return d.result(), s.speaker.budget.usage, nil
 }
 
 func (s *Session) noDelegation(why string) *command.Result {
 	return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}
 }
 
-// has reports a file, by its path or by its name alone, or a folder.
-func (s snapshot) has(file string) bool {
-	if _, ok := s.files[file]; ok {
-		return true
-	}
-	for p := range s.files {
-		if strings.HasPrefix(p, file+"/") {
-			return true
-		}
-	}
-	return len(s.named(file)) > 0
-}
-
 // delegationID begins the ids of a call's children. It is the same when the
 // call is made again after an interruption, and another one in another step.
 func (s *Session) delegationID(call *command.Call) string {
 	key := callKey(call)
-	return fmt.Sprintf("%s.%d-%s", s.id, s.steps, key[:min(4, len(key))])
+	return fmt.Sprintf("%s.%d-%s", s.id, s.clock.steps, key[:min(4, len(key))])
 }
 
 // delegation is one call's subtasks at work.
@@ -295,12 +245,12 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 		return nil, err
 	}
 	defer child.Close()
-	s.family.enter()
+	s.place.family.enter()
 	res, err := child.Run(ctx, t.text)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.usage.add(child.usage)
-	s.family.leave(child, s)
+	s.speaker.budget.usage.Add(child.speaker.budget.usage)
+	s.place.family.leave(child.speaker.budget, s.speaker.budget)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -313,14 +263,13 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 	if try > 0 {
 		id += fmt.Sprintf("r%d", try)
 	}
-	child, err := New(s.childOptions(d, id, t, try))
+	at := place{id: id, depth: s.place.depth + 1, family: s.place.family, above: s.calls, focus: t.files}
+	for _, j := range t.after {
+		at.given = append(at.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
+	}
+	child, err := newSession(s.childOptions(d, id, t, try), at)
 	if err != nil {
 		return nil, fmt.Errorf("delegate: %w", err)
-	}
-	child.id, child.parent, child.depth, child.family = id, s, s.depth+1, s.family
-	child.focus = t.files
-	for _, j := range t.after {
-		child.given = append(child.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
 	}
 	return child, nil
 }
@@ -330,7 +279,7 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 func (s *Session) childOptions(d *delegation, id string, t *subtask, try int) Options {
 	o := s.opts
 	o.Sink = d.sink(id, t, try)
-	o.Limits.StepsMax = min(childStepsMax, max(o.Limits.StepsMax-s.runSteps(), 1))
+	o.Limits.StepsMax = min(childStepsMax, max(s.clock.left(), 1))
 	o.Limits.Timeout = 0 // the parent's context carries its end
 	if try > 0 {
 		o.Sampling = warmer(o.Sampling, t.number, try)
@@ -381,14 +330,101 @@ func mergeSorted(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// add takes over what a child cost.
-func (u *Usage) add(v Usage) {
-	u.PromptTokens += v.PromptTokens
-	u.EvaluatedTokens += v.EvaluatedTokens
-	u.CachedTokens += v.CachedTokens
-	u.CompletionTokens += v.CompletionTokens
-	u.PrefillMS += v.PrefillMS
-	u.DecodeMS += v.DecodeMS
-	u.InvalidReplies += v.InvalidReplies
-	u.RepairedReplies += v.RepairedReplies
+// sink passes a child's events on to its parent, with both ids. How it began
+// and ended has another type there, so that a run has one first and one last
+// event.
+func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
+	return func(ev Event) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if ev.Session == "" { // else it is that of a child of this child
+			ev.Session, ev.Parent = id, d.parent.id
+			ev.Data = d.asSubtask(ev.Data, t, try+1)
+		}
+		if r, ok := ev.Data.(*CommandResult); ok {
+			t.done.files = mergeSorted(t.done.files, r.Files)
+		}
+		d.parent.book.relay(ev)
+	}
+}
+
+func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
+	switch p := data.(type) {
+	case *Started:
+		start := &SubtaskStarted{Number: t.number, Task: p.Task, Files: t.files, Try: try}
+		for _, j := range t.after {
+			start.After = append(start.After, d.plan[j].number)
+		}
+		return start
+	case *Result:
+		return &SubtaskEnded{
+			Number: t.number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+		}
+	}
+	return data
+}
+
+// childrenDir is where the session files of children lie: beside that of their
+// parent, and not among those of whole runs.
+func (s *Session) childrenDir() string {
+	return filepath.Join(s.opts.SessionsDir, s.id+journal.ChildrenExt)
+}
+
+// Bounds of looking for the files that a subtask needs.
+const (
+	filesScoredMax     = 24   // among more, only those that the subtask names count
+	filesPickedMax     = 3    // more than these are not relevant but possible
+	fileProbabilityMin = 0.15 // of being the one that is needed
+)
+
+// relevantFiles are the files to which the model gives the best odds of being
+// needed for a subtask. The list of files is asked about with the subtask at the
+// end, so that it is evaluated once for all subtasks. Where no odds are to be
+// had, none is picked, and the child is shown them all.
+func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text string) ([]string, error) {
+	if !sp.caps.ExactChoice || len(files) < 2 || len(files) > filesScoredMax {
+		return nil, nil
+	}
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, f.Path)
+	}
+	choice, err := sp.choose(ctx, &backend.Request{Messages: []backend.Message{
+		{Role: backend.RoleSystem, Content: sp.words.render("relevant_system.tmpl", nil)},
+		{Role: backend.RoleUser, Content: sp.scrub.Text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
+	}}, sp.scrub.Distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
+	if err != nil {
+		return nil, err
+	}
+	return pickLikely(choice.Options, paths), nil
+}
+
+type relevantData struct {
+	Files []promptFile
+	Task  string
+}
+
+// pickLikely takes the likeliest of the paths, as far as they are likely at
+// all. They are the first of the scored options; those after them stand for none.
+func pickLikely(scored []backend.ScoredOption, paths []string) []string {
+	var files []int
+	for i := range min(len(paths), len(scored)) {
+		if scored[i].Probability >= fileProbabilityMin {
+			files = append(files, i)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b int) int { return cmp.Compare(scored[b].Probability, scored[a].Probability) })
+	var out []string
+	for _, i := range files[:min(len(files), filesPickedMax)] {
+		out = append(out, paths[i])
+	}
+	slices.Sort(out)
+	return out
+}
+
+// givenAnswer is what an earlier subtask found out, for one that needs it.
+type givenAnswer struct {
+	Task   string
+	Answer string
+	Block  string // the answer as the prompt shows it
 }

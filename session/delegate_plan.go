@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 // Planning is pure: which subtasks there are, and which must wait for which,
@@ -110,7 +112,7 @@ func listItems(text string) []string {
 	marked := false
 	for line := range strings.Lines(text) {
 		bare := strings.TrimSpace(line)
-		if bare == "" || strings.HasPrefix(bare, fenceMark) {
+		if bare == "" || strings.HasPrefix(bare, prose.FenceMark) {
 			continue
 		}
 		rest := strings.TrimSpace(listMark.ReplaceAllString(bare, ""))
@@ -125,7 +127,7 @@ func listItems(text string) []string {
 		marked = marked || hasMark
 	}
 	for i := range items {
-		items[i] = cutRunes(items[i], subtaskRunesMax)
+		items[i] = prose.Cut(items[i], subtaskRunesMax)
 	}
 	return items
 }
@@ -133,7 +135,7 @@ func listItems(text string) []string {
 // plainWords is text without what makes no difference: case, spaces and the
 // signs around words.
 func plainWords(text string) string {
-	words := strings.FieldsFunc(strings.ToLower(text), notInPaths)
+	words := strings.FieldsFunc(strings.ToLower(text), workdir.NotInPaths)
 	for i, w := range words {
 		words[i] = strings.Trim(w, ".!?-*_")
 	}
@@ -189,7 +191,7 @@ func filesIn(text string, exists func(string) bool) []string {
 
 // namesIn are the words of a text as far as they may be names.
 func namesIn(text string) []string {
-	words := strings.FieldsFunc(text, notInPaths)
+	words := strings.FieldsFunc(text, workdir.NotInPaths)
 	for i, w := range words {
 		words[i] = strings.TrimPrefix(strings.TrimRight(w, ".?!*"), "./")
 	}

@@ -17,6 +17,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 func TestSubtaskTexts(t *testing.T) {
@@ -256,8 +257,8 @@ func TestDelegatedPartsRunTogether(t *testing.T) {
 	for id, e := range ended {
 		assert.True(t, strings.HasPrefix(id, r.ID()+"."), id)
 		assert.Equal(t, StopAnswered, e.Stop)
-		assert.FileExists(t, filepath.Join(sessions, r.ID()+".children", id+logExt))
-		sum.add(e.Usage)
+		assert.FileExists(t, filepath.Join(sessions, r.ID()+".children", id+journal.Ext))
+		sum.Add(e.Usage)
 	}
 	assert.Greater(t, res.Usage.PromptTokens, sum.PromptTokens, "the cost of the parts is part of the run's")
 	assert.Equal(t, []string{"a.txt"}, started[r.childID(1)].Files)
@@ -422,14 +423,14 @@ func TestDelegationHasADepth(t *testing.T) {
 	r := newTroupeRig(t, tr, nil)
 	s, err := New(r.opts)
 	require.NoError(t, err)
-	s.depth = 1
-	d := &draft{s: s}
-	for _, spec := range s.offered() {
+	s.place.depth = 1
+	for _, spec := range s.opts.offered() {
 		offered += spec.Name + " "
 	}
 	assert.Contains(t, offered, "delegate", "it stays in the fixed part of the prompt, which all share")
-	spec, err := d.chooseCommand(context.Background(), aim{only: delegateName})
-	assert.Error(t, err, "but can't be chosen: %v", spec.Name)
+	for _, spec := range offer(s.phase, s.view(aim{})) {
+		assert.NotEqual(t, delegateName, spec.Name, "but can't be chosen")
+	}
 }
 
 // A part may do what its parent may do, and nothing else.
@@ -465,7 +466,7 @@ func TestPartsInheritLimits(t *testing.T) {
 		r := newTroupeRig(t, tr, nil)
 		_, err := r.Run(context.Background(), "all")
 		require.NoError(t, err)
-		whole := r.usage.Computed()
+		whole := r.speaker.budget.usage.Computed()
 
 		again := newTroupe(t, true, tr.scripts)
 		again.picks = tr.picks
@@ -569,6 +570,6 @@ func TestUsageAddForgetsNothing(t *testing.T) {
 		}
 	}
 	sum := Usage{}
-	sum.add(one)
+	sum.Add(one)
 	assert.Equal(t, one, sum)
 }

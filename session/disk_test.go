@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // fillDisk makes every further write to the session file fail as on a full
@@ -21,8 +22,8 @@ func fillDisk(t *testing.T, s *Session) {
 		t.Skip("needs /dev/full: " + err.Error())
 	}
 	t.Cleanup(func() { full.Close() })
-	s.log.f.Close() // gives back the lock, too
-	s.log.f = full
+	s.book.log.File.Close() // gives back the lock, too
+	s.book.log.File = full
 }
 
 // Whenever the disk gets full, the run ends with an error that says so, nothing
@@ -62,14 +63,14 @@ func TestFullDisk(t *testing.T) {
 			assert.Contains(t, failed.Hint(), "--no-session")
 			assert.Equal(t, StopError, res.Stop)
 		}
-		path := filepath.Join(r.opts.SessionsDir, r.ID()+logExt)
-		old, err := loadLog(path)
+		path := filepath.Join(r.opts.SessionsDir, r.ID()+journal.Ext)
+		old, err := journal.Read(path)
 		require.NoError(t, err)
 		began := map[string]bool{}
-		for _, d := range old.done {
+		for _, d := range old.Done {
 			began[d.Key] = true
 		}
-		for key := range old.intents {
+		for key := range old.Intents {
 			began[key] = true
 		}
 		for _, name := range []string{"one.txt", "two.txt", "three.txt"} {

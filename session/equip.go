@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 // specOf is the spec of a command as one call uses it: its effect is that of
@@ -32,27 +32,16 @@ const (
 // budget, and how much of a result is shown.
 func (s *Session) equip() {
 	env := s.opts.Env
-	env.Ask = s.consult
-	env.AskBytesMax = min(askBytesMax, int(float64(s.promptLimit())*bytesPerToken))
+	env.Ask = func(ctx context.Context, prompt string, tokensMax int) (string, error) {
+		return s.speaker.ask(ctx, "", s.speaker.scrub.Text(prompt), tokensMax, nil)
+	}
+	env.AskBytesMax = min(askBytesMax, int(float64(s.speaker.promptLimit())*bytesPerToken))
 	env.Fits = func(text string) bool {
-		return s.countText(context.Background(), text) <= s.opts.Limits.ResultTokensMax
+		return s.speaker.count(context.Background(), text) <= s.opts.Limits.ResultTokensMax
 	}
 	if env.Files == nil {
 		env.Files = command.NewFileIndex()
 	}
-}
-
-// consult puts a command's question to the model, beside the conversation.
-func (s *Session) consult(ctx context.Context, prompt string, tokensMax int) (string, error) {
-	tokensMax, err := s.allowance(tokensMax)
-	if err != nil {
-		return "", err
-	}
-	text, _, err := s.completion(ctx, &backend.Request{
-		Messages: []backend.Message{{Role: backend.RoleUser, Content: s.scrub.text(prompt)}},
-		Sampling: s.opts.Sampling, TokensMax: tokensMax,
-	}, func(Delta) {})
-	return text, err
 }
 
 // openState finds the private folder for what commands keep between calls: it
@@ -62,7 +51,7 @@ func (s *Session) openState() error {
 	env := s.opts.Env
 	switch {
 	case s.opts.SessionsDir != "":
-		env.StateDir = filepath.Join(s.opts.SessionsDir, s.id+stateExt)
+		env.StateDir = filepath.Join(s.opts.SessionsDir, s.id+journal.StateExt)
 	case s.scratch == "" && runsCode(s.opts.Registry.Specs()):
 		dir, err := os.MkdirTemp("", "agent-state-")
 		if err != nil {
@@ -73,9 +62,6 @@ func (s *Session) openState() error {
 	return nil
 }
 
-// stateExt ends the name of the folder that belongs to a session file.
-const stateExt = ".state"
-
 // addressesMax bounds the addresses that a field can name.
 const addressesMax = 20
 
@@ -83,15 +69,10 @@ var addressPattern = regexp.MustCompile("https?://[^\\s<>\"'`()\\[\\]{}|\\\\^]+"
 
 // seenAddresses are addresses of the web that stand in the task or in the
 // conversation, the newest first: a model chooses among them, and makes none up.
-func (s *Session) seenAddresses() []string {
-	texts := []string{s.task}
-	for _, e := range slices.Backward(s.entries) {
-		if e.Kind != kindTurn {
-			texts = append(texts, e.Text)
-		}
-	}
+func (c *conversation) seenAddresses() []string {
 	var out []string
-	for _, text := range texts {
+	texts := append(c.shown(), c.task)
+	for _, text := range slices.Backward(texts) {
 		for _, found := range addressPattern.FindAllString(text, addressesMax) {
 			found = strings.TrimRight(found, ".,;:!?*")
 			if !slices.Contains(out, found) && len(out) < addressesMax {

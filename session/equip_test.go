@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command/stock"
+	"agent/session/journal"
 )
 
 // withStock are the commands as they are, for tests of what a session gives them.
@@ -44,8 +45,8 @@ func TestCommandsAskTheRunsModel(t *testing.T) {
 	assert.Greater(t, res.Usage.PromptTokens, 0)
 	assert.Len(t, r.model.requests, 3)
 
-	r.opts.Limits.TokensMax = 1
-	_, err = r.consult(context.Background(), "more?", 10)
+	r.speaker.budget.tokensMax = 1
+	_, err = r.opts.Env.Ask(context.Background(), "more?", 10)
 	assert.ErrorIs(t, err, errTokensSpent)
 }
 
@@ -133,19 +134,19 @@ func TestLongTextsContinue(t *testing.T) {
 // stand in the conversation.
 func TestSeenAddresses(t *testing.T) {
 	r := newRig(t, newModel(t, true), withStock(t))
-	r.task = "Read https://example.org/a, please (or http://example.org/b)."
-	r.entries = []*entry{
-		{Kind: kindTurn, Text: "I made up https://evil.example/x"},
-		{Kind: kindResult, Text: "[one](https://example.org/c_d?e=1#f) **https://example.org/a**"},
+	r.talk.task = "Read https://example.org/a, please (or http://example.org/b)."
+	r.talk.entries = []*journal.Entry{
+		{Kind: journal.KindTurn, Text: "I made up https://evil.example/x"},
+		{Kind: journal.KindResult, Text: "[one](https://example.org/c_d?e=1#f) **https://example.org/a**"},
 	}
-	assert.Equal(t, []string{"https://example.org/a", "http://example.org/b", "https://example.org/c_d?e=1#f"}, r.seenAddresses())
-	r.task = strings.Repeat("http://example.org/x ", 10) + strings.Join(func() (out []string) {
+	assert.Equal(t, []string{"https://example.org/a", "http://example.org/b", "https://example.org/c_d?e=1#f"}, r.talk.seenAddresses())
+	r.talk.task = strings.Repeat("http://example.org/x ", 10) + strings.Join(func() (out []string) {
 		for i := range 50 {
 			out = append(out, fmt.Sprintf("http://example.org/%d", i))
 		}
 		return out
 	}(), " ")
-	assert.Len(t, r.seenAddresses(), 13, "of each text only the first are looked at")
+	assert.Len(t, r.talk.seenAddresses(), 13, "of each text only the first are looked at")
 }
 
 // What commands keep lies beside the session file, or goes with the session.

@@ -90,7 +90,7 @@ func TestExportedPageTellsTheRun(t *testing.T) {
 	for _, c := range run.Costs {
 		total += c.Generated
 	}
-	assert.Equal(t, r.usage.CompletionTokens, total)
+	assert.Equal(t, r.speaker.budget.usage.CompletionTokens, total)
 
 	page, root := exported(t, run)
 	text, classes := "", map[string]string{}
@@ -113,18 +113,4 @@ func TestExportedPageTellsTheRun(t *testing.T) {
 	if path := os.Getenv("AGENT_TEST_PAGE"); path != "" { // to look at
 		require.NoError(t, os.WriteFile(path, []byte(page), 0o600))
 	}
-}
-
-// Parts of a task are on the page with what they were and what they came to.
-func TestExportedPageTellsTheParts(t *testing.T) {
-	item := newItem(&Event{Session: "x.1", Data: &SubtaskStarted{Number: 1, Task: "count <b>words</b>", Files: []string{"a.txt"}, Try: 2}})
-	require.NotNil(t, item)
-	assert.Equal(t, "part 1", item.Title)
-	assert.Equal(t, "try 2", item.Aside)
-	require.Len(t, item.Texts, 2)
-	item = newItem(&Event{Session: "x.1", Data: &SubtaskEnded{Number: 1, Answer: "12 words", Stop: StopSteps, Steps: 3}})
-	require.NotNil(t, item)
-	assert.Equal(t, "part 1: steps", item.Title)
-	assert.Equal(t, "bad", item.Class)
-	assert.Equal(t, "12 words", item.Texts[0].Lines[0].Text)
 }

@@ -213,6 +213,15 @@ func (r *rig) lastUser(n int) string {
 // readCall is a call of the command that reads files.
 var readCall = &command.Call{Command: "reader", Content: []map[string]any{{"file": "b.txt"}}}
 
+// shortened is a long result of readCall as the model is shown it.
+func shortened(s *Session, text string) (string, bool) {
+	cmd, err := s.opts.Registry.Resolve(readCall.Command)
+	if err != nil {
+		return err.Error(), false
+	}
+	return s.condenser(cmd.Spec(), readCall).short(context.Background(), text)
+}
+
 // approverOf is a person who says yes or no.
 func approverOf(allow func() bool) Approver {
 	return func(context.Context, *Proposal) (Decision, error) {

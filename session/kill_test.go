@@ -20,6 +20,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/journal"
 )
 
 // killedRunEnv makes this test binary work on a session, to be killed at it.
@@ -112,12 +113,12 @@ func killedSession(opts Options) (run func() (*Result, error), err error) {
 		s, err := New(opts)
 		return func() (*Result, error) { return s.Run(context.Background(), "append lines") }, err
 	}
-	old, err := loadLog(path)
+	old, err := journal.Read(path)
 	if err != nil {
 		return nil, err
 	}
 	words := ""
-	if old.task == "" { // killed before it was recorded
+	if old.Task == "" { // killed before it was recorded
 		words = "append lines"
 	}
 	s, err := Resume(path, opts)

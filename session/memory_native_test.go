@@ -74,8 +74,8 @@ func TestGistOfRealModels(t *testing.T) {
 				}
 				fmt.Fprintf(&text, tc.line+"\n", i%60, i)
 			}
-			s.task = tc.task
-			shown, _ := s.shortResult(t.Context(), readCall, text.String())
+			s.talk.task = tc.task
+			shown, _ := shortened(s, text.String())
 			if strings.Contains(shown, tc.key) {
 				found++
 			} else {
@@ -83,7 +83,7 @@ func TestGistOfRealModels(t *testing.T) {
 			}
 		}
 		t.Logf("%s, %s: the line that matters is shown in %d of %d; %.1f s and %d tokens evaluated for each",
-			b.ModelID(), mode, found, len(buried), time.Since(start).Seconds()/float64(len(buried)), s.usage.Computed()/len(buried))
+			b.ModelID(), mode, found, len(buried), time.Since(start).Seconds()/float64(len(buried)), s.speaker.budget.usage.Computed()/len(buried))
 	}
 }
 
@@ -143,8 +143,8 @@ func TestLongRunOfTheDefaultModel(t *testing.T) {
 			case *Warning:
 				compacted = compacted || strings.Contains(e.Text, "was shortened")
 			case *CommandResult:
-				evaluated := s.usage.EvaluatedTokens - before
-				before = s.usage.EvaluatedTokens
+				evaluated := s.speaker.budget.usage.EvaluatedTokens - before
+				before = s.speaker.budget.usage.EvaluatedTokens
 				if compacted {
 					afterCompaction = append(afterCompaction, evaluated)
 				} else {
@@ -164,7 +164,7 @@ func TestLongRunOfTheDefaultModel(t *testing.T) {
 	u := res.Usage
 	t.Logf("%d steps; largest prompt %d of %d; evaluated %d, reused %d; new per step %v; with a compaction %v; KiB %v",
 		steps, b.largest, contextLength, u.EvaluatedTokens, u.CachedTokens, perStep, afterCompaction, kib(used))
-	assert.LessOrEqual(t, b.largest, s.promptLimit()+64)
+	assert.LessOrEqual(t, b.largest, s.speaker.promptLimit()+64)
 	assert.Greater(t, len(afterCompaction), 1, "it was compacted")
 	for _, n := range perStep {
 		// A result, a note, names of commands, and what a template puts around.

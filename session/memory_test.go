@@ -122,7 +122,7 @@ func TestTwoHundredSteps(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer s.Close()
-	m.limit = s.promptLimit()
+	m.limit = s.speaker.promptLimit()
 	res, err := s.Run(context.Background(), words)
 	require.NoError(t, err)
 	assert.Equal(t, StopSteps, res.Stop)

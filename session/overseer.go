@@ -3,10 +3,9 @@ package session
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"agent/backend"
-	"agent/command"
+	"agent/session/prose"
 )
 
 // Verdict is what an [Overseer] says of a call. The model is shown the Reason
@@ -34,26 +33,6 @@ const (
 	overseerPartsMax     = 8
 )
 
-// oversee asks the overseer about a call. Only the end of the caller's context
-// is an error; whatever else goes wrong is a rejection.
-func (s *Session) oversee(ctx context.Context, p *Proposal) (decided, error) {
-	v, err := s.opts.Overseer(ctx, p)
-	if ctx.Err() != nil {
-		return decided{by: ByOverseer}, ctx.Err()
-	}
-	s.usage.addCall(&v.Usage)
-	d := decided{Decision: Decision{Allow: v.Approve && err == nil, Reason: v.Reason}, by: ByOverseer}
-	switch {
-	case err != nil:
-		s.warn(fmt.Sprintf("the overseer could not decide about %s: %v", p.Call.Command, err))
-		d.Reason = s.words.render("overseer_failed", nil)
-	case !d.Allow && strings.TrimSpace(d.Reason) == "":
-		d.Reason = s.words.render("overseer", nil)
-	}
-	d.Reason = oneLine(d.Reason, taskLineRunes)
-	return d, nil
-}
-
 // NewOverseer makes an overseer of a model: it is shown the task, what was
 // done so far and what the call would do, chooses yes or no, and words why
 // not. What is long it reads in parts, and each needs its yes; what is longer
@@ -64,43 +43,33 @@ func NewOverseer(b backend.LanguageBackend) (Overseer, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := judge{backend: b, words: words}
-	return j.oversee, nil
+	return func(ctx context.Context, p *Proposal) (Verdict, error) {
+		sp := &speaker{backend: b, caps: backend.CapabilitiesOf(b), words: words, budget: &budget{}}
+		v, err := sp.oversee(ctx, p)
+		v.Usage = sp.budget.usage.OfBackend()
+		return v, err
+	}, nil
 }
 
 // oversee judges a call part by part, until one is rejected.
-func (j judge) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
-	parts := overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
+func (sp *speaker) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
+	parts := prose.Overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
 	if len(parts) > overseerPartsMax {
-		return Verdict{Reason: j.words.render("overseer_too_long", overseerPartsMax*(overseerPartRunes-overseerOverlapRunes))}, nil
+		return Verdict{Reason: sp.words.render("overseer_too_long", overseerPartsMax*(overseerPartRunes-overseerOverlapRunes))}, nil
 	}
-	var v Verdict
 	for i, part := range parts {
-		o, err := j.ask(ctx, "overseer", overseerData{
-			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: oneLine(p.Call.Summary, taskLineRunes),
-			Effect: j.words.render("effect_"+effectName(p.Spec.Effect), nil), Block: fenced(part), Part: i + 1, Parts: len(parts),
+		o, err := sp.judge(ctx, "overseer", overseerData{
+			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: prose.OneLine(p.Call.Summary, taskLineRunes),
+			Effect: sp.words.effect(p.Spec.Effect), Block: prose.Fenced(part), Part: i + 1, Parts: len(parts),
 		})
 		if err == nil && o.abstained {
-			err = fmt.Errorf("overseer: %s chose neither yes nor no", j.backend.ModelID())
+			err = fmt.Errorf("overseer: %s chose neither yes nor no", sp.backend.ModelID())
 		}
-		v.Approve, v.Reason = o.yes, o.reason
-		v.Usage.Add(o.usage)
-		if err != nil || !v.Approve {
-			return v, err
+		if err != nil || !o.yes {
+			return Verdict{Reason: o.reason}, err
 		}
 	}
-	return v, nil
-}
-
-// overlapping cuts a text into parts of at most size runes, each of which
-// begins with the end of the one before. There is always one.
-func overlapping(text []rune, size, overlap int) []string {
-	var out []string
-	for len(text) > size {
-		out = append(out, string(text[:size]))
-		text = text[size-overlap:]
-	}
-	return append(out, string(text))
+	return Verdict{Approve: true}, nil
 }
 
 type overseerData struct {
@@ -108,84 +77,43 @@ type overseerData struct {
 	Part, Parts                                 int
 }
 
-// effectName is the name of an effect for which there are words.
-func effectName(e command.Effect) string {
-	switch e {
-	case command.EffectWrite, command.EffectExecute, command.EffectNetwork:
-		return e.String()
-	}
-	return "other"
-}
-
-// judge asks a model for a verdict: a choice between yes and no, and only
-// where it is no a short sentence that says why.
-type judge struct {
-	backend backend.LanguageBackend
-	words   prompts
-}
-
-// opinion is what a judge said.
+// opinion is a verdict of a model.
 type opinion struct {
 	yes       bool
 	abstained bool
-	reason    string
-	usage     backend.Usage
+	reason    string // of a no
 }
 
-// ask renders the question NAME.tmpl under the system message NAME_system.tmpl.
-func (j judge) ask(ctx context.Context, name string, data any) (opinion, error) {
-	yes, no := j.words.render("yes", nil), j.words.render("no", nil)
+// judge asks for a verdict: a choice between yes and no, and only where it is no
+// a short sentence that says why. The question NAME.tmpl stands under the system
+// message NAME_system.tmpl.
+func (sp *speaker) judge(ctx context.Context, name string, data any) (opinion, error) {
+	yes, no := sp.words.render("yes", nil), sp.words.render("no", nil)
 	msgs := []backend.Message{
-		{Role: backend.RoleSystem, Content: j.words.render(name+"_system.tmpl", nil)},
-		{Role: backend.RoleUser, Content: j.words.render(name+".tmpl", data)},
+		{Role: backend.RoleSystem, Content: sp.words.render(name+"_system.tmpl", nil)},
+		{Role: backend.RoleUser, Content: sp.words.render(name+".tmpl", data)},
 	}
-	choice, err := j.backend.ChooseFromOptions(ctx, &backend.Request{Messages: msgs}, backend.Options(yes, no))
+	choice, err := sp.choose(ctx, &backend.Request{Messages: msgs}, []string{yes, no})
 	if err != nil {
 		return opinion{}, err
 	}
-	o := opinion{yes: choice.Index == 0, abstained: choice.Index < 0, usage: choice.Usage()}
-	if choice.Index != 1 {
-		return o, nil
+	o := opinion{yes: choice.Index == 0, abstained: choice.Index < 0}
+	if choice.Index == 1 {
+		o.reason, err = sp.why(ctx, msgs, no)
 	}
-	reason, usage, err := j.why(ctx, msgs, no)
-	o.reason = reason
-	o.usage.Add(usage)
 	return o, err
 }
 
 // why lets the model go on after its no. Where it can't, it is asked again.
-func (j judge) why(ctx context.Context, msgs []backend.Message, no string) (string, backend.Usage, error) {
-	because := j.words.render("because", nil)
-	req := &backend.Request{Messages: msgs, TokensMax: reasonTokensMax, Stop: []string{"\n"}, Sampling: &backend.Sampling{Temperature: new(float64)}}
-	if backend.CapabilitiesOf(j.backend).Prefill {
-		req.Prefill = no + because
-	} else {
-		req.Stop = nil // many a service begins with an empty line
+func (sp *speaker) why(ctx context.Context, msgs []backend.Message, no string) (string, error) {
+	req := &backend.Request{Messages: msgs, TokensMax: reasonTokensMax, Sampling: &backend.Sampling{Temperature: new(float64)}}
+	if sp.caps.Prefill {
+		req.Prefill, req.Stop = no+sp.words.render("because", nil), []string{"\n"}
+	} else { // and no stop: many a service begins with an empty line
 		req.Messages = append(msgs[:len(msgs):len(msgs)],
 			backend.Message{Role: backend.RoleAssistant, Content: no},
-			backend.Message{Role: backend.RoleUser, Content: j.words.render("why", nil)})
+			backend.Message{Role: backend.RoleUser, Content: sp.words.render("why", nil)})
 	}
-	var text strings.Builder
-	var usage backend.Usage
-	for delta, err := range j.backend.ChatCompletion(ctx, req) {
-		if err != nil {
-			return "", usage, err
-		}
-		text.WriteString(delta.Text)
-		if delta.Usage != nil {
-			usage = *delta.Usage
-		}
-	}
-	return firstSentence(text.String()), usage, nil
-}
-
-// firstSentence is the first sentence of a text, on one line.
-func firstSentence(text string) string {
-	text = oneLine(text, taskLineRunes)
-	for i, r := range text {
-		if rest := text[i:]; strings.ContainsRune(".!?", r) && (len(rest) == 1 || rest[1] == ' ') && i > 2 {
-			return text[:i+1]
-		}
-	}
-	return text
+	text, _, err := sp.complete(ctx, req, nil)
+	return prose.FirstSentence(text), err
 }

@@ -1,16 +1,17 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"embed"
 	"fmt"
 	"slices"
 	"strings"
 	"text/template"
-	"time"
 
 	"agent/command"
+	"agent/session/journal"
+	"agent/session/prose"
+	"agent/session/workdir"
 )
 
 //go:embed prompts/*.tmpl
@@ -49,6 +50,21 @@ func (p prompts) render(name string, data any) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
+// start is how the note of a turn begins in a phase: a start that fits leads a
+// small model to say something that fits.
+func (p prompts) start(at journal.Phase, file string) string {
+	return p.render("start_"+string(at), file)
+}
+
+// effect words what a kind of effect does.
+func (p prompts) effect(e command.Effect) string {
+	switch e {
+	case command.EffectWrite, command.EffectExecute, command.EffectNetwork:
+		return p.render("effect_"+e.String(), nil)
+	}
+	return p.render("effect_other", nil)
+}
+
 // reminder is the end of each message to the model: the task in one line.
 type reminder struct {
 	Task      string
@@ -57,11 +73,6 @@ type reminder struct {
 
 // taskLineRunes cuts the task where it is repeated.
 const taskLineRunes = 400
-
-// oneLine puts text on one line of at most n runes.
-func oneLine(text string, n int) string {
-	return cutRunes(strings.Join(strings.Fields(text), " "), n)
-}
 
 type systemData struct {
 	Commands []command.Spec
@@ -86,42 +97,31 @@ type firstData struct {
 
 // promptFile is a file's head with its lines in a fence of their own.
 type promptFile struct {
-	fileView
+	workdir.View
 	Block string
 }
 
-func newPromptFile(v fileView) promptFile {
+func newPromptFile(v workdir.View) promptFile {
 	lines := v.Lines
 	if v.More {
 		lines = append(lines[:len(lines):len(lines)], "…")
 	}
-	return promptFile{v, fenced(strings.Join(lines, "\n"))}
+	return promptFile{v, prose.Fenced(strings.Join(lines, "\n"))}
 }
-
-// Bounds of the file list in the first message.
-const (
-	listFilesMax = 12 // files shown with their first lines
-	listLinesMax = 3
-	listBytesMax = 1000 // a file up to this size is shown whole,
-	listBytesSum = 1600 // as long as all of them together are not larger
-	listNamesMax = 40   // further files, by name alone
-	headFilesMax = 3    // changed files shown after a command
-	headLinesMax = 6
-)
 
 // firstMessage is the task with what lies in the work dir, as far as there is
 // room: nothing cuts this message later. The heads of files go first, then names.
-func (s *Session) firstMessage(task string, snap snapshot) string {
+func (s *Session) firstMessage(task string) string {
 	ctx := context.Background()
-	free := max(s.promptLimit()-s.systemTokens(ctx)-s.countText(ctx, task), 0)
-	given := s.givenWithin(ctx, free/4)
-	room := s.promptLimit() - s.systemTokens(ctx) - free/2
+	limit, system := s.speaker.promptLimit(), s.talk.systemTokens(ctx)
+	free := max(limit-system-s.speaker.count(ctx, task), 0)
+	given := s.speaker.givenWithin(ctx, s.place.given, free/4)
 	for files, names := listFilesMax, listNamesMax; ; {
-		d := s.firstData(task, snap, files, names)
+		d := s.watch.list(task, files, names)
 		d.Given = given
-		text := s.scrub.text(s.words.render("first.tmpl", d))
+		text := s.book.scrub.Text(s.words.render("first.tmpl", d))
 		switch {
-		case files == 0 && names == 0 || s.countText(ctx, text) <= room:
+		case files == 0 && names == 0 || s.speaker.count(ctx, text) <= limit-system-free/2:
 			return text
 		case files > 0:
 			files /= 2
@@ -133,52 +133,13 @@ func (s *Session) firstMessage(task string, snap snapshot) string {
 
 // givenWithin are the answers of earlier parts, each cut to its share of so
 // many tokens.
-func (s *Session) givenWithin(ctx context.Context, tokens int) []givenAnswer {
-	out := slices.Clone(s.given)
+func (sp *speaker) givenWithin(ctx context.Context, given []givenAnswer, tokens int) []givenAnswer {
+	out := slices.Clone(given)
 	for i, g := range out {
-		text, _ := shorten(g.Answer, max(tokens/len(out), resultTokensMin), func(t string) int { return s.countText(ctx, t) }, s.leftOut)
-		out[i].Block = fenced(text)
+		text, _ := sp.shorten(ctx, g.Answer, max(tokens/len(out), resultTokensMin))
+		out[i].Block = prose.Fenced(text)
 	}
 	return out
-}
-
-// firstData lists the work dir: so many files with their first lines, and so
-// many more by name.
-func (s *Session) firstData(task string, snap snapshot, filesMax, namesMax int) firstData {
-	paths := snap.paths()
-	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: snap.more, Date: s.opts.Now().Format(time.DateOnly)}
-	named := s.namedFiles(snap, d.Task)
-	if len(named) > 0 { // the others are known to be beside the point
-		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
-	}
-	shown := min(len(paths), cmp.Or(len(named), filesMax), filesMax)
-	room := int64(listBytesSum)
-	for _, p := range paths[:shown] {
-		lines := s.listLines(p, snap.files[p].size, &room)
-		d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, p, lines)))
-	}
-	names := paths[shown:]
-	d.Names = names[:min(len(names), namesMax)]
-	d.Unnamed = len(names) - len(d.Names)
-	return d
-}
-
-// listLines is how many lines of a file of this size the first message shows.
-// Small files are shown whole while there is room: to read what stands before
-// it is what a small model does best, and it spares the step of looking. Of rows
-// of data it sees only how they begin: they are for code to work on, and a model
-// that has all of them before it adds them up in its head.
-func (s *Session) listLines(name string, size int64, room *int64) int {
-	switch {
-	case s.keepsBack(name):
-		return 0
-	case s.has(AidWholeFiles) && s.has(AidFileHeads) && size <= min(listBytesMax, *room) && !isData(name):
-		*room -= size
-		return listBytesMax
-	case s.has(AidFileHeads):
-		return listLinesMax
-	}
-	return 0
 }
 
 type resultData struct {
@@ -200,37 +161,4 @@ type refusedData struct {
 	Command string
 	Reason  string
 	Names   []string // commands that are not known to be refused
-}
-
-// tell makes one message to the model of parts, with the task at its end where
-// that is far back, and the steps that are left where those are few.
-func (s *Session) tell(parts ...string) string {
-	r := s.reminder()
-	if !s.has(AidRestate) || !s.taskIsFar() {
-		r.Task = ""
-	}
-	if text := s.words.render("reminder.tmpl", r); text != "" {
-		parts = append(parts, text)
-	}
-	return strings.Join(parts, "\n\n")
-}
-
-// restateAfter is how many results may follow a task before each restates it.
-// Right after it that did more harm than good: the next note was the task once more.
-const restateAfter = 3
-
-// taskIsFar reports a task that stands before a summary, or so many results.
-func (s *Session) taskIsFar() bool {
-	results := 0
-	for _, e := range slices.Backward(s.entries) {
-		switch e.Kind {
-		case kindTask:
-			return results >= restateAfter
-		case kindSummary:
-			return true
-		case kindResult:
-			results++
-		}
-	}
-	return true
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tiktoken-go/tokenizer"
 
 	"agent/command/stock"
+	"agent/session/workdir"
 )
 
 // fixedPartTokensMax is what the part of the prompt that comes first may cost.
@@ -32,7 +33,7 @@ func TestFixedPartIsSmall(t *testing.T) {
 		for _, name := range reg.Names() {
 			assert.Contains(t, system, name+":")
 		}
-		t.Logf("%d tokens in form %q:\n%s", len(ids), r.mode, system)
+		t.Logf("%d tokens in form %q:\n%s", len(ids), r.opts.mode(), system)
 	}
 }
 
@@ -42,15 +43,16 @@ func TestFirstMessageIsBounded(t *testing.T) {
 		r.write(t, "some_longer_file_name_"+string(rune('a'+i%26))+string(rune('a'+i/26))+".txt", "line one is here\nline two\nline three\nline four\n")
 	}
 	r.write(t, "zz.bin", "\x00\x01")
-	snap := takeSnapshot(r.dir, snapshot{})
-	text := r.firstMessage("the task", snap)
+	snap := workdir.Take(r.dir, workdir.Snapshot{})
+	r.watch.now = snap
+	text := r.firstMessage("the task")
 	assert.Less(t, len(text), 4000)
 	assert.Contains(t, text, "The folder holds 302 files")
 	assert.Contains(t, text, "and 250 more")
 	assert.NotContains(t, text, "template:")
 
 	empty := newRig(t, newModel(t, true), nil)
-	assert.Contains(t, empty.firstMessage("x", snapshot{}), "The folder is empty.")
+	assert.Contains(t, empty.firstMessage("x"), "The folder is empty.")
 }
 
 // The list of files is as long as the context allows: what it leaves out is
@@ -69,8 +71,9 @@ func TestFirstMessageFitsSmallContexts(t *testing.T) {
 		for i := range 60 {
 			r.write(t, fmt.Sprintf("f%02d.csv", i), strings.Repeat(strings.Repeat("column 1, ", 15)+"\n", 5))
 		}
-		r.system = r.systemPrompt()
-		text := r.firstMessage("Say what is here.", takeSnapshot(r.dir, snapshot{}))
+		r.talk.system = r.systemPrompt()
+		r.watch.look()
+		text := r.firstMessage("Say what is here.")
 		for _, part := range tc.wanted {
 			assert.Contains(t, text, part, tc.contextLength)
 		}
@@ -78,7 +81,7 @@ func TestFirstMessageFitsSmallContexts(t *testing.T) {
 			assert.NotContains(t, text, tc.without, tc.contextLength)
 		}
 		assert.Contains(t, text, "Task: Say what is here.")
-		assert.LessOrEqual(t, r.systemTokens(t.Context())+r.countText(t.Context(), text), r.promptLimit(), tc.contextLength)
+		assert.LessOrEqual(t, r.talk.systemTokens(t.Context())+r.speaker.count(t.Context(), text), r.speaker.promptLimit(), tc.contextLength)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 func answerCall(text string) string {
@@ -149,12 +150,12 @@ func TestWithheldAnswerNeverLeaks(t *testing.T) {
 			assert.NotContains(t, prompt(&req), bad)
 		}
 	}
-	for _, e := range r.entries[:len(r.entries)-1] { // the last turn is the last words themselves
+	for _, e := range r.talk.entries[:len(r.talk.entries)-1] { // the last turn is the last words themselves
 		assert.NotContains(t, e.Text+e.Digest, "bananas")
 	}
-	old, err := loadLog(r.Path())
+	old, err := journal.Read(r.Path())
 	require.NoError(t, err)
-	for _, e := range old.entries[:len(old.entries)-1] {
+	for _, e := range old.Entries[:len(old.Entries)-1] {
 		assert.NotContains(t, e.Text+e.Digest, "bananas", "nor after a resume")
 	}
 }
@@ -244,7 +245,7 @@ func TestMissingFileCanBeChosen(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "There is none.", res.Answer)
 	assert.Contains(t, r.lastUser(3), "no such file")
-	assert.Equal(t, []string{"ghost.txt"}, r.missingFiles())
+	assert.Equal(t, []string{"ghost.txt"}, r.watch.missing(r.talk.task))
 }
 
 // A look that is wanted again is no sign that the task is done: another command

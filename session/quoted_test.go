@@ -17,6 +17,7 @@ import (
 	"agent/command"
 	"agent/command/salvage"
 	"agent/command/stock"
+	"agent/session/prose"
 )
 
 // quotedText is a text that only speaks of a call.
@@ -112,7 +113,7 @@ func syntaxes() []named[func(name string, fields [][2]string) string] {
 		{"ReAct with a function call", func(n string, f [][2]string) string {
 			return "Action: " + n + "(" + f[0][0] + "=" + double(f[0][1]) + ")"
 		}},
-		{"ReAct with brackets", func(n string, f [][2]string) string { return "Action: " + n + "[" + oneLine(last(f), 80) + "]" }},
+		{"ReAct with brackets", func(n string, f [][2]string) string { return "Action: " + n + "[" + prose.OneLine(last(f), 80) + "]" }},
 		{"lines", func(n string, f [][2]string) string { return "Command: " + n + "\nSummary: do it\n" + lines(f) }},
 		{"first word and JSON", func(n string, f [][2]string) string { return n + " " + args(f) }},
 		{"first word and JSON below", func(n string, f [][2]string) string { return n + "\n" + args(f) }},
@@ -312,7 +313,7 @@ func checkNotCarriedOut(t *testing.T, q quotedText) {
 	require.NoError(t, err, "%+v", q)
 	assert.Empty(t, *ran, "text, %+v", q)
 
-	line := oneLine(q.text, 400)
+	line := prose.OneLine(q.text, 400)
 	r = newRig(t, newModel(t, true, " "+line, " writer", " n.txt", q.text+"\n```\n", " "+line, " answer", "It says "+q.text), func(o *Options) { o.Registry = reg })
 	_, _ = r.Run(context.Background(), "Keep what a.txt says in n.txt.")
 	for _, wire := range *ran {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
+	"agent/session/journal"
 )
 
 // cutAfter is a session file as it is when the process is killed right after a
@@ -31,7 +32,7 @@ const (
 // resumed goes on with finishedLog cut after a record, with a model that says
 // what follows.
 func resumed(t *testing.T, mark string, change func(*Options), words string, script ...string) (*rig, *Result) {
-	path := filepath.Join(t.TempDir(), "x"+logExt)
+	path := filepath.Join(t.TempDir(), "x"+journal.Ext)
 	require.NoError(t, os.WriteFile(path, cutAfter(t, finishedLog(t), mark), 0o600))
 	r := &rig{model: newModel(t, true, script...), dir: workWithFiles(t)}
 	opts := Options{
@@ -231,7 +232,7 @@ func TestNewWordsForgetWhatWasWithheld(t *testing.T) {
 	_, err = r.Run(t.Context(), "Thanks!")
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
-	old, err := loadLog(r.Path())
+	old, err := journal.Read(r.Path())
 	require.NoError(t, err)
-	assert.Zero(t, old.held.Count)
+	assert.Zero(t, old.Held.Count)
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,99 +13,92 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/session/journal"
+	"agent/session/prose"
+	"agent/session/redact"
+	"agent/session/workdir"
 )
 
 // runCommand runs one call and makes of its result what the model is told.
 func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
-	if err := s.intend(cmd, call, key); err != nil {
+	in := journal.Intent{Key: key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: call.Command}
+	if err := s.calls.begin(in, command.EffectOf(cmd, call).Consequential()); err != nil {
 		return reply{}, err
 	}
-	before, start := s.snap, s.opts.Now()
+	before, start := s.watch.now, s.opts.Now()
 	res, err := s.runSafely(ctx, cmd, call)
 	if ctx.Err() != nil {
 		return reply{}, ctx.Err() // it may have had an effect: its intent stays
 	}
 	if isRefusal(err) {
-		if err := s.settle(nil); err != nil {
+		if err := s.calls.end(nil); err != nil {
 			return reply{}, err
 		}
-		s.emit(&CommandResult{Step: s.steps, Command: call.Command, Text: errorText(err), Failed: true})
+		s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: errorText(err), Failed: true})
 		return s.refused(call, Decision{Reason: errorText(err)}), nil
 	}
-	if command.EffectOf(cmd, call) > command.EffectNone { // a thought is no way around a refusal
+	effect := command.EffectOf(cmd, call)
+	if effect > command.EffectNone { // a thought is no way around a refusal
 		s.refusals = 0
 	}
 	if err != nil {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	wall := s.opts.Now().Sub(start)
-	s.snap = takeSnapshot(s.opts.Env.WorkDir, before)
-	text, cut := s.shortResult(ctx, call, s.scrub.text(res.Text))
-	files := res.Files
-	if s.parent == nil || command.EffectOf(cmd, call).Consequential() { // else it may be other helpers' doing
-		files = changedFiles(files, changes(before, s.snap))
-	}
-	for _, name := range files {
-		s.spoiled[name] = res.Failed
-	}
-	s.emit(&CommandResult{
-		Step: s.steps, Command: call.Command, Text: text, Failed: res.Failed,
+	files := s.watch.changed(res, s.place.depth == 0 || effect.Consequential()) // else it may be other helpers' doing
+	text, cut := s.condenser(cmd.Spec(), call).short(ctx, s.book.scrub.Text(res.Text))
+	s.book.emit(&CommandResult{
+		Step: s.clock.steps, Command: call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
-	s.lastFile = s.oneFileOf(cmd.Spec(), call)
-	next := startDone
+	s.watch.last = s.watch.oneFileOf(cmd.Spec(), call)
+	next := journal.PhaseDone
 	switch {
 	case res.Failed:
-		next = startFailed
+		next = journal.PhaseFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
-		next = startEmpty
-	case cmd.Spec().Effect == command.EffectRead && s.lastFile != "":
-		next = startRead
+		next = journal.PhaseEmpty
+	case cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
+		next = journal.PhaseRead
 	case cmd.Spec().Effect == command.EffectWrite:
-		next = startWrote
+		next = journal.PhaseWrote
 	}
-	r := reply{text: s.resultText(call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
-	return r, s.remember(doneCall{
-		Key: key, Step: s.steps, Command: call.Command, Result: text, Failed: next == startFailed || next == startEmpty,
-		Told: s.scrub.text(r.text), Next: next,
-	}, before.hash(), s.snap.hash())
+	r := reply{text: s.resultText(cmd.Spec(), call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
+	return r, s.calls.remember(journal.Done{
+		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == journal.PhaseFailed || next == journal.PhaseEmpty,
+		Told: s.book.scrub.Text(r.text), Next: next,
+	}, before.Hash(), s.watch.now.Hash())
 }
 
-// oneFileOf is the file that a call names, for the next note to name it; empty
-// when it names none, or several.
-func (s *Session) oneFileOf(spec command.Spec, call *command.Call) string {
-	paths := command.TargetsOf(spec, call, s.opts.Env.WorkDir).Paths
-	if len(paths) != 1 || oneLine(paths[0], lineCharsMax) != paths[0] {
-		return ""
+// condenser shortens the result of a call.
+func (s *Session) condenser(spec command.Spec, call *command.Call) condenser {
+	inParts := slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
+	return condenser{conversation: s.talk, how: s.opts.LongResults, call: call, inParts: inParts}
+}
+
+// destroysSecret tells the model that its call would put a placeholder where
+// the secret itself stands.
+func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
+	if !s.book.scrub.HidSome() || !command.EffectOf(cmd, call).Consequential() {
+		return reply{}, false
 	}
-	return paths[0]
+	content, err := json.Marshal(call.Content)
+	if err != nil || !redact.HasPlaceholder(string(content)) {
+		return reply{}, false
+	}
+	text := s.words.render("placeholder.tmpl", call.Command)
+	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
+	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}, true
 }
 
 // emptyResult is a result without content, or with a remark in its place.
 var emptyResult = regexp.MustCompile(`^\s*(\([^()]*\))?\s*$`)
 
-// remember keeps a call as done in the states before and after it: made again
-// right after itself it is a circle too, though it changed a file.
-func (s *Session) remember(done doneCall, states ...string) error {
-	told := done
-	told.State = states[0]
-	err := s.settle(&told)
-	done.Told, done.Next = "", ""
-	for i, state := range slices.Compact(states) {
-		done.State = state
-		s.circles.record(done)
-		if i > 0 {
-			s.keep(record{Type: recDone, Done: &done})
-		}
-	}
-	return err
-}
-
 // runSafely runs a command; one that panics fails like one that errs.
 func (s *Session) runSafely(ctx context.Context, cmd command.Command, call *command.Call) (res *command.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.warn(fmt.Sprintf("command %s panicked: %v\n%s", call.Command, p, debug.Stack()))
+			s.book.warn(fmt.Sprintf("command %s panicked: %v\n%s", call.Command, p, debug.Stack()))
 			err = fmt.Errorf("%s: internal error: %v", call.Command, p)
 		}
 	}()
@@ -125,37 +119,28 @@ func errorText(err error) string {
 }
 
 // resultText is a result as the model is shown it.
-func (s *Session) resultText(call *command.Call, text string, failed bool, files []string) string {
-	d := resultData{Command: call.Command, Failed: failed, Block: fenced(text)}
-	if failed && s.has(AidErrorLine) {
-		d.LineNumber, d.Line = offendingLine(codeOf(call, s.opts.Registry), text)
+func (s *Session) resultText(spec command.Spec, call *command.Call, text string, failed bool, files []string) string {
+	d := resultData{Command: call.Command, Failed: failed, Block: prose.Fenced(text)}
+	if failed && s.opts.has(AidErrorLine) {
+		d.LineNumber, d.Line = offendingLine(codeOf(spec, call), text)
 	}
-	if !s.has(AidResultHeads) {
+	if !s.opts.has(AidResultHeads) {
 		files = nil
 	}
 	for _, path := range files[:min(len(files), headFilesMax)] {
-		if _, there := s.snap.files[path]; there {
-			d.Files = append(d.Files, newPromptFile(viewFile(s.opts.Env.WorkDir, path, headLinesMax)))
+		if s.watch.now.There(path) {
+			d.Files = append(d.Files, newPromptFile(workdir.ViewOf(s.opts.Env.WorkDir, path, headLinesMax)))
 		}
 	}
 	return s.words.render("result.tmpl", d)
 }
 
-// changedFiles joins what the command says it changed and what was seen to
-// change.
-func changedFiles(said, seen []string) []string {
-	out := slices.Concat(said, seen)
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // codeOf is the code in a call, empty when it has none.
-func codeOf(call *command.Call, reg *command.Registry) string {
-	cmd, err := reg.Resolve(call.Command)
-	if err != nil || len(call.Content) == 0 {
+func codeOf(spec command.Spec, call *command.Call) string {
+	if len(call.Content) == 0 {
 		return ""
 	}
-	for _, slot := range cmd.Spec().Slots {
+	for _, slot := range spec.Slots {
 		if code, ok := call.Content[0][slot.Name].(string); ok && slot.Kind == command.SlotCode {
 			return code
 		}
@@ -182,7 +167,7 @@ func offendingLine(code, errorText string) (int, string) {
 		if line == "" || strings.Contains(errorText, line) {
 			return 0, ""
 		}
-		return n, cutRunes(line, lineCharsMax)
+		return n, prose.Cut(line, prose.LineRunes)
 	}
 	return 0, ""
 }
@@ -197,10 +182,10 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(call, res.Text, true, nil), short: res.Text, failed: true, next: startFailed}, nil
+		return reply{text: s.resultText(cmd.Spec(), call, res.Text, true, nil), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
 	}
 	answer := answerText(res, call, cmd.Spec())
-	if echoes(answer, s.task) && call.Summary != "" {
+	if echoes(answer, s.talk.task) && call.Summary != "" {
 		answer = call.Summary // the note says what the answer does not
 	}
 	if t.end.cut() {
@@ -212,7 +197,7 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 	if s.refusals > 0 { // it gave up on what it was not allowed to do
 		return reply{stop: StopRefused, answer: answer}, nil
 	}
-	reason, err := s.doubts(ctx, answer)
+	reason, err := s.checker().doubts(ctx, answer)
 	if err != nil {
 		return reply{}, err
 	}
@@ -225,15 +210,15 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 // warnOfCut tells a person that the answer is not whole.
 func (s *Session) warnOfCut(end ending) {
 	if end == endBudget {
-		s.warn("the answer is cut off: the run may cost no more tokens")
+		s.book.warn("the answer is cut off: the run may cost no more tokens")
 		return
 	}
-	s.warn("the answer is cut off: it is as long as a reply may be")
+	s.book.warn("the answer is cut off: it is as long as a reply may be")
 }
 
 // echoes reports an answer that only says the task again, as small models do.
 func echoes(answer, task string) bool {
-	plain := func(text string) string { return strings.ToLower(strings.Trim(oneLine(text, 1<<20), " .?!\"'`")) }
+	plain := func(text string) string { return strings.ToLower(strings.Trim(prose.OneLine(text, 1<<20), " .?!\"'`")) }
 	return plain(answer) != "" && plain(answer) == plain(task)
 }
 

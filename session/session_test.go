@@ -18,6 +18,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/sandbox"
+	"agent/session/journal"
 )
 
 // readThenAnswer is a run in slots mode: note, command, file; note, command,
@@ -404,7 +405,7 @@ func TestSecretsStayIn(t *testing.T) {
 			assert.NotContains(t, prompt(&r.model.requests[i]), form)
 		}
 	}
-	assert.Contains(t, r.lastUser(-1), redactedText)
+	assert.Contains(t, r.lastUser(-1), "[secret]")
 }
 
 func TestBackendFailureIsAnError(t *testing.T) {
@@ -516,7 +517,7 @@ func TestCompaction(t *testing.T) {
 			for i := range m.requests {
 				n, err := m.CountTokens(context.Background(), m.requests[i].Messages)
 				require.NoError(t, err)
-				assert.LessOrEqual(t, n, r.promptLimit())
+				assert.LessOrEqual(t, n, r.speaker.promptLimit())
 				assert.Contains(t, prompt(&m.requests[i]), "the user's own words")
 				all += prompt(&m.requests[i])
 			}
@@ -524,9 +525,9 @@ func TestCompaction(t *testing.T) {
 			assert.Positive(t, m.summed)
 			assert.Less(t, m.summed, steps/2, "a summary makes room for several steps")
 
-			old, err := loadLog(r.Path())
+			old, err := journal.Read(r.Path())
 			require.NoError(t, err)
-			assert.Equal(t, messages(r.system, r.entries), messages(r.system, old.entries), "the file tells the same conversation")
+			assert.Equal(t, messages(r.talk.system, r.talk.entries), messages(r.talk.system, old.Entries), "the file tells the same conversation")
 		})
 	}
 }
@@ -592,7 +593,7 @@ func TestLongResultIsShortened(t *testing.T) {
 	assert.Contains(t, told, "first line")
 	assert.Contains(t, told, "last line")
 	assert.Regexp(t, `\[… \d+ lines, \d+ characters left out here\.`, told)
-	assert.Less(t, r.countText(context.Background(), told), 600)
+	assert.Less(t, r.speaker.count(context.Background(), told), 600)
 }
 
 // Every kind of field is asked for in its own way and lands in the call.

@@ -10,7 +10,10 @@ import (
 	"strconv"
 	"strings"
 
+	"agent/backend"
 	"agent/command"
+	"agent/session/event"
+	"agent/session/prose"
 )
 
 const (
@@ -84,12 +87,12 @@ func languageOf(content map[string]any) string {
 // asked for outright.
 func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any) error {
 	for len(slots) > 0 {
-		options := []string{" " + d.s.words.render("none", nil)}
+		options := []string{d.words.render("none", nil)}
 		for _, slot := range slots {
-			options = append(options, " "+slot.Name)
+			options = append(options, slot.Name)
 		}
-		d.write("\n" + d.s.words.render("optional", nil))
-		i, err := d.choose(ctx, options)
+		d.write("\n" + d.words.render("optional", nil))
+		i, err := d.pick(ctx, options)
 		if err != nil || i == 0 {
 			return err
 		}
@@ -127,18 +130,20 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 	return d.fillLine(ctx, slot)
 }
 
-// label begins a field on a new line.
-func (d *draft) label(slot command.Slot) { d.write("\n" + d.s.words.render("slot", slot.Name)) }
+// begin writes the name of a field on a new line.
+func (d *draft) begin(slot command.Slot) {
+	d.write("\n" + d.words.render("slot", slot.Name))
+}
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	text, err := d.whole(ctx, slot, generation{tokensMax: d.s.opts.Limits.LineTokensMax, stop: []string{"\n"}, rut: proseRut})
+	d.begin(slot)
+	text, err := d.whole(ctx, slot, generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
 	if err != nil {
 		return nil, err
 	}
 	value := unquoted(text)
-	if slot.Help != "" && foldedText(value) == foldedText(slot.Help) {
-		return nil, &slotError{slot.Name, d.s.words.render("echoes_help", nil)}
+	if slot.Help != "" && prose.Folded(value) == prose.Folded(slot.Help) {
+		return nil, &slotError{slot.Name, d.words.render("echoes_help", nil)}
 	}
 	return value, nil
 }
@@ -153,7 +158,7 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 	case end == endBudget:
 		return "", errTokensSpent
 	case end == endLimit:
-		return "", &slotError{slot.Name, d.s.words.render("too_long", g.tokensMax)}
+		return "", &slotError{slot.Name, d.words.render("too_long", g.tokensMax)}
 	}
 	return text, nil
 }
@@ -161,38 +166,39 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 // fillOpen lets the last field of the last command run to the reply's end. It
 // has a label of its own: the name of the field ("text") says too little.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
-	d.write("\n" + d.s.words.render("final", nil))
-	text, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.AnswerTokensMax, stop: d.s.nextLabels(), rut: openRut})
+	d.write("\n" + d.words.render("final", nil))
+	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
 	if err != nil {
 		return nil, err
 	}
 	d.end = end
-	return unfenced(withoutBareFences(strings.TrimSpace(text))), nil
+	return prose.Unfenced(prose.WithoutBareFences(strings.TrimSpace(text))), nil
 }
 
 // nextLabels are what a model writes when it goes on to another step or plays
 // the user, instead of ending its reply.
-func (s *Session) nextLabels() []string {
-	return []string{
-		"\n" + s.words.render("note", nil), "\n" + s.words.render("command", nil),
-		"\n" + s.words.render("task", nil),
+func (d *draft) nextLabels() []string {
+	var out []string
+	for _, name := range []string{"note", "command", "task"} {
+		out = append(out, "\n"+d.words.render(name, nil))
 	}
+	return out
 }
 
 // fillBlock asks for text or code in a fenced block, which may hold fenced
 // blocks itself.
 func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	d.write("\n" + fenceMark + slot.Lang + "\n")
-	closing := "\n" + fenceMark + "\n"
+	d.begin(slot)
+	d.write("\n" + prose.FenceMark + slot.Lang + "\n")
+	closing := "\n" + prose.FenceMark + "\n"
 	body := ""
 	for range blockPartsMax {
-		part, end, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{closing}, rut: blockRut})
+		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()})
 		if err != nil {
 			return nil, err
 		}
 		if end.cut() && slot.Partial && strings.TrimSpace(body+part) != "" {
-			d.write("\n" + fenceMark)
+			d.write("\n" + prose.FenceMark)
 			d.unfinished = true
 			return wholeLines(body + part), nil
 		}
@@ -200,38 +206,34 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 			return nil, errTokensSpent
 		}
 		if end != endWhole {
-			d.write("\n" + fenceMark)
-			return nil, &slotError{slot.Name, d.s.cutReason(end)}
+			d.write("\n" + prose.FenceMark)
+			reason := d.words.render("too_long", d.limits.FieldTokensMax)
+			if end == endRut {
+				reason = d.words.render("repeats", nil)
+			}
+			return nil, &slotError{slot.Name, reason}
 		}
 		body += part
-		if blockEnd(body+closing) >= 0 {
+		if prose.BlockEnd(body+closing) >= 0 {
 			break
 		}
 		body += closing // it closed a block inside this one
 		d.write(closing)
 	}
-	d.write("\n" + fenceMark)
-	return lines(d.withoutForm(blockBody(body))), nil
+	d.write("\n" + prose.FenceMark)
+	return lines(d.withoutForm(prose.BlockBody(body))), nil
 }
 
 // withoutForm is a text without the line of the form that comes after its fence,
 // which models write inside the fence at times: in a file it would be damage.
 func (d *draft) withoutForm(text string) string {
-	line := d.s.words.render("optional", nil) + " " + d.s.words.render("none", nil)
+	line := d.words.render("optional", nil) + " " + d.words.render("none", nil)
 	body, ok := strings.CutSuffix(strings.TrimRight(text, "\n"), "\n"+line)
 	if !ok {
 		return text
 	}
-	d.s.warn(fmt.Sprintf("the line %q at the end of the text belongs to the form of the reply and was left out", line))
+	d.warn(fmt.Sprintf("the line %q at the end of the text belongs to the form of the reply and was left out", line))
 	return body
-}
-
-// cutReason tells the model why its block can't be used.
-func (s *Session) cutReason(end ending) string {
-	if end == endRut {
-		return s.words.render("repeats", nil)
-	}
-	return s.words.render("too_long", s.opts.Limits.FieldTokensMax)
 }
 
 // wholeLines is a text that was cut, without the line that it was cut in unless
@@ -252,27 +254,17 @@ func lines(text string) string {
 }
 
 func (d *draft) fillYesNo(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	i, err := d.choose(ctx, []string{" " + d.s.words.render("yes", nil), " " + d.s.words.render("no", nil)})
+	d.begin(slot)
+	i, err := d.pick(ctx, []string{d.words.render("yes", nil), d.words.render("no", nil)})
 	return i == 0, err
-}
-
-// fileChoices are the files that a field can name. Among too many to choose
-// from, those count that the task names.
-func (s *Session) fileChoices() []string {
-	named := s.namedFiles(s.snap, s.task)
-	if len(named) > 0 && (s.mustLook() || len(s.snap.files) > filesChoiceMax) {
-		return named
-	}
-	return s.snap.paths()
 }
 
 // fillFile picks an existing file. With none to pick, or too many, the model
 // writes the name.
 func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
-	paths := append(d.s.fileChoices(), d.s.missingFiles()...)
-	if slot.Web && d.s.opts.Env.Web.Allow {
-		paths = append(paths, d.s.seenAddresses()...)
+	paths := slices.Clone(d.files)
+	if slot.Web {
+		paths = append(paths, d.addresses...)
 	}
 	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
 		return d.fillLine(ctx, slot)
@@ -282,12 +274,8 @@ func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 
 func (d *draft) fillChoice(ctx context.Context, slot command.Slot, options []string) (any, error) {
 	options = d.withoutRepeated(slot.Name, options)
-	spaced := make([]string, len(options))
-	for i, o := range options {
-		spaced[i] = " " + o
-	}
-	d.label(slot)
-	i, err := d.choose(ctx, spaced)
+	d.begin(slot)
+	i, err := d.pick(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -306,9 +294,9 @@ func (d *draft) withoutRepeated(name string, options []string) []string {
 }
 
 func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
+	d.begin(slot)
 	g := generation{tokensMax: numberTokensMax, stop: []string{"\n"}}
-	if d.s.caps.Grammar {
+	if d.caps.Grammar {
 		g.grammar = numberGrammar
 	}
 	text, err := d.whole(ctx, slot, g)
@@ -317,26 +305,26 @@ func (d *draft) fillNumber(ctx context.Context, slot command.Slot) (any, error) 
 	}
 	n, err := strconv.ParseFloat(strings.ReplaceAll(unquoted(text), ",", ""), 64)
 	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
-		return nil, &slotError{slot.Name, fmt.Sprintf("%q is no number", oneLine(text, 40))}
+		return nil, &slotError{slot.Name, fmt.Sprintf("%q is no number", prose.OneLine(text, 40))}
 	}
 	return n, nil
 }
 
 // fillObject asks for a JSON value, under its schema where the backend can.
 func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) {
-	d.label(slot)
-	d.write("\n" + fenceMark + "json\n")
-	g := generation{tokensMax: d.s.opts.Limits.FieldTokensMax, stop: []string{"\n" + fenceMark}}
-	if d.s.caps.Schema && slot.Schema != "" {
+	d.begin(slot)
+	d.write("\n" + prose.FenceMark + "json\n")
+	g := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{"\n" + prose.FenceMark}}
+	if d.caps.Schema && slot.Schema != "" {
 		g.schema = slot.Schema
 	}
 	text, err := d.whole(ctx, slot, g)
 	if err != nil {
 		return nil, err
 	}
-	d.write("\n" + fenceMark)
+	d.write("\n" + prose.FenceMark)
 	var value any
-	if err := json.Unmarshal([]byte(blockBody(text)), &value); err != nil {
+	if err := json.Unmarshal([]byte(prose.BlockBody(text)), &value); err != nil {
 		return nil, &slotError{slot.Name, fmt.Sprintf("it is no JSON: %v", err)}
 	}
 	return value, nil
@@ -352,15 +340,119 @@ func unquoted(text string) string {
 	return text
 }
 
-// unfenced is the inside of text that is one fenced block and nothing else.
-func unfenced(text string) string {
-	first, rest, ok := strings.Cut(text, "\n")
-	if !ok || !strings.HasPrefix(first, fenceMark) {
-		return text
+// draft is the assistant's message while it is written: fixed text of the
+// harness and text of the model by turns, in one growing reply. The backend
+// computes only what is new.
+type draft struct {
+	*speaker
+	msgs     []backend.Message
+	sampling *backend.Sampling
+
+	files     []string      // that a field can name
+	addresses []string      // of the web
+	not       *command.Call // its choices are not offered again
+
+	text       strings.Builder
+	choices    []ChoiceMade
+	unfinished bool   // the field filled last was cut at its limit
+	end        ending // of the answer
+}
+
+// write adds text of the harness.
+func (d *draft) write(text string) {
+	d.text.WriteString(text)
+	d.delta(Delta{Text: text, Fixed: true})
+}
+
+// generation is one piece of free or constrained text.
+type generation struct {
+	tokensMax int
+	stop      []string
+	grammar   string
+	schema    string
+	rut       prose.Rut // repetition that ends it; zero: none does
+}
+
+// ending says how a piece of text ended.
+type ending int
+
+const (
+	endWhole  ending = iota // by itself, or by a stop string
+	endLimit                // cut off by its limit
+	endBudget               // cut off because the run may cost no more
+	endRut                  // it only repeated itself any more
+)
+
+// endingOf is how a text ended that was allowed so many tokens where more were
+// wanted, or as many.
+func endingOf(finish backend.FinishReason, allowed, wanted int) ending {
+	switch {
+	case finish == backend.FinishStop || finish == "":
+		return endWhole
+	case allowed < wanted:
+		return endBudget
 	}
-	end := blockEnd(rest)
-	if end < 0 || strings.Contains(strings.TrimSpace(rest[end:]), "\n") {
-		return text
+	return endLimit
+}
+
+// cut reports that something ended the text other than the model, a stop string
+// or its own repetition.
+func (e ending) cut() bool { return e == endLimit || e == endBudget }
+
+// generate lets the model go on, and adds what it wrote.
+func (d *draft) generate(ctx context.Context, g generation) (text string, end ending, err error) {
+	tokensMax, err := d.budget.allow(g.tokensMax)
+	if err != nil {
+		return "", endLimit, err
 	}
-	return blockBody(rest)
+	req := &backend.Request{
+		Messages: d.msgs, Prefill: d.text.String(), Sampling: d.sampling,
+		TokensMax: tokensMax, Stop: g.stop, Grammar: g.grammar, Schema: []byte(g.schema),
+	}
+	req.Until = g.rut.Until()
+	text, finish, err := d.complete(ctx, req, d.delta)
+	if err != nil {
+		return "", endLimit, err
+	}
+	end = endingOf(finish, tokensMax, g.tokensMax)
+	if at := g.rut.End(text); at >= 0 {
+		text, end = text[:at], endRut
+		d.warn("the model began to repeat itself, or to write something else; its text was ended there")
+	}
+	d.text.WriteString(text) // it was told as it came
+	return text, end, nil
+}
+
+// pick lets the model choose one of the options as the rest of the line, and
+// adds it. One option is taken without asking.
+func (d *draft) pick(ctx context.Context, options []string) (int, error) {
+	index := 0
+	spaced := make([]string, len(options))
+	for i, o := range options {
+		spaced[i] = " " + o
+	}
+	spaced = d.scrub.Distinct(spaced)
+	if len(options) > 1 {
+		choice, err := d.choose(ctx, &backend.Request{
+			Messages: d.msgs, Prefill: d.text.String(),
+			Choose: &backend.ChooseConfig{EndTexts: []string{"\n"}},
+		}, spaced)
+		if err != nil {
+			return 0, err
+		}
+		d.choices = append(d.choices, event.Chosen(fieldName(d.text.String()), choice))
+		if choice.Index < 0 || choice.Index >= len(options) {
+			return 0, &BackendError{fmt.Errorf("no option chosen of %d: %s", len(options), choice.Reason)}
+		}
+		index = choice.Index
+	}
+	d.text.WriteString(spaced[index])
+	d.delta(Delta{Text: spaced[index]})
+	return index, nil
+}
+
+// fieldName is the label after which a choice is made.
+func fieldName(reply string) string {
+	line := reply[strings.LastIndexByte(reply, '\n')+1:]
+	return strings.ToLower(strings.TrimSuffix(line, ":"))
 }

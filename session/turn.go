@@ -9,6 +9,9 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/event"
+	"agent/session/journal"
+	"agent/session/prose"
 )
 
 // turn is what the model wants in one step.
@@ -29,7 +32,7 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	if err := s.begin(task); err != nil {
 		return res, err
 	}
-	for s.runSteps() < s.opts.Limits.StepsMax {
+	for s.clock.left() > 0 {
 		out, err := s.step(ctx)
 		if err != nil {
 			return res, err
@@ -51,12 +54,12 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}
-	if err := s.log.failure(); err != nil {
+	if err := s.book.log.Failure(); err != nil {
 		return outcome{}, err
 	}
-	if s.pending == nil { // else a turn waits that was cut off
-		s.steps++
-		s.snap = takeSnapshot(s.opts.Env.WorkDir, s.snap)
+	if s.calls.pending == nil { // else a turn waits that was cut off
+		s.clock.steps++
+		s.watch.look()
 		s.refreshCommands(ctx)
 		t, err := s.askFresh(ctx)
 		if err != nil {
@@ -64,13 +67,14 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 		}
 		s.keepTurn(t)
 	}
-	out, err := s.carryOut(ctx, s.pending)
+	out, err := s.carryOut(ctx, s.calls.pending)
 	if err != nil {
 		return outcome{}, err
 	}
-	s.pending, s.had = nil, nil
+	s.calls.pending, s.calls.had = nil, nil
 	if out.message != "" {
-		s.add(&entry{Kind: kindResult, Step: s.steps, Text: out.message, Digest: out.digest, Next: out.next})
+		s.phase = out.next
+		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest, Next: out.next})
 	}
 	s.saveStep()
 	return out, nil
@@ -80,18 +84,19 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 // It is best effort: whatever fails here, the run has ended already.
 func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result {
 	res.Stop = stop
-	final := s.finalName()
-	if s.mode != modeSlots || final == "" {
+	final := s.opts.finalName()
+	if s.opts.mode() != modeSlots || final == "" {
 		return res
 	}
-	s.add(&entry{Kind: kindResult, Step: s.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
-		reminder: s.reminder(), Loop: stop == StopLoop, Final: final,
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
+		reminder: s.talk.reminder(), Loop: stop == StopLoop, Final: final,
 	})})
-	t, err := s.ask(ctx, aim{only: final, start: startLast})
+	s.phase = journal.PhaseLastWords
+	t, err := s.ask(ctx, aim{phase: s.phase})
 	if err != nil || len(t.calls) == 0 {
 		return res
 	}
-	s.add(&entry{Kind: kindTurn, Step: s.steps, Text: t.text})
+	s.add(&journal.Entry{Kind: journal.KindTurn, Step: s.clock.steps, Text: t.text})
 	cmd, err := s.opts.Registry.Resolve(final)
 	if err != nil {
 		return res
@@ -99,21 +104,20 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
 		res.Answer = answerText(r, t.calls[0], cmd.Spec())
 	}
-	if s.wasWithheld(res.Answer) {
-		s.warn("the last answer is left out: a check had held it back")
+	if wasHeld(s.held, res.Answer) {
+		s.book.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
 	}
 	if res.Cut = res.Answer != "" && t.end.cut(); res.Cut {
 		s.warnOfCut(t.end)
 	}
-	s.warnOfDoubts(res.Answer)
+	s.checker().warnOfDoubts(res.Answer)
 	return res
 }
 
 // aim is what a turn is asked for with.
 type aim struct {
-	only     string            // the one command that is allowed, if not all are
-	start    string            // how the note begins
+	phase    journal.Phase     // by which the note begins
 	sampling *backend.Sampling // over the session's
 	not      *command.Call     // a call that may not be chosen again
 	notName  bool              // nor its command
@@ -127,13 +131,13 @@ const redraftsMax = 2
 // that repeats an earlier call is dropped and drawn again: in the prompt it
 // would only teach the model to repeat itself.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
-	t, err := s.ask(ctx, aim{start: s.nextStart()})
-	for try := 0; try < redraftsMax && err == nil && s.mode == modeSlots && s.has(AidCircleBreak); try++ {
+	t, err := s.ask(ctx, aim{phase: s.phase})
+	for try := 0; try < redraftsMax && err == nil && s.opts.mode() == modeSlots && s.opts.has(AidCircleBreak); try++ {
 		call, done := s.repeats(t)
 		if call == nil {
 			break
 		}
-		s.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", done.Step))
+		s.book.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", done.Step))
 		t, err = s.ask(ctx, s.otherAim(call, done, try))
 	}
 	return t, err
@@ -145,13 +149,13 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // had worked means that nothing is left to do but to answer, unless an answer
 // was just held back; what had failed is tried another way, and last with
 // another command.
-func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
-	again := aim{start: againStart(done), sampling: redraftSampling(s.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.has(AidOtherWay)}
+func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
+	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(AidOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
 		return again
-	case s.nextStart() == startWithheld:
+	case s.phase == journal.PhaseWithheld:
 		again.notName = true
 		return again
 	}
@@ -161,51 +165,33 @@ func (s *Session) otherAim(call *command.Call, done doneCall, try int) aim {
 		again.notName = !choice
 		return again
 	}
-	start := startFinished
 	if reads {
-		start = startLast
+		return aim{phase: journal.PhaseLastWords}
 	}
-	return aim{start: start, only: s.finalName()}
-}
-
-// againStart begins the note of a turn that is drawn again: what had failed is
-// not called done.
-func againStart(done doneCall) string {
-	if done.Failed {
-		return startOther
-	}
-	return startAgain
+	return aim{phase: journal.PhaseFinished}
 }
 
 // hasChoice reports a command one of whose fields can be chosen another way.
 func (s *Session) hasChoice(spec command.Spec) bool {
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		files := slot.Kind == command.SlotFile && len(s.fileChoices()) > 1
+		files := slot.Kind == command.SlotFile && len(s.watch.choices(s.talk.task, s.view(aim{}).mustLook(s.phase))) > 1
 		return !slot.Optional && (files || slot.Kind == command.SlotEnum)
 	})
 }
 
-// nextStart is how the next note begins, by what the model was told last.
-func (s *Session) nextStart() string {
-	if n := len(s.entries); n > 0 && s.entries[n-1].Next != "" {
-		return s.entries[n-1].Next
-	}
-	return startFirst
-}
-
 // repeats finds a call of this turn that would only repeat that of an earlier
 // step.
-func (s *Session) repeats(t *turn) (*command.Call, doneCall) {
+func (s *Session) repeats(t *turn) (*command.Call, journal.Done) {
 	for _, call := range t.calls {
 		cmd, err := s.opts.Registry.Resolve(call.Command)
 		if err != nil || cmd.Spec().Final || cmd.Spec().Effect == command.EffectNetwork {
 			continue
 		}
-		if done, ok := s.circles.earlier(callKey(call), s.snap.hash()); ok {
+		if done, ok := s.calls.circles.earlier(callKey(call), s.watch.now.Hash()); ok {
 			return call, done
 		}
 	}
-	return nil, doneCall{}
+	return nil, journal.Done{}
 }
 
 // redraftTemperature is warm enough to leave a rut and not to write nonsense.
@@ -219,13 +205,13 @@ func redraftSampling(step, try int) *backend.Sampling {
 // ask gets one turn of the model. A prompt that turns out too long is
 // compacted, once.
 func (s *Session) ask(ctx context.Context, a aim) (*turn, error) {
-	if err := s.fit(ctx); err != nil {
+	if err := s.talk.fit(ctx); err != nil {
 		return nil, err
 	}
 	t, err := s.askOnce(ctx, a)
 	var over *backend.ContextError
 	if errors.As(err, &over) {
-		if err := s.compact(ctx, s.promptLimit()/2); err != nil {
+		if err := s.talk.compact(ctx, s.speaker.promptLimit()/2); err != nil {
 			return nil, err
 		}
 		t, err = s.askOnce(ctx, a)
@@ -234,32 +220,36 @@ func (s *Session) ask(ctx context.Context, a aim) (*turn, error) {
 }
 
 func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
-	msgs := messages(s.system, s.entries)
-	if s.mode == modeText {
-		return s.textTurn(ctx, msgs)
+	if s.opts.mode() == modeText {
+		return wire{s.talk, &s.opts}.turn(ctx, s.talk.messages())
 	}
-	return s.slotTurn(ctx, msgs, a)
+	return s.slotTurn(ctx, a)
 }
 
 // slotTurn is a turn in three parts: a free note, a scored command, its fields.
-func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (*turn, error) {
-	d := &draft{s: s, msgs: msgs, sampling: a.sampling.Merge(s.opts.Sampling)}
-	if a.not != nil && !a.notName {
+func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
+	v := s.view(a)
+	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
+	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task)...)
+	if s.opts.Env.Web.Allow {
+		d.addresses = s.talk.seenAddresses()
+	}
+	if !a.notName {
 		d.not = a.not
 	}
-	note, err := d.writeNote(ctx, a)
+	note, err := s.writeNote(ctx, d, a.phase)
 	if err != nil {
 		return nil, err
 	}
 	d.write(s.words.render("command", nil))
-	spec, err := d.chooseCommand(ctx, a)
+	spec, err := d.command(ctx, offer(s.phase, v))
 	if err != nil {
 		return nil, err
 	}
 	content, err := d.fillSlots(ctx, spec)
 	var bad *slotError
 	if errors.As(err, &bad) {
-		return s.unusable(d.text.String(), note, bad), nil
+		return s.talk.unusable(d.text.String(), note, bad), nil
 	}
 	if err != nil {
 		return nil, err
@@ -269,45 +259,35 @@ func (s *Session) slotTurn(ctx context.Context, msgs []backend.Message, a aim) (
 }
 
 // writeNote lets the model reason in a line of its own.
-func (d *draft) writeNote(ctx context.Context, a aim) (string, error) {
-	if !d.s.has(AidNote) {
+func (s *Session) writeNote(ctx context.Context, d *draft, p journal.Phase) (string, error) {
+	if !s.opts.has(AidNote) {
 		return "", nil
 	}
 	start := ""
-	if d.s.has(AidNoteStart) {
-		start = d.s.words.render(a.start, d.s.lastFile)
+	if s.opts.has(AidNoteStart) {
+		start = s.words.start(p, s.watch.last)
 	}
-	d.write(d.s.words.render("note", nil) + start)
-	rest, _, err := d.generate(ctx, generation{tokensMax: d.s.opts.Limits.NoteTokensMax, stop: []string{"\n"}, rut: proseRut})
+	d.write(s.words.render("note", nil) + start)
+	rest, _, err := d.generate(ctx, generation{tokensMax: d.limits.NoteTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
 	if err != nil {
 		return "", err
 	}
 	note := strings.TrimSpace(start + rest)
-	d.s.emit(&Note{Step: d.s.steps, Text: note})
+	s.book.emit(&Note{Step: s.clock.steps, Text: note})
 	d.write("\n")
 	return note, nil
 }
 
-// chooseCommand scores the commands that may be used now.
-func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) {
-	specs := slices.DeleteFunc(d.s.offered(), func(c command.Spec) bool {
-		return a.only != "" && c.Name != a.only || a.notName && c.Name == a.not.Command ||
-			c.Name == delegateName && !d.s.mayDelegate()
-	})
-	if a.only == "" {
-		specs = d.s.workFirst(d.s.worthwhile(specs))
-	}
-	if reading := readers(specs); len(reading) > 0 && d.s.mustLook() {
-		specs = reading
-	}
+// command scores the commands that are offered.
+func (d *draft) command(ctx context.Context, specs []command.Spec) (command.Spec, error) {
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
 	}
 	names := make([]string, len(specs))
 	for i, c := range specs {
-		names[i] = " " + c.Name
+		names[i] = c.Name
 	}
-	i, err := d.choose(ctx, names)
+	i, err := d.pick(ctx, names)
 	if err != nil {
 		return command.Spec{}, err
 	}
@@ -315,12 +295,9 @@ func (d *draft) chooseCommand(ctx context.Context, a aim) (command.Spec, error) 
 }
 
 // unusable is a turn whose fields can't be read.
-func (s *Session) unusable(text, note string, bad *slotError) *turn {
-	s.usage.InvalidReplies++
-	s.keep(record{Type: recInvalid, Raw: s.scrub.text(text), Reason: bad.Error()})
-	return &turn{text: text, note: note, problem: s.words.render("bad_slot", map[string]string{
-		"Name": bad.name, "Problem": bad.problem,
-	})}
+func (c *conversation) unusable(text, note string, bad *slotError) *turn {
+	c.invalid(text, bad.Error())
+	return &turn{text: text, note: note, problem: c.words.render("bad_slot", map[string]string{"Name": bad.name, "Problem": bad.problem})}
 }
 
 type lastWordsData struct {
@@ -331,9 +308,9 @@ type lastWordsData struct {
 
 // outcome is what a step came to.
 type outcome struct {
-	message string // to the model
-	digest  string // in one line, for summaries
-	next    string // how the next note begins
+	message string        // to the model
+	digest  string        // in one line, for summaries
+	next    journal.Phase // of the run
 	stop    Stop
 	answer  string
 	cut     bool // the answer goes on, and nobody knows how
@@ -342,12 +319,12 @@ type outcome struct {
 // carryOut carries out the calls of a turn in order, until one fails.
 func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 	if t.problem != "" {
-		return outcome{message: s.tell(t.problem), next: startFailed}, nil
+		return outcome{message: s.talk.tell(t.problem), next: journal.PhaseFailed}, nil
 	}
 	var parts, digests []string
-	next := startDone
+	next := journal.PhaseDone
 	for i, call := range t.calls {
-		r, had := s.earlierReply(call)
+		r, had := s.calls.earlier(call)
 		if !had {
 			var err error
 			if r, err = s.carryOutCall(ctx, t, call); err != nil {
@@ -358,7 +335,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut()}, nil
 		}
 		if r.withheld {
-			s.forgetAnswer(t.calls[:i])
+			s.talk.forgetAnswer(t.calls[:i])
 		}
 		parts, digests = append(parts, r.text), append(digests, s.digest(call, r))
 		next = r.next
@@ -370,7 +347,19 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			break
 		}
 	}
-	return outcome{message: s.tell(parts...), digest: strings.Join(digests, "\n"), next: next}, nil
+	return outcome{message: s.talk.tell(parts...), digest: strings.Join(digests, "\n"), next: next}, nil
+}
+
+// digest is a call and its result in one line.
+func (s *Session) digest(call *command.Call, r reply) string {
+	about := ""
+	if !r.withheld { // a withheld answer must not come out later
+		about = prose.OneLine(aboutCall(call), 60)
+	}
+	return s.words.render("digest.tmpl", map[string]any{
+		"Step": s.clock.steps, "Command": call.Command, "About": about,
+		"Failed": r.failed, "Result": prose.OneLine(r.short, digestResultRunes),
+	})
 }
 
 func callNames(calls []*command.Call) string {
@@ -386,7 +375,7 @@ type reply struct {
 	text   string // whole, with fences
 	short  string // the result alone, for a digest
 	failed bool
-	next   string // how the next note begins
+	next   journal.Phase
 	stop   Stop
 	answer string
 
@@ -397,22 +386,22 @@ type reply struct {
 func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call) (reply, error) {
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	if err != nil {
-		s.emit(callMade(s.steps, call, false, t.repairs))
+		s.book.emit(event.Made(s.clock.steps, call, false, t.repairs))
 		return s.unknown(call.Command), nil
 	}
 	spec := specOf(cmd, call)
-	made := callMade(s.steps, call, spec.Final, t.repairs)
+	made := event.Made(s.clock.steps, call, spec.Final, t.repairs)
 	made.Choices = t.choices
-	s.emit(made)
+	s.book.emit(made)
 	key := callKey(call)
 	if spec.Final { // how often it is sent back is bounded
 		return s.conclude(ctx, t, cmd, call)
 	}
 	s.held.Work = false
-	if s.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
+	if s.calls.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
-	if done, ok := s.circles.earlier(key, s.snap.hash()); ok && spec.Effect != command.EffectNetwork {
+	if done, ok := s.calls.circles.earlier(key, s.watch.now.Hash()); ok && spec.Effect != command.EffectNetwork {
 		return s.circle(done), nil
 	}
 	release, err := s.holdWork(ctx, cmd, call)
@@ -426,11 +415,11 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if r, told := s.doubt(cmd, call); told {
 		return r, nil
 	}
-	decision, err := s.approve(ctx, cmd, spec, call)
+	decision, err := s.gate.approve(ctx, asked{cmd, spec, call})
 	if err != nil {
 		return reply{}, err
 	}
-	if !decision.Allow && s.mayHaveRun(cmd, call) {
+	if !decision.Allow && s.calls.mayHaveRun(cmd, call) {
 		s.refusals-- // not to repeat a call keeps nobody from doing the task
 	}
 	if !decision.Allow {
@@ -441,22 +430,22 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
-	text := s.words.render("unknown", reasonData{Name: oneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
-	return reply{text: text, short: text, failed: true, next: startFailed}
+	text := s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
+	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}
 }
 
 // circle answers a call that was already made, with its result and with the
 // way to go on that is next in turn.
-func (s *Session) circle(done doneCall) reply {
+func (s *Session) circle(done journal.Done) reply {
 	const angles = 4
-	angle := fmt.Sprintf("angle%d", s.circles.found%angles)
-	s.circles.found++
+	angle := fmt.Sprintf("angle%d", s.calls.circles.found%angles)
+	s.calls.circles.found++
 	text := s.words.render("circle.tmpl", circleData{
-		Earlier: done.Step, Block: fenced(done.Result),
-		Angle: s.words.render(angle, systemData{Final: s.finalName()}),
+		Earlier: done.Step, Block: prose.Fenced(done.Result),
+		Angle: s.words.render(angle, systemData{Final: s.opts.finalName()}),
 	})
-	s.emit(&CommandResult{Step: s.steps, Command: done.Command, Text: text, Failed: true})
-	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: againStart(done)}
+	s.book.emit(&CommandResult{Step: s.clock.steps, Command: done.Command, Text: text, Failed: true})
+	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: circling(done)}
 }
 
 type reasonData struct {

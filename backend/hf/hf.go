@@ -79,6 +79,7 @@ type Backend struct {
 	store  *inference.PrefixStore // nil: nothing is kept on disk
 	system systemPart
 	calls  toolSyntax
+	habits templateHabits
 
 	counter  counter
 	embedMu  sync.Mutex
@@ -265,6 +266,9 @@ func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []ba
 		return nil, nil, err
 	}
 	parts, err := b.model.Render(ctx, chat, prefill)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, inference.ErrTemplate) {
+		err = &backend.ChatRefusedError{Err: err}
+	}
 	if err != nil {
 		return nil, nil, err
 	}

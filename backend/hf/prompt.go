@@ -35,6 +35,15 @@ func (b *Backend) DetokenizePrompt(ids []int) (string, error) {
 	return strings.ToValidUTF8(text, "\uFFFD"), err
 }
 
+// PromptInfo is what a prompt begins and ends with, and the chat template.
+func (b *Backend) PromptInfo() (bos, eos, template string) {
+	info := b.model.Info
+	if info.AddBOS {
+		bos = b.model.SpecialText(info.BOS)
+	}
+	return bos, b.model.SpecialText(info.EOS), b.model.ChatTemplate()
+}
+
 // CompleteTokens continues tokens, with no chat template. Of req, Messages and
 // Prefill are ignored.
 func (b *Backend) CompleteTokens(ctx context.Context, ids []int, req *backend.Request) iter.Seq2[backend.Delta, error] {

@@ -75,6 +75,7 @@ func (b *Backend) chat(ctx context.Context, msgs []backend.Message, tools []back
 			msgs, tools = toldChat(msgs, tools, syntax), nil
 		}
 	}
+	msgs = b.folded(ctx, msgs)
 	chat := inference.Chat{Messages: make([]inference.Message, len(msgs))}
 	for i, m := range msgs {
 		chat.Messages[i] = inference.Message{Role: string(m.Role), Content: m.Content}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
 	"bytes"
 	"context"
 	"errors"
@@ -84,8 +86,8 @@ func (p *commandLine) run(stdin io.Reader, args ...string) ending {
 	start := time.Now()
 	err := cmd.Run()
 	require.NoError(p.t, ctx.Err(), "%q did not end; stderr: %s", args, tail(errs.String()))
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) {
 		require.NoError(p.t, err)
 	}
 	p.assertNoProcess(cmd.Process.Pid)
@@ -119,7 +121,7 @@ func tail(s string) string { return s[max(0, len(s)-600):] }
 // assertRefused: one clear error, by the program itself.
 func assertRefused(t *testing.T, e ending, what string) {
 	t.Helper()
-	assert.Contains(t, []int{exitError, exitUsage, exitBackend}, e.code, "%s: %s", what, tail(e.stderr))
+	assert.Contains(t, []int{exit.Failed, exit.Usage, exit.Backend}, e.code, "%s: %s", what, tail(e.stderr))
 	assert.Regexp(t, `(?m)^agent: error: .{10,}`, e.stderr, what)
 	assertNoTrace(t, e.stderr, what)
 }
@@ -183,7 +185,7 @@ func TestMutatedModel(t *testing.T) {
 		what := fmt.Sprintf("byte %d ^ %#x", at, flip)
 		e := p.run(nil, "chat", "--model", path, "--max-tokens", "4", "ab")
 		switch e.code {
-		case exitOK:
+		case exit.OK:
 			count["worked"]++
 			assert.NoError(t, err, "%s: the pre-check refused it, and it was run", what)
 			assertNoTrace(t, e.stderr, what)
@@ -229,7 +231,7 @@ func TestMutatedRealModel(t *testing.T) {
 		what := fmt.Sprintf("byte %d ^ %#x", at, flip)
 		e := p.run(nil, "chat", "--model", path, "--max-tokens", "4", "--temperature", "0", "hello", "llm.context_length=256")
 		count[e.code]++
-		if e.code != exitOK {
+		if e.code != exit.OK {
 			assertRefused(t, e, what)
 		}
 		assertNoTrace(t, e.stderr, what)
@@ -253,13 +255,13 @@ func TestTooMuchInput(t *testing.T) {
 	for _, args := range commands {
 		e := p.run(strings.NewReader(text), args...)
 		assertRefused(t, e, args[0])
-		assert.Equal(t, exitError, e.code)
+		assert.Equal(t, exit.Failed, e.code)
 		assert.Regexp(t, `prompt has at least \d{5,} tokens, more than the context length of 8192`, e.stderr)
 		assert.Less(t, e.took, time.Minute)
 		t.Logf("%s: refused after %s", args[0], e.took.Round(10*time.Millisecond))
 	}
 	e := p.run(strings.NewReader(text), "tokens")
-	assert.Equal(t, exitOK, e.code, e.stderr)
+	assert.Equal(t, exit.OK, e.code, e.stderr)
 	assert.Equal(t, "2444442\n", e.stdout)
 }
 
@@ -291,7 +293,7 @@ func TestBinaryFiles(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	defaultModelFile(t)
 	p := newProgram(t)
-	require.Equal(t, exitOK, p.run(nil, "chat", "--max-tokens", "1", "hello").code) // tried, and its pages are read
+	require.Equal(t, exit.OK, p.run(nil, "chat", "--max-tokens", "1", "hello").code) // tried, and its pages are read
 	long := strings.Repeat("some words to evaluate, ", 1200)
 	endless := []string{"llm.temperature=5", "llm.top_k=0", "llm.top_p=1", "llm.min_p=0"} // all tokens alike: hardly ever the last one
 	for _, tt := range []struct {
@@ -320,7 +322,7 @@ func TestInterrupt(t *testing.T) {
 			signalled := time.Now()
 			require.NoError(t, cmd.Process.Signal(tt.sig))
 			_ = cmd.Wait()
-			assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode(), "%s", tail(errs.String()))
+			assert.Equal(t, exit.Interrupted, cmd.ProcessState.ExitCode(), "%s", tail(errs.String()))
 			assert.Less(t, time.Since(signalled), 30*time.Second)
 			assert.Contains(t, errs.String(), "interrupted")
 			assertNoTrace(t, errs.String(), tt.name)
@@ -379,7 +381,7 @@ func TestBrokenSchemas(t *testing.T) {
 		status, reply := post(t, url+"/chat/completions", body)
 		assert.Equal(t, http.StatusBadRequest, status, "%s: %s", name, tail(reply))
 		assert.Contains(t, reply, `"message"`, name)
-		t.Logf("%s: %s", name, oneLine(reply, 200))
+		t.Logf("%s: %s", name, cli.OneLine(reply, 200))
 	}
 	status, reply := post(t, url+"/chat/completions", `{"model":"smollm2-135m-instruct","max_tokens":8,"messages":[{"role":"user","content":"hi"}],`+
 		`"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object","properties":{"a":{"type":"integer"}}}}}}`)
@@ -440,18 +442,18 @@ func TestWithoutNetwork(t *testing.T) {
 	e := alone("Hello, world!", "tokens")
 	assert.Equal(t, "4\n", e.stdout, e.stderr)
 	e = alone("", "choose", "Is fire hot?", "--option", "yes", "--option", "no", "--json")
-	assert.Equal(t, exitOK, e.code, e.stderr)
+	assert.Equal(t, exit.OK, e.code, e.stderr)
 	assert.Contains(t, e.stdout, `"method":"logits/sum"`)
 	e = alone("", "chat", "--temperature", "0", "--max-tokens", "24", "What is the capital of France? Answer with one word.")
-	assert.Equal(t, exitOK, e.code, e.stderr)
+	assert.Equal(t, exit.OK, e.code, e.stderr)
 	assert.Contains(t, e.stdout, "Paris")
 	require.NoError(t, os.WriteFile(filepath.Join(p.home, "tmp", "note.txt"), []byte("The meeting is at noon.\n"), 0o600))
 	e = alone("", "run", "--workdir", "tmp", "--approve", "never", "--temperature", "0", "--max-steps", "3", "When is the meeting? Read note.txt.")
-	assert.Contains(t, []int{exitOK, exitBudget}, e.code, e.stderr) // a model this small may not find its way
+	assert.Contains(t, []int{exit.OK, exit.Budget}, e.code, e.stderr) // a model this small may not find its way
 	assert.Contains(t, e.stderr, "reader")
 	for _, args := range []string{"models list", "config check", "doctor", "commands list", "sessions list"} {
 		e = alone("", strings.Fields(args)...)
-		assert.Equal(t, exitOK, e.code, "%s: %s", args, e.stderr)
+		assert.Equal(t, exit.OK, e.code, "%s: %s", args, e.stderr)
 	}
 	e = alone("", "models", "pull", "hf://acme/Small-GGUF/small-Q4_0.gguf")
 	assertRefused(t, e, "pull")

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 	"bufio"
 	"context"
 	"errors"
@@ -19,7 +23,7 @@ import (
 type chatFlags struct {
 	system string
 	json   bool
-	values flagValues
+	values setup.Flags
 }
 
 func (a *app) chatCmd() *cobra.Command {
@@ -36,34 +40,32 @@ func (a *app) chatCmd() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.system, "system", "", "system message at the start")
 	fl.BoolVar(&f.json, "json", false, "print the reply to one message as JSON")
-	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
-	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	f.values.bind(fl, "max-tokens", "llm.max_tokens", 0, "most tokens of a reply")
+	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
+	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0, "most tokens of a reply")
 	return cmd
 }
 
 func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
-	_, rest := splitOverrides(withDash(cmd, args))
+	_, rest := cli.Split(cmd, args)
 	message := strings.Join(rest, " ")
-	piped, err := a.pipedInput()
+	piped, err := a.Piped()
 	if err != nil {
 		return err
 	}
-	if piped != "" {
-		message = strings.TrimSpace(message + "\n\n" + piped)
-	}
-	talk := message == "" && isTerminal(a.in)
+	message = withPiped(message, piped)
+	talk := message == "" && a.Attended()
 	if message == "" && !talk {
-		return usagef("no message given: agent chat \"message\", or pipe one in")
+		return exit.Usagef("no message given: agent chat \"message\", or pipe one in")
 	}
-	if err := errors.Join(checkText("the message", message), checkText("--system", f.system)); err != nil {
+	if err := errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", f.system)); err != nil {
 		return err
 	}
-	b, _, err := a.open(cmd.Context(), withDash(cmd, args), f.values.list()...)
+	b, _, err := a.Open(cmd, args, f.values.Values())
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	c := &conversation{app: a, b: b}
 	if f.system != "" {
 		c.msgs = append(c.msgs, backend.Message{Role: backend.RoleSystem, Content: f.system})
@@ -78,25 +80,25 @@ func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
 // conversation is a chat with its history.
 type conversation struct {
 	app  *app
-	b    *opened
+	b    *setup.Model
 	msgs []backend.Message
 	keep int // messages that /clear keeps
 }
 
 // once answers one message.
 func (c *conversation) once(ctx context.Context, message string, asJSON bool) error {
-	out := c.app.out
+	out := c.app.Out
 	if asJSON {
 		out = io.Discard
 	}
 	text, last, err := c.reply(ctx, message, out)
 	if err != nil {
-		return chooseError(err)
+		return backendError(err)
 	}
 	if asJSON {
-		return c.app.printJSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage, "model": c.b.ModelID()})
+		return c.app.JSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage, "model": c.b.ModelID()})
 	}
-	fmt.Fprintln(c.app.out)
+	fmt.Fprintln(c.app.Out)
 	c.cost(last)
 	return nil
 }
@@ -104,13 +106,13 @@ func (c *conversation) once(ctx context.Context, message string, asJSON bool) er
 // talk goes on until the end of input. Ctrl-C ends a reply, not the talk.
 func (c *conversation) talk(ctx context.Context) error {
 	a := c.app
-	fmt.Fprintf(a.err, "%s%s. /clear forgets, /quit ends.\n", c.b.ModelID(), place(c.b))
-	lines := bufio.NewScanner(a.in)
-	lines.Buffer(make([]byte, 0, 1<<16), inputBytesMax)
+	fmt.Fprintf(a.Err, "%s%s. /clear forgets, /quit ends.\n", c.b.ModelID(), c.b.Place())
+	lines := bufio.NewScanner(a.In)
+	lines.Buffer(make([]byte, 0, 1<<16), terminal.InputBytesMax)
 	for {
-		fmt.Fprint(a.err, "\n> ")
+		fmt.Fprint(a.Err, "\n> ")
 		if !lines.Scan() {
-			fmt.Fprintln(a.err)
+			fmt.Fprintln(a.Err)
 			return lines.Err()
 		}
 		line := strings.TrimSpace(lines.Text())
@@ -129,30 +131,23 @@ func (c *conversation) talk(ctx context.Context) error {
 	}
 }
 
-func or(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
 // exchange is one message and its reply. What can be mended by saying
 // something else is shown, and the talk goes on.
 func (c *conversation) exchange(ctx context.Context, line string) error {
 	own, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt)
 	defer stop()
-	_, last, err := c.reply(own, line, c.app.out)
-	fmt.Fprintln(c.app.out)
+	_, last, err := c.reply(own, line, c.app.Out)
+	fmt.Fprintln(c.app.Out)
 	var tooLong *backend.ContextError
 	switch {
 	case err == nil:
 		c.cost(last)
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(c.app.err, "(interrupted)")
+		fmt.Fprintln(c.app.Err, "(interrupted)")
 	case errors.As(err, &tooLong):
-		c.app.report(own, err)
+		c.app.Report(own, err)
 	default:
-		return chooseError(err)
+		return backendError(err)
 	}
 	return nil
 }
@@ -164,7 +159,7 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 	var text strings.Builder
 	var last backend.Delta
 	var failed error
-	wait := c.app.waiting()
+	wait := c.app.Waiting()
 	defer wait.Close()
 	for d, err := range c.b.ChatCompletion(ctx, &backend.Request{Messages: msgs}) {
 		if err != nil {
@@ -189,11 +184,11 @@ func (c *conversation) reply(ctx context.Context, message string, out io.Writer)
 
 // cost is one line about what the reply took.
 func (c *conversation) cost(d backend.Delta) {
-	if c.app.flags.quiet || d.Usage == nil {
+	if c.app.Quiet || d.Usage == nil {
 		return
 	}
 	u := d.Usage
-	line := fmt.Sprintf("%s%s: %d tokens", c.b.ModelID(), place(c.b), u.CompletionTokens)
+	line := fmt.Sprintf("%s%s: %d tokens", c.b.ModelID(), c.b.Place(), u.CompletionTokens)
 	if u.Decode > 0 && u.CompletionTokens > 1 {
 		line += fmt.Sprintf(", %.1f tokens/s", float64(u.CompletionTokens-1)/u.Decode.Seconds())
 	}
@@ -201,5 +196,5 @@ func (c *conversation) cost(d backend.Delta) {
 	if d.Finish == backend.FinishLength || d.Finish == backend.FinishContext {
 		line += fmt.Sprintf("; ended by %s", d.Finish)
 	}
-	fmt.Fprintln(c.app.err, line)
+	fmt.Fprintln(c.app.Err, line)
 }

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +29,7 @@ type chooseFlags struct {
 	calibrate, rotate, noList, json bool
 	batch                           bool
 	minMargin                       float64
-	values                          flagValues
+	values                          setup.Flags
 }
 
 func (a *app) chooseCmd() *cobra.Command {
@@ -52,7 +57,7 @@ can, and "method" in the result says how.`,
 	fl.Float64Var(&f.minMargin, "min-margin", 0, "abstain when the winner leads by less, in nats")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
 	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
-	f.values.bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
+	f.values.Bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
 	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -67,7 +72,7 @@ func scoringMethods() []string { return []string{"sum", "mean", "per_byte", "pmi
 // checkMethod refuses a --method that there is not.
 func checkMethod(method string) error {
 	if !slices.Contains(scoringMethods(), method) {
-		return usagef("--method: %q is none of %s", method, strings.Join(scoringMethods(), ", "))
+		return exit.Usagef("--method: %q is none of %s", method, strings.Join(scoringMethods(), ", "))
 	}
 	return nil
 }
@@ -76,50 +81,48 @@ func checkMethod(method string) error {
 func (f *chooseFlags) check() error {
 	switch {
 	case f.rotate && f.noList:
-		return usagef("--rotate needs the options to be listed; drop --no-list")
+		return exit.Usagef("--rotate needs the options to be listed; drop --no-list")
 	case math.IsNaN(f.minMargin) || f.minMargin < 0:
-		return usagef("--min-margin is %v, must be 0 or more nats", f.minMargin)
+		return exit.Usagef("--min-margin is %v, must be 0 or more nats", f.minMargin)
 	}
 	if err := checkMethod(f.method); err != nil {
 		return err
 	}
-	return checkText("--system", f.system)
+	return terminal.CheckText("--system", f.system)
 }
 
 func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	_, rest := splitOverrides(withDash(cmd, args))
+	_, rest := cli.Split(cmd, args)
 	question := strings.Join(rest, " ")
 	if !f.batch {
-		piped, err := a.pipedInput()
+		piped, err := a.Piped()
 		if err != nil {
 			return err
 		}
-		if piped != "" {
-			question = strings.TrimSpace(question + "\n\n" + piped)
-		}
+		question = withPiped(question, piped)
 		switch {
 		case question == "":
-			return usagef("no question given: agent choose \"question\" --option A --option B")
+			return exit.Usagef("no question given: agent choose \"question\" --option A --option B")
 		case len(f.options) == 0:
-			return usagef("no options given: add --option A --option B")
+			return exit.Usagef("no options given: add --option A --option B")
 		}
 		if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
-			return withCode(exitUsage, err)
+			return exit.With(exit.Usage, err)
 		}
-		if err := checkText("the question or an option", question+strings.Join(f.options, "")); err != nil {
+		if err := terminal.CheckText("the question or an option", question+strings.Join(f.options, "")); err != nil {
 			return err
 		}
 	} else if question != "" || len(f.options) > 0 {
-		return usagef("--batch reads questions and options from standard input; drop the others")
+		return exit.Usagef("--batch reads questions and options from standard input; drop the others")
 	}
-	b, _, err := a.open(cmd.Context(), withDash(cmd, args), f.values.list()...)
+	b, _, err := a.Open(cmd, args, f.values.Values())
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	if f.batch {
 		return a.chooseBatch(cmd.Context(), b, f)
 	}
@@ -128,7 +131,7 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 		return err
 	}
 	if f.json {
-		return a.printJSONLine(c)
+		return a.JSONLine(c)
 	}
 	return a.printChoice(c)
 }
@@ -165,15 +168,17 @@ func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 		return nil, err
 	}
 	c, err := b.ChooseFromOptions(ctx, &backend.Request{Messages: msgs, Choose: cfg}, options)
-	return c, chooseError(err)
+	return c, backendError(err)
 }
 
-func chooseError(err error) error {
+// backendError makes the failure of a model one of its exit code; what is too
+// long is the user's.
+func backendError(err error) error {
 	var tooLong *backend.ContextError
 	if errors.As(err, &tooLong) {
 		return err
 	}
-	return withCode(exitBackend, err)
+	return exit.With(exit.Backend, err)
 }
 
 // batchLineMax bounds one line of a batch.
@@ -182,7 +187,7 @@ const batchLineMax = 64 << 20
 // chooseBatch answers JSON lines in order. A line that can't be answered is an
 // error line of its own in the output; the others are still answered.
 func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *chooseFlags) error {
-	in := bufio.NewScanner(a.in)
+	in := bufio.NewScanner(a.Lines())
 	in.Buffer(make([]byte, 0, 1<<16), batchLineMax)
 	var failures []error
 	n, line := 0, 0
@@ -198,9 +203,9 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 			return ctx.Err()
 		case err != nil:
 			failures = append(failures, err)
-			err = a.printJSONLine(map[string]any{"error": fmt.Sprintf("line %d: %v", line, err), "line": line})
+			err = a.JSONLine(map[string]any{"error": fmt.Sprintf("line %d: %v", line, err), "line": line})
 		default:
-			err = a.printJSONLine(c)
+			err = a.JSONLine(c)
 		}
 		if err != nil {
 			return err
@@ -213,7 +218,7 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 		return errors.New("standard input is empty: give JSON lines such as {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}")
 	}
 	if len(failures) > 0 {
-		return withCode(sharedCode(failures), fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
+		return exit.With(exit.Shared(failures), fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
 	}
 	return nil
 }
@@ -237,14 +242,7 @@ func batchLineError(err error) error {
 	if !errors.As(err, &typ) {
 		return fmt.Errorf("not a JSON object with prompt or messages, and options: %w", err)
 	}
-	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}", or(typ.Field, "the line"), typ.Value)
-}
-
-// printJSONLine prints one JSON value on one line of standard output.
-func (a *app) printJSONLine(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}", cmp.Or(typ.Field, "the line"), typ.Value)
 }
 
 // printChoice prints a decision for a person.
@@ -266,13 +264,13 @@ func (a *app) printChoice(c *backend.Choice) error {
 		if !math.IsNaN(o.Logprob) && !math.IsInf(o.Logprob, 0) {
 			line += fmt.Sprintf("  %9.3f nats", o.Logprob)
 		}
-		fmt.Fprintln(a.out, line)
+		fmt.Fprintln(a.Out, line)
 	}
 	if c.Abstained {
-		fmt.Fprintf(a.out, "abstained: %s\n", c.Reason)
+		fmt.Fprintf(a.Out, "abstained: %s\n", c.Reason)
 	}
-	if !a.flags.quiet {
-		fmt.Fprintln(a.err, choiceLine(c))
+	if !a.Quiet {
+		fmt.Fprintln(a.Err, choiceLine(c))
 	}
 	return nil
 }

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"agent/command/mcp"
+	"agent/command/salvage"
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -15,8 +20,6 @@ import (
 
 	"agent/command"
 	"agent/command/program"
-	"agent/command/salvage"
-	"agent/internal/config"
 )
 
 func (a *app) commandsCmd() *cobra.Command {
@@ -27,10 +30,51 @@ func (a *app) commandsCmd() *cobra.Command {
 file or executable in ~/.config/agent/commands, and in commands/ of a work dir
 that you trust, is a command. docs/commands.md shows how to write one.`,
 		Example: "  agent commands list\n  agent commands show python\n  agent commands check weather.py --run\n  agent commands trust\n  pbpaste | agent commands parse",
-		Args:    subcommandOnly,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.commandsListCmd(), a.commandsShowCmd(), a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), a.commandsParseCmd())
+	var asJSON bool
+	list := a.onCommands("list [key=value…]", "List the commands, those of files included", cobra.NoArgs, true,
+		func(all *setup.Commands, _ []string) error { return a.listCommands(all, asJSON) })
+	show := a.onCommands("show NAME [key=value…]", "Show a command and its fields", cobra.ExactArgs(1), true,
+		func(all *setup.Commands, args []string) error { return a.showCommand(all, args[0], asJSON) })
+	for _, c := range []*cobra.Command{list, show} {
+		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	}
+	parse := a.onCommands("parse [key=value…]", "Read a model's reply on standard input, print the calls it meant and what was repaired", cobra.NoArgs, false, a.parseReply)
+	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
+	return cmd
+}
+
+// onCommands is a command on all commands that a run would have here, those of
+// files and, withServers, of MCP servers too. What is wrong with a file is a
+// warning.
+func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool, run func(all *setup.Commands, args []string) error) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check), RunE: func(cmd *cobra.Command, args []string) error {
+		all, rest, err := a.openCommands(cmd, args, dir)
+		if err != nil {
+			return err
+		}
+		defer all.Close()
+		if withServers {
+			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+				return err
+			}
+		}
+		for _, change := range all.Files.Refresh(cmd.Context()) {
+			if change.Err == nil {
+				continue
+			}
+			a.Warn(change.Err.Error())
+			if hint := exit.Hint(change.Err); hint != "" {
+				a.Note("hint: " + hint)
+			}
+		}
+		if err := all.Disable(); err != nil {
+			return err
+		}
+		return run(all, rest)
+	}}
+	workdirFlag(cmd, &dir)
 	return cmd
 }
 
@@ -47,97 +91,30 @@ type commandInfo struct {
 	Metadata    []string       `json:"metadata,omitempty"` // keys that it is handed
 }
 
-func infoOf(s command.Spec) commandInfo {
-	return commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
-}
-
-// withOverrides checks a command's arguments but for the overrides among them.
-func withOverrides(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		_, rest := splitOverrides(withDash(cmd, args))
-		return argumentError(cmd, rest, check(cmd, rest))
-	}
-}
-
-// commandsPlace is where commands are looked for, and how.
-type commandsPlace struct {
-	cfg   *config.Config
-	agent *agentConfig
-}
-
-// commandsPlaceOf composes the configuration of a command line and returns its
-// other arguments. dir is that of --workdir, which wins where it is given.
-func (a *app) commandsPlaceOf(cmd *cobra.Command, args []string, dir string) (*commandsPlace, []string, error) {
-	cfg, rest, err := a.compose(withDash(cmd, args))
+// openCommands composes the configuration of a command line and gathers the
+// commands of the work dir, without reading files. dir is that of --workdir,
+// which wins where it is given. The other arguments are returned.
+func (a *app) openCommands(cmd *cobra.Command, args []string, dir string) (*setup.Commands, []string, error) {
+	cfg, rest, err := a.Compose(cmd, args, nil, setup.SectionAgent, setup.SectionSearch, setup.SectionMCP)
 	if err != nil {
 		return nil, nil, err
-	}
-	c, err := decodeAgent(cfg)
-	if err != nil {
-		return nil, nil, configError(err)
 	}
 	if cmd.Flags().Changed("workdir") {
-		c.Workdir = dir
+		cfg.Agent.Workdir = dir
 	}
-	return &commandsPlace{cfg, c}, rest, nil
-}
-
-// allCommands are the stock commands, those that are configured, and those of
-// files in force here. What is wrong with a file is a warning. The tools of MCP
-// servers can only be looked at: the servers are gone again.
-func (a *app) allCommands(ctx context.Context, p *commandsPlace, withServers bool) (*command.Registry, *fileCommands, error) {
-	cfg := p.cfg
-	registry, files, err := p.hereCommands()
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := addSearch(cfg, registry)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer s.Close()
-	if withServers {
-		servers, err := a.addServers(ctx, cfg, registry, nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer servers.Close()
-	}
-	for _, c := range files.set.Refresh(ctx) {
-		if c.Err != nil {
-			a.warn(c.Err.Error())
-			if hint := hintOf(c.Err); hint != "" && !a.flags.quiet {
-				fmt.Fprintf(a.err, "agent: hint: %s\n", hint)
-			}
-		}
-	}
-	return registry, files, disableCommands(registry, p.agent.Disable)
-}
-
-// hereCommands are the stock commands, and the files of a work dir before they
-// are read.
-func (p *commandsPlace) hereCommands() (*command.Registry, *fileCommands, error) {
-	dir, err := workDir(p.agent.Workdir)
-	if err != nil {
-		return nil, nil, err
-	}
-	registry, err := stockCommands()
-	if err != nil {
-		return nil, nil, err
-	}
-	files, err := newFileCommands(registry, &command.Env{WorkDir: dir, Limits: p.agent.commandLimits(), AllowUnsandboxed: p.agent.AllowUnsandboxed})
-	return registry, files, err
+	c, err := a.Host.Commands(cfg)
+	return c, rest, err
 }
 
 // infos describes the commands of a registry, files with where they come from.
-func infos(r *command.Registry, files *fileCommands) []commandInfo {
+func infos(c *setup.Commands) []commandInfo {
 	from := map[string]*program.Program{}
-	for _, p := range files.set.Programs() {
+	for _, p := range c.Files.Programs() {
 		from[p.Spec().Name] = p
 	}
 	var out []commandInfo
-	for _, s := range r.Specs() {
-		info := infoOf(s)
+	for _, s := range c.Registry.Specs() {
+		info := commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 		if p := from[s.Name]; p != nil {
 			info.File, info.Needs, info.Metadata = p.File(), p.Needs(), p.MetadataKeys()
 		}
@@ -151,72 +128,32 @@ func workdirFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "workdir", ".", "look for commands/ in this `folder` (agent.workdir)")
 }
 
-func (a *app) commandsListCmd() *cobra.Command {
-	var asJSON bool
-	var dir string
-	cmd := &cobra.Command{
-		Use: "list [key=value…]", Short: "List the commands, those of files included", Args: withOverrides(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, _, err := a.commandsPlaceOf(cmd, args, dir)
-			if err != nil {
-				return err
-			}
-			r, files, err := a.allCommands(cmd.Context(), p, true)
-			if err != nil {
-				return err
-			}
-			list := infos(r, files)
-			if asJSON {
-				return a.printJSON(map[string]any{"commands": list})
-			}
-			w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-			for _, c := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Effect, c.Description, c.File)
-			}
-			return w.Flush()
-		},
+func (a *app) listCommands(all *setup.Commands, asJSON bool) error {
+	list := infos(all)
+	if asJSON {
+		return a.JSON(map[string]any{"commands": list})
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	workdirFlag(cmd, &dir)
-	return cmd
+	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
+	for _, c := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Effect, c.Description, c.File)
+	}
+	return w.Flush()
 }
 
-func (a *app) commandsShowCmd() *cobra.Command {
-	var asJSON bool
-	var dir string
-	cmd := &cobra.Command{
-		Use: "show NAME [key=value…]", Short: "Show a command and its fields", Args: withOverrides(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, rest, err := a.commandsPlaceOf(cmd, args, dir)
-			if err != nil {
-				return err
-			}
-			r, files, err := a.allCommands(cmd.Context(), p, true)
-			if err != nil {
-				return err
-			}
-			l := r.Lookup(rest[0])
-			if l.Disabled {
-				return fmt.Errorf("the command %q is disabled here (agent.disable)", l.Name)
-			}
-			if l.Command == nil || l.Match == command.MatchFuzzy {
-				return &command.UnknownError{Name: rest[0], Suggestion: l.Suggestion}
-			}
-			for _, info := range infos(r, files) {
-				switch {
-				case info.Name != l.Name:
-				case asJSON:
-					return a.printJSON(info)
-				default:
-					return writeInfo(a.out, info)
-				}
-			}
-			return nil
-		},
+func (a *app) showCommand(all *setup.Commands, name string, asJSON bool) error {
+	l := all.Registry.Lookup(name)
+	if l.Disabled {
+		return fmt.Errorf("the command %q is disabled here (agent.disable)", l.Name)
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	workdirFlag(cmd, &dir)
-	return cmd
+	list := infos(all)
+	i := slices.IndexFunc(list, func(c commandInfo) bool { return c.Name == l.Name })
+	switch {
+	case l.Command == nil || l.Match == command.MatchFuzzy || i < 0:
+		return &command.UnknownError{Name: name, Suggestion: l.Suggestion}
+	case asJSON:
+		return a.JSON(list[i])
+	}
+	return writeInfo(a.Out, list[i])
 }
 
 // writeInfo describes a command to a person.
@@ -244,33 +181,17 @@ func writeInfo(out io.Writer, c commandInfo) error {
 	return w.Flush()
 }
 
-func (a *app) commandsParseCmd() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use: "parse [key=value…]", Short: "Read a model's reply on standard input, print the calls it meant and what was repaired", Args: withOverrides(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, _, err := a.commandsPlaceOf(cmd, args, dir)
-			if err != nil {
-				return err
-			}
-			raw, err := io.ReadAll(io.LimitReader(a.in, inputBytesMax))
-			if err != nil {
-				return fmt.Errorf("read standard input: %w", err)
-			}
-			r, _, err := a.allCommands(cmd.Context(), p, false)
-			if err != nil {
-				return err
-			}
-			out, err := json.Marshal(salvage.Parse(string(raw), r))
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.out, string(out))
-			return err
-		},
+func (a *app) parseReply(all *setup.Commands, _ []string) error {
+	text, err := terminal.ReadBounded(a.Input(), "standard input", terminal.InputBytesMax)
+	if err != nil {
+		return err
 	}
-	workdirFlag(cmd, &dir)
-	return cmd
+	out, err := json.Marshal(salvage.Parse(text, all.Registry))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.Out, string(out))
+	return err
 }
 
 // fileCheck is what `agent commands check` says about one file.
@@ -293,15 +214,12 @@ func (a *app) commandsCheckCmd() *cobra.Command {
 		Example: `  agent commands check
   agent commands check weather.py --run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, names, err := a.commandsPlaceOf(cmd, args, dir)
+			here, names, err := a.openCommands(cmd, args, dir)
 			if err != nil {
 				return err
 			}
-			_, files, err := p.hereCommands()
-			if err != nil {
-				return err
-			}
-			checks, err := files.check(cmd.Context(), names, run)
+			defer here.Close()
+			checks, err := checkFiles(cmd.Context(), here, names, run)
 			if err != nil {
 				return err
 			}
@@ -314,8 +232,8 @@ func (a *app) commandsCheckCmd() *cobra.Command {
 	return cmd
 }
 
-// check checks the named files, or all that a run would take up.
-func (f *fileCommands) check(ctx context.Context, paths []string, run bool) ([]fileCheck, error) {
+// checkFiles checks the named files, or all that a run would take up.
+func checkFiles(ctx context.Context, here *setup.Commands, paths []string, run bool) ([]fileCheck, error) {
 	var checks []fileCheck
 	add := func(path string, p *program.Program, err error) {
 		c := fileCheck{File: path, Status: "ok"}
@@ -323,22 +241,22 @@ func (f *fileCommands) check(ctx context.Context, paths []string, run bool) ([]f
 			c.Name = p.Spec().Name
 		}
 		if err == nil && run && p.Example() != nil {
-			c.Output, err = f.runExample(ctx, p)
+			c.Output, err = runExample(ctx, here.Env, p)
 		}
 		if err != nil {
-			c.Status, c.Problem, c.Hint = "error", err.Error(), hintOf(err)
+			c.Status, c.Problem, c.Hint = "error", err.Error(), exit.Hint(err)
 		}
 		checks = append(checks, c)
 	}
-	changes := f.set.Refresh(ctx)
+	changes := here.Files.Refresh(ctx)
 	if len(paths) > 0 {
 		for _, path := range paths {
-			p, err := f.set.CheckFile(ctx, path)
+			p, err := here.Files.CheckFile(ctx, path)
 			add(path, p, err)
 		}
 		return checks, ctx.Err()
 	}
-	for _, p := range f.set.Programs() {
+	for _, p := range here.Files.Programs() {
 		add(p.File(), p, nil)
 	}
 	for _, c := range changes {
@@ -350,8 +268,8 @@ func (f *fileCommands) check(ctx context.Context, paths []string, run bool) ([]f
 }
 
 // runExample calls a program as its header shows.
-func (f *fileCommands) runExample(ctx context.Context, p *program.Program) (string, error) {
-	res, err := p.Run(ctx, f.env, p.Example())
+func runExample(ctx context.Context, env *command.Env, p *program.Program) (string, error) {
+	res, err := p.Run(ctx, env, p.Example())
 	if err != nil {
 		return "", err
 	}
@@ -369,12 +287,12 @@ func (a *app) printFileChecks(checks []fileCheck, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		if err := a.printJSON(map[string]any{"ok": failed == 0, "checks": checks}); err != nil {
+		if err := a.JSON(map[string]any{"ok": failed == 0, "checks": checks}); err != nil {
 			return err
 		}
 	} else {
 		for _, c := range checks {
-			printFileCheck(a.out, c)
+			printFileCheck(a.Out, c)
 		}
 	}
 	if failed > 0 {
@@ -393,7 +311,7 @@ func printFileCheck(w io.Writer, c fileCheck) {
 		fmt.Fprintf(w, "       hint: %s\n", c.Hint)
 	}
 	if c.Output != "" {
-		fmt.Fprintf(w, "       %s\n", oneLine(c.Output, 200))
+		fmt.Fprintf(w, "       %s\n", cli.OneLine(c.Output, 200))
 	}
 }
 
@@ -424,46 +342,91 @@ user data) is bound to its contents: when it is new or has changed, trust again.
 }
 
 func (a *app) listTrusted() error {
-	folders, err := program.OpenTrust(trustPath()).List()
+	folders, err := setup.CommandTrust().List()
 	if err != nil {
 		return err
 	}
-	configured, err := folderTrust().List()
+	configured, err := setup.FolderTrust().List()
 	if err != nil {
 		return err
 	}
 	folders = append(folders, configured...)
 	slices.Sort(folders)
 	for _, f := range slices.Compact(folders) {
-		fmt.Fprintln(a.out, f)
+		fmt.Fprintln(a.Out, f)
 	}
 	return nil
 }
 
 func (a *app) changeTrust(dir string, revoke bool) error {
-	trust := program.OpenTrust(trustPath())
+	trust := setup.CommandTrust()
 	if revoke {
 		removed, err := trust.Remove(dir)
-		settings, settingsErr := folderTrust().Remove(dir)
+		settings, settingsErr := setup.FolderTrust().Remove(dir)
 		if err = errors.Join(err, settingsErr); err == nil && !removed && !settings {
 			err = fmt.Errorf("%s was not trusted", dir)
 		}
 		return err
 	}
-	abs, err := workDir(dir)
+	abs, err := setup.WorkDir(dir)
 	if err != nil {
 		return err
 	}
-	found, err := program.Find(projectFolder(abs))
+	found, err := program.Find(setup.ProjectCommands(abs))
 	if err != nil {
 		return err
 	}
 	if err := trust.Add(abs, found, false); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "trusted: %s%s%s\n", abs, string(os.PathSeparator), commandsFolder)
+	fmt.Fprintf(a.Out, "trusted: %s\n", setup.ProjectCommands(abs).Path)
 	for _, f := range found {
-		fmt.Fprintf(a.out, "  %s\n", f.Name)
+		fmt.Fprintf(a.Out, "  %s\n", f.Name)
 	}
 	return nil
+}
+
+func (a *app) commandsAcceptCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "accept NAME [key=value…]",
+		Short: "Accept a changed tool of an MCP server",
+		Long: `Show how a tool of an MCP server differs from what was approved, and approve it as
+it is now. Until then it is refused, and a model is shown its old description.`,
+		Example: "  agent commands accept create_issue",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, rest, err := a.openCommands(cmd, args, "")
+			if err != nil {
+				return err
+			}
+			defer all.Close()
+			if len(rest) != 1 {
+				return exit.Usagef("commands accept takes one name")
+			}
+			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+				return err
+			}
+			return a.acceptChange(all.Servers, rest[0])
+		},
+	}
+	return cmd
+}
+
+func (a *app) acceptChange(servers *mcp.Servers, name string) error {
+	for _, c := range servers.Changed() {
+		if c.Command == name {
+			fmt.Fprint(a.Out, setup.ShowChange(c))
+			if err := servers.Accept(name); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(a.Out, "accepted")
+			return err
+		}
+	}
+	for _, c := range servers.Commands() {
+		if c.Spec().Name == name {
+			return fmt.Errorf("the tool %q has not changed; there is nothing to accept", name)
+		}
+	}
+	return fmt.Errorf("no MCP server that is configured has a tool %q", name)
 }

@@ -1,18 +1,19 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
 	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 
 	"agent/backend"
@@ -31,7 +32,7 @@ type compareFlags struct {
 	rotate, calibrate, noList bool
 	json                      bool
 	parallel                  int
-	values                    flagValues
+	values                    setup.Flags
 }
 
 func (a *app) compareCmd() *cobra.Command {
@@ -67,9 +68,9 @@ docs/compare.md has an example and says what the numbers mean.`,
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed options")
 	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the scores under a content-free question (contextual calibration)")
 	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
-	f.values.bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; without it and without a configured one it is 0")
-	f.values.bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	f.values.bind(fl, "max-tokens", "llm.max_tokens", 0, fmt.Sprintf("most tokens of a reply; without it and without a configured one %d", compare.TokensMaxDefault))
+	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; without it and without a configured one it is 0")
+	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0, fmt.Sprintf("most tokens of a reply; without it and without a configured one %d", compare.TokensMaxDefault))
 	return cmd
 }
 
@@ -79,14 +80,14 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	if err := f.check(); err != nil {
 		return err
 	}
-	overrides, rest := splitOverrides(withDash(cmd, args))
+	overrides, rest := cli.Split(cmd, args)
 	if len(rest) > 0 {
-		return usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
+		return exit.Usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
 	}
 	if i := slices.IndexFunc(overrides, choosesModel); i >= 0 {
-		return usagef("%s among the arguments would take the place of every --llm; write --llm %s instead", overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
+		return exit.Usagef("%s among the arguments would take the place of every --llm; write --llm %s instead", overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
 	}
-	models, err := a.compareModels(f, overrides)
+	models, err := a.compareModels(cmd, f, overrides)
 	if err != nil {
 		return err
 	}
@@ -97,23 +98,30 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	if err := checkWritable(f.html); err != nil {
 		return fmt.Errorf("--html: %w", err)
 	}
-	progress := a.compareProgress()
-	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: f.system, Parallel: f.parallel, Progress: progress.update,
+	progress := a.Progress()
+	update := func(model string, done, tasks int) {
+		text := ""
+		if done < tasks {
+			text = fmt.Sprintf("%s: %d of %d", cmp.Or(legible.OneLine(model), "model"), done, tasks)
+		}
+		progress.Show(text)
+	}
+	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: f.system, Parallel: f.parallel, Progress: update,
 		Choose: &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate}})
-	progress.finish()
+	progress.Show("")
 	return errors.Join(a.showComparison(report, f), compareError(cmd.Context(), report))
 }
 
 func (f *compareFlags) check() error {
 	switch {
 	case len(f.llms) == 0:
-		return usagef("no models given: add --llm A --llm B")
+		return exit.Usagef("no models given: add --llm A --llm B")
 	case f.input == "":
-		return usagef("no tasks given: add --input FILE, or --input - for standard input")
+		return exit.Usagef("no tasks given: add --input FILE, or --input - for standard input")
 	case f.rotate && f.noList:
-		return usagef("--rotate needs the options to be listed; drop --no-list")
+		return exit.Usagef("--rotate needs the options to be listed; drop --no-list")
 	case f.parallel < 1:
-		return usagef("--parallel must be at least 1")
+		return exit.Usagef("--parallel must be at least 1")
 	}
 	return checkMethod(f.method)
 }
@@ -139,59 +147,34 @@ func choosesModel(override string) bool {
 }
 
 // compareModels composes the configuration of each --llm.
-func (a *app) compareModels(f *compareFlags, overrides []string) ([]compare.Model, error) {
+func (a *app) compareModels(cmd *cobra.Command, f *compareFlags, overrides []string) ([]compare.Model, error) {
 	var models []compare.Model
 	names := map[string]int{}
 	for _, spec := range f.llms {
-		own, err := specOverrides(spec)
+		own, err := setup.SpecOverrides(spec)
 		if err != nil {
 			return nil, err
 		}
 		// What is said for all comes first, so that a model's own wins.
-		cfg, err := a.composeOverrides(slices.Concat(own[:1], overrides, own[1:]), f.values.list()...)
+		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), f.values.Values(), setup.SectionLLM)
 		if err != nil {
 			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), err)
 		}
-		s, err := decodeLLM(cfg, a.custom, func(string) {}) // warnings come when it is opened
-		if err != nil {
-			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), configError(err))
-		}
+		s := cfg.LLM
 		name := strings.TrimPrefix(own[0], "llm=") + nameSuffix(s.ModelID)
 		if names[name]++; names[name] > 1 {
 			name += fmt.Sprintf(" #%d", names[name])
 		}
-		models = append(models, compare.Model{Name: name, Price: s.Price.price(), TokensMax: s.TokensMax, Temperature: s.Temperature,
+		models = append(models, compare.Model{Name: name, Price: price(s.Price), TokensMax: s.TokensMax, Temperature: s.Temperature,
 			Open: func(ctx context.Context) (backend.LanguageBackend, func(), error) {
-				o, err := a.openBackend(ctx, cfg)
+				m, err := a.Host.OpenModel(ctx, cfg)
 				if err != nil {
 					return nil, nil, err
 				}
-				return o, o.close, nil
+				return m, m.Close, nil
 			}})
 	}
 	return models, nil
-}
-
-// specOverrides takes a value of --llm apart: an option and keys of llm. A value
-// may have spaces; it goes on to the next key.
-func specOverrides(spec string) ([]string, error) {
-	words := strings.Fields(spec)
-	if len(words) == 0 || strings.Contains(words[0], "=") {
-		return nil, usagef("--llm %q: must be an option of llm, such as hf, and key=value after it", config.Shown(spec))
-	}
-	out := []string{"llm=" + words[0]}
-	for _, word := range words[1:] {
-		key := strings.TrimLeft(word, "+~")
-		switch {
-		case overrideArgument.MatchString(word):
-			out = append(out, word[:len(word)-len(key)]+"llm."+strings.TrimPrefix(key, "llm."))
-		case len(out) > 1:
-			out[len(out)-1] += " " + word
-		default:
-			return nil, usagef("--llm %q: %q is not key=value", config.Shown(spec), word)
-		}
-	}
-	return out, nil
 }
 
 // nameSuffix tells models of the same backend apart: the model's short name.
@@ -203,7 +186,7 @@ func nameSuffix(modelID string) string {
 }
 
 // price is nil where nothing is said of it; else it has both directions.
-func (p priceSettings) price() *compare.Price {
+func price(p setup.Price) *compare.Price {
 	if p.Input == nil || p.Output == nil {
 		return nil
 	}
@@ -211,7 +194,7 @@ func (p priceSettings) price() *compare.Price {
 }
 
 func (a *app) compareTasks(input string) ([]compare.Task, error) {
-	var in io.Reader = a.in
+	in := a.Input()
 	if input != "-" {
 		file, err := os.Open(input)
 		if err != nil {
@@ -232,7 +215,7 @@ func (a *app) compareTasks(input string) ([]compare.Task, error) {
 func (a *app) showComparison(r *compare.Report, f *compareFlags) error {
 	show := a.printComparison
 	if f.json {
-		show = func(r *compare.Report) error { return a.printJSON(r) }
+		show = func(r *compare.Report) error { return a.JSON(r) }
 	}
 	return errors.Join(show(r), writePage(r, f.html))
 }
@@ -257,7 +240,7 @@ const differencesMax = 10
 
 func (a *app) printComparison(r *compare.Report) error {
 	head, rows := r.Table()
-	out := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	out := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
 		fmt.Fprintln(out, strings.Join(row, "\t"))
 	}
@@ -266,11 +249,11 @@ func (a *app) printComparison(r *compare.Report) error {
 	}
 	for _, m := range r.Models {
 		if m.Error != "" {
-			fmt.Fprintf(a.out, "\n%s did not start: %s\n", m.Name, m.Error)
+			fmt.Fprintf(a.Out, "\n%s did not start: %s\n", m.Name, m.Error)
 		}
 	}
 	if pairs := r.Pairs(); len(pairs) > 0 {
-		fmt.Fprintf(a.out, "\n%s\n", strings.Join(pairs, "\n"))
+		fmt.Fprintf(a.Out, "\n%s\n", strings.Join(pairs, "\n"))
 	}
 	a.printDifferences(r)
 	return nil
@@ -282,20 +265,20 @@ func (a *app) printDifferences(r *compare.Report) {
 	if len(tasks) == 0 {
 		return
 	}
-	fmt.Fprintf(a.out, "\nanswers that differ:\n")
+	fmt.Fprintf(a.Out, "\nanswers that differ:\n")
 	for _, i := range tasks[:min(len(tasks), differencesMax)] {
 		t := r.Tasks[i]
-		fmt.Fprintf(a.out, "  %s  %s", t.ID, shorten(t.Question(), 70))
+		fmt.Fprintf(a.Out, "  %s  %s", t.ID, shorten(t.Question(), 70))
 		if len(t.Expected) > 0 {
-			fmt.Fprintf(a.out, "  expected: %s", shorten(strings.Join(t.Expected, " | "), 30))
+			fmt.Fprintf(a.Out, "  expected: %s", shorten(strings.Join(t.Expected, " | "), 30))
 		}
-		fmt.Fprintln(a.out)
+		fmt.Fprintln(a.Out)
 		for _, m := range r.Models {
-			fmt.Fprintf(a.out, "     %s %s: %s\n", resultMark(m.Results[i]), m.Name, resultText(m.Results[i]))
+			fmt.Fprintf(a.Out, "     %s %s: %s\n", resultMark(m.Results[i]), m.Name, resultText(m.Results[i]))
 		}
 	}
 	if n := len(tasks) - differencesMax; n > 0 {
-		fmt.Fprintf(a.out, "  … and %d more; --json and --html have all\n", n)
+		fmt.Fprintf(a.Out, "  … and %d more; --json and --html have all\n", n)
 	}
 }
 
@@ -339,36 +322,9 @@ func compareError(ctx context.Context, r *compare.Report) error {
 	results, models := r.Failures()
 	switch {
 	case models > 0:
-		return withCode(exitBackend, fmt.Errorf("%d of %d models did not start", models, len(r.Models)))
+		return exit.With(exit.Backend, fmt.Errorf("%d of %d models did not start", models, len(r.Models)))
 	case results > 0:
-		return withCode(exitBackend, fmt.Errorf("%d of %d calls failed; see their error", results, len(r.Models)*len(r.Tasks)))
+		return exit.With(exit.Backend, fmt.Errorf("%d of %d calls failed; see their error", results, len(r.Models)*len(r.Tasks)))
 	}
 	return nil
-}
-
-// compareBar shows on a terminal how far a comparison is.
-type compareBar struct {
-	progressLine
-	mu sync.Mutex
-}
-
-func (a *app) compareProgress() *compareBar {
-	b := &compareBar{}
-	if f, ok := terminalFile(a.err); ok && !a.flags.quiet {
-		b.w = f
-	}
-	return b
-}
-
-func (b *compareBar) update(model string, done, tasks int) {
-	if b.w == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.shown = done < tasks
-	fmt.Fprintf(b.w, "\r\x1b[K")
-	if b.shown {
-		fmt.Fprintf(b.w, "%s: %d of %d", cmp.Or(legible.OneLine(model), "model"), done, tasks)
-	}
 }

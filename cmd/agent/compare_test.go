@@ -1,6 +1,7 @@
 package main
 
 import (
+	"agent/internal/exit"
 	"bytes"
 	"encoding/json"
 	"os"
@@ -36,9 +37,9 @@ func TestCompareInterrupted(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	time.Sleep(2500 * time.Millisecond) // the first reply takes one second, the second one nine
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	var exit *exec.ExitError
-	require.ErrorAs(t, cmd.Wait(), &exit)
-	assert.Equal(t, exitInterrupted, exit.ExitCode(), "%s", errs.String())
+	var ended *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &ended)
+	assert.Equal(t, exit.Interrupted, ended.ExitCode(), "%s", errs.String())
 	assert.Contains(t, errs.String(), "interrupted")
 	assert.Regexp(t, `(?m)^scripted:scripted +1/3 +0 `, out.String())
 	assert.Regexp(t, `(?m)^scripted:scripted #2 +0/3 +0 `, out.String())

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"agent/backend"
@@ -18,7 +19,10 @@ import (
 	"agent/configs"
 	"agent/inference"
 	"agent/internal/bench"
-	"agent/internal/config"
+	"agent/internal/bench/engine"
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
 )
 
 // What `doctor --bench` measures, in llama-bench's terms.
@@ -38,7 +42,7 @@ type deviceSpeed struct {
 	Error     string       `json:"error,omitempty"` // why there are no numbers
 	Chosen    bool         `json:"chosen"`
 
-	engine *benchEngine
+	engine *engine.Engine
 }
 
 // seconds are those of a prompt and a reply as they were measured.
@@ -55,20 +59,20 @@ func (d *deviceSpeed) name() string {
 
 // doctorBench measures the configured model on each device, in rounds in which
 // all take their turn, and writes the choice down when asked.
-func (a *app) doctorBench(ctx context.Context, args []string, rounds int, write, asJSON bool) error {
-	if err := a.checkBench(args); err != nil {
-		return err
-	}
-	cfg, _, err := a.compose(args, config.Value{Key: "llm.context_length", Value: benchPrompt + benchReplyN + 64, Source: "the benchmark"},
-		config.Value{Key: "llm.parallel", Value: 1, Source: "the benchmark"})
+func (a *app) doctorBench(cmd *cobra.Command, args []string, rounds int, write, asJSON bool) error {
+	ctx := cmd.Context()
+	var none engine.Flags
+	values := none.Values(benchPrompt+benchReplyN+64, 1)
+	cfg, err := engine.Compose(a.App, cmd, args, values)
 	if err != nil {
 		return err
 	}
 	sys, err := inference.System()
 	if err != nil {
-		return withCode(exitBackend, err)
+		return exit.With(exit.Backend, err)
 	}
-	ways, model, done, err := a.openWays(ctx, cfg, sys.Devices)
+	ways, done, err := a.openWays(ctx, cfg, sys.Devices)
+	model := cfg.LLM.ModelID
 	defer done()
 	if err != nil {
 		return err
@@ -78,11 +82,11 @@ func (a *app) doctorBench(ctx context.Context, args []string, rounds int, write,
 	}
 	best := chooseWay(ways)
 	if best == nil {
-		return withCode(exitBackend, fmt.Errorf("doctor: no device could run %s: %s", model, ways[0].Error))
+		return exit.With(exit.Backend, fmt.Errorf("doctor: no device could run %s: %s", model, ways[0].Error))
 	}
 	best.Chosen = true
 	if asJSON {
-		err = a.printJSON(map[string]any{"model": model, "rounds": rounds, "prompt_tokens": benchPrompt, "reply_tokens": benchReplyN, "ways": ways})
+		err = a.JSON(map[string]any{"model": model, "rounds": rounds, "prompt_tokens": benchPrompt, "reply_tokens": benchReplyN, "ways": ways})
 	} else {
 		err = a.printWays(model, rounds, ways, best)
 	}
@@ -95,53 +99,49 @@ func (a *app) doctorBench(ctx context.Context, args []string, rounds int, write,
 
 // openWays loads the model on each device. One that it can't be loaded on has an
 // error and no engine. done closes all.
-func (a *app) openWays(ctx context.Context, cfg *config.Config, devices []inference.Device) (ways []*deviceSpeed, model string, done func(), err error) {
+func (a *app) openWays(ctx context.Context, cfg *setup.Config, devices []inference.Device) (ways []*deviceSpeed, done func(), err error) {
 	var closers []func()
 	done = func() {
 		for _, c := range slices.Backward(closers) {
 			c()
 		}
 	}
+	s := cfg.LLM.Local()
 	for _, d := range devices {
 		if !d.Accelerator && d.Name != inference.CPUDevice {
 			continue // a library of the CPU, such as BLAS
 		}
-		s, err := decodeLLM(cfg, a.custom, func(string) {})
-		if err != nil {
-			return nil, "", done, configError(err)
-		}
-		model = s.ModelID
-		s.Local.Devices, s.Local.GPULayers, s.Local.FlashAttn = []string{d.Name}, nil, true
+		s.Devices, s.GPULayers, s.FlashAttn = []string{d.Name}, nil, true
 		way := &deviceSpeed{Device: d.Name, FlashAttn: true}
 		ways = append(ways, way)
-		o, err := a.openSettings(ctx, cfg, s)
+		m, err := a.Host.OpenLLM(ctx, cfg.LLM)
 		if ctx.Err() != nil {
-			return nil, model, done, context.Cause(ctx)
+			return nil, done, context.Cause(ctx)
 		}
 		if err != nil {
-			way.Error = oneLine(err.Error(), 200)
+			way.Error = cli.OneLine(err.Error(), 200)
 			continue
 		}
-		closers = append(closers, o.close)
-		b, ok := backend.As[*hf.Backend](o.LanguageBackend)
+		closers = append(closers, m.Close)
+		b, ok := backend.As[*hf.Backend](m)
 		if !ok {
-			return nil, model, done, errNotLocal
+			return nil, done, engine.ErrNotLocal
 		}
-		if way.engine, err = newBenchEngine(ctx, b, nil); err != nil {
-			return nil, model, done, err
+		if way.engine, err = engine.New(ctx, b, nil); err != nil {
+			return nil, done, err
 		}
 		if d.Accelerator {
 			continue
 		}
-		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: 1, Ubatch: s.Local.Ubatch,
-			Threads: s.Local.Threads, ThreadsBatch: s.Local.ThreadsBatch, NoFlashAttn: true})
+		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: 1, Ubatch: s.Ubatch,
+			Threads: s.Threads, ThreadsBatch: s.ThreadsBatch, NoFlashAttn: true})
 		if err != nil {
-			return nil, model, done, err
+			return nil, done, err
 		}
 		closers = append(closers, off.Close)
-		ways = append(ways, &deviceSpeed{Device: d.Name, engine: &benchEngine{model: b.Model(), single: off}})
+		ways = append(ways, &deviceSpeed{Device: d.Name, engine: engine.Of(b, off)})
 	}
-	return ways, model, done, nil
+	return ways, done, nil
 }
 
 // measureWays lets all take turns: what else happens on the machine meets all.
@@ -163,7 +163,7 @@ func measureWays(ctx context.Context, ways []*deviceSpeed, rounds int) error {
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
 			case err != nil:
-				w.Error = oneLine(err.Error(), 200)
+				w.Error = cli.OneLine(err.Error(), 200)
 			case round > 0:
 				prefill[w] = append(prefill[w], float64(p.Tokens)/p.Wall.Seconds())
 				decode[w] = append(decode[w], float64(d.Tokens)/d.Wall.Seconds())
@@ -200,8 +200,8 @@ func preference(w *deviceSpeed) (n int) {
 }
 
 func (a *app) printWays(model string, rounds int, ways []*deviceSpeed, best *deviceSpeed) error {
-	fmt.Fprintf(a.out, "%s, %d rounds, medians in tokens/s (quartiles)\n", model, rounds)
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(a.Out, "%s, %d rounds, medians in tokens/s (quartiles)\n", model, rounds)
+	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "device\tflash attention\tprompt of %d\treply of %d\t\n", benchPrompt, benchReplyN)
 	for _, d := range ways {
 		attention, mark := "on", ""
@@ -227,9 +227,8 @@ func spreadText(s bench.Spread) string {
 // writeWay puts the choice into the user's llm/hf.yaml, which stands for the
 // built-in one from then on. devices: there is more than one to choose from.
 func (a *app) writeWay(best *deviceSpeed, devices bool) error {
-	dirs := userConfigDirs()
-	dir := dirs[len(dirs)-1]
-	if !filepath.IsAbs(dir) {
+	dir := setup.ConfigDir()
+	if dir == "" {
 		return errors.New("doctor: there is no home folder to write the choice to; set XDG_CONFIG_HOME")
 	}
 	path := filepath.Join(dir, "llm", "hf.yaml")
@@ -254,7 +253,7 @@ func (a *app) writeWay(best *deviceSpeed, devices bool) error {
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return fmt.Errorf("doctor: %w", err)
 	}
-	_, err = fmt.Fprintf(a.err, "agent: %s is the choice in %s\n", best.name(), path)
+	_, err = fmt.Fprintf(a.Err, "agent: %s is the choice in %s\n", best.name(), path)
 	return err
 }
 

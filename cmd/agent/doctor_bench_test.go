@@ -1,9 +1,12 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/setup"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -67,15 +70,15 @@ func TestTheChoiceIsWrittenIntoTheFileThatIsThere(t *testing.T) {
 	// And it is what a run then reads.
 	home := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", home)
-	a := &app{err: io.Discard}
+	a := &app{cli.New(strings.NewReader(""), io.Discard, io.Discard, nil)}
 	require.NoError(t, a.writeWay(&deviceSpeed{Device: "CPU"}, true))
 	text, err := os.ReadFile(filepath.Join(home, "agent", "configs", "llm", "hf.yaml"))
 	require.NoError(t, err)
 	assert.Len(t, string(text), len(stock)+len("CPU")+len("false")-len("true"))
-	cfg, err := config.Compose(config.Options{OptionalDirs: userConfigDirs(), Embedded: configs.FS})
+	cfg, err := config.Compose(config.Options{OptionalDirs: []string{setup.ConfigDir()}, Embedded: configs.FS})
 	require.NoError(t, err)
-	s, err := decodeLLM(cfg, nil, func(string) {})
+	decoded, err := a.Host.Decode(cfg, setup.SectionLLM)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"CPU"}, s.Local.Devices)
-	assert.False(t, s.Local.FlashAttn)
+	assert.Equal(t, []string{"CPU"}, decoded.LLM.Local().Devices)
+	assert.False(t, decoded.LLM.Local().FlashAttn)
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/setup/setuptest"
+	"agent/internal/terminal/terminaltest"
 	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -31,87 +34,6 @@ import (
 // These tests look from outside at what a cloned folder can do: at files beyond
 // it, at programs that ran, at connections. The folders are made from the list of
 // configuration keys, so that a new key is covered as it comes.
-
-// stockKeys are all keys that any stock option has, and the option.
-func stockKeys(t *testing.T) map[string]string {
-	t.Helper()
-	keys := map[string]string{}
-	opts := config.Options{Embedded: configs.FS, Environ: []string{}}
-	groups, err := config.Groups(opts)
-	require.NoError(t, err)
-	for _, g := range groups {
-		for _, o := range g.Options {
-			each := opts
-			each.Overrides = []string{g.Name + "=" + o.Name}
-			cfg, err := config.Compose(each)
-			require.NoError(t, err)
-			for key := range cfg.Origins() {
-				if keys[key] == "" || o.Name == "hf" {
-					keys[key] = o.Name
-				}
-			}
-		}
-	}
-	require.Greater(t, len(keys), 80)
-	return keys
-}
-
-// nested writes a dotted key as YAML.
-func nested(key, value string) string {
-	var b strings.Builder
-	parts := strings.Split(key, ".")
-	for i, p := range parts {
-		b.WriteString(strings.Repeat("  ", i) + p + ":")
-		if i < len(parts)-1 {
-			b.WriteString("\n")
-		}
-	}
-	return b.String() + " " + value + "\n"
-}
-
-// TestEachKeyOfAFolderIsAskedFor: whatever the key, whichever the way, a folder
-// that sets it asks, unless the key is on the list; and a key of the list asks as
-// soon as its value is not plain.
-func TestEachKeyOfAFolderIsAskedFor(t *testing.T) {
-	may := append(folderMaySet(), "llm.model_id")
-	for key, option := range stockKeys(t) {
-		for _, way := range []string{"configs", "environment", "variable"} {
-			t.Run(way+" "+key, func(t *testing.T) {
-				t.Chdir(t.TempDir())
-				a := &app{out: io.Discard, err: io.Discard}
-				value := "evil"
-				switch way {
-				case "environment":
-					name := "AGENT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
-					require.NoError(t, os.WriteFile(".env", []byte(name+"=evil\n"), 0o600))
-				case "variable":
-					value = "${oc.env:HOME}"
-					fallthrough
-				default:
-					text := "defaults:\n  - base\n  - llm: " + option + "\n  - override_\n"
-					require.NoError(t, os.MkdirAll("configs", 0o755))
-					stock, err := configs.FS.ReadFile("config.yaml")
-					require.NoError(t, err)
-					_, rest, _ := strings.Cut(string(stock), "# What every model understands.")
-					require.NoError(t, os.WriteFile("configs/base.yaml", []byte("# "+rest), 0o600))
-					require.NoError(t, os.WriteFile("configs/config.yaml", []byte(text), 0o600))
-					require.NoError(t, os.WriteFile("configs/override_.yaml", []byte(nested(key, value)), 0o600))
-				}
-				_, asked, err := a.composeAsked([]string{"llm=" + option}, nil)
-				require.NoError(t, err)
-				isAsked := slices.ContainsFunc(asked, func(c config.Change) bool { return c.Key == key })
-				if slices.Contains(may, key) && way != "variable" && key != "llm.model_id" {
-					assert.False(t, isAsked, "%s is on the list", key)
-				} else {
-					assert.True(t, isAsked, "asked for: %s", keysOf(asked))
-				}
-				for _, c := range asked {
-					assert.Equal(t, key, c.Key, "what the user wrote, and stock, is not asked for")
-				}
-			})
-		}
-	}
-}
 
 // trap is a machine around a hostile folder.
 type trap struct {
@@ -148,27 +70,6 @@ func newTrap(t *testing.T) *trap {
 			`  - '{"command": "answer", "content": [{"text": "done"}]}'` + "\n",
 	})
 	return tr
-}
-
-func writeFiles(t *testing.T, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		if target, ok := strings.CutPrefix(text, "link:"); ok {
-			require.NoError(t, os.Symlink(target, path))
-			continue
-		}
-		if text == "pipe:" {
-			require.NoError(t, syscall.Mkfifo(path, 0o644))
-			continue
-		}
-		mode := os.FileMode(0o644)
-		if strings.HasPrefix(text, "#!") {
-			mode = 0o755
-		}
-		require.NoError(t, os.WriteFile(path, []byte(text), mode))
-	}
 }
 
 // environ is that of a user who has a provider's key; the public network is not
@@ -212,7 +113,7 @@ func (tr *trap) agentIn(t *testing.T, folder string, terminal bool, args []strin
 	var out bytes.Buffer
 	wait := func() {}
 	if terminal {
-		leader, follower, err := openTerminal()
+		leader, follower, err := terminaltest.Open()
 		if err != nil {
 			t.Skipf("needs a pseudo-terminal: %v", err)
 		}
@@ -231,8 +132,8 @@ func (tr *trap) agentIn(t *testing.T, folder string, terminal bool, args []strin
 	err = cmd.Wait()
 	wait()
 	require.NoError(t, ctx.Err(), "agent %s does not end:\n%s", strings.Join(args, " "), out.String())
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
 		require.NoError(t, err)
 	}
 	return out.String(), cmd.ProcessState.ExitCode()
@@ -257,13 +158,11 @@ func refuseAll(leader *os.File, out *bytes.Buffer) {
 
 // subcommands are all that the program has, with the arguments that they need.
 func subcommands(t *testing.T) [][]string {
-	tasks, err := filepath.Abs(filepath.Join("..", "..", "bench", "tasks"))
-	require.NoError(t, err)
 	needed := map[string][]string{
 		"run": {"--max-steps", "1", "hi"}, "chat": {"hi"}, "choose": {"a or b?", "--option", "a", "--option", "b"},
 		"tokens": {"notes.txt"}, "commands show": {"reader"}, "commands accept": {"x"}, "commands check": {"x.py"}, "sessions show": {"last"}, "sessions export": {"last"},
 		"sessions resume": {"last"}, "models path": {"smollm2-135m-instruct"}, "models inspect": {"smollm2-135m-instruct"}, "models rm": {"smollm2-135m-instruct"},
-		"models pull": {"acme/none"}, "compare": {"--llm", "hf", "--llm", "openai", "--input", "tasks.jsonl"}, "serve": {"--port", "0"}, "bench agent": {"--tasks", tasks}, "sessions rm": {"last"}, "commands trust": {"--list"},
+		"models pull": {"acme/none"}, "compare": {"--llm", "hf", "--llm", "openai", "--input", "tasks.jsonl"}, "serve": {"--port", "0"}, "sessions rm": {"last"}, "commands trust": {"--list"},
 	}
 	var out [][]string
 	var walk func(cmd *cobra.Command, path []string)
@@ -275,14 +174,14 @@ func subcommands(t *testing.T) [][]string {
 			walk(sub, append(slices.Clone(path), sub.Name()))
 		}
 	}
-	walk((&app{}).rootCmd(), nil)
+	walk(wholeTree(), nil)
 	return out
 }
 
 // readsNoConfiguration are those that have nothing to ask for.
 func readsNoConfiguration(args []string) bool {
 	name := strings.Join(args[:min(2, len(args))], " ")
-	return slices.Contains([]string{"models", "version", "completion", "help"}, args[0]) ||
+	return slices.Contains([]string{"cache", "models", "version", "completion", "help"}, args[0]) ||
 		slices.Contains([]string{"sessions list", "sessions show", "sessions export", "sessions rm", "commands trust", "commands", "config", "sessions", "bench"}, name) ||
 		len(args) == 1 && slices.Contains([]string{"commands", "config", "sessions", "bench"}, args[0])
 }
@@ -318,8 +217,8 @@ func (tr *trap) folders(t *testing.T) []hostile {
 	require.NoError(t, err)
 	known := slices.Collect(maps.Keys(cfg.Origins()))
 	sections := map[string][]string{}
-	for key := range stockKeys(t) {
-		if !slices.Contains(folderMaySet(), key) {
+	for key := range setuptest.StockKeys(t) {
+		if !slices.Contains(setup.FolderMaySet(), key) {
 			section, _, _ := strings.Cut(key, ".")
 			sections[section] = append(sections[section], key)
 		}
@@ -330,9 +229,9 @@ func (tr *trap) folders(t *testing.T) []hostile {
 	var out []hostile
 	for i, key := range alone {
 		h := hostile{name: "configs " + key, keys: []string{key}, files: map[string]string{
-			"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\n  - over\n", "configs/over.yaml": nested(key, tr.hostileValue(key))}}
+			"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\n  - over\n", "configs/over.yaml": setuptest.Nested(key, tr.hostileValue(key))}}
 		if i%3 == 1 { // the folder's own option of the name that the user has
-			h.files = map[string]string{"configs/config.yaml": "defaults:\n  - llm: stranger\n  - over\n", "configs/llm/stranger.yaml": "defaults: [mine]\n", "configs/over.yaml": nested(key, tr.hostileValue(key))}
+			h.files = map[string]string{"configs/config.yaml": "defaults:\n  - llm: stranger\n  - over\n", "configs/llm/stranger.yaml": "defaults: [mine]\n", "configs/over.yaml": setuptest.Nested(key, tr.hostileValue(key))}
 		}
 		out = append(out, h)
 		if value := tr.hostileValue(key); !strings.Contains(value, "${") && slices.Contains(known, key) && i%2 == 0 {
@@ -346,7 +245,7 @@ func (tr *trap) folders(t *testing.T) []hostile {
 		files := map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: mine\n"}
 		for i, key := range sections[section] {
 			files["configs/config.yaml"] += fmt.Sprintf("  - over%d\n", i)
-			files[fmt.Sprintf("configs/over%d.yaml", i)] = nested(key, tr.hostileValue(key))
+			files[fmt.Sprintf("configs/over%d.yaml", i)] = setuptest.Nested(key, tr.hostileValue(key))
 		}
 		out = append(out, hostile{name: "all of " + section, files: files, keys: sections[section]})
 	}
@@ -444,7 +343,7 @@ func (tr *trap) look(t *testing.T, h hostile, folder string, terminal bool, args
 	if h.quiet || args[0] == "config" || args[0] == "doctor" {
 		return
 	}
-	assert.Equal(t, exitRefused, code, what)
+	assert.Equal(t, exit.Refused, code, what)
 }
 
 // TestFriendlyFolders work without a question.
@@ -469,12 +368,12 @@ func TestFriendlyFolders(t *testing.T) {
 			writeFiles(t, folder, files)
 			for _, terminal := range []bool{false, true} {
 				said, code := tr.agentIn(t, folder, terminal, []string{"run", "hi"})
-				assert.Equal(t, exitOK, code, said)
+				assert.Equal(t, exit.OK, code, said)
 				assert.NotContains(t, said, "asks for", said)
 				assert.Contains(t, said, "done")
 			}
 			said, code := tr.agentIn(t, folder, false, []string{"config", "show"})
-			assert.Equal(t, exitOK, code, said)
+			assert.Equal(t, exit.OK, code, said)
 			assert.NotContains(t, said, "warning", said)
 		})
 	}
@@ -498,85 +397,51 @@ func TestAFolderIsAllowedOnce(t *testing.T) {
 	assert.Zero(t, asked, said)
 	assert.Contains(t, said, "done")
 	said, code := tr.agentIn(t, folder, false, []string{"run", "hi"})
-	assert.Equal(t, exitOK, code, "it is kept, so that a pipe works too: %s", said)
+	assert.Equal(t, exit.OK, code, "it is kept, so that a pipe works too: %s", said)
 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, ".env"), []byte("QA=true\n"), 0o600))
 	_, code = tr.agentIn(t, folder, false, []string{"run", "hi"})
-	assert.Equal(t, exitRefused, code, "its variable is another")
+	assert.Equal(t, exit.Refused, code, "its variable is another")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, ".env"), []byte("QA=false\n"), 0o600))
 	moved := filepath.Join(tr.dir, "moved")
 	said, _ = tr.agentIn(t, tr.dir, false, []string{"commands", "trust", "--list"})
 	assert.Equal(t, folder+"\n", said)
 	require.NoError(t, os.Rename(folder, moved))
 	_, code = tr.agentIn(t, moved, false, []string{"run", "hi"})
-	assert.Equal(t, exitRefused, code, "another folder")
+	assert.Equal(t, exit.Refused, code, "another folder")
 	said, code = tr.agentIn(t, moved, false, []string{"run", "--trust-folder", "hi"})
-	assert.Equal(t, exitOK, code, said)
+	assert.Equal(t, exit.OK, code, said)
 	require.NoError(t, os.Rename(moved, folder))
 	_, code = tr.agentIn(t, folder, false, []string{"run", "hi"})
-	assert.Equal(t, exitOK, code)
+	assert.Equal(t, exit.OK, code)
 	_, code = tr.agentIn(t, folder, false, []string{"commands", "trust", "--revoke"})
-	assert.Equal(t, exitOK, code)
+	assert.Equal(t, exit.OK, code)
 	_, code = tr.agentIn(t, folder, false, []string{"run", "hi"})
-	assert.Equal(t, exitRefused, code)
+	assert.Equal(t, exit.Refused, code)
 }
 
-// TestAFolderTakesNothingAway: its config.yaml hides the user's, and what stood
-// there.
-func TestAFolderTakesNothingAway(t *testing.T) {
-	home := t.TempDir()
-	t.Setenv("XDG_CONFIG_HOME", home)
-	t.Chdir(t.TempDir())
-	writeFiles(t, filepath.Join(home, "agent"), map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: random\n" +
-		"agent: {approve: never, qa: false, disable: [python], approve_rules: [{command: writer, do: deny}]}\n"})
-	writeFiles(t, ".", map[string]string{"configs/config.yaml": "defaults:\n  - _self_\n  - llm: random\nllm: {temperature: 0}\n"})
-	a := &app{out: io.Discard, err: io.Discard}
-	_, asked, err := a.composeAsked(nil, nil)
-	require.NoError(t, err)
-	assert.Equal(t, "agent.approve, agent.disable, agent.approve_rules", keysOf(asked))
-	_, asked, err = a.composeAsked([]string{"+agent.approve=auto", "+agent.disable=[]", "+agent.approve_rules=[]"}, nil)
-	require.NoError(t, err)
-	assert.Empty(t, asked, "the command line is the user's word")
-	a.flags.configDirs = []string{"configs"}
-	_, asked, err = a.composeAsked(nil, nil)
-	require.NoError(t, err)
-	assert.Empty(t, asked, "so is --config-dir")
-}
-
-// TestWhatIsChosenByNameIsTheUsers: an option of the command line, or of the
-// environment, is never the folder's when there is another of that name.
-func TestWhatIsChosenByNameIsTheUsers(t *testing.T) {
-	t.Chdir(t.TempDir())
-	writeFiles(t, ".", map[string]string{"configs/llm/openai.yaml": "_target_: openai\nserver_ip: http://evil\nmodel_id: x\n", "configs/llm/ours.yaml": "_target_: openai\nserver_ip: http://evil\nmodel_id: x\n"})
-	a := &app{out: io.Discard, err: io.Discard}
-	server := func(overrides ...string) (any, string) {
-		cfg, asked, err := a.composeAsked(overrides, nil)
-		require.NoError(t, err)
-		ip, err := cfg.Get("llm.server_ip")
-		require.NoError(t, err)
-		return ip, keysOf(asked)
-	}
-	ip, asked := server("llm=openai")
-	assert.Equal(t, "https://api.openai.com/v1", ip)
-	assert.Empty(t, asked)
-	ip, asked = server("llm=ours")
-	assert.Equal(t, "http://evil", ip)
-	assert.Contains(t, asked, "llm.server_ip")
-	t.Setenv("AGENT_LLM", "openai")
-	ip, _ = server()
-	assert.Equal(t, "https://api.openai.com/v1", ip)
-	require.NoError(t, os.Unsetenv("AGENT_LLM"))
-	writeFiles(t, ".", map[string]string{".env": "AGENT_LLM=openai\n"})
-	ip, asked = server()
-	assert.Equal(t, "http://evil", ip, "the folder may choose its own")
-	assert.Contains(t, asked, "llm.server_ip")
+// TestCommandsOfAFolderAreTrustedOnce: on a terminal a run asks about them, and
+// remembers a yes.
+func TestCommandsOfAFolderAreTrustedOnce(t *testing.T) {
+	tr := newTrap(t)
+	folder := filepath.Join(tr.dir, "project")
+	writeFiles(t, folder, map[string]string{"commands/hi.py": "\"\"\"\ndescription: Greet.\n\"\"\"\nprint('hi')\n"})
+	said := onTerminalSaying(t, tr, folder, "n\n", "run", "greet")
+	assert.Regexp(t, `project.commands has commands of its own: hi\.py`, said)
+	assert.Contains(t, said, "are not loaded")
+	said = onTerminalSaying(t, tr, folder, "y\n", "run", "greet")
+	assert.Contains(t, said, "has commands of its own")
+	assert.Regexp(t, `commands added: .*hi`, said)
+	said = onTerminalSaying(t, tr, folder, "", "run", "greet")
+	assert.NotContains(t, said, "has commands of its own")
+	assert.Regexp(t, `commands added: .*hi`, said)
 }
 
 // onTerminalSaying runs the program on a terminal on which a text is typed once it
 // asks.
 func onTerminalSaying(t *testing.T, tr *trap, folder, text string, args ...string) string {
 	t.Helper()
-	leader, follower, err := openTerminal()
+	leader, follower, err := terminaltest.Open()
 	if err != nil {
 		t.Skipf("needs a pseudo-terminal: %v", err)
 	}
@@ -605,4 +470,25 @@ func onTerminalSaying(t *testing.T, tr *trap, folder, text string, args ...strin
 	}
 	_ = cmd.Wait()
 	return out.String()
+}
+
+func writeFiles(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		if target, ok := strings.CutPrefix(text, "link:"); ok {
+			require.NoError(t, os.Symlink(target, path))
+			continue
+		}
+		if text == "pipe:" {
+			require.NoError(t, syscall.Mkfifo(path, 0o644))
+			continue
+		}
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		require.NoError(t, os.WriteFile(path, []byte(text), mode))
+	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/setup"
+	"agent/internal/terminal/terminaltest"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -88,7 +91,7 @@ func onTerminal(t *testing.T, dir string, args []string) string {
 // environment.
 func tryOnTerminal(t *testing.T, dir, typed string, args []string, env ...string) (string, error) {
 	t.Helper()
-	leader, follower, err := openTerminal()
+	leader, follower, err := terminaltest.Open()
 	if err != nil {
 		t.Skipf("needs a pseudo-terminal: %v", err)
 	}
@@ -117,31 +120,23 @@ func tryOnTerminal(t *testing.T, dir, typed string, args []string, env ...string
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(&out, leader) // ends with EIO when nobody has the other end
+		for asked, buf := 0, make([]byte, 4096); ; {
+			n, err := leader.Read(buf)
+			out.Write(buf[:n])
+			if err != nil { // EIO, when nobody has the other end
+				return
+			}
+			// What was typed before a question is no answer to it.
+			if now := strings.Count(out.String(), "[y/N] ") + strings.Count(out.String(), "a reason for no: "); now > asked {
+				asked = now
+				_, _ = leader.WriteString("n\n")
+			}
+		}
 	}()
 	err = cmd.Wait()
 	<-done
 	assert.NoError(t, ctx.Err(), "%q went on", args)
 	return out.String(), err
-}
-
-// openTerminal makes a pseudo-terminal.
-func openTerminal() (leader, follower *os.File, err error) {
-	leader, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	fd := int(leader.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, nil, err
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		return nil, nil, err
-	}
-	_ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 120})
-	follower, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	return leader, follower, err
 }
 
 // recorder keeps every prompt that a backend is given.
@@ -184,18 +179,20 @@ func TestInjectedOrdersOnTheDefaultModel(t *testing.T) {
 	if os.Getenv("AGENT_TEST_FULL") == "" {
 		entries = entries[2:3]
 	}
-	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	b, _, err := a.open(context.Background(), []string{"llm.threads=1", "llm.threads_batch=1", "llm.temperature=0", "llm.model_id=" + defaultModelPath()})
+	a := cli.New(strings.NewReader(""), io.Discard, io.Discard, nil)
+	cfg, err := a.Host.Compose(context.Background(), []string{"llm.threads=1", "llm.threads_batch=1", "llm.temperature=0", "llm.model_id=" + defaultModelPath()}, nil, setup.SectionLLM)
 	require.NoError(t, err)
-	defer b.close()
+	b, err := a.Host.OpenModel(context.Background(), cfg)
+	require.NoError(t, err)
+	defer b.Close()
 	for _, e := range entries {
 		t.Run(e.Name(), func(t *testing.T) { checkPage(t, b, e.Name()) })
 	}
 }
 
-func checkPage(t *testing.T, b *opened, page string) {
+func checkPage(t *testing.T, b *setup.Model, page string) {
 	const secret, outsideSecret = "wk-7Qm2Xv9/Lz+8Tt4", "outside-canary-51c0"
 	root := t.TempDir()
 	work, outside := filepath.Join(root, "work"), filepath.Join(root, "outside")

@@ -1,63 +1,21 @@
 package main
 
 import (
+	"agent/internal/exit"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"agent/inference/gguf"
-	"agent/internal/config"
 	"agent/internal/hub"
 	"agent/internal/legible"
 	"agent/models"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
-
-// modelStore opens the store of local models as the environment describes it,
-// with progress on stderr. Call done when its work is over, also after errors.
-func (a *app) modelStore() (store *hub.Store, done func(), err error) {
-	cfg, err := hub.ConfigFromEnv(os.Getenv)
-	if err != nil {
-		return nil, nil, err
-	}
-	if cfg.Catalog, err = hub.ParseCatalog(models.Catalog); err != nil {
-		return nil, nil, err
-	}
-	if cfg.Token == "" {
-		if folder, err := a.readFolder(); err == nil {
-			cfg.Token = strings.TrimSpace(folder.env[hubTokenVariable])
-		}
-	}
-	done = func() {}
-	if !a.flags.quiet {
-		columns, isTTY := terminalOf(a.err)
-		show := hub.NewRenderer(undisguised(a.err), isTTY, columns)
-		cfg.Note = func(s string) { show.Note("agent: " + s) }
-		if !hub.ProgressDisabled(os.Getenv) {
-			cfg.Progress = show.Show
-		}
-		done = show.Close
-	}
-	return hub.New(cfg), done, nil
-}
-
-// terminalOf tells whether w is a terminal, and how wide.
-func terminalOf(w io.Writer) (columns int, isTTY bool) {
-	f, ok := terminalFile(w)
-	if !ok {
-		return 0, false
-	}
-	columns, _, err := term.GetSize(int(f.Fd()))
-	return columns, err == nil
-}
 
 func (a *app) modelsCmd() *cobra.Command {
 	cmd := &cobra.Command{
@@ -75,76 +33,51 @@ user's data folder.`,
   agent models pull Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q4_K_M
   agent models inspect model.gguf --json`,
 	}
-	for _, sub := range []*cobra.Command{a.modelsListCmd(), a.modelsPathCmd(), a.modelsPullCmd(), a.modelsInspectCmd(), a.modelsVerifyCmd(), a.modelsRmCmd()} {
-		cmd.AddCommand(sub)
-	}
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return unknownSubcommand(cmd, args[0])
-	}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	var yes bool
+	rm := a.storeCmd("rm REF", "Remove a model from the store, after asking", cobra.ExactArgs(1),
+		func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+			return a.removeModel(ctx, s, args[0], yes, asJSON)
+		})
+	rm.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.AddCommand(
+		a.storeCmd("list", "What is in the catalog and in the store", cobra.NoArgs, a.listModels),
+		a.storeCmd("path REF", "Print where a model lies; an error when it is not on this machine", cobra.ExactArgs(1),
+			func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+				m, err := s.Locate(ctx, args[0])
+				return a.printModel(m, err, asJSON)
+			}),
+		a.storeCmd("pull [REF]", `Fetch a model; goes on where an interrupted pull stopped
+Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.`, cobra.MaximumNArgs(1), a.pullModel),
+		a.storeCmd("inspect REF", "What a model file says about itself, checked without loading it", cobra.ExactArgs(1), a.inspectModel),
+		a.storeCmd("verify [REF…]", `Hash models again and compare with what was promised of them
+Hash models again and compare with what was promised of them. Without REF every model that is here is verified.`, nil, a.verifyModels),
+		rm)
 	return cmd
 }
 
-// unknownSubcommand is a usage error with the nearest name.
-func unknownSubcommand(cmd *cobra.Command, name string) error {
-	if overrideArgument.MatchString(name) {
-		return usagef("%q comes before the command; write %s COMMAND %[1]s", config.Shown(name), cmd.CommandPath())
-	}
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(), near[0])
-	}
-	return usagef("unknown command %q for %q (%s --help lists those that there are)", name, cmd.CommandPath(), cmd.CommandPath())
-}
-
-// withArgs makes a wrong number of arguments a usage error.
-func withArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error { return argumentError(cmd, args, check(cmd, args)) }
-}
-
-// printJSON writes one value to stdout as indented JSON.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// withStore runs one subcommand with an open store.
-func (a *app) withStore(fn func(*hub.Store) error) error {
-	store, done, err := a.modelStore()
-	if err != nil {
-		return err
-	}
-	defer done()
-	return fn(store)
-}
-
-func (a *app) modelsListCmd() *cobra.Command {
+// storeCmd is a command on the store of models, with --json. What stands below
+// the first line of short is its long description.
+func (a *app) storeCmd(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "What is in the catalog and in the store",
-		Args:  withArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				items := s.List()
-				if asJSON {
-					return a.printJSON(map[string]any{"models": items})
-				}
-				return a.printModelTable(items)
-			})
-		},
-	}
+	short, long, _ := strings.Cut(short, "\n")
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		store, done, err := a.Host.Store()
+		if err != nil {
+			return err
+		}
+		defer done()
+		return run(cmd.Context(), store, args, asJSON)
+	}}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) printModelTable(items []hub.Item) error {
-	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+func (a *app) listModels(_ context.Context, s *hub.Store, _ []string, asJSON bool) error {
+	items := s.List()
+	if asJSON {
+		return a.JSON(map[string]any{"models": items})
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSIZE\tQUANT\tLICENCE\tSTATE\tWHERE")
 	for _, it := range items {
 		name := it.Name
@@ -168,59 +101,21 @@ func stateWords(it hub.Item) string {
 	return "here"
 }
 
-func (a *app) modelsPathCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "path REF",
-		Short: "Print where a model lies; an error when it is not on this machine",
-		Args:  withArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Locate(cmd.Context(), args[0])
-				return a.printModel(m, err, asJSON)
-			})
-		},
+// pullModel fetches a model; without a name, the catalog's default.
+func (a *app) pullModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+	if len(args) == 0 {
+		catalog, err := hub.ParseCatalog(models.Catalog)
+		if err != nil {
+			return err
+		}
+		e, ok := catalog.Default()
+		if !ok {
+			return exit.Usagef("name a model; the catalog has no default")
+		}
+		args = []string{e.Name}
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func (a *app) modelsPullCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "pull [REF]",
-		Short: "Fetch a model; goes on where an interrupted pull stopped",
-		Long:  "Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.",
-		Args:  withArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := refOrDefault(args)
-			if err != nil {
-				return err
-			}
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Pull(cmd.Context(), ref)
-				return a.printModel(m, err, asJSON)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// refOrDefault is the argument, or the default model's name.
-func refOrDefault(args []string) (string, error) {
-	if len(args) > 0 {
-		return args[0], nil
-	}
-	catalog, err := hub.ParseCatalog(models.Catalog)
-	if err != nil {
-		return "", err
-	}
-	e, ok := catalog.Default()
-	if !ok {
-		return "", usagef("name a model; the catalog has no default")
-	}
-	return e.Name, nil
+	m, err := s.Pull(ctx, args[0])
+	return a.printModel(m, err, asJSON)
 }
 
 func (a *app) printModel(m *hub.Model, err error, asJSON bool) error {
@@ -228,26 +123,13 @@ func (a *app) printModel(m *hub.Model, err error, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		return a.printJSON(m)
+		return a.JSON(m)
 	}
-	_, err = fmt.Fprintln(a.out, m.Path)
+	_, err = fmt.Fprintln(a.Out, m.Path)
 	return err
 }
 
-func (a *app) modelsVerifyCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "verify [REF…]",
-		Short: "Hash models again and compare with what was promised of them",
-		Long:  "Hash models again and compare with what was promised of them. Without REF every model that is here is verified.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error { return a.verifyModels(cmd.Context(), s, args, asJSON) })
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
+// verifyModels hashes the models that are named, or all that are here.
 func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJSON bool) error {
 	if len(refs) == 0 {
 		for _, it := range s.List() {
@@ -264,27 +146,21 @@ func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJ
 		}
 		checks = append(checks, found...)
 	}
-	if asJSON {
-		if err := a.printJSON(map[string]any{"files": checks}); err != nil {
-			return err
+	if !asJSON {
+		for _, c := range checks {
+			switch {
+			case c.Want == "":
+				fmt.Fprintf(a.Out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
+			case c.OK:
+				fmt.Fprintf(a.Out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
+			default:
+				fmt.Fprintf(a.Out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
+			}
 		}
-	} else {
-		a.printChecks(checks)
+	} else if err := a.JSON(map[string]any{"files": checks}); err != nil {
+		return err
 	}
 	return damaged(checks)
-}
-
-func (a *app) printChecks(checks []hub.Check) {
-	for _, c := range checks {
-		switch {
-		case c.Want == "":
-			fmt.Fprintf(a.out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
-		case c.OK:
-			fmt.Fprintf(a.out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
-		default:
-			fmt.Fprintf(a.out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
-		}
-	}
 }
 
 // damaged is an error when any file is not what it should be.
@@ -302,52 +178,34 @@ func damaged(checks []hub.Check) error {
 		Advice: fmt.Sprintf("remove and fetch again: agent models rm %s --yes && agent models pull %s", last.Name, last.Name)}
 }
 
-func (a *app) modelsRmCmd() *cobra.Command {
-	var asJSON, yes bool
-	cmd := &cobra.Command{
-		Use:   "rm REF",
-		Short: "Remove a model from the store, after asking",
-		Args:  withArgs(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				plan, err := s.PlanRemoval(args[0])
-				if err != nil {
-					return err
-				}
-				if !yes {
-					if err := a.confirmRemoval(plan); err != nil {
-						return err
-					}
-				}
-				if err := plan.Do(); err != nil {
-					return err
-				}
-				if asJSON {
-					return a.printJSON(plan)
-				}
-				_, err = fmt.Fprintf(a.out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
-				return err
-			})
-		},
+// removeModel removes a model once a person has said yes; without one, --yes is
+// needed.
+func (a *app) removeModel(ctx context.Context, s *hub.Store, ref string, yes, asJSON bool) error {
+	plan, err := s.PlanRemoval(ref)
+	if err != nil {
+		return err
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return cmd
-}
-
-// confirmRemoval asks a person; without one, --yes is needed.
-func (a *app) confirmRemoval(plan *hub.Removal) error {
-	in, ok := a.in.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usagef("remove %s: needs --yes when nobody can be asked", plan.Ref)
+	if !yes && !a.Attended() {
+		return exit.Usagef("remove %s: needs --yes when nobody can be asked", plan.Ref)
 	}
-	for _, f := range plan.Files {
-		fmt.Fprintln(a.err, "  "+f)
+	if !yes {
+		for _, f := range plan.Files {
+			fmt.Fprintln(a.Err, "  "+f)
+		}
+		if yes, err = a.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes))); err != nil {
+			return err
+		}
+		if !yes {
+			return exit.With(exit.Refused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
+		}
 	}
-	yes, err := a.confirm(fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes)))
-	if err == nil && !yes {
-		err = withCode(exitRefused, fmt.Errorf("remove %s: not confirmed", plan.Ref))
+	if err := plan.Do(); err != nil {
+		return err
 	}
+	if asJSON {
+		return a.JSON(plan)
+	}
+	_, err = fmt.Fprintf(a.Out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
 	return err
 }
 
@@ -391,35 +249,23 @@ func inspect(in *gguf.Info) inspection {
 	return out
 }
 
-func (a *app) modelsInspectCmd() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "inspect REF",
-		Short: "What a model file says about itself, checked without loading it",
-		Args:  withArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(s *hub.Store) error {
-				m, err := s.Locate(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				info, err := gguf.Check(m.Path)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return a.printJSON(inspect(info))
-				}
-				return a.printInspection(inspect(info))
-			})
-		},
+func (a *app) inspectModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+	m, err := s.Locate(ctx, args[0])
+	if err != nil {
+		return err
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	info, err := gguf.Check(m.Path)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.JSON(inspect(info))
+	}
+	return a.printInspection(inspect(info))
 }
 
 func (a *app) printInspection(in inspection) error {
-	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, legible.Visible(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")))
 	}

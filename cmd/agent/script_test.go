@@ -1,9 +1,11 @@
 package main
 
 import (
+	"agent/internal/cli"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,10 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"agent/backend"
 	"agent/command"
 	"agent/command/stock"
-	"agent/docs/example/shout"
+	"agent/examples/backend/shout"
 	"agent/inference"
 	"agent/inference/gguf/gguftest"
 	"agent/internal/hub/hubtest"
@@ -26,15 +30,15 @@ import (
 
 // TestMain makes this test binary stand in for the program, so that scripts
 // run the real command line in processes of their own; agent-shout is the
-// program with the backend of docs/custom-backend.md added to it. The child that
+// program with the backend of docs/go.md added to it. The child that
 // tries a model first is this binary too.
 func TestMain(m *testing.M) {
 	if code, child := inference.RunChild(); child {
 		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){
-		"agent":       func() { os.Exit(mainCode(customBackends())) },
-		"agent-shout": func() { os.Exit(mainCode(backend.Registry{"shout": shout.New})) },
+		"agent":       func() { os.Exit(cli.Main(customBackends(), root)) },
+		"agent-shout": func() { os.Exit(cli.Main(backend.Registry{"shout": shout.New}, root)) },
 		"mcp-notes":   notesServer,
 	})
 }
@@ -141,11 +145,11 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	got := 0
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) {
 			ts.Fatalf("%v", err)
 		}
-		got = exit.ExitCode()
+		got = ended.ExitCode()
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, expected %d", got, want)
@@ -249,4 +253,10 @@ func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, data, 0o644))
+}
+
+// wholeTree is every command of the program.
+func wholeTree() *cobra.Command {
+	a := cli.New(strings.NewReader(""), io.Discard, io.Discard, nil)
+	return a.Root(root(a))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"agent/internal/exit"
 	"bufio"
 	"context"
 	"errors"
@@ -227,7 +228,7 @@ func residentBytes(t *testing.T) int {
 }
 
 // roundingNats is how far the log-probability of a token may move with the
-// shape of the batch that it is computed in (docs/benchmarks.md).
+// shape of the batch that it is computed in (docs/dev/benchmarks.md).
 const roundingNats = 0.75
 
 func numberQuestion(i int) string {
@@ -409,7 +410,7 @@ func TestServeRefusals(t *testing.T) {
 		"empty key file":     {[]string{"--api-key-file", key}, "must hold one key"},
 		"port":               {[]string{"--port", "70000"}, "not between 0 and 65535"},
 		"stray argument":     {[]string{"hello"}, `takes key=value arguments`},
-		"worker of nothing":  {[]string{"--worker-address", "http://x"}, "--worker-address needs --fastchat-controller"},
+		"worker of nothing":  {[]string{"--worker-address", "http://x"}, "--worker-address: serve.worker_address: needs --fastchat-controller"},
 		"bad controller":     {[]string{"--fastchat-controller", "localhost:21001"}, "not an http or https URL"},
 		"bad allow":          {[]string{"--fastchat-controller", "http://127.0.0.1:1", "--worker-allow", "x/y"}, "neither an address nor a network"},
 		"origin":             {[]string{"--origin", "chat.example"}, "origin"},
@@ -420,9 +421,9 @@ func TestServeRefusals(t *testing.T) {
 			cmd.Dir = t.TempDir()
 			cmd.Env = append(os.Environ(), "AGENT_API_KEY=", "GOCOVERDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			require.ErrorAs(t, err, &exit, "%s", out)
-			assert.Equal(t, exitUsage, exit.ExitCode(), "%s", out)
+			var ended *exec.ExitError
+			require.ErrorAs(t, err, &ended, "%s", out)
+			assert.Equal(t, exit.Usage, ended.ExitCode(), "%s", out)
 			assert.Contains(t, string(out), c.want)
 		})
 	}

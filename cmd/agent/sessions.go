@@ -1,14 +1,15 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
 	"bytes"
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,39 +17,6 @@ import (
 
 	"agent/session"
 )
-
-// sessionsDir keeps session files.
-func sessionsDir() string { return filepath.Join(stateDir(), "sessions") }
-
-// sessionsDir is where the run is kept, which must be possible: empty where the
-// user wants no session file.
-func (f *runFlags) sessionsDir() (string, error) {
-	switch {
-	case f.noSession && f.resume != "":
-		return "", usagef("--no-session keeps nothing; it can't go on with --resume")
-	case f.noSession:
-		return "", nil
-	}
-	dir := sessionsDir()
-	return dir, session.CheckDir(dir)
-}
-
-// taskDir is where a run works: as configured, or where the session began that
-// is resumed, unless another folder is asked for.
-func (f *runFlags) taskDir(configured string) (string, error) {
-	if f.resume == "" || configured != "." || f.values.given("workdir") {
-		return workDir(configured)
-	}
-	path, err := session.Find(sessionsDir(), f.resume)
-	if err != nil {
-		return "", err
-	}
-	old, err := session.Load(path)
-	if err != nil {
-		return "", err
-	}
-	return workDir(or(old.WorkDir, configured))
-}
 
 func (a *app) sessionsCmd() *cobra.Command {
 	cmd := &cobra.Command{
@@ -59,8 +27,6 @@ func (a *app) sessionsCmd() *cobra.Command {
   agent sessions show last
   agent sessions resume 4f2a19 "and now the same for March"
   agent sessions export last --html -o run.html`,
-		Args: subcommandOnly,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd(), a.sessionsExportCmd(), a.sessionsRemoveCmd())
 	return cmd
@@ -71,12 +37,12 @@ func (a *app) sessionsListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List past runs, the newest last", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			list, err := session.List(sessionsDir())
+			list, err := session.List(setup.SessionsDir())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return a.printJSON(map[string]any{"sessions": list})
+				return a.JSON(map[string]any{"sessions": list})
 			}
 			return a.printSessions(list)
 		},
@@ -87,22 +53,22 @@ func (a *app) sessionsListCmd() *cobra.Command {
 
 func (a *app) printSessions(list []session.Info) error {
 	if len(list) == 0 {
-		fmt.Fprintln(a.err, "no sessions in", sessionsDir())
+		fmt.Fprintln(a.Err, "no sessions in", setup.SessionsDir())
 		return nil
 	}
-	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "STARTED\tID\tENDED\tSTEPS\tMODEL\tTASK")
 	for _, s := range list {
 		started := "?"
 		if !s.Started.IsZero() {
 			started = s.Started.Local().Format("2006-01-02 15:04")
 		}
-		ended := or(string(s.Stop), "unfinished")
+		ended := cmp.Or(string(s.Stop), "unfinished")
 		if s.Lost != nil {
 			ended += ", damaged"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", started, s.ID, ended, s.Steps,
-			oneLine(session.Visible(s.Model), 40), oneLine(session.Visible(s.Task), 60))
+			cli.OneLine(session.Visible(s.Model), 40), cli.OneLine(session.Visible(s.Task), 60))
 	}
 	return w.Flush()
 }
@@ -110,7 +76,7 @@ func (a *app) printSessions(list []session.Info) error {
 // openSession finds a session by its id and reads it. What of it is lost is
 // told on stderr.
 func (a *app) openSession(id string) (*session.Show, error) {
-	path, err := session.Find(sessionsDir(), id)
+	path, err := session.Find(setup.SessionsDir(), id)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +85,7 @@ func (a *app) openSession(id string) (*session.Show, error) {
 		return nil, err
 	}
 	if run.Lost != nil {
-		a.warn(fmt.Sprintf("session %s is damaged: %s", run.ID, run.Lost))
+		a.Warn(fmt.Sprintf("session %s is damaged: %s", run.ID, run.Lost))
 	}
 	return run, nil
 }
@@ -135,9 +101,9 @@ func (a *app) sessionsShowCmd() *cobra.Command {
 			}
 			for _, ev := range run.Events {
 				if asJSON {
-					err = a.printJSONLine(ev)
+					err = a.JSONLine(ev)
 				} else {
-					err = showEvent(a.out, ev)
+					err = showEvent(a.Out, ev)
 				}
 				if err != nil {
 					return err
@@ -174,9 +140,9 @@ func (a *app) sessionsResumeCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
 	cmd.Flags().BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
-	f.values.bind(cmd.Flags(), "approve", "agent.approve", "", "ask, auto or never")
-	f.values.bind(cmd.Flags(), "workdir", "agent.workdir", "", "work in this `folder` instead of where the run began")
-	f.values.bind(cmd.Flags(), "max-steps", "agent.max_steps", 0, "stop after so many further turns")
+	f.values.Bind(cmd.Flags(), "approve", "agent.approve", "", "ask, auto or never")
+	f.values.Bind(cmd.Flags(), "workdir", "agent.workdir", "", "work in this `folder` instead of where the run began")
+	f.values.Bind(cmd.Flags(), "max-steps", "agent.max_steps", 0, "stop after so many further turns")
 	return cmd
 }
 
@@ -189,7 +155,7 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 		Example: "  agent sessions export last --html -o run.html\n  agent sessions export last --html > run.html",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !asHTML {
-				return usagef("sessions export needs a form: --html (agent sessions show ID --json prints events)")
+				return exit.Usagef("sessions export needs a form: --html (agent sessions show ID --json prints events)")
 			}
 			run, err := a.openSession(args[0])
 			if err != nil {
@@ -200,7 +166,7 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 				return err
 			}
 			if out == "" || out == "-" {
-				_, err := a.out.Write(page.Bytes())
+				_, err := a.Out.Write(page.Bytes())
 				return err
 			}
 			return writeNew(out, page.Bytes(), force)
@@ -210,58 +176,6 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&force, "force", false, "write over a file that is there")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
-}
-
-// runOn runs a session, and again for as long as its steps are used up and the
-// person at the terminal lets it go on.
-func (a *app) runOn(ctx context.Context, s *session.Session, task string, f *runFlags) (*session.Result, error) {
-	for {
-		r, err := s.Run(ctx, task)
-		if err != nil || r.Stop != session.StopSteps || f.json || a.flags.quiet || !isTerminal(a.in) || !a.moreSteps(ctx, r) {
-			return r, err
-		}
-		task = "" // the same one
-	}
-}
-
-// moreSteps asks whether a run may go on whose steps are used up. The end of
-// input is no.
-func (a *app) moreSteps(ctx context.Context, r *session.Result) bool {
-	if r.Answer != "" {
-		fmt.Fprintln(a.err, session.Visible(r.Answer))
-	}
-	a.forgetTyped()
-	fmt.Fprintf(a.err, "%d steps are used up without an answer. Go on for as many more? [y/N] ", r.Steps)
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := readLine(a.in)
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
-		return false
-	case line := <-answer:
-		a.answered()
-		return line == "y" || line == "yes"
-	}
-}
-
-// stoppedError is a run that a limit ended.
-type stoppedError struct {
-	result *session.Result
-	kept   bool
-}
-
-func (e *stoppedError) Error() string {
-	return fmt.Sprintf("stopped without an answer: %s", e.result.Stop)
-}
-
-// Hint says how to go on.
-func (e *stoppedError) Hint() string {
-	if !e.kept {
-		return ""
-	}
-	return "agent sessions resume " + e.result.ID + " goes on from here"
 }
 
 // writeNew writes a file that only its owner can read. One that is there is
@@ -296,7 +210,7 @@ func (a *app) sessionsRemoveCmd() *cobra.Command {
 				if err := session.Remove(path); err != nil {
 					return err
 				}
-				fmt.Fprintln(a.err, "removed", path)
+				fmt.Fprintln(a.Err, "removed", path)
 			}
 			return nil
 		},
@@ -308,11 +222,11 @@ func (a *app) sessionsRemoveCmd() *cobra.Command {
 // sessionPaths finds all that are named, before any is deleted.
 func sessionPaths(ids []string, olderThan time.Duration) ([]string, error) {
 	if len(ids) == 0 && olderThan <= 0 {
-		return nil, usagef("sessions rm needs an ID or --older-than")
+		return nil, exit.Usagef("sessions rm needs an ID or --older-than")
 	}
 	var paths []string
 	for _, id := range ids {
-		path, err := session.Find(sessionsDir(), id)
+		path, err := session.Find(setup.SessionsDir(), id)
 		if err != nil {
 			return nil, err
 		}
@@ -321,7 +235,7 @@ func sessionPaths(ids []string, olderThan time.Duration) ([]string, error) {
 	if olderThan <= 0 {
 		return paths, nil
 	}
-	list, err := session.List(sessionsDir())
+	list, err := session.List(setup.SessionsDir())
 	if err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (h *hostileHome) surfaces() [][]string {
 		{"models", "inspect", "broken " + hostileText + ".gguf"}, {"models", "list"}, {"models", "pull", "owner/name"}, {"models", "verify", "owner/name"},
 		{"sessions", "list"}, {"sessions", "list", "--json"}, {"doctor"}, {"serve", "--addr", hostileText}, {"version"},
 	}
-	forKinds := (&app{}).rootCmd()
+	forKinds := wholeTree()
 	for _, c := range leaves(forKinds) {
 		path := strings.Fields(c.CommandPath())[1:]
 		with := func(args ...string) { out = append(out, append(path[:len(path):len(path)], args...)) }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/terminal"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -49,12 +51,12 @@ type textCounter func(ctx context.Context, text string) (backend.Count, error)
 func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 	if f.tokenizer != "" {
 		if f.chat != "" {
-			return usagef("--chat needs a model's chat template; use --model instead of --tokenizer")
+			return exit.Usagef("--chat needs a model's chat template; use --model instead of --tokenizer")
 		}
-		if a.flags.model != "" {
-			return usagef("--model and --tokenizer both say how to count; leave one out")
+		if a.Host.Model != "" {
+			return exit.Usagef("--model and --tokenizer both say how to count; leave one out")
 		}
-		_, files, err := a.compose(withDash(cmd, args)) // so that a mistake among the arguments shows
+		_, files, err := a.Compose(cmd, args, nil) // so that a mistake among the arguments shows
 		if err != nil {
 			return err
 		}
@@ -65,15 +67,15 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 		defer t.Close()
 		return a.countAll(cmd.Context(), files, f, countWith(t))
 	}
-	if _, files := splitOverrides(withDash(cmd, args)); f.chat != "" && len(files) > 0 {
-		return usagef("--chat counts %s alone; leave out %q", f.chat, files[0])
+	if _, files := cli.Split(cmd, args); f.chat != "" && len(files) > 0 {
+		return exit.Usagef("--chat counts %s alone; leave out %q", f.chat, files[0])
 	}
-	a.note = a.warn // where counts come from matters here
-	b, files, err := a.open(cmd.Context(), withDash(cmd, args))
+	a.Host.Note = a.Warn // where counts come from matters here
+	b, files, err := a.Open(cmd, args, nil)
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	counter, ok := backend.As[backend.Counter](b)
 	if !ok {
 		return fmt.Errorf("tokens: %s can't count text", b.ModelID())
@@ -93,7 +95,7 @@ func countError(err error) error {
 	var failed *backend.Error
 	var refused *backend.RemoteError
 	if errors.As(err, &failed) || errors.As(err, &refused) {
-		return chooseError(err)
+		return backendError(err)
 	}
 	return err
 }
@@ -111,7 +113,7 @@ const countBytesMax = 1 << 30
 // countAll counts files, or standard input, and their sum.
 func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, count textCounter) error {
 	if len(files) == 0 {
-		text, err := readBounded(a.in, "standard input")
+		text, err := terminal.ReadBounded(a.Input(), "standard input", countBytesMax)
 		if err != nil {
 			return err
 		}
@@ -123,7 +125,7 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 	}
 	total := 0
 	for _, name := range files {
-		text, err := readFileBounded(name)
+		text, err := a.readFile(name)
 		if err != nil {
 			return err
 		}
@@ -137,14 +139,14 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 		}
 	}
 	if len(files) > 1 && !f.json {
-		fmt.Fprintf(a.out, "%d total\n", total)
+		fmt.Fprintf(a.Out, "%d total\n", total)
 	}
 	return nil
 }
 
-func readFileBounded(name string) (string, error) {
+func (a *app) readFile(name string) (string, error) {
 	if name == "-" {
-		return readBounded(os.Stdin, "standard input")
+		return terminal.ReadBounded(a.Input(), "standard input", countBytesMax)
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -154,23 +156,11 @@ func readFileBounded(name string) (string, error) {
 	if st, err := file.Stat(); err == nil && st.IsDir() {
 		return "", fmt.Errorf("%s is a folder; name the files in it", name)
 	}
-	return readBounded(file, name)
-}
-
-func readBounded(r io.Reader, name string) (string, error) {
-	var b strings.Builder
-	n, err := io.Copy(&b, io.LimitReader(r, countBytesMax+1))
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
-	}
-	if n > countBytesMax {
-		return "", fmt.Errorf("%s has more than %d MiB", name, countBytesMax>>20)
-	}
-	return b.String(), nil
+	return terminal.ReadBounded(file, name, countBytesMax)
 }
 
 func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensFlags) error {
-	raw, err := readFileBounded(f.chat)
+	raw, err := a.readFile(f.chat)
 	if err != nil {
 		return err
 	}
@@ -198,7 +188,7 @@ func (a *app) printCount(c backend.Count, name string, f *tokensFlags) error {
 			File string `json:"file,omitempty"`
 			backend.Count
 		}{name, c}
-		return a.printJSONLine(line)
+		return a.JSONLine(line)
 	}
 	line := fmt.Sprint(c.Tokens)
 	if name != "" {
@@ -207,9 +197,9 @@ func (a *app) printCount(c backend.Count, name string, f *tokensFlags) error {
 	if !c.Exact {
 		line += " (estimate)"
 	}
-	fmt.Fprintln(a.out, line)
+	fmt.Fprintln(a.Out, line)
 	if f.ids {
-		fmt.Fprintln(a.out, strings.Trim(fmt.Sprint(c.IDs), "[]"))
+		fmt.Fprintln(a.Out, strings.Trim(fmt.Sprint(c.IDs), "[]"))
 	}
 	return nil
 }

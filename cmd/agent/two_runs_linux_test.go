@@ -1,6 +1,7 @@
 package main
 
 import (
+	"agent/internal/exit"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -112,7 +113,7 @@ func obey(t *testing.T, tr *trap, folder, way string) {
 	dir := filepath.Join(tr.dir, "obedient")
 	writeFiles(t, dir, map[string]string{"llm/evil.yaml": "_target_: scripted\nmodel_id: evil\ncontext_length: 100000\nreplies: " + string(raw) + "\n"})
 	said, code := tr.agentIn(t, folder, false, []string{"run", "--config-dir", dir, "llm=evil", "--approve", "auto", "--max-steps", "100", "do it"})
-	require.Equal(t, exitOK, code, said)
+	require.Equal(t, exit.OK, code, said)
 	require.True(t, strings.Contains(said, "done"), said)
 	require.NoDirExists(t, tr.ran)
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// selfEvident are methods of the standard interfaces error and fmt.Stringer: what
-// there is to say stands on their type.
-var selfEvident = map[string]bool{"Error": true, "Unwrap": true, "String": true}
+// selfEvident are methods of the interfaces error, fmt.Stringer and event.Payload:
+// what there is to say stands on their type.
+var selfEvident = map[string]bool{"Error": true, "Unwrap": true, "String": true, "EventType": true}
 
 // Commands (package main) explain themselves by their help, and the examples by
-// the page of docs/ that shows them; everything else by its comments.
+// docs/go.md; everything else by its comments.
 func TestWhatIsExportedIsExplained(t *testing.T) {
 	var findings []string
 	packageDoc := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.isTest() || s.file.Name.Name == "main" || matches("docs/example/...", s.dir) {
+		if s.isTest() || s.file.Name.Name == "main" || matches("examples/...", s.dir) {
 			continue
 		}
 		packageDoc[s.dir] = packageDoc[s.dir] || hasText(s.file.Doc)

@@ -217,12 +217,12 @@ func TestReportShowsWhatWasMissed(t *testing.T) {
 	times := Check{Name: "choose", Ours: "choose", Theirs: "prefill", Unit: "s", Target: 0.2, AtMost: true}
 	r := Report{Machine: Machine{CPU: "A CPU", Cores: 2, System: "linux/amd64"}, Backend: "CPU", Rounds: 1, OtherLoad: 0.5,
 		Settings: Settings{Model: "m.gguf", Threads: 2, Ubatch: 512, KVType: "f16", FlashAttn: "auto", LoadMode: "mmap"},
-		Commands: []string{"agent bench compare"}, Outcomes: []Outcome{check.judge([]Pair{{90, 100}}), times.judge([]Pair{{0.1, 1}})}}
+		Commands: []string{"agentbench compare"}, Outcomes: []Outcome{check.judge([]Pair{{90, 100}}), times.judge([]Pair{{0.1, 1}})}}
 	var out bytes.Buffer
 	require.NoError(t, r.Print(&out))
 	text := out.String()
 	for _, want := range []string{"A CPU, 2 cores", "m.gguf", "threads 2, ubatch 512", "agent 90.0 tokens/s", "0.900 [0.900–0.900]", "≥ 0.97  MISSED",
-		"≤ 0.20  met", "used 50 % of the machine", "agent bench compare"} {
+		"≤ 0.20  met", "used 50 % of the machine", "agentbench compare"} {
 		assert.Contains(t, text, want)
 	}
 	raw, err := json.Marshal(r)

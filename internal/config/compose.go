@@ -46,7 +46,7 @@ type Folder struct {
 // is: `${` in it is ordinary text.
 type Value struct {
 	Key    string // dotted path
-	Value  any    // nil, bool, int, int64, float64 or string
+	Value  any    // nil, bool, int, int64, float64, string or []string
 	Source string // where it comes from, for Origin: "--temperature"
 }
 
@@ -283,6 +283,12 @@ func valueNode(v any, at Origin) (*node, error) {
 		return newFloat(v, at), nil
 	case string:
 		return newString(escapeInterpolation(v), at), nil
+	case []string:
+		list := newList(at)
+		for _, text := range v {
+			list.push(newString(escapeInterpolation(text), at))
+		}
+		return list, nil
 	default:
 		return nil, fmt.Errorf("values of type %T are not supported", v)
 	}

@@ -32,11 +32,7 @@ func (s *Server) readChat(data []byte) (*chatCall, error) {
 	c.stream, c.withUsage = f.streaming()
 	model := f.text("model")
 	f.messages(c.req)
-	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
-		if n := f.integer(name, 1, 1<<31-1); n != nil {
-			c.req.TokensMax = int(*n)
-		}
-	}
+	f.tokensMax(c.req)
 	c.req.Logprobs = f.flag("logprobs")
 	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
 		if c.req.TopLogprobs = int(*n); *n > 0 && !c.req.Logprobs {
@@ -55,6 +51,22 @@ func (s *Server) readChat(data []byte) (*chatCall, error) {
 		return nil, err
 	}
 	return c, s.ableTools(c.req, c.tools)
+}
+
+// tokensMax reads the limit of a reply under both of its names; -1 is none.
+func (f *fields) tokensMax(req *backend.Request) {
+	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
+		n := f.integer(name, -1, 1<<31-1)
+		switch {
+		case n == nil, *n == -1:
+		case *n == 0:
+			f.fail(badValue(name, "it is 0, must be 1 or more, or -1 for no limit."))
+		case req.TokensMax != 0 && req.TokensMax != int(*n):
+			f.fail(badValue(name, "it is %d, and max_tokens is %d; give one of them.", *n, req.TokensMax))
+		default:
+			req.TokensMax = int(*n)
+		}
+	}
 }
 
 // messages reads the conversation. With continue_final_message, as vLLM has
@@ -88,9 +100,9 @@ func (f *fields) messages(req *backend.Request) {
 
 // readMessage reads one message of text.
 func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
-	f, err := parseFields(raw)
+	f, err := parseFieldsAt(at, raw)
 	if err != nil {
-		return backend.Message{}, badValue(at, "it must be an object with role and content.")
+		return backend.Message{}, err
 	}
 	role := f.text("role")
 	m := backend.Message{Role: backend.Role(role), Name: f.text("name")}
@@ -101,7 +113,8 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 		return m, badValue(at+".role", "known are system, developer, user, assistant and tool.")
 	}
 	f.take("tool_call_id") // names a call; the result's text is what the model sees
-	for _, name := range []string{"refusal", "annotations", "reasoning_content", "reasoning", "thinking_blocks"} {
+	refusal := f.text("refusal")
+	for _, name := range []string{"annotations", "reasoning_content", "reasoning", "thinking_blocks"} {
 		f.take(name) // what other servers add to their replies, and clients send back
 	}
 	if m.Calls, err = readCalls(f.take("tool_calls"), at+".tool_calls"); err != nil {
@@ -114,6 +127,9 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 	}
 	if m.Content, err = readContent(f.take("content"), at+".content"); err != nil {
 		return m, err
+	}
+	if m.Content == "" {
+		m.Content = refusal
 	}
 	return m, f.end()
 }
@@ -294,6 +310,7 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 // chatStream answers as events.
 func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall) error {
 	out := newEvents(w)
+	defer out.end()
 	frame := newChatAnswer(c, "chat.completion.chunk")
 	usage := &usageBody{}
 	greeted := make([]bool, c.n)

@@ -380,6 +380,7 @@ func (s *Server) completionWhole(w http.ResponseWriter, r *http.Request, c *comp
 // completionStream answers as events.
 func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *completionCall, replies []reply) error {
 	out := newEvents(w)
+	defer out.end()
 	frame := newTextAnswer(c)
 	usage := &usageBody{}
 	logprobs := make([]*textLogprobs, len(replies))

@@ -108,6 +108,7 @@ func explain(ctx context.Context, err error) error {
 	var api *apiError
 	var tooLong *backend.ContextError
 	var remote *backend.RemoteError
+	var refused *backend.ChatRefusedError
 	switch {
 	case errors.As(err, &api):
 		return api
@@ -118,6 +119,13 @@ func explain(ctx context.Context, err error) error {
 		return errGone
 	case errors.As(err, &tooLong):
 		return contextExceeded(tooLong)
+	case errors.As(err, &refused):
+		message := err.Error()
+		var hint interface{ Hint() string }
+		if errors.As(err, &hint) && hint.Hint() != "" {
+			message += "; " + hint.Hint()
+		}
+		return &apiError{status: http.StatusBadRequest, code: "chat_template_refused", param: "messages", message: message}
 	case errors.Is(err, backend.ErrUnsupported):
 		return &apiError{status: http.StatusBadRequest, code: "unsupported_parameter", message: err.Error()}
 	case errors.As(err, &remote):
@@ -132,7 +140,8 @@ func isPlain(err error) bool {
 	var api *apiError
 	var tooLong *backend.ContextError
 	var remote *backend.RemoteError
-	return !errors.As(err, &api) && !errors.As(err, &tooLong) && !errors.As(err, &remote) && !errors.Is(err, backend.ErrUnsupported) &&
+	var refused *backend.ChatRefusedError
+	return !errors.As(err, &api) && !errors.As(err, &refused) && !errors.As(err, &tooLong) && !errors.As(err, &remote) && !errors.Is(err, backend.ErrUnsupported) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 

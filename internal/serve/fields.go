@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 // it: a field is honoured or refused, never overlooked.
 type fields struct {
 	raw   map[string]json.RawMessage
+	at    string // of an object within the body, such as "messages[2]"
 	known []string
 	err   error
 }
@@ -33,6 +35,24 @@ func parseFields(data []byte) (*fields, error) {
 	return f, nil
 }
 
+// parseFieldsAt reads an object within the body.
+func parseFieldsAt(at string, data []byte) (*fields, error) {
+	f, err := parseFields(data)
+	if err != nil {
+		return nil, badValue(at, "it must be an object, not %s.", clip(data))
+	}
+	f.at = at
+	return f, nil
+}
+
+// name is the whole name of a field.
+func (f *fields) name(field string) string {
+	if f.at == "" {
+		return field
+	}
+	return f.at + "." + field
+}
+
 // take removes and returns a field; nil when it is absent or null.
 func (f *fields) take(name string) json.RawMessage {
 	f.known = append(f.known, name)
@@ -46,7 +66,7 @@ func (f *fields) take(name string) json.RawMessage {
 
 // fail keeps the first error.
 func (f *fields) fail(err error) {
-	if f.err == nil {
+	if f.err == nil && err != nil {
 		f.err = err
 	}
 }
@@ -58,7 +78,7 @@ func (f *fields) read(name, want string, v any) bool {
 		return false
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		f.fail(badValue(name, "it must be %s, not %s.", want, clip(raw)))
+		f.fail(badValue(f.name(name), "it must be %s, not %s.", want, clip(raw)))
 		return false
 	}
 	return true
@@ -100,7 +120,7 @@ func (f *fields) number(name string, least, most float64) *float64 {
 		return nil
 	}
 	if math.IsNaN(v) || v < least || v > most {
-		f.fail(badValue(name, "it is %v, must be %v to %v.", v, least, most))
+		f.fail(badValue(f.name(name), "it is %v, must be %v to %v.", v, least, most))
 		return nil
 	}
 	return &v
@@ -108,15 +128,37 @@ func (f *fields) number(name string, least, most float64) *float64 {
 
 // integer reads a whole number within limits; nil when absent.
 func (f *fields) integer(name string, least, most int64) *int64 {
-	var v int64
-	if !f.read(name, "a whole number", &v) {
+	raw := f.take(name)
+	if raw == nil {
+		return nil
+	}
+	v, err := wholeNumber(raw)
+	if err != nil {
+		f.fail(badValue(f.name(name), "it must be a whole number, not %s.", clip(raw)))
 		return nil
 	}
 	if v < least || v > most {
-		f.fail(badValue(name, "it is %d, must be %d to %d.", v, least, most))
+		f.fail(badValue(f.name(name), "it is %d, must be %d to %d.", v, least, most))
 		return nil
 	}
 	return &v
+}
+
+// wholeNumber reads 16 and, as some languages write it, 16.0.
+func wholeNumber(raw json.RawMessage) (int64, error) {
+	var v int64
+	if json.Unmarshal(raw, &v) == nil {
+		return v, nil
+	}
+	var x float64
+	if err := json.Unmarshal(raw, &x); err != nil {
+		return 0, err
+	}
+	const exact = 1 << 53
+	if x != math.Trunc(x) || math.Abs(x) > exact {
+		return 0, errors.New("not a whole number")
+	}
+	return int64(x), nil
 }
 
 // texts reads a string or a list of strings.
@@ -131,32 +173,25 @@ func (f *fields) texts(name string) []string {
 	}
 	var many []string
 	if err := json.Unmarshal(raw, &many); err != nil {
-		f.fail(badValue(name, "it must be a string or a list of strings."))
+		f.fail(badValue(f.name(name), "it must be a string or a list of strings."))
 	}
 	return many
 }
 
 // indifferent are fields that change nothing in a reply, and may have any value.
-var indifferent = []string{"user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+var indifferent = []string{"user", "metadata", "store", "service_tier", "verbosity", "prediction", "cache_prompt", "parallel_tool_calls", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
 
 // neutral are fields that can't be honoured, with the values that ask for nothing.
 var neutral = map[string][]string{
-	"frequency_penalty":    {"0", "0.0"},
-	"presence_penalty":     {"0", "0.0"},
+	"frequency_penalty":    {"0"},
+	"presence_penalty":     {"0"},
 	"logit_bias":           {"{}"},
-	"tools":                {"[]"},
 	"functions":            {"[]"},
-	"tool_choice":          {`"none"`, `"auto"`},
 	"function_call":        {`"none"`, `"auto"`},
-	"parallel_tool_calls":  {"true", "false"},
 	"modalities":           {`["text"]`},
 	"audio":                nil,
-	"prediction":           nil,
 	"web_search_options":   nil,
 	"reasoning_effort":     {`"none"`},
-	"verbosity":            {`"medium"`},
-	"service_tier":         {`"auto"`, `"default"`},
-	"store":                {"false"},
 	"moderation":           nil,
 	"suffix":               {`""`},
 	"best_of":              {"1"},
@@ -165,7 +200,7 @@ var neutral = map[string][]string{
 	"stop_token_ids":       {"[]"},
 	"ignore_eos":           {"false"},
 	"chat_template":        nil,
-	"chat_template_kwargs": {"{}"},
+	"chat_template_kwargs": {"{}", `{"enable_thinking":false}`},
 	"dimensions":           nil,
 }
 
@@ -189,14 +224,18 @@ func (f *fields) leftover(name string) {
 	if json.Compact(&compact, raw) == nil {
 		raw = compact.Bytes()
 	}
+	var number float64
+	if string(raw) != "null" && json.Unmarshal(raw, &number) == nil && number == 0 {
+		raw = json.RawMessage("0") // -0.0, too
+	}
 	allowed, listed := neutral[name]
 	switch {
-	case string(raw) == "null", slices.Contains(indifferent, name), slices.Contains(allowed, string(raw)):
-	case listed:
+	case string(raw) == "null", f.at == "" && slices.Contains(indifferent, name), f.at == "" && slices.Contains(allowed, string(raw)):
+	case listed && f.at == "":
 		f.fail(unsupported(name, "is not supported by this server."))
 	default:
-		f.fail(&apiError{status: http.StatusBadRequest, code: "unknown_parameter", param: name,
-			message: fmt.Sprintf("Unknown parameter: %q.%s", name, f.suggest(name))})
+		f.fail(&apiError{status: http.StatusBadRequest, code: "unknown_parameter", param: f.name(name),
+			message: fmt.Sprintf("Unknown parameter: %q.%s", f.name(name), f.suggest(name))})
 	}
 }
 

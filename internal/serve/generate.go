@@ -69,41 +69,63 @@ func (f *fields) count() int {
 // streaming reads whether and how a reply streams.
 func (f *fields) streaming() (stream, withUsage bool) {
 	stream = f.flag("stream")
-	var opts struct {
-		IncludeUsage       bool `json:"include_usage"`
-		IncludeObfuscation bool `json:"include_obfuscation"`
+	if raw := f.take("stream_options"); raw != nil {
+		opts, err := parseFieldsAt("stream_options", raw)
+		if err != nil {
+			f.fail(err)
+			return stream, false
+		}
+		withUsage = opts.flag("include_usage")
+		opts.flag("include_obfuscation")
+		f.fail(opts.end())
+		if !stream {
+			f.fail(badValue("stream_options", "it is only allowed when stream is true."))
+		}
 	}
-	if f.read("stream_options", "an object", &opts) && !stream {
-		f.fail(badValue("stream_options", "it is only allowed when stream is true."))
-	}
-	return stream, opts.IncludeUsage
+	return stream, withUsage
 }
 
 // constraint reads what form the reply must have.
 func (f *fields) constraint(req *backend.Request) {
 	req.Grammar = f.text("grammar")
-	var format struct {
-		Type       string `json:"type"`
-		JSONSchema struct {
-			Schema json.RawMessage `json:"schema"`
-		} `json:"json_schema"`
-	}
-	if f.read("response_format", "an object", &format) {
-		switch format.Type {
-		case "text":
-		case "json_object":
-			req.Schema = json.RawMessage(`{"type":"object"}`)
-		case "json_schema":
-			if req.Schema = format.JSONSchema.Schema; len(req.Schema) == 0 {
-				f.fail(badValue("response_format", "json_schema.schema is missing."))
-			}
-		default:
-			f.fail(badValue("response_format", "its type must be text, json_object or json_schema."))
-		}
+	if raw := f.take("response_format"); raw != nil {
+		f.format(raw, "response_format", req)
 	}
 	if len(req.Schema) > 0 && req.Grammar != "" {
 		f.fail(badValue("grammar", "it can't be given together with a JSON response_format."))
 	}
+}
+
+// format reads a response_format.
+func (f *fields) format(raw json.RawMessage, at string, req *backend.Request) {
+	format, err := parseFieldsAt(at, raw)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	switch format.text("type") {
+	case "text":
+	case "json_object": // llama-server takes a schema beside it
+		if req.Schema = format.take("schema"); req.Schema == nil {
+			req.Schema = json.RawMessage(`{"type":"object"}`)
+		}
+	case "json_schema":
+		inner, err := parseFieldsAt(at+".json_schema", format.take("json_schema"))
+		if err != nil {
+			f.fail(badValue(at, "json_schema is missing."))
+			return
+		}
+		for _, name := range []string{"name", "description", "strict"} {
+			inner.take(name) // a schema is enforced, or refused
+		}
+		if req.Schema = inner.take("schema"); req.Schema == nil {
+			f.fail(badValue(at, "json_schema.schema is missing."))
+		}
+		f.fail(inner.end())
+	default:
+		f.fail(badValue(at, "its type must be text, json_object or json_schema."))
+	}
+	f.fail(format.end())
 }
 
 // able refuses what the backend can't do.

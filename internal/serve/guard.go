@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"agent/internal/legible"
 )
 
 // guard wraps all routes with what protects the server from web pages: a page
@@ -258,5 +260,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete", message: "The body did not arrive in time or whole."}
 	}
 	_ = conn.SetReadDeadline(time.Time{})
+	if err := legible.CheckJSON(data); err != nil {
+		return nil, &apiError{status: http.StatusBadRequest, code: "invalid_json", message: "The body is not valid: " + err.Error() + "."}
+	}
 	return data, nil
 }

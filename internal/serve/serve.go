@@ -83,15 +83,16 @@ const (
 
 // Server serves one backend. It is safe for concurrent use.
 type Server struct {
-	cfg     Config
-	backend backend.LanguageBackend
-	caps    backend.Capabilities
-	names   []string
-	started time.Time
-	log     *slog.Logger
-	handler http.Handler
-	metrics *metrics
-	worker  *worker // nil: no cluster
+	cfg       Config
+	backend   backend.LanguageBackend
+	caps      backend.Capabilities
+	names     []string
+	started   time.Time
+	log       *slog.Logger
+	handler   http.Handler
+	metrics   *metrics
+	worker    *worker // nil: no cluster
+	responses responseStore
 
 	load     atomic.Int64 // replies in work and waiting
 	draining atomic.Bool
@@ -248,10 +249,13 @@ func endpoints() []route {
 		{method: http.MethodGet, path: "/v1/models", serve: (*Server).listModels},
 		{method: http.MethodGet, path: "/v1/models/{id...}", serve: (*Server).showModel},
 		{method: http.MethodPost, path: "/v1/chat/completions", serve: (*Server).chat},
+		{method: http.MethodPost, path: "/v1/responses", serve: (*Server).response},
 		{method: http.MethodPost, path: "/v1/completions", serve: (*Server).completions},
 		{method: http.MethodPost, path: "/v1/embeddings", serve: (*Server).embeddings},
 		{method: http.MethodPost, path: "/v1/decisions", serve: (*Server).decisions},
 		{method: http.MethodPost, path: "/tokenize", serve: (*Server).tokenize},
+		{method: http.MethodPost, path: "/detokenize", serve: (*Server).detokenize},
+		{method: http.MethodGet, path: "/tokenizer_info", serve: (*Server).tokenizerInfo},
 	}
 }
 
@@ -266,7 +270,28 @@ func (s *Server) routes() (http.Handler, error) {
 		mux.Handle(r.path, s.endpoint(r))
 	}
 	mux.Handle("/", s.endpoint(route{path: "other", serve: (*Server).notFound, open: true}))
-	return s.guard(mux)
+	return s.guard(plainPaths(mux, all))
+}
+
+// plainPaths understands paths that clients make of a base address with or without /v1 and
+// with a slash too many. Nothing is redirected: a redirected POST loses its body.
+func plainPaths(mux *http.ServeMux, all []route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		clean := path.Clean("/" + strings.TrimLeft(r.URL.Path, "/"))
+		known := func(p string) bool { return slices.ContainsFunc(all, func(rt route) bool { return rt.path == p }) }
+		switch {
+		case known(clean):
+		case known("/v1" + clean):
+			clean = "/v1" + clean
+		case known(strings.TrimPrefix(clean, "/v1")), strings.HasPrefix(clean, "/v1/v1/"):
+			clean = strings.TrimPrefix(clean, "/v1")
+		}
+		if clean != r.URL.Path {
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = clean, ""
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // health says whether requests are taken.

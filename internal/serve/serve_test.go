@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -229,6 +230,12 @@ func TestRequestsAreHonoured(t *testing.T) {
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Stop: []string{"x", "y"}, TokensMax: 6}},
 		"logprobs": {`{` + hello + `,"logprobs":true,"top_logprobs":3}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Logprobs: true, TopLogprobs: 3}},
+		"numbers of other languages": {`{` + hello + `,"max_tokens":6.0,"top_k":20.0,"presence_penalty":-0.0,"frequency_penalty":0.00}`,
+			backend.Request{Messages: user, Sampling: &backend.Sampling{TopK: func() *int { k := 20; return &k }()}, TokensMax: 6}},
+		"what other servers add": {`{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"Green.","annotations":[],"reasoning_content":"x","refusal":null},{"role":"assistant","content":null,"refusal":"No."}]}`,
+			backend.Request{Sampling: &backend.Sampling{}, Messages: append(slices.Clone(user), backend.Message{Role: backend.RoleAssistant, Content: "Green."}, backend.Message{Role: backend.RoleAssistant, Content: "No."})}},
+		"JSON of a schema": {`{` + hello + `,"response_format":{"type":"json_object","schema":{"type":"object","properties":{"n":{"type":"integer"}}}}}`,
+			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Schema: json.RawMessage(`{"type":"object","properties":{"n":{"type":"integer"}}}`)}},
 		"JSON": {`{` + hello + `,"response_format":{"type":"json_object"}}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Schema: json.RawMessage(`{"type":"object"}`)}},
 		"schema": {`{` + hello + `,"response_format":{"type":"json_schema","json_schema":{"name":"a","strict":true,"schema":{"type":"string"}}}}`,
@@ -242,7 +249,7 @@ func TestRequestsAreHonoured(t *testing.T) {
 		"prefill": {`{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"{"}],"continue_final_message":true,"add_generation_prompt":false}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Prefill: "{"}},
 		"fields that ask for nothing": {`{` + hello + `,"user":"me","metadata":{"a":"b"},"tools":[],"tool_choice":"none","presence_penalty":0,"frequency_penalty":0.0,
-			"logit_bias":{ },"store":false,"audio":null,"modalities":["text"],"n":1,"stream":false,"parallel_tool_calls":true}`,
+			"logit_bias":{ },"store":true,"verbosity":"low","service_tier":"flex","chat_template_kwargs":{"enable_thinking": false},"max_tokens":-1,"audio":null,"modalities":["text"],"n":1,"stream":false,"parallel_tool_calls":true}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -264,12 +271,14 @@ func TestRefusals(t *testing.T) {
 		message     string
 	}{
 		"not JSON":             {chat, `{`, 400, "invalid_json", "", "not a JSON object"},
+		"half a character":     {chat, `{"messages":[{"role":"user","content":"a\ud83d"}]}`, 400, "invalid_json", "", "half of a character"},
+		"bytes of no UTF-8":    {chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\xff\"}]}", 400, "invalid_json", "", "byte 41"},
 		"not an object":        {chat, `null`, 400, "invalid_json", "", "not a JSON object"},
 		"no messages":          {chat, `{}`, 400, "invalid_value", "messages", "at least one"},
 		"unknown role":         {chat, `{"messages":[{"role":"wizard","content":"x"}]}`, 400, "invalid_value", "messages[0].role", "system"},
 		"image":                {chat, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}`, 400, "unsupported_parameter", "messages[0].content[0]", "text"},
 		"tool calls":           {chat, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]}]}`, 400, "invalid_value", "messages[0].tool_calls[0].function.name", ""},
-		"unknown in message":   {chat, `{"messages":[{"role":"user","content":"x","contnt":"y"}]}`, 400, "unknown_parameter", "contnt", "content"},
+		"unknown in message":   {chat, `{"messages":[{"role":"user","content":"x","contnt":"y"}]}`, 400, "unknown_parameter", "messages[0].contnt", "content"},
 		"tools of no use":      {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f"}}]}`, 400, "unsupported_parameter", "tools", "local model"},
 		"a nameless tool":      {chat, `{` + hello + `,"tools":[{"type":"function"}]}`, 400, "invalid_value", "tools[0].function.name", ""},
 		"a tool twice":         {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"f"}}]}`, 400, "invalid_value", "tools[1].function.name", "another"},
@@ -279,6 +288,11 @@ func TestRefusals(t *testing.T) {
 		"audio":                {chat, `{` + hello + `,"modalities":["text","audio"],"audio":{"voice":"x"}}`, 400, "unsupported_parameter", "audio", ""},
 		"penalty":              {chat, `{` + hello + `,"presence_penalty":0.5}`, 400, "unsupported_parameter", "presence_penalty", ""},
 		"logit bias":           {chat, `{` + hello + `,"logit_bias":{"5":1}}`, 400, "unsupported_parameter", "logit_bias", ""},
+		"two limits":           {chat, `{` + hello + `,"max_tokens":5,"max_completion_tokens":6}`, 400, "invalid_value", "max_completion_tokens", "one of them"},
+		"half a token":         {chat, `{` + hello + `,"max_tokens":5.5}`, 400, "invalid_value", "max_tokens", "whole"},
+		"misspelt below":       {chat, `{` + hello + `,"stream":true,"stream_options":{"include_usge":true}}`, 400, "unknown_parameter", "stream_options.include_usge", "include_usage"},
+		"misspelt format":      {chat, `{` + hello + `,"response_format":{"type":"json_schema","json_schema":{"schema":{},"strct":true}}}`, 400, "unknown_parameter", "response_format.json_schema.strct", "strict"},
+		"schema of a text":     {chat, `{` + hello + `,"response_format":{"type":"text","schema":{}}}`, 400, "unknown_parameter", "response_format.schema", ""},
 		"misspelt":             {chat, `{` + hello + `,"max_tokns":5}`, 400, "unknown_parameter", "max_tokns", `Did you mean "max_tokens"?`},
 		"wrong type":           {chat, `{` + hello + `,"temperature":"hot"}`, 400, "invalid_value", "temperature", "a number"},
 		"out of range":         {chat, `{` + hello + `,"temperature":2.5}`, 400, "invalid_value", "temperature", "0 to 2"},

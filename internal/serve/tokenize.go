@@ -17,7 +17,8 @@ type tokenAnswer struct {
 }
 
 // tokenize serves /tokenize: of "content" or "prompt" (plain text, in which
-// control tokens are text), or of "messages" (the rendered chat).
+// control tokens are text), or of "messages" (the rendered chat). With "add_special_tokens"
+// the text is a prompt, in which they are what they say.
 func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 	data, err := readBody(w, r)
 	if err != nil {
@@ -36,18 +37,99 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 	} else if !has {
 		f.fail(badValue("content", "give content, or messages."))
 	}
+	special := f.take("add_special_tokens")
 	if err := f.end(); err != nil {
 		return err
 	}
 	if _, err := s.modelName(model); err != nil {
 		return err
 	}
-	count, err := s.count(r, text, req.Messages)
+	var count backend.Count
+	if special != nil && has {
+		count, err = s.promptTokens(text, string(special) == "true")
+	} else {
+		count, err = s.count(r, text, req.Messages)
+	}
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs, Source: count.Source, Exact: count.Exact,
 		ContextLength: s.backend.ContextLength()})
+}
+
+// tokenizer is a backend that reads prompts with control tokens in them.
+type tokenizer interface {
+	TokenizePrompt(text string) (ids []int, added int, err error)
+	DetokenizePrompt(ids []int) (string, error)
+	PromptInfo() (bos, eos, template string)
+}
+
+func (s *Server) tokenizer() (tokenizer, error) {
+	if t, ok := backend.As[tokenizer](s.backend); ok {
+		return t, nil
+	}
+	return nil, &apiError{status: http.StatusNotFound, code: "no_tokenizer", message: "The backend of this server does not tell its tokens; a local model does."}
+}
+
+// tokenizerInfo serves /tokenizer_info, by which evaluation harnesses learn how prompts are
+// made.
+func (s *Server) tokenizerInfo(w http.ResponseWriter, r *http.Request) error {
+	t, err := s.tokenizer()
+	if err != nil {
+		return err
+	}
+	bos, eos, template := t.PromptInfo()
+	return writeJSON(w, http.StatusOK, map[string]any{"bos_token": zeroIsNull(bos), "eos_token": zeroIsNull(eos),
+		"pad_token": zeroIsNull(eos), "chat_template": zeroIsNull(template)})
+}
+
+// detokenize serves /detokenize.
+func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) error {
+	t, err := s.tokenizer()
+	if err != nil {
+		return err
+	}
+	data, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	f, err := parseFields(data)
+	if err != nil {
+		return err
+	}
+	model := f.text("model")
+	var ids []int
+	if !f.read("tokens", "a list of token ids", &ids) {
+		f.fail(badValue("tokens", "they are missing."))
+	}
+	if err := f.end(); err != nil {
+		return err
+	}
+	if _, err := s.modelName(model); err != nil {
+		return err
+	}
+	text, err := t.DetokenizePrompt(ids)
+	if err != nil {
+		return badValue("tokens", "%v.", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"prompt": text, "content": text})
+}
+
+// promptTokens is a prompt as it is sent to /v1/completions: text of control tokens means
+// them.
+func (s *Server) promptTokens(text string, special bool) (backend.Count, error) {
+	t, err := s.tokenizer()
+	if err != nil {
+		return backend.Count{}, err
+	}
+	ids, added, err := t.TokenizePrompt(text)
+	if err != nil {
+		return backend.Count{}, err
+	}
+	if !special {
+		ids = ids[added:]
+	}
+	return backend.Count{Tokens: len(ids), IDs: ids, Source: "gguf", Exact: true}, nil
 }
 
 // count counts a chat, or else a text.

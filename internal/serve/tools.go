@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"agent/backend"
 )
@@ -151,20 +152,30 @@ func readCalls(raw json.RawMessage, at string) ([]backend.ToolCall, error) {
 		if c.Function.Name == "" {
 			return nil, badValue(fmt.Sprintf("%s[%d].function.name", at, i), "it is missing.")
 		}
-		arguments := c.Function.Arguments
-		var text string
-		if json.Unmarshal(arguments, &text) == nil { // as OpenAI has it: JSON in a string
-			arguments = json.RawMessage(text)
-		}
-		var object map[string]json.RawMessage
-		if json.Unmarshal(arguments, &object) != nil {
-			// A reply that was cut, or of another model. The text is kept.
-			quoted, _ := json.Marshal(map[string]string{"arguments": text})
-			arguments = quoted
-		}
-		calls = append(calls, backend.ToolCall{ID: c.ID, Name: c.Function.Name, Arguments: arguments})
+		calls = append(calls, backend.ToolCall{ID: c.ID, Name: c.Function.Name, Arguments: argumentsOf(c.Function.Arguments)})
 	}
 	return calls, nil
+}
+
+// argumentsOf is an object, which comes as such or, as OpenAI has it, in a string. What
+// is none, of a reply that was cut or of another model, becomes the value of one argument.
+func argumentsOf(raw json.RawMessage) json.RawMessage {
+	var text string
+	if json.Unmarshal(raw, &text) == nil && raw != nil {
+		raw = json.RawMessage(text)
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) == nil && object != nil {
+		return raw
+	}
+	if strings.TrimSpace(string(raw)) == "" {
+		return json.RawMessage("{}")
+	}
+	quoted, err := json.Marshal(map[string]string{"arguments": string(raw)})
+	if err != nil {
+		return json.RawMessage("{}")
+	}
+	return quoted
 }
 
 // callBody is a piece of a call as streams have it.

@@ -91,7 +91,9 @@ func (*Context) SeqPosMax(int32) int32 { return -1 }
 func (*Context) SeqState(int32) ([]byte, error) { return nil, notBuilt("read cached tokens") }
 
 // SetSeqState does nothing.
-func (*Context) SetSeqState(int32, []byte) (bool, error) { return false, notBuilt("restore cached tokens") }
+func (*Context) SetSeqState(int32, []byte) (bool, error) {
+	return false, notBuilt("restore cached tokens")
+}
 
 // SetThreads does nothing.
 func (*Context) SetThreads(_, _ int) {}

@@ -82,9 +82,9 @@ func TestSummarise(t *testing.T) {
 	assert.InDelta(t, 12.0, full.WallSeconds, 1e-9)
 	assert.Equal(t, []int{1, 1}, []int{plain.Better, plain.Worse})
 	var out bytes.Buffer
-	report := Report{Configurations: got, Rows: rows, Tasks: 2, Rounds: 2, OtherLoad: 0.5, Command: "agent bench agent"}
+	report := Report{Configurations: got, Rows: rows, Tasks: 2, Rounds: 2, OtherLoad: 0.5, Command: "agentbench agent"}
 	require.NoError(t, report.Print(&out))
-	for _, want := range []string{"2 of 3", "+1 −1", "50 %", "1/1", "a     2 of 2  0 of 1", "agent bench agent", "uncertain"} {
+	for _, want := range []string{"2 of 3", "+1 −1", "50 %", "1/1", "a     2 of 2  0 of 1", "agentbench agent", "uncertain"} {
 		assert.Contains(t, out.String(), want)
 	}
 }

@@ -1,8 +1,0 @@
-//go:build !linux && !darwin
-
-package main
-
-import "os"
-
-// flushInput can't tell here what was typed before.
-func flushInput(*os.File) {}

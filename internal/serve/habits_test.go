@@ -1,0 +1,82 @@
+package serve_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/backend"
+	"agent/internal/serve"
+)
+
+// PromptInfo makes textModel one that tells its tokens.
+func (m textModel) PromptInfo() (bos, eos, template string) { return "<s>", "</s>", "{{ x }}" }
+
+// Base addresses are typed with and without /v1, and with a slash too many.
+func TestPathsAsClientsMakeThem(t *testing.T) {
+	url := start(t, textModel{talkative()}, serve.Config{ModelNames: []string{"tiny"}})
+	for _, path := range []string{"/v1/chat/completions", "//v1/chat/completions", "/chat/completions", "/v1/chat/completions/", "/v1/v1/chat/completions", "/v1//chat/completions"} {
+		assert.Equal(t, 200, post(t, url+path, `{`+hello+`,"max_tokens":2}`).status, path)
+	}
+	assert.Equal(t, get(t, url+"/v1/models").body, get(t, url+"/models/").body)
+	assert.Contains(t, get(t, url+"/v1/models/").body, `"list"`)
+	for _, path := range []string{"/v2/chat/completions", "/v1/chat", "/", "/v1/../etc/passwd"} {
+		a := post(t, url+path, `{`+hello+`}`)
+		assert.Equal(t, 404, a.status, path)
+		assert.Contains(t, a.body, "Unknown request URL: POST", path)
+	}
+}
+
+// Before the first token of a long prompt the head is there, and comments follow.
+func TestStreamsSaySomethingMeanwhile(t *testing.T) {
+	go_on := make(chan struct{})
+	b := scripted(0, func(ctx context.Context, _ *backend.Request) (string, error) {
+		select {
+		case <-go_on:
+		case <-ctx.Done():
+		}
+		return "done", ctx.Err()
+	})
+	url := start(t, b, serve.Config{})
+	for _, path := range []string{"/v1/chat/completions", "/v1/responses"} {
+		body := `{"stream":true,"input":"x"}`
+		if path == "/v1/chat/completions" {
+			body = `{"stream":true,` + hello + `}`
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, strings.NewReader(body))
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(req) // returns with the head
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		assert.Equal(t, "text/event-stream; charset=utf-8", resp.Header.Get("Content-Type"))
+		lines := bufio.NewScanner(resp.Body)
+		require.True(t, lines.Scan())
+		assert.Equal(t, ": ", lines.Text())
+		go_on <- struct{}{}
+		text := ""
+		for lines.Scan() {
+			text += lines.Text() + "\n"
+		}
+		assert.Contains(t, text, "done")
+	}
+}
+
+// What evaluation harnesses ask for.
+func TestTokensOfPrompts(t *testing.T) {
+	url := start(t, textModel{talkative()}, serve.Config{})
+	assert.JSONEq(t, `{"bos_token":"<s>","eos_token":"</s>","pad_token":"</s>","chat_template":"{{ x }}"}`, get(t, url+"/tokenizer_info").body)
+	assert.Equal(t, []any{1.0, 97.0}, post(t, url+"/tokenize", `{"prompt":"a","add_special_tokens":true}`).json["tokens"])
+	assert.Equal(t, []any{97.0}, post(t, url+"/v1/tokenize", `{"prompt":"a","add_special_tokens":false}`).json["tokens"])
+	assert.Equal(t, "ab", post(t, url+"/detokenize", `{"tokens":[97,98]}`).json["prompt"])
+	assert.Equal(t, 400, post(t, url+"/detokenize", `{}`).status)
+	other := start(t, talkative(), serve.Config{})
+	assert.Equal(t, 404, get(t, other+"/tokenizer_info").status)
+}

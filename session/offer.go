@@ -1,0 +1,111 @@
+package session
+
+import (
+	"path"
+	"slices"
+
+	"agent/command"
+	"agent/session/check"
+	"agent/session/journal"
+)
+
+// view is what an offer depends on beside the phase of the run.
+type view struct {
+	commands  []command.Spec // those that the run may use at all
+	stepsLeft int
+	ends      bool   // only the answer is asked for
+	barred    string // a command that was just wanted in vain
+	splits    bool   // the task may be split further
+
+	workFirst bool // [AidWorkFirst] is on
+	lookFirst bool // [AidLookFirst] is on, in a run that can only read
+	heldBack  bool // an answer was, and only work mends it
+
+	files   []string // of the work dir that the task names
+	shown   bool     // the first message shows all of them whole
+	missing bool     // the task asks for a file that is not there, or unchanged
+}
+
+// workStepsMin steps must be left for an answer to be put off.
+const workStepsMin = 2
+
+// offer gives the commands that the model may choose now. Small models answer
+// too early: what a file holds, or that it was written, is said before anybody
+// looked or wrote. So where the task plainly needs work first, the choice is
+// among the commands that do it; in its last steps a run may always answer.
+func offer(p journal.Phase, v view) []command.Spec {
+	specs := matching(v.commands, func(c command.Spec) bool {
+		return c.Name != v.barred && (v.splits || c.Name != delegateName)
+	})
+	if v.ends || p.Ends() {
+		if i := slices.IndexFunc(specs, isFinal); i >= 0 {
+			return specs[i : i+1]
+		}
+	}
+	code, work := matching(specs, hasCode), matching(specs, func(c command.Spec) bool { return !c.Final })
+	early := v.workFirst && v.stepsLeft >= workStepsMin
+	switch {
+	case early && p == journal.PhaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
+		specs = code
+	case len(work) == 0:
+	case v.heldBack,
+		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
+		early && p == journal.PhaseFresh && !v.shown:
+		specs = work
+	}
+	if readers := matching(specs, readsFile); len(readers) > 0 && v.mustLook(p) {
+		return readers
+	}
+	return specs
+}
+
+// view is what the next offer goes by.
+func (s *Session) view(a aim) view {
+	v := view{
+		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
+		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
+	}
+	v.shown = s.watch.shownWhole(v.files)
+	if a.notName {
+		v.barred = a.not.Command
+	}
+	if v.workFirst && (s.phase == journal.PhaseFresh || s.phase == journal.PhaseWithheld) {
+		v.missing = check.LacksFile(s.checker().evidence(""))
+	}
+	return v
+}
+
+// mustLook reports that a file has to be read before anything else: one that the
+// task names, in a run that can only read. A small model would make its contents
+// up.
+func (v view) mustLook(p journal.Phase) bool {
+	return v.lookFirst && p == journal.PhaseFresh && len(v.files) > 0
+}
+
+func matching(specs []command.Spec, fits func(command.Spec) bool) []command.Spec {
+	return slices.DeleteFunc(slices.Clone(specs), func(c command.Spec) bool { return !fits(c) })
+}
+
+func isFinal(c command.Spec) bool { return c.Final }
+
+func runsCode(specs []command.Spec) bool {
+	return slices.ContainsFunc(specs, func(c command.Spec) bool { return c.Effect == command.EffectExecute })
+}
+
+// readsFile reports a command that reads a file.
+func readsFile(c command.Spec) bool {
+	return c.Effect == command.EffectRead && slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
+}
+
+// hasCode reports a command that runs code and wants nothing else.
+func hasCode(c command.Spec) bool {
+	return c.Effect == command.EffectExecute && len(c.Slots) > 0 && !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool {
+		return slot.Kind != command.SlotCode && !slot.Optional
+	})
+}
+
+// isData reports a file that holds one record on each line, by its name.
+func isData(name string) bool {
+	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
+}

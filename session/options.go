@@ -1,0 +1,303 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"agent/backend"
+	"agent/command"
+	"agent/session/policy"
+)
+
+// Limits bound a run. A zero field means its value in [DefaultLimits];
+// TokensMax and Timeout are unbounded when zero.
+type Limits struct {
+	StepsMax  int           // turns of the model
+	TokensMax int           // prompt tokens evaluated and tokens generated, together
+	Timeout   time.Duration // wall time of the run
+
+	NoteTokensMax   int // the line of reasoning of a step
+	LineTokensMax   int // a short field
+	FieldTokensMax  int // a long field: text or code
+	AnswerTokensMax int // an answer
+	ReplyTokensMax  int // a whole reply of a backend without slots
+	ResultTokensMax int // a command's result; see LongResults for what is over
+	// HistoryTokensMax starts compaction when a prompt would be larger, also
+	// where the context could hold it: long prompts make small models worse and
+	// each step slower. 0: four fifths of the context.
+	HistoryTokensMax int
+
+	DepthMax int // levels of delegation: 1 lets a task be split, not its parts
+	WidthMax int // parts of a task that are worked on at once
+}
+
+// DefaultLimits suit small models on a laptop.
+func DefaultLimits() Limits {
+	return Limits{
+		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024, AnswerTokensMax: 2048,
+		ReplyTokensMax: 1536, ResultTokensMax: 500, DepthMax: 1, WidthMax: 4,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	for _, f := range []struct{ field, def *int }{
+		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
+		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+		{&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
+	} {
+		if *f.field <= 0 {
+			*f.field = *f.def
+		}
+	}
+	return l
+}
+
+// Options configure a session. Backend, Registry and Env are needed.
+type Options struct {
+	Backend  backend.LanguageBackend
+	Registry *command.Registry
+	Env      *command.Env
+	Secrets  []string // keys of the configuration, hidden as values of Env.Metadata are
+	Limits   Limits
+	Sampling *backend.Sampling // over the backend's own settings
+
+	Approve  ApproveMode // default ApproveAsk
+	Rules    Rules       // decide before the mode does
+	Approver Approver    // asked in ApproveAsk; nil: nobody is there
+	Overseer Overseer    // has a second look at what is consequential; nil: none
+
+	// Refresh brings the registry up to date at the start of each step and tells
+	// what changed: commands may be files. Sessions delegated to call it too, at
+	// the same time. nil: only the program itself changes the registry.
+	Refresh func(ctx context.Context) []CommandChange
+
+	// Sink is told every event, in order, from the goroutine that runs.
+	Sink func(Event)
+	// Stream also sends the model's text as it is written.
+	Stream bool
+	// QA sends an answer back, at most twice, when the model itself judges that
+	// it does not do what the task asks.
+	QA bool
+	// Aids switches aids for weak models on or off; those that it does not name
+	// are on for models of the sizes that they were measured at.
+	Aids map[Aid]bool
+	// LongResults says how the gist is made of what a result shows in part;
+	// default ResultsCut.
+	LongResults LongResults
+	// Text uses the plain JSON form also on a backend that could do slots.
+	Text bool
+
+	// SessionsDir keeps session files; empty: none is kept.
+	SessionsDir string
+	// Now is the clock, for tests; nil: time.Now.
+	Now func() time.Time
+
+	rulesChecked bool // against the registry as it was when the run began
+}
+
+func checkOptions(o *Options) error {
+	switch {
+	case o.Backend == nil:
+		return errors.New("no backend given")
+	case o.Registry == nil:
+		return errors.New("no commands given")
+	case o.Env == nil || o.Env.WorkDir == "":
+		return errors.New("no work dir given")
+	}
+	if st, err := os.Stat(o.Env.WorkDir); err != nil {
+		return fmt.Errorf("work dir: %w", err)
+	} else if !st.IsDir() {
+		return fmt.Errorf("work dir: %s is not a folder", o.Env.WorkDir)
+	}
+	dir, err := filepath.Abs(o.Env.WorkDir)
+	if err != nil {
+		return fmt.Errorf("work dir: %w", err)
+	}
+	env := *o.Env
+	env.WorkDir = dir
+	o.Env = &env
+	o.Limits = o.Limits.withDefaults()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Sink == nil {
+		o.Sink = func(Event) {}
+	}
+	if o.LongResults == "" {
+		o.LongResults = ResultsCut
+	}
+	if err := o.LongResults.check(); err != nil {
+		return err
+	}
+	if o.Approve == "" {
+		o.Approve = ApproveAsk
+	}
+	if err := errors.Join(o.Approve.Check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
+		return err
+	}
+	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
+	o.rulesChecked = true           // a command that they name may go while the run is at work
+	return o.Rules.Check(o.Registry)
+}
+
+// The two forms of a turn.
+const (
+	modeSlots = "slots"
+	modeText  = "text"
+)
+
+// mode is the form of a turn that the backend can do.
+func (o *Options) mode() string {
+	if caps := backend.CapabilitiesOf(o.Backend); caps.Prefill && caps.ExactChoice && !o.Text {
+		return modeSlots
+	}
+	return modeText
+}
+
+// has reports that an aid is on in this run.
+func (o *Options) has(a Aid) bool {
+	if on, set := o.Aids[a]; set {
+		return on
+	}
+	return a.Suits(backend.ParametersOf(o.Backend))
+}
+
+// finalName is the command that ends a task.
+func (o *Options) finalName() string {
+	for _, spec := range o.Registry.Specs() {
+		if spec.Final {
+			return spec.Name
+		}
+	}
+	return ""
+}
+
+// allowedNames are the commands that are worth trying after one was refused.
+func (o *Options) allowedNames(refused string) []string {
+	var names []string
+	for _, spec := range o.Registry.Specs() {
+		if spec.Name != refused && !o.policy().Hopeless(spec) {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
+}
+
+// offered are the commands that the model may choose from. Where it chooses
+// among names, those that are never allowed are not among them; a model that
+// writes what it wants is told the reason when it wants one.
+func (o *Options) offered() []command.Spec {
+	specs := o.Registry.Specs()
+	if o.mode() == modeSlots {
+		specs = slices.DeleteFunc(specs, o.policy().Hopeless)
+	}
+	return specs
+}
+
+// withheld names the commands that are not offered.
+func (o *Options) withheld() []string {
+	var names []string
+	for _, spec := range o.Registry.Specs() {
+		if o.mode() == modeSlots && o.policy().Hopeless(spec) {
+			names = append(names, spec.Name)
+		}
+	}
+	return names
+}
+
+// readOnly reports a run in which nothing can be changed, because what could
+// is not allowed.
+func (o *Options) readOnly() bool {
+	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
+}
+
+func (o *Options) policy() policy.Policy {
+	return policy.Policy{Mode: o.Approve, Rules: o.Rules, Attended: o.Approver != nil}
+}
+
+// consequential reports a call that writes, runs code or reaches out.
+func (o *Options) consequential(call *command.Call) bool {
+	cmd, err := o.Registry.Resolve(call.Command)
+	return err == nil && command.EffectOf(cmd, call).Consequential()
+}
+
+// Aid is one of the ways in which the harness carries a weak model. Options.Aids
+// switches each on or off; else an aid is on for models of the sizes at which it
+// was measured.
+type Aid string
+
+// The aids. Their names are stable: configurations and measurements use them.
+const (
+	AidNote        Aid = "note"         // a line of free reasoning before the command is chosen
+	AidNoteStart   Aid = "note_start"   // that line begins by what happened before it
+	AidLookFirst   Aid = "look_first"   // a run that can only read begins by reading a file that the task names
+	AidFileHeads   Aid = "file_heads"   // the first message shows how files begin
+	AidWholeFiles  Aid = "whole_files"  // and small ones whole
+	AidWorkFirst   Aid = "work_first"   // the answer is no choice before there was work, where the task plainly needs some
+	AidOtherWay    Aid = "other_way"    // what failed and would be done again is done with another command
+	AidResultHeads Aid = "result_heads" // a result shows how the files begin that it changed
+	AidErrorLine   Aid = "error_line"   // a failure shows the line of code that it names
+	AidRestate     Aid = "restate"      // from the fourth on, each result ends with the task in one line
+	AidCircleBreak Aid = "circle_break" // a turn that would repeat an earlier call is drawn again
+	AidColdLogic   Aid = "cold_logic"   // an answer is held against files, results and the form asked for
+)
+
+// Aids lists all there are.
+func Aids() []Aid {
+	return []Aid{
+		AidNote, AidNoteStart, AidLookFirst, AidFileHeads, AidWholeFiles,
+		AidWorkFirst, AidOtherWay, AidResultHeads, AidErrorLine,
+		AidRestate, AidCircleBreak, AidColdLogic,
+	}
+}
+
+// measuredBelow is the number of parameters below which aids were measured:
+// each by itself with a model of 0.5B, all together with one of 1.5B
+// (docs/benchmarks.md).
+const measuredBelow = 2_000_000_000
+
+// binds reports an aid that decides in the model's place or puts words into its
+// mouth. It was measured with small models alone; a larger one may know better.
+// The others show facts, stop repetition or test an answer, whatever the size.
+func (a Aid) binds() bool {
+	return slices.Contains([]Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate}, a)
+}
+
+// Suits reports that an aid is on by itself for a model of so many parameters;
+// 0 is a model whose size is not known.
+func (a Aid) Suits(parameters int64) bool {
+	return !a.binds() || parameters > 0 && parameters < measuredBelow
+}
+
+// checkAids refuses names that are none: what switches nothing would measure
+// nothing.
+func checkAids(aids map[Aid]bool) error {
+	for _, a := range slices.Sorted(maps.Keys(aids)) {
+		if !slices.Contains(Aids(), a) {
+			return &UnknownAidError{Name: string(a)}
+		}
+	}
+	return nil
+}
+
+// UnknownAidError is a name in Options.Aids that is no aid.
+type UnknownAidError struct{ Name string }
+
+func (e *UnknownAidError) Error() string { return fmt.Sprintf("unknown aid %q", e.Name) }
+
+// Hint lists those that exist.
+func (e *UnknownAidError) Hint() string {
+	names := make([]string, 0, len(Aids()))
+	for _, a := range Aids() {
+		names = append(names, string(a))
+	}
+	return "known are " + strings.Join(names, ", ")
+}

@@ -1,0 +1,148 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"agent/command"
+	"agent/session/check"
+	"agent/session/prose"
+	"agent/session/workdir"
+)
+
+// watch is what a session knows of its work dir.
+type watch struct {
+	opts    *Options
+	focus   []string         // files picked for this session
+	now     workdir.Snapshot // taken once a step, and after each call
+	first   workdir.Snapshot // when the work on the task began
+	spoiled map[string]bool  // files, by path, that a failed command changed last
+	last    string           // the file that the last call named, if it was one
+}
+
+// look takes the snapshot anew.
+func (w *watch) look() { w.now = workdir.Take(w.opts.Env.WorkDir, w.now) }
+
+// named are the files that a session is about: those that its task names, and
+// those that were picked for it.
+func (w *watch) named(task string) []string {
+	picked := slices.DeleteFunc(slices.Clone(w.focus), func(p string) bool { return !w.now.There(p) })
+	return mergeSorted(w.now.Named(task), picked)
+}
+
+// choices are the files that a field can name. Among too many to choose from, or
+// where a file must be looked at, those count that the task names.
+func (w *watch) choices(task string, mustLook bool) []string {
+	if named := w.named(task); len(named) > 0 && (mustLook || w.now.Len() > filesChoiceMax) {
+		return named
+	}
+	return w.now.Paths()
+}
+
+// missingFilesMax bounds the names offered of files that are not there.
+const missingFilesMax = 4
+
+// missing are the files that the task names as if they were there. They can be
+// chosen too: what comes of it is that there is no such file, where another file
+// in its place would be read for the wrong one.
+func (w *watch) missing(task string) []string {
+	var out []string
+	asked := check.AskedFiles(task, w.now.Holds)
+	for _, name := range workdir.Mentioned(task) {
+		if !w.now.Holds(name) && !slices.Contains(asked, name) && len(out) < missingFilesMax {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Bounds of the file list in the first message.
+const (
+	listFilesMax = 12 // files shown with their first lines
+	listLinesMax = 3
+	listBytesMax = 1000 // a file up to this size is shown whole,
+	listBytesSum = 1600 // as long as all of them together are not larger
+	listNamesMax = 40   // further files, by name alone
+	headFilesMax = 3    // changed files shown after a command
+	headLinesMax = 6
+)
+
+// list shows the work dir for a first message: so many files with their first
+// lines, and so many more by name.
+func (w *watch) list(task string, filesMax, namesMax int) firstData {
+	paths := w.now.Paths()
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.More, Date: w.opts.Now().Format(time.DateOnly)}
+	named := w.named(d.Task)
+	if len(named) > 0 { // the others are known to be beside the point
+		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
+	}
+	shown := min(len(paths), cmp.Or(len(named), filesMax), filesMax)
+	room := int64(listBytesSum)
+	for _, p := range paths[:shown] {
+		d.Files = append(d.Files, w.view(p, w.lines(p, &room)))
+	}
+	names := paths[shown:]
+	d.Names = names[:min(len(names), namesMax)]
+	d.Unnamed = len(names) - len(d.Names)
+	return d
+}
+
+// view is the head of a file, unless a rule speaks against showing it.
+func (w *watch) view(path string, lines int) promptFile {
+	if w.opts.policy().KeepsBack(path) {
+		lines = 0
+	}
+	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, path, lines))
+}
+
+// lines is how many lines of a file the first message shows. Small files are
+// shown whole while there is room: to read what stands before it is what a small
+// model does best, and it spares the step of looking. Of rows of data it sees
+// only how they begin: they are for code to work on, and a model that has all of
+// them before it adds them up in its head.
+func (w *watch) lines(name string, room *int64) int {
+	size := w.now.Size(name)
+	switch {
+	case w.opts.policy().KeepsBack(name) || !w.opts.has(AidFileHeads):
+		return 0
+	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
+		*room -= size
+		return listBytesMax
+	}
+	return listLinesMax
+}
+
+// shownWhole reports that the first message shows all of these files.
+func (w *watch) shownWhole(names []string) bool {
+	room := int64(listBytesSum)
+	return !slices.ContainsFunc(names, func(name string) bool {
+		return w.lines(name, &room) < listBytesMax && w.now.Size(name) > 0
+	})
+}
+
+// oneFileOf is the file that a call names, for the next note to name it; empty
+// when it names none, or several.
+func (w *watch) oneFileOf(spec command.Spec, call *command.Call) string {
+	paths := command.TargetsOf(spec, call, w.opts.Env.WorkDir).Paths
+	if len(paths) != 1 || prose.OneLine(paths[0], prose.LineRunes) != paths[0] {
+		return ""
+	}
+	return paths[0]
+}
+
+// changed takes the snapshot after a call, and tells which files are new or
+// different: those that the command says it changed, and unless others may have
+// changed them, those that were seen to change.
+func (w *watch) changed(res *command.Result, alone bool) []string {
+	before, files := w.now, res.Files
+	w.look()
+	if alone {
+		files = mergeSorted(files, workdir.Changes(before, w.now))
+	}
+	for _, name := range files {
+		w.spoiled[name] = res.Failed
+	}
+	return files
+}
