@@ -41,7 +41,7 @@ func Aids() []Aid {
 
 // measuredBelow is the number of parameters below which aids were measured:
 // each by itself with a model of 0.5B, all together with one of 1.5B
-// (docs/benchmarks.md).
+// (docs/dev/benchmarks.md).
 const measuredBelow = 2_000_000_000
 
 // binds reports an aid that decides in the model's place or puts words into its
