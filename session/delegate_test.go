@@ -443,32 +443,3 @@ func TestFailingModelEndsParts(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, r.lastTold("all", tr), "out of memory")
 }
-
-func TestRenderParts(t *testing.T) {
-	show := func(data Payload) string {
-		var b strings.Builder
-		require.NoError(t, RenderText(&b, Event{Data: data, Session: "20260101-000000-abcdef.3-1f2e.2", Parent: "x"}, RenderOptions{Streamed: true}))
-		return b.String()
-	}
-	assert.Equal(t, "  2│ part 2: count\\x1b[2J\n", show(&SubtaskStarted{Number: 2, Task: "count\x1b[2J", Try: 1}))
-	assert.Equal(t, "  2│ part 2, try 2: count\n", show(&SubtaskStarted{Number: 2, Task: "count", Try: 2}))
-	assert.Equal(t, "  2│ 1. I look\n", show(&Note{Step: 1, Text: "I look"}), "notes are shown, since")
-	assert.Empty(t, show(&Delta{Text: "pieces"}), "streamed text is not")
-	assert.Equal(t, "  2│ part 2: answered after 1 step in 1.2s\n  2│   42\n", show(&SubtaskEnded{Number: 2, Answer: "42", Stop: StopAnswered, Steps: 1, WallMS: 1234}))
-	assert.Equal(t, "  2│   a\n  2│   b\n", show(&CommandResult{Text: "a\nb\n"}))
-}
-
-func TestUsageAddForgetsNothing(t *testing.T) {
-	one := Usage{}
-	v := reflect.ValueOf(&one).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); f.CanInt() {
-			f.SetInt(3)
-		} else {
-			f.SetFloat(3)
-		}
-	}
-	sum := Usage{}
-	sum.Add(one)
-	assert.Equal(t, one, sum)
-}
