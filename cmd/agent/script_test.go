@@ -236,7 +236,6 @@ func cmdGGUF(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	path := ts.MkAbs(args[0])
-	copy(data, "GGUF") // no more of a model is looked for while it is fetched
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, model.Bytes(), 0o644))
 }
