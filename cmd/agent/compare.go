@@ -91,7 +91,7 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	if err != nil {
 		return err
 	}
-	tasks, err := a.compareTasks(f.input)
+	tasks, err := a.compareTasks(cmd.Context(), f.input)
 	if err != nil {
 		return err
 	}
@@ -193,8 +193,8 @@ func price(p setup.Price) *compare.Price {
 	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output, Currency: p.Currency}
 }
 
-func (a *app) compareTasks(input string) ([]compare.Task, error) {
-	in := a.Input()
+func (a *app) compareTasks(ctx context.Context, input string) ([]compare.Task, error) {
+	in := a.Input(ctx)
 	if input != "-" {
 		file, err := os.Open(input)
 		if err != nil {

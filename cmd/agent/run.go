@@ -77,7 +77,7 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 	}
 	// Where answers to questions come on standard input, it holds no task.
 	answers := cfg.Agent.Approve == string(session.ApproveAsk) && !a.Attended()
-	task, err := a.taskText(rest, f.resume != "", answers)
+	task, err := a.taskText(cmd.Context(), rest, f.resume != "", answers)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	task, err := a.taskText(rest, false, false)
+	task, err := a.taskText(ctx, rest, false, false)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func sweepRow(r *session.Result, err error) string {
 
 // taskText is the task: the arguments, and standard input when it is piped and
 // not for answers.
-func (a *app) taskText(args []string, resume, answers bool) (string, error) {
+func (a *app) taskText(ctx context.Context, args []string, resume, answers bool) (string, error) {
 	task := strings.Join(args, " ")
 	if answers {
 		if strings.TrimSpace(task) == "" && !resume {
@@ -233,7 +233,7 @@ func (a *app) taskText(args []string, resume, answers bool) (string, error) {
 		}
 		return task, terminal.CheckText("the task", task)
 	}
-	piped, err := a.Piped()
+	piped, err := a.Piped(ctx)
 	if err != nil {
 		return "", err
 	}
