@@ -1,4 +1,4 @@
-# libagent_llama.a and the CPU modules of `make package`; see docs/install.md.
+# libagent_llama.a and the CPU modules of `make package`; see docs/dev/packaging.md.
 #
 # The archive is one object: all of llama.cpp, of ggml without its CPU backend,
 # of the shim and of libgomp. The program exports what exports.txt names, and the

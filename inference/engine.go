@@ -38,7 +38,7 @@ const (
 	queueMax        = 4096
 	faultsPerToken  = 64 // major page faults per tick that mean thrashing
 	// Prompt rows from which a processor gains little by more in one tick; see
-	// docs/design.md. An accelerator takes as many as there are.
+	// docs/dev/design.md. An accelerator takes as many as there are.
 	prefillEnough = 32
 )
 

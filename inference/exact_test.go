@@ -15,7 +15,7 @@ import (
 )
 
 // How far the log-probabilities of 40 choices are from those of the same weights in F32,
-// for each buffer that weights may lie in here. It prints the table of docs/design.md:
+// for each buffer that weights may lie in here. It prints the table of docs/dev/design.md:
 //
 //	llama-quantize --allow-requantize MODEL F32 F32
 //	AGENT_EXACT_MODEL=MODEL AGENT_EXACT_F32=F32 go test ./inference -run TestExactness -v

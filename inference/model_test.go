@@ -230,7 +230,7 @@ var scoreWords = []string{"read", "read_file", "reader", "write", "the answer", 
 // model of 135M weights in Q4_1 then moves by tenths of a nat. With a bf16 cache
 // llama.cpp's attention adds up in the order of the cells whatever the batch, so
 // that on an empty cache nothing moves at all: that is what proves the trie
-// right. The figures are measured, and stated in docs/benchmarks.md.
+// right. The figures are measured, and stated in docs/dev/benchmarks.md.
 var scoreTolerances = map[string]float64{"bf16": 1e-4, "f16": 1.5}
 
 func TestScoreEqualsBruteForce(t *testing.T) {

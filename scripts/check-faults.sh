@@ -20,7 +20,7 @@ build_with() {
 }
 
 answer() {
-  XDG_CACHE_HOME=$work/cache "$1" run "When does the train leave? Read travel.txt." --workdir examples --approve never \
+  XDG_CACHE_HOME=$work/cache "$1" run "When does the train leave? Read travel.txt." --workdir examples/files --approve never \
     --temperature 0 --model "$model" 2>&1
 }
 

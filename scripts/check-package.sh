@@ -46,7 +46,7 @@ for tool in cc gcc c++ python3 git curl; do [ ! -e "$root/usr/bin/$tool" ] || di
 rm -rf "$root/opt" "$root/srv" "$root/home"
 mkdir -p "$root/opt" "$root/srv" "$root/home" "$root/proc" "$root/dev"
 tar -C "$root/opt" -xzf "$tarball"
-cp examples/travel.txt "$root/srv/"
+cp examples/files/travel.txt "$root/srv/"
 cp -L "models/$model" "$root/srv/"
 # The emulator takes programs by this ending; the program starts itself again
 # by its own name, for the first look at a model and for confined programs.

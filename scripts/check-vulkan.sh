@@ -72,7 +72,7 @@ sys.exit(bad > 0 or len(other) > 5)
 PY
 
 say "one run on $device"
-"$agent" run "When does the train leave? Read travel.txt." --workdir examples --approve never --temperature 0 "${model[@]}" \
+"$agent" run "When does the train leave? Read travel.txt." --workdir examples/files --approve never --temperature 0 "${model[@]}" \
   "llm.devices=[$device]" >"$dir/run" 2>&1 || { tail -n 5 "$dir/run" >&2; die "the run failed"; }
 tail -n 3 "$dir/run"
 grep -q "$device" "$dir/run" || die "the run was not on $device"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares salvage.Parse with other programs that mend JSON, on the real replies
 # of the shared fixtures and on the same replies damaged in 19 ways, and prints
-# the table of docs/commands.md. Needs Python 3, npm and the fixtures
+# the table of docs/dev/experiments.md. Needs Python 3, npm and the fixtures
 # (AGENT_SHARED, or ../shared). What it fetches stays in build/parsers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes dist/agent-VERSION-linux-ARCH.tar.gz, the .deb beside it and
 # dist/SHA256SUMS: the program for every machine of an architecture, with no
-# model in it. See docs/install.md.
+# model in it. See docs/dev/packaging.md.
 #
 # usage: scripts/package.sh [ARCH…]     amd64, arm64; default: this machine's
 #   VERSION=…   what it is called (default: git describe)

@@ -302,9 +302,7 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 	}
 }
 
-// prepare turns a request into the engine's terms. trim: a space that ends the
-// prefill was left to the model, because most vocabularies glue it to the next
-// word, and its first one must not be shown twice.
+// prepare turns a request into the engine's terms. trim: see [prefilled].
 func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
 		return nil, false, err
@@ -315,10 +313,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 			return nil, false, err
 		}
 	}
-	prefill := req.Prefill
-	if grammar == "" && strings.HasSuffix(prefill, " ") {
-		prefill, trim = strings.TrimSuffix(prefill, " "), true
-	}
+	prefill, trim := prefilled(req)
 	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
@@ -332,6 +327,16 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	}
 	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+}
+
+// prefilled is the start of the reply as it is computed. trim: a space that ends it was
+// left to the model, because most vocabularies glue it to the next word, and its first
+// one must not be shown twice.
+func prefilled(req *backend.Request) (prefill string, trim bool) {
+	if len(req.Schema) == 0 && req.Grammar == "" && strings.HasSuffix(req.Prefill, " ") {
+		return strings.TrimSuffix(req.Prefill, " "), true
+	}
+	return req.Prefill, false
 }
 
 // sampling merges a request's settings over the configured ones.
@@ -366,7 +371,7 @@ func (b *Backend) translate(ctx context.Context, err error) error {
 
 // delta makes a backend.Delta of one sampled token.
 func delta(out inference.Output) backend.Delta {
-	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish)}
+	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish), Stop: out.Stop}
 	if out.ID >= 0 {
 		d.Count = 1
 	}
@@ -397,54 +402,6 @@ func usage(s inference.RequestStats) backend.Usage {
 func (b *Backend) reportPaging() {
 	if w := b.engine.Stats().Warnings; len(w) > 0 {
 		b.warnOnce.Do(func() { b.cfg.Warn(w[0]) })
-	}
-}
-
-// PromptLogprobs evaluates plain text and returns the log-probability of each
-// of its tokens, the first one excepted, for completion endpoints with echo.
-func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]backend.TokenLogprob, backend.Usage, error) {
-	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
-	if err != nil {
-		return nil, backend.Usage{}, b.translate(ctx, err)
-	}
-	lps, stats, err := b.engine.PromptLogprobs(ctx, ids, top)
-	if err != nil {
-		return nil, backend.Usage{}, b.translate(ctx, err)
-	}
-	out := make([]backend.TokenLogprob, 0, len(ids))
-	first := b.model.Piece(ids[0])
-	if b.model.IsControl(ids[0]) {
-		first = nil
-	}
-	out = append(out, tokenLogprob(inference.TokenLogprob{ID: ids[0], Text: first}))
-	for _, lp := range lps {
-		out = append(out, tokenLogprob(lp))
-	}
-	return out, usage(stats), nil
-}
-
-// Complete continues plain text, with no chat template, for completion endpoints.
-func (b *Backend) Complete(ctx context.Context, text string, req *backend.Request) iter.Seq2[backend.Delta, error] {
-	return func(yield func(backend.Delta, error) bool) {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
-		if err == nil && len(ids) >= b.ContextLength() {
-			err = &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
-		}
-		if err != nil {
-			yield(backend.Delta{}, b.translate(ctx, err))
-			return
-		}
-		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
-			StopTokens: int32s(req.StopTokens), Grammar: req.Grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}
-		for out, err := range b.engine.Generate(ctx, call) {
-			if err != nil {
-				yield(backend.Delta{}, b.translate(ctx, err))
-				return
-			}
-			if !yield(delta(out), nil) {
-				return
-			}
-		}
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/stock"
-	"agent/docs/example/shout"
+	"agent/examples/backend/shout"
 	"agent/inference"
 	"agent/inference/gguf/gguftest"
 	"agent/internal/hub/hubtest"
@@ -30,7 +30,7 @@ import (
 
 // TestMain makes this test binary stand in for the program, so that scripts
 // run the real command line in processes of their own; agent-shout is the
-// program with the backend of docs/custom-backend.md added to it. The child that
+// program with the backend of docs/go.md added to it. The child that
 // tries a model first is this binary too.
 func TestMain(m *testing.M) {
 	if code, child := inference.RunChild(); child {

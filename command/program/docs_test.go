@@ -34,8 +34,8 @@ func TestDocumentedCommands(t *testing.T) {
 	for _, limit := range []struct {
 		said string
 		is   int
-	}{{`(\d+) characters together`, wordsMax}, {`Python files\nover (\d+) MiB`, pythonBytesMax >> 20}, {`other programs over (\d+) MiB`, executableBytesMax >> 20}} {
-		m := regexp.MustCompile(limit.said).FindStringSubmatch(section)
+	}{{`(\d+) characters together`, wordsMax}, {`Python files over (\d+) MiB`, pythonBytesMax >> 20}, {`other programs over (\d+) MiB`, executableBytesMax >> 20}} {
+		m := regexp.MustCompile(limit.said).FindStringSubmatch(strings.Join(strings.Fields(section), " "))
 		require.NotNil(t, m, limit.said)
 		assert.Equal(t, strconv.Itoa(limit.is), m[1], limit.said)
 	}

@@ -17,7 +17,7 @@ import (
 	"agent/command"
 )
 
-// TestCompareParsers prints the table of docs/commands.md: Parse beside other
+// TestCompareParsers prints the table of docs/dev/experiments.md: Parse beside other
 // programs that mend JSON, on the same replies. scripts/compare-parsers.sh
 // fetches those, lets them read what this test writes, and runs it again.
 func TestCompareParsers(t *testing.T) {

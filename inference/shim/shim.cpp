@@ -112,7 +112,7 @@ static void keep_little_freed_memory() {
 // Computing threads wait for each other hundreds of times per token. libgomp lets
 // them spin for 3 ms before they sleep; where another program holds the core
 // that they wait for, they burn their own share of time so. 50,000 rounds,
-// half a millisecond, cover the waits of an idle machine (figures in docs/benchmarks.md).
+// half a millisecond, cover the waits of an idle machine (figures in docs/dev/benchmarks.md).
 // libgomp reads this in a constructor of default priority, which runs later
 // where it is linked statically. A user's own setting stands.
 #ifdef __linux__

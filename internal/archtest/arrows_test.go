@@ -18,16 +18,16 @@ type rule struct {
 	may      []string
 }
 
-// arrows is the drawing in docs/design.md, in a form that fails. The first rule
+// arrows is the drawing in docs/dev/design.md, in a form that fails. The first rule
 // that fits a package holds; a package without a rule is a failure, so that a
 // new folder at least gets a line here.
 var arrows = []rule{
 	{"cmd/agent", []string{"..."}},
 	{"cmd/agentbench", []string{"..."}},
 
-	{"internal/cli", []string{"backend", "inference", "internal/config", "internal/exit", "internal/hub", "internal/setup", "internal/terminal"}},
+	{"internal/cli", []string{"backend", "inference", "internal/config", "internal/exit", "internal/hub", "internal/near", "internal/setup", "internal/terminal"}},
 	{"internal/setup", []string{"backend", "backend/hf", "command/...", "configs", "inference", "internal/config", "internal/exit", "internal/hub",
-		"internal/legible", "internal/serve", "models", "session", "tokenizer"}},
+		"internal/legible", "internal/near", "internal/serve", "models", "session", "tokenizer"}},
 	{"internal/setup/setuptest", []string{"configs", "internal/config"}},
 	{"internal/terminal", []string{"internal/legible", "session"}},
 	{"internal/terminal/terminaltest", nil},
@@ -38,37 +38,41 @@ var arrows = []rule{
 	{"session/prose", []string{"internal/legible"}},
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
-	{"session/policy", []string{"command"}},
+	{"session/policy", []string{"command", "internal/near"}},
 	{"session/journal", []string{"command", "session/event", "session/prose"}},
 	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},
 	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
-	{"command/...", []string{"command/...", "internal/legible"}},
+	{"command/...", []string{"command/...", "internal/bounded", "internal/group", "internal/legible", "internal/near", "internal/words"}},
 
-	{"backend", []string{"internal/legible"}},
+	{"backend", []string{"internal/bounded", "internal/legible"}},
 	{"backend/backendtest", []string{"backend"}},
 	{"backend/hf/...", []string{"backend", "inference", "inference/gguf", "tokenizer"}},
 
 	{"inference", []string{"inference/gguf", "inference/internal/llama"}},
 	{"inference/internal/llama", nil},
-	{"inference/gguf/...", []string{"inference/gguf/..."}},
+	{"inference/gguf/...", []string{"inference/gguf/...", "internal/near"}},
 	{"tokenizer/...", nil},
 
-	{"internal/serve/...", []string{"backend", "internal/legible", "internal/serve/..."}},
-	{"internal/compare/...", []string{"backend", "internal/compare/..."}},
+	{"internal/serve/...", []string{"backend", "internal/legible", "internal/near", "internal/serve/..."}},
+	{"internal/compare/...", []string{"backend", "internal/compare/...", "internal/legible"}},
 	{"internal/bench/engine", []string{"backend", "backend/hf", "inference", "internal/bench", "internal/cli", "internal/config", "internal/exit", "internal/setup"}},
-	{"internal/bench/...", []string{"backend", "internal/bench/..."}},
-	{"internal/config/...", []string{"internal/config/..."}},
-	{"internal/hub/...", []string{"internal/hub/...", "internal/legible"}},
+	{"internal/bench/...", []string{"backend", "internal/bench/...", "internal/bounded", "internal/group"}},
+	{"internal/config/...", []string{"internal/config/...", "internal/near"}},
+	{"internal/hub/...", []string{"internal/bounded", "internal/hub/...", "internal/legible", "internal/near"}},
+	{"internal/bounded", nil},
+	{"internal/group", nil},
 	{"internal/legible", nil},
+	{"internal/near", nil},
+	{"internal/words", []string{"internal/legible"}},
 	{"internal/archtest", nil},
 
 	{"configs", nil},
 	{"models", nil},
 
 	// What a user of the packages writes, shown and compiled.
-	{"docs/example/...", []string{"backend", "command", "session"}},
+	{"examples/...", []string{"backend", "backend/hf", "command", "command/stock", "session", "internal/serve", "examples/..."}},
 }
 
 // nativeEdges are the only folders that may import what is not Go.
@@ -82,7 +86,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 	for _, s := range sources(t) {
 		findings = append(findings, strayImports(s)...)
 	}
-	report(t, findings, "The arrows are drawn in docs/design.md and listed in internal/archtest/arrows_test.go.")
+	report(t, findings, "The arrows are drawn in docs/dev/design.md and listed in internal/archtest/arrows_test.go.")
 }
 
 // strayImports lists the imports of one file that the arrows forbid. Tests may
@@ -154,13 +158,13 @@ func TestStrayImportsAreSeen(t *testing.T) {
 		{"session/a.go", "package session\nimport \"agent/backend\"", nil},
 		{"cmd/agent/a.go", "package main\nimport \"agent/internal/hub\"", nil},
 		{"command/sandbox/a.go", "package sandbox\n\nimport \"agent/backend\"",
-			[]string{"command/sandbox/a.go:3: command/sandbox imports backend; it may import only command/..., internal/legible"}},
+			[]string{"command/sandbox/a.go:3: command/sandbox imports backend; it may import only command/..., internal/bounded, internal/group, internal/legible, internal/near, internal/words"}},
 		{"command/a.go", "package command\nimport \"agent/command/sandbox\"",
 			[]string{"command/a.go:2: command imports command/sandbox; it may import only internal/legible"}},
 		{"command/stock/a.go", "package stock\nimport \"agent/command/sandbox\"", nil},
 		{"command/a_test.go", "package command\nimport \"agent/session\"", nil},
 		{"backend/a.go", "//go:build cuda\n\npackage backend\nimport (\n\"context\"\n\"agent/inference\"\n)",
-			[]string{"backend/a.go:6: backend imports inference; it may import only internal/legible"}},
+			[]string{"backend/a.go:6: backend imports inference; it may import only internal/bounded, internal/legible"}},
 		{"inference/a.go", "package inference\nimport \"C\"",
 			[]string{`inference/a.go:2: imports "C", which only inference/internal/llama may`}},
 		{"inference/internal/llama/a.go", "package llama\nimport \"C\"", nil},

@@ -14,12 +14,12 @@ import (
 var selfEvident = map[string]bool{"Error": true, "Unwrap": true, "String": true, "EventType": true}
 
 // Commands (package main) explain themselves by their help, and the examples by
-// the page of docs/ that shows them; everything else by its comments.
+// docs/go.md; everything else by its comments.
 func TestWhatIsExportedIsExplained(t *testing.T) {
 	var findings []string
 	packageDoc := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.isTest() || s.file.Name.Name == "main" || matches("docs/example/...", s.dir) {
+		if s.isTest() || s.file.Name.Name == "main" || matches("examples/...", s.dir) {
 			continue
 		}
 		packageDoc[s.dir] = packageDoc[s.dir] || hasText(s.file.Doc)

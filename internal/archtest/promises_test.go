@@ -18,10 +18,10 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func ((?:Test|Example|Fuzz)\w*)\(`)
 )
 
-// TestPromisesAreShown: each row of the table of promises in docs/commands.md
+// TestPromisesAreShown: each row of the table of promises in docs/dev/promises.md
 // names tests, and those exist.
 func TestPromisesAreShown(t *testing.T) {
-	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "commands.md"))
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "dev", "promises.md"))
 	require.NoError(t, err)
 	known := allTests(t)
 	rows := promiseRow.FindAllStringSubmatch(string(doc), -1)

@@ -8,9 +8,8 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strings"
 
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // fields reads the fields of a JSON object one by one and keeps the first
@@ -203,6 +202,10 @@ var neutral = map[string][]string{
 	"chat_template":        nil,
 	"chat_template_kwargs": {"{}", `{"enable_thinking":false}`},
 	"dimensions":           nil,
+	"mcp_servers":          {"[]"},
+	"container":            nil,
+	"compaction":           nil,
+	"thread":               nil,
 }
 
 // end refuses what is left and returns the first error.
@@ -242,14 +245,8 @@ func (f *fields) leftover(name string) {
 
 // suggest names the field that was perhaps meant.
 func (f *fields) suggest(name string) string {
-	best, distance := "", 3
-	for _, k := range f.known {
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), k); d < distance && d < len(k)/2+1 {
-			best, distance = k, d
-		}
+	if best := near.Name(name, f.known); best != "" {
+		return fmt.Sprintf(" Did you mean %q?", best)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" Did you mean %q?", best)
+	return ""
 }

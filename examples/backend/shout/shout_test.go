@@ -7,7 +7,7 @@ import (
 
 	"agent/backend"
 	"agent/backend/backendtest"
-	"agent/docs/example/shout"
+	"agent/examples/backend/shout"
 )
 
 func TestConforms(t *testing.T) {
@@ -15,9 +15,9 @@ func TestConforms(t *testing.T) {
 		backendtest.Options{Deterministic: true})
 }
 
-// TestDocShowsThisCode: docs/custom-backend.md holds the code that compiles.
+// TestDocShowsThisCode: docs/go.md holds the code that compiles.
 func TestDocShowsThisCode(t *testing.T) {
-	doc, err := os.ReadFile("../../custom-backend.md")
+	doc, err := os.ReadFile("../../../docs/go.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestDocShowsThisCode(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(doc), "```go\n"+string(code)+"```\n") {
-			t.Errorf("docs/custom-backend.md does not show %s as it is", name)
+			t.Errorf("docs/go.md does not show %s as it is", name)
 		}
 		if lines := strings.Count(string(code), "\n"); lines >= 40 {
 			t.Errorf("%s has %d lines, should stay under 40", name, lines)
