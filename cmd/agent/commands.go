@@ -5,6 +5,7 @@ import (
 	"agent/command/salvage"
 	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"agent/internal/terminal"
 	"context"
@@ -313,7 +314,7 @@ func printFileCheck(w io.Writer, c fileCheck) {
 		fmt.Fprintf(w, "       hint: %s\n", c.Hint)
 	}
 	if c.Output != "" {
-		fmt.Fprintf(w, "       %s\n", cli.OneLine(c.Output, 200))
+		fmt.Fprintf(w, "       %s\n", legible.Line(c.Output, 200))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"agent/command/sandbox"
 	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"agent/internal/terminal"
 	"agent/session"
@@ -216,11 +217,11 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 // sweepRow is the cells of a job after its name.
 func sweepRow(r *session.Result, err error) string {
 	if r == nil {
-		return fmt.Sprintf("error\t\t\t\t\t\t%s", cli.OneLine(err.Error(), 40))
+		return fmt.Sprintf("error\t\t\t\t\t\t%s", legible.Line(err.Error(), 40))
 	}
 	u := r.Usage
 	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
-		cli.OneLine(r.Answer, 40))
+		legible.Line(r.Answer, 40))
 }
 
 // taskText is the task: the arguments, and standard input when it is piped and

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"agent/internal/bounded"
 	"context"
 	"fmt"
 	"io"
@@ -36,15 +37,11 @@ func (t *Terminal) Piped(ctx context.Context) (string, error) {
 
 // ReadBounded reads all of r, which may have no more than so many bytes.
 func ReadBounded(r io.Reader, name string, bytesMax int64) (string, error) {
-	var b strings.Builder
-	n, err := io.Copy(&b, io.LimitReader(r, bytesMax+1))
+	raw, err := bounded.Read(r, bytesMax)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
-	if n > bytesMax {
-		return "", fmt.Errorf("%s has more than %d MiB", name, bytesMax>>20)
-	}
-	return b.String(), nil
+	return string(raw), nil
 }
 
 // Input is standard input to be read to its end. While the end does not come,
