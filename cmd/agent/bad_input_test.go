@@ -3,8 +3,8 @@
 package main
 
 import (
-	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"bytes"
 	"context"
 	"errors"
@@ -381,7 +381,7 @@ func TestBrokenSchemas(t *testing.T) {
 		status, reply := post(t, url+"/chat/completions", body)
 		assert.Equal(t, http.StatusBadRequest, status, "%s: %s", name, tail(reply))
 		assert.Contains(t, reply, `"message"`, name)
-		t.Logf("%s: %s", name, cli.OneLine(reply, 200))
+		t.Logf("%s: %s", name, legible.Line(reply, 200))
 	}
 	status, reply := post(t, url+"/chat/completions", `{"model":"smollm2-135m-instruct","max_tokens":8,"messages":[{"role":"user","content":"hi"}],`+
 		`"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object","properties":{"a":{"type":"integer"}}}}}}`)

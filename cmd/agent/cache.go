@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/inference"
-	"agent/internal/cli"
+	"agent/internal/legible"
 	"agent/internal/setup"
 )
 
@@ -39,7 +39,7 @@ func (a *app) cacheListCmd() *cobra.Command {
 			total := int64(0)
 			for _, p := range list {
 				total += p.Bytes
-				fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\n", p.Used.Local().Format("2006-01-02 15:04"), cli.OneLine(p.Model, 40), p.Tokens, float64(p.Bytes)/1e6)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\n", p.Used.Local().Format("2006-01-02 15:04"), legible.Line(p.Model, 40), p.Tokens, float64(p.Bytes)/1e6)
 			}
 			if err := w.Flush(); err != nil {
 				return err

@@ -49,7 +49,7 @@ func (a *app) chatCmd() *cobra.Command {
 func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
 	_, rest := cli.Split(cmd, args)
 	message := strings.Join(rest, " ")
-	piped, err := a.Piped()
+	piped, err := a.Piped(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 	_, rest := cli.Split(cmd, args)
 	question := strings.Join(rest, " ")
 	if !f.batch {
-		piped, err := a.Piped()
+		piped, err := a.Piped(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ const batchLineMax = 64 << 20
 // chooseBatch answers JSON lines in order. A line that can't be answered is an
 // error line of its own in the output; the others are still answered.
 func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *chooseFlags) error {
-	in := bufio.NewScanner(a.Lines())
+	in := bufio.NewScanner(a.Lines(ctx))
 	in.Buffer(make([]byte, 0, 1<<16), batchLineMax)
 	var failures []error
 	n, line := 0, 0

@@ -5,6 +5,7 @@ import (
 	"agent/command/salvage"
 	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"agent/internal/terminal"
 	"context"
@@ -33,9 +34,11 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 	}
 	var asJSON bool
 	list := a.onCommands("list [key=value…]", "List the commands, those of files included", cobra.NoArgs, true,
-		func(all *setup.Commands, _ []string) error { return a.listCommands(all, asJSON) })
+		func(_ context.Context, all *setup.Commands, _ []string) error { return a.listCommands(all, asJSON) })
 	show := a.onCommands("show NAME [key=value…]", "Show a command and its fields", cobra.ExactArgs(1), true,
-		func(all *setup.Commands, args []string) error { return a.showCommand(all, args[0], asJSON) })
+		func(_ context.Context, all *setup.Commands, args []string) error {
+			return a.showCommand(all, args[0], asJSON)
+		})
 	for _, c := range []*cobra.Command{list, show} {
 		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	}
@@ -47,7 +50,7 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 // onCommands is a command on all commands that a run would have here, those of
 // files and, withServers, of MCP servers too. What is wrong with a file is a
 // warning.
-func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool, run func(all *setup.Commands, args []string) error) *cobra.Command {
+func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool, run func(ctx context.Context, all *setup.Commands, args []string) error) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check), RunE: func(cmd *cobra.Command, args []string) error {
 		all, rest, err := a.openCommands(cmd, args, dir)
@@ -72,7 +75,7 @@ func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServ
 		if err := all.Disable(); err != nil {
 			return err
 		}
-		return run(all, rest)
+		return run(cmd.Context(), all, rest)
 	}}
 	workdirFlag(cmd, &dir)
 	return cmd
@@ -181,8 +184,8 @@ func writeInfo(out io.Writer, c commandInfo) error {
 	return w.Flush()
 }
 
-func (a *app) parseReply(all *setup.Commands, _ []string) error {
-	text, err := terminal.ReadBounded(a.Input(), "standard input", terminal.InputBytesMax)
+func (a *app) parseReply(ctx context.Context, all *setup.Commands, _ []string) error {
+	text, err := terminal.ReadBounded(a.Input(ctx), "standard input", terminal.InputBytesMax)
 	if err != nil {
 		return err
 	}
@@ -311,7 +314,7 @@ func printFileCheck(w io.Writer, c fileCheck) {
 		fmt.Fprintf(w, "       hint: %s\n", c.Hint)
 	}
 	if c.Output != "" {
-		fmt.Fprintf(w, "       %s\n", cli.OneLine(c.Output, 200))
+		fmt.Fprintf(w, "       %s\n", legible.Line(c.Output, 200))
 	}
 }
 

@@ -91,7 +91,7 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 	if err != nil {
 		return err
 	}
-	tasks, err := a.compareTasks(f.input)
+	tasks, err := a.compareTasks(cmd.Context(), f.input)
 	if err != nil {
 		return err
 	}
@@ -193,8 +193,8 @@ func price(p setup.Price) *compare.Price {
 	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output, Currency: p.Currency}
 }
 
-func (a *app) compareTasks(input string) ([]compare.Task, error) {
-	in := a.Input()
+func (a *app) compareTasks(ctx context.Context, input string) ([]compare.Task, error) {
+	in := a.Input(ctx)
 	if input != "-" {
 		file, err := os.Open(input)
 		if err != nil {
@@ -268,9 +268,9 @@ func (a *app) printDifferences(r *compare.Report) {
 	fmt.Fprintf(a.Out, "\nanswers that differ:\n")
 	for _, i := range tasks[:min(len(tasks), differencesMax)] {
 		t := r.Tasks[i]
-		fmt.Fprintf(a.Out, "  %s  %s", t.ID, shorten(t.Question(), 70))
+		fmt.Fprintf(a.Out, "  %s  %s", t.ID, legible.Line(t.Question(), 70))
 		if len(t.Expected) > 0 {
-			fmt.Fprintf(a.Out, "  expected: %s", shorten(strings.Join(t.Expected, " | "), 30))
+			fmt.Fprintf(a.Out, "  expected: %s", legible.Line(strings.Join(t.Expected, " | "), 30))
 		}
 		fmt.Fprintln(a.Out)
 		for _, m := range r.Models {
@@ -297,20 +297,11 @@ func resultText(r *compare.Result) string {
 	case r == nil:
 		return "not asked"
 	case r.Error != "":
-		return "error: " + shorten(r.Error, 120)
+		return "error: " + legible.Line(r.Error, 120)
 	case r.Abstained:
-		return "abstained: " + shorten(r.Reason, 120)
+		return "abstained: " + legible.Line(r.Reason, 120)
 	}
-	return shorten(r.Answer, 120)
-}
-
-// shorten makes text one line that can't move a terminal's cursor.
-func shorten(s string, runesMax int) string {
-	runes := []rune(legible.Visible(strings.Join(strings.Fields(s), " ")))
-	if len(runes) > runesMax {
-		return string(runes[:runesMax]) + " …"
-	}
-	return string(runes)
+	return legible.Line(r.Answer, 120)
 }
 
 // compareError says that not all is as it should be. An interruption comes

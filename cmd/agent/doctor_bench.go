@@ -20,8 +20,8 @@ import (
 	"agent/inference"
 	"agent/internal/bench"
 	"agent/internal/bench/engine"
-	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 )
 
@@ -119,7 +119,7 @@ func (a *app) openWays(ctx context.Context, cfg *setup.Config, devices []inferen
 			return nil, done, context.Cause(ctx)
 		}
 		if err != nil {
-			way.Error = cli.OneLine(err.Error(), 200)
+			way.Error = legible.Line(err.Error(), 200)
 			continue
 		}
 		closers = append(closers, m.Close)
@@ -163,7 +163,7 @@ func measureWays(ctx context.Context, ways []*deviceSpeed, rounds int) error {
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
 			case err != nil:
-				w.Error = cli.OneLine(err.Error(), 200)
+				w.Error = legible.Line(err.Error(), 200)
 			case round > 0:
 				prefill[w] = append(prefill[w], float64(p.Tokens)/p.Wall.Seconds())
 				decode[w] = append(decode[w], float64(d.Tokens)/d.Wall.Seconds())

@@ -14,6 +14,7 @@ import (
 	"agent/command/sandbox"
 	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"agent/internal/terminal"
 	"agent/session"
@@ -77,7 +78,7 @@ func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
 	}
 	// Where answers to questions come on standard input, it holds no task.
 	answers := cfg.Agent.Approve == string(session.ApproveAsk) && !a.Attended()
-	task, err := a.taskText(rest, f.resume != "", answers)
+	task, err := a.taskText(cmd.Context(), rest, f.resume != "", answers)
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	task, err := a.taskText(rest, false, false)
+	task, err := a.taskText(ctx, rest, false, false)
 	if err != nil {
 		return err
 	}
@@ -216,16 +217,16 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 // sweepRow is the cells of a job after its name.
 func sweepRow(r *session.Result, err error) string {
 	if r == nil {
-		return fmt.Sprintf("error\t\t\t\t\t\t%s", cli.OneLine(err.Error(), 40))
+		return fmt.Sprintf("error\t\t\t\t\t\t%s", legible.Line(err.Error(), 40))
 	}
 	u := r.Usage
 	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
-		cli.OneLine(r.Answer, 40))
+		legible.Line(r.Answer, 40))
 }
 
 // taskText is the task: the arguments, and standard input when it is piped and
 // not for answers.
-func (a *app) taskText(args []string, resume, answers bool) (string, error) {
+func (a *app) taskText(ctx context.Context, args []string, resume, answers bool) (string, error) {
 	task := strings.Join(args, " ")
 	if answers {
 		if strings.TrimSpace(task) == "" && !resume {
@@ -233,7 +234,7 @@ func (a *app) taskText(args []string, resume, answers bool) (string, error) {
 		}
 		return task, terminal.CheckText("the task", task)
 	}
-	piped, err := a.Piped()
+	piped, err := a.Piped(ctx)
 	if err != nil {
 		return "", err
 	}

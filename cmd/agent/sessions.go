@@ -1,8 +1,8 @@
 package main
 
 import (
-	"agent/internal/cli"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"bytes"
 	"cmp"
@@ -68,7 +68,7 @@ func (a *app) printSessions(list []session.Info) error {
 			ended += ", damaged"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", started, s.ID, ended, s.Steps,
-			cli.OneLine(session.Visible(s.Model), 40), cli.OneLine(session.Visible(s.Task), 60))
+			legible.Line(s.Model, 40), legible.Line(s.Task, 60))
 	}
 	return w.Flush()
 }

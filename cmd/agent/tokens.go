@@ -113,7 +113,7 @@ const countBytesMax = 1 << 30
 // countAll counts files, or standard input, and their sum.
 func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, count textCounter) error {
 	if len(files) == 0 {
-		text, err := terminal.ReadBounded(a.Input(), "standard input", countBytesMax)
+		text, err := terminal.ReadBounded(a.Input(ctx), "standard input", countBytesMax)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 	}
 	total := 0
 	for _, name := range files {
-		text, err := a.readFile(name)
+		text, err := a.readFile(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -144,9 +144,9 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 	return nil
 }
 
-func (a *app) readFile(name string) (string, error) {
+func (a *app) readFile(ctx context.Context, name string) (string, error) {
 	if name == "-" {
-		return terminal.ReadBounded(a.Input(), "standard input", countBytesMax)
+		return terminal.ReadBounded(a.Input(ctx), "standard input", countBytesMax)
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -160,7 +160,7 @@ func (a *app) readFile(name string) (string, error) {
 }
 
 func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensFlags) error {
-	raw, err := a.readFile(f.chat)
+	raw, err := a.readFile(ctx, f.chat)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"agent/internal/cli"
 	"agent/internal/config"
 	"agent/internal/exit"
+	"agent/internal/legible"
 	"agent/internal/setup"
 	"agent/session"
 )
@@ -230,7 +231,7 @@ func (b *agentBench) show(r *tasks.Row, n, total int) {
 	}
 	verdict := "solved"
 	if !r.Solved {
-		verdict = "failed (" + cli.OneLine(strings.Join(r.Wrong, "; "), 80) + ")"
+		verdict = "failed (" + legible.Line(strings.Join(r.Wrong, "; "), 80) + ")"
 	}
 	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,
 		r.Steps, float64(r.WallMS)/1000)

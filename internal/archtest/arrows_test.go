@@ -29,7 +29,7 @@ var arrows = []rule{
 	{"internal/setup", []string{"backend", "backend/hf", "command/...", "configs", "inference", "internal/config", "internal/exit", "internal/hub",
 		"internal/legible", "internal/near", "internal/serve", "models", "session", "tokenizer"}},
 	{"internal/setup/setuptest", []string{"configs", "internal/config"}},
-	{"internal/terminal", []string{"internal/legible", "session"}},
+	{"internal/terminal", []string{"internal/bounded", "internal/legible", "session"}},
 	{"internal/terminal/terminaltest", nil},
 	{"internal/exit", nil},
 

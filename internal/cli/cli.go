@@ -183,12 +183,3 @@ func ShownArgs(args []string) string {
 	}
 	return strings.Join(shown, " ")
 }
-
-// OneLine cuts text to one line of n runes.
-func OneLine(s string, n int) string {
-	r := []rune(strings.Join(strings.Fields(s), " "))
-	if len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return string(r)
-}

@@ -62,10 +62,7 @@ func decodeAgent(cfg *config.Config) (*Agent, error) {
 	d := session.DefaultLimits()
 	c := &Agent{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax}
 	c.DelegateMax.Depth, c.DelegateMax.Width = d.DepthMax, d.WidthMax
-	if !cfg.Has("agent") {
-		return c, nil
-	}
-	if err := cfg.Decode("agent", c); err != nil {
+	if err := decode(cfg, SectionAgent, c); err != nil {
 		return nil, err
 	}
 	return c, c.check(cfg)

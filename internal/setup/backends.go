@@ -14,19 +14,34 @@ type opener struct {
 	ctx context.Context
 }
 
-// registry has every backend that llm._target_ can name. One that is built in
-// has an entry here, a file of its own in this package, and its YAML in
-// configs/llm. The user's own come from [Host.Backends], as
-// docs/go.md shows, and win.
+// builtin are the backends that llm._target_ can name, with the class paths in
+// files written for HEBO's Agent. One more needs an entry here, a file of its own
+// in this package, and its YAML in configs/llm. The user's own come from
+// [Host.Backends], as docs/go.md shows, and win.
+func builtin() []entry {
+	return []entry{
+		{localBackend, "agent.models.HuggingFaceLanguageBackend", (*opener).hf},
+		{"openai", "agent.models.OpenAIAPILanguageBackend", (*opener).openAI},
+		{"fschat", "agent.models.FastChatAPILanguageBackend", (*opener).fastChat},
+		{"human", "agent.models.StdinLanguageBackend", (*opener).human},
+		{"random", "tests.utils.random_llm.RandomLanguageBackend", (*opener).random},
+		{"scripted", "", (*opener).scripted},
+	}
+}
+
+type entry struct {
+	name, hebo string
+	open       func(*opener, func(any) error) (backend.LanguageBackend, error)
+}
+
+// localBackend runs models in this process; --model is short for it.
+const localBackend = "hf"
+
+// registry has every backend.
 func (h *Host) registry(ctx context.Context) backend.Registry {
-	o := &opener{h, ctx}
-	all := backend.Registry{
-		localBackend: o.hf,
-		"openai":     o.openAI,
-		"fschat":     o.fastChat,
-		"human":      o.human,
-		"random":     random,
-		"scripted":   scripted,
+	o, all := &opener{h, ctx}, backend.Registry{}
+	for _, e := range builtin() {
+		all[e.name] = func(decode func(any) error) (backend.LanguageBackend, error) { return e.open(o, decode) }
 	}
 	for name, factory := range h.Backends {
 		all[name] = func(decode func(any) error) (backend.LanguageBackend, error) {
@@ -40,24 +55,12 @@ func (h *Host) registry(ctx context.Context) backend.Registry {
 	return all
 }
 
-// localBackend runs models in this process; --model is short for it.
-const localBackend = "hf"
-
-// hebosNames are the class paths in files written for HEBO's Agent.
-func hebosNames() map[string]string {
-	return map[string]string{
-		"agent.models.HuggingFaceLanguageBackend":      localBackend,
-		"agent.models.OpenAIAPILanguageBackend":        "openai",
-		"agent.models.FastChatAPILanguageBackend":      "fschat",
-		"agent.models.StdinLanguageBackend":            "human",
-		"tests.utils.random_llm.RandomLanguageBackend": "random",
-	}
-}
-
 // canonical is the name of a backend in the registry.
 func canonical(target string) string {
-	if name, ok := hebosNames()[target]; ok {
-		return name
+	for _, e := range builtin() {
+		if target == e.hebo && target != "" {
+			return e.name
+		}
 	}
 	return target
 }

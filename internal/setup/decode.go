@@ -40,8 +40,7 @@ type Config struct {
 // Warnings are those of composing and of decoding.
 func (c *Config) Warnings() []string { return append(c.Config.Warnings(), c.own...) }
 
-// Decode decodes sections. A section that a config.yaml of the user's own does
-// not have keeps its defaults; only llm must be there.
+// Decode decodes sections; only llm must be there.
 func (h *Host) Decode(cfg *config.Config, sections ...Section) (*Config, error) {
 	c := &Config{Config: cfg}
 	var err error
@@ -145,6 +144,15 @@ func (c *Config) checkNames() error {
 		return nil
 	}
 	return checkRules(c.Config, c.Agent.ApproveRules.Check(commands.Registry))
+}
+
+// decode fills in a section strictly. One that a config.yaml of the user's own
+// does not have keeps its defaults.
+func decode(cfg *config.Config, s Section, into any) error {
+	if !cfg.Has(string(s)) {
+		return nil
+	}
+	return cfg.Decode(string(s), into)
 }
 
 // badValue is a problem with a value, at its place.

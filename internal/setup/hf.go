@@ -228,19 +228,23 @@ func templateText(s string) (string, error) {
 	return string(raw), nil
 }
 
-// leaveCores keeps Go's scheduler to the cores that threads of computing leave,
-// and to one at least. Its monitor otherwise wakes some 2,000 times a second
-// while a thread is in native code and another core looks idle to it; each time
-// a computing thread has to make room and the others wait for it: 2 to 3 % of
-// the speed of decoding on two cores. A server keeps two: the one that computes
-// would let requests wait until the monitor takes its place away. GOMAXPROCS in
-// the environment is heeded.
+// leaveCores keeps Go's scheduler to the cores that threads of computing leave.
+// GOMAXPROCS in the environment is heeded.
 func leaveCores(threads int, serving bool) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(coresForGo(runtime.NumCPU(), threads, serving))
+	}
+}
+
+// coresForGo is one at least. Of more than computing leaves, Go's monitor wakes
+// some 2,000 times a second while a thread is in native code and another core
+// looks idle to it; each time a computing thread has to make room and the others
+// wait for it: 2 to 3 % of the speed of decoding on two cores. A server keeps
+// two: with one, requests wait until the monitor takes it from who computes.
+func coresForGo(cores, threads int, serving bool) int {
 	least := 1
 	if serving {
 		least = 2
 	}
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(least, runtime.NumCPU()-threads))
-	}
+	return max(least, cores-threads)
 }

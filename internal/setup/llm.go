@@ -146,8 +146,12 @@ func (l *LLM) refill(into any) error {
 
 // unknownBackend names those that there are, and the nearest.
 func unknownBackend(cfg *config.Config, target string, backends backend.Registry) error {
-	names := slices.Concat(backends.Names(), sortedKeys(hebosNames()))
-	slices.Sort(names)
+	names := backends.Names()
+	for _, e := range builtin() {
+		if e.hebo != "" {
+			names = append(names, e.hebo)
+		}
+	}
 	e := badValue(cfg, "llm._target_", "unknown backend %q", target)
 	e.Advice = "known: " + strings.Join(names, ", ")
 	e.Msg += near.Hint(target, names)

@@ -25,10 +25,7 @@ func (c *Search) searcher() (*search.Searcher, error) {
 
 func decodeSearch(cfg *config.Config) (*Search, error) {
 	c := &Search{}
-	if !cfg.Has("search") {
-		return c, nil
-	}
-	if err := cfg.Decode("search", c); err != nil {
+	if err := decode(cfg, SectionSearch, c); err != nil {
 		return nil, err
 	}
 	if err := checkLeast(cfg, "search", []atLeast{{"results", int64(c.Results), 0}, {"timeout", int64(c.Timeout), 0}}); err != nil {
@@ -55,13 +52,10 @@ func decodeMCP(cfg *config.Config) (map[string]mcp.Server, error) {
 	var c struct {
 		Servers map[string]mcp.Server `yaml:"servers"`
 	}
-	if !cfg.Has("mcp") {
-		return nil, nil
-	}
-	if err := cfg.Decode("mcp", &c); err != nil {
+	if err := decode(cfg, SectionMCP, &c); err != nil {
 		return nil, err
 	}
-	for _, name := range sortedKeys(c.Servers) {
+	for _, name := range sortedKeys(c.Servers) { // one by one: an error has the place of its server
 		if err := mcp.Check(map[string]mcp.Server{name: c.Servers[name]}); err != nil {
 			return nil, badValue(cfg, "mcp.servers."+name, "%s", err)
 		}

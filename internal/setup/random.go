@@ -3,7 +3,7 @@ package setup
 import "agent/backend"
 
 // random answers with random words and choices.
-func random(decode func(any) error) (backend.LanguageBackend, error) {
+func (o *opener) random(decode func(any) error) (backend.LanguageBackend, error) {
 	var s plain
 	if err := decode(&s); err != nil {
 		return nil, err

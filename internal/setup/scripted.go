@@ -7,7 +7,7 @@ import (
 )
 
 // scripted answers from a list.
-func scripted(decode func(any) error) (backend.LanguageBackend, error) {
+func (o *opener) scripted(decode func(any) error) (backend.LanguageBackend, error) {
 	var s struct {
 		plain      `yaml:",inline"`
 		Replies    []string      `yaml:"replies"`

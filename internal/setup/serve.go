@@ -47,10 +47,8 @@ const keyFileBytesMax = 4096
 func decodeServe(cfg *config.Config) (*Serve, error) {
 	c := &Serve{Host: HostDefault, Port: PortDefault, RequestsMax: serve.RequestsMaxDefault, FirstTokenWithin: serve.FirstTokenWithinDefault,
 		RequestWithin: serve.RequestWithinDefault, DrainWithin: serve.DrainWithinDefault, FastChatHeartBeat: serve.HeartBeatDefault}
-	if cfg.Has("serve") {
-		if err := cfg.Decode("serve", c); err != nil {
-			return nil, err
-		}
+	if err := decode(cfg, SectionServe, c); err != nil {
+		return nil, err
 	}
 	c.Host = cmp.Or(c.Host, HostDefault)
 	return c, c.check(func(key, format string, args ...any) error { return badValue(cfg, "serve."+key, format, args...) })

@@ -1,6 +1,8 @@
 package terminal
 
 import (
+	"agent/internal/bounded"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -18,14 +20,14 @@ const InputBytesMax = 64 << 20
 
 // Piped reads standard input when it is a pipe or a file. A closed or absent
 // standard input, and a terminal, are empty.
-func (t *Terminal) Piped() (string, error) {
+func (t *Terminal) Piped(ctx context.Context) (string, error) {
 	if f, ok := t.In.(*os.File); ok {
 		st, err := f.Stat()
 		if err != nil || st.Mode()&os.ModeCharDevice != 0 {
 			return "", nil
 		}
 	}
-	text, err := ReadBounded(t.Input(), "standard input", InputBytesMax)
+	text, err := ReadBounded(t.Input(ctx), "standard input", InputBytesMax)
 	text = strings.TrimRight(text, "\n")
 	if err != nil {
 		return "", err
@@ -35,49 +37,51 @@ func (t *Terminal) Piped() (string, error) {
 
 // ReadBounded reads all of r, which may have no more than so many bytes.
 func ReadBounded(r io.Reader, name string, bytesMax int64) (string, error) {
-	var b strings.Builder
-	n, err := io.Copy(&b, io.LimitReader(r, bytesMax+1))
+	raw, err := bounded.Read(r, bytesMax)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
-	if n > bytesMax {
-		return "", fmt.Errorf("%s has more than %d MiB", name, bytesMax>>20)
-	}
-	return b.String(), nil
+	return string(raw), nil
 }
 
 // Input is standard input to be read to its end. While the end does not come,
-// a line on standard error says what is waited for.
-func (t *Terminal) Input() io.Reader { return &awaited{t: t} }
+// a line on standard error says what is waited for. Reading ends with ctx.
+func (t *Terminal) Input(ctx context.Context) io.Reader { return t.await(ctx, false) }
 
 // Lines is standard input that is answered line by line: only the wait for the
 // first of it needs a word.
-func (t *Terminal) Lines() io.Reader { return &awaited{t: t, once: true} }
+func (t *Terminal) Lines(ctx context.Context) io.Reader { return t.await(ctx, true) }
 
-// awaited is standard input, and a timer that runs until it has ended.
-type awaited struct {
-	t     *Terminal
-	once  bool // until there is anything
-	timer *time.Timer
+func (t *Terminal) await(ctx context.Context, once bool) io.Reader {
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	go func() {
+		timer := time.AfterFunc(patience, t.tellWaiting)
+		defer timer.Stop()
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := t.In.Read(buf)
+			if err != nil || once && n > 0 {
+				timer.Stop()
+			}
+			if _, gone := in.Write(buf[:n]); gone != nil {
+				return
+			}
+			if err != nil {
+				in.CloseWithError(err)
+				return
+			}
+		}
+	}()
+	return out
 }
 
-func (w *awaited) Read(p []byte) (int, error) {
-	if w.timer == nil {
-		w.timer = time.AfterFunc(patience, w.tell)
-	}
-	n, err := w.t.In.Read(p)
-	if err != nil || w.once && n > 0 {
-		w.timer.Stop()
-	}
-	return n, err
-}
-
-func (w *awaited) tell() {
-	if w.t.Attended() {
-		w.t.Note("reading standard input: type, and end it with Ctrl-D on a line of its own")
+func (t *Terminal) tellWaiting() {
+	if t.Attended() {
+		t.Note("reading standard input: type, and end it with Ctrl-D on a line of its own")
 		return
 	}
-	w.t.Note("waiting for standard input to end; if nothing is to come from there, add </dev/null")
+	t.Note("waiting for standard input to end; if nothing is to come from there, add </dev/null")
 }
 
 // textError is text from outside that no model can read.

@@ -52,10 +52,11 @@ func TestInputThatDoesNotEnd(t *testing.T) {
 			in, producer := io.Pipe()
 			var out told
 			term := &Terminal{In: in, Err: &out, Quiet: c.quiet}
-			reader := term.Input()
+			open := term.Input
 			if c.lines {
-				reader = term.Lines()
+				open = term.Lines
 			}
+			reader := open(context.Background())
 			done := make(chan string)
 			go func() {
 				text, _ := io.ReadAll(reader)
@@ -96,4 +97,13 @@ func TestACallIsShownOnce(t *testing.T) {
 			assert.Less(t, strings.Index(out.String(), "print(7)"), strings.LastIndex(out.String(), "7"), "before its result")
 		})
 	}
+}
+
+// Ctrl-C ends the wait for input that does not end.
+func TestInputIsInterrupted(t *testing.T) {
+	in, _ := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	_, err := (&Terminal{In: in, Err: io.Discard}).Piped(ctx)
+	assert.ErrorIs(t, err, context.Canceled)
 }
