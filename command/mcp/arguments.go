@@ -20,7 +20,7 @@ type problem struct {
 
 // arguments turns one entry of a call into the input of the tool. Values are read
 // leniently: "3" is a number where one is wanted, and JSON in a string is
-// unpacked.
+// unpacked where no text is wanted.
 func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 	out := map[string]any{}
 	for name, value := range entry {
@@ -34,6 +34,10 @@ func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 				continue
 			}
 			return nil, s.unknown(name)
+		}
+		if value == nil && f.nullable {
+			out[f.key] = nil // where it is a value, it says something else than a field left out
+			continue
 		}
 		converted, ok := f.convert(value)
 		if !ok {
@@ -110,10 +114,10 @@ func (f *field) convert(v any) (any, bool) {
 		return command.YesNo(v)
 	case command.SlotObject:
 		var inside any
-		if isText && json.Unmarshal([]byte(text), &inside) == nil {
+		if isText && !f.textual && json.Unmarshal([]byte(text), &inside) == nil {
 			return inside, true
 		}
-		return v, true
+		return v, v != nil || f.slot.Optional
 	}
 	switch v := v.(type) {
 	case string:

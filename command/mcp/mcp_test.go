@@ -265,7 +265,7 @@ func TestServersThatCannotBeUsed(t *testing.T) {
 	} {
 		assert.Contains(t, s.warned(), want)
 	}
-	assert.Contains(t, s.warned(), "it printed: I print to the wrong place, with [secret]")
+	assert.Contains(t, s.warned(), "it printed: Welcome to this server!\nI print to the wrong place, with [secret]")
 	assert.NotContains(t, s.warned(), token)
 }
 
@@ -321,6 +321,9 @@ func TestEndlessTools(t *testing.T) {
 	s := open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", nil)}})
 	s.find(t, "same")
 	assert.Contains(t, s.warned(), "the others are left out")
+	s = open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", map[string]string{"SAME_PAGE": "1"})}})
+	s.find(t, "same")
+	assert.Contains(t, s.warned(), "does not end")
 }
 
 // TestWarnsAtOnce: what goes wrong with one server is told while another one

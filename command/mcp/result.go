@@ -3,6 +3,8 @@ package mcp
 import (
 	"embed"
 	"encoding/json"
+	"reflect"
+	"slices"
 	"strings"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -33,7 +35,7 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 			parts = append(parts, part)
 		}
 	}
-	if len(parts) == 0 && answer.StructuredContent != nil {
+	if answer.StructuredContent != nil && !slices.ContainsFunc(parts, func(part string) bool { return sameJSON(part, answer.StructuredContent) }) {
 		if raw, err := json.MarshalIndent(answer.StructuredContent, "", "  "); err == nil {
 			parts = append(parts, string(raw))
 		}
@@ -47,6 +49,18 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+texts.Say("cut", map[string]int{"Bytes": len(text) - most}), true
 	}
 	return r
+}
+
+// sameJSON reports whether a text is a value as JSON, which servers send for clients that
+// read no structured content.
+func sameJSON(text string, value any) bool {
+	var read any
+	if json.Unmarshal([]byte(text), &read) != nil {
+		return false
+	}
+	raw, err := json.Marshal(value)
+	var plain any
+	return err == nil && json.Unmarshal(raw, &plain) == nil && reflect.DeepEqual(read, plain)
 }
 
 // contentText is one piece of an answer as text.

@@ -32,6 +32,9 @@ type field struct {
 	key     string         // the property's name
 	integer bool           // a number without a fraction
 	values  map[string]any // of an enum, by what a model sees
+
+	nullable bool // null is a value of it
+	textual  bool // and so is any text
 }
 
 // schema is a tool's input schema, as far as filling it in needs.
@@ -46,8 +49,7 @@ type schema struct {
 func readSchema(raw any) schema {
 	root, _ := raw.(map[string]any)
 	r := reducer{root: root}
-	properties, _ := root["properties"].(map[string]any)
-	required := stringsOf(root["required"])
+	properties, required := r.members(root, 0)
 	out := schema{open: root["additionalProperties"] != false && len(properties) == 0 || root["additionalProperties"] == true}
 	names := slices.DeleteFunc(slices.Clone(required), func(n string) bool { _, ok := properties[n]; return !ok })
 	needed := len(names)
@@ -68,6 +70,74 @@ func readSchema(raw any) schema {
 		out.fields = append(out.fields, f)
 	}
 	return out
+}
+
+// members are the properties of an object, and those that it must have: its own, those of
+// all parts of an allOf, and those of any alternative, of which the ones that all have are
+// required.
+func (r *reducer) members(v any, depth int) (properties map[string]any, required []string) {
+	properties = map[string]any{}
+	p := r.plain(v)
+	if depth > schemaDepthMax {
+		return properties, nil
+	}
+	own, _ := p["properties"].(map[string]any)
+	maps.Copy(properties, own)
+	required = stringsOf(p["required"])
+	add := func(more map[string]any) {
+		for name, property := range more {
+			if _, ok := properties[name]; !ok {
+				properties[name] = property
+			}
+		}
+	}
+	all, _ := p["allOf"].([]any)
+	for _, part := range all {
+		more, needed := r.members(part, depth+1)
+		add(more)
+		required = append(required, slices.DeleteFunc(needed, func(n string) bool { return slices.Contains(required, n) })...)
+	}
+	for _, key := range []string{"anyOf", "oneOf"} {
+		list, _ := p[key].([]any)
+		var common []string
+		for i, one := range list {
+			more, needed := r.members(one, depth+1)
+			add(more)
+			if i == 0 {
+				common = needed
+			}
+			common = slices.DeleteFunc(common, func(n string) bool { return !slices.Contains(needed, n) })
+		}
+		required = append(required, slices.DeleteFunc(common, func(n string) bool { return slices.Contains(required, n) })...)
+	}
+	return properties, required
+}
+
+// takes reports whether a value of a type fits a property.
+func (r *reducer) takes(property any, kind string, depth int) bool {
+	p, _ := property.(map[string]any)
+	if ref, ok := p["$ref"].(string); ok && depth < schemaDepthMax {
+		return r.takes(r.follow(ref), kind, depth+1)
+	}
+	for _, key := range []string{"anyOf", "oneOf"} {
+		if list, ok := p[key].([]any); ok && depth < schemaDepthMax {
+			return slices.ContainsFunc(list, func(one any) bool { return r.takes(one, kind, depth+1) })
+		}
+	}
+	for _, key := range []string{"enum", "const", "allOf"} {
+		if _, ok := p[key]; ok {
+			list, _ := p[key].([]any)
+			return kind == "null" && slices.Contains(list, nil)
+		}
+	}
+	switch t := p["type"].(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.Contains(t, any(kind))
+	default:
+		return t == kind
+	}
 }
 
 func stringsOf(v any) []string {
@@ -98,7 +168,7 @@ func fieldName(name string) string {
 func (r *reducer) field(name string, property any) field {
 	p := r.plain(property)
 	description, _ := p["description"].(string)
-	f := field{key: name, slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
+	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0), slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
 	if options, values := enumOf(p); len(options) > 0 {
 		f.slot.Kind, f.slot.Options, f.values = command.SlotEnum, options, values
 		return f

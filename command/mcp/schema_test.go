@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -166,4 +167,62 @@ func FuzzReadSchema(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Values arrive as they were given, where the schema lets them.
+func TestArgumentsAsGiven(t *testing.T) {
+	for _, c := range []struct{ property, given, want string }{
+		{`true`, `"1e3"`, `"1e3"`}, {`{}`, `"true"`, `"true"`}, {`{}`, `"{\"a\":1}"`, `"{\"a\":1}"`}, {`{}`, `null`, `null`}, {`{}`, `{"a":1}`, `{"a":1}`},
+		{`{"type":["string","number"]}`, `"12"`, `"12"`}, {`{"type":["string","number"]}`, `12`, `12`}, {`{"type":["integer","null"]}`, `null`, `null`},
+		{`{"anyOf":[{"type":"string"},{"type":"null"}]}`, `null`, `null`}, {`{"anyOf":[{"type":"object"},{"type":"string"}]}`, `"[1]"`, `"[1]"`},
+		{`{"type":"array","items":{}}`, `"[1]"`, `[1]`}, {`{"type":"object"}`, `"{\"a\":1}"`, `{"a":1}`}, {`{"$ref":"#/$defs/T"}`, `"7"`, `"7"`},
+		{`{"enum":["a",null]}`, `null`, `null`}, {`{"type":"string"}`, `12`, `"12"`},
+	} {
+		s := schemaOf(t, `{"type":"object","properties":{"x":`+c.property+`},"required":["x"],"$defs":{"T":{"type":["string","array"]}}}`)
+		var given any
+		require.NoError(t, json.Unmarshal([]byte(c.given), &given))
+		args, wrong := s.arguments(map[string]any{"x": given})
+		require.Nil(t, wrong, "%s of %s", c.given, c.property)
+		got, err := json.Marshal(args["x"])
+		require.NoError(t, err)
+		assert.JSONEq(t, c.want, string(got), "%s of %s", c.given, c.property)
+	}
+	s := schemaOf(t, `{"type":"object","properties":{"x":{"type":"integer"}},"required":["x"]}`)
+	_, wrong := s.arguments(map[string]any{"x": nil})
+	assert.NotNil(t, wrong, "null is no integer")
+}
+
+// Fields may stand under allOf, anyOf and oneOf of the whole input.
+func TestFieldsOfParts(t *testing.T) {
+	names := func(text string) (all []string) {
+		for _, f := range schemaOf(t, text).fields {
+			name := f.slot.Name
+			if f.slot.Optional {
+				name += "?"
+			}
+			all = append(all, name)
+		}
+		return all
+	}
+	assert.Equal(t, []string{"a", "b", "c?"}, names(`{"allOf":[{"properties":{"a":{}},"required":["a"]},{"$ref":"#/$defs/P"}],"$defs":{"P":{"properties":{"b":{},"c":{}},"required":["b"]}}}`))
+	assert.Equal(t, []string{"kind", "a?", "b?"}, names(`{"properties":{"kind":{}},"required":["kind"],"oneOf":[{"properties":{"a":{}},"required":["a"]},{"properties":{"b":{}},"required":["b"]}]}`))
+	assert.Equal(t, []string{"id", "x?"}, names(`{"anyOf":[{"properties":{"id":{}},"required":["id"]},{"properties":{"id":{},"x":{}},"required":["id","x"]}]}`))
+}
+
+func TestSameJSON(t *testing.T) {
+	value := map[string]any{"rows": 3, "names": []string{"a"}}
+	assert.True(t, sameJSON(`{"names": ["a"], "rows": 3.0}`, value))
+	assert.False(t, sameJSON("done", value))
+	assert.False(t, sameJSON(`{"rows":3}`, value))
+}
+
+// A program's other words do not get between its messages.
+func TestMessagesAmongWords(t *testing.T) {
+	long := strings.Repeat("x", 200<<10)
+	out := "hello\n[info] {\"a\":1}\n{\"jsonrpc\":\"2.0\",\"id\":1}\n\n{\"level\":\"info\"}\n  {\"jsonrpc\":\"2.0\",\"x\":\"" + long + "\"}\nbye"
+	words := &tail{max: 1000}
+	got, err := io.ReadAll(newMessages(io.NopCloser(strings.NewReader(out)), words))
+	require.NoError(t, err)
+	assert.Equal(t, "{\"jsonrpc\":\"2.0\",\"id\":1}\n  {\"jsonrpc\":\"2.0\",\"x\":\""+long+"\"}\n", string(got))
+	assert.Equal(t, "hello\n[info] {\"a\":1}\n\n{\"level\":\"info\"}\nbye", words.String())
 }

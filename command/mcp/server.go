@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -193,7 +194,7 @@ func (s *server) transport(l *link) (sdk.Transport, error) {
 	if l.process, err = startProcess(s.config, s.dir); err != nil {
 		return nil, err
 	}
-	return &sdk.IOTransport{Reader: l.process.out, Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
+	return &sdk.IOTransport{Reader: newMessages(l.process.out, l.process.stderr), Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
 }
 
 // httpClient sends the configured headers, to this server and no other, and
@@ -207,11 +208,41 @@ func (s *server) httpClient() *http.Client {
 	}
 }
 
+// errSamePage: a cursor came again, and would for ever.
+var errSamePage = errors.New("a page says that it is followed by one that was read")
+
+// pages are the tools of all pages of a server's list.
+func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool, error] {
+	return func(yield func(*sdk.Tool, error) bool) {
+		read := map[string]bool{}
+		for cursor := ""; !read[cursor]; {
+			read[cursor] = true
+			page, err := session.ListTools(ctx, &sdk.ListToolsParams{Cursor: cursor})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, t := range page.Tools {
+				if !yield(t, nil) {
+					return
+				}
+			}
+			if cursor = page.NextCursor; cursor == "" {
+				return
+			}
+		}
+		yield(nil, errSamePage)
+	}
+}
+
 // list asks for the tools. Tools over the limits are left out with a warning.
 func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []string, err error) {
 	s.stale.Store(false)
 	seen, looked := map[string]bool{}, 0
-	for t, err := range l.session.Tools(ctx, nil) {
+	for t, err := range pages(ctx, l.session) {
+		if errors.Is(err, errSamePage) {
+			return out, append(leftOut, fmt.Sprintf("mcp server %q: its list of tools does not end: %v; what came before is used", s.name, err)), nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}

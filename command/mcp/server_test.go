@@ -59,6 +59,10 @@ func TestMain(m *testing.M) {
 
 // endlessPages lists a tool, and another one, and never comes to an end.
 func endlessPages(slowly bool) {
+	cursor := func(n int) int { return n }
+	if os.Getenv("SAME_PAGE") != "" {
+		cursor = func(int) int { return 7 }
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	for n := 0; lines.Scan(); n++ {
 		var request struct {
@@ -76,7 +80,7 @@ func endlessPages(slowly bool) {
 			if slowly {
 				time.Sleep(300 * time.Millisecond)
 			}
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"same","inputSchema":{"type":"object"}}],"nextCursor":"%d"}}`+"\n", id, n)
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"same","inputSchema":{"type":"object"}}],"nextCursor":"%d"}}`+"\n", id, cursor(n))
 		default:
 			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"unknown"}}`+"\n", id)
 		}

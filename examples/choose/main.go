@@ -33,9 +33,13 @@ func run(ctx context.Context, model, question string, options []string) error {
 	return choose(ctx, b, os.Stdout, question, options)
 }
 
-// choose works with every backend; how the decision was made, Method says.
+// choose works with every backend; how the decision was made, Method says. The
+// model is shown the options after the question.
 func choose(ctx context.Context, b backend.LanguageBackend, w io.Writer, question string, options []string) error {
-	request := &backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: question}}}
+	request := &backend.Request{
+		Messages: []backend.Message{{Role: backend.RoleUser, Content: question}},
+		Choose:   &backend.ChooseConfig{List: true},
+	}
 	choice, err := b.ChooseFromOptions(ctx, request, backend.Options(options...))
 	if err != nil {
 		return err

@@ -54,18 +54,22 @@ func price() command.Command {
 	})
 }
 
-// work gives the task to an agent that may look at this folder and ask for prices.
+// work gives the task to an agent that may ask for prices, and answer.
 func work(ctx context.Context, b backend.LanguageBackend, w io.Writer, task string) error {
-	commands, err := stock.Standard()
+	commands := command.NewRegistry() // stock.Standard() has all that `agent run` has
+	for _, c := range []command.Command{price(), stock.Answer()} {
+		if err := commands.Register(c); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "agent-example-") // the files of the task
 	if err != nil {
 		return err
 	}
-	if err := commands.Register(price()); err != nil {
-		return err
-	}
+	defer os.RemoveAll(dir)
 	s, err := session.New(session.Options{
-		Backend: b, Registry: commands, Env: &command.Env{WorkDir: "."},
-		Approve: session.ApproveNever, // nothing that writes or runs code
+		Backend: b, Registry: commands, Env: &command.Env{WorkDir: dir},
+		Approve: session.ApproveNever, // nothing that writes, runs code or reaches out
 		Sink:    func(ev session.Event) { _ = session.RenderText(w, ev, session.RenderOptions{}) },
 	})
 	if err != nil {

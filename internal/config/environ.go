@@ -1,9 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -120,6 +122,43 @@ func setOrigin(n *node, at Origin) {
 	n.children(func(c *node) { setOrigin(c, at) })
 }
 
+var (
+	dotEnvLine = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:]\s*(.*)`)
+	dotEnvName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+)
+
+// literalDollars keeps a dollar sign in a value from being read as a variable, since many
+// a secret has one. ${NAME} stands for a variable of the lines above it, as in
+// python-dotenv. Within single quotes nothing stands for anything else.
+func literalDollars(data []byte) []byte {
+	known := map[string]bool{}
+	var out bytes.Buffer
+	quoted := false // within single quotes that began on an earlier line
+	for line := range bytes.Lines(data) {
+		name, value := "", line
+		if m := dotEnvLine.FindSubmatch(line); m != nil && !quoted {
+			name, value = string(m[1]), m[2]
+			quoted = bytes.HasPrefix(value, []byte("'"))
+			value = bytes.TrimPrefix(value, []byte("'"))
+		}
+		closes := bytes.ContainsRune(value, '\'')
+		if quoted {
+			out.Write(line)
+			quoted = !closes
+		} else {
+			for i, c := range line {
+				ref := dotEnvName.FindSubmatch(line[i:])
+				if c == '$' && (ref == nil || !known[string(ref[1])]) && (i == 0 || line[i-1] != '\\') {
+					out.WriteByte('\\')
+				}
+				out.WriteByte(c)
+			}
+		}
+		known[name] = true
+	}
+	return out.Bytes()
+}
+
 // ReadDotEnv reads the NAME=value lines of a file, and changes no environment. A
 // file that does not exist is no error.
 func ReadDotEnv(file string) (map[string]string, error) {
@@ -137,6 +176,7 @@ func ReadDotEnv(file string) (map[string]string, error) {
 	if err != nil {
 		return nil, problem(Origin{File: file}, "", "can't be read: %s", reason(err))
 	}
+	data = literalDollars(bytes.TrimPrefix(data, []byte("\uFEFF")))
 	data = append(data, '\n') // a last line that is none is an error only when it ends
 	vars, err := godotenv.UnmarshalBytes(data)
 	if err != nil {

@@ -17,7 +17,7 @@ type opener struct {
 // registry has every backend that llm._target_ can name. One that is built in
 // has an entry here, a file of its own in this package, and its YAML in
 // configs/llm. The user's own come from [Host.Backends], as
-// docs/custom-backend.md shows, and win.
+// docs/go.md shows, and win.
 func (h *Host) registry(ctx context.Context) backend.Registry {
 	o := &opener{h, ctx}
 	all := backend.Registry{

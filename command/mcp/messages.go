@@ -1,0 +1,55 @@
+package mcp
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+)
+
+// newMessages reads a program's messages, a line each. Programs also print to their standard
+// output what is none; that goes where their other words go.
+func newMessages(out io.ReadCloser, words io.Writer) io.ReadCloser {
+	return &messageLines{ReadCloser: out, lines: bufio.NewReaderSize(out, 64<<10), words: words}
+}
+
+type messageLines struct {
+	io.ReadCloser
+	lines *bufio.Reader
+	words io.Writer
+	rest  []byte // of the message that is being read
+}
+
+func (m *messageLines) Read(p []byte) (int, error) {
+	for len(m.rest) == 0 {
+		line, err := m.line()
+		if isMessage(line) {
+			m.rest = line
+			break
+		}
+		_, _ = m.words.Write(line)
+		if err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, m.rest)
+	m.rest = m.rest[n:]
+	return n, nil
+}
+
+// line is the next one; of one that is too long, as much as the transport refuses.
+func (m *messageLines) line() (line []byte, err error) {
+	for {
+		part, err := m.lines.ReadSlice('\n')
+		line = append(line, part...)
+		if err != bufio.ErrBufferFull || len(line) > messageBytesMax {
+			return line, err
+		}
+	}
+}
+
+// isMessage tells a message from what is printed. A broken one counts as one, so that the
+// transport says what is wrong.
+func isMessage(line []byte) bool {
+	line = bytes.TrimSpace(line)
+	return bytes.HasPrefix(line, []byte("{")) && bytes.Contains(line, []byte(`"jsonrpc"`)) || len(line) > messageBytesMax
+}
