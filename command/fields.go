@@ -23,21 +23,27 @@ func TextOf(entry map[string]any, names ...string) (string, bool) {
 	return "", false
 }
 
-// YesNoOf returns the first of the named fields as a yes or no, given as JSON or
-// as a word.
+// YesNoOf returns the first of the named fields that is a yes or no. An empty text
+// is a no.
 func YesNoOf(entry map[string]any, names ...string) (value, ok bool) {
 	for _, name := range names {
-		switch v := entry[name].(type) {
-		case bool:
-			return v, true
-		case string:
-			switch strings.ToLower(strings.TrimSpace(v)) {
-			case "yes", "true", "y", "1", "on":
-				return true, true
-			case "no", "false", "n", "0", "off", "":
-				return false, true
-			}
+		if text, isText := entry[name].(string); isText && strings.TrimSpace(text) == "" {
+			return false, true
 		}
+		if value, ok := YesNo(entry[name]); ok {
+			return value, true
+		}
+	}
+	return false, false
+}
+
+// YesNo reads a value as yes or no, given as JSON or as a word.
+func YesNo(v any) (value, ok bool) {
+	switch strings.ToLower(strings.Trim(AsText(v), " \t\r\n.!\"'")) {
+	case "yes", "y", "true", "1", "on":
+		return true, true
+	case "no", "n", "false", "0", "off":
+		return false, true
 	}
 	return false, false
 }

@@ -252,7 +252,7 @@ func setValue(to reflect.Value, from any, slot Slot) (want string) {
 		to.SetString(text)
 		return ""
 	case kind == reflect.Bool:
-		b, ok := yesOrNo(from)
+		b, ok := YesNoOf(map[string]any{"": from}, "")
 		to.SetBool(b)
 		return wantUnless(ok, "want_yes")
 	case kind >= reflect.Int && kind <= reflect.Float64:
@@ -276,19 +276,6 @@ func setOption(to reflect.Value, text string, options []string) string {
 		}
 	}
 	return typedWord("want_option", options)
-}
-
-func yesOrNo(from any) (value, ok bool) {
-	if b, ok := from.(bool); ok {
-		return b, true
-	}
-	switch strings.ToLower(strings.Trim(AsText(from), " .!\"'")) {
-	case "yes", "y", "true", "1", "on":
-		return true, true
-	case "no", "n", "false", "0", "off", "":
-		return false, true
-	}
-	return false, false
 }
 
 // setNumber sets a number that fits the field's type.

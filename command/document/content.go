@@ -20,7 +20,7 @@ const (
 )
 
 // contentBytes unpacks the streams of a page or a form, as far as they are
-// whole.
+// intact.
 func contentBytes(contents pdf.Value) []byte {
 	if contents.Kind() != pdf.Array {
 		return streamBytes(contents, contentBytesMax)
@@ -73,7 +73,7 @@ func (o operands) matrix() matrix {
 	return matrix{o.number(0), o.number(1), o.number(2), o.number(3), o.number(4), o.number(5)}
 }
 
-// lexer cuts a content stream into pieces. Whatever it reads, it ends.
+// lexer splits a content stream into pieces. It always ends.
 type lexer struct {
 	data []byte
 	pos  int
@@ -183,7 +183,7 @@ func (l *lexer) list(depth int) operand {
 	return out
 }
 
-// hexadecimal reads <48 65 6c>; what is no digit does not count.
+// hexadecimal reads <48 65 6c>, ignoring anything that is not a digit.
 func (l *lexer) hexadecimal() string {
 	l.pos++
 	end := bytes.IndexByte(l.data[l.pos:], '>')
@@ -259,8 +259,8 @@ func (l *lexer) escape(out []byte) []byte {
 	return append(out, c)
 }
 
-// skipImage passes over a picture within the stream: after BI its properties,
-// then ID, its bytes, and EI.
+// skipImage skips a picture inside the stream: after BI its properties, then ID,
+// its bytes, and EI.
 func (l *lexer) skipImage() {
 	for {
 		o, ok := l.next()

@@ -26,7 +26,7 @@ type Limits struct {
 	TextBytes   int   // text read of one document
 }
 
-// DefaultLimits read a book of some hundred pages and stop a bomb.
+// DefaultLimits allow a book of some hundred pages and stop a bomb.
 func DefaultLimits() Limits {
 	return Limits{Wall: 30 * time.Second, MemoryBytes: 2 << 30, TextBytes: 8 << 20}
 }
@@ -98,7 +98,7 @@ func (c *Converter) convert(ctx context.Context, src Source, limits Limits, flat
 	return &told.text, nil
 }
 
-// ending says why the child did not come to its end.
+// ending says why the child did not finish.
 func (t *told) ending(out *sandbox.Outcome, limits Limits) string {
 	switch {
 	case t.stopped != "":
@@ -140,9 +140,9 @@ type part struct {
 	Stopped string `json:",omitempty"` // why the child stops before its end
 }
 
-// run starts this program again as the child that reads. It is confined where
-// the system can; where it can't, the limits alone have to do, since the parsers
-// are memory-safe and have no use for files or a network.
+// run starts this program again as the child that reads the document. It is
+// confined where the system can confine it; elsewhere the limits must do, since
+// the parsers are memory-safe and need no files and no network.
 func (c *Converter) run(ctx context.Context, src Source, limits Limits, flat bool) (*sandbox.Outcome, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -169,9 +169,9 @@ func (c *Converter) run(ctx context.Context, src Source, limits Limits, flat boo
 	})
 }
 
-// addressSpace is what Go's runtime and its threads reserve and do not use. It
-// counts where a limit is one of addresses, which is therefore only the second
-// line: the child watches its memory itself.
+// addressSpace is what Go's runtime reserves without using it. It counts where a
+// limit is on addresses. That limit is only the second line: the child watches
+// its memory itself.
 const addressSpace = 4 << 30
 
 // replyBytesMax is what the child may write around the text.
@@ -186,7 +186,7 @@ type told struct {
 	crash   string // what its runtime said, if it crashed
 }
 
-// collect joins what the child told. The last line may be torn.
+// collect joins the output of the child. The last line may be torn.
 func collect(output []byte) told {
 	var t told
 	var damaged []string
@@ -236,7 +236,7 @@ func init() {
 	}
 }
 
-// childStackMax is more than any parser needs that does not run in circles.
+// childStackMax is more than any parser needs that does not loop.
 const childStackMax = 64 << 20
 
 // childMain reads the document on standard input.
@@ -318,7 +318,7 @@ func (w *partWriter) emit(p part) bool {
 	return false
 }
 
-// clip keeps words of a document from flooding a message.
+// clip shortens words of a document, so that they can't flood a message.
 func clip(s string) string { return legible.Clip(legible.OneLine(s), clippedBytes) }
 
 const clippedBytes = 200

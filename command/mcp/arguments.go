@@ -111,7 +111,7 @@ func (f *field) convert(v any) (any, bool) {
 	case command.SlotNumber:
 		return f.number(v)
 	case command.SlotYesNo:
-		return yesNo(v)
+		return command.YesNo(v)
 	case command.SlotObject:
 		var inside any
 		if isText && !f.textual && json.Unmarshal([]byte(text), &inside) == nil {
@@ -164,21 +164,6 @@ func (f *field) number(v any) (any, bool) {
 		return nil, false
 	}
 	return n, true
-}
-
-func yesNo(v any) (any, bool) {
-	switch v := v.(type) {
-	case bool:
-		return v, true
-	case string:
-		switch strings.ToLower(strings.TrimSpace(v)) {
-		case "yes", "true", "y", "1":
-			return true, true
-		case "no", "false", "n", "0":
-			return false, true
-		}
-	}
-	return nil, false
 }
 
 // kindName is what a field takes, for a message.

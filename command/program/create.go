@@ -2,7 +2,6 @@ package program
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -205,7 +204,7 @@ func readDraft(call *command.Call) (*draft, error) {
 	d := &draft{
 		name: plainName(textOf(entry["name"])), description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
 		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
-		test: given(testText(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
+		test: given(textOf(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
@@ -258,7 +257,7 @@ func textOf(v any) string {
 		}
 		return strings.Join(parts, ", ")
 	}
-	return fmt.Sprint(v)
+	return command.AsText(v)
 }
 
 // fieldText is one of a list of fields, which may be {"name": …, "help": …}.
@@ -271,17 +270,6 @@ func fieldText(v any) string {
 		return textOf(m["name"]) + ": " + help
 	}
 	return textOf(m["name"])
-}
-
-// testText is the test, which may also be given as an object.
-func testText(v any) string {
-	if m, ok := v.(map[string]any); ok {
-		data, err := json.Marshal(m)
-		if err == nil {
-			return string(data)
-		}
-	}
-	return textOf(v)
 }
 
 // shape finds the function and its fields, reads the test and composes the file.

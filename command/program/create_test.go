@@ -116,13 +116,14 @@ func TestCreateIsLenient(t *testing.T) {
 		want                       string
 	}{
 		{"a call as test", "degrees", toCelsius, "fahrenheit(212)", "100.0", map[string]any{"degrees": 32.0}, "0.0"},
+		{"text in Python's quotes", "name", "def greet(name):\n    return f'Hello, {name}!'", `greet('Ann O\'Hara')`, "hello, ann o'hara", nil, ""},
 		{"a named call", "degrees", toCelsius, "fahrenheit(degrees=212)", "100 ", nil, ""},
 		{"an object as test", "degrees", toCelsius, `{"degrees": 212}`, "100", nil, ""},
 		{"the field by another name", "temperature in Fahrenheit", toCelsius, "temperature=212", "100", map[string]any{"degrees": 32.0}, "0.0"},
 		{"rounded expectation", "degrees", toCelsius, "100", "37.78", nil, ""},
 		{"it prints", "degrees", "def run(degrees):\n    print((degrees - 32) * 5 / 9)", "212", "100", nil, ""},
 		{"it is tried in the code", "degrees", toCelsius + "\nprint(fahrenheit(50))\nif __name__ == '__main__':\n    print(fahrenheit(68))\n", "212", "100", map[string]any{"degrees": 32.0}, "0.0"},
-		{"no function", "degrees", "celsius = (degrees - 32) * 5 / 9\nprint(celsius)", "degrees: 212", "100", map[string]any{"degrees": 32.0}, "0.0"},
+		{"no function", "degrees", "celsius = (degrees - 32) * 5 / 9\nprint(celsius)", "degrees=212", "100", map[string]any{"degrees": 32.0}, "0.0"},
 		{"fenced", "degrees", "```python\n" + toCelsius + "```", "212", "100", nil, ""},
 		{"a helper beside it", "degrees", "import math\ndef celsius(f):\n    return (f - 32) * 5 / 9\ndef fahrenheit(degrees):\n    return math.floor(celsius(degrees))", "212", "100", map[string]any{"degrees": 33.0}, "0"},
 		{"text", "name", "def greet(name):\n    return f'Hello, {name}!'", `name="Ann, it's you"`, "hello, ann", nil, ""},

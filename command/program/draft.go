@@ -11,6 +11,8 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"agent/command"
+	"agent/command/salvage"
 	"agent/internal/legible"
 )
 
@@ -77,113 +79,35 @@ func (d *draft) testLine() string {
 	return d.name + "(" + strings.Join(parts, ", ") + ")"
 }
 
-// parseTest reads {"a": 1}, name(a=1, b="x"), a=1, or values in order.
+// parseTest reads a call such as name(a=1, b="x").
 func (d *draft) parseTest() (map[string]any, bool) {
-	var object map[string]any
-	if json.Unmarshal([]byte(d.test), &object) == nil && object != nil {
-		return d.known(object)
+	spec := command.Spec{}
+	for _, f := range d.fields {
+		spec.Slots = append(spec.Slots, command.Slot{Name: f.Name})
 	}
-	text := d.test
-	if open := strings.IndexByte(text, '('); open >= 0 && strings.HasSuffix(text, ")") && fieldForm.MatchString(strings.TrimSpace(text[:open])) {
-		text = text[open+1 : len(text)-1]
+	read, ok := salvage.Arguments(d.test, spec)
+	if !ok || len(read) > len(d.fields) {
+		return nil, false
 	}
+	plain, err := json.Marshal(read)
 	values := map[string]any{}
-	for i, part := range splitArguments(text) {
-		name, value, named := cutArgument(part)
+	if err != nil || json.Unmarshal(plain, &values) != nil {
+		return nil, false
+	}
+	for name, value := range values {
 		switch {
-		case named && d.hasField(name):
-		case i < len(d.fields) && (!named || len(d.fields) == len(splitArguments(text))):
-			name = d.fields[i].Name // in its place, perhaps by another name
-			if !named {
-				value = part
-			}
+		case d.hasField(name):
+		case len(d.fields) == 1: // by another name
+			values = map[string]any{d.fields[0].Name: value}
 		default:
 			return nil, false
 		}
-		values[name] = literal(value)
 	}
 	return values, true
 }
 
-// known keeps an object whose keys are fields.
-func (d *draft) known(object map[string]any) (map[string]any, bool) {
-	for key := range object {
-		if !d.hasField(key) {
-			return nil, false
-		}
-	}
-	return object, true
-}
-
 func (d *draft) hasField(name string) bool {
-	for _, f := range d.fields {
-		if f.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-var argument = regexp.MustCompile(`^\s*["'` + "`" + `]?([A-Za-z_][A-Za-z0-9_ ]*?)["'` + "`" + `]?\s*[=:]\s*(.*)$`)
-
-// cutArgument splits name=value.
-func cutArgument(part string) (name, value string, named bool) {
-	m := argument.FindStringSubmatch(strings.ReplaceAll(part, "\n", " "))
-	if m == nil {
-		return "", part, false
-	}
-	return strings.ReplaceAll(m[1], " ", "_"), m[2], true
-}
-
-// splitArguments splits at commas outside of quotes and brackets.
-func splitArguments(text string) []string {
-	var parts []string
-	depth, start, quote := 0, 0, byte(0)
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quote != 0:
-			if c == '\\' {
-				i++
-			} else if c == quote {
-				quote = 0
-			}
-		case c == '"' || c == '\'' && (i == 0 || !isWordByte(text[i-1])): // an apostrophe opens nothing
-			quote = c
-		case strings.IndexByte("([{", c) >= 0:
-			depth++
-		case strings.IndexByte(")]}", c) >= 0:
-			depth--
-		case c == ',' && depth == 0:
-			parts, start = append(parts, text[start:i]), i+1
-		}
-	}
-	if strings.TrimSpace(text[start:]) != "" {
-		parts = append(parts, text[start:])
-	}
-	return parts
-}
-
-func isWordByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// literal reads a value as JSON or Python writes it; else it is text.
-func literal(text string) any {
-	text = strings.TrimSpace(text)
-	var value any
-	if json.Unmarshal([]byte(text), &value) == nil && value != nil {
-		return value
-	}
-	switch text {
-	case "True":
-		return true
-	case "False":
-		return false
-	}
-	if n := len(text); n >= 2 && (text[0] == '\'' || text[0] == '"') && text[n-1] == text[0] {
-		return strings.NewReplacer(`\n`, "\n", `\'`, `'`, `\"`, `"`, `\\`, `\`).Replace(text[1 : n-1])
-	}
-	return text
+	return slices.ContainsFunc(d.fields, func(f field) bool { return f.Name == name })
 }
 
 var fileTemplate = template.Must(template.New("command.py.tmpl").ParseFS(files, "prompts/command.py.tmpl"))

@@ -131,17 +131,7 @@ func typedValue(slot command.Slot, value any) (any, bool) {
 		n, err := strconv.ParseFloat(strings.ReplaceAll(strings.TrimSpace(text), ",", ""), 64)
 		return n, err == nil && !math.IsInf(n, 0) && !math.IsNaN(n)
 	case command.SlotYesNo:
-		if !isText {
-			_, ok := value.(bool)
-			return value, ok
-		}
-		switch strings.ToLower(strings.TrimSpace(text)) {
-		case "yes", "true", "y":
-			return true, true
-		case "no", "false", "n":
-			return false, true
-		}
-		return nil, false
+		return command.YesNo(value)
 	case command.SlotEnum:
 		for _, option := range slot.Options {
 			if isText && strings.EqualFold(strings.TrimSpace(text), option) {

@@ -83,6 +83,22 @@ func (r *literalReader) arguments(spec command.Spec) (any, bool) {
 	}
 }
 
+// Arguments reads the arguments of a call as code writes them, a=1, b="x", with
+// or without the name and parentheses around them. Those without a name fill the
+// slots in order.
+func Arguments(text string, spec command.Spec) (map[string]any, bool) {
+	text = strings.TrimSpace(text)
+	start := callPattern.FindString(text)
+	if start == "" {
+		text += ")"
+	}
+	budget := budgetFactor*len(text) + budgetMin
+	r := literalReader{text: text[len(start):], budget: &budget}
+	value, ok := r.arguments(spec)
+	fields, isObject := value.(map[string]any)
+	return fields, ok && isObject && strings.TrimSpace(r.text[r.pos:]) == ""
+}
+
 // argumentName reads "name=" if it is there.
 func (r *literalReader) argumentName() (string, bool) {
 	start := r.pos

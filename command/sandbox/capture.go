@@ -2,12 +2,12 @@ package sandbox
 
 import "sync"
 
-// floodBytes is how much a job may print before it is killed: more is a loop
-// without end, and reading it costs the machine.
+// floodBytes is how much a job may print before it is killed: more is an endless
+// loop, and reading it costs the machine.
 const floodBytes = 1 << 30
 
-// capture keeps the start and the end of a stream and counts the rest. It
-// never blocks, so that a job never hangs on a full pipe.
+// capture keeps the start and the end of a stream and counts the rest. It never
+// blocks, so a job never hangs on a full pipe.
 type capture struct {
 	mu      sync.Mutex
 	head    []byte
@@ -25,7 +25,7 @@ func newCapture(keep int, onFlood func()) *capture {
 	return &capture{headMax: keep - tail, tailMax: tail, onFlood: onFlood}
 }
 
-// stderrBytes is how much is kept of a stderr that is kept apart.
+// stderrBytes is how much is kept of a separate stderr.
 const stderrBytes = 8 << 10
 
 // newTailCapture keeps only the end of a stream.

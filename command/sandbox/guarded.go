@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// guardedAnywhere are files and folders that make another program run or trust
-// something as soon as a person works beside or below them, in lower case: of
+// guardedAnywhere are files and folders, in lower case, that make another program
+// run or trust something as soon as a person works beside or below them: those of
 // repositories, of shells that look for one in each folder, of editors and of
 // agents.
 func guardedAnywhere() []string {
@@ -22,8 +22,8 @@ func guardedAnywhere() []string {
 	}
 }
 
-// guardedAtTop are those by which the agent itself is configured. Further down
-// they are ordinary names.
+// guardedAtTop are the names that configure the agent itself. Further down they
+// are ordinary names.
 func guardedAtTop() []string { return []string{"configs", "commands"} }
 
 // guardedNames tells whether a name in a folder is guarded.
@@ -40,16 +40,15 @@ func newGuardedNames() guardedNames {
 	return g
 }
 
-// holds is for a name in a folder; case does not count, since some disks make no
-// difference.
+// holds reports a guarded name. Case does not count, since some disks ignore it.
 func (g guardedNames) holds(folder, name string) bool {
 	lower := strings.ToLower(name)
 	return g.anywhere[lower] || folder == "." && g.atTop[lower] || strings.HasSuffix(lower, ".code-workspace")
 }
 
-// Guarded reports a path in a folder that neither code nor a model may write:
-// one that configures the agent, a shell or an editor, or that is, or would be, a
-// part of a repository, by its name or by what is in the folder.
+// Guarded reports a path that neither code nor a model may write: it configures
+// the agent, a shell or an editor, or it is or would be part of a repository, by
+// its name or by the contents of its folder.
 func Guarded(root *os.Root, name string) bool {
 	names := newGuardedNames()
 	parts := strings.Split(path.Clean(filepath.ToSlash(name)), "/")
@@ -63,8 +62,8 @@ func Guarded(root *os.Root, name string) bool {
 	return false
 }
 
-// wouldBeBare reports a folder that git takes for a repository with one more
-// entry in it.
+// wouldBeBare reports a folder that one more entry would make a repository for
+// git.
 func wouldBeBare(root *os.Root, folder, name string, isDir bool) bool {
 	var has contents
 	has.addPart(name, isDir)

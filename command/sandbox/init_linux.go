@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initMain is the first re-execution: the ancestor of everything that the job
-// starts. It ends them all when the program ends or when its parent goes away.
+// initMain is the first re-execution: the ancestor of every process of the job.
+// It kills them all when the program ends or when its parent goes away.
 func initMain() int {
 	runtime.LockOSThread() // the launcher dies with the thread that started it
 	report := os.NewFile(4, "status")
@@ -48,7 +48,7 @@ func writeStatus(report *os.File, st status) int {
 	return 0
 }
 
-// adoptOrphans makes this process the parent of processes whose own parent
+// adoptOrphans makes this process the parent of processes whose own parent has
 // ended, and hides it from the job.
 func adoptOrphans(p plan) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -63,8 +63,8 @@ func adoptOrphans(p plan) error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
-// superviseLauncher starts the launcher and waits until the program that it
-// becomes has ended.
+// superviseLauncher starts the launcher and waits for the end of the program that
+// it becomes.
 func superviseLauncher(o *order) status {
 	orderR, orderW, err := os.Pipe()
 	if err != nil {
@@ -120,8 +120,8 @@ func reap(pid int) unix.WaitStatus {
 	}
 }
 
-// endAll kills every process of the job. In a PID namespace that is one call,
-// and the end of this process would do it anyhow.
+// endAll kills every process of the job. In a PID namespace one call does that,
+// as would the end of this process.
 func endAll(p plan) {
 	if p.Namespaces && os.Getpid() == 1 {
 		_ = unix.Kill(-1, unix.SIGKILL)

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// launchMain is the second re-execution: it locks itself in, step by step, and
-// then becomes the program. Everything applies to this thread, which is the
-// one that survives execve.
+// launchMain is the second re-execution: it confines itself step by step and then
+// becomes the program. Everything applies to this thread, the one that survives
+// execve.
 func launchMain() int {
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1) // it would only get in the way of the few steps to come
@@ -70,8 +70,8 @@ func (o *order) launch() error {
 }
 
 // become limits the memory and executes the program in two system calls with
-// nothing between: the Go runtime has more address space than many jobs may
-// have, and once the limit is set it can't get any more.
+// nothing between: the Go runtime uses more address space than many jobs may
+// have, and gets no more once the limit is set.
 func (o *order) become() error {
 	if err := unix.Access(o.Job.Path, unix.X_OK); err != nil {
 		return err // while there is memory to say so
@@ -103,7 +103,7 @@ func (o *order) become() error {
 
 const openFilesMax = 1024 // of a process
 
-// limitProcess sets what does not disturb this program itself.
+// limitProcess sets the limits that do not disturb this program itself.
 func limitProcess(o *order) error {
 	l := o.Job.Limits
 	seconds := uint64(l.Wall/time.Second) + 2
@@ -157,8 +157,8 @@ func boundPIDs(processes int) {
 	_ = os.WriteFile("/proc/sys/kernel/pid_max", []byte(strconv.Itoa(max(pidMaxMin, processes))), 0)
 }
 
-// dropPrivileges gives up every capability for good. Inside a user namespace
-// this process still has all of them.
+// dropPrivileges gives up every capability for good. Inside a user namespace this
+// process still has them all.
 func dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
@@ -233,9 +233,9 @@ func handled(abi int, network bool) unix.LandlockRulesetAttr {
 	return attr
 }
 
-// landlock confines this thread and what it becomes. The system calls are made
-// directly and not with go-landlock, which must reach all threads and brings
-// its own C code for that; here one thread is enough.
+// landlock confines this thread and the program that it becomes. The system calls
+// are made directly: go-landlock must reach all threads and brings C code for
+// that; here one thread is enough.
 func (o *order) landlock() error {
 	if o.Plan.Landlock == 0 {
 		return nil
@@ -283,8 +283,8 @@ func (o *order) allowPaths(ruleset int, rights uint64) error {
 	return nil
 }
 
-// allowPath adds a rule for what is at and below path. What is not there needs
-// no rule.
+// allowPath adds a rule for a path and what is below it. A path that does not
+// exist needs no rule.
 func allowPath(ruleset int, path string, rights uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {

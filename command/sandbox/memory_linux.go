@@ -17,7 +17,7 @@ import (
 // fileBuffer is the most that may wait in a socket or a pipe.
 const fileBuffer = 512 << 10
 
-// availableMemory is what the machine has left, 0 where that is not known.
+// availableMemory is the free memory of the machine, or 0 if unknown.
 func availableMemory() uint64 {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -40,7 +40,7 @@ func kibField(text, name string) uint64 {
 	return kib << 10
 }
 
-// mayHold is the most that processes can hold of the machine's memory.
+// mayHold is the most memory of the machine that processes can hold.
 func mayHold(pids []int) uint64 {
 	sum, seen := uint64(0), &shared{mappings: map[string]uint64{}, files: map[string]uint64{}}
 	for _, pid := range pids {
@@ -71,7 +71,7 @@ type shared struct {
 	files    map[string]uint64
 }
 
-// addMappings notes the shared mappings of a process which no disk holds.
+// addMappings records the shared mappings of a process that are not on a disk.
 func (s *shared) addMappings(pid int) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *shared) addMappings(pid int) bool {
 	return lines.Err() == nil
 }
 
-// addFiles notes the sockets and pipes of a process.
+// addFiles records the sockets and pipes of a process.
 func (s *shared) addFiles(pid int) bool {
 	folder := fmt.Sprintf("/proc/%d/fd", pid)
 	files, err := os.ReadDir(folder)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockTick is by how much the time of a file may lie before that of a clock.
+// clockTick is how much earlier than the clock the time of a file may be.
 const clockTick = 20 * time.Millisecond
 
 // dropRoot does it where root is the owner, after a job as root; to look through
@@ -25,10 +25,10 @@ func dropRoot(j Job, since time.Time) error {
 	return errors.Join(problems...)
 }
 
-// dropOtherOwner takes the bits that let others act as a file's owner from each
+// dropOtherOwner clears the bits that let others act as a file's owner, on each
 // file below dir that changed since a job began. The filter keeps a job from
-// setting them; but it can write to a program that has them already, and the
-// kernel takes them away for a write, not for one to a mapping.
+// setting them, but a job can write to a program that has them already, and the
+// kernel clears them for a write, not for a write to a mapping.
 func dropOtherOwner(dir string, since time.Time) error {
 	top, err := os.Open(dir)
 	if err != nil {

@@ -23,9 +23,9 @@ type plan struct {
 	Seccomp    bool
 }
 
-// plans lists what to try, strongest first. None does without the filter:
-// nothing else keeps a job from local sockets of the work dir, from files that
-// make others root, and from memory that no process is seen to have.
+// plans lists what to try, strongest first. All use the filter: nothing else
+// keeps a job from local sockets of the work dir, from files that make others
+// root, and from memory that belongs to no visible process.
 func plans() []plan {
 	landlock := landlockABI()
 	if !seccompWorks() {
@@ -85,7 +85,7 @@ func (p plan) String() string {
 }
 
 // protects reports whether parts of the work dir can be made read-only: only a
-// private root can take a folder out of a writable one.
+// private root can exclude a folder from a writable one.
 func (p plan) protects() bool { return p.View }
 
 // attributes are the namespaces that the init starts in. The private root

@@ -21,7 +21,8 @@ import (
 // read-only for a job, and one that a job made is put out of use.
 
 // repository is what git takes for one: an entry named .git, or a folder of any
-// name that has in it what a bare repository has; or another guarded entry.
+// name with the contents of a bare repository. It can also be another guarded
+// entry.
 type repository struct {
 	path string // slash-separated, relative to the work dir, which is "."; any bytes
 	head string // what its HEAD is called, of a folder that is one by what is in it
@@ -37,8 +38,8 @@ func (r repository) String() string {
 	return legiblePath(r.path) + " in the work dir"
 }
 
-// same reports that both are the same thing at whatever place. A link's inode
-// may be given to another one, so where it leads counts too.
+// same reports that both are the same thing, wherever it is. A link's inode may
+// be reused, so its target counts too.
 func (r repository) same(other repository) bool {
 	return r.link == other.link && r.head == other.head && os.SameFile(r.info, other.info)
 }
@@ -53,8 +54,9 @@ func legiblePath(name string) string {
 	return strconv.Quote(name)
 }
 
-// repositoriesBefore finds the repositories that are there before a job. Where
-// one could lie that was not seen the job is refused: it could write to it.
+// repositoriesBefore finds the repositories before a job. If it could not look
+// everywhere, the job is refused: it could write to a repository that was not
+// seen.
 func repositoriesBefore(ctx context.Context, job Job, p plan) (*survey, error) {
 	most := searchEntriesMax
 	if job.AllowUnconfined {
@@ -76,8 +78,8 @@ func repositoriesBefore(ctx context.Context, job Job, p plan) (*survey, error) {
 	return before, nil
 }
 
-// setAsideNew puts the repositories out of use that were not there before, and
-// returns their new names.
+// setAsideNew disables the repositories that were not there before, and returns
+// their new names.
 func (s *survey) setAsideNew(dir string) ([]string, error) {
 	after, err := search(context.Background(), dir, 0, s)
 	if err != nil {
@@ -142,8 +144,8 @@ func setAside(root *os.Root, r repository) (string, error) {
 	return to, errors.Join(root.Chmod(path.Dir(name), 0o700), root.Rename(name, to))
 }
 
-// unusedName is a name for what is set aside in a folder. A job that took all
-// the plain ones does not get its way.
+// unusedName is a free name for what is set aside, even if a job has taken all
+// the plain ones.
 func unusedName(root *os.Root, folder, prefix string) (string, error) {
 	const plainMax = 1000
 	for i := range plainMax {
@@ -159,7 +161,7 @@ func unusedName(root *os.Root, folder, prefix string) (string, error) {
 	return path.Join(folder, prefix+rand.Text()), nil
 }
 
-// unseenError is a work dir that could not be looked through after a job.
+// unseenError is a work dir that could not be searched completely after a job.
 type unseenError struct{ reasons []string }
 
 func (e *unseenError) Error() string {

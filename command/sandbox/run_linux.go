@@ -33,8 +33,8 @@ func init() {
 	}
 }
 
-// killGrace is how long the init may take to end everything before it is
-// killed itself, which ends the rest.
+// killGrace is how long the init may take to kill everything before it is killed
+// itself, which ends the rest.
 const killGrace = 2 * time.Second
 
 // order is what the init and the launcher are told, as JSON on a pipe.
@@ -156,8 +156,8 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 	return c, nil
 }
 
-// end ends the job at once. The init of a PID namespace takes all of it along;
-// another one ends what was begun since its processes were listed.
+// end kills the job at once. The init of a PID namespace takes all of it along;
+// without one, a second pass kills what started since the processes were listed.
 func (c *child) end(p plan, pids []int) {
 	if p.Namespaces {
 		_ = c.cmd.Process.Kill()
@@ -169,7 +169,7 @@ func (c *child) end(p plan, pids []int) {
 	c.lifeline.Close()
 }
 
-// ownEnvironment is what this program itself needs to start again.
+// ownEnvironment is what this program needs to start itself again.
 func ownEnvironment() []string {
 	env := []string{"GOMAXPROCS=2"}
 	for _, name := range []string{"LD_LIBRARY_PATH", "GOCOVERDIR"} {
@@ -264,8 +264,8 @@ func readOrder() (*order, error) {
 	return &o, nil
 }
 
-// systemPaths are readable for every job: libraries, programs, and the few
-// files of /etc that the C library needs. Nothing here is a secret.
+// systemPaths are readable for every job: libraries, programs, and the few files
+// of /etc that the C library needs. None holds a secret.
 func systemPaths() []string {
 	return []string{
 		"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store",
@@ -274,7 +274,7 @@ func systemPaths() []string {
 	}
 }
 
-// networkPaths are what programs need to find hosts and to trust them.
+// networkPaths are what programs need to find hosts and to verify them.
 func networkPaths() []string {
 	return []string{
 		"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols",
@@ -287,8 +287,8 @@ func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
-// readable lists what a job may read, as written and with links resolved,
-// since programs name their files either way.
+// readable lists what a job may read, as written and with links resolved, since
+// programs use both forms.
 func (o *order) readable() []string {
 	var out []string
 	seen := map[string]bool{}

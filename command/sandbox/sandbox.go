@@ -128,7 +128,7 @@ type Outcome struct {
 	Confined bool
 }
 
-// RefusedError says that a job was not run because it could not be confined.
+// RefusedError says that a job did not run because it could not be confined.
 type RefusedError struct {
 	Reasons []string
 	// Unseen: it is not the system that stands in the way but the work dir, in
@@ -146,7 +146,7 @@ func (e *RefusedError) Error() string {
 // Refused tells a refusal from a failure to those who do not know this type.
 func (e *RefusedError) Refused() bool { return true }
 
-// Hint says how to allow it all the same.
+// Hint says how to allow it anyway.
 func (e *RefusedError) Hint() string {
 	if e.Unseen {
 		return "choose a smaller folder as the work dir, or make what is named readable or take it away, or accept the risk with --allow-unsandboxed"
@@ -173,7 +173,7 @@ type Sandbox struct {
 	found *discovery
 }
 
-// discovery is what trying the mechanisms gave.
+// discovery is the result of trying the mechanisms.
 type discovery struct {
 	plan   plan
 	report Report
@@ -271,7 +271,7 @@ func (j *Job) check() error {
 	return nil
 }
 
-// environment is what a job starts with: nothing of this process's own, which
+// environment is what a job starts with: nothing of this process, whose variables
 // may hold secrets.
 func environment(job Job, tmp string) []string {
 	env := []string{

@@ -34,9 +34,9 @@ func denied() []uint32 {
 	}
 }
 
-// absent are system calls that fail as on a kernel without them, since programs
-// then do without: their flags are out of a filter's sight, or what they make
-// takes memory that no process is seen to have.
+// absent are system calls that fail as on a kernel without them, so that programs
+// use something else: a filter can't see their flags, or they use memory that
+// belongs to no visible process.
 func absent() []uint32 {
 	return []uint32{
 		unix.SYS_CLONE3, unix.SYS_OPENAT2, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_LANDLOCK_CREATE_RULESET,
@@ -44,11 +44,11 @@ func absent() []uint32 {
 	}
 }
 
-// newestKnown is the last system call that was looked at; later ones are absent.
+// newestKnown is the newest system call that was reviewed; later ones are absent.
 const newestKnown = unix.SYS_RSEQ_SLICE_YIELD
 
-// otherOwner are the bits of a mode that let whoever runs a file act as the one
-// who owns it, so that what a job of root leaves behind would make others root.
+// otherOwner are the mode bits that let whoever runs a file act as its owner. A
+// job run as root could use them to make others root.
 const otherOwner = unix.S_ISUID | unix.S_ISGID
 
 // auditArch names the architecture whose system call numbers the filter knows;
@@ -98,7 +98,7 @@ type rules struct {
 	truncate bool
 }
 
-// rulesFor closes by the filter what the plan's other mechanisms leave open.
+// rulesFor makes the filter close what the plan's other mechanisms leave open.
 func (o *order) rulesFor() rules {
 	p := o.Plan
 	return rules{
@@ -134,8 +134,8 @@ func (r rules) refused() []uint32 {
 	return out
 }
 
-// ignored lists system calls that do nothing and say that they did: common
-// programs copy a file's mode and times, and would fail if they could not.
+// ignored lists system calls that do nothing and report success: common programs
+// copy a file's mode and times, and would otherwise fail.
 func (r rules) ignored() []uint32 {
 	if !r.metadata {
 		return nil

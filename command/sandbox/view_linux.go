@@ -11,8 +11,8 @@ import (
 )
 
 // enterView gives this process a root of its own: an empty one in memory, with
-// the readable paths bound in read-only, the work dir bound in to write, and
-// private /tmp, /dev and /proc. The real root is gone afterwards.
+// the readable paths bound read-only, the work dir bound writable, and private
+// /tmp, /dev and /proc. The real root is gone afterwards.
 func (o *order) enterView() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -42,7 +42,7 @@ func (o *order) enterView() error {
 	return v.pivot()
 }
 
-// inMemory is what a folder in memory may take of the memory of a job.
+// inMemory is the share of a job's memory that a folder in memory may use.
 type inMemory struct {
 	bytesMax, share int64
 }
@@ -124,9 +124,9 @@ func (v *view) restrict(path string, attributes uint64) {
 	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path), unix.AT_RECURSIVE, attr))
 }
 
-// protect makes a file or folder within a writable folder read-only. Another
-// job may be writing there: the path is resolved once, no link is followed, and
-// what was found is what is mounted over.
+// protect makes a file or folder within a writable folder read-only. Another job
+// may be writing there, so the path is resolved once, no link is followed, and
+// the mount covers exactly what was found.
 func (v *view) protect(dir, path string) {
 	if v.err != nil {
 		return
@@ -167,16 +167,16 @@ func protectBelow(dir, path string) error {
 	return unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// proc shows the job's own processes. Containers may forbid it; most programs
-// do without.
+// proc shows the job's own processes. Containers may forbid it; most programs do
+// not need it.
 func (v *view) proc() {
 	target := filepath.Join(v.root, "proc")
 	v.try("make", "/proc", os.MkdirAll(target, 0o555))
 	_ = unix.Mount("proc", target, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 }
 
-// sealProc makes /proc read-only: its files belong to root, which this may be
-// without any privilege, and some of them change the whole machine.
+// sealProc makes /proc read-only: its files belong to root, which this process
+// may be without any privilege, and some change the whole machine.
 func sealProc() error {
 	if entries, err := os.ReadDir("/proc"); err != nil || len(entries) == 0 {
 		return nil // not mounted
@@ -185,7 +185,7 @@ func sealProc() error {
 	return unix.MountSetattr(unix.AT_FDCWD, "/proc", unix.AT_RECURSIVE, attr)
 }
 
-// pivot makes the new root the root and lets go of the old one.
+// pivot switches to the new root and releases the old one.
 func (v *view) pivot() error {
 	if err := os.Chdir(v.root); err != nil {
 		return err

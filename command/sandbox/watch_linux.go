@@ -33,9 +33,9 @@ const (
 	exceededFiles     = "files"
 )
 
-// watch ends a job whose processes together take more than they may. The
-// kernel's limits hold for each process alone, and some not at all for root. It
-// runs outside of the job's namespaces, where a job can't starve it.
+// watch ends a job whose processes together use too much. The kernel's limits
+// hold for each process alone, and some not at all for root. It runs outside the
+// job's namespaces, where the job can't starve it.
 type watch struct {
 	init      int // process above all of the job
 	limits    Limits
@@ -46,8 +46,8 @@ type watch struct {
 	done      chan struct{}
 }
 
-// startWatch looks at the processes below init until stop is called, and calls
-// kill once when they have taken too much.
+// startWatch watches the processes below init until stop is called. It calls kill
+// once if they use too much.
 func startWatch(init int, o *order, kill func(pids []int)) *watch {
 	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(), done: make(chan struct{})}
 	if o.Plan.View {
@@ -89,15 +89,14 @@ func (w *watch) knows(disk unix.Fsid) bool {
 	return false
 }
 
-// untilFull is how soon to look again at a job that may have so much memory
-// more.
+// untilFull is how soon to check a job again that may use so much more memory.
 func untilFull(left uint64) time.Duration {
 	perSecond := memoryPerSecond * uint64(runtime.NumCPU())
 	soon := time.Duration(left*uint64(time.Second/time.Microsecond)/perSecond) * time.Microsecond
 	return min(max(soon, watchShortest), watchLongest)
 }
 
-// stop ends the looking and tells what was exceeded, if anything.
+// stop ends the watch and returns what was exceeded, if anything.
 func (w *watch) stop() string {
 	close(w.done)
 	if reason := w.reason.Load(); reason != nil {
@@ -106,8 +105,8 @@ func (w *watch) stop() string {
 	return ""
 }
 
-// exceeded tells what the job has too much of, and how much memory it may still
-// take.
+// exceeded returns what the job uses too much of, and how much more memory it may
+// use.
 func (w *watch) exceeded() (reason string, left uint64) {
 	inMemory := w.inMemory
 	for path, before := range w.disks {
@@ -139,15 +138,15 @@ func (w *watch) exceeded() (reason string, left uint64) {
 	return "", most - min(max(private, gone), most)
 }
 
-// gone is by how much the machine has less memory than at the start, whoever
-// took it.
+// gone is how much less memory the machine has than at the start, whoever took
+// it.
 func (w *watch) gone() uint64 {
 	now := availableMemory()
 	return w.available - min(now, w.available)
 }
 
-// proportional counts what processes share only once. It is dear, and asked
-// for only where the quick count is too high.
+// proportional counts shared memory only once. It is expensive, and used only if
+// the quick count is too high.
 func (w *watch) proportional(pids []int) uint64 {
 	var sum uint64
 	for _, pid := range pids {
@@ -160,7 +159,7 @@ func (w *watch) proportional(pids []int) uint64 {
 	return sum
 }
 
-// room is what a disk has left.
+// room is the free space of a disk.
 type room struct {
 	bytes, files uint64
 	disk         unix.Fsid

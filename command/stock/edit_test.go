@@ -196,7 +196,7 @@ func FuzzEdit(f *testing.F) {
 }
 
 func TestBoolField(t *testing.T) {
-	for value, want := range map[any][2]bool{true: {true, true}, false: {false, true}, "Yes ": {true, true}, "0": {false, true}, "maybe": {false, false}, json.Number("1"): {false, false}} {
+	for value, want := range map[any][2]bool{true: {true, true}, false: {false, true}, "Yes ": {true, true}, "0": {false, true}, "maybe": {false, false}, json.Number("1"): {true, true}} {
 		got, ok := command.YesNoOf(map[string]any{"x": value}, "y", "x")
 		assert.Equal(t, want, [2]bool{got, ok}, "%v", value)
 	}
