@@ -14,19 +14,32 @@ type opener struct {
 	ctx context.Context
 }
 
-// registry has every backend that llm._target_ can name. One that is built in
-// has an entry here, a file of its own in this package, and its YAML in
-// configs/llm. The user's own come from [Host.Backends], as
-// docs/go.md shows, and win.
+// builtIn is a backend of this program.
+type builtIn struct {
+	name    string // in a configuration, as llm._target_
+	hebo    string // the class path in files written for HEBO's Agent
+	factory backend.Factory
+}
+
+// builtIns lists them. Each has an entry here, a file of its own in this
+// package, and its YAML in configs/llm.
+func (o *opener) builtIns() []builtIn {
+	return []builtIn{
+		{localBackend, "agent.models.HuggingFaceLanguageBackend", o.hf},
+		{"openai", "agent.models.OpenAIAPILanguageBackend", o.openAI},
+		{"fschat", "agent.models.FastChatAPILanguageBackend", o.fastChat},
+		{"human", "agent.models.StdinLanguageBackend", o.human},
+		{"random", "tests.utils.random_llm.RandomLanguageBackend", random},
+		{"scripted", "", scripted},
+	}
+}
+
+// registry has every backend that llm._target_ can name. The user's own come
+// from [Host.Backends], as docs/go.md shows, and win.
 func (h *Host) registry(ctx context.Context) backend.Registry {
-	o := &opener{h, ctx}
-	all := backend.Registry{
-		localBackend: o.hf,
-		"openai":     o.openAI,
-		"fschat":     o.fastChat,
-		"human":      o.human,
-		"random":     random,
-		"scripted":   scripted,
+	all := backend.Registry{}
+	for _, b := range (&opener{h, ctx}).builtIns() {
+		all[b.name] = b.factory
 	}
 	for name, factory := range h.Backends {
 		all[name] = func(decode func(any) error) (backend.LanguageBackend, error) {
@@ -43,21 +56,22 @@ func (h *Host) registry(ctx context.Context) backend.Registry {
 // localBackend runs models in this process; --model is short for it.
 const localBackend = "hf"
 
-// hebosNames are the class paths in files written for HEBO's Agent.
-func hebosNames() map[string]string {
-	return map[string]string{
-		"agent.models.HuggingFaceLanguageBackend":      localBackend,
-		"agent.models.OpenAIAPILanguageBackend":        "openai",
-		"agent.models.FastChatAPILanguageBackend":      "fschat",
-		"agent.models.StdinLanguageBackend":            "human",
-		"tests.utils.random_llm.RandomLanguageBackend": "random",
+// hebosNames are the class paths that stand for a backend.
+func hebosNames() (names []string) {
+	for _, b := range (*opener)(nil).builtIns() {
+		if b.hebo != "" {
+			names = append(names, b.hebo)
+		}
 	}
+	return names
 }
 
 // canonical is the name of a backend in the registry.
 func canonical(target string) string {
-	if name, ok := hebosNames()[target]; ok {
-		return name
+	for _, b := range (*opener)(nil).builtIns() {
+		if b.hebo == target && target != "" {
+			return b.name
+		}
 	}
 	return target
 }

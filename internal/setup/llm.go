@@ -148,7 +148,7 @@ func (l *LLM) refill(into any) error {
 
 // unknownBackend names those that there are, and the nearest.
 func unknownBackend(cfg *config.Config, target string, backends backend.Registry) error {
-	names := slices.Concat(backends.Names(), sortedKeys(hebosNames()))
+	names := slices.Concat(backends.Names(), hebosNames())
 	slices.Sort(names)
 	e := badValue(cfg, "llm._target_", "unknown backend %q", target)
 	e.Advice = "known: " + strings.Join(names, ", ")
