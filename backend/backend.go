@@ -95,8 +95,8 @@ type ToolSyntax struct{ Open, Middle, Close, Next string }
 type ToolUser interface {
 	// ToolSyntax is that of the model's chat template, or one that any model can be told.
 	ToolSyntax(ctx context.Context) (ToolSyntax, error)
-	// CountPrompt counts the tokens of a request's prompt, tools included and the prefilled
-	// part of the reply left out.
+	// CountPrompt counts the tokens of a request's prompt, tools and the prefilled part of the
+	// reply included.
 	CountPrompt(ctx context.Context, req *Request) (int, error)
 	// ToolSchema makes a schema of arguments one that can be enforced. strict: it is
 	// refused where something has to be left out.
@@ -190,6 +190,7 @@ type Delta struct {
 	Count  int            // reply tokens that came with this delta; 0 where the backend does not know
 	Tokens []TokenLogprob // only when Request.Logprobs
 	Finish FinishReason   // on the last delta
+	Stop   string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
 	Usage  *Usage         // on the last delta
 	// Call is a piece of a call: its ID and Name come first, then Arguments bit by bit. Only
 	// of [CallTools].

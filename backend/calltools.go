@@ -96,7 +96,7 @@ func (t *toolTurn) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.finish(FinishCalls)
+	return t.finish(Delta{Finish: FinishCalls})
 }
 
 // wantsCall decides whether a call begins here.
@@ -176,15 +176,15 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	req := *t.req
 	req.Prefill, req.Schema, req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = written, schema, "", nil, nil, false, 0
 	var arguments strings.Builder
-	finish, err := t.generate(ctx, &req, func(d Delta) Delta {
+	end, err := t.generate(ctx, &req, func(d Delta) Delta {
 		arguments.WriteString(d.Text)
 		return Delta{Call: &CallDelta{Index: t.calls, Arguments: d.Text}, Count: d.Count}
 	})
 	if err != nil {
 		return false, err
 	}
-	if finish != FinishStop {
-		return true, t.finish(finish)
+	if end.Finish != FinishStop {
+		return true, t.finish(end)
 	}
 	t.reply = before + name + t.syntax.Middle + arguments.String() + t.syntax.Close
 	t.calls++
@@ -203,7 +203,7 @@ func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
 		req.Stop = append(slices.Clone(req.Stop), mark)
 	}
 	var text strings.Builder
-	ended, err := t.generate(ctx, &req, func(d Delta) Delta {
+	end, err := t.generate(ctx, &req, func(d Delta) Delta {
 		text.WriteString(d.Text)
 		return d
 	})
@@ -211,36 +211,40 @@ func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
 		return false, err
 	}
 	t.reply += text.String()
-	if ended == FinishStop && text.Len() > 0 && len(req.Stop) > len(t.req.Stop) {
+	if slices.Contains(t.req.Stop, end.Stop) {
+		return false, t.finish(end)
+	}
+	end.Stop = ""
+	if end.Finish == FinishStop && text.Len() > 0 && len(req.Stop) > len(t.req.Stop) {
 		if called, err := t.wantsCall(ctx); err != nil || called {
 			return called, err
 		}
 	}
-	return false, t.finish(ended)
+	return false, t.finish(end)
 }
 
-// generate passes deltas on, without their ends.
-func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) Delta) (finish FinishReason, err error) {
+// generate passes deltas on, and returns their end.
+func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) Delta) (end Delta, err error) {
 	if t.req.TokensMax > 0 {
 		req.TokensMax = max(1, t.left())
 	}
 	for d, err := range t.backend.ChatCompletion(ctx, req) {
 		if err != nil {
-			return "", err
+			return end, err
 		}
-		finish = d.Finish
+		end = Delta{Finish: d.Finish, Stop: d.Stop}
 		if d.Usage != nil {
 			t.spent(*d.Usage)
 			t.usage.CompletionTokens = max(0, d.Usage.PromptTokens+d.Usage.CompletionTokens-t.prompt)
 		}
-		d.Finish, d.Usage = "", nil
+		d.Finish, d.Stop, d.Usage = "", "", nil
 		if d.Text != "" || len(d.Tokens) > 0 {
 			if !t.yield(pass(d), nil) {
-				return "", errNoMore
+				return end, errNoMore
 			}
 		}
 	}
-	return finish, nil
+	return end, nil
 }
 
 // left is how many tokens the reply may still have.
@@ -271,9 +275,10 @@ func (t *toolTurn) spent(u Usage) {
 	t.usage.Decode += u.Decode
 }
 
-func (t *toolTurn) finish(why FinishReason) error {
+func (t *toolTurn) finish(end Delta) error {
 	t.usage.PromptTokens = t.prompt
-	if !t.yield(Delta{Finish: why, Usage: &t.usage}, nil) {
+	end.Usage = &t.usage
+	if !t.yield(end, nil) {
 		return errNoMore
 	}
 	return nil

@@ -59,11 +59,16 @@ func (s *scriptedTools) ChatCompletion(_ context.Context, req *Request) iter.Seq
 		if len(req.Schema) > 0 {
 			text = take(&s.arguments)
 		}
-		finish := FinishStop
+		finish, stop := FinishStop, ""
+		for _, s := range req.Stop {
+			if before, _, found := strings.Cut(text, s); found {
+				text, stop = before, s
+			}
+		}
 		if req.TokensMax > 0 && len(text) > req.TokensMax {
 			text, finish = text[:req.TokensMax], FinishLength
 		}
-		_ = yield(Delta{Text: text}, nil) && yield(Delta{Finish: finish, Usage: &Usage{PromptTokens: 100 + len(req.Prefill), CompletionTokens: len(text)}}, nil)
+		_ = yield(Delta{Text: text}, nil) && yield(Delta{Finish: finish, Stop: stop, Usage: &Usage{PromptTokens: 100 + len(req.Prefill), CompletionTokens: len(text)}}, nil)
 	}
 }
 
@@ -75,20 +80,23 @@ func TestCallTools(t *testing.T) {
 		max    int
 		want   string // name(arguments) of each call, and the text
 		finish FinishReason
+		stop   string
 		asked  []string
 	}{
-		"text":             {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
-		"a call":           {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"two calls":        {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
-		"one at most":      {model: scriptedTools{wants: []float64{0.7, 0.9}, names: []string{"b"}, arguments: []string{"{}"}}, choice: ToolChoice{One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"required":         {model: scriptedTools{wants: []float64{0}, names: []string{"a"}, arguments: []string{"{}"}}, choice: ToolChoice{Required: true}, want: "a({})", finish: FinishCalls, asked: []string{"<call>a:"}},
-		"named":            {model: scriptedTools{arguments: []string{"{}"}}, choice: ToolChoice{Required: true, Names: []string{"b"}, One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"within text":      {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"I look. "}, names: []string{"a"}, arguments: []string{"{}"}}, want: "I look. a({})", finish: FinishCalls, asked: []string{"", "I look. <call>a:"}},
-		"text that is cut": {model: scriptedTools{wants: []float64{0.2}, texts: []string{"a long text"}}, max: 6, want: "a long", finish: FinishLength, asked: []string{""}},
-		"arguments, cut":   {model: scriptedTools{wants: []float64{1}, names: []string{"a"}, arguments: []string{`{"text":"long"}`}}, max: 4, want: `a({"te)`, finish: FinishLength, asked: []string{"<call>a:"}},
+		"text":              {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
+		"a call":            {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"two calls":         {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
+		"one at most":       {model: scriptedTools{wants: []float64{0.7, 0.9}, names: []string{"b"}, arguments: []string{"{}"}}, choice: ToolChoice{One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"required":          {model: scriptedTools{wants: []float64{0}, names: []string{"a"}, arguments: []string{"{}"}}, choice: ToolChoice{Required: true}, want: "a({})", finish: FinishCalls, asked: []string{"<call>a:"}},
+		"named":             {model: scriptedTools{arguments: []string{"{}"}}, choice: ToolChoice{Required: true, Names: []string{"b"}, One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"within text":       {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"I look. "}, names: []string{"a"}, arguments: []string{"{}"}}, want: "I look. a({})", finish: FinishCalls, asked: []string{"", "I look. <call>a:"}},
+		"a stop string":     {model: scriptedTools{wants: []float64{0.2}, texts: []string{"one; two <call>"}}, want: "one", finish: FinishStop, stop: ";", asked: []string{""}},
+		"no call after all": {model: scriptedTools{wants: []float64{0.2, 0.1}, texts: []string{"one <call>"}}, want: "one ", finish: FinishStop, asked: []string{""}},
+		"text that is cut":  {model: scriptedTools{wants: []float64{0.2}, texts: []string{"a long text"}}, max: 6, want: "a long", finish: FinishLength, asked: []string{""}},
+		"arguments, cut":    {model: scriptedTools{wants: []float64{1}, names: []string{"a"}, arguments: []string{`{"text":"long"}`}}, max: 4, want: `a({"te)`, finish: FinishLength, asked: []string{"<call>a:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			req := &Request{Messages: []Message{{Role: RoleUser, Content: "?"}}, Tools: tools, TokensMax: c.max}
+			req := &Request{Messages: []Message{{Role: RoleUser, Content: "?"}}, Tools: tools, TokensMax: c.max, Stop: []string{";"}}
 			var got strings.Builder
 			var last Delta
 			open := -1
@@ -113,6 +121,7 @@ func TestCallTools(t *testing.T) {
 			}
 			assert.Equal(t, c.want, got.String())
 			assert.Equal(t, c.finish, last.Finish)
+			assert.Equal(t, c.stop, last.Stop)
 			assert.Equal(t, c.asked, c.model.asked)
 			assert.Equal(t, 100, last.Usage.PromptTokens)
 			if c.max > 0 {

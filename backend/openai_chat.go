@@ -444,7 +444,7 @@ func (r *replyReader) last(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !r.yield(Delta{Text: rest, Finish: r.finishReason(usage), Usage: usage}, nil) {
+	if !r.yield(Delta{Text: rest, Finish: r.finishReason(usage), Stop: r.filter.By(), Usage: usage}, nil) {
 		return errBroken
 	}
 	return nil

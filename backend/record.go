@@ -47,6 +47,7 @@ type recordDelta struct {
 	Count  int            `json:"count,omitempty"`
 	Tokens []TokenLogprob `json:"tokens,omitempty"`
 	Finish FinishReason   `json:"finish,omitempty"`
+	Stop   string         `json:"stop,omitempty"`
 	Usage  *Usage         `json:"usage,omitempty"`
 	Call   *CallDelta     `json:"call,omitempty"`
 }

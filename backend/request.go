@@ -137,6 +137,6 @@ func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Se
 				break
 			}
 		}
-		yield(Delta{Text: filter.Flush(), Finish: finish, Usage: usage}, nil)
+		yield(Delta{Text: filter.Flush(), Finish: finish, Stop: filter.By(), Usage: usage}, nil)
 	}
 }

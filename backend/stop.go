@@ -13,6 +13,7 @@ type StopFilter struct {
 	stops   []string
 	held    string // a proper prefix of a stop string
 	stopped bool
+	by      string
 }
 
 // NewStopFilter makes a filter for the given strings; empty ones are ignored.
@@ -36,14 +37,17 @@ func (f *StopFilter) Push(piece string) (out string, stopped bool) {
 		return piece, false
 	}
 	text := f.held + piece
-	if start, found := firstStop(text, f.stops); found {
-		f.held, f.stopped = "", true
+	if start, by := firstStop(text, f.stops); by != "" {
+		f.held, f.stopped, f.by = "", true, by
 		return text[:start], true
 	}
 	keep := longestPartialStop(text, f.stops)
 	f.held = text[len(text)-keep:]
 	return text[:len(text)-keep], false
 }
+
+// By is the stop string that came; empty before one did.
+func (f *StopFilter) By() string { return f.by }
 
 // Flush returns what was held back, at the end of the text.
 func (f *StopFilter) Flush() string {
@@ -52,8 +56,8 @@ func (f *StopFilter) Flush() string {
 	return out
 }
 
-// firstStop finds where the stop string that is complete first begins.
-func firstStop(text string, stops []string) (start int, found bool) {
+// firstStop finds the stop string that is complete first, and where it begins.
+func firstStop(text string, stops []string) (start int, by string) {
 	end := len(text) + 1
 	for _, s := range stops {
 		i := strings.Index(text, s)
@@ -61,10 +65,10 @@ func firstStop(text string, stops []string) (start int, found bool) {
 			continue
 		}
 		if e := i + len(s); e < end || e == end && i < start {
-			start, end, found = i, e, true
+			start, end, by = i, e, s
 		}
 	}
-	return start, found
+	return start, by
 }
 
 // longestPartialStop is the length of the longest end of text that is the

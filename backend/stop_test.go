@@ -8,6 +8,15 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+// TestStopFilterTellsWhich: of several stop strings the one that ended the text is known.
+func TestStopFilterTellsWhich(t *testing.T) {
+	f := NewStopFilter([]string{"END", "\n\n", "ND"})
+	f.Push("a\nE")
+	assert.Empty(t, f.By())
+	f.Push("ND\n\n")
+	assert.Equal(t, "END", f.By())
+}
+
 // pushAll filters text in pieces of n bytes (n <= 0: at once).
 func pushAll(text string, n int, stops []string) (string, bool) {
 	f := NewStopFilter(stops)

@@ -71,6 +71,7 @@ type Output struct {
 	Text    string
 	Logprob *TokenLogprob // when asked for
 	Finish  Finish
+	Stop    string // the stop string that ended the reply, if one did
 	Stats   *RequestStats
 }
 
@@ -252,6 +253,7 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 		return false, nil
 	}
 	out.Text += r.gate.flush()
+	out.Stop = r.gate.by
 	j.stats.Decode = time.Since(r.first)
 	stats := j.stats
 	out.Stats = &stats

@@ -18,6 +18,7 @@ type textGate struct {
 	longest int
 	held    []byte
 	stopped bool
+	by      string // the stop string that came
 }
 
 func newTextGate(stops []string) *textGate {
@@ -38,8 +39,8 @@ func (g *textGate) push(piece []byte) string {
 		return ""
 	}
 	g.held = append(g.held, piece...)
-	if at := g.findStop(); at >= 0 {
-		g.stopped = true
+	if at, by := g.findStop(); at >= 0 {
+		g.stopped, g.by = true, string(by)
 		out := validText(g.held[:at])
 		g.held = nil
 		return out
@@ -54,8 +55,8 @@ func (g *textGate) flush() string {
 	return out
 }
 
-// findStop is where the stop string begins that is complete first, or -1.
-func (g *textGate) findStop() int {
+// findStop finds the stop string that is complete first, and where it begins, or -1.
+func (g *textGate) findStop() (start int, by []byte) {
 	start, end := -1, len(g.held)+1
 	for _, s := range g.stops {
 		at := bytes.Index(g.held, s)
@@ -63,10 +64,10 @@ func (g *textGate) findStop() int {
 			continue
 		}
 		if e := at + len(s); e < end || e == end && at < start {
-			start, end = at, e
+			start, end, by = at, e, s
 		}
 	}
-	return start
+	return start, by
 }
 
 // possibleStop is the length of the longest suffix of held that begins a stop string.

@@ -46,6 +46,14 @@ func TestTextGate(t *testing.T) {
 	}
 }
 
+func TestTextGateTellsWhichStop(t *testing.T) {
+	g := newTextGate([]string{"END", "\n\n", "ND"})
+	g.push([]byte("a\nE"))
+	assert.Empty(t, g.by)
+	g.push([]byte("ND\n\n"))
+	assert.Equal(t, "END", g.by)
+}
+
 // FuzzTextGate: what comes out does not depend on the pieces, is valid UTF-8,
 // has no stop string in it, and is all of the text up to the first of them.
 func FuzzTextGate(f *testing.F) {

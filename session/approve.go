@@ -19,8 +19,7 @@ import (
 	"agent/session/workdir"
 )
 
-// Proposal is a call that is about to run, as those see it who decide about
-// it. Values of Env.Metadata are hidden in it.
+// Proposal is a call awaiting approval. Secrets are hidden in it.
 type Proposal struct {
 	Task    string
 	WorkDir string
@@ -30,22 +29,18 @@ type Proposal struct {
 	Preview string // what the call would do, all of it: its code, a diff of what would change, or its fields
 	Done    string // the calls so far, a line each
 
-	// MayHaveRun says that the call had begun when the run was cut off, and that
-	// it is not known whether it took effect.
-	MayHaveRun bool
+	MayHaveRun bool // the run was cut off during this call: it may have taken effect
 }
 
-// Decision is what an [Approver] says. The model is shown the Reason of a
-// refusal.
+// Decision is what an [Approver] says. The model is shown why not.
 type Decision struct {
 	Allow  bool
 	Reason string
 	Quit   bool // end the run here
 }
 
-// Approver decides whether a consequential call may run. An error ends the
-// run; it should be the context's when the context ended. Several sessions may
-// share one, and ask it at the same time.
+// Approver decides whether a consequential call may run. An error ends the run.
+// Several sessions may ask one at the same time.
 type Approver func(ctx context.Context, p *Proposal) (Decision, error)
 
 // Who decided about a call, as an [Approval] tells.
@@ -70,68 +65,75 @@ type gate struct {
 	calls *calls
 }
 
-// asked is a call about which is decided.
-type asked struct {
+// job is a call at hand.
+type job struct {
 	cmd  command.Command
 	spec command.Spec // its effect is that of the call
 	call *command.Call
+	key  string // callKey
 }
 
-// approve decides about one call. Deciding takes time: what was allowed holds
-// for what was shown, so what changed meanwhile is decided about again, and a
-// call whose names lead elsewhere now is refused.
-func (g *gate) approve(ctx context.Context, a asked) (Decision, error) {
-	if g.opts.Approver == nil && g.opts.Overseer == nil || !a.spec.Effect.Consequential() && len(g.opts.Rules) == 0 {
-		return g.decideOnce(ctx, a)
+func newJob(cmd command.Command, call *command.Call) job {
+	spec := cmd.Spec()
+	spec.Effect = command.EffectOf(cmd, call)
+	return job{cmd, spec, call, callKey(call)}
+}
+
+func (j job) consequential() bool { return j.spec.Effect.Consequential() }
+
+// approve decides about one call. What was allowed holds for what was shown: if
+// that changed meanwhile it is decided again, if names lead elsewhere refused.
+func (g *gate) approve(ctx context.Context, j job) (Decision, error) {
+	if g.opts.Approver == nil && g.opts.Overseer == nil || !j.consequential() && len(g.opts.Rules) == 0 {
+		return g.decideOnce(ctx, j)
 	}
 	for range redecidedMax {
-		before := g.look(ctx, a)
-		d, err := g.decideOnce(ctx, a)
+		before := g.look(ctx, j)
+		d, err := g.decideOnce(ctx, j)
 		if err != nil || !d.Allow {
 			return d, err
 		}
-		now := g.look(ctx, a)
+		now := g.look(ctx, j)
 		if now == before {
 			return d, nil
 		}
 		if now.places != before.places {
-			return g.stale(a, "moved"), nil
+			return g.stale(j, "moved"), nil
 		}
-		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again", a.call.Command))
+		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again", j.call.Command))
 	}
-	return g.stale(a, "changing"), nil
+	return g.stale(j, "changing"), nil
 }
 
 // stale refuses a call that was allowed for what is no longer so.
-func (g *gate) stale(a asked, why string) Decision {
+func (g *gate) stale(j job, why string) Decision {
 	d := Decision{Reason: g.words.render(why, nil)}
-	g.tellDecision(a, decided{Decision: d, by: ByMode})
+	g.tellDecision(j, decided{Decision: d, by: ByMode})
 	return d
 }
 
-// decideOnce decides about one call: first the rules and the mode, then, for
-// what is consequential, the overseer. Each decision is told.
-func (g *gate) decideOnce(ctx context.Context, a asked) (Decision, error) {
-	d, err := g.decide(ctx, a)
+// decideOnce asks the policy and the person, then the overseer.
+func (g *gate) decideOnce(ctx context.Context, j job) (Decision, error) {
+	d, err := g.decide(ctx, j)
 	if err != nil {
-		return d.Decision, fmt.Errorf("approve %s: %w", a.call.Command, err)
+		return d.Decision, fmt.Errorf("approve %s: %w", j.call.Command, err)
 	}
 	if d.by != "" {
-		g.tellDecision(a, d)
+		g.tellDecision(j, d)
 	}
 	g.hideFiles(d)
-	if !d.Allow || !a.spec.Effect.Consequential() || g.opts.Overseer == nil {
+	if !d.Allow || !j.consequential() || g.opts.Overseer == nil {
 		return d.Decision, nil
 	}
-	if d, err = g.oversee(ctx, g.proposal(ctx, a)); err != nil {
+	if d, err = g.oversee(ctx, g.proposal(ctx, j)); err != nil {
 		return d.Decision, err
 	}
-	g.tellDecision(a, d)
+	g.tellDecision(j, d)
 	return d.Decision, nil
 }
 
-// hideFiles tells the command which files it must not show beside others. Those
-// that a rule asks about are shown where a person was asked, and said yes.
+// hideFiles tells the command which files not to show beside others. What a rule
+// asks about is shown once a person said yes.
 func (g *gate) hideFiles(d decided) {
 	if len(g.opts.Rules) == 0 {
 		return
@@ -151,51 +153,51 @@ func (g *gate) hideFiles(d decided) {
 	}
 }
 
-func (g *gate) tellDecision(a asked, d decided) {
+func (g *gate) tellDecision(j job, d decided) {
 	g.book.emit(&Approval{
-		Step: g.clock.steps, Command: a.call.Command, Mode: string(g.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+		Step: g.clock.steps, Command: j.call.Command, Mode: string(g.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
 	})
 }
 
 // decide asks the policy, and the Approver where that says so.
-func (g *gate) decide(ctx context.Context, a asked) (decided, error) {
-	do, rule := g.opts.policy().Decide(a.call, a.spec, g.opts.Env.WorkDir, g.calls.mayHaveRun(a.cmd, a.call))
+func (g *gate) decide(ctx context.Context, j job) (decided, error) {
+	do, rule := g.opts.policy().Decide(j.call, j.spec, g.opts.Env.WorkDir, g.calls.mayHaveRun(j))
 	d := decided{Decision: Decision{Allow: do == policy.Allow}, by: ByMode}
 	if rule != (policy.Rule{}) {
 		d.by, d.rule = ByRule, rule.String()
 	}
 	switch {
 	case do == policy.Ask:
-		return g.askPerson(ctx, a, d.rule)
+		return g.askPerson(ctx, j, d.rule)
 	case do == policy.Deny && d.by == ByRule:
 		d.Reason = g.words.render("rule", rule)
 	case do == policy.Deny:
-		d.Reason = g.refusal("mode_never", a)
-	case d.by == ByMode && !a.spec.Effect.Consequential():
+		d.Reason = g.refusal("mode_never", j)
+	case d.by == ByMode && !j.consequential():
 		d.by = "" // nothing was decided
 	}
 	return d, nil
 }
 
 // askPerson lets the Approver decide. Where nobody is there, the answer is no.
-func (g *gate) askPerson(ctx context.Context, a asked, rule string) (decided, error) {
+func (g *gate) askPerson(ctx context.Context, j job, rule string) (decided, error) {
 	if g.opts.Approver == nil {
-		return decided{Decision{Reason: g.refusal("no_one", a)}, ByMode, rule}, nil
+		return decided{Decision{Reason: g.refusal("no_one", j)}, ByMode, rule}, nil
 	}
-	d, err := g.opts.Approver(ctx, g.proposal(ctx, a))
+	d, err := g.opts.Approver(ctx, g.proposal(ctx, j))
 	if err == nil && !d.Allow && d.Reason == "" {
-		d.Reason = g.refusal("person", a)
+		d.Reason = g.refusal("person", j)
 	}
 	return decided{d, ByPerson, rule}, err
 }
 
 // refusal words why a kind of effect is refused.
-func (g *gate) refusal(why string, a asked) string {
-	return g.words.render(why, g.words.effect(a.spec.Effect))
+func (g *gate) refusal(why string, j job) string {
+	return g.words.render(why, g.words.effect(j.spec.Effect))
 }
 
-// oversee asks the overseer about a call. Only the end of the caller's context
-// is an error; whatever else goes wrong is a rejection.
+// oversee asks the overseer. Only the context's end is an error; whatever else
+// goes wrong is a rejection.
 func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 	v, err := g.opts.Overseer(ctx, p)
 	if ctx.Err() != nil {
@@ -215,31 +217,30 @@ func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 }
 
 // proposal is a call for those who decide about it.
-func (g *gate) proposal(ctx context.Context, a asked) *Proposal {
-	shown := *a.call
+func (g *gate) proposal(ctx context.Context, j job) *Proposal {
+	shown := *j.call
 	shown.Summary, shown.Content = g.scrub.Text(shown.Summary), redact.Copy(g.scrub, shown.Content)
 	return &Proposal{
-		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: a.spec,
-		Preview: g.scrub.Text(g.preview(ctx, a)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(a.cmd, a.call),
+		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: j.spec,
+		Preview: g.scrub.Text(g.preview(ctx, j)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(j),
 	}
 }
 
-// preview shows what a call would do: what the command itself says, else its
-// code where there is nothing else, else its fields.
-func (g *gate) preview(ctx context.Context, a asked) string {
-	if p, ok := a.cmd.(command.Previewer); ok {
-		if text, err := p.Preview(ctx, g.opts.Env, a.call); err == nil && strings.TrimSpace(text) != "" {
+// preview shows what a call would do: as the command says, or its only code, or
+// its fields.
+func (g *gate) preview(ctx context.Context, j job) string {
+	if p, ok := j.cmd.(command.Previewer); ok {
+		if text, err := p.Preview(ctx, g.opts.Env, j.call); err == nil && strings.TrimSpace(text) != "" {
 			return text
 		}
 	}
-	if code := codeOf(a.cmd.Spec(), a.call); code != "" && len(a.call.Content) == 1 && len(a.call.Content[0]) == 1 {
+	if code := codeOf(j.cmd.Spec(), j.call); code != "" && len(j.call.Content) == 1 && len(j.call.Content[0]) == 1 {
 		return code
 	}
-	return report.Fields(a.call.Content)
+	return report.Fields(j.call.Content)
 }
 
-// refusalsMax refused calls in a row end the run: the model wants only what
-// it may not do.
+// refusalsMax refused calls in a row end the run.
 const refusalsMax = 3
 
 // refused tells the model that a call may not run, and ends the run when it
@@ -252,7 +253,7 @@ func (s *Session) refused(call *command.Call, d Decision) reply {
 	text := s.words.render("refused.tmpl", refusedData{
 		Command: call.Command, Reason: d.Reason, Names: s.opts.allowedNames(call.Command),
 	})
-	return reply{text: text, short: text, failed: true, next: journal.PhaseRefused}
+	return told(text, journal.PhaseRefused)
 }
 
 // tellWithheld says what is not offered, and why.
@@ -268,8 +269,7 @@ func (s *Session) tellWithheld() {
 	s.book.warn(why + strings.Join(names, ", "))
 }
 
-// isRefusal finds a refusal by a command's own sandbox, without knowing its
-// type.
+// isRefusal reports a refusal by a command's own sandbox.
 func isRefusal(err error) bool {
 	var r interface{ Refused() bool }
 	return errors.As(err, &r) && r.Refused()
@@ -286,13 +286,13 @@ type seen struct {
 }
 
 // look takes what a call would do, and what it would do it to.
-func (g *gate) look(ctx context.Context, a asked) seen {
+func (g *gate) look(ctx context.Context, j job) seen {
 	dir := g.opts.Env.WorkDir
-	targets := command.TargetsOf(a.spec, a.call, dir)
+	targets := command.TargetsOf(j.spec, j.call, dir)
 	base, err := filepath.EvalSymlinks(dir)
 	out := seen{places: fmt.Sprint(base, err, targets)}
 	h := sha256.New()
-	fmt.Fprintf(h, "%q\n", g.preview(ctx, a))
+	fmt.Fprintf(h, "%q\n", g.preview(ctx, j))
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		fmt.Fprintln(h, err)

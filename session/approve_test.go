@@ -207,7 +207,7 @@ func TestPreviewOfACommandWithoutOne(t *testing.T) {
 		{[]map[string]any{{"code": "ls", "in": "/etc"}}, "code: ls\nin: /etc\n"},
 		{[]map[string]any{{"code": "ls"}, {"code": "rm x"}}, "code: ls\ncode: rm x\n"},
 	} {
-		assert.Equal(t, tc.want, r.gate.preview(context.Background(), asked{cmd: shell, call: &command.Call{Command: "shell", Content: tc.content}}))
+		assert.Equal(t, tc.want, r.gate.preview(context.Background(), newJob(shell, &command.Call{Command: "shell", Content: tc.content})))
 	}
 }
 

@@ -36,9 +36,8 @@ func (b *book) keep(r journal.Record) {
 	b.write(r)
 }
 
-// write puts a line into the session file. When the disk fails, that is told
-// once; the run ends before its next step, and before anything runs that would
-// have to be recorded first.
+// write puts a line into the session file. A failure is told once; the run ends
+// before its next step, or what would have to be recorded first.
 func (b *book) write(v any) {
 	if err := b.log.Append(v); err != nil && b.log.TellFailure() {
 		told := Payload(&Warning{Text: "the session is no longer kept: " + err.Error()})
@@ -86,10 +85,7 @@ func (b *budget) allow(wanted int) (int, error) {
 
 // family is what a run shares with all that it delegates.
 type family struct {
-	// work is held while a consequential call is decided and carried out, so
-	// that two helpers never change the work dir at once, and a person is asked
-	// one question at a time.
-	work chan struct{}
+	work chan struct{} // held while a consequential call is decided and carried out
 
 	mu      sync.Mutex
 	spent   map[*budget]int // tokens computed, as each last told

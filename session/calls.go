@@ -40,11 +40,9 @@ func (c *calls) earlier(call *command.Call) (reply, bool) {
 
 // mayHaveRun reports a call that had begun when its process was killed, or one
 // that a part of the file told of which can't be read any more.
-func (c *calls) mayHaveRun(cmd command.Command, call *command.Call) bool {
-	if _, began := c.intents[callKey(call)]; began {
-		return true
-	}
-	return c.blind && (command.EffectOf(cmd, call).Consequential() || call.Command == delegateName)
+func (c *calls) mayHaveRun(j job) bool {
+	_, began := c.intents[j.key]
+	return began || c.blind && (j.consequential() || j.call.Command == delegateName)
 }
 
 // begin makes it known on disk that a call with consequences is about to run,
@@ -162,9 +160,8 @@ type vainCall struct {
 	steps int
 }
 
-// vainMax is how often a call may fail the same way before it is a circle in
-// any state of the work dir. What changes there meanwhile (a log that someone
-// else writes) has no part in it.
+// vainMax is how often a call may fail the same way before it is a circle,
+// whatever changes in the work dir.
 const vainMax = 2
 
 // ask notes that a call is wanted. It returns how many identical calls have

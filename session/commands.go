@@ -3,7 +3,6 @@ package session
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,11 +11,9 @@ import (
 	"agent/session/journal"
 )
 
-// Commands may come, change and go while a session works. What the model is
-// told of them goes to the end of the conversation: the system's message, which
-// lists the commands there were, stays as it is, since everything behind a
-// changed word would have to be evaluated again. When the conversation is
-// compacted, or a session resumed, that message is made anew.
+// Commands may come, change and go during a run. The model is told at the end of
+// the conversation: behind a changed word in the system's message everything
+// would be evaluated again. Compaction and resuming make that message anew.
 
 // refreshCommands takes up changes of the commands, tells them, and tells the
 // model what it should know of them.
@@ -43,11 +40,7 @@ func (s *Session) refreshCommands(ctx context.Context) {
 func fingerprints(specs []command.Spec) map[string]string {
 	out := make(map[string]string, len(specs))
 	for _, spec := range specs {
-		data, err := json.Marshal(spec)
-		if err != nil {
-			data = []byte(fmt.Sprint(spec))
-		}
-		out[spec.Name] = string(data)
+		out[spec.Name] = fmt.Sprintf("%#v", spec)
 	}
 	return out
 }

@@ -11,22 +11,18 @@ import (
 	"agent/session/prose"
 )
 
-// A result that is over its limit is shown as its head, its tail, and the gist
-// of what lies between them: the lines that matter by their words, or what the
-// model says of it. The head and tail are exact, the statement says what was
-// left out and where the whole is.
+// A result over its limit is shown as its exact head and tail, the gist of what
+// lies between them, and a statement of what was left out and where the whole is.
 
 // LongResults says how the gist of a long result is made.
 type LongResults string
 
 // Kinds of gist.
 const (
-	// ResultsCut picks the lines that share the rarest words with the task and
-	// the last note, and those unlike all others. It costs nothing and quotes
-	// exactly.
+	// ResultsCut picks the lines that share rare words with the task and the last
+	// note, and those unlike all others.
 	ResultsCut LongResults = "cut"
-	// ResultsSummary lets the model read the result in chunks and say what
-	// matters for the task. It finds what is worded otherwise, and costs the
+	// ResultsSummary lets the model say what matters for the task. It costs the
 	// evaluation of the whole result.
 	ResultsSummary LongResults = "summary"
 )

@@ -192,9 +192,8 @@ func (c *conversation) fit(ctx context.Context) error {
 	return c.compact(ctx, limit)
 }
 
-// compact makes the prompt fit: older exchanges become a summary, the user's
-// words and the last exchanges stay. When that is not enough the exchanges
-// that stay are cut too. Only a task that alone is too long does not fit.
+// compact makes the prompt fit: older exchanges become a summary, and what stays
+// is cut if need be. Only a task that alone is too long does not fit.
 func (c *conversation) compact(ctx context.Context, limit int) error {
 	before := len(c.entries)
 	costs := make([]int, before)
@@ -288,9 +287,8 @@ func (c compaction) rebuild(summary *journal.Entry) []*journal.Entry {
 	return append(out, c.tail...)
 }
 
-// summarise makes one entry of older ones: the calls and their results in a
-// line each, and the model's own words about what they brought. Without the
-// model, the lines alone.
+// summarise makes one entry of older ones: their calls in a line each, and what
+// they brought in the model's own words, if it has any.
 func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, roomTokens int) (*journal.Entry, error) {
 	var texts []string
 	for _, e := range older {

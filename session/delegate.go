@@ -14,18 +14,12 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/session/journal"
-	"agent/session/workdir"
 )
 
-// Delegation gives parts of a task to sessions of their own, children of the
-// one that asked. They run at the same time on the same loaded model, whose
-// cache already holds the fixed part of their prompts; each sees only its own
-// part, so that a long task does not fill one context.
-//
-// A child is made from its parent's options, so that whatever limits the
-// parent limits it too; see [Session.childOptions]. All descendants of a run
-// share a [family]: one token budget, and one lock under which consequential
-// calls are decided and carried out.
+// Delegation gives parts of a task to child sessions. They run at the same time
+// on one loaded model, whose cache holds the fixed part of their prompts; each
+// sees its own part alone. A child has its parent's options, so that what limits
+// the parent limits it, and shares its [family]: budget and lock.
 
 // delegateName is the command; the harness knows it, since it is not offered
 // where delegation has reached its depth.
@@ -73,10 +67,9 @@ func withSession(ctx context.Context, s *Session) context.Context {
 }
 
 // holdWork waits until no other member of the family changes the work dir, and
-// looks at it again: what the others changed in between is not this call's
-// doing. Calls without consequences do not wait.
-func (s *Session) holdWork(ctx context.Context, cmd command.Command, call *command.Call) (release func(), err error) {
-	if !command.EffectOf(cmd, call).Consequential() {
+// looks at it again. Calls without consequences do not wait.
+func (s *Session) holdWork(ctx context.Context, j job) (release func(), err error) {
+	if !j.consequential() {
 		return func() {}, nil
 	}
 	release, err = s.place.family.hold(ctx)
@@ -91,21 +84,25 @@ func (p *place) mayDelegate(o *Options) bool { return p.depth < o.Limits.DepthMa
 
 // delegate carries out one call of the command.
 func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Result, error) {
-	if !s.place.mayDelegate(&s.opts) {
-		return s.noDelegation("too_deep"), nil
-	}
 	texts := subtaskTexts(call)
-	if n := strings.Count(strings.Join(texts, "\n"), "\n"); n >= subtaskLinesMax {
-		return s.noDelegation("too_many_parts"), nil
+	lines, items, why := strings.Count(strings.Join(texts, "\n"), "\n"), regroup(texts), ""
+	switch {
+	case !s.place.mayDelegate(&s.opts):
+		why = "too_deep"
+	case lines >= subtaskLinesMax:
+		why = "too_many_parts"
+	case len(items) == 0:
+		why = "no_parts"
+	case len(items) == 1 && plainWords(items[0]) == plainWords(s.talk.task):
+		why = "whole_task"
 	}
-	items := regroup(texts)
-	if len(items) == 1 && plainWords(items[0]) == plainWords(s.talk.task) {
-		return s.noDelegation("whole_task"), nil
+	if why != "" {
+		return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}, nil
 	}
-	if len(items) == 0 {
-		return s.noDelegation("no_parts"), nil
-	}
-	d := &delegation{parent: s, id: s.delegationID(call), plan: planSubtasks(items, s.watch.now.Has)}
+	// The same when the call is made again after an interruption.
+	key := callKey(call)
+	id := fmt.Sprintf("%s.%d-%s", s.id, s.clock.steps, key[:min(4, len(key))])
+	d := &delegation{parent: s, id: id, plan: planSubtasks(items, s.watch.now.Has)}
 	var heads []promptFile
 	for _, p := range s.watch.now.Paths() {
 		heads = append(heads, s.watch.view(p, 1))
@@ -125,33 +122,20 @@ func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Re
 	return d.result(), nil
 }
 
-// Split works on the parts of a task as if a model had delegated them, for a
-// program that knows how to divide its task: at most Limits.WidthMax at once,
-// those that need another's file after it. It keeps no session file of its own.
-// The result has an answer for each part; the usage is that of all.
+// Split works on the parts of a task as if a model had delegated them. It keeps
+// no session file. The result has an answer for each part.
 func Split(ctx context.Context, opts Options, parts []string) (*command.Result, Usage, error) {
 	opts.SessionsDir = ""
 	s, err := New(opts)
 	if err != nil {
 		return nil, Usage{}, err
 	}
-	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
+	s.watch.look()
 	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.Has)}
 	if err := d.run(ctx); err != nil {
 		return nil, s.speaker.budget.usage, err
 	}
 	return d.result(), s.speaker.budget.usage, nil
-}
-
-func (s *Session) noDelegation(why string) *command.Result {
-	return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}
-}
-
-// delegationID begins the ids of a call's children. It is the same when the
-// call is made again after an interruption, and another one in another step.
-func (s *Session) delegationID(call *command.Call) string {
-	key := callKey(call)
-	return fmt.Sprintf("%s.%d-%s", s.id, s.clock.steps, key[:min(4, len(key))])
 }
 
 // delegation is one call's subtasks at work.
@@ -167,15 +151,13 @@ type subtaskDone struct {
 	answer string
 	stop   Stop // of the last try
 	files  []string
-	tries  int
 	reason string // why it was not tried
 }
 
 func (d *subtaskDone) ok() bool { return d.stop == StopAnswered }
 
-// run works on all subtasks in their order, those that need no other at the
-// same time. It ends when all have ended; an error of the program or the end of
-// the context ends all of them.
+// run works on all subtasks, at once those that need no other. An error or the
+// end of the context ends all of them.
 func (d *delegation) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -220,7 +202,7 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 		res, err := d.try(ctx, t, try)
 		var over *backend.ContextError
 		if errors.As(err, &over) { // its own failure: what the others did stands
-			t.done.tries, t.done.stop, t.done.reason = try+1, StopError, err.Error()
+			t.done.stop, t.done.reason = StopError, err.Error()
 			return ctx.Err()
 		}
 		if err != nil {
@@ -229,7 +211,7 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 		if res.Answer != "" || t.done.answer == "" {
 			t.done.answer = res.Answer
 		}
-		t.done.tries, t.done.stop = try+1, res.Stop
+		t.done.stop = res.Stop
 		if res.Stop != StopSteps && res.Stop != StopLoop {
 			break // answered; or refused or out of budget, which no try mends
 		}
@@ -330,9 +312,8 @@ func mergeSorted(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// sink passes a child's events on to its parent, with both ids. How it began
-// and ended has another type there, so that a run has one first and one last
-// event.
+// sink passes a child's events on to its parent. How it began and ended has
+// another type there: a run has one first and one last event.
 func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
 	return func(ev Event) {
 		d.mu.Lock()
@@ -378,9 +359,8 @@ const (
 )
 
 // relevantFiles are the files to which the model gives the best odds of being
-// needed for a subtask. The list of files is asked about with the subtask at the
-// end, so that it is evaluated once for all subtasks. Where no odds are to be
-// had, none is picked, and the child is shown them all.
+// needed for a subtask. It stands at the end of the question, so that the list
+// is evaluated once for all. Without odds none is picked.
 func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text string) ([]string, error) {
 	if !sp.caps.ExactChoice || len(files) < 2 || len(files) > filesScoredMax {
 		return nil, nil

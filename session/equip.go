@@ -13,14 +13,6 @@ import (
 	"agent/session/journal"
 )
 
-// specOf is the spec of a command as one call uses it: its effect is that of
-// the call.
-func specOf(cmd command.Command, call *command.Call) command.Spec {
-	spec := cmd.Spec()
-	spec.Effect = command.EffectOf(cmd, call)
-	return spec
-}
-
 // What a question of a command to the model may hold. Small models read short
 // texts better.
 const (
@@ -44,9 +36,8 @@ func (s *Session) equip() {
 	}
 }
 
-// openState finds the private folder for what commands keep between calls: it
-// lies beside the session file, so that a resumed session has it again, or is
-// gone with the session where no file is kept. A child's lies in its parent's.
+// openState finds the folder for what commands keep between calls: beside the
+// session file, or gone with the session where none is kept.
 func (s *Session) openState() error {
 	env := s.opts.Env
 	switch {

@@ -30,9 +30,8 @@ type view struct {
 const workStepsMin = 2
 
 // offer gives the commands that the model may choose now. Small models answer
-// too early: what a file holds, or that it was written, is said before anybody
-// looked or wrote. So where the task plainly needs work first, the choice is
-// among the commands that do it; in its last steps a run may always answer.
+// before they looked or wrote: where the task plainly needs work first, the
+// choice is among the commands that do it, but in the last steps.
 func offer(p journal.Phase, v view) []command.Spec {
 	specs := matching(v.commands, func(c command.Spec) bool {
 		return c.Name != v.barred && (v.splits || c.Name != delegateName)
@@ -77,8 +76,7 @@ func (s *Session) view(a aim) view {
 }
 
 // mustLook reports that a file has to be read before anything else: one that the
-// task names, in a run that can only read. A small model would make its contents
-// up.
+// task names, in a run that can only read.
 func (v view) mustLook(p journal.Phase) bool {
 	return v.lookFirst && p == journal.PhaseFresh && len(v.files) > 0
 }
@@ -88,6 +86,14 @@ func matching(specs []command.Spec, fits func(command.Spec) bool) []command.Spec
 }
 
 func isFinal(c command.Spec) bool { return c.Final }
+
+func namesOf(specs []command.Spec) []string {
+	names := make([]string, len(specs))
+	for i, c := range specs {
+		names[i] = c.Name
+	}
+	return names
+}
 
 func runsCode(specs []command.Spec) bool {
 	return slices.ContainsFunc(specs, func(c command.Spec) bool { return c.Effect == command.EffectExecute })

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,8 @@ type Limits struct {
 	AnswerTokensMax int // an answer
 	ReplyTokensMax  int // a whole reply of a backend without slots
 	ResultTokensMax int // a command's result; see LongResults for what is over
-	// HistoryTokensMax starts compaction when a prompt would be larger, also
-	// where the context could hold it: long prompts make small models worse and
-	// each step slower. 0: four fifths of the context.
+	// HistoryTokensMax starts compaction when a prompt would be larger, also where
+	// the context could hold it. 0: four fifths of the context.
 	HistoryTokensMax int
 
 	DepthMax int // levels of delegation: 1 lets a task be split, not its parts
@@ -74,9 +74,8 @@ type Options struct {
 	Approver Approver    // asked in ApproveAsk; nil: nobody is there
 	Overseer Overseer    // has a second look at what is consequential; nil: none
 
-	// Refresh brings the registry up to date at the start of each step and tells
-	// what changed: commands may be files. Sessions delegated to call it too, at
-	// the same time. nil: only the program itself changes the registry.
+	// Refresh brings the registry up to date before each step and tells what
+	// changed. Children call it too, at the same time.
 	Refresh func(ctx context.Context) []CommandChange
 
 	// Sink is told every event, in order, from the goroutine that runs.
@@ -131,16 +130,8 @@ func checkOptions(o *Options) error {
 	if o.Sink == nil {
 		o.Sink = func(Event) {}
 	}
-	if o.LongResults == "" {
-		o.LongResults = ResultsCut
-	}
-	if err := o.LongResults.check(); err != nil {
-		return err
-	}
-	if o.Approve == "" {
-		o.Approve = ApproveAsk
-	}
-	if err := errors.Join(o.Approve.Check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
+	o.LongResults, o.Approve = cmp.Or(o.LongResults, ResultsCut), cmp.Or(o.Approve, ApproveAsk)
+	if err := errors.Join(o.LongResults.check(), o.Approve.Check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
 		return err
 	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical
@@ -172,28 +163,17 @@ func (o *Options) has(a Aid) bool {
 
 // finalName is the command that ends a task.
 func (o *Options) finalName() string {
-	for _, spec := range o.Registry.Specs() {
-		if spec.Final {
-			return spec.Name
-		}
-	}
-	return ""
+	return append(namesOf(matching(o.Registry.Specs(), isFinal)), "")[0]
 }
 
 // allowedNames are the commands that are worth trying after one was refused.
 func (o *Options) allowedNames(refused string) []string {
-	var names []string
-	for _, spec := range o.Registry.Specs() {
-		if spec.Name != refused && !o.policy().Hopeless(spec) {
-			names = append(names, spec.Name)
-		}
-	}
-	return names
+	return namesOf(matching(o.Registry.Specs(), func(c command.Spec) bool { return c.Name != refused && !o.policy().Hopeless(c) }))
 }
 
-// offered are the commands that the model may choose from. Where it chooses
-// among names, those that are never allowed are not among them; a model that
-// writes what it wants is told the reason when it wants one.
+// offered are the commands of the prompt. Where the model chooses among names,
+// those that are never allowed are left out; else it is told why when it wants
+// one.
 func (o *Options) offered() []command.Spec {
 	specs := o.Registry.Specs()
 	if o.mode() == modeSlots {
@@ -204,13 +184,10 @@ func (o *Options) offered() []command.Spec {
 
 // withheld names the commands that are not offered.
 func (o *Options) withheld() []string {
-	var names []string
-	for _, spec := range o.Registry.Specs() {
-		if o.mode() == modeSlots && o.policy().Hopeless(spec) {
-			names = append(names, spec.Name)
-		}
+	if o.mode() == modeText {
+		return nil
 	}
-	return names
+	return namesOf(matching(o.Registry.Specs(), o.policy().Hopeless))
 }
 
 // readOnly reports a run in which nothing can be changed, because what could

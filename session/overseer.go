@@ -17,9 +17,8 @@ type Verdict struct {
 	Usage backend.Usage
 }
 
-// Overseer has a second look at a consequential call that the rules and the
-// person let through. It is asked by several sessions at the same time when a
-// run delegates. An error is a rejection: what can't be checked does not run.
+// Overseer has a second look at a consequential call that was let through. Several
+// sessions may ask it at the same time. An error is a rejection.
 type Overseer func(ctx context.Context, p *Proposal) (Verdict, error)
 
 // reasonTokensMax bounds the sentence in which a model says why not.
@@ -33,11 +32,9 @@ const (
 	overseerPartsMax     = 8
 )
 
-// NewOverseer makes an overseer of a model: it is shown the task, what was
-// done so far and what the call would do, chooses yes or no, and words why
-// not. What is long it reads in parts, and each needs its yes; what is longer
-// than it can read is rejected. The model may be the one that works, or better
-// another.
+// NewOverseer makes an overseer of a model, the one that works or better another:
+// it is shown the task, what was done and what the call would do, and says yes or
+// why not. Each part of what is long needs its yes; what is too long is rejected.
 func NewOverseer(b backend.LanguageBackend) (Overseer, error) {
 	words, err := newPrompts()
 	if err != nil {
@@ -84,9 +81,8 @@ type opinion struct {
 	reason    string // of a no
 }
 
-// judge asks for a verdict: a choice between yes and no, and only where it is no
-// a short sentence that says why. The question NAME.tmpl stands under the system
-// message NAME_system.tmpl.
+// judge asks NAME.tmpl for a choice between yes and no, and after a no for a
+// sentence that says why.
 func (sp *speaker) judge(ctx context.Context, name string, data any) (opinion, error) {
 	yes, no := sp.words.render("yes", nil), sp.words.render("no", nil)
 	msgs := []backend.Message{

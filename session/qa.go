@@ -101,9 +101,8 @@ func (c checker) evidence(answer string) check.Evidence {
 	}
 }
 
-// secondOpinion asks the model whether the answer does what the task asks: a
-// choice between yes and no, so that it is a verdict and not the first word of
-// prose, and after a no the sentence in which the model says what is missing.
+// secondOpinion asks the model whether the answer does what the task asks, and
+// if not what is missing.
 func (c checker) secondOpinion(ctx context.Context, answer string) (string, error) {
 	if !c.opts.QA {
 		return "", nil
@@ -123,17 +122,16 @@ func (c checker) secondOpinion(ctx context.Context, answer string) (string, erro
 	return c.scrub.Text(o.reason), nil
 }
 
-// withhold tells the model why its answer is not accepted. The answer itself
-// is forgotten: in the prompt it would only be repeated, and in a summary it
-// would come out later.
-func (s *Session) withhold(call *command.Call, answer, reason string) reply {
+// withhold tells the model why its answer is not accepted. The answer itself is
+// forgotten: in a prompt or summary it would only come again.
+func (s *Session) withhold(j job, answer, reason string) reply {
 	s.held.Count++
 	s.held.Answers = append(s.held.Answers, answerMark(answer))
 	s.held.Told = s.book.scrub.Text(reason)
 	s.book.keep(journal.Record{Type: journal.TypeWithheld, Held: &s.held}) // so that a resumed run knows it, too
-	text := s.words.render("withheld.tmpl", reason)
-	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: reason, failed: true, next: journal.PhaseWithheld, withheld: true}
+	r := s.instead(j, s.words.render("withheld.tmpl", reason), journal.PhaseWithheld)
+	r.short, r.withheld = reason, true
+	return r
 }
 
 // forgetAnswer takes the newest turn, whose answer was held back, out of the

@@ -5,15 +5,13 @@ import (
 	"reflect"
 	"slices"
 
-	"agent/command"
 	"agent/session/journal"
 	"agent/session/redact"
 )
 
-// Going on where a killed process stopped. A turn that the model had written is
-// carried out without asking for it again; calls of it that had run give the
-// results they had; one that was running when the process died may have taken
-// effect or not, and is not run again without a person's word.
+// Going on where a killed process stopped: a turn that was written is carried out,
+// calls of it that had run give their results, and one that was running is not
+// run again without a person's word.
 
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
@@ -74,9 +72,8 @@ func (s *Session) restore(old *journal.Saved) {
 	}
 }
 
-// takeUp makes the conversation whole where it was cut off, so that the next
-// turn can follow: it says what was lost, and closes a turn that can't be
-// carried out or, since the user has new words, shall not be.
+// takeUp makes the conversation whole where it was cut off: it says what was lost,
+// and closes a turn that can't or, since the user has new words, shan't go on.
 func (s *Session) takeUp(newWords string) {
 	if s.calls.lost.Any() {
 		s.book.warn("the session file is damaged: " + s.calls.lost.String())
@@ -107,7 +104,7 @@ func (s *Session) dropPending() {
 			continue
 		}
 		name := "not_begun"
-		if cmd, err := s.opts.Registry.Resolve(call.Command); err == nil && s.calls.mayHaveRun(cmd, call) {
+		if cmd, err := s.opts.Registry.Resolve(call.Command); err == nil && s.calls.mayHaveRun(newJob(cmd, call)) {
 			name = "interrupted.tmpl"
 		}
 		parts = append(parts, s.words.render(name, call.Command))
@@ -124,19 +121,17 @@ func (s *Session) interject(parts ...string) {
 
 // doubt tells the model of a call that may have run, when nobody can be asked
 // whether it shall run again. It is no refusal: looking first is the way on.
-func (s *Session) doubt(cmd command.Command, call *command.Call) (reply, bool) {
-	if !s.calls.mayHaveRun(cmd, call) {
+func (s *Session) doubt(j job) (reply, bool) {
+	if !s.calls.mayHaveRun(j) {
 		return reply{}, false
 	}
 	if s.calls.blind { // one call was cut off, not each that follows
 		s.calls.blind = false
-		s.calls.intents[callKey(call)] = journal.Intent{Key: callKey(call), Step: s.clock.steps, Command: call.Command}
+		s.calls.intents[j.key] = journal.Intent{Key: j.key, Step: s.clock.steps, Command: j.call.Command}
 	}
-	s.book.warn(call.Command + " may have run already: the run was cut off before its result was recorded")
+	s.book.warn(j.call.Command + " may have run already: the run was cut off before its result was recorded")
 	if s.opts.Approver != nil {
 		return reply{}, false // decide asks
 	}
-	text := s.words.render("may_have_run", call.Command)
-	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: journal.PhaseUncertain}, true
+	return s.instead(j, s.words.render("may_have_run", j.call.Command), journal.PhaseUncertain), true
 }

@@ -19,14 +19,14 @@ import (
 	"agent/session/workdir"
 )
 
-// runCommand runs one call and makes of its result what the model is told.
-func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *command.Call, key string) (reply, error) {
-	in := journal.Intent{Key: key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: call.Command}
-	if err := s.calls.begin(in, command.EffectOf(cmd, call).Consequential()); err != nil {
+// run runs one call and makes of its result what the model is told.
+func (s *Session) run(ctx context.Context, j job) (reply, error) {
+	in := journal.Intent{Key: j.key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: j.call.Command}
+	if err := s.calls.begin(in, j.consequential()); err != nil {
 		return reply{}, err
 	}
 	before, start := s.watch.now, s.opts.Now()
-	res, err := s.runSafely(ctx, cmd, call)
+	res, err := s.runSafely(ctx, j)
 	if ctx.Err() != nil {
 		return reply{}, ctx.Err() // it may have had an effect: its intent stays
 	}
@@ -34,40 +34,49 @@ func (s *Session) runCommand(ctx context.Context, cmd command.Command, call *com
 		if err := s.calls.end(nil); err != nil {
 			return reply{}, err
 		}
-		s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: errorText(err), Failed: true})
-		return s.refused(call, Decision{Reason: errorText(err)}), nil
+		s.instead(j, errorText(err), journal.PhaseRefused)
+		return s.refused(j.call, Decision{Reason: errorText(err)}), nil
 	}
-	effect := command.EffectOf(cmd, call)
-	if effect > command.EffectNone { // a thought is no way around a refusal
+	if j.spec.Effect > command.EffectNone { // a thought is no way around a refusal
 		s.refusals = 0
 	}
 	if err != nil {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	wall := s.opts.Now().Sub(start)
-	files := s.watch.changed(res, s.place.depth == 0 || effect.Consequential()) // else it may be other helpers' doing
-	text, cut := s.condenser(cmd.Spec(), call).short(ctx, s.book.scrub.Text(res.Text))
+	files := s.watch.changed(res, s.place.depth == 0 || j.consequential()) // else it may be other helpers' doing
+	text, cut := s.condenser(j.spec, j.call).short(ctx, s.book.scrub.Text(res.Text))
 	s.book.emit(&CommandResult{
-		Step: s.clock.steps, Command: call.Command, Text: text, Failed: res.Failed,
+		Step: s.clock.steps, Command: j.call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
-	s.watch.last = s.watch.oneFileOf(cmd.Spec(), call)
-	next := journal.PhaseDone
+	s.watch.last = s.watch.oneFileOf(j.spec, j.call)
+	r := reply{text: s.resultText(j, text, res.Failed, files), short: text, failed: res.Failed, next: journal.PhaseDone}
 	switch {
 	case res.Failed:
-		next = journal.PhaseFailed
+		r.next = journal.PhaseFailed
 	case len(files) == 0 && emptyResult.MatchString(text):
-		next = journal.PhaseEmpty
-	case cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
-		next = journal.PhaseRead
-	case cmd.Spec().Effect == command.EffectWrite:
-		next = journal.PhaseWrote
+		r.next = journal.PhaseEmpty
+	case j.cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
+		r.next = journal.PhaseRead
+	case j.cmd.Spec().Effect == command.EffectWrite:
+		r.next = journal.PhaseWrote
 	}
-	r := reply{text: s.resultText(cmd.Spec(), call, text, res.Failed, files), short: text, failed: res.Failed, next: next}
 	return r, s.calls.remember(journal.Done{
-		Key: key, Step: s.clock.steps, Command: call.Command, Result: text, Failed: next == journal.PhaseFailed || next == journal.PhaseEmpty,
-		Told: s.book.scrub.Text(r.text), Next: next,
+		Key: j.key, Step: s.clock.steps, Command: j.call.Command, Result: text,
+		Failed: r.next == journal.PhaseFailed || r.next == journal.PhaseEmpty, Told: s.book.scrub.Text(r.text), Next: r.next,
 	}, before.Hash(), s.watch.now.Hash())
+}
+
+// instead tells what is said in the place of a call's result.
+func (s *Session) instead(j job, text string, next journal.Phase) reply {
+	s.book.emit(&CommandResult{Step: s.clock.steps, Command: j.call.Command, Text: text, Failed: true})
+	return told(text, next)
+}
+
+// told is a reply to a call that was not carried out.
+func told(text string, next journal.Phase) reply {
+	return reply{text: text, short: text, failed: true, next: next}
 }
 
 // condenser shortens the result of a call.
@@ -78,31 +87,29 @@ func (s *Session) condenser(spec command.Spec, call *command.Call) condenser {
 
 // destroysSecret tells the model that its call would put a placeholder where
 // the secret itself stands.
-func (s *Session) destroysSecret(cmd command.Command, call *command.Call) (reply, bool) {
-	if !s.book.scrub.HidSome() || !command.EffectOf(cmd, call).Consequential() {
+func (s *Session) destroysSecret(j job) (reply, bool) {
+	if !s.book.scrub.HidSome() || !j.consequential() {
 		return reply{}, false
 	}
-	content, err := json.Marshal(call.Content)
+	content, err := json.Marshal(j.call.Content)
 	if err != nil || !redact.HasPlaceholder(string(content)) {
 		return reply{}, false
 	}
-	text := s.words.render("placeholder.tmpl", call.Command)
-	s.book.emit(&CommandResult{Step: s.clock.steps, Command: call.Command, Text: text, Failed: true})
-	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}, true
+	return s.instead(j, s.words.render("placeholder.tmpl", j.call.Command), journal.PhaseFailed), true
 }
 
 // emptyResult is a result without content, or with a remark in its place.
 var emptyResult = regexp.MustCompile(`^\s*(\([^()]*\))?\s*$`)
 
 // runSafely runs a command; one that panics fails like one that errs.
-func (s *Session) runSafely(ctx context.Context, cmd command.Command, call *command.Call) (res *command.Result, err error) {
+func (s *Session) runSafely(ctx context.Context, j job) (res *command.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.book.warn(fmt.Sprintf("command %s panicked: %v\n%s", call.Command, p, debug.Stack()))
-			err = fmt.Errorf("%s: internal error: %v", call.Command, p)
+			s.book.warn(fmt.Sprintf("command %s panicked: %v\n%s", j.call.Command, p, debug.Stack()))
+			err = fmt.Errorf("%s: internal error: %v", j.call.Command, p)
 		}
 	}()
-	res, err = cmd.Run(withSession(ctx, s), s.opts.Env, call)
+	res, err = j.cmd.Run(withSession(ctx, s), s.opts.Env, j.call)
 	if err == nil && res == nil {
 		err = errors.New("the command gave no result")
 	}
@@ -119,10 +126,10 @@ func errorText(err error) string {
 }
 
 // resultText is a result as the model is shown it.
-func (s *Session) resultText(spec command.Spec, call *command.Call, text string, failed bool, files []string) string {
-	d := resultData{Command: call.Command, Failed: failed, Block: prose.Fenced(text)}
+func (s *Session) resultText(j job, text string, failed bool, files []string) string {
+	d := resultData{Command: j.call.Command, Failed: failed, Block: prose.Fenced(text)}
 	if failed && s.opts.has(AidErrorLine) {
-		d.LineNumber, d.Line = offendingLine(codeOf(spec, call), text)
+		d.LineNumber, d.Line = offendingLine(codeOf(j.spec, j.call), text)
 	}
 	if !s.opts.has(AidResultHeads) {
 		files = nil
@@ -173,8 +180,8 @@ func offendingLine(code, errorText string) (int, string) {
 }
 
 // conclude ends the task with an answer, unless a check holds it back.
-func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, call *command.Call) (reply, error) {
-	res, err := s.runSafely(ctx, cmd, call)
+func (s *Session) conclude(ctx context.Context, t *turn, j job) (reply, error) {
+	res, err := s.runSafely(ctx, j)
 	if ctx.Err() != nil {
 		return reply{}, ctx.Err()
 	}
@@ -182,19 +189,17 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(cmd.Spec(), call, res.Text, true, nil), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
+		return reply{text: s.resultText(j, res.Text, true, nil), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
 	}
-	answer := answerText(res, call, cmd.Spec())
-	if echoes(answer, s.talk.task) && call.Summary != "" {
-		answer = call.Summary // the note says what the answer does not
+	answer := answerText(res, j.call, j.spec)
+	if echoes(answer, s.talk.task) && j.call.Summary != "" {
+		answer = j.call.Summary // the note says what the answer does not
 	}
-	if t.end.cut() {
-		s.warnOfCut(t.end)
-	}
-	if t.end == endBudget { // nothing is left to mend it with
+	s.warnOfCut(t.end)
+	switch {
+	case t.end == endBudget: // nothing is left to mend it with
 		return reply{stop: StopTokens, answer: answer}, nil
-	}
-	if s.refusals > 0 { // it gave up on what it was not allowed to do
+	case s.refusals > 0: // it gave up on what it was not allowed to do
 		return reply{stop: StopRefused, answer: answer}, nil
 	}
 	reason, err := s.checker().doubts(ctx, answer)
@@ -202,18 +207,19 @@ func (s *Session) conclude(ctx context.Context, t *turn, cmd command.Command, ca
 		return reply{}, err
 	}
 	if reason != "" {
-		return s.withhold(call, answer, reason), nil
+		return s.withhold(j, answer, reason), nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil
 }
 
-// warnOfCut tells a person that the answer is not whole.
+// warnOfCut tells a person of an answer that is not whole.
 func (s *Session) warnOfCut(end ending) {
-	if end == endBudget {
+	switch end {
+	case endBudget:
 		s.book.warn("the answer is cut off: the run may cost no more tokens")
-		return
+	case endLimit:
+		s.book.warn("the answer is cut off: it is as long as a reply may be")
 	}
-	s.book.warn("the answer is cut off: it is as long as a reply may be")
 }
 
 // echoes reports an answer that only says the task again, as small models do.

@@ -6,9 +6,8 @@
 // in a session file; [RenderText] writes events for a person.
 //
 // A turn has three parts in one prompt that only grows: a line of free
-// reasoning, the choice of a command by scoring, and the command's fields, each
-// asked for in the form in which a model writes it best. Backends that cannot
-// continue a reply and score options get the same turn as plain JSON, read by
+// reasoning, the choice of a command by scoring, and the command's fields. Backends
+// that cannot continue a reply and score options write JSON, read by
 // [salvage.Parse].
 //
 // Promises: every loop has a limit, and each ending its own [Stop]; input is
@@ -212,6 +211,9 @@ func (s *Session) begin(task string) error {
 		return &answeredError{s.id}
 	}
 	s.answered = false
+	if s.phase.Ends() {
+		s.phase = journal.PhaseFresh
+	}
 	if err := s.openLog(); err != nil {
 		return err
 	}

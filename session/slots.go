@@ -64,27 +64,18 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 // languageOf is what the fence of a text says it holds, by the file that an
 // earlier field names: a model that is told so writes better code.
 func languageOf(content map[string]any) string {
+	languages := map[string]string{".py": "python", ".go": "go", ".js": "javascript", ".sh": "bash", ".json": "json"}
 	for _, field := range []string{"file", "path"} {
 		name, _ := content[field].(string)
-		switch path.Ext(name) {
-		case ".py":
-			return "python"
-		case ".go":
-			return "go"
-		case ".js":
-			return "javascript"
-		case ".sh":
-			return "bash"
-		case ".json":
-			return "json"
+		if language := languages[path.Ext(name)]; language != "" {
+			return language
 		}
 	}
 	return ""
 }
 
-// fillOptional lets the model choose which of the optional fields it gives,
-// if any. A field that is asked for gets filled, wanted or not: so none is
-// asked for outright.
+// fillOptional lets the model choose which optional fields it gives: one that is
+// asked for outright gets filled, wanted or not.
 func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any) error {
 	for len(slots) > 0 {
 		options := []string{d.words.render("none", nil)}
@@ -340,9 +331,8 @@ func unquoted(text string) string {
 	return text
 }
 
-// draft is the assistant's message while it is written: fixed text of the
-// harness and text of the model by turns, in one growing reply. The backend
-// computes only what is new.
+// draft is the assistant's message while it is written: text of the harness and
+// of the model by turns, in one growing reply.
 type draft struct {
 	*speaker
 	msgs     []backend.Message

@@ -98,7 +98,8 @@ func (sp *speaker) choose(ctx context.Context, req *backend.Request, options []s
 	if err != nil {
 		return nil, backendError(ctx, err)
 	}
-	sp.budget.usage.AddChoice(choice)
+	cost := choice.Usage()
+	sp.budget.usage.AddCall(&cost)
 	return choice, nil
 }
 

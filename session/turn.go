@@ -101,14 +101,15 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if err != nil {
 		return res
 	}
-	if r, err := s.runSafely(ctx, cmd, t.calls[0]); err == nil && !r.Failed {
+	if r, err := s.runSafely(ctx, newJob(cmd, t.calls[0])); err == nil && !r.Failed {
 		res.Answer = answerText(r, t.calls[0], cmd.Spec())
 	}
 	if wasHeld(s.held, res.Answer) {
 		s.book.warn("the last answer is left out: a check had held it back")
 		res.Answer = ""
 	}
-	if res.Cut = res.Answer != "" && t.end.cut(); res.Cut {
+	if res.Answer != "" {
+		res.Cut = t.end.cut()
 		s.warnOfCut(t.end)
 	}
 	s.checker().warnOfDoubts(res.Answer)
@@ -127,9 +128,8 @@ type aim struct {
 // drawn again before the model is told.
 const redraftsMax = 2
 
-// askFresh gets a turn that is not a circle, if the model has one. A turn
-// that repeats an earlier call is dropped and drawn again: in the prompt it
-// would only teach the model to repeat itself.
+// askFresh gets a turn that is not a circle, if the model has one. One that
+// repeats a call is drawn again: in the prompt it would teach repetition.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{phase: s.phase})
 	for try := 0; try < redraftsMax && err == nil && s.opts.mode() == modeSlots && s.opts.has(AidCircleBreak); try++ {
@@ -143,12 +143,10 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	return t, err
 }
 
-// otherAim is how a turn that would repeat an earlier call is drawn again. A
-// choice (of a file, say) is made without what was chosen, and instead of a
-// look that names nothing, such as a list, another command is taken. When that does not help, what
-// had worked means that nothing is left to do but to answer, unless an answer
-// was just held back; what had failed is tried another way, and last with
-// another command.
+// otherAim is how a turn that would repeat an earlier call is drawn again: a
+// choice without what was chosen, another command instead of a look that names
+// nothing. If that does not help, only the answer is left after what had worked
+// (unless one was just held back), and another command after what had failed.
 func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
 	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(AidOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
@@ -283,11 +281,7 @@ func (d *draft) command(ctx context.Context, specs []command.Spec) (command.Spec
 	if len(specs) == 0 {
 		return command.Spec{}, errors.New("session: no command is enabled")
 	}
-	names := make([]string, len(specs))
-	for i, c := range specs {
-		names[i] = c.Name
-	}
-	i, err := d.pick(ctx, names)
+	i, err := d.pick(ctx, namesOf(specs))
 	if err != nil {
 		return command.Spec{}, err
 	}
@@ -389,63 +383,60 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 		s.book.emit(event.Made(s.clock.steps, call, false, t.repairs))
 		return s.unknown(call.Command), nil
 	}
-	spec := specOf(cmd, call)
-	made := event.Made(s.clock.steps, call, spec.Final, t.repairs)
+	j := newJob(cmd, call)
+	made := event.Made(s.clock.steps, call, j.spec.Final, t.repairs)
 	made.Choices = t.choices
 	s.book.emit(made)
-	key := callKey(call)
-	if spec.Final { // how often it is sent back is bounded
-		return s.conclude(ctx, t, cmd, call)
+	if j.spec.Final { // how often it is sent back is bounded
+		return s.conclude(ctx, t, j)
 	}
 	s.held.Work = false
-	if s.calls.circles.ask(key) >= identicalCallsMax && s.refusals == 0 {
+	if s.calls.circles.ask(j.key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
-	if done, ok := s.calls.circles.earlier(key, s.watch.now.Hash()); ok && spec.Effect != command.EffectNetwork {
-		return s.circle(done), nil
+	if done, ok := s.calls.circles.earlier(j.key, s.watch.now.Hash()); ok && j.spec.Effect != command.EffectNetwork {
+		return s.circle(j, done), nil
 	}
-	release, err := s.holdWork(ctx, cmd, call)
+	release, err := s.holdWork(ctx, j)
 	if err != nil {
 		return reply{}, err
 	}
 	defer release()
-	if r, told := s.destroysSecret(cmd, call); told {
+	if r, is := s.destroysSecret(j); is {
 		return r, nil
 	}
-	if r, told := s.doubt(cmd, call); told {
+	if r, is := s.doubt(j); is {
 		return r, nil
 	}
-	decision, err := s.gate.approve(ctx, asked{cmd, spec, call})
-	if err != nil {
+	decision, err := s.gate.approve(ctx, j)
+	switch {
+	case err != nil:
 		return reply{}, err
-	}
-	if !decision.Allow && s.calls.mayHaveRun(cmd, call) {
+	case decision.Allow:
+		return s.run(ctx, j)
+	case s.calls.mayHaveRun(j):
 		s.refusals-- // not to repeat a call keeps nobody from doing the task
 	}
-	if !decision.Allow {
-		return s.refused(call, decision), nil
-	}
-	return s.runCommand(ctx, cmd, call, key)
+	return s.refused(call, decision), nil
 }
 
 func (s *Session) unknown(name string) reply {
 	look := s.opts.Registry.Lookup(name)
-	text := s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()})
-	return reply{text: text, short: text, failed: true, next: journal.PhaseFailed}
+	return told(s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()}), journal.PhaseFailed)
 }
 
 // circle answers a call that was already made, with its result and with the
 // way to go on that is next in turn.
-func (s *Session) circle(done journal.Done) reply {
+func (s *Session) circle(j job, done journal.Done) reply {
 	const angles = 4
 	angle := fmt.Sprintf("angle%d", s.calls.circles.found%angles)
 	s.calls.circles.found++
-	text := s.words.render("circle.tmpl", circleData{
+	r := s.instead(j, s.words.render("circle.tmpl", circleData{
 		Earlier: done.Step, Block: prose.Fenced(done.Result),
 		Angle: s.words.render(angle, systemData{Final: s.opts.finalName()}),
-	})
-	s.book.emit(&CommandResult{Step: s.clock.steps, Command: done.Command, Text: text, Failed: true})
-	return reply{text: text, short: s.words.render("same_call", done), failed: true, next: circling(done)}
+	}), circling(done))
+	r.short = s.words.render("same_call", done)
+	return r
 }
 
 type reasonData struct {

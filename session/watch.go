@@ -45,8 +45,7 @@ func (w *watch) choices(task string, mustLook bool) []string {
 const missingFilesMax = 4
 
 // missing are the files that the task names as if they were there. They can be
-// chosen too: what comes of it is that there is no such file, where another file
-// in its place would be read for the wrong one.
+// chosen too: else another would be read in their place.
 func (w *watch) missing(task string) []string {
 	var out []string
 	asked := check.AskedFiles(task, w.now.Holds)
@@ -98,10 +97,8 @@ func (w *watch) view(path string, lines int) promptFile {
 }
 
 // lines is how many lines of a file the first message shows. Small files are
-// shown whole while there is room: to read what stands before it is what a small
-// model does best, and it spares the step of looking. Of rows of data it sees
-// only how they begin: they are for code to work on, and a model that has all of
-// them before it adds them up in its head.
+// shown whole while there is room: what stands before it a small model reads
+// best. Rows of data only begin: a model that has all adds them up in its head.
 func (w *watch) lines(name string, room *int64) int {
 	size := w.now.Size(name)
 	switch {
@@ -132,9 +129,8 @@ func (w *watch) oneFileOf(spec command.Spec, call *command.Call) string {
 	return paths[0]
 }
 
-// changed takes the snapshot after a call, and tells which files are new or
-// different: those that the command says it changed, and unless others may have
-// changed them, those that were seen to change.
+// changed takes the snapshot after a call and tells which files it changed: those
+// that it says, and if nobody else is at work, those that are seen to differ.
 func (w *watch) changed(res *command.Result, alone bool) []string {
 	before, files := w.now, res.Files
 	w.look()

@@ -23,9 +23,8 @@ type wire struct {
 	opts *Options
 }
 
-// turn is a turn of a backend without slots: a whole reply in the wire
-// form, read tolerantly. One that can't be used is sent back once, with what
-// is wrong with it.
+// turn is a whole reply in the wire form, read tolerantly. One that can't be used
+// is sent back once, with what is wrong with it.
 func (w wire) turn(ctx context.Context, msgs []backend.Message) (*turn, error) {
 	raw, end, err := w.replyText(ctx, msgs)
 	if err != nil {
@@ -212,8 +211,7 @@ func asText(parsed salvage.Parsed) bool {
 }
 
 // wasShown reports that a call stands in a result or file that the model has
-// before it; by its values alone when it need not stand there in the form of a
-// call. The user's own words don't count.
+// before it, with values by its values alone. The user's words don't count.
 func (w wire) wasShown(call *command.Call, values bool) bool {
 	key := callKey(call)
 	for _, e := range w.entries {

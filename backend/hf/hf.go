@@ -302,9 +302,7 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 	}
 }
 
-// prepare turns a request into the engine's terms. trim: a space that ends the
-// prefill was left to the model, because most vocabularies glue it to the next
-// word, and its first one must not be shown twice.
+// prepare turns a request into the engine's terms. trim: see [prefilled].
 func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
 		return nil, false, err
@@ -315,10 +313,7 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 			return nil, false, err
 		}
 	}
-	prefill := req.Prefill
-	if grammar == "" && strings.HasSuffix(prefill, " ") {
-		prefill, trim = strings.TrimSuffix(prefill, " "), true
-	}
+	prefill, trim := prefilled(req)
 	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
 	if err != nil {
 		return nil, false, err
@@ -332,6 +327,16 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	}
 	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+}
+
+// prefilled is the start of the reply as it is computed. trim: a space that ends it was
+// left to the model, because most vocabularies glue it to the next word, and its first
+// one must not be shown twice.
+func prefilled(req *backend.Request) (prefill string, trim bool) {
+	if len(req.Schema) == 0 && req.Grammar == "" && strings.HasSuffix(req.Prefill, " ") {
+		return strings.TrimSuffix(req.Prefill, " "), true
+	}
+	return req.Prefill, false
 }
 
 // sampling merges a request's settings over the configured ones.
@@ -366,7 +371,7 @@ func (b *Backend) translate(ctx context.Context, err error) error {
 
 // delta makes a backend.Delta of one sampled token.
 func delta(out inference.Output) backend.Delta {
-	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish)}
+	d := backend.Delta{Text: out.Text, Finish: backend.FinishReason(out.Finish), Stop: out.Stop}
 	if out.ID >= 0 {
 		d.Count = 1
 	}

@@ -45,7 +45,8 @@ func (b *Backend) ToolSyntax(ctx context.Context) (backend.ToolSyntax, error) {
 
 // CountPrompt implements backend.ToolUser.
 func (b *Backend) CountPrompt(ctx context.Context, req *backend.Request) (int, error) {
-	_, ids, err := b.encode(ctx, req.Messages, req.Tools, "", 0)
+	prefill, _ := prefilled(req)
+	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, 0)
 	return len(ids), err
 }
 

@@ -95,16 +95,19 @@ func TestServeLocal(t *testing.T) {
 	})
 	t.Run("tools", func(t *testing.T) { toolsOverHTTP(t, url) })
 	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, b, url) })
-	t.Run("the official Python client", func(t *testing.T) {
-		python := os.Getenv("AGENT_OPENAI_PYTHON")
-		if python == "" {
-			t.Skip("needs AGENT_OPENAI_PYTHON=…/bin/python of an environment with: pip install openai")
-		}
-		script := filepath.Join("..", "..", "internal", "serve", "testdata", "openai_client.py")
-		out, err := exec.CommandContext(t.Context(), python, script, url, "none", "smollm2").CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		t.Logf("%s", out)
-	})
+	for client, base := range map[string]string{"openai": url, "anthropic": strings.TrimSuffix(url, "/v1")} {
+		t.Run("the official Python client of "+client, func(t *testing.T) {
+			name := "AGENT_" + strings.ToUpper(client) + "_PYTHON"
+			python := os.Getenv(name)
+			if python == "" {
+				t.Skipf("needs %s=…/bin/python of an environment with: pip install %s", name, client)
+			}
+			script := filepath.Join("..", "..", "internal", "serve", "testdata", client+"_client.py")
+			out, err := exec.CommandContext(t.Context(), python, script, base, "none", "smollm2").CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			t.Logf("%s", out)
+		})
+	}
 }
 
 // echoAgreesWithChoose: the tokens of an option after the rendered chat have

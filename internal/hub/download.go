@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -229,7 +230,7 @@ func rootCause(err error) error {
 func (s *Store) receive(c *client, t target, url string) filler {
 	return func(ctx context.Context, p *partial, m *meter) error {
 		p.limit = t.size
-		r := &receiver{client: c, url: url, total: t.size, idle: s.cfg.IdleTimeout}
+		r := &receiver{client: c, url: url, name: t.name, gguf: isGGUF(t.name), total: t.size, idle: s.cfg.IdleTimeout}
 		for failures := 0; ; {
 			if r.total >= 0 && p.size == r.total {
 				return nil
@@ -287,6 +288,8 @@ func (s *Store) receiveFailed(ctx context.Context, t target, p *partial, err err
 type receiver struct {
 	client *client
 	url    string
+	name   string
+	gguf   bool   // the file is a model
 	etag   string // strong ETag of the server that sent what we have
 	total  int64  // -1 until known
 	idle   time.Duration
@@ -323,7 +326,15 @@ func (r *receiver) attempt(ctx context.Context, p *partial, m *meter) error {
 	m.set(p.size)
 	body := newIdleReader(resp.Body, r.idle, func() { cancel(errIdle) })
 	defer body.stop()
-	_, err = io.CopyBuffer(io.MultiWriter(p, m), body, make([]byte, copyBufferBytes))
+	content := bufio.NewReader(body)
+	if r.gguf && p.size == 0 {
+		head, _ := content.Peek(headBytes)
+		if what := notGGUF(head); what != "" {
+			return &Error{Op: "pull " + r.name, Err: errors.New("what came is " + what), Reason: ErrUnavailable,
+				Advice: "look at its page in a browser: it may ask you to log in or to accept terms; then set HF_TOKEN"}
+		}
+	}
+	_, err = io.CopyBuffer(io.MultiWriter(p, m), content, make([]byte, copyBufferBytes))
 	if err != nil && errors.Is(context.Cause(ctx), errIdle) {
 		return errIdle
 	}
@@ -331,6 +342,25 @@ func (r *receiver) attempt(ctx context.Context, p *partial, m *meter) error {
 		return errShort
 	}
 	return err
+}
+
+// headBytes is how much of a file tells what it is.
+const headBytes = 128
+
+// notGGUF says what the beginning of a file is, when it is none of a model.
+func notGGUF(head []byte) string {
+	text := strings.ToLower(strings.TrimSpace(string(head)))
+	switch {
+	case strings.HasPrefix(string(head), "GGUF"), len(head) < 4:
+		return ""
+	case strings.HasPrefix(text, "<!doctype"), strings.HasPrefix(text, "<html"), strings.HasPrefix(text, "<?xml"):
+		return "a web page, and no model"
+	case strings.HasPrefix(text, "version https://git-lfs"):
+		return "a pointer of Git LFS, which stands for the model and does not hold it"
+	case strings.HasPrefix(text, "{"):
+		return "JSON, and no model"
+	}
+	return "no GGUF file"
 }
 
 func (r *receiver) rangeHeader(from int64) http.Header {

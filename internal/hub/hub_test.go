@@ -446,3 +446,37 @@ func TestNoSymlinks(t *testing.T) {
 	require.NotEmpty(t, checks)
 	assert.NotEmpty(t, checks[0].Want, "the blob is known by identity")
 }
+
+// What comes with status 200 and is no model is named, is not kept, and nothing is fetched
+// twice afterwards.
+func TestPagesInsteadOfModels(t *testing.T) {
+	for content, want := range map[string]string{
+		"<!DOCTYPE html><html>log in</html>": "a web page",
+		"\n<html lang=en>":                   "a web page",
+		"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n": "Git LFS",
+		`{"error":"gated"}`:            "JSON",
+		strings.Repeat("\x00\x01", 99): "no GGUF file",
+	} {
+		f := setUp(t)
+		f.Misbehave(hubtest.Faults{Instead: content})
+		_, err := f.store().Resolve(t.Context(), repo+":Q4_K_M")
+		require.ErrorContains(t, err, want)
+		assert.Empty(t, f.partials(t))
+		f.Misbehave(hubtest.Faults{})
+		before := len(f.Requests())
+		_, err = f.store().Resolve(t.Context(), repo+":Q4_K_M")
+		require.NoError(t, err)
+		fetched := 0
+		for _, r := range f.Requests()[before:] {
+			if r.CDN && strings.Contains(r.Path, "content") && r.Method == "GET" {
+				fetched++
+			}
+		}
+		assert.Equal(t, 1, fetched)
+
+		bad := filepath.Join(t.TempDir(), "a.gguf")
+		require.NoError(t, os.WriteFile(bad, []byte(content), 0o600))
+		_, err = f.store().Verify(t.Context(), bad)
+		assert.ErrorContains(t, err, want)
+	}
+}

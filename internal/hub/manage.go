@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,6 +168,11 @@ func (s *Store) Verify(ctx context.Context, ref string) ([]Check, error) {
 		if err != nil {
 			return out, &Error{Op: "verify " + path, Err: err}
 		}
+		if isGGUF(path) {
+			if what := notGGUF(headOf(path)); what != "" {
+				return out, &Error{Op: "verify " + path, Err: errors.New("it is " + what), Reason: ErrNotFound, Advice: "remove it, and pull the model again"}
+			}
+		}
 		c := Check{Name: ref, Path: path, Algorithm: cmp.Or(want.algorithm, algoSHA256), Want: want.hex, Got: got, OK: want.hex == "" || got == want.hex}
 		switch {
 		case !c.OK:
@@ -177,6 +183,18 @@ func (s *Store) Verify(ctx context.Context, ref string) ([]Check, error) {
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// headOf is the beginning of a file, empty when it can't be read.
+func headOf(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	head := make([]byte, headBytes)
+	n, _ := io.ReadFull(f, head)
+	return head[:n]
 }
 
 // filesToVerify finds a model's files without judging them, so that a damaged

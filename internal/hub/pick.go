@@ -24,6 +24,25 @@ var quantRanking = []string{
 type candidate struct {
 	parts []string // paths, in order
 	quant string   // "Q4_K_M"; "" when the name does not say
+	mix   string   // "UD": whose mix it is, as the name has it before the quantisation
+}
+
+// tag is what a person asks for it by.
+func (c candidate) tag() string {
+	if c.mix == "" {
+		return cmp.Or(c.quant, c.first())
+	}
+	return c.mix + "-" + c.quant
+}
+
+// answers reports whether a wanted tag means it: its own, or whatever its name ends with.
+func (c candidate) answers(tag string) bool {
+	if normalQuant(tag) == c.quant && c.mix == "" || strings.EqualFold(tag, c.tag()) {
+		return true
+	}
+	base := modelBase(c.first())
+	at := len(base) - len(tag)
+	return at > 0 && strings.EqualFold(base[at:], tag) && strings.ContainsAny(base[at-1:at], "-._/")
 }
 
 func (c candidate) first() string { return c.parts[0] }
@@ -31,7 +50,8 @@ func (c candidate) first() string { return c.parts[0] }
 var (
 	splitName = regexp.MustCompile(`(?i)^(.*)-([0-9]{5})-of-([0-9]{5})(\.gguf)$`)
 	quantPart = regexp.MustCompile(`(?i)(?:^|[-._/])((?:I?Q|TQ)[0-9]+(?:_[0-9A-Z]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?:$|[-._/])`)
-	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix)(?:$|[-._/])`)
+	variant   = regexp.MustCompile(`(?i)(?:^|[-._/])(UD|i1)[-._]$`) // a maker's own mix of types
+	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix|mtp|draft|drafter|lora|eagle[0-9]?)(?:$|[-._/])`)
 )
 
 // splitPartsMax bounds the parts of one model.
@@ -56,18 +76,37 @@ func splitParts(file string) ([]string, error) {
 	return parts, nil
 }
 
-// quantOf reads the quantisation from a file's name, else from its folder's.
-func quantOf(file string) string {
+// modelBase is a file's path without its ending and the number of its part.
+func modelBase(file string) string {
 	if m := splitName.FindStringSubmatch(file); m != nil {
-		file = m[1] + m[4]
+		return m[1]
 	}
-	base := file[:len(file)-len(".gguf")]
+	return file[:len(file)-len(".gguf")]
+}
+
+// quantAndMix reads the quantisation, and whose mix it is, from a file's name, else from its
+// folder's.
+func quantAndMix(file string) (quant, mix string) {
+	base := modelBase(file)
 	for _, s := range []string{path.Base(base), path.Dir(base)} {
-		if all := quantPart.FindAllStringSubmatch(s, -1); len(all) > 0 {
-			return normalQuant(all[len(all)-1][1])
+		if all := quantPart.FindAllStringSubmatchIndex(s, -1); len(all) > 0 {
+			last := all[len(all)-1]
+			if m := variant.FindStringSubmatch(s[:last[2]]); m != nil {
+				mix = m[1]
+			}
+			return normalQuant(s[last[2]:last[3]]), mix
 		}
 	}
-	return ""
+	return "", ""
+}
+
+// quantOf is the tag by which a file is asked for; empty when its name does not say.
+func quantOf(file string) string {
+	c := candidate{parts: []string{file}}
+	if c.quant, c.mix = quantAndMix(file); c.quant == "" {
+		return ""
+	}
+	return c.tag()
 }
 
 // normalQuant gives the one spelling of a quantisation's name.
@@ -82,8 +121,8 @@ func normalQuant(q string) string {
 	return strings.TrimSuffix(q, "_MOE")
 }
 
-// candidates groups files into models, best first. Projectors and importance
-// matrices are no models; a split model with a part missing is left out.
+// candidates groups files into models, best first. Projectors, importance matrices, adapters
+// and drafters are no models; a split model with a part missing is left out.
 func candidates(files []string) []candidate {
 	present := make(map[string]bool, len(files))
 	for _, f := range files {
@@ -98,11 +137,14 @@ func candidates(files []string) []candidate {
 		if err != nil || parts[0] != f || !allPresent(parts, present) {
 			continue
 		}
-		out = append(out, candidate{parts: parts, quant: quantOf(f)})
+		c := candidate{parts: parts}
+		c.quant, c.mix = quantAndMix(f)
+		out = append(out, c)
 	}
 	slices.SortStableFunc(out, func(a, b candidate) int {
 		return cmp.Or(
 			cmp.Compare(rank(a.quant), rank(b.quant)),
+			cmp.Compare(len(a.mix), len(b.mix)),
 			cmp.Compare(strings.Count(a.first(), "/"), strings.Count(b.first(), "/")),
 			cmp.Compare(len(a.first()), len(b.first())),
 			cmp.Compare(a.first(), b.first()),
@@ -137,9 +179,8 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 	if quant == "" {
 		return all[0], all[1:], nil
 	}
-	want := normalQuant(quant)
 	for i, c := range all {
-		if c.quant == want {
+		if c.answers(quant) {
 			return c, slices.Delete(slices.Clone(all), i, i+1), nil
 		}
 	}
@@ -155,7 +196,7 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 func quantNames(all []candidate) []string {
 	var names []string
 	for _, c := range all {
-		name := cmp.Or(c.quant, c.first())
+		name := c.tag()
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -65,6 +66,12 @@ func (s *Store) understand(ref string) (reference, error) {
 	}
 	if e, ok := s.cfg.Catalog.Find(ref); ok {
 		return reference{kind: refCatalog, entry: e}, nil
+	}
+	if h, ok, err := s.parseAddress(ref); ok {
+		if err != nil {
+			return reference{}, fail(op, ErrNotFound, "write hf://OWNER/REPO, hf://OWNER/REPO@REVISION or hf://OWNER/REPO/FILE.gguf", "%w", err)
+		}
+		return reference{kind: refHub, hub: h}, nil
 	}
 	id, idErr := parseHubID(ref)
 	if idErr == nil && !looksLikePath(ref) {
@@ -156,6 +163,52 @@ func (s *Store) refAdvice(name string) string {
 		advice += ", or one of: " + strings.Join(names, ", ")
 	}
 	return advice
+}
+
+// parseAddress reads what a browser shows of a repository or of a file in it. ok: it is an
+// address of the hub.
+func (s *Store) parseAddress(ref string) (h hubRef, ok bool, err error) {
+	lower := strings.ToLower(ref)
+	for _, host := range []string{strings.TrimPrefix(strings.TrimPrefix(s.cfg.Endpoint, "https://"), "http://"), "huggingface.co", "www.huggingface.co", "hf.co"} {
+		for _, scheme := range []string{"https://", "http://", ""} {
+			prefix := scheme + strings.ToLower(strings.TrimSuffix(host, "/")) + "/"
+			if host == "" || !strings.HasPrefix(lower, prefix) {
+				continue
+			}
+			h, err = parsePage(ref[len(prefix):])
+			return h, true, err
+		}
+	}
+	return hubRef{}, false, nil
+}
+
+// parsePage reads OWNER/REPO, and /blob, /resolve, /raw or /tree with a revision and a file.
+func parsePage(page string) (hubRef, error) {
+	page, _, _ = strings.Cut(page, "?")
+	page, _, _ = strings.Cut(page, "#")
+	parts := strings.SplitN(strings.Trim(page, "/"), "/", 4)
+	if len(parts) < 2 {
+		return hubRef{}, errors.New("the address names no repository")
+	}
+	repo, quant, _ := strings.Cut(parts[1], ":")
+	h := hubRef{repo: parts[0] + "/" + repo, revision: defaultRevision, quant: quant}
+	if len(parts) == 4 {
+		var tail string
+		var err error
+		if h.revision, tail, err = cutRevision(parts[3]); err != nil {
+			return hubRef{}, err
+		}
+		if h.file, err = url.PathUnescape(strings.TrimPrefix(tail, "/")); err != nil {
+			return hubRef{}, err
+		}
+		if parts[2] == "tree" && !isGGUF(h.file) {
+			h.file = "" // a folder: the quantisation decides
+		}
+	}
+	if len(parts) > 2 && !slices.Contains([]string{"blob", "resolve", "raw", "tree"}, parts[2]) {
+		return hubRef{}, fmt.Errorf("the address is of the repository's page %q, not of a file", parts[2])
+	}
+	return h, h.check()
 }
 
 // parseHubURL reads OWNER/REPO[@REV][:QUANT][/FILE]. Slashes inside a revision

@@ -74,6 +74,16 @@ func TestPick(t *testing.T) {
 		{[]string{"m-Q4_K_M-00001-of-00002.gguf", "m-Q8_0.gguf"}, "", "m-Q8_0.gguf", nil}, // a part is missing
 		{[]string{"qwen2.5-0.5b-q4_k_m.gguf", "qwen2.5-0.5b-q8_0.gguf"}, "Q8_0", "qwen2.5-0.5b-q8_0.gguf", []string{"Q4_K_M"}},
 		{[]string{"m-UD-Q4_K_XL.gguf", "m-BF16.gguf"}, "", "m-UD-Q4_K_XL.gguf", []string{"BF16"}},
+		{[]string{"x-UD-Q4_K_XL.gguf", "x-Q4_K_M.gguf", "x-UD-Q4_K_M.gguf", "MTP/x-MTP-Q4_K_M.gguf"}, "UD-Q4_K_XL", "x-UD-Q4_K_XL.gguf", []string{"Q4_K_M", "UD-Q4_K_M"}},
+		{[]string{"x-UD-Q4_K_XL.gguf", "x-Q4_K_M.gguf", "x-UD-Q4_K_M.gguf"}, "ud-q4_k_m", "x-UD-Q4_K_M.gguf", []string{"Q4_K_M", "UD-Q4_K_XL"}},
+		{[]string{"x-UD-Q4_K_M.gguf", "x-Q4_K_M.gguf"}, "q4_k_m", "x-Q4_K_M.gguf", []string{"UD-Q4_K_M"}},
+		{[]string{"x-UD-Q4_K_M.gguf", "MTP/x-MTP-Q4_K_M.gguf", "x-draft-Q8_0.gguf", "mtp-x.gguf"}, "", "x-UD-Q4_K_M.gguf", nil},
+		{[]string{"x-UD-Q4_K_M.gguf"}, "Q4_K_M", "x-UD-Q4_K_M.gguf", nil},
+		{[]string{"x.i1-IQ3_XXS.gguf", "x.IQ3_XXS.gguf"}, "i1-IQ3_XXS", "x.i1-IQ3_XXS.gguf", []string{"IQ3_XXS"}},
+		{[]string{"x.i1-IQ2_M.gguf", "x.i1-Q2_K.gguf"}, "iq2_m", "x.i1-IQ2_M.gguf", []string{"i1-Q2_K"}},
+		{[]string{"UD-Q2_K_XL/x-UD-Q2_K_XL-00001-of-00002.gguf", "UD-Q2_K_XL/x-UD-Q2_K_XL-00002-of-00002.gguf", "x-Q8_0.gguf"}, "UD-Q2_K_XL", "UD-Q2_K_XL/x-UD-Q2_K_XL-00001-of-00002.gguf", []string{"Q8_0"}},
+		{[]string{"x-instruct-special.gguf", "x-Q8_0.gguf"}, "special", "x-instruct-special.gguf", []string{"Q8_0"}},
+		{[]string{"adapter-lora-f16.gguf", "m-f16.gguf"}, "", "m-f16.gguf", nil},
 		{[]string{"gpt-oss-MXFP4_MOE.gguf"}, "mxfp4", "gpt-oss-MXFP4_MOE.gguf", nil},
 	}
 	for _, tt := range tests {
@@ -92,6 +102,36 @@ func TestNearest(t *testing.T) {
 		"smolm2-135m-instruct": names[0], "SMOLLM2": names[0], "qwen": names[1], "qwen2.5-coder-05b-instruct": names[1], "llama": "", "": "", "x": "",
 	} {
 		assert.Equal(t, want, nearest(name, names), name)
+	}
+}
+
+// What a browser shows is understood.
+func TestAddresses(t *testing.T) {
+	s := &Store{cfg: Config{Endpoint: "https://hub.example.org/base"}}
+	for ref, want := range map[string]hubRef{
+		"https://huggingface.co/o/r":                                     {repo: "o/r", revision: "main"},
+		"https://huggingface.co/o/r/":                                    {repo: "o/r", revision: "main"},
+		"huggingface.co/o/r/blob/main/sub/m-Q4_0.gguf":                   {repo: "o/r", revision: "main", file: "sub/m-Q4_0.gguf"},
+		"https://huggingface.co/o/r/resolve/v1/m%20x.gguf?download=true": {repo: "o/r", revision: "v1", file: "m x.gguf"},
+		"https://huggingface.co/o/r/tree/refs%2Fpr%2F3":                  {repo: "o/r", revision: "refs/pr/3"},
+		"https://huggingface.co/o/r/tree/dev/Q4_K_M":                     {repo: "o/r", revision: "dev"},
+		"hf.co/o/r:Q8_0": {repo: "o/r", revision: "main", quant: "Q8_0"},
+		"https://hub.example.org/base/o/r/blob/main/m.gguf": {repo: "o/r", revision: "main", file: "m.gguf"},
+		"HTTPS://HuggingFace.co/Owner/Repo":                 {repo: "Owner/Repo", revision: "main"},
+	} {
+		got, ok, err := s.parseAddress(ref)
+		if assert.True(t, ok, ref) && assert.NoError(t, err, ref) {
+			assert.Equal(t, want, got, ref)
+		}
+	}
+	for _, ref := range []string{"https://huggingface.co/o", "https://huggingface.co/o/r/discussions/3", "https://huggingface.co/o/r/blob/main/README.md", "https://huggingface.co/../x/blob/main/m.gguf"} {
+		_, ok, err := s.parseAddress(ref)
+		assert.True(t, ok, ref)
+		assert.Error(t, err, ref)
+	}
+	for _, ref := range []string{"o/r", "./huggingface.co/o/r", "https://example.org/o/r"} {
+		_, ok, _ := s.parseAddress(ref)
+		assert.False(t, ok, ref)
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *Server) readChat(data []byte) (*chatCall, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops()}, n: f.count()}
+	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}, n: f.count()}
 	c.stream, c.withUsage = f.streaming()
 	model := f.text("model")
 	f.messages(c.req)

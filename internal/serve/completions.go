@@ -110,7 +110,7 @@ func (s *Server) readCompletion(data []byte) (*completionCall, error) {
 		return nil, err
 	}
 	c := &completionCall{texts: texts, n: f.count()}
-	req := &backend.Request{Sampling: f.sampling(), Stop: f.stops(), TokensMax: completionTokens}
+	req := &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop"), TokensMax: completionTokens}
 	c.stream, c.withUsage = f.streaming()
 	model := f.text("model")
 	none := false

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"agent/backend"
@@ -19,6 +20,7 @@ type apiError struct {
 	code       string
 	param      string
 	retryAfter time.Duration
+	tooLong    *backend.ContextError // the numbers, where it is that
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -56,12 +58,16 @@ func (e *apiError) body() errorBody {
 	return b
 }
 
-// write sends the error as a response.
-func (e *apiError) write(w http.ResponseWriter) {
+// write sends the error as the response to r.
+func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}
-	_ = writeJSON(w, e.status, e.body())
+	var body any = e.body()
+	if strings.HasPrefix(r.URL.Path, messagesPath) {
+		body = e.messagesBody()
+	}
+	_ = writeJSON(w, e.status, body)
 }
 
 // badValue refuses the value of a field.
@@ -152,7 +158,7 @@ func contextExceeded(e *backend.ContextError) *apiError {
 	if e.AtLeast {
 		more = " or more"
 	}
-	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages",
+	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages", tooLong: e,
 		message: fmt.Sprintf("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
 			"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
 }

@@ -203,6 +203,10 @@ var neutral = map[string][]string{
 	"chat_template":        nil,
 	"chat_template_kwargs": {"{}", `{"enable_thinking":false}`},
 	"dimensions":           nil,
+	"mcp_servers":          {"[]"},
+	"container":            nil,
+	"compaction":           nil,
+	"thread":               nil,
 }
 
 // end refuses what is left and returns the first error.

@@ -45,14 +45,14 @@ func (f *fields) sampling() *backend.Sampling {
 }
 
 // stops reads the stop strings; empty ones are refused.
-func (f *fields) stops() []string {
-	stops := f.texts("stop")
+func (f *fields) stops(name string) []string {
+	stops := f.texts(name)
 	if len(stops) > stopStringsMax {
-		f.fail(badValue("stop", "%d strings, at most %d are supported.", len(stops), stopStringsMax))
+		f.fail(badValue(name, "%d strings, at most %d are supported.", len(stops), stopStringsMax))
 	}
 	for _, s := range stops {
 		if s == "" {
-			f.fail(badValue("stop", "an empty string would stop before the first token."))
+			f.fail(badValue(name, "an empty string would stop before the first token."))
 		}
 	}
 	return stops

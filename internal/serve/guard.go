@@ -33,11 +33,11 @@ func (s *Server) guard(next http.Handler) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.hostAllowed(r) {
 			(&apiError{status: http.StatusForbidden, code: "host_not_allowed",
-				message: "This server answers without a key only under a loopback name."}).write(w)
+				message: "This server answers without a key only under a loopback name."}).write(w, r)
 			return
 		}
 		if err := cross.Check(r); err != nil && r.Method != http.MethodOptions {
-			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w)
+			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w, r)
 			return
 		}
 		if s.allowOrigin(w, r) {
@@ -158,10 +158,16 @@ func (s *Server) checkKey(w http.ResponseWriter, r *http.Request) error {
 	if s.cfg.APIKey == "" {
 		return nil
 	}
-	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	have, want := sha256.Sum256([]byte(strings.TrimSpace(key))), sha256.Sum256([]byte(string(s.cfg.APIKey)))
-	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(have[:], want[:]) == 1 {
-		return nil
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		bearer = ""
+	}
+	want := sha256.Sum256([]byte(string(s.cfg.APIKey)))
+	for _, key := range []string{bearer, r.Header.Get("X-Api-Key")} { // the latter is Anthropic's
+		have := sha256.Sum256([]byte(strings.TrimSpace(key)))
+		if subtle.ConstantTimeCompare(have[:], want[:]) == 1 {
+			return nil
+		}
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	return &apiError{status: http.StatusUnauthorized, code: "invalid_api_key",
@@ -174,7 +180,7 @@ func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
 	err = explain(r.Context(), err)
 	var api *apiError
 	if errors.As(err, &api) && w.status == 0 {
-		api.write(w)
+		api.write(w, r)
 	}
 	if errors.Is(err, errGone) && w.status == 0 {
 		w.status = statusGone

@@ -44,9 +44,9 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 		return "done", ctx.Err()
 	})
 	url := start(t, b, serve.Config{})
-	for _, path := range []string{"/v1/chat/completions", "/v1/responses"} {
+	for _, path := range []string{"/v1/chat/completions", "/v1/responses", "/v1/messages"} {
 		body := `{"stream":true,"input":"x"}`
-		if path == "/v1/chat/completions" {
+		if path != "/v1/responses" {
 			body = `{"stream":true,` + hello + `}`
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -36,7 +36,7 @@ func (s *Server) readResponse(data []byte) (*responseCall, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &responseCall{chatCall: chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops()}, n: 1}, store: true}
+	c := &responseCall{chatCall: chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}, n: 1}, store: true}
 	c.instructions, c.previous = f.text("instructions"), f.text("previous_response_id")
 	f.read("store", "true or false", &c.store)
 	c.stream = f.flag("stream")

@@ -249,6 +249,8 @@ func endpoints() []route {
 		{method: http.MethodGet, path: "/v1/models", serve: (*Server).listModels},
 		{method: http.MethodGet, path: "/v1/models/{id...}", serve: (*Server).showModel},
 		{method: http.MethodPost, path: "/v1/chat/completions", serve: (*Server).chat},
+		{method: http.MethodPost, path: messagesPath, serve: (*Server).messages},
+		{method: http.MethodPost, path: messagesPath + "/count_tokens", serve: (*Server).countMessages},
 		{method: http.MethodPost, path: "/v1/responses", serve: (*Server).response},
 		{method: http.MethodPost, path: "/v1/completions", serve: (*Server).completions},
 		{method: http.MethodPost, path: "/v1/embeddings", serve: (*Server).embeddings},
@@ -315,10 +317,15 @@ type modelCard struct {
 	Created       int64  `json:"created"`
 	OwnedBy       string `json:"owned_by"`
 	ContextLength int    `json:"context_length"` // not OpenAI's: most tokens of prompt and reply
+	// Anthropic's names.
+	Type        string    `json:"type"`
+	DisplayName string    `json:"display_name"`
+	CreatedAt   time.Time `json:"created_at"`
 }
 
 func (s *Server) card(name string) modelCard {
-	return modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength()}
+	return modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength(),
+		Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
 }
 
 func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
@@ -326,7 +333,7 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	for _, n := range s.names {
 		cards = append(cards, s.card(n))
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards})
+	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards, "has_more": false})
 }
 
 func (s *Server) showModel(w http.ResponseWriter, r *http.Request) error {

@@ -104,6 +104,11 @@ func (e *events) done() error { return e.write([]byte("[DONE]")) }
 // fail tells of an error: as a status when nothing was sent yet, else as an
 // event, and no [DONE] follows.
 func (e *events) fail(err error) error {
+	return e.failBy(err, func(api *apiError) error { return e.send(api.body()) })
+}
+
+// failBy is fail with an event of another form.
+func (e *events) failBy(err error, tell func(*apiError) error) error {
 	var api *apiError
 	e.mu.Lock()
 	begun := e.begun
@@ -112,7 +117,7 @@ func (e *events) fail(err error) error {
 	if !begun || !errors.As(err, &api) {
 		return err
 	}
-	if e.send(api.body()) != nil {
+	if tell(api) != nil {
 		return errGone
 	}
 	return err

@@ -32,12 +32,24 @@ type functionBody struct {
 
 // tools reads tools and tool_choice. nil: none may be called.
 func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
-	choice := &backend.ToolChoice{Strict: map[string]bool{}}
 	var list []functionBody
 	f.read("tools", "a list of tools", &list)
+	choice := f.offer(list, req)
+	if parallel := f.take("parallel_tool_calls"); string(parallel) == "false" {
+		choice.One = true
+	}
+	if !f.toolChoice(choice) {
+		return nil
+	}
+	return f.chosen(choice, req.Tools)
+}
+
+// offer puts tools into a request, as any of which may be called.
+func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolChoice {
+	choice := &backend.ToolChoice{Strict: map[string]bool{}}
 	if len(list) > toolsMax {
 		f.fail(badValue("tools", "%d tools, at most %d are supported.", len(list), toolsMax))
-		return nil
+		return choice
 	}
 	for i, t := range list {
 		tool := backend.Tool{Name: t.Function.Name, Description: t.Function.Description, Parameters: t.Function.Parameters}
@@ -56,17 +68,11 @@ func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
 		choice.Strict[tool.Name] = t.Function.Strict != nil && *t.Function.Strict
 		req.Tools = append(req.Tools, tool)
 	}
-	if parallel := f.take("parallel_tool_calls"); string(parallel) == "false" {
-		choice.One = true
-	}
-	if !f.toolChoice(choice, req.Tools) || len(req.Tools) == 0 {
-		return nil
-	}
 	return choice
 }
 
 // toolChoice reads tool_choice. False: no tool may be called, whatever is offered.
-func (f *fields) toolChoice(choice *backend.ToolChoice, tools []backend.Tool) bool {
+func (f *fields) toolChoice(choice *backend.ToolChoice) bool {
 	raw := f.take("tool_choice")
 	var word string
 	if raw == nil || json.Unmarshal(raw, &word) == nil {
@@ -99,6 +105,11 @@ func (f *fields) toolChoice(choice *backend.ToolChoice, tools []backend.Tool) bo
 			f.fail(badValue("tool_choice", "known are none, auto, required, a function and allowed_tools."))
 		}
 	}
+	return true
+}
+
+// chosen checks a choice against the tools there are. nil: none may be called.
+func (f *fields) chosen(choice *backend.ToolChoice, tools []backend.Tool) *backend.ToolChoice {
 	for _, name := range choice.Names {
 		if !slices.ContainsFunc(tools, func(t backend.Tool) bool { return t.Name == name }) {
 			f.fail(badValue("tool_choice", "there is no tool %q.", name))
@@ -107,7 +118,10 @@ func (f *fields) toolChoice(choice *backend.ToolChoice, tools []backend.Tool) bo
 	if choice.Required && len(tools) == 0 {
 		f.fail(badValue("tool_choice", "a tool is required, and none is offered."))
 	}
-	return true
+	if len(tools) == 0 {
+		return nil
+	}
+	return choice
 }
 
 // ableTools refuses tools that the backend can't be given, and schemas that are none.

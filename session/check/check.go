@@ -102,9 +102,8 @@ func checks() []check {
 	}
 }
 
-// checkAskedFile: a file that the task asks to write must be there, and if it
-// was there before it must have changed, by a command that did not fail. An
-// answer that owns up to a failure is no false claim.
+// checkAskedFile: a file that the task asks to write is there and changed, by a
+// command that did not fail. To own up to a failure is no false claim.
 func checkAskedFile(e Evidence) (Doubt, bool) {
 	if !e.CanWrite || ownsUp.MatchString(e.Answer) || leavesOpen.MatchString(e.Task) {
 		return Doubt{}, false
@@ -172,10 +171,8 @@ var asksForText = regexp.MustCompile(`(?i)\b(?:mentions?|contains?|includes?)\s+
 // turnsAround is a word with which a question means the other files.
 var turnsAround = regexp.MustCompile(`(?i)\b(?:not|never|no|none|neither|nor|without|except|but|only|least|fewest|most)\b|n['’]t\b`)
 
-// checkWrongFile: where the task asks which file mentions something, a file
-// that the answer names has it, if any has; to say that none has it is wrong
-// then, too. The sentence ends there, so that
-// what is looked for is a word and not its meaning.
+// checkWrongFile: where the task asks which file mentions a word, a file that the
+// answer names has it, if any has; to say that none has is wrong then, too.
 func checkWrongFile(e Evidence) (Doubt, bool) {
 	asked := asksForText.FindStringSubmatch(e.Task)
 	if asked == nil || !asksWhichFile.MatchString(e.Task) || turnsAround.MatchString(e.Task) || len(e.Files) > searchedFilesMax {
@@ -232,9 +229,8 @@ var leavesOpen = regexp.MustCompile(`(?i)\b(?:or (?:else|say|answer|tell|reply|r
 // ownsUp is an answer that says that something was not possible.
 var ownsUp = regexp.MustCompile(`(?i)\b(can ?not|can['’]t|could not|couldn['’]t|unable|not (allowed|permitted|possible)|(was|were|did|has|have)(n['’]t| not)|fail(ed|s)?|impossible|sorry|refused|no such|there (?:is|are|was|were) (?:no|none|nothing)|does(?:n['’]t| not))\b`)
 
-// answerFormats are the forms that a task may ask an answer to have, each with
-// the words that ask for it and the test of it. Words that also fit a file or
-// a part of the answer are not among them.
+// answerFormats are the forms that a task may ask for, with the words that do so.
+// Words that also fit a file or a part of the answer are left out.
 func answerFormats() []answerFormat {
 	return []answerFormat{
 		{"format_json", formatJSON, isJSON},
@@ -359,10 +355,9 @@ func numbersIn(text string) []number {
 	return out
 }
 
-// checkNumber: a number that the answer to a question for a quantity states is
-// in the task or in something that was shown, as it is, rounded, or as the
-// outcome of one simple operation. A task that asks for no quantity is only
-// worth a warning, and so is a run that could not compute it.
+// checkNumber: a number in an answer stands in the task or in what was shown, as
+// it is, rounded, or as the outcome of one operation. It is only a warning where
+// no quantity is asked for, or nothing could compute it.
 func checkNumber(e Evidence) (Doubt, bool) {
 	if !e.Worked {
 		return Doubt{}, false

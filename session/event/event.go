@@ -211,14 +211,6 @@ func (u *Usage) Add(v Usage) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// AddChoice adds what one choice cost.
-func (u *Usage) AddChoice(c *backend.Choice) {
-	u.PromptTokens += c.EvaluatedTokens + c.CachedTokens
-	u.EvaluatedTokens += c.EvaluatedTokens
-	u.CachedTokens += c.CachedTokens
-	u.CompletionTokens += c.CompletionTokens
-}
-
 // OfBackend is the cost as backends tell it.
 func (u Usage) OfBackend() backend.Usage {
 	return backend.Usage{

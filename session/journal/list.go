@@ -207,14 +207,10 @@ type notFoundError struct{ id, dir, nearest string }
 
 func (e *notFoundError) Error() string {
 	text := fmt.Sprintf("sessions: none with id %q in %s", e.id, e.dir)
-	return text + didYouMean(e.nearest)
-}
-
-func didYouMean(name string) string {
-	if name == "" {
-		return ""
+	if e.nearest != "" {
+		text += "; did you mean " + e.nearest + "?"
 	}
-	return "; did you mean " + name + "?"
+	return text
 }
 
 // Hint says what a person can do about it.

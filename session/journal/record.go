@@ -1,11 +1,9 @@
 // Package journal keeps a session in a file, and reads it again.
 //
-// A session file is a list of records that is only ever appended to: the
-// events of the run, and between them the records of this file, from which a
-// run can be resumed. Each goes out in one write, so a process killed at any
-// moment leaves at most one torn record, the last. Before a command with side
-// effects runs, an intent is on disk, and after it its result: so that what
-// may have run is known, whatever happens in between.
+// A session file is only appended to: the events of the run, and between them the
+// records from which it can be resumed. Before a command with side effects runs
+// an intent is on disk, and after it its result, so that what may have run is
+// known whatever happens.
 package journal
 
 import (

@@ -15,8 +15,7 @@ import (
 	"agent/session/prose"
 )
 
-// A record is one line and one JSON object, so that jq reads a session file, and
-// goes out in one write: a process killed at any moment leaves at most one torn
+// A record is a line that goes out in one write: a kill leaves at most one torn
 // line, the last. No JSON string holds the end of a line, so what a model or a
 // file says can't pass for a record.
 

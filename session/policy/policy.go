@@ -166,30 +166,20 @@ func (r Rules) Withholds(name, path string) (Rule, bool) {
 
 // covers reports that everything that a call names is what the rule allows.
 func (r Rule) covers(t command.Targets) bool {
-	if t.Unclear || len(t.All())+len(t.Hosts) == 0 {
-		return false
+	beside := func(names []string, has func(string) bool) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return !has(name) })
 	}
-	for _, p := range t.All() {
-		if r.Path == "" || !r.hasPath(p) {
-			return false
-		}
-	}
-	for _, h := range t.Hosts {
-		if r.Host == "" || !r.hasHost(h) {
-			return false
-		}
-	}
-	return true
+	return !t.Unclear && len(t.All())+len(t.Hosts) > 0 && !beside(t.All(), r.hasPath) && !beside(t.Hosts, r.hasHost)
 }
 
 func (r Rule) hasPath(p string) bool {
 	ok, err := doublestar.Match(r.Path, p)
-	return ok && err == nil
+	return r.Path != "" && ok && err == nil
 }
 
 func (r Rule) hasHost(h string) bool {
 	ok, err := path.Match(strings.ToLower(r.Host), h)
-	return ok && err == nil
+	return r.Host != "" && ok && err == nil
 }
 
 // denies reports that no call of a command is ever allowed: a rule without

@@ -22,7 +22,7 @@ var (
 	fenceOpen  = regexp.MustCompile("^```+[ \t]*[A-Za-z0-9_+.#-]+[ \t]*$")
 )
 
-// BlockEnd finds where a Fenced block that was opened before text ends: the
+// BlockEnd finds where a fenced block that was opened before text ends: the
 // byte offset of the line with its closing fence, or -1 while it is open. A
 // fence with a language opens a nested block, which has a closing fence of
 // its own.
@@ -44,9 +44,8 @@ func BlockEnd(text string) int {
 }
 
 // StrayFence finds, in text that began outside of any block, a closing fence
-// that nothing opened and that an empty line follows: the line's offset, or -1.
-// A model that writes one takes what it wrote for a block that ends there, and
-// goes on to something else. A bare fence before other text may open a block.
+// that nothing opened and that an empty line follows: its offset, or -1. A model
+// that writes one goes on to something else.
 func StrayFence(text string) int {
 	open, offset := false, 0
 	lines := strings.SplitAfter(text, "\n")

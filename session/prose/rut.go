@@ -5,9 +5,9 @@ import (
 	"unicode"
 )
 
-// Weak models fall into a Rut: the same words over and over until a limit ends
+// Weak models fall into a rut: the same words over and over until a limit ends
 // the reply. What is repeated often enough to be no content is found while it
-// is written, so that the Rut costs neither time nor context.
+// is written, so that the rut costs neither time nor context.
 
 // Rut says how much repetition is too much.
 type Rut struct {

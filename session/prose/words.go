@@ -109,9 +109,8 @@ const LineRunes = 160
 // text is shows at its start, how it ended at its end.
 const headShare = 0.65
 
-// Shorten cuts the middle out of text until counted(text) fits tokensMax, and
-// says exactly what was left out. leftOut words the statement, from lines and
-// characters. It gives up no information when text already fits.
+// Shorten cuts the middle out of text until counted(text) fits tokensMax. leftOut
+// words what is gone, from its lines and characters.
 func Shorten(text string, tokensMax int, counted func(string) int, leftOut func(lines, chars int) string) (string, bool) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
 	tokens := counted(text)

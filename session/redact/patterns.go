@@ -9,11 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Secrets that nobody named are known by their form, as gitleaks and its like
-// know them: keys with a prefix of their own, private key blocks, tokens that
-// carry a signature, and what stands after a name that says it is a secret.
-// RE2 matches in time linear in the text, and no expression runs on a text that
-// lacks its word.
+// Secrets that nobody named are known by their form, as gitleaks knows them. RE2
+// takes linear time, and no expression runs on a text that lacks its word.
 
 // secretPattern is one form of a secret.
 type secretPattern struct {

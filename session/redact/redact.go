@@ -20,9 +20,8 @@ import (
 	"sync/atomic"
 )
 
-// secretLenMin is the shortest value that is hidden whatever its key is
-// called. Shorter ones ("en", "7") would also hide ordinary text, so they are
-// hidden only when their key says that they are secret.
+// secretLenMin is the shortest value that is hidden whatever its key is called:
+// shorter ones ("en", "7") would also hide ordinary text.
 const secretLenMin = 5
 
 // redactedText stands where a secret stood.
@@ -30,9 +29,7 @@ const redactedText = "[secret]"
 
 var secretKey = regexp.MustCompile(`(?i)key|token|secret|passw|pin$|credential|auth`)
 
-// Scrubber removes secrets from text: the values of a command's metadata, those
-// that the configuration knows as secret, and what has the form of a key or a
-// password. They reach no prompt, log or event, also when a command prints them.
+// Scrubber removes secrets from text.
 type Scrubber struct {
 	replace *strings.Replacer
 	forms   []string     // what replace looks for

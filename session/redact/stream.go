@@ -6,10 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Stream hides secrets in text that comes piece by piece: a piece alone shows
-// nothing of a secret that it is a part of. Text is told a word later than it
-// came, since no secret that is known by its form ends within a word, and what
-// could become one that is known by its value is told when it did not.
+// Stream hides secrets in text that comes piece by piece. It tells text a word
+// late, and what may become a known secret when it did not.
 type Stream struct {
 	scrub  Scrubber
 	tell   func(text string, tokens int)

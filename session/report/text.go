@@ -228,9 +228,8 @@ func Fields(content []map[string]any) string {
 	return b.String()
 }
 
-// ofPart writes an event of a part of the task, set in and marked with the
-// part's number, since several parts tell theirs by turns. Streamed text is
-// left out: pieces of several replies would make no sense.
+// ofPart writes an event of a part of the task, marked with its number. Streamed
+// text is left out: pieces of several replies would make no sense.
 func (o RenderOptions) ofPart(ev event.Event) string {
 	o.Streamed = false // so that notes are shown instead
 	text := ""

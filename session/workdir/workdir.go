@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -111,14 +112,7 @@ func stateOf(root *os.Root, path string, info fs.FileInfo, prev Snapshot) fileSt
 }
 
 // Paths lists the files in order.
-func (s Snapshot) Paths() []string {
-	out := make([]string, 0, len(s.files))
-	for p := range s.files {
-		out = append(out, p)
-	}
-	slices.Sort(out)
-	return out
-}
+func (s Snapshot) Paths() []string { return slices.Sorted(maps.Keys(s.files)) }
 
 // Named are the files that a text names: by path, or by base name, of which
 // the one nearest to the top is meant.
@@ -162,13 +156,13 @@ func (s Snapshot) Hash() string {
 
 // Changes lists the files that are new or different in after.
 func Changes(before, after Snapshot) []string {
-	var out []string
-	for _, p := range after.Paths() {
-		if old, ok := before.files[p]; !ok || old.sum != after.files[p].sum {
-			out = append(out, p)
-		}
-	}
-	return out
+	return slices.DeleteFunc(after.Paths(), func(p string) bool { return !after.differs(before, p) })
+}
+
+// differs reports a file that is new or not what it was.
+func (s Snapshot) differs(before Snapshot, path string) bool {
+	old, ok := before.files[path]
+	return !ok || old.sum != s.files[path].sum
 }
 
 // View is what a prompt tells of a file.
@@ -183,26 +177,36 @@ type View struct {
 // ViewOf reads the head of a file: at most linesMax lines.
 func ViewOf(dir, path string, linesMax int) View {
 	view := View{Path: path}
+	head, size, err := readHead(dir, path, peekBytes+1)
+	if size >= 0 {
+		view.Size = sizeText(size)
+	}
+	if err == nil {
+		cut := len(head) > peekBytes
+		view.Lines, view.More, view.Binary = headLines(head[:min(len(head), peekBytes)], linesMax, cut)
+	}
+	return view
+}
+
+// readHead reads at most n bytes of a file, whose size is -1 when it can't be
+// opened.
+func readHead(dir, path string, n int64) (head []byte, size int64, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return view
+		return nil, -1, err
 	}
 	defer root.Close()
 	f, err := root.Open(filepath.FromSlash(path))
 	if err != nil {
-		return view
+		return nil, -1, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil {
-		view.Size = sizeText(info.Size())
-	}
-	head, err := io.ReadAll(io.LimitReader(f, peekBytes+1))
+	info, err := f.Stat()
 	if err != nil {
-		return view
+		return nil, -1, err
 	}
-	cut := len(head) > peekBytes
-	view.Lines, view.More, view.Binary = headLines(head[:min(len(head), peekBytes)], linesMax, cut)
-	return view
+	head, err = io.ReadAll(io.LimitReader(f, n))
+	return head, info.Size(), err
 }
 
 // headLines gives the first lines of data; cut says that data itself was cut.
@@ -242,12 +246,11 @@ func (s Snapshot) Holds(name string) bool { return s.find(name) != "" }
 
 // find is the path of the file that a name means, empty when there is none.
 func (s Snapshot) find(name string) string {
-	name = path.Clean(name)
-	if _, ok := s.files[name]; ok || strings.Contains(name, "/") {
-		if ok {
-			return name
+	if name = path.Clean(name); s.There(name) || strings.Contains(name, "/") {
+		if !s.There(name) {
+			return ""
 		}
-		return ""
+		return name
 	}
 	for _, p := range s.Paths() {
 		if path.Base(p) == name {
@@ -260,11 +263,7 @@ func (s Snapshot) find(name string) string {
 // ChangedSince reports a file that is new or different from what it was.
 func (s Snapshot) ChangedSince(first Snapshot, name string) bool {
 	p := s.find(name)
-	if p == "" {
-		return false
-	}
-	old, ok := first.files[p]
-	return !ok || old.sum != s.files[p].sum
+	return p != "" && s.differs(first, p)
 }
 
 // searchedBytesMax is how much of a file is searched for a word.
@@ -272,17 +271,7 @@ const searchedBytesMax = 1 << 20
 
 // HoldsText reports a file of a work dir that has text in it, in any case.
 func HoldsText(dir, name, text string) bool {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	f, err := root.Open(filepath.FromSlash(name))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, searchedBytesMax))
+	data, _, err := readHead(dir, name, searchedBytesMax)
 	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
 }
 

@@ -65,6 +65,7 @@ type Faults struct {
 	HideLength    bool          // the size of content is not announced
 	PageFiles     int           // files per page of the tree; 0 means all
 	SlowPerBlock  time.Duration // pause after each 64 KiB of content
+	Instead       string        // content is this, as of a page that asks to log in
 }
 
 // Request is what was asked of the server.
@@ -284,6 +285,11 @@ func (s *Server) serveBytes(w http.ResponseWriter, r *http.Request, f File) {
 	if faults.Corrupt && len(data) > 0 {
 		data = bytes.Clone(data)
 		data[len(data)/2] ^= 1
+	}
+	if faults.Instead != "" {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(faults.Instead))
+		return
 	}
 	if faults.IgnoreRange {
 		r.Header.Del("Range")
