@@ -10,7 +10,7 @@ PORTABLE ?=#              non-empty: CPU code for any machine of this architectu
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 TASK     ?= When does the train leave? Read travel.txt.
 WORKDIR  ?= examples/files#   the folder in which `make run` works
-BENCH_MODEL ?= $(or $(AGENT_TEST_MODEL),qwen2.5-coder-0.5b-instruct)# a file or a name; fetched if it is not here
+BENCH_MODEL ?= $(or $(AGENT_TEST_MODEL),qwen2.5-coder-0.5b-instruct)# a file or a name; scripts/dev-models.sh fetches this one
 BENCH_ARGS  ?=#         more arguments for `agentbench agent`
 
 ACCEL    := $(strip $(ACCEL))

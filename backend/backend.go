@@ -4,7 +4,7 @@
 // the difference matters, the result itself says how it was obtained.
 //
 // Use a [LanguageBackend] directly, or wrapped in middleware ([WithHistory],
-// retry, record and replay). Optional abilities are found with
+// [WithLog]). Optional abilities are found with
 // [CapabilitiesOf] and with the small interfaces of this file.
 //
 // Promises: input that does not fit is a [ContextError] with both numbers,

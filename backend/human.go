@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -220,20 +221,11 @@ func (h *Human) edit(ctx context.Context, text string) (string, error) {
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("editor %s: %w", command[0], err)
 	}
-	return readBounded(file.Name())
-}
-
-func readBounded(name string) (string, error) {
-	file, err := os.Open(name)
+	reply, err := bounded.File(file.Name(), humanReplyBytesMax)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("the reply: %w", err)
 	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, humanReplyBytesMax+1))
-	if len(data) > humanReplyBytesMax {
-		return "", errors.New("the reply is too long")
-	}
-	return strings.TrimRight(string(data), "\n"), err
+	return strings.TrimRight(string(reply), "\n"), nil
 }
 
 // lineReader reads lines for callers that may go away. A read can't be

@@ -3,9 +3,7 @@ package backend_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math"
@@ -13,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -127,67 +124,6 @@ func TestLogTellsCostNotText(t *testing.T) {
 	assert.NotContains(t, buf.String(), "sk-secret")
 }
 
-func TestRecordAndReplay(t *testing.T) {
-	ctx := t.Context()
-	temperature := 0.5
-	ask := func(text string) *backend.Request {
-		r := user(text)
-		r.Sampling = &backend.Sampling{Temperature: &temperature}
-		return r
-	}
-	var file bytes.Buffer
-	recorder, err := backend.Record(backend.NewScripted(backend.ScriptedConfig{ModelID: "m", ContextLength: 50,
-		Replies: []string{"one two", "three"}, Choices: []string{"no"}}), &file)
-	require.NoError(t, err)
-	session := func(b backend.LanguageBackend) (out []any) {
-		for _, q := range []string{"a", "a"} {
-			text, last, err := backend.Collect(b.ChatCompletion(ctx, ask(q)))
-			require.NoError(t, err)
-			out = append(out, text, *last.Usage, last.Finish)
-		}
-		c, err := b.ChooseFromOptions(ctx, ask("b"), backend.Options("yes", "no"))
-		require.NoError(t, err)
-		n, err := b.CountTokens(ctx, ask("c").Messages)
-		require.NoError(t, err)
-		_, _, err = backend.Collect(b.ChatCompletion(ctx, ask(strings.Repeat("word ", 100))))
-		var tooLong *backend.ContextError
-		require.ErrorAs(t, err, &tooLong)
-		return append(out, c.Text, c.Index, c.Options[1].Probability, c.Wall.Milliseconds(), n, tooLong.Tokens)
-	}
-	want := session(recorder)
-	require.NoError(t, recorder.Err())
-	recording := file.String()
-
-	replayer, err := backend.Replay(strings.NewReader(recording))
-	require.NoError(t, err)
-	assert.Equal(t, "m", replayer.ModelID())
-	assert.Equal(t, 50, replayer.ContextLength())
-	assert.True(t, replayer.Capabilities().Prefill)
-	assert.Equal(t, 4, replayer.Unused())
-	assert.Equal(t, want, session(replayer))
-	assert.Zero(t, replayer.Unused())
-
-	_, _, err = backend.Collect(replayer.ChatCompletion(ctx, ask("a")))
-	assert.ErrorContains(t, err, "recorded 2 times and is asked for once more")
-	_, _, err = backend.Collect(replayer.ChatCompletion(ctx, ask("another")))
-	assert.ErrorContains(t, err, "was not recorded; it first differs")
-	assert.ErrorContains(t, err, "nother")
-	_, err = replayer.CountText(ctx, "a")
-	assert.ErrorContains(t, err, "no count_text request was recorded")
-}
-
-func TestReplayRefusesBadFiles(t *testing.T) {
-	for name, file := range map[string]string{
-		"empty":     "",
-		"not JSON":  "hello\n",
-		"version":   `{"version":9}` + "\n",
-		"cut short": `{"version":1,"model":"m"}` + "\n" + `{"request":{"op":"ch`,
-	} {
-		_, err := backend.Replay(strings.NewReader(file))
-		assert.ErrorContains(t, err, "replay: ", name)
-	}
-}
-
 func TestChoiceJSONHoldsWhatIsNotFinite(t *testing.T) {
 	c := &backend.Choice{Index: -1, Abstained: true, Reason: "r", Method: "text", Margin: math.NaN(), OutsideMass: math.NaN(),
 		Options: []backend.ScoredOption{{Text: "a", Logprob: math.Inf(-1), Probability: 0.5}}}
@@ -195,55 +131,6 @@ func TestChoiceJSONHoldsWhatIsNotFinite(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"index":-1,"text":"","method":"text","abstained":true,"reason":"r","tie":false,"margin":null,"outside_mass":null,
 		"options":[{"text":"a","logprob":null,"probability":0.5,"tokens":0}],"evaluated_tokens":0,"cached_tokens":0,"completion_tokens":0,"tokens_told":false,"wall_ms":0}`, string(data))
-	var back backend.Choice
-	require.NoError(t, back.UnmarshalJSON(data))
-	assert.True(t, math.IsNaN(back.Margin))
-	assert.Equal(t, 0.5, back.Options[0].Probability)
-}
-
-// choiceNumbers makes NaN, which equals nothing, comparable.
-func choiceNumbers(c *backend.Choice) string { return fmt.Sprintf("%+v", *c) }
-
-func TestChoiceSurvivesJSON(t *testing.T) {
-	certain := func(texts ...string) *backend.Choice {
-		c, err := backend.ChooseOption("scripted", texts[0], backend.Options(texts...))
-		require.NoError(t, err)
-		return c
-	}
-	for name, c := range map[string]*backend.Choice{
-		"tokens": {Index: 0, Text: "a", Method: "schema", Margin: math.NaN(), OutsideMass: math.NaN(),
-			Options:         []backend.ScoredOption{{Text: "a", Logprob: math.NaN(), Probability: math.NaN()}},
-			EvaluatedTokens: 20, CachedTokens: 5, CompletionTokens: 7, TokensTold: true, Wall: 3 * time.Millisecond},
-		"a single option": {Index: 0, Text: "a", Method: "logits/sum", Margin: math.Inf(1), OutsideMass: 0.5,
-			Options: []backend.ScoredOption{{Text: "a", Logprob: -0.7, Probability: 1, Tokens: 2}}},
-		"certain among several": certain("b", "a", "c"),
-		"a lead that is finite although the other's probability underflows": {Index: 1, Text: "b", Method: "logits/sum", Margin: 900,
-			Options: []backend.ScoredOption{{Text: "a", Logprob: -901, Probability: 0}, {Text: "b", Logprob: -1, Probability: 1}}},
-		"abstained": backend.ChooseByText("", backend.Options("a", "b")),
-	} {
-		t.Run(name, func(t *testing.T) {
-			data, err := json.Marshal(c)
-			require.NoError(t, err)
-			var back backend.Choice
-			require.NoError(t, json.Unmarshal(data, &back))
-			assert.Equal(t, choiceNumbers(c), choiceNumbers(&back))
-		})
-	}
-}
-
-// TestOldRecordingsAreRead: one that was made when generated tokens of a choice
-// were not written.
-func TestOldRecordingsAreRead(t *testing.T) {
-	old := `{"version":1,"model":"m","context_length":50,"capabilities":{"Prefill":true,"Grammar":false,"Schema":false,"Logprobs":true,"ExactChoice":false}}
-{"request":{"op":"choose","request":{"Messages":[{"role":"user","content":"b"}],"Prefill":"","Sampling":null,"TokensMax":0,"Stop":null,"Schema":null,"Grammar":"","Logprobs":false,"TopLogprobs":0,"Choose":null},"options":[{"text":"yes"}]},"choice":{"index":0,"text":"yes","method":"scripted","abstained":false,"tie":false,"margin":null,"outside_mass":0,"options":[{"text":"yes","logprob":0,"probability":1,"tokens":0}],"evaluated_tokens":8,"cached_tokens":0,"wall_ms":1}}
-`
-	replayer, err := backend.Replay(strings.NewReader(old))
-	require.NoError(t, err)
-	c, err := replayer.ChooseFromOptions(t.Context(), user("b"), backend.Options("yes"))
-	require.NoError(t, err)
-	assert.Equal(t, "yes", c.Text)
-	assert.Equal(t, backend.Usage{PromptTokens: 8, EvaluatedTokens: 8}, c.Usage())
-	assert.True(t, math.IsInf(c.Margin, 1), "%v", c.Margin)
 }
 
 // costly is a backend whose choices cost generated tokens.
@@ -256,12 +143,10 @@ func costly() *backend.Scripted {
 }
 
 func TestGeneratedTokensOfAChoiceAreCounted(t *testing.T) {
-	var file, log bytes.Buffer
-	recorder, err := backend.Record(costly(), &file)
-	require.NoError(t, err)
-	h := backend.WithHistory(backend.WithLog(recorder, backend.LogConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	var log bytes.Buffer
+	h := backend.WithHistory(backend.WithLog(costly(), backend.LogConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
 	for range 2 {
-		_, err = h.ChooseFromOptions(t.Context(), user("well?"), backend.Options("yes", "no"))
+		_, err := h.ChooseFromOptions(t.Context(), user("well?"), backend.Options("yes", "no"))
 		require.NoError(t, err)
 	}
 	last, _ := h.Last()
@@ -269,10 +154,4 @@ func TestGeneratedTokensOfAChoiceAreCounted(t *testing.T) {
 	assert.Equal(t, 14, h.Usage().CompletionTokens)
 	assert.Equal(t, 6, h.Usage().CachedTokens)
 	assert.Contains(t, log.String(), "completion_tokens=7")
-
-	replayer, err := backend.Replay(&file)
-	require.NoError(t, err)
-	c, err := replayer.ChooseFromOptions(t.Context(), user("well?"), backend.Options("yes", "no"))
-	require.NoError(t, err)
-	assert.Equal(t, last.Usage, c.Usage())
 }

@@ -21,13 +21,13 @@ import (
 // concurrent use.
 type Command interface {
 	Spec() Spec
-	// Run carries out one call. A failure that the model can act on is a Result
-	// with Failed set; an error means that the command itself could not work.
+	// Run carries out one call. A failure that the model can fix is a Result with
+	// Failed set; an error means that the command itself could not work.
 	Run(ctx context.Context, env *Env, call *Call) (*Result, error)
 }
 
-// Varied is a command whose calls differ in effect: reading a file changes
-// nothing, keeping what was read in a file does.
+// Varied is a command whose effect depends on the call: reading a file changes
+// nothing, saving what was read does.
 type Varied interface {
 	// CallEffect is the effect of one call, at least that of the Spec.
 	CallEffect(call *Call) Effect
@@ -42,13 +42,12 @@ func EffectOf(c Command, call *Call) Effect {
 	return effect
 }
 
-// Previewer is a command that can show a person what a call would do without
-// doing it: a diff, or the code.
+// Previewer is a command that can show a call before it runs: as a diff, or as
+// code.
 type Previewer interface {
-	// Preview leaves nothing out that would be run, sent or written: who decides
-	// by it may show a part first, but must not allow what it has not seen. It is
-	// empty when there is nothing to show beyond the call itself, and changes
-	// nothing.
+	// Preview shows all that would be run, sent or written, since a person
+	// approves the call by it. It is empty if there is nothing to show beyond the
+	// call itself. It changes nothing.
 	Preview(ctx context.Context, env *Env, call *Call) (string, error)
 }
 
@@ -72,8 +71,8 @@ func (e Effect) String() string {
 	return names[e]
 }
 
-// Consequential reports whether approval mode "ask" must ask first, and
-// whether a fuzzy guess of the command's name is too little to run it.
+// Consequential reports whether approval mode "ask" asks first. A guessed name is
+// not enough to run such a command.
 func (e Effect) Consequential() bool { return e >= EffectWrite }
 
 // SlotKind is the natural form of one field of a call.
@@ -111,11 +110,11 @@ type Slot struct {
 	Options  []string `json:"options,omitempty"` // for SlotEnum
 	Schema   string   `json:"schema,omitempty"`  // for SlotObject, JSON Schema
 	Optional bool     `json:"optional,omitempty"`
-	// Partial: a text that had to be cut at its length limit is used as far as
-	// it goes, and the call has FieldUnfinished set.
+	// Partial: a text cut at its length limit is used as far as it goes, and
+	// FieldUnfinished is set in the call.
 	Partial bool `json:"partial,omitempty"`
-	// Web: for SlotFile, an address of the web that stands in the conversation
-	// may be chosen, too, where commands may fetch.
+	// Web: for SlotFile, web addresses from the conversation can be chosen too,
+	// where commands may fetch.
 	Web bool `json:"web,omitempty"`
 }
 
@@ -125,8 +124,8 @@ type Spec struct {
 	Aliases     []string // other names that models use for it
 	Description string   // one line that the model reads
 	Slots       []Slot
-	// Folders names the fields, beside those for files, in which a call names a
-	// folder or a pattern of names: rules about paths hold for them, too.
+	// Folders lists further fields in which a call names a folder or a pattern of
+	// names. Rules about paths apply to them too.
 	Folders   []string
 	Effect    Effect
 	Essential bool // never disabled or replaced by a user's command of that name
@@ -156,16 +155,16 @@ func (s Spec) TextSlot() string {
 	return defaultTextSlot
 }
 
-// defaultTextSlot takes the unlabelled text of a command that has no slots or
-// is not known.
+// defaultTextSlot takes text without a label when the command has no slots or is
+// unknown.
 const defaultTextSlot = "text"
 
-// FieldUnfinished is set in a call's content by whoever had to cut the text of
-// a slot that is Partial: the text is used as far as it goes.
+// FieldUnfinished marks a call whose Partial text was cut at its length limit.
+// The text is used as far as it goes.
 const FieldUnfinished = "unfinished"
 
 // ReaderName is the built-in command that reads files. Rules about what it may
-// read hold for whatever else shows text of files, such as lists.
+// read also hold for other commands that show text of files, such as list.
 const ReaderName = "reader"
 
 // Env is what a command may use. One Env serves one session.
@@ -173,34 +172,33 @@ type Env struct {
 	WorkDir  string            // absolute; every path is confined to it
 	Metadata map[string]string // secrets and user data; never shown to a model, a log or an event
 	Limits   Limits
-	// AllowUnsandboxed lets code run although no sandbox could be set up.
+	// AllowUnsandboxed lets code run where no sandbox can be set up.
 	AllowUnsandboxed bool
 	// Web says what may be fetched; the zero value: nothing.
 	Web Web
-	// StateDir is a private folder outside of the work dir, made when needed,
-	// for what commands keep between the calls of a session. Only sandboxed code
-	// reads what is in it. Empty: nothing is kept.
+	// StateDir is a private folder outside the work dir for what commands keep
+	// between the calls of a session. It is made when needed. Only sandboxed code
+	// reads it. Empty: nothing is kept.
 	StateDir string
-	// Withheld reports a file, slash-separated, that a command must not show
-	// beside others, as a list does: by the rules a call that names it would be
-	// refused or asked about. A session sets it before each call. nil: no file is.
+	// Withheld reports a file, slash-separated, that a command must not show in a
+	// list: the rules would refuse or ask about a call that names it. A session
+	// sets it before each call. nil: nothing is withheld.
 	Withheld func(command, path string) bool
-	// KeptBack reports a file of which no text may be shown where a rule about
-	// its path speaks against this command, such as that which reads files. nil:
-	// there is none.
+	// KeptBack reports a file whose text must not be shown, because a rule about
+	// its path forbids this command, such as the reader. nil: nothing is kept back.
 	KeptBack func(command, path string) bool
-	// Files describes the files that commands made, and is shared between the
-	// agents that work on one task. nil: nothing is described.
+	// Files describes the files that commands made. The agents that work on one
+	// task share it. nil: nothing is described.
 	Files *FileIndex
 
-	// Ask lets a command put a question to the run's own model, beside the
-	// conversation and within the run's budget. nil: there is no model to ask.
+	// Ask puts a question to the run's model, outside the conversation and within
+	// the run's budget. nil: there is no model to ask.
 	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)
-	// AskBytesMax is how long a prompt of Ask may be; 0: askBytesDefault.
+	// AskBytesMax bounds a prompt of Ask; 0 means a default.
 	AskBytesMax int
-	// Fits tells whether a result would be shown whole. A command that can show
-	// a part and say how to get the next one then shows less, instead of having
-	// its middle cut out. nil: whatever fits Limits.OutputBytes.
+	// Fits reports whether a result would be shown whole. A command that can show
+	// one part at a time then shows less, so that its middle is not cut out. nil:
+	// what fits Limits.OutputBytes.
 	Fits func(text string) bool
 }
 
@@ -230,13 +228,12 @@ func (l Limits) OrDefaults() Limits {
 	return l
 }
 
-// DefaultLimits are generous for real tasks and small against a runaway child.
+// DefaultLimits suit real tasks and stop a runaway child.
 func DefaultLimits() Limits {
 	return Limits{TimeoutMS: 60_000, MemoryBytes: 2 << 30, OutputBytes: 16 << 10, FileBytes: 16 << 20}
 }
 
-// Result is what a command gives back. It is data: whatever it says, it is
-// not an instruction.
+// Result is what a command returns. It is data, never an instruction.
 type Result struct {
 	Text      string
 	Failed    bool     // the model should mend something

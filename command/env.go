@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Web says what commands may fetch. The zero value: nothing.
+// Web says which addresses commands may fetch. The zero value allows none.
 type Web struct {
 	// Allow lets commands fetch http and https addresses, each call approved as
 	// one that reaches out.
@@ -21,7 +21,7 @@ type Web struct {
 	Private []netip.Prefix
 }
 
-// Allows reports whether a host is among those that may be reached.
+// Allows reports whether commands may reach a host.
 func (w Web) Allows(host string) bool {
 	if len(w.Hosts) == 0 {
 		return true
@@ -36,10 +36,10 @@ func (w Web) Allows(host string) bool {
 	return false
 }
 
-// filesDescribedMax bounds the descriptions that are kept.
+// filesDescribedMax bounds how many descriptions are kept.
 const filesDescribedMax = 2000
 
-// FileIndex keeps what commands said of the files that they made. A nil
+// FileIndex keeps a description of each file that a command made. A nil
 // *FileIndex keeps nothing. Its methods are safe for concurrent use.
 type FileIndex struct {
 	mu    sync.Mutex
@@ -74,7 +74,7 @@ func (x *FileIndex) About(path string) string {
 	return x.about[filepath.ToSlash(path)]
 }
 
-// DescribeAll notes what a call said of the files that it made or changed.
+// DescribeAll records what a call said about the files it made or changed.
 func (x *FileIndex) DescribeAll(paths []string, about string) {
 	for _, path := range paths {
 		x.Describe(path, about)

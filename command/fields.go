@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// TextOf returns the first of the named fields of an entry as text.
-// Models call one thing by many names; a command lists those it takes.
+// TextOf returns the first of the named fields as text. Models use many names for
+// one thing; a command lists the names it accepts.
 func TextOf(entry map[string]any, names ...string) (string, bool) {
 	for _, name := range names {
 		switch v := entry[name].(type) {
@@ -23,8 +23,8 @@ func TextOf(entry map[string]any, names ...string) (string, bool) {
 	return "", false
 }
 
-// YesNoOf returns the first of the named fields of an entry as yes or no,
-// written as JSON or as a word.
+// YesNoOf returns the first of the named fields as a yes or no, given as JSON or
+// as a word.
 func YesNoOf(entry map[string]any, names ...string) (value, ok bool) {
 	for _, name := range names {
 		switch v := entry[name].(type) {
@@ -71,12 +71,12 @@ func AsText(v any) string {
 	return string(out)
 }
 
-// fileKeys are the names by which models call a file.
+// fileKeys are the names that models use for a file.
 func fileKeys() []string {
 	return []string{"file", "filename", "path", "file_path", "filepath", "file_name", "name", "url", "source"}
 }
 
-// saveKeys are the names by which models say where to keep what was read.
+// saveKeys are the names that models use for the file to save into.
 func saveKeys() []string {
 	return []string{"save_as", "save_to", "save", "output", "output_file"}
 }
@@ -84,5 +84,5 @@ func saveKeys() []string {
 // FileOf is the file or address that an entry names.
 func FileOf(entry map[string]any) (string, bool) { return TextOf(entry, fileKeys()...) }
 
-// SaveOf is the file in which an entry says to keep what was read.
+// SaveOf is the file in which an entry says to save the result.
 func SaveOf(entry map[string]any) (string, bool) { return TextOf(entry, saveKeys()...) }

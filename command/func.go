@@ -5,8 +5,8 @@ import "context"
 // RunFunc is the Run method of a [Command] as a function.
 type RunFunc func(ctx context.Context, env *Env, call *Call) (*Result, error)
 
-// Func makes a command of a spec and a Go function, for a program that gives
-// its agent one more thing to do without a type of its own.
+// Func makes a command of a spec and a Go function, so that a program needs no
+// type of its own.
 func Func(spec Spec, run RunFunc) Command { return funcCommand{spec, run} }
 
 type funcCommand struct {

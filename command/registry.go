@@ -12,7 +12,7 @@ import (
 	"agent/internal/legible"
 )
 
-// Match says how a name that a model wrote was understood.
+// Match says how a name was understood.
 type Match int
 
 // How a name was understood, from certain to not at all.
@@ -47,10 +47,9 @@ type Lookup struct {
 	Suggestion string
 }
 
-// Registry is the set of commands that an agent has. It is a value that the
-// program builds and hands on: two agents in one process may differ. All
-// methods are safe for concurrent use; a command is available from the moment
-// it is registered.
+// Registry is the set of commands of an agent. The program builds it and passes
+// it on, so two agents in one process may differ. All methods are safe for
+// concurrent use. A command can be called as soon as it is registered.
 type Registry struct {
 	mu       sync.RWMutex
 	commands map[string]Command // by canonical name
@@ -68,21 +67,20 @@ func NewRegistry() *Registry {
 	}
 }
 
-// Register adds a command. A name that is taken is an error, so that nothing
-// is replaced by accident; see [Registry.Replace].
+// Register adds a command. A taken name is an error, so that nothing is replaced
+// by accident; see [Registry.Replace].
 func (r *Registry) Register(c Command) error {
 	return r.add(c, false)
 }
 
-// Replace adds a command or redefines one, for commands that a user edits
-// while the program runs. An essential command is never replaced.
+// Replace adds a command or redefines one that a user edited while the program
+// runs. An essential command is never replaced.
 func (r *Registry) Replace(c Command) error {
 	return r.add(c, true)
 }
 
-// Remove takes a command out with its aliases, when the file that defined it is
-// gone. An essential command stays. Unlike one that is disabled, a removed
-// command leaves its name free.
+// Remove takes a command and its aliases out of the registry. An essential
+// command stays. Unlike [Registry.Disable], it frees the name.
 func (r *Registry) Remove(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,8 +176,8 @@ func (r *Registry) Alias(alias, name string) error {
 	return nil
 }
 
-// Disable takes a command away. It works on the command behind the name, so
-// that no alias slips past. Essential and unknown commands are errors.
+// Disable takes a command away. It acts on the command behind the name, so no
+// alias slips past. Essential and unknown commands are errors.
 func (r *Registry) Disable(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -275,8 +273,8 @@ func (r *Registry) Specs() []Spec {
 	return specs
 }
 
-// nearest returns the registered name or alias with the smallest edit
-// distance, "" when there is none within reason. Ties go to the first name.
+// nearest returns the registered name or alias with the smallest edit distance,
+// or "" if none is close. Ties go to the first name.
 func (r *Registry) nearest(folded string) string {
 	if len(folded) > nameBytesMax {
 		return ""
@@ -323,8 +321,8 @@ func closeEnough(a, b string) bool {
 	return levenshtein.ComputeDistance(a, b) <= allowed
 }
 
-// fold makes names comparable: case, hyphens and the frame that models put
-// around a name do not matter.
+// fold makes names comparable: it drops case, hyphens and the marks that models
+// put around a name.
 func fold(name string) string {
 	name = strings.Trim(name, " \t\r\n`'\"*:")
 	return strings.ReplaceAll(strings.ToLower(name), "-", "_")
@@ -358,10 +356,10 @@ func (e *UnknownError) Hint() string {
 	return fmt.Sprintf("did you mean %q?", e.Suggestion)
 }
 
-// DisabledError is a command that was taken away.
+// DisabledError is a command that is disabled.
 type DisabledError struct{ Name string }
 
 func (e *DisabledError) Error() string { return fmt.Sprintf("command %q is disabled", e.Name) }
 
-// clip keeps a name that a model made up from flooding a message.
+// clip shortens a name that a model made up, so that it can't flood a message.
 func clip(s string) string { return legible.Clip(s, nameBytesMax) }

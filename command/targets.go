@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Targets are the files and hosts that a call names, for rules about them.
-// What code would touch is not among them: that can't be known beforehand.
+// Targets are the files and hosts that a call names, for rules about them. What
+// code touches is not included: it can't be known beforehand.
 type Targets struct {
 	Paths []string // slash-separated, relative to the work dir; a link also by where it leads
 	// Folders are the paths in the fields that Spec.Folders names: folders, or
@@ -23,7 +23,7 @@ type Targets struct {
 	Cut bool
 }
 
-// targetsMax bounds what is looked at in one call.
+// targetsMax bounds how many values of a call are checked.
 const targetsMax = 256
 
 // All are the paths of files and folders.
@@ -51,7 +51,7 @@ func TargetsOf(spec Spec, call *Call, workDir string) Targets {
 	return t
 }
 
-// targetKind is what a field may name.
+// targetKind is what a field can name.
 type targetKind int
 
 const (
@@ -61,8 +61,8 @@ const (
 	targetFolder            // a URL, a folder or a pattern
 )
 
-// targetFields knows the fields of a command by their names, however these are
-// spelt.
+// targetFields maps the fields of a command, in any spelling, to what they can
+// name.
 type targetFields map[string]targetKind
 
 func fieldsOf(spec Spec) targetFields {
@@ -89,7 +89,7 @@ func (f targetFields) kind(key string) targetKind {
 	return f[key]
 }
 
-// textsOf are the texts that a command may make of a value.
+// textsOf are the texts that a command could make of a value.
 func textsOf(value any) []string {
 	switch v := value.(type) {
 	case []string:
@@ -104,7 +104,7 @@ func textsOf(value any) []string {
 	return []string{AsText(value)}
 }
 
-// add notes one value: a URL by its host, a file or folder by its path.
+// add records one value: a URL by its host, a file or folder by its path.
 func (t *Targets) add(text string, kind targetKind, workDir string) {
 	text = strings.TrimSpace(text)
 	switch {
@@ -144,8 +144,8 @@ func (t *Targets) addPath(to *[]string, text, workDir string) {
 	*to = append(*to, filepath.ToSlash(real))
 }
 
-// BehindLinks is where a path leads once its links are followed, as far as it
-// exists; false when that is outside of the work dir.
+// BehindLinks follows the links in a path as far as it exists. It is false if the
+// path leads outside the work dir.
 func BehindLinks(workDir, path string) (string, bool) {
 	base, err := filepath.EvalSymlinks(workDir)
 	if err != nil {
@@ -164,8 +164,8 @@ func BehindLinks(workDir, path string) (string, bool) {
 	}
 }
 
-// LocalPath makes a path that a model wrote relative to the work dir, and
-// reports false when it leads outside.
+// LocalPath makes a path from a model relative to the work dir. It is false if
+// the path leads outside.
 func LocalPath(workDir, name string) (string, bool) {
 	name = strings.TrimSpace(name)
 	if rest, ok := strings.CutPrefix(name, "file://"); ok {

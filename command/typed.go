@@ -82,7 +82,7 @@ func (c *typedCommand[In]) Run(ctx context.Context, env *Env, call *Call) (*Resu
 	return whole, nil
 }
 
-// join adds the result of a further entry.
+// join adds the result of another entry.
 func (r *Result) join(next *Result) {
 	if r.Text != "" && next.Text != "" {
 		r.Text += "\n"
@@ -194,7 +194,7 @@ func isTextType(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// decodeInput fills an input from an entry, or says what is wrong with it.
+// decodeInput fills an input from an entry, or returns what is wrong with it.
 func decodeInput(in reflect.Value, fields []inputField, entry map[string]any) *Result {
 	for _, f := range fields {
 		value, ok := fieldOf(entry, f.slot.Name)
@@ -311,8 +311,8 @@ func setNumber(to reflect.Value, text string) string {
 	return wantUnless(err == nil, "want_whole")
 }
 
-// setObject sets what has an inner structure by way of JSON. JSON inside a
-// string is unpacked, and one value is a list of one.
+// setObject sets a value with an inner structure, through JSON. JSON inside a
+// string is unpacked, and a single value becomes a list of one.
 func setObject(to reflect.Value, from any) string {
 	if text, ok := from.(string); ok {
 		from = unpacked(text)
@@ -324,8 +324,8 @@ func setObject(to reflect.Value, from any) string {
 	return wantUnless(err == nil && json.Unmarshal(data, to.Addr().Interface()) == nil, "want_form")
 }
 
-// unpacked reads JSON inside a string, in which models write Python's quotes and
-// leave out others: YAML takes those, too. Other text stays as it is.
+// unpacked reads JSON inside a string. Models write it with Python's quotes or
+// without quotes, which YAML accepts. Other text stays as it is.
 func unpacked(text string) any {
 	var value any
 	if json.Unmarshal([]byte(text), &value) == nil {
@@ -338,8 +338,8 @@ func unpacked(text string) any {
 	return text
 }
 
-// typedWord renders one of the messages. They are embedded and tested, so that
-// a failure is a defect of the program.
+// typedWord renders one of the messages. They are embedded and tested, so a
+// failure is a bug.
 func typedWord(name string, data any) string {
 	words := template.Must(template.New("").Funcs(template.FuncMap{
 		"join": func(list []string) string { return strings.Join(list, ", ") },

@@ -405,54 +405,6 @@ func (b *Backend) reportPaging() {
 	}
 }
 
-// PromptLogprobs evaluates plain text and returns the log-probability of each
-// of its tokens, the first one excepted, for completion endpoints with echo.
-func (b *Backend) PromptLogprobs(ctx context.Context, text string, top int) ([]backend.TokenLogprob, backend.Usage, error) {
-	ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
-	if err != nil {
-		return nil, backend.Usage{}, b.translate(ctx, err)
-	}
-	lps, stats, err := b.engine.PromptLogprobs(ctx, ids, top)
-	if err != nil {
-		return nil, backend.Usage{}, b.translate(ctx, err)
-	}
-	out := make([]backend.TokenLogprob, 0, len(ids))
-	first := b.model.Piece(ids[0])
-	if b.model.IsControl(ids[0]) {
-		first = nil
-	}
-	out = append(out, tokenLogprob(inference.TokenLogprob{ID: ids[0], Text: first}))
-	for _, lp := range lps {
-		out = append(out, tokenLogprob(lp))
-	}
-	return out, usage(stats), nil
-}
-
-// Complete continues plain text, with no chat template, for completion endpoints.
-func (b *Backend) Complete(ctx context.Context, text string, req *backend.Request) iter.Seq2[backend.Delta, error] {
-	return func(yield func(backend.Delta, error) bool) {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: b.ContextLength()})
-		if err == nil && len(ids) >= b.ContextLength() {
-			err = &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
-		}
-		if err != nil {
-			yield(backend.Delta{}, b.translate(ctx, err))
-			return
-		}
-		call := &inference.GenerateRequest{Prompt: ids, Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax, Stop: req.Stop,
-			StopTokens: int32s(req.StopTokens), Grammar: req.Grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}
-		for out, err := range b.engine.Generate(ctx, call) {
-			if err != nil {
-				yield(backend.Delta{}, b.translate(ctx, err))
-				return
-			}
-			if !yield(delta(out), nil) {
-				return
-			}
-		}
-	}
-}
-
 // RenderChat is the chat as the model sees it, generation prompt included.
 func (b *Backend) RenderChat(ctx context.Context, msgs []backend.Message) (string, error) {
 	parts, _, err := b.encode(ctx, msgs, nil, "", 0)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"agent/command/sandbox"
+	"agent/internal/legible"
 )
 
 // Limits bound the reading of one document. Zero fields mean the defaults of
@@ -318,14 +319,9 @@ func (w *partWriter) emit(p part) bool {
 }
 
 // clip keeps words of a document from flooding a message.
-func clip(s string) string {
-	const bytesMax = 200
-	s = oneLine(s)
-	if len(s) <= bytesMax {
-		return s
-	}
-	return strings.ToValidUTF8(s[:bytesMax], "") + "…"
-}
+func clip(s string) string { return legible.Clip(legible.OneLine(s), clippedBytes) }
+
+const clippedBytes = 200
 
 // encodedSize is how many bytes text has at most as JSON.
 func encodedSize(text string) int {

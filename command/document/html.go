@@ -16,6 +16,8 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 	"golang.org/x/net/html/charset"
+
+	"agent/internal/legible"
 )
 
 // spanMax bounds the columns and rows that one cell of a table may claim.
@@ -136,7 +138,7 @@ func (p *page) prune(n *html.Node) {
 // favourite place for orders to one.
 func (p *page) drops(n *html.Node) bool {
 	if n.DataAtom == atom.Title && n.Namespace == "" && p.title == "" {
-		p.title = oneLine(textOf(n))
+		p.title = legible.OneLine(textOf(n))
 	}
 	if unread[n.DataAtom] {
 		return true
@@ -224,7 +226,7 @@ func flatHTML(data []byte, baseURL *url.URL) (title, text string) {
 	for {
 		switch z.Next() {
 		case html.ErrorToken: // the end, since the reader can't fail
-			return oneLine(f.title.String()), tidy(f.out.String())
+			return legible.OneLine(f.title.String()), tidy(f.out.String())
 		case html.TextToken:
 			f.text(string(z.Text()))
 		case html.StartTagToken, html.SelfClosingTagToken:
@@ -294,8 +296,6 @@ var breaks = map[atom.Atom]bool{
 	atom.H1: true, atom.H2: true, atom.H3: true, atom.H4: true, atom.H5: true, atom.H6: true, atom.Pre: true, atom.Blockquote: true,
 	atom.Section: true, atom.Article: true, atom.Header: true, atom.Footer: true, atom.Nav: true, atom.Dt: true, atom.Dd: true,
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // tidy drops what can't be read and more than one empty line in a row.
 func tidy(text string) string {

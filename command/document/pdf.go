@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/ledongthuc/pdf"
+
+	"agent/internal/legible"
 )
 
 // Bounds of reading a PDF, each far beyond what people write.
@@ -32,7 +34,7 @@ func readPDF(data []byte, emit func(part) bool) error {
 	if total <= 0 {
 		return errors.New("pdf: it has no pages")
 	}
-	title := oneLine(r.Trailer().Key("Info").Key("Title").Text())
+	title := legible.OneLine(r.Trailer().Key("Info").Key("Title").Text())
 	fonts := fontCache{}
 	for number := 1; number <= min(total, pagesMax); number++ {
 		text, err := pageText(r, number, fonts)

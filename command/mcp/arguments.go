@@ -9,19 +9,18 @@ import (
 
 	"agent/command"
 	"agent/internal/legible"
-
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
-// problem is what a model should mend in a call.
+// problem is what a model should fix in a call.
 type problem struct {
 	Name string // of a message
 	Data map[string]any
 }
 
-// arguments makes of one entry of a call what the tool takes. Values are read
-// leniently: "3" is a number where one is wanted, and JSON in a string is what
-// it says where a text is none.
+// arguments turns one entry of a call into the input of the tool. Values are read
+// leniently: "3" is a number where one is wanted, and JSON in a string is
+// unpacked where no text is wanted.
 func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 	out := map[string]any{}
 	for name, value := range entry {
@@ -75,7 +74,7 @@ func (s *schema) find(name string) *field {
 	return nil
 }
 
-// only is the field that a single value under another name must mean.
+// only is the single required field, which a value under another name must mean.
 func (s *schema) only(entry map[string]any) *field {
 	if len(entry) != 1 || s.open {
 		return nil
@@ -96,17 +95,13 @@ func (s *schema) only(entry map[string]any) *field {
 func (s *schema) unknown(name string) *problem {
 	name = legible.Clip(legible.OneLine(name), fieldNameMax)
 	var names []string
-	near, distance := "", 4
 	for _, f := range s.fields {
 		names = append(names, f.slot.Name)
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(f.slot.Name)); d < distance && d < len(name) {
-			near, distance = f.slot.Name, d
-		}
 	}
-	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near, "Names": names}}
+	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near.Name(name, names), "Names": names}}
 }
 
-// convert makes of a model's value what the field takes; false when it can't.
+// convert turns a model's value into the field's type; false if it can't.
 func (f *field) convert(v any) (any, bool) {
 	text, isText := v.(string)
 	switch f.slot.Kind {
@@ -136,8 +131,8 @@ func (f *field) convert(v any) (any, bool) {
 	return string(raw), err == nil
 }
 
-// oneLineAsIs drops the line end of a single line: a block is how it was
-// asked for, not what is meant.
+// oneLineAsIs drops the line end of a single line, which comes from the block it
+// was written in.
 func oneLineAsIs(text string) string {
 	if strings.Count(text, "\n") == 1 {
 		return strings.TrimSuffix(text, "\n")

@@ -14,8 +14,8 @@ import (
 	"agent/internal/legible"
 )
 
-// clean is a stranger's text as written, without terminal codes, and without
-// characters that hide text or turn its direction.
+// clean is a stranger's text without terminal codes and without characters that
+// hide text or turn its direction.
 func clean(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
@@ -39,12 +39,11 @@ const (
 	plainChars  = 8 // where it does not
 )
 
-// secrets takes configured values out of what a server says.
+// secrets removes configured values from what a server says.
 type secrets struct{ replace *strings.Replacer }
 
-// newSecrets hides the values of headers and variables, also encoded. Paths,
-// addresses and short words are left alone unless their name says that they
-// are secret.
+// newSecrets hides the values of headers and variables, also when encoded. Paths,
+// addresses and short words stay, unless their name says that they are secret.
 func newSecrets(c Server) secrets {
 	var values []string
 	for name, value := range c.Env {
@@ -125,7 +124,7 @@ func (h headers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// boundedBody ends early; what is cut is no JSON any more, and told as such.
+// boundedBody ends early. A cut answer is not valid JSON and is reported as such.
 type boundedBody struct {
 	io.Reader
 	io.Closer

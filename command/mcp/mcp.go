@@ -183,7 +183,7 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 	return all, nil
 }
 
-// warnOfLeftFields names the tools of which a model is not offered everything.
+// warnOfLeftFields names the tools that are offered without some of their fields.
 func (a *Servers) warnOfLeftFields(warn func(string)) {
 	for _, t := range a.tools {
 		if left := t.input.left; left > 0 {
@@ -192,8 +192,8 @@ func (a *Servers) warnOfLeftFields(warn func(string)) {
 	}
 }
 
-// connect starts every server; the lists of tools are in their order. What one
-// can't do is told at once, not when the slowest is done.
+// connect starts every server and lists the tools in the order of the servers. A
+// problem is reported at once, not when the slowest server is done.
 func (a *Servers) connect(ctx context.Context, warn func(string)) [][]*sdk.Tool {
 	lists := make([][]*sdk.Tool, len(a.servers))
 	var telling sync.Mutex
@@ -225,8 +225,8 @@ func printedBy(err error) string {
 	return ""
 }
 
-// nameTools gives each tool the name of its command: its own, made fit, or with
-// the server's name before it where another command or tool has that one.
+// nameTools gives each tool a command name: its own, made valid, or with the
+// server's name before it if that one is taken.
 func (a *Servers) nameTools(o Options) {
 	taken := o.Taken
 	if taken == nil {
@@ -263,7 +263,7 @@ func (a *Servers) Commands() []command.Command {
 	return out
 }
 
-// Changed lists the tools that are not what was approved.
+// Changed lists the tools that differ from what was approved.
 func (a *Servers) Changed() []Change {
 	var out []Change
 	for _, t := range a.tools {

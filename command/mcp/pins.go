@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/gofrs/flock"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"agent/internal/bounded"
 )
 
 const (
@@ -87,20 +88,12 @@ func (f *pinFile) load() (map[string]pin, error) {
 
 func (f *pinFile) read() (*pinDocument, error) {
 	doc := &pinDocument{Version: pinVersion, Tools: map[string]pin{}}
-	file, err := os.Open(f.path)
+	raw, err := bounded.File(f.path, pinFileBytesMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return doc, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, pinFileBytesMax+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > pinFileBytesMax {
-		return nil, fmt.Errorf("it has more than %d MiB", pinFileBytesMax>>20)
 	}
 	if err := json.Unmarshal(raw, doc); err != nil {
 		return nil, err

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"agent/internal/group"
 )
 
 const (
@@ -38,7 +40,7 @@ func startProcess(c Server, dir string) (*process, error) {
 	p := &process{cmd: exec.Command(path, c.Args...), stderr: &tail{max: stderrBytesMax}, exited: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, environment(c.Env), p.stderr
 	p.cmd.WaitDelay = stopGrace
-	ownGroup(p.cmd)
+	group.Own(p.cmd)
 	theirIn, ourIn, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func startProcess(c Server, dir string) (*process, error) {
 	}
 	go func() {
 		_ = p.cmd.Wait()
-		killGroup(p.cmd) // what it left behind would keep its output open
+		_ = group.Kill(p.cmd.Process) // what it left behind would keep its output open
 		close(p.exited)
 	}()
 	return p, nil
@@ -87,7 +89,7 @@ func (p *process) stop() {
 		select {
 		case <-p.exited:
 		case <-time.After(stopGrace):
-			killGroup(p.cmd)
+			_ = group.Kill(p.cmd.Process)
 			<-p.exited
 		}
 	})
@@ -101,7 +103,7 @@ func (p *process) kill() {
 	select {
 	case <-p.exited:
 	default:
-		killGroup(p.cmd)
+		_ = group.Kill(p.cmd.Process)
 	}
 }
 

@@ -3,39 +3,25 @@ package mcp
 import (
 	"embed"
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-	"text/template"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"agent/command"
 	"agent/internal/legible"
-
-	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+	"agent/internal/words"
 )
 
-// The words that a model reads.
-//
 //go:embed prompts
 var prompts embed.FS
 
-var messages = template.Must(template.New("").Funcs(template.FuncMap{
-	"join": func(list []string) string { return strings.Join(list, ", ") },
-}).ParseFS(prompts, "prompts/*.tmpl"))
-
-// message renders one of the embedded messages; that it can't is a defect of
-// the program, which the tests find.
-func message(name string, data any) string {
-	var out strings.Builder
-	if err := messages.ExecuteTemplate(&out, name, data); err != nil {
-		panic(fmt.Sprintf("mcp message %s: %v", name, err))
-	}
-	return strings.TrimSpace(out.String())
-}
+// texts is what a model reads about the tools of servers.
+var texts = words.Open(prompts)
 
 func failed(name string, data any) *command.Result {
-	return &command.Result{Text: message(name, data), Failed: true}
+	return &command.Result{Text: texts.Say(name, data), Failed: true}
 }
 
 // result makes text of an answer: cleaned, without secrets, and bounded.
@@ -56,11 +42,11 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 	}
 	text := s.secrets.hide(clean(strings.Join(parts, "\n\n")))
 	if text == "" {
-		text = message("empty", map[string]bool{"Failed": answer.IsError})
+		text = texts.Say("empty", map[string]bool{"Failed": answer.IsError})
 	}
 	r := &command.Result{Text: text, Failed: answer.IsError}
 	if len(text) > most {
-		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+message("cut", map[string]int{"Bytes": len(text) - most}), true
+		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+texts.Say("cut", map[string]int{"Bytes": len(text) - most}), true
 	}
 	return r
 }
@@ -83,9 +69,9 @@ func contentText(c sdk.Content) string {
 	case *sdk.TextContent:
 		return c.Text
 	case *sdk.ImageContent:
-		return message("not_shown", map[string]any{"What": "image", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
+		return texts.Say("not_shown", map[string]any{"What": "image", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
 	case *sdk.AudioContent:
-		return message("not_shown", map[string]any{"What": "audio", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
+		return texts.Say("not_shown", map[string]any{"What": "audio", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
 	case *sdk.ResourceLink:
 		return strings.TrimSpace(legible.OneLine(c.Name) + " " + legible.OneLine(c.URI))
 	case *sdk.EmbeddedResource:
@@ -95,7 +81,7 @@ func contentText(c sdk.Content) string {
 		if c.Resource.Text != "" {
 			return c.Resource.Text
 		}
-		return message("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI), "Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
+		return texts.Say("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI), "Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
 	}
 	return ""
 }

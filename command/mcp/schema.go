@@ -25,7 +25,7 @@ const (
 	descriptionsMax = 160 // bytes that a model reads about a tool
 )
 
-// field is one property of a tool's input: how a model gives it, and how it is
+// field is one property of a tool's input: how a model gives it and how it is
 // sent.
 type field struct {
 	slot    command.Slot
@@ -37,15 +37,15 @@ type field struct {
 	textual  bool // and so is any text
 }
 
-// schema is a tool's input schema, read as far as filling it in needs.
+// schema is a tool's input schema, as far as filling it in needs.
 type schema struct {
 	fields []field
 	left   int  // optional properties over the limit
 	open   bool // other properties are allowed
 }
 
-// readSchema makes fields of the properties: those required in the order in
-// which the server lists them, then the optional ones by name.
+// readSchema makes fields of the properties: required ones in the order of the
+// server, then optional ones by name.
 func readSchema(raw any) schema {
 	root, _ := raw.(map[string]any)
 	r := reducer{root: root}
@@ -156,7 +156,7 @@ var (
 	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|markdown|html|xml|json|ya?ml|code|script|patch|diff|document|sql|source|(?:new|old|file)_?(?:text|content|contents|str|string))$`)
 )
 
-// fieldName is a property's name in a form in which a model can write it.
+// fieldName is a property's name in a form that a model can write.
 func fieldName(name string) string {
 	if plainField.MatchString(name) {
 		return name
@@ -220,8 +220,8 @@ func enumOf(p map[string]any) (options []string, values map[string]any) {
 	return options, values
 }
 
-// reducer brings schemas into a form that a grammar can be made of: without
-// references, and without what only narrows values, which the server checks.
+// reducer turns schemas into a form that a grammar can express: without
+// references, and without limits on values, which the server checks.
 type reducer struct {
 	root  map[string]any
 	nodes int
@@ -350,8 +350,8 @@ const itemsMax = 1000
 
 var jsonTypes = []string{"object", "array", "string", "number", "integer", "boolean", "null"}
 
-// enforceable leaves out of a reduced schema what a backend that enforces all of
-// a schema or refuses it could not enforce, so that the tool stays usable.
+// enforceable removes from a reduced schema what a strict backend could not
+// enforce, so that the tool stays usable.
 func enforceable(p map[string]any) map[string]any {
 	for _, key := range []string{"const", "enum"} {
 		if value, ok := p[key]; ok {

@@ -108,7 +108,7 @@ func TestArguments(t *testing.T) {
 	}
 	_, wrong := s.arguments(map[string]any{"userName": "x", "size": "9"})
 	require.NotNil(t, wrong)
-	assert.Equal(t, "The field size must be one of 1, 2.", message(wrong.Name, wrong.Data))
+	assert.Equal(t, "The field size must be one of 1, 2.", texts.Say(wrong.Name, wrong.Data))
 
 	free := schemaOf(t, `{"type":"object"}`)
 	got, wrong := free.arguments(map[string]any{"anything": "goes"})
@@ -160,7 +160,7 @@ func FuzzReadSchema(f *testing.F) {
 		if json.Unmarshal([]byte(entry), &values) == nil {
 			args, wrong := s.arguments(values)
 			if wrong != nil {
-				assert.NotEmpty(t, message(wrong.Name, wrong.Data))
+				assert.NotEmpty(t, texts.Say(wrong.Name, wrong.Data))
 			} else {
 				_, err := json.Marshal(args)
 				assert.NoError(t, err)

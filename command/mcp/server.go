@@ -20,8 +20,8 @@ import (
 	"agent/internal/legible"
 )
 
-// olderProtocol is the last version of the protocol with a handshake. It is
-// tried where a server does not answer to the newer one at all.
+// olderProtocol is the last version of the protocol with a handshake, for servers
+// that do not answer the newer one.
 const olderProtocol = "2025-11-25"
 
 // server is one server, connected or not.
@@ -43,7 +43,7 @@ type server struct {
 }
 
 // listing is what a server says about its tools over a connection. Each tool
-// looks itself up in the newest, whichever of them it was made for.
+// looks itself up in the newest one.
 type listing struct {
 	link  *link
 	tools map[string]*sdk.Tool
@@ -105,8 +105,8 @@ func (s *server) start(ctx context.Context) (tools []*sdk.Tool, leftOut []string
 // startLimit is how long a run waits for it.
 func (s *server) startLimit() time.Duration { return cmp.Or(s.config.TimeoutStart, startTimeout) }
 
-// within does what makes a connection, and waits for it no longer than the
-// server has to start, whatever it sends meanwhile. What comes late is undone.
+// within makes a connection and waits no longer than the server has to start,
+// whatever it sends meanwhile. A late connection is closed.
 func within[T any](ctx context.Context, s *server, do func(context.Context) (T, error), undo func(T)) (T, error) {
 	type outcome struct {
 		value T
@@ -142,8 +142,8 @@ func within[T any](ctx context.Context, s *server, do func(context.Context) (T, 
 	return out.value, e
 }
 
-// connect makes a connection, with the older handshake where the newer one
-// gets no answer in half of the time.
+// connect makes a connection. It uses the older handshake if the newer one gets
+// no answer in half of the time.
 func (s *server) connect(ctx context.Context) (*link, error) {
 	first, cancel := context.WithTimeout(ctx, s.startLimit()/2)
 	defer cancel()
@@ -180,7 +180,7 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 	return l, nil
 }
 
-// transport is how the server is spoken to; its program runs already.
+// transport connects to the server; its program runs already.
 func (s *server) transport(l *link) (sdk.Transport, error) {
 	if s.config.URL != "" {
 		return &sdk.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax}, nil
@@ -235,7 +235,7 @@ func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool,
 	}
 }
 
-// list asks for the tools. What is over the limits is left out, and told.
+// list asks for the tools. Tools over the limits are left out with a warning.
 func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []string, err error) {
 	s.stale.Store(false)
 	seen, looked := map[string]bool{}, 0
@@ -263,8 +263,8 @@ func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []
 	return out, leftOut, nil
 }
 
-// warnOfUnknownReadOnly names what the configuration calls read-only and the
-// server does not have: probably a slip.
+// warnOfUnknownReadOnly names tools that the configuration calls read-only and
+// the server does not have: probably a typo.
 func (s *server) warnOfUnknownReadOnly(tools []*sdk.Tool, warn func(string)) {
 	if s.now == nil {
 		return
@@ -276,7 +276,7 @@ func (s *server) warnOfUnknownReadOnly(tools []*sdk.Tool, warn func(string)) {
 	}
 }
 
-// live is the connection, made anew once when the server has died. The mutex is
+// live is the connection, made again once if the server has died. The mutex is
 // held.
 func (s *server) live(ctx context.Context) (*link, error) {
 	if s.closed {
@@ -301,7 +301,7 @@ func (s *server) live(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// drop gives a broken connection up.
+// drop closes a broken connection.
 func (s *server) drop(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,9 +309,9 @@ func (s *server) drop(l *link) {
 	l.close()
 }
 
-// call calls a tool over the connection that it was admitted on: a server that
-// was started anew may be another one. A connection that breaks meanwhile, or
-// has ended since, is a brokenError.
+// call calls a tool over the connection on which it was admitted: a restarted
+// server may be another one. If the connection has broken or ended, the error is
+// a brokenError.
 func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams, timeout time.Duration) (*sdk.CallToolResult, error) {
 	if l.hasEnded() {
 		return nil, s.failure("call it", &brokenError{err: errors.New("it ended"), notDone: true}, l)
@@ -347,8 +347,8 @@ func (e *brokenError) Error() string {
 
 func (e *brokenError) Unwrap() error { return e.err }
 
-// refresh is the newest listing, made anew when the server said that its tools
-// changed or was started anew. It waits for one that is being made.
+// refresh is the newest listing. It is made again if the server said that its
+// tools changed or was restarted. It waits for one in progress.
 func (s *server) refresh(ctx context.Context) (*listing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -389,7 +389,7 @@ func (s *server) failure(what string, err error, l *link) error {
 	return e
 }
 
-// printedBy is what a program printed, if it is one and did.
+// printedBy is what a server's program printed, if anything.
 func (s *server) printedBy(p *process) string {
 	if p == nil {
 		return ""
@@ -429,8 +429,8 @@ func (l *link) hasEnded() bool {
 	}
 }
 
-// close ends the connection, and the program with all that it started. The
-// program goes first: a session waits for calls that a hung one never answers.
+// close ends the connection and the program with all that it started. The program
+// goes first: a session waits for calls that a hung one never answers.
 func (l *link) close() {
 	if l.process != nil {
 		l.process.stop()
@@ -449,7 +449,7 @@ func (l *link) close() {
 	}
 }
 
-// end closes a connection that did not come about, at once where its time is up.
+// end closes a connection that was not established, at once if its time is up.
 func (l *link) end(ctx context.Context) {
 	if ctx.Err() != nil {
 		l.process.kill()

@@ -16,7 +16,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// Change is a tool that is not what was approved.
+// Change is a tool that differs from what was approved.
 type Change struct {
 	Server, Tool string
 	Command      string // the command's name
@@ -56,13 +56,13 @@ func newTool(s *server, listed *sdk.Tool, pins *pinFile, before pin, accept func
 	return t
 }
 
-// describe makes the spec of what a model is offered. A definition that
-// somebody has yet to accept is never shown to it.
+// describe makes the spec that a model sees. A definition that awaits approval is
+// never shown.
 func (t *tool) describe() {
 	t.input = readSchema(t.seen.Schema)
 	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax), Effect: t.effect}
 	if t.spec.Description == "" {
-		t.spec.Description = message("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
+		t.spec.Description = texts.Say("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
 	}
 	for _, f := range t.input.fields {
 		t.spec.Slots = append(t.spec.Slots, f.slot)
@@ -78,7 +78,7 @@ func (t *tool) Spec() command.Spec {
 	return spec
 }
 
-// Run implements [command.Command]: one call of the tool for each entry, until
+// Run implements [command.Command]: it calls the tool once for each entry, until
 // one fails.
 func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
 	entries := call.Content
@@ -99,7 +99,7 @@ func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*
 		parts = append(parts, res.Text)
 		out.Truncated = out.Truncated || res.Truncated
 		if left := len(entries) - i - 1; res.Failed && left > 0 {
-			parts = append(parts, message("stopped", map[string]any{"Left": left}))
+			parts = append(parts, texts.Say("stopped", map[string]any{"Left": left}))
 		}
 		if out.Failed = res.Failed; out.Failed {
 			break
@@ -110,8 +110,8 @@ func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*
 	return out, nil
 }
 
-// Preview implements [command.Previewer]: which server is asked, for what, and
-// with what, as it will be sent.
+// Preview implements [command.Previewer]: the server, the tool, and the input as
+// it will be sent.
 func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
 	t.mu.Lock()
 	input := t.input
@@ -131,8 +131,8 @@ func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (s
 	return strings.Join(lines, "\n"), nil
 }
 
-// partBytesMin is shown of each further answer when those before it used the
-// allowance up.
+// partBytesMin is shown of each further answer when the earlier ones have used up
+// the limit.
 const partBytesMin = 400
 
 // limits bound one call.
@@ -156,8 +156,8 @@ func limitsOf(c Server, env *command.Env) limits {
 	return l
 }
 
-// runOne makes one call, and once more where the connection broke and that does
-// no harm.
+// runOne makes one call, and repeats it if the connection broke and that does no
+// harm.
 func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any) (*command.Result, error) {
 	res, err := t.try(ctx, l, entry)
 	if broke := (*brokenError)(nil); errors.As(err, &broke) && (broke.notDone || !t.effect.Consequential()) {
@@ -187,13 +187,13 @@ func (t *tool) try(ctx context.Context, l limits, entry map[string]any) (*comman
 	return t.server.result(answer, l.bytes), nil
 }
 
-// changesMax is how often a tool may change while somebody decides about it.
+// changesMax is how often a tool may change while a person decides.
 const changesMax = 3
 
-// admit lets a tool run that is as it was approved, or that nobody has used
-// before: the session has asked for that call. A changed one is asked for
-// again, and looked at once more then: deciding takes time. It gives the
-// connection for which that holds.
+// admit lets a tool run if it is as approved, or if nobody has used it before:
+// the session has asked about that call. A changed tool needs a new approval and
+// is then checked once more, since deciding takes time. It returns the connection
+// for which this holds.
 func (t *tool) admit(ctx context.Context) (*link, error) {
 	for range changesMax {
 		listed, err := t.server.refresh(ctx)
@@ -218,7 +218,7 @@ func (t *tool) admit(ctx context.Context) (*link, error) {
 	return nil, &Error{Server: t.server.name, Detail: fmt.Sprintf("its tool %q changes all the time", legible.OneLine(t.name))}
 }
 
-// ask lets somebody decide about a changed tool.
+// ask asks a person about a changed tool.
 func (t *tool) ask(ctx context.Context, c Change) error {
 	if t.accept == nil {
 		return &ChangedError{c}
@@ -233,7 +233,7 @@ func (t *tool) ask(ctx context.Context, c Change) error {
 	return nil
 }
 
-// relist takes over what the server says about this tool now.
+// relist takes over what the server now says about this tool.
 func (t *tool) relist(listed *listing) (now definition, there bool) {
 	found, there := listed.tools[t.name]
 	if !there {
@@ -276,7 +276,7 @@ func fieldNames(schema any) []string {
 	return names
 }
 
-// approve remembers the tool as it was shown to whoever decided.
+// approve remembers the tool as it was shown for approval.
 func (t *tool) approve(now definition) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -293,7 +293,8 @@ func (t *tool) approve(now definition) error {
 	return nil
 }
 
-// ChangedError is a tool that is refused since it is not what was approved.
+// ChangedError is a tool that is refused because it differs from what was
+// approved.
 type ChangedError struct{ Change Change }
 
 func (e *ChangedError) Error() string {
@@ -305,5 +306,5 @@ func (e *ChangedError) Hint() string {
 	return "a person can look at the change and accept it: agent commands accept " + e.Change.Command
 }
 
-// Refused makes it a refusal to the session, as that of a sandbox is.
+// Refused marks it as a refusal, like that of a sandbox.
 func (e *ChangedError) Refused() bool { return true }

@@ -12,6 +12,7 @@ import (
 
 	"agent/command"
 	"agent/command/python"
+	"agent/internal/legible"
 )
 
 // CreateName is the command by which the agent makes others.
@@ -20,26 +21,21 @@ const CreateName = "create_command"
 // codeBytesMax bounds the code of a command that the agent makes.
 const codeBytesMax = 64 << 10
 
-// Create returns the command by which the agent makes commands for itself. It
-// takes a Python function, has it parsed and tried in the sandbox, sees that
-// what was expected came out, and saves exactly the file that was tried in
-// folder, with every version in .history below it. set, which looks through
-// that folder, registers it at its next refresh.
+// Create returns the command with which the agent makes commands for itself. It
+// takes a Python function, parses it and tries it in the sandbox, checks that the
+// expected output came out, and saves exactly the file that was tried in folder,
+// with every version in .history below it. set, which watches that folder,
+// registers it at its next refresh.
 func Create(set *Set, folder string) command.Command {
 	return &creator{set: set, folder: folder, spec: createSpec()}
 }
 
 func createSpec() command.Spec {
-	help := map[string]string{}
-	for line := range strings.Lines(embedded("slots.md")) {
-		if name, text, ok := strings.Cut(line, ":"); ok {
-			help[name] = strings.TrimSpace(text)
-		}
-	}
+	help := texts.Help()
 	spec := command.Spec{
 		Name:        CreateName,
 		Aliases:     []string{"new_command", "make_command", "define_command", "create_tool"},
-		Description: strings.TrimSpace(embedded("create_command.md")),
+		Description: texts.Text("create_command.md"),
 		Effect:      command.EffectExecute,
 		Slots: []command.Slot{
 			{Name: "name", Kind: command.SlotLine},
@@ -65,7 +61,7 @@ type creator struct {
 
 func (c *creator) Spec() command.Spec { return c.spec }
 
-// Preview is the file as it would be saved, for those who decide about it.
+// Preview is the file as it would be saved.
 func (c *creator) Preview(ctx context.Context, _ *command.Env, call *command.Call) (string, error) {
 	d, err := readDraft(call)
 	if err == nil {
@@ -81,12 +77,12 @@ func (c *creator) Preview(ctx context.Context, _ *command.Env, call *command.Cal
 	return string(d.file), nil
 }
 
-// flaw is why a command is not made; the model reads it and may mend it.
+// flaw is why a command is not made. The model reads it and can fix it.
 type flaw struct{ text string }
 
 func (f *flaw) Error() string { return f.text }
 
-func flawed(message string, data any) error { return &flaw{words(message, data)} }
+func flawed(message string, data any) error { return &flaw{texts.Say(message, data)} }
 
 // Run implements [command.Command].
 func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
@@ -99,7 +95,7 @@ func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call)
 	}
 	var f *flaw
 	if errors.As(err, &f) {
-		return &command.Result{Text: words("not_made", f.text), Failed: true}, nil
+		return &command.Result{Text: texts.Say("not_made", f.text), Failed: true}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", CreateName, err)
 }
@@ -124,13 +120,13 @@ func (c *creator) make(ctx context.Context, env *command.Env, d *draft) (*comman
 	if err := save(c.folder, d.name, p.code); err != nil {
 		return nil, err
 	}
-	return &command.Result{Text: words("made", map[string]any{
-		"Name": d.name, "Test": d.testLine(), "Output": oneLine(output, 200), "Replaced": replaces,
+	return &command.Result{Text: texts.Say("made", map[string]any{
+		"Name": d.name, "Test": d.testLine(), "Output": legible.Line(output, 200), "Replaced": replaces,
 	})}, nil
 }
 
-// mayTake sees that a name is free, or that of a command that the agent made
-// itself. It reports whether that one is replaced.
+// mayTake checks that a name is free, or belongs to a command that the agent
+// made, which is then replaced.
 func (c *creator) mayTake(name string) (replaces bool, err error) {
 	c.set.mu.Lock()
 	defer c.set.mu.Unlock()
@@ -151,7 +147,7 @@ func (c *creator) mayTake(name string) (replaces bool, err error) {
 	return own, nil
 }
 
-// check reads the composed file as any other command file is read. That it is
+// check reads the composed file like any other command file. Whether it is valid
 // Python shows when it is tried.
 func (c *creator) check(d *draft) (*Program, error) {
 	file := d.name + ".py"
@@ -180,7 +176,7 @@ func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, e
 		return "", flawed("test_failed", map[string]any{"Test": d.testLine(), "Output": d.inCode(res.Text)})
 	}
 	if !occurs(d.expect, res.Text) {
-		return "", flawed("test_differs", map[string]any{"Test": d.testLine(), "Output": oneLine(res.Text, 300), "Want": d.expect})
+		return "", flawed("test_differs", map[string]any{"Test": d.testLine(), "Output": legible.Line(res.Text, 300), "Want": d.expect})
 	}
 	return res.Text, nil
 }
@@ -198,7 +194,7 @@ type draft struct {
 	offset   int            // lines of the file before the code
 }
 
-// readDraft reads a call, mending what is plain.
+// readDraft reads a call and fixes obvious slips.
 func readDraft(call *command.Call) (*draft, error) {
 	entry := map[string]any{}
 	for _, e := range call.Content {
@@ -207,13 +203,13 @@ func readDraft(call *command.Call) (*draft, error) {
 		}
 	}
 	d := &draft{
-		name: plainName(textOf(entry["name"])), description: oneLine(textOf(entry["description"]), 160),
+		name: plainName(textOf(entry["name"])), description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
 		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
 		test: given(testText(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
-		return nil, flawed("bad_name", oneLine(textOf(entry["name"]), 60))
+		return nil, flawed("bad_name", legible.Line(textOf(entry["name"]), 60))
 	case d.description == "":
 		return nil, flawed("no_description", nil)
 	case strings.TrimSpace(d.code) == "" || len(d.code) > codeBytesMax:
@@ -222,7 +218,7 @@ func readDraft(call *command.Call) (*draft, error) {
 	return d, nil
 }
 
-// plainName makes of what a model calls a command a name that it can have.
+// plainName turns a name from a model into a valid command name.
 func plainName(text string) string {
 	text = strings.Trim(strings.ToLower(strings.TrimSpace(text)), "`'\"().:")
 	return strings.NewReplacer(" ", "_", "-", "_").Replace(text)
@@ -238,7 +234,7 @@ func first(entry map[string]any, names ...string) any {
 	return nil
 }
 
-// given is a text, empty when it only says that there is none.
+// given is a text, or empty if it only says that there is none.
 func given(text string) string {
 	text = strings.TrimSpace(text)
 	switch strings.ToLower(strings.Trim(text, ".`'\"")) {
@@ -288,8 +284,7 @@ func testText(v any) string {
 	return textOf(v)
 }
 
-// shape finds the function and its fields, reads the test and composes the
-// file.
+// shape finds the function and its fields, reads the test and composes the file.
 func (d *draft) shape(ctx context.Context, r *runner) error {
 	verdicts, err := r.check(ctx, []source{{d.name + ".py", d.code}})
 	var broke *parserError
@@ -320,9 +315,9 @@ func (d *draft) shape(ctx context.Context, r *runner) error {
 	return d.compose()
 }
 
-// chooseFunction is the one that does the work: named like the command, or
-// run, or main, or else the last. One that takes fields comes first where there
-// are fields.
+// chooseFunction picks the function that does the work: one named like the
+// command, run or main, or the last. If there are fields, functions that take
+// them come first.
 func chooseFunction(functions []function, name string, takesFields bool) (function, bool) {
 	if len(functions) == 0 {
 		return function{}, false
@@ -343,8 +338,8 @@ func chooseFunction(functions []function, name string, takesFields bool) (functi
 	return ordered[0], true
 }
 
-// wrap makes a function of code that defines none and only uses its fields.
-// Code that sets them itself would do the same every time.
+// wrap makes a function of code that defines none and only uses its fields. Code
+// that sets its fields itself would always do the same.
 func (d *draft) wrap(v verdict, named []field) (function, error) {
 	f := function{Name: "run"}
 	var names []string
@@ -363,7 +358,7 @@ func (d *draft) wrap(v verdict, named []field) (function, error) {
 	return f, nil
 }
 
-// withoutLines empties lines, so that the numbers of the others stay.
+// withoutLines empties lines, so that line numbers stay.
 func withoutLines(code string, ranges [][2]int) string {
 	lines := strings.Split(code, "\n")
 	for _, r := range ranges {
@@ -386,7 +381,7 @@ func splitFields(text string) []field {
 		name = strings.ReplaceAll(name, " ", "_")
 		known := slices.ContainsFunc(out, func(f field) bool { return f.Name == name })
 		if fieldForm.MatchString(name) && !known && len(out) < fieldsMax {
-			out = append(out, field{Name: name, Help: oneLine(strings.Trim(help, "'\""), 60)})
+			out = append(out, field{Name: name, Help: legible.Line(strings.Trim(help, "'\""), 60)})
 		}
 	}
 	return out
@@ -407,8 +402,7 @@ func fieldsOf(f function, named []field) []field {
 	return fields
 }
 
-// inCode turns the line numbers of the file into those of the code as the
-// agent wrote it.
+// inCode maps line numbers of the file to those of the agent's code.
 func (d *draft) inCode(text string) string {
 	place := regexp.MustCompile(`File "` + regexp.QuoteMeta(d.name) + `\.py", line (\d+)`)
 	last := strings.Count(d.code, "\n") + 1

@@ -10,6 +10,8 @@ import (
 	"text/template"
 
 	"gopkg.in/yaml.v3"
+
+	"agent/internal/legible"
 )
 
 // readTest reads the values of the test and finds the kind of each field by
@@ -21,13 +23,13 @@ func (d *draft) readTest() error {
 	}
 	values, ok := d.parseTest()
 	if !ok {
-		return flawed("bad_test", map[string]string{"Test": oneLine(d.test, 100), "Like": d.exampleTest()})
+		return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100), "Like": d.exampleTest()})
 	}
 	d.values = values
 	for i, f := range d.fields {
 		value, given := values[f.Name]
 		if !given && !f.Optional {
-			return flawed("bad_test", map[string]string{"Test": oneLine(d.test, 100), "Like": d.exampleTest()})
+			return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100), "Like": d.exampleTest()})
 		}
 		d.fields[i].Kind = kindOf(value)
 	}
@@ -69,7 +71,7 @@ func (d *draft) testLine() string {
 			if err != nil {
 				data = []byte("?")
 			}
-			parts = append(parts, f.Name+"="+oneLine(string(data), 60))
+			parts = append(parts, f.Name+"="+legible.Line(string(data), 60))
 		}
 	}
 	return d.name + "(" + strings.Join(parts, ", ") + ")"

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"agent/internal/bounded"
 )
 
 // Bounds of a folder of commands.
@@ -78,8 +80,8 @@ type fileState struct {
 func (c candidate) python() bool { return strings.HasSuffix(c.name, ".py") }
 
 // candidates lists the files of a folder that may be commands, by name: Python
-// files and executables. Hidden files, those that begin with _ and folders are
-// passed over.
+// files and executables. Hidden files, files that begin with _ and folders are
+// skipped.
 func candidates(root *os.Root, path string) ([]candidate, error) {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -109,7 +111,7 @@ func candidates(root *os.Root, path string) ([]candidate, error) {
 	return out, nil
 }
 
-// look sees what a file is, without opening it.
+// look inspects a file without opening it.
 func look(root *os.Root, path, name string) (candidate, bool) {
 	c := candidate{path: filepath.Join(path, name), name: name}
 	info, err := root.Stat(name)
@@ -129,7 +131,7 @@ func look(root *os.Root, path, name string) (candidate, bool) {
 	return c, c.python() || info.Mode().Perm()&0o111 != 0
 }
 
-// linkReason words the refusal of a link that leads out.
+// linkReason explains a link that leads out of the folder.
 func linkReason(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -141,33 +143,19 @@ func linkReason(err error) error {
 	return err
 }
 
-// readFile reads a candidate. What it is may have changed since it was looked
-// at: a pipe in its place does not block.
+// readFile reads a candidate. It may have been replaced since it was inspected: a
+// pipe does not block.
 func readFile(root *os.Root, c candidate) ([]byte, error) {
 	max := int64(executableBytesMax)
 	if c.python() {
 		max = pythonBytesMax
 	}
-	f, err := root.OpenFile(c.name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
+	data, err := bounded.Within(root, c.name, max)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
 		return nil, fmt.Errorf("not read: %w", linkReason(err))
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > max {
-		return nil, fmt.Errorf("it has more than %d bytes", max)
-	}
-	return data, nil
+	return data, err
 }
 
 // hashOf identifies the contents of a file.
@@ -176,7 +164,7 @@ func hashOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// withoutFolder takes the private folder of a copy out of a traceback.
+// withoutFolder removes the private folder of a copy from a traceback.
 func withoutFolder(text, dir string) string {
 	return strings.ReplaceAll(text, dir+string(filepath.Separator), "")
 }

@@ -12,11 +12,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/agnivade/levenshtein"
 	"gopkg.in/yaml.v3"
 
 	"agent/command"
 	"agent/internal/legible"
+	"agent/internal/near"
 )
 
 // Bounds of a header. The model reads the words of every command in each
@@ -117,8 +117,8 @@ var (
 	fieldKeys  = []string{"name", "help", "kind", "optional", "options", "lang"}
 )
 
-// parseHeader reads a header. Lines in errors are those of text, of which the
-// document may begin late: an embedding file puts empty lines before it.
+// parseHeader reads a header. Lines in errors count from the start of text; a
+// Python file puts empty lines before the document.
 func parseHeader(file, text string) (definition, error) {
 	p := headerParser{file: file}
 	if len(text) > headerBytesMax+strings.Count(text, "\n") {
@@ -173,7 +173,7 @@ func (p *headerParser) yamlError(err error) error {
 	return p.at(0, errors.New("header: "+strings.TrimPrefix(text, "yaml: ")))
 }
 
-// checkKeys finds keys that nothing reads: most are misspelt.
+// checkKeys rejects unknown keys: most are typos.
 func (p *headerParser) checkKeys() error {
 	if err := p.checkMapping(p.root, headerKeys); err != nil {
 		return err
@@ -197,7 +197,7 @@ func (p *headerParser) checkMapping(node *yaml.Node, known []string) error {
 	for i := 0; i < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if !slices.Contains(known, key.Value) {
-			return p.at(key.Line, fmt.Errorf("unknown key %q%s", oneLine(key.Value, 40), suggestion(key.Value, known)))
+			return p.at(key.Line, fmt.Errorf("unknown key %q%s", legible.Line(key.Value, 40), suggestion(key.Value, known)))
 		}
 	}
 	return nil
@@ -205,15 +205,7 @@ func (p *headerParser) checkMapping(node *yaml.Node, known []string) error {
 
 // suggestion names the nearest of the known words, or all of them.
 func suggestion(word string, known []string) string {
-	best, distance := "", max(2, len(word)/3)+1
-	for _, k := range known {
-		if len(word) < 64 {
-			if d := levenshtein.ComputeDistance(strings.ToLower(word), k); d < distance {
-				best, distance = k, d
-			}
-		}
-	}
-	if best != "" {
+	if best := near.Name(word, known); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	return "; known are " + strings.Join(known, ", ")
@@ -252,7 +244,7 @@ func (p *headerParser) define(h header) (definition, error) {
 		h.Name = stem(p.file)
 	}
 	if !nameForm.MatchString(h.Name) {
-		return d, p.at(p.lineOf("name"), fmt.Errorf("the name %q must be small letters, digits and _, 40 at most", oneLine(h.Name, 60)))
+		return d, p.at(p.lineOf("name"), fmt.Errorf("the name %q must be small letters, digits and _, 40 at most", legible.Line(h.Name, 60)))
 	}
 	description := strings.TrimSpace(h.Description)
 	if description == "" {
@@ -305,7 +297,7 @@ func (p *headerParser) checkAliases(h header) error {
 	seen := map[string]bool{h.Name: true}
 	for _, alias := range h.Aliases {
 		if !nameForm.MatchString(alias) {
-			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q must be small letters, digits and _", oneLine(alias, 60)))
+			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q must be small letters, digits and _", legible.Line(alias, 60)))
 		}
 		if seen[alias] {
 			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q is there twice", alias))
@@ -319,7 +311,7 @@ func (p *headerParser) checkNeeds(h header) error {
 	known := []string{needRead, needWrite, needNetwork}
 	for _, need := range h.Needs {
 		if !slices.Contains(known, need) {
-			return p.at(p.lineOf("needs"), fmt.Errorf("unknown need %q%s", oneLine(need, 40), suggestion(need, known)))
+			return p.at(p.lineOf("needs"), fmt.Errorf("unknown need %q%s", legible.Line(need, 40), suggestion(need, known)))
 		}
 	}
 	return nil
@@ -331,14 +323,14 @@ func (p *headerParser) checkMetadata(h header) error {
 	}
 	for _, key := range h.Metadata {
 		if key == "" || !plainLine(key) {
-			return p.at(p.lineOf("metadata"), fmt.Errorf("the metadata key %q is no name", oneLine(key, 40)))
+			return p.at(p.lineOf("metadata"), fmt.Errorf("the metadata key %q is no name", legible.Line(key, 40)))
 		}
 	}
 	return nil
 }
 
-// effectOf is what approval goes by: the farthest that the needs reach. Code
-// that has no access at all can't do harm.
+// effectOf is the effect for approval: the strongest of the needs. A program
+// without any access can do no harm.
 func effectOf(needs []string) command.Effect {
 	effect := command.EffectNone
 	for _, need := range needs {
@@ -388,9 +380,9 @@ func slotOf(f field) (command.Slot, error) {
 	}
 	switch {
 	case !fieldForm.MatchString(f.Name):
-		return slot, fmt.Errorf("the field's name %q must be letters, digits and _", oneLine(f.Name, 60))
+		return slot, fmt.Errorf("the field's name %q must be letters, digits and _", legible.Line(f.Name, 60))
 	case !known:
-		return slot, fmt.Errorf("field %s: unknown kind %q%s", f.Name, oneLine(f.Kind, 40), suggestion(f.Kind, names))
+		return slot, fmt.Errorf("field %s: unknown kind %q%s", f.Name, legible.Line(f.Kind, 40), suggestion(f.Kind, names))
 	case !plainLine(slot.Help):
 		return slot, fmt.Errorf("field %s: its help must be one line of plain text", f.Name)
 	case slot.Kind == command.SlotEnum && len(f.Options) < 2:
@@ -400,7 +392,7 @@ func slotOf(f field) (command.Slot, error) {
 	case slices.ContainsFunc(f.Options, func(o string) bool { return strings.TrimSpace(o) != o || o == "" || !plainLine(o) || len(o) > 60 }):
 		return slot, fmt.Errorf("field %s: an option must be one short line", f.Name)
 	case f.Lang != "" && !nameForm.MatchString(f.Lang):
-		return slot, fmt.Errorf("field %s: the language %q is no name", f.Name, oneLine(f.Lang, 40))
+		return slot, fmt.Errorf("field %s: the language %q is no name", f.Name, legible.Line(f.Lang, 40))
 	}
 	if slot.Help == "" {
 		slot.Help = strings.ReplaceAll(f.Name, "_", " ")
@@ -414,12 +406,12 @@ func (p *headerParser) duration(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Millisecond {
-		return 0, p.at(p.lineOf("timeout"), fmt.Errorf("the timeout %q must be a time such as 10s", oneLine(text, 40)))
+		return 0, p.at(p.lineOf("timeout"), fmt.Errorf("the timeout %q must be a time such as 10s", legible.Line(text, 40)))
 	}
 	return d, nil
 }
 
-// checkExample sees that the example has fields that there are.
+// checkExample checks that the fields of the example exist.
 func (p *headerParser) checkExample(d definition) error {
 	if d.example == nil {
 		return nil
@@ -430,15 +422,15 @@ func (p *headerParser) checkExample(d definition) error {
 	}
 	for name := range d.example {
 		if !slices.ContainsFunc(d.spec.Slots, func(s command.Slot) bool { return s.Name == name }) {
-			return p.at(p.lineOf("example"), fmt.Errorf("example: there is no field %q", oneLine(name, 40)))
+			return p.at(p.lineOf("example"), fmt.Errorf("example: there is no field %q", legible.Line(name, 40)))
 		}
 	}
 	return nil
 }
 
 // docstring finds the header of a Python file: the string at its start, after
-// comments. It returns the text with as many empty lines before it as the file
-// has, so that line numbers agree.
+// comments. It returns the text with as many empty lines before it as in the
+// file, so that line numbers agree.
 func docstring(code []byte) (string, bool) {
 	code = bytes.TrimPrefix(code, []byte("\xef\xbb\xbf"))
 	at := skipComments(code)

@@ -21,7 +21,7 @@ func needSandbox(t *testing.T) {
 	if raceEnabled {
 		t.Skip("needs a build without the race detector, which can't start under a memory limit")
 	}
-	if _, err := sharedRunner().python(context.Background()); err != nil {
+	if _, err := sharedRunner().python.Find(context.Background(), ""); err != nil {
 		t.Skipf("needs python3: %v", err)
 	}
 	report, err := sharedRunner().sandbox.Probe(context.Background())

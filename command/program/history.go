@@ -52,7 +52,7 @@ func addVersion(root *os.Root, name string, code []byte) error {
 	next := 1
 	if n := len(versions); n > 0 {
 		next = versions[n-1] + 1
-		if newest, err := readBounded(root, versionPath(name, versions[n-1])); err == nil && bytes.Equal(newest, code) {
+		if newest, err := readFile(root, candidate{name: versionPath(name, versions[n-1])}); err == nil && bytes.Equal(newest, code) {
 			return nil
 		}
 	}
@@ -111,16 +111,12 @@ func ownVersion(folder, name string) (bool, error) {
 	if err != nil || len(versions) == 0 {
 		return false, err
 	}
-	newest, err := readBounded(root, versionPath(name, versions[len(versions)-1]))
+	newest, err := readFile(root, candidate{name: versionPath(name, versions[len(versions)-1])})
 	if err != nil {
 		return false, nil // no proof that it is the agent's own
 	}
-	current, err := readBounded(root, name+".py")
+	current, err := readFile(root, candidate{name: name + ".py"})
 	return err == nil && bytes.Equal(newest, current), nil
-}
-
-func readBounded(root *os.Root, name string) ([]byte, error) {
-	return readFile(root, candidate{name: name})
 }
 
 func fileExists(folder, name string) bool {

@@ -15,8 +15,8 @@ type item struct {
 	err     error // what is wrong with the file
 }
 
-// load makes programs of items, or finds what is wrong with each. An error is
-// one of this system, not of the files: they may be tried again.
+// load turns items into programs, or finds what is wrong with each. An error
+// concerns this system, not the files: they can be tried again.
 func (r *runner) load(ctx context.Context, items []*item) error {
 	for _, it := range items {
 		header, err := r.headerOf(ctx, it)
@@ -59,14 +59,14 @@ func (r *runner) headerOf(ctx context.Context, it *item) (string, error) {
 	return "", nil
 }
 
-// isSystemError tells what keeps every program from running from what is wrong
-// with one.
+// isSystemError reports an error that keeps every program from running, not just
+// one.
 func isSystemError(ctx context.Context, err error) bool {
 	var refused interface{ Refused() bool }
 	return ctx.Err() != nil || errors.As(err, &refused) && refused.Refused()
 }
 
-// checkSyntax has Python read those items that are Python so far without fault.
+// checkSyntax lets Python parse the items that are Python and have no error yet.
 func (r *runner) checkSyntax(ctx context.Context, items []*item) error {
 	var sources []source
 	var of []*item

@@ -23,10 +23,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/sandbox"
+	"agent/internal/legible"
 )
 
 // Program is a command that is a file. It is a [command.Command].
@@ -44,11 +45,10 @@ func (p *Program) File() string { return p.file }
 // Spec implements [command.Command].
 func (p *Program) Spec() command.Spec { return p.spec }
 
-// Needs lists what the program was given leave to do: "read", "write",
-// "network".
+// Needs lists what the program may do: "read", "write", "network".
 func (p *Program) Needs() []string { return p.needs }
 
-// MetadataKeys are the keys of the session's metadata that it is handed.
+// MetadataKeys are the keys of the session's metadata that it receives.
 func (p *Program) MetadataKeys() []string { return p.metadata }
 
 // request is what a program reads on its standard input.
@@ -90,8 +90,8 @@ func (p *Program) limits(env *command.Env) command.Limits {
 	return l
 }
 
-// readContent gives numbers and yes or no their types, which text replies
-// lack, and finds what is missing.
+// readContent gives numbers and yes or no their types, which text replies lack,
+// and finds missing fields.
 func (p *Program) readContent(entries []map[string]any) ([]map[string]any, string) {
 	if len(entries) == 0 {
 		entries = []map[string]any{{}}
@@ -106,13 +106,13 @@ func (p *Program) readContent(entries []map[string]any) ([]map[string]any, strin
 			value, given := entry[slot.Name]
 			if !given {
 				if !slot.Optional {
-					return nil, words("missing_field", slot)
+					return nil, texts.Say("missing_field", slot)
 				}
 				continue
 			}
 			typed, ok := typedValue(slot, value)
 			if !ok {
-				return nil, words("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind), "Value": oneLine(fmt.Sprint(value), 60)})
+				return nil, texts.Say("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind), "Value": legible.Line(fmt.Sprint(value), 60)})
 			}
 			out[i][slot.Name] = typed
 		}
@@ -164,56 +164,35 @@ func isNumber(value any) bool {
 // stderrRunes bounds what the model is shown of a failed program's stderr.
 const stderrRunes = 1500
 
-// result makes of a program's output what the model reads.
+// result turns a program's output into the result for the model.
 func (p *Program) result(out *sandbox.Outcome, limits command.Limits) *command.Result {
 	r := &command.Result{Failed: out.ExitCode != 0 || out.Exceeded != "", Truncated: out.Dropped > 0}
 	var parts []string
-	if text := outputText(out); text != "" {
+	if text := outcome.Output(out); text != "" {
 		parts = append(parts, text)
 	}
 	if r.Failed {
 		if text := lastRunes(strings.TrimSpace(validText(out.Stderr)), stderrRunes); text != "" {
 			parts = append(parts, text)
 		}
-		parts = append(parts, endingText(out, limits))
+		if out.ExitCode == 1 {
+			parts = append(parts, texts.Say("exit_code", 1))
+		}
 	}
-	if len(out.SetAside) > 0 {
-		parts = append(parts, words("set_aside", strings.Join(out.SetAside, ", ")))
+	if ending := outcome.Ending(out, limits); ending != "" {
+		parts = append(parts, ending)
 	}
 	r.Text = strings.Join(parts, "\n")
 	if r.Text == "" {
-		r.Text = words("no_output", nil)
+		r.Text = texts.Say("no_output", nil)
 	}
 	return r
 }
 
-func outputText(out *sandbox.Outcome) string {
-	if out.Dropped == 0 {
-		return strings.TrimRight(validText(append(append([]byte{}, out.Head...), out.Tail...)), " \t\r\n")
-	}
-	return strings.TrimRight(validText(out.Head), "\n") + "\n" + words("output_cut", out.Dropped) + "\n" + strings.TrimRight(validText(out.Tail), " \t\r\n")
-}
-
-// endingText says how a program ended that did not end well.
-func endingText(out *sandbox.Outcome, limits command.Limits) string {
-	switch {
-	case out.TimedOut || out.Signal == "SIGXCPU":
-		return words("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
-	case out.Exceeded != "":
-		return words("exceeded", out.Exceeded)
-	case out.Flooded:
-		return words("flooded", nil)
-	case out.Signal != "":
-		return words("killed", out.Signal)
-	}
-	return words("exit_code", out.ExitCode)
-}
-
-// copyName is the name of the private copy that runs, which shows in its
-// tracebacks.
+// copyName is the name of the private copy that runs; tracebacks show it.
 func (p *Program) copyName() string { return filepath.Base(p.file) }
 
-// placeCopy writes the checked bytes where only the job reads them.
+// placeCopy writes the checked bytes to a folder that only the job reads.
 func (p *Program) placeCopy(dir string) (string, error) {
 	path := filepath.Join(dir, p.copyName())
 	if err := os.WriteFile(path, p.code, 0o500); err != nil {

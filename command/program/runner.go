@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/python"
 	"agent/command/sandbox"
+	"agent/internal/legible"
 )
 
 // Limits of the jobs that look at files before they are commands.
@@ -29,23 +30,7 @@ type runner struct {
 	allowUnsandboxed bool           // for these
 
 	sandbox sandbox.Sandbox
-	mu      sync.Mutex
-	found   *python.Interpreter
-}
-
-// python finds the interpreter once; a failure is tried again, since a person
-// may install it meanwhile.
-func (r *runner) python(ctx context.Context) (*python.Interpreter, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.found == nil {
-		found, err := python.Find(ctx, "")
-		if err != nil {
-			return nil, err
-		}
-		r.found = found
-	}
-	return r.found, nil
+	python  python.Finder
 }
 
 // workspace is a folder of one job: the program's copy, which it can read, and
@@ -81,7 +66,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 	}
 	job := sandbox.Job{
 		Path: path, Dir: w.scratch, ReadOnly: []string{w.program}, Stdin: stdin, SplitStderr: true,
-		Limits: jobLimits(p.limits(env)), AllowUnconfined: env.AllowUnsandboxed,
+		Limits: outcome.Limits(p.limits(env)), AllowUnconfined: env.AllowUnsandboxed,
 	}
 	if err := grant(&job, p, env); err != nil {
 		return nil, err
@@ -99,7 +84,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 	return out, nil
 }
 
-// grant opens to a job what its program declared.
+// grant gives a job the access that its program declared.
 func grant(job *sandbox.Job, p *Program, env *command.Env) error {
 	job.Network = slices.Contains(p.needs, needNetwork)
 	dir, err := filepath.Abs(env.WorkDir)
@@ -116,32 +101,23 @@ func grant(job *sandbox.Job, p *Program, env *command.Env) error {
 	return nil
 }
 
-// throughPython makes a job run its program, or the given arguments, with
-// Python: isolated, no .pyc files, UTF-8, output as it happens.
+// throughPython makes a job run its program, or the given arguments, with Python.
 func (r *runner) throughPython(ctx context.Context, job *sandbox.Job, args ...string) error {
-	python, err := r.python(ctx)
+	found, err := r.python.Find(ctx, "")
 	if err != nil {
 		return err
 	}
 	if len(args) == 0 {
 		args = []string{job.Path}
 	}
-	job.Path = python.Executable
-	job.Args = append([]string{"-I", "-B", "-X", "utf8", "-u"}, args...)
-	job.ReadOnly = append(job.ReadOnly, python.Paths...)
+	job.Path, job.Args = found.Executable, python.Isolated(args...)
+	job.ReadOnly = append(job.ReadOnly, found.Paths...)
 	return nil
-}
-
-func jobLimits(l command.Limits) sandbox.Limits {
-	return sandbox.Limits{
-		Wall:        time.Duration(l.TimeoutMS) * time.Millisecond,
-		MemoryBytes: l.MemoryBytes, FileBytes: l.FileBytes, OutputBytes: l.OutputBytes,
-	}
 }
 
 // lookLimits are those of a job that looks at files.
 func (r *runner) lookLimits(wall time.Duration) sandbox.Limits {
-	l := jobLimits(r.limits.OrDefaults())
+	l := outcome.Limits(r.limits.OrDefaults())
 	l.Wall, l.OutputBytes = wall, reportBytesMax
 	return l
 }
@@ -178,7 +154,7 @@ func describeError(out *sandbox.Outcome) error {
 	case out.Dropped > 0:
 		return fmt.Errorf("--describe answered more than %d bytes", reportBytesMax)
 	}
-	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal, oneLine(validText(out.Stderr), 300))
+	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal, legible.Line(validText(out.Stderr), 300))
 }
 
 // source is Python code to look at.
@@ -210,9 +186,9 @@ type parameter struct {
 	Optional bool   `json:"optional"`
 }
 
-// check has Python parse sources, in one process; nothing of them runs. When
-// that process fails on them together, each gets one of its own, so that one
-// source that breaks the parser spoils no other.
+// check lets Python parse sources in one process, without running them. If that
+// process fails, each source gets its own, so that one that breaks the parser
+// does not affect the others.
 func (r *runner) check(ctx context.Context, sources []source) ([]verdict, error) {
 	if len(sources) == 0 {
 		return nil, nil
@@ -237,7 +213,7 @@ func (r *runner) check(ctx context.Context, sources []source) ([]verdict, error)
 	return verdicts, nil
 }
 
-// parserError is a Python that ended without a verdict.
+// parserError is a Python process that ended without a verdict.
 type parserError struct{ how string }
 
 func (e *parserError) Error() string { return "python could not read it: " + e.how }
@@ -253,7 +229,7 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	}
 	defer w.remove()
 	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true, Limits: r.lookLimits(checkTimeout), AllowUnconfined: r.allowUnsandboxed}
-	if err := r.throughPython(ctx, &job, "-c", embedded("check.py")); err != nil {
+	if err := r.throughPython(ctx, &job, "-c", texts.Text("check.py")); err != nil {
 		return nil, err
 	}
 	out, err := r.sandbox.Run(ctx, job)
@@ -263,7 +239,7 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	var verdicts []verdict
 	answer := append(out.Head, out.Tail...)
 	if out.ExitCode != 0 || out.Dropped > 0 || json.Unmarshal(answer, &verdicts) != nil || len(verdicts) != len(sources) {
-		return nil, &parserError{oneLine(fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr)), 200)}
+		return nil, &parserError{legible.Line(fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr)), 200)}
 	}
 	return verdicts, nil
 }

@@ -144,7 +144,7 @@ func namesOf(list []candidate) []string {
 	return names
 }
 
-// alarm tells a problem of a folder when it is new.
+// alarm reports a problem of a folder if it is new.
 func (s *Set) alarm(folder Folder, change *Change) *Change {
 	if change == nil {
 		delete(s.alarms, folder.Path)
@@ -157,7 +157,7 @@ func (s *Set) alarm(folder Folder, change *Change) *Change {
 	return nil
 }
 
-// keep holds on to the commands of a folder that can't be read just now.
+// keep keeps the commands of a folder that can't be read at the moment.
 func (s *Set) keep(folder int) {
 	for _, r := range s.records {
 		r.seen = r.seen || r.candidate.folder == folder
@@ -259,7 +259,7 @@ func hintOf(err error) string {
 	return ""
 }
 
-// install registers what is new and tells it, and what can't be.
+// install registers new programs and reports the changes and problems.
 func (s *Set) install() []Change {
 	var changes []Change
 	for _, path := range s.paths() {
@@ -280,7 +280,7 @@ func (s *Set) install() []Change {
 	return changes
 }
 
-// tell tells a problem when it is new.
+// tell reports a problem if it is new.
 func (r *record) tell() *Change {
 	if r.problem == nil {
 		r.told = ""
@@ -301,7 +301,7 @@ func (r *record) tell() *Change {
 	return c
 }
 
-// put registers a program in the place of its earlier version.
+// put registers a program in place of its earlier version.
 func (s *Set) put(r *record) []Change {
 	old := r.installed
 	kind := Added
@@ -325,7 +325,7 @@ func (s *Set) put(r *record) []Change {
 	return append(changes, Change{Kind: kind, Name: r.latest.spec.Name, File: r.candidate.path})
 }
 
-// problemOf is why a good program may not be registered here.
+// problemOf is why a valid program can't be registered here.
 func (s *Set) problemOf(r *record) error {
 	own := ""
 	if r.installed != nil {
@@ -359,7 +359,7 @@ func (s *Set) bytesHeld() int {
 	return n
 }
 
-// conflictError is a reason that lies outside of the file, and may go away.
+// conflictError is a reason outside the file, which may go away.
 type conflictError struct{ text string }
 
 func (e *conflictError) Error() string { return e.text }

@@ -268,7 +268,7 @@ func TestOddFiles(t *testing.T) {
 	assert.Contains(t, got, "broken: USER/escape.py: not read: it is a link that leads out of its folder")
 	assert.Contains(t, got, "broken: USER/pipe.py: it is no regular file")
 	assert.Contains(t, got, "broken: USER/plain.py:1: it has no header")
-	assert.Contains(t, got, "broken: USER/large.py: it has more than 1048576 bytes")
+	assert.Contains(t, got, "broken: USER/large.py: it has more than 1 MiB")
 	assert.Contains(t, got, "broken: USER/nul.py:")
 	assert.Contains(t, got, "broken: USER/deep.py:")
 	assert.Contains(t, got, "added real")

@@ -4,20 +4,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"agent/internal/bounded"
 )
 
 // Trust remembers which folders' commands a person allows to run, in a file of
-// the user's that no project can write. A trusted folder is trusted as it
-// grows. Only what its files could carry out of this machine is bound to their
-// contents: a file that wants the network or metadata needs the trust of these
-// very bytes, since the agent itself may have written it.
+// the user's that no project can write. A trusted folder stays trusted as it
+// grows. Only a file that wants the network or metadata needs trust for its exact
+// content: it could carry data out of this machine, and the agent itself may have
+// written it.
 //
 // The zero value trusts nothing and keeps nothing.
 type Trust struct {
@@ -61,8 +62,8 @@ func (t *Trust) Trusted(folder string) (bool, error) {
 	return ok, err
 }
 
-// Holds reports whether a file with this hash may have what it wants beyond
-// its folder's trust.
+// Holds reports whether a file with this hash may have what it wants beyond the
+// trust of its folder.
 func (t *Trust) Holds(folder, hash string) bool {
 	real, err := canonical(folder)
 	if err != nil {
@@ -169,15 +170,10 @@ func (t *Trust) read() (trustFile, error) {
 	if t.path == "" {
 		return none, nil
 	}
-	f, err := os.Open(t.path)
+	data, err := bounded.File(t.path, trustBytesMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
 	}
-	if err != nil {
-		return none, fmt.Errorf("trusted folders: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, trustBytesMax))
 	if err != nil {
 		return none, fmt.Errorf("trusted folders: %w", err)
 	}
@@ -225,7 +221,7 @@ func (t *Trust) write(kept trustFile) error {
 	return nil
 }
 
-// canonical is the one path by which a folder is known.
+// canonical is the one path under which a folder is known.
 func canonical(folder string) (string, error) {
 	abs, err := filepath.Abs(folder)
 	if err != nil {

@@ -6,8 +6,7 @@ import (
 	"agent/internal/legible"
 )
 
-// CleanCode takes off what models put around code: fences, and an indentation
-// common to all lines.
+// CleanCode takes off fences and common indentation that models put around code.
 func CleanCode(code string) string {
 	code = strings.ReplaceAll(code, "\r\n", "\n")
 	if _, body, ok := legible.CutFence(strings.TrimSpace(code)); ok {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"agent/internal/legible"
@@ -41,6 +42,33 @@ func (e *errNoPython) Error() string {
 
 func (e *errNoPython) Hint() string {
 	return "install python3 and see that it is on PATH, or take the command away with --disable python"
+}
+
+// Isolated are the arguments of a Python that runs code: without a person's own
+// packages and settings, without .pyc files, in UTF-8, with output as it happens.
+func Isolated(args ...string) []string {
+	return append([]string{"-I", "-B", "-X", "utf8", "-u"}, args...)
+}
+
+// Finder finds an interpreter once. A failure is tried again, since a person may
+// install one meanwhile.
+type Finder struct {
+	mu    sync.Mutex
+	found *Interpreter
+}
+
+// Find looks for an interpreter and asks it where its files are. The program on
+// PATH may be a shim; the one that it starts counts. None is taken from the work
+// dir: it would run outside the sandbox, and anybody may have put it there. Find
+// starts processes, so callers keep the result.
+func (f *Finder) Find(ctx context.Context, workDir string) (*Interpreter, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var err error
+	if f.found == nil {
+		f.found, err = Find(ctx, workDir)
+	}
+	return f.found, err
 }
 
 const discoveryTimeout = 20 * time.Second
@@ -72,9 +100,8 @@ func Find(ctx context.Context, workDir string) (*Interpreter, error) {
 	return nil, &errNoPython{tried}
 }
 
-// programFolders are the folders of PATH that do not lie in the work dir, nor in
-// the folder that the agent was started in. Whoever makes a whole home the work
-// dir keeps all that is there.
+// programFolders are the folders of PATH outside the work dir and the current
+// folder. If a whole home is the work dir, all of PATH is used.
 func programFolders(workDir string) []string {
 	var avoided []string
 	current, _ := os.Getwd()
@@ -125,9 +152,9 @@ func lookIn(folders []string, name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-// discoveryEnvironment is what an interpreter starts with that is asked where its
-// files are, outside of the sandbox: what finds it and its shims, and nothing that
-// loads other code or leads it elsewhere, as LD_PRELOAD and PYTHONHOME do.
+// discoveryEnvironment is the environment of an interpreter that is asked for its
+// files, outside the sandbox. It has what finds the interpreter and its shims,
+// and no variable that loads other code, such as LD_PRELOAD or PYTHONHOME.
 func discoveryEnvironment(folders []string) []string {
 	env := []string{"PATH=" + strings.Join(folders, string(os.PathListSeparator))}
 	for _, name := range []string{"HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {

@@ -12,7 +12,7 @@ import (
 // tags. Each is taken only when it names a command that the registry knows for
 // certain, since all of them also occur in prose.
 
-// known returns the lookup of a name that is certain.
+// known looks a name up; ok if it is certain.
 func (s *salvage) known(name string) (command.Lookup, bool) {
 	l := s.reg.Lookup(name)
 	return l, l.Match <= command.MatchAlias
@@ -20,7 +20,8 @@ func (s *salvage) known(name string) (command.Lookup, bool) {
 
 var callPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\(`)
 
-// callAlone reads a reply that is search(query="...").
+// callAlone reads a reply that is a call such as search(query="...") and nothing
+// else.
 func callAlone(s *salvage, text string) []ParsedCall {
 	before := s.repairs
 	call, end, ok := s.functionCall(text)
@@ -125,9 +126,8 @@ func reActAtStart(s *salvage, text string) []ParsedCall {
 }
 
 // reAct reads "Action: reader" with "Action Input: ...", "Action: reader[...]",
-// "Command: reader" with "Content: ..." and "Final Answer: ...". Only the first
-// action counts: what a model wrote after it stands on an observation that it
-// made up.
+// "Command: reader" with "Content: ...", and "Final Answer: ...". Only the first
+// action counts: what follows it rests on an observation that the model invented.
 func reAct(s *salvage, text string) []ParsedCall {
 	action := actionPattern.FindStringSubmatchIndex(text)
 	final := finalPattern.FindStringIndex(text)
@@ -151,8 +151,8 @@ func reAct(s *salvage, text string) []ParsedCall {
 	return withThought(calls, text[:action[0]])
 }
 
-// ownAction reports an action that is the reply's own: its line is no item of a
-// list and not indented, and before it stands nothing but a thought.
+// ownAction reports an action that the reply itself takes: its line is not a list
+// item, not indented, and only a thought stands before it.
 func ownAction(text string, at int) bool {
 	before := text[:at]
 	return actionAtStart.MatchString(text[at:]) && strings.Count(before, "```")%2 == 0 &&
@@ -185,8 +185,7 @@ func (s *salvage) action(name, rest string) []ParsedCall {
 	return calls
 }
 
-// checkRest marks a call after which the reply goes on with anything but the
-// next label.
+// checkRest marks a call that is followed by anything but the next label.
 func (s *salvage) checkRest(rest string) {
 	if next := nextPattern.FindStringIndex(rest); next != nil {
 		rest = rest[:next[0]]
@@ -196,7 +195,7 @@ func (s *salvage) checkRest(rest string) {
 	}
 }
 
-// checkInput marks a call whose input is not set off from what follows it.
+// checkInput marks a call whose input is not separated from what follows.
 func (s *salvage) checkInput(rest string) {
 	if next := nextPattern.FindStringIndex(rest); next != nil {
 		rest = rest[:next[0]]
@@ -238,7 +237,7 @@ func (s *salvage) actionInput(text string) any {
 	return input
 }
 
-// withThought keeps what stood before the action as a note.
+// withThought keeps the text before the action as a note.
 func withThought(calls []ParsedCall, before string) []ParsedCall {
 	if at := thoughtPattern.FindStringIndex(before); at != nil {
 		if note := strings.TrimSpace(before[at[1]:]); note != "" {

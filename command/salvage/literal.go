@@ -14,19 +14,19 @@ import (
 	"agent/internal/legible"
 )
 
-// depthMax bounds nesting: more is never a call, and bounded recursion can't
-// exhaust the stack.
+// depthMax bounds nesting. Deeper values are never calls, and bounded recursion
+// can't exhaust the stack.
 const depthMax = 200
 
-// valueCost is what a value takes off the budget besides its bytes, since
-// making one costs more than looking at a byte.
+// valueCost is what a value costs beside its bytes: making one is dearer than
+// reading a byte.
 const valueCost = 4
 
-// literalReader reads one value written in JSON, in JSON5, as a Python literal
-// or in a mixture of them, which is what models write. It stops at the end of
-// the value and never goes back more than one string, so its work is linear.
+// literalReader reads one value in JSON, JSON5, Python, or a mixture of them,
+// which is what models write. It stops at the end of the value and never goes
+// back more than one string, so its work is linear.
 //
-// A lenient reader also mends what none of these grammars allows: quotes inside
+// A lenient reader also repairs what none of these grammars allows: quotes inside
 // strings, missing commas and brackets, words without quotes, a missing end.
 type literalReader struct {
 	text    string
@@ -141,8 +141,8 @@ func (r *literalReader) enter(closer byte) {
 
 func (r *literalReader) leave() { r.open = r.open[:len(r.open)-1] }
 
-// closed reports whether the container ends here, and whether that is all
-// right.
+// closed reports whether the container ends here, and whether with the right
+// bracket.
 func (r *literalReader) closed(closer byte, first bool) (done, ok bool) {
 	for {
 		r.skipSpace()
@@ -173,7 +173,7 @@ func (r *literalReader) outerExpects(c byte) bool {
 	return bytes.IndexByte(r.open[:len(r.open)-1], c) >= 0
 }
 
-// separator takes the comma between entries, or sees that the container ends.
+// separator reads the comma between entries, or sees the end of the container.
 func (r *literalReader) separator(closer byte) bool {
 	r.skipSpace()
 	r.comma = r.take(',')
@@ -193,7 +193,7 @@ func (r *literalReader) separator(closer byte) bool {
 	return true
 }
 
-// assumeColon takes a missing colon for written where a value follows.
+// assumeColon accepts a missing colon if a value follows.
 func (r *literalReader) assumeColon() bool {
 	if !r.lenient || r.pos >= len(r.text) {
 		return false
@@ -203,7 +203,7 @@ func (r *literalReader) assumeColon() bool {
 	return r.colonless && r.note(RepairMissingColon)
 }
 
-// give ends a broken object early, keeping what was read.
+// give ends a broken object early and keeps what was read.
 func (r *literalReader) give() bool {
 	if r.pos >= len(r.text) {
 		return r.note(RepairTruncated)
@@ -260,9 +260,9 @@ func (r *literalReader) stringStart() (prefix int, quote string) {
 // quotes that may open a string, longest first.
 var quotes = [...]string{`"""`, "'''", "```", `"`, "'", "`", "“"}
 
-// strings reads adjacent strings, which Python joins. Entries of a list in the
-// quotes of JSON are joined only where they meet at a space, as the parts of one
-// text do: else they lack their comma.
+// strings reads adjacent strings, which Python joins. In a list, JSON strings are
+// joined only if they meet at a space, as parts of one text do; otherwise a comma
+// is missing.
 func (r *literalReader) strings() (any, bool) {
 	_, quote := r.stringStart()
 	s, ok := r.oneString(false)
@@ -330,7 +330,7 @@ func (r *literalReader) oneString(isKey bool) (string, bool) {
 	return r.quoted(quote, raw, isKey)
 }
 
-// fence reads a fenced block written where a string belongs.
+// fence reads a fenced block in place of a string.
 func (r *literalReader) fence() (string, bool) {
 	body, _, closed := strings.Cut(r.text[r.pos:], "```")
 	if !r.spend(len(body)) || !closed && !r.lenient {
@@ -405,8 +405,8 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 	return out.String(), true
 }
 
-// unclosed ends a string that lacks its closing quote after body. Line breaks
-// that were passed on the way turn out to be none of the string.
+// unclosed ends a string without a closing quote after body. Line breaks passed
+// on the way are then not part of the string.
 func (r *literalReader) unclosed(out *strings.Builder, body string, before repairs) (string, bool) {
 	out.WriteString(body)
 	if s := out.String(); !slices.Contains(before, RepairControl) && !strings.ContainsFunc(s, unicode.IsControl) {
@@ -416,16 +416,16 @@ func (r *literalReader) unclosed(out *strings.Builder, body string, before repai
 	return out.String(), true
 }
 
-// cutBeforeKey finds that a string lacks its closing quote: its one line ends in
-// a comma, and the quote that comes next opens a key.
+// cutBeforeKey detects a string without its closing quote: its one line ends in a
+// comma, and the next quote opens a key.
 func cutBeforeKey(body, rest string) (string, bool) {
 	line, ok := strings.CutSuffix(strings.TrimRight(body, " \t"), "\n")
 	line, comma := strings.CutSuffix(strings.TrimRight(line, " \t\r"), ",")
 	return line, ok && comma && !strings.Contains(line, "\n") && startsKey(rest)
 }
 
-// cutBeforeClosers finds that a string lacks its closing quote: what ends the
-// text are the brackets that are open.
+// cutBeforeClosers detects a string without its closing quote: the text ends with
+// the open brackets.
 func (r *literalReader) cutBeforeClosers(body string) (string, bool) {
 	i, closed := len(body), 0
 	for i > 0 && strings.IndexByte("}] \t\r\n", body[i-1]) >= 0 {
@@ -447,8 +447,8 @@ func (r *literalReader) cutBeforeClosers(body string) (string, bool) {
 	return body[:i], closed > 0 && (line || closed == len(r.open))
 }
 
-// endsHere decides whether the quote just passed really ends its string: what
-// follows must be able to follow a string.
+// endsHere decides whether the quote just read ends its string: what follows must
+// be able to follow a string.
 func (r *literalReader) endsHere(isKey bool) bool {
 	rest := strings.TrimLeft(r.text[r.pos:], " \t\r\n")
 	if !r.spend(len(r.text) - r.pos - len(rest)) {
@@ -529,9 +529,8 @@ func startsConstant(text string) bool {
 	return false
 }
 
-// escape undoes one backslash sequence at pos. What is no escape in any of the
-// grammars keeps its backslash, as in Python: it is most often a regular
-// expression.
+// escape decodes one backslash sequence. An unknown one keeps its backslash, as
+// in Python: it is usually a regular expression.
 func (r *literalReader) escape(out *strings.Builder) {
 	r.pos++ // the backslash
 	if r.pos >= len(r.text) {
@@ -630,8 +629,8 @@ func (r *literalReader) number() (any, bool) {
 	return r.bare()
 }
 
-// goesOn reports whether a number or constant is the first word of a text that
-// lacks its opening quote.
+// goesOn reports whether a number or constant is the first word of a text without
+// an opening quote.
 func (r *literalReader) goesOn() bool {
 	rest := strings.TrimLeft(r.text[r.pos:], " ")
 	if !r.lenient || rest == "" || !isNameByte(rest[0]) || isDigit(rest[0]) {
@@ -657,8 +656,8 @@ func (r *literalReader) jsonNumber(word string) (any, bool) {
 	return nil, false
 }
 
-// pythonNumber reads forms that JSON lacks: 1_000, 0xff, .5, 5., +1.
-// Digits after a leading zero are no number but a code, such as 01234.
+// pythonNumber reads forms that JSON lacks: 1_000, 0xff, .5, 5., +1. A number
+// with a leading zero, such as 01234, is a code and stays text.
 func pythonNumber(word string) (json.Number, bool) {
 	digits := strings.TrimLeft(word, "+-")
 	if len(digits) > 1 && digits[0] == '0' && isDigit(digits[1]) {
@@ -775,7 +774,7 @@ func (r *literalReader) bare() (any, bool) {
 	return word, true
 }
 
-// unopened reads a string that lacks its opening quote, up to the quote in its
+// unopened reads a string without its opening quote, up to a quote in the same
 // line that can end it.
 func (r *literalReader) unopened() (string, bool) {
 	start, made := r.pos, r.repairs
@@ -819,7 +818,7 @@ func (r *literalReader) atDelimiter() bool {
 	return r.pos >= len(r.text) || strings.IndexByte(" \t\r\n,:]})#/;", r.text[r.pos]) >= 0
 }
 
-// skipSpace passes white space and the comments of Python and JSON5.
+// skipSpace skips white space and comments of Python and JSON5.
 func (r *literalReader) skipSpace() {
 	for r.pos < len(r.text) {
 		rest := r.text[r.pos:]
@@ -862,7 +861,7 @@ func (r *literalReader) take(c byte) bool {
 	return false
 }
 
-// spend takes n bytes off the budget, and reports whether any is left.
+// spend takes n bytes off the budget and reports whether any is left.
 func (r *literalReader) spend(n int) bool {
 	*r.budget -= n
 	return *r.budget > 0

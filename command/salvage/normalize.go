@@ -114,8 +114,8 @@ func (n *normalizer) unwrap(fields map[string]any) []ParsedCall {
 	return nil
 }
 
-// checkBeside marks calls beside which their wrapper holds more than what
-// belongs to calls: they may be an example in a text.
+// checkBeside marks calls whose wrapper holds other things too: they may be an
+// example in a text.
 func (n *normalizer) checkBeside(fields map[string]any, wrapper string) {
 	for k, v := range fields {
 		if v != nil && v != "" && k != wrapper && k != "role" && k != "summary" && !isEnvelope(k) && !slices.Contains(notesKeys, k) {
@@ -124,8 +124,8 @@ func (n *normalizer) checkBeside(fields map[string]any, wrapper string) {
 	}
 }
 
-// innerCalls reads calls that must name their command, and themselves may be
-// wrapped once more as {"function": {...}}.
+// innerCalls reads calls that must name their command. Each may be wrapped once
+// more as {"function": {...}}.
 func (n *normalizer) innerCalls(v any) []ParsedCall {
 	entries, ok := v.([]any)
 	if !ok {
@@ -170,9 +170,9 @@ func (n *normalizer) keyIsCommand(fields map[string]any) (ParsedCall, bool) {
 	return ParsedCall{}, false
 }
 
-// commandKey returns the key that names the command, "" when there is none.
-// Keys other than "command" are common words: they count only beside
-// arguments or with the name of a known command.
+// commandKey returns the key that names the command, or "". Keys other than
+// "command" are common words: they count only beside arguments or with the name
+// of a known command.
 func (n *normalizer) commandKey(fields map[string]any) string {
 	if text(fields["command"]) != "" {
 		return "command"
@@ -267,8 +267,8 @@ func (n *normalizer) textSlot(name string) string {
 	return command.Spec{}.TextSlot()
 }
 
-// content makes a list of objects of whatever stands for content. Arguments in
-// the style of function calling may be JSON inside a string.
+// content makes a list of objects of any content. Arguments in the style of
+// function calling may be JSON inside a string.
 func (n *normalizer) content(v any, slot string, arguments bool) []map[string]any {
 	if s, ok := v.(string); ok && arguments {
 		if unpacked, ok := n.unpack(s); ok {
@@ -337,8 +337,8 @@ func (n *normalizer) notes(fields map[string]any, used map[string]bool) []string
 	return out
 }
 
-// foldUnknown moves keys that are no part of a call into its content, where
-// the command may know them.
+// foldUnknown moves unknown keys of a call into its content, where the command
+// may know them.
 func (n *normalizer) foldUnknown(call *ParsedCall, fields map[string]any, used map[string]bool) {
 	unknown := map[string]any{}
 	for k, v := range fields {

@@ -22,21 +22,21 @@ const (
 )
 
 // Parse reads what a model meant. It accepts the canonical form, every dialect
-// of it that models have been seen to write (see the repairs), and plain text,
-// which is an answer. It is total and linear in the length of the reply; valid
-// JSON comes back unchanged, numbers in their own form.
+// that models were seen to write (see [Repair]), and plain text, which is an
+// answer. It is total and linear in the length of the reply. Valid JSON comes
+// back unchanged, with numbers as written.
 //
 // Names are resolved with reg, which may be nil. An empty reply has no calls.
-// Whether a call may run is not decided here: see [command.Registry.Resolve]. Calls that
-// the reply may only quote have [RepairMaybeQuoted]: don't carry out those that
-// change something, but ask for them alone.
+// Parse does not decide whether a call may run: see [command.Registry.Resolve].
+// Calls that the reply may only quote have [RepairMaybeQuoted]: don't run those
+// that change something, ask for them alone.
 func Parse(reply string, reg *command.Registry) Parsed {
 	budget := budgetFactor*len(reply) + budgetMin
 	s := &salvage{reg: reg, budget: &budget}
 	return s.parse(reply)
 }
 
-// ParseProse takes a reply for plain text, whatever calls it speaks of.
+// ParseProse takes a reply as plain text, even if it mentions calls.
 func ParseProse(reply string, reg *command.Registry) Parsed {
 	budget := budgetFactor*len(reply) + budgetMin
 	s := &salvage{reg: reg, budget: &budget}
@@ -47,14 +47,14 @@ func ParseProse(reply string, reg *command.Registry) Parsed {
 	return Parsed{prose(s, text), s.repairs}
 }
 
-// salvage is one run of the ladder.
+// salvage is one parse of a reply.
 type salvage struct {
 	reg     *command.Registry
 	budget  *int
 	repairs repairs
 }
 
-// rung is one way to read a reply; nil calls mean that it can't.
+// rung is one way to read a reply. It returns nil if it can't.
 type rung func(s *salvage, text string) []ParsedCall
 
 func (s *salvage) parse(reply string) Parsed {
@@ -98,7 +98,7 @@ func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
 	return nil
 }
 
-// onlyThought makes a reply of nothing but reasoning a think call.
+// onlyThought turns a reply of nothing but reasoning into a think call.
 func (s *salvage) onlyThought(thought string) Parsed {
 	if thought == "" {
 		return Parsed{Repairs: s.repairs}
@@ -115,8 +115,8 @@ var reasoningTags = [...][2]string{
 	{"<thought>", "</thought>"},
 }
 
-// removeReasoning takes off the block in which reasoning models think before
-// they reply. What they only considered there must not be run.
+// removeReasoning takes off the block in which reasoning models think first.
+// Calls that they only considered there must not run.
 func (s *salvage) removeReasoning(text string) (rest, thought string) {
 	for _, tags := range reasoningTags {
 		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
@@ -140,8 +140,8 @@ func (s *salvage) removeReasoning(text string) (rest, thought string) {
 	return text, ""
 }
 
-// endOfReasoning finds the first closing tag that ends its line, or that a call
-// follows, outside of any fence: other ones are only spoken of.
+// endOfReasoning finds the first closing tag, outside fences, that ends its line
+// or stands before a call. Other ones are only mentioned.
 func endOfReasoning(text, tag string) (end, after int) {
 	for pos, fences := 0, 0; ; {
 		next := strings.Index(text[pos:], tag)
@@ -158,7 +158,7 @@ func endOfReasoning(text, tag string) (end, after int) {
 	}
 }
 
-// beginsCall reports a text that begins in one of the forms of a call.
+// beginsCall reports a text that starts like a call.
 func (s *salvage) beginsCall(text string) bool {
 	if strings.IndexByte("{[(<`\"'", text[0]) >= 0 || actionAtStart.MatchString(text) {
 		return true
@@ -176,7 +176,7 @@ func (s *salvage) beginsCall(text string) bool {
 
 func (s *salvage) normalizer() *normalizer { return &normalizer{reg: s.reg, budget: s.budget} }
 
-// accept turns a value into calls and keeps the repairs if there are any.
+// accept turns a value into calls, and keeps the repairs if there are any.
 func (s *salvage) accept(v any, loose bool, made ...Repair) []ParsedCall {
 	n := s.normalizer()
 	calls := n.calls(v, loose)
@@ -259,8 +259,8 @@ func wholeLiteral(s *salvage, text string) []ParsedCall {
 	return s.accept(v, true, r.repairs...)
 }
 
-// wholeFence reads a reply that is one fenced block, as if the fences were not
-// there. A block of code is a call of the command whose language it is.
+// wholeFence reads a reply that is one fenced block as if the fences were not
+// there. A block of code is a call of the command named like its language.
 func wholeFence(s *salvage, text string) []ParsedCall {
 	info, body, ok := legible.CutFence(text)
 	if !ok || strings.TrimSpace(body) == "" {
@@ -324,9 +324,9 @@ func (s *salvage) callAt(text string) ([]ParsedCall, int) {
 // around it.
 var wordPattern = regexp.MustCompile("^[`*\"'#/ ]{0,4}([A-Za-z][A-Za-z0-9_-]{0,63})[`*\"']{0,3}")
 
-// firstWord reads "search: weather in Foster City" and the like. A command's
-// own name may be followed by anything; an alias or another spelling, being
-// more likely a common word, only by a colon or a line break.
+// firstWord reads "search: weather in Foster City" and the like. After a
+// command's own name anything may follow; after an alias, which is more likely a
+// common word, only a colon or a line break.
 func firstWord(s *salvage, text string) []ParsedCall {
 	m := wordPattern.FindStringSubmatchIndex(text)
 	if m == nil {
@@ -411,8 +411,8 @@ func firstFence(text string) (string, bool) {
 	return strings.TrimSuffix(body, "```"), true
 }
 
-// slotLines reads "file: a.txt" lines for the slots of a command; what follows
-// a slot's line belongs to it. Nil when the text does not start so.
+// slotLines reads "file: a.txt" lines for the slots of a command. Lines after a
+// slot's line belong to it. It is nil if the text does not start so.
 func slotLines(spec command.Spec, text string) map[string]any {
 	var fields map[string]any
 	current := ""

@@ -9,10 +9,9 @@ import (
 	"agent/internal/legible"
 )
 
-// walk finds every call in a text, from its start to its end. Objects that are
-// broken are mended where they stand; what belongs to a call or a value is not
-// searched again, so a call quoted inside another call's text is never taken
-// for one. Calls that do not stand alone, one after the other, are marked.
+// walk finds every call in a text and repairs broken objects. It does not search
+// inside a call or a value, so a call quoted in another call's text is never
+// taken for one. Calls that do not stand alone, one after the other, are marked.
 func walk(s *salvage, text string) []ParsedCall {
 	var out []ParsedCall
 	alone, last := true, 0 // of the text, what is read
@@ -61,22 +60,21 @@ func Within(text string, reg *command.Registry) []command.Call {
 	return out
 }
 
-// gapPattern is what may stand before and between calls that a reply states:
-// the frame that models put around calls.
+// gapPattern is what may stand before and between calls that a reply states: the
+// marks that models put around calls.
 var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
 	`</?(?:tool_|function_)?calls?>|<\|/?(?:(?:tool|function)_calls?|python_tag)\|>|\[/?TOOL_CALLS?\])*$`)
 
 var tagPattern = regexp.MustCompile(`<[^<>\s]*>`)
 
-// wordless reports that nothing is said in what follows a call: there are but
-// marks, and tags such as those at the end of a reply.
+// wordless reports that no words follow a call, only marks and tags.
 func wordless(text string) bool {
 	text = tagPattern.ReplaceAllString(text, "")
 	return !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) })
 }
 
-// delimited reports a text that is nothing, one value, or one fenced block: its
-// end can be told from words that come after it.
+// delimited reports a text with a clear end: nothing, one value, or one fenced
+// block.
 func (s *salvage) delimited(text string) bool {
 	if text == "" {
 		return true
@@ -91,8 +89,8 @@ func (s *salvage) delimited(text string) bool {
 	return ok && wordless(text[end:])
 }
 
-// callFrom reads the calls that begin at a place in a text, and the length of
-// what stands there: 0 when it is neither a call nor a value.
+// callFrom reads the calls at a position and the length of what stands there; 0
+// if it is neither a call nor a value.
 func (s *salvage) callFrom(text string, at int, line bool) ([]ParsedCall, int) {
 	rest := text[at:]
 	if rest == "" {
@@ -128,8 +126,8 @@ var (
 	commandStart   = regexp.MustCompile(`^<([a-z0-9_]{1,64})>`)
 )
 
-// closing finds the tag that ends an element whose opening tag stands before
-// text, past elements of its kind inside it: -1 when there is none.
+// closing finds the end tag of an element whose opening tag stands before text,
+// skipping nested elements of its kind. It is -1 if there is none.
 func (s *salvage) closing(text, open, end string) int {
 	depth := 0
 	for pos := 0; ; {
@@ -173,8 +171,8 @@ func (s *salvage) functionTag(text string) ([]ParsedCall, int) {
 	return s.oneCall(m[1], s.parameters(body)), length
 }
 
-// parameters reads the parameters inside a function tag, which some models
-// write as JSON instead.
+// parameters reads the parameters inside a function tag; some models write them
+// as JSON.
 func (s *salvage) parameters(body string) any {
 	m := parameterStart.FindStringSubmatchIndex(body)
 	if m == nil {

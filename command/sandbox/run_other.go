@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"runtime"
 	"time"
+
+	"agent/internal/group"
 )
 
 const systemPath = "/usr/local/bin:/usr/bin:/bin"
@@ -46,7 +48,8 @@ func execute(ctx context.Context, job Job, _ plan, _ [][]byte) (*Outcome, error)
 		cmd.Stderr = stderr
 	}
 	cmd.WaitDelay = 2 * time.Second
-	killGroup(cmd)
+	group.Own(cmd)
+	cmd.Cancel = func() error { return group.Kill(cmd.Process) }
 	start := time.Now()
 	err = cmd.Run()
 	out := &Outcome{Wall: time.Since(start), ExitCode: -1}

@@ -20,9 +20,9 @@ func passedOver(name string) bool {
 	return strings.HasPrefix(name, ".") || name == "node_modules" || name == "__pycache__"
 }
 
-// survey lists the files to index, those nearest to the top first, so that
-// bounds cut off what lies deep. Links are not followed; hidden files and
-// folders are passed over, and so is what the rules withhold.
+// survey lists the files to index, those nearest to the top first, so that bounds
+// cut off what lies deep. Links are not followed. Hidden files and folders, and
+// files withheld by rules, are skipped.
 func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path string) bool) (seen, error) {
 	var out seen
 	type folder struct {
@@ -61,11 +61,11 @@ func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path str
 	return out, nil
 }
 
-// sniffedOver is the size from which a file is looked at before it counts, so
-// that pictures and archives do not use the bounds up.
+// sniffedOver is the size from which a file's start is checked before it counts,
+// so that pictures and archives do not use up the bounds.
 const sniffedOver = 64 << 10
 
-// add takes a file, if the bounds allow it, and gives the bytes taken so far.
+// add adds a file if the bounds allow it, and returns the bytes used so far.
 func (s *seen) add(root *os.Root, name string, e fs.DirEntry, total int64, b bounds) int64 {
 	info, err := e.Info()
 	if err != nil {
@@ -164,7 +164,7 @@ func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
 	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best), Text: strings.Join(shown, "\n")}
 }
 
-// excerpt is a line, or of a long one the part around the first wanted word.
+// excerpt is a line, or the part of a long one around the first wanted word.
 func (x *index) excerpt(line string, wanted map[string]bool) string {
 	if len(line) > lineBytesMax {
 		line = line[:min(len(line), analyzedBytes)]

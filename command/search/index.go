@@ -194,8 +194,8 @@ func (x *index) textFiles() int {
 	return n
 }
 
-// update indexes what is new or changed, by size and time, and forgets what is
-// gone.
+// update indexes new and changed files, by size and time, and forgets those that
+// are gone.
 func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 	there := make(map[string]bool, len(files))
 	batch := x.text.NewBatch()
@@ -233,9 +233,8 @@ func forget(batch *bleve.Batch, path string, chunks int) {
 	}
 }
 
-// flush carries a batch out when it is larger than some. When that fails or
-// the search is given up, what the index holds is no longer known: it is made
-// anew by the next search.
+// flush writes a batch that is larger than some. If that fails or the search is
+// cancelled, the state of the index is unknown, and the next search rebuilds it.
 func (x *index) flush(ctx context.Context, batch *bleve.Batch, over int) error {
 	if batch.Size() <= over {
 		return nil
@@ -251,8 +250,8 @@ func (x *index) flush(ctx context.Context, batch *bleve.Batch, over int) error {
 	return nil
 }
 
-// searchable takes names in code apart: the tokenizer holds read_file for one
-// word.
+// searchable splits names in code into words: the tokenizer takes read_file for
+// one.
 func searchable(text string) string {
 	return strings.NewReplacer("_", " ", "/", " ", ".", " ", "-", " ").Replace(text)
 }
@@ -266,7 +265,7 @@ func fromChunkID(id string) (path string, i int) {
 	return path, i
 }
 
-// request asks for the pieces that have most of the words, and tells which
+// request asks for the pieces that contain most of the words, and says which
 // words count.
 func (x *index) request(words string, edits, most int) (*bleve.SearchRequest, map[string]bool) {
 	words = searchable(words)
@@ -342,7 +341,7 @@ type seen struct {
 	cut      bool // there are more entries than were looked at
 }
 
-// readStart reads at most so many bytes of a regular file.
+// readStart reads at most that many bytes of a regular file.
 func readStart(root *os.Root, path string, most int64) ([]byte, error) {
 	info, err := root.Lstat(path)
 	if err != nil {

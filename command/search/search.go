@@ -23,8 +23,7 @@ import (
 
 	"agent/command"
 	"agent/internal/legible"
-
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // The providers that [Config] can name.
@@ -65,7 +64,7 @@ type Searcher struct {
 	index  *index
 }
 
-// New checks the configuration. It reaches out to nothing.
+// New checks the configuration. It connects to nothing.
 func New(c Config) (*Searcher, error) {
 	if c.Provider == "" {
 		c.Provider = Local
@@ -99,7 +98,7 @@ func New(c Config) (*Searcher, error) {
 	return nil, unknownProvider(c.Provider)
 }
 
-// checkURL takes what an HTTP request can be sent to.
+// checkURL accepts a URL that an HTTP request can be sent to.
 func checkURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -109,13 +108,10 @@ func checkURL(text string) (*url.URL, error) {
 }
 
 func unknownProvider(name string) error {
-	e := &Error{Op: "search", Detail: fmt.Sprintf("unknown provider %q", name), Advice: "known: " + strings.Join(Providers(), ", ")}
-	for _, known := range Providers() {
-		if levenshtein.ComputeDistance(name, known) <= 2 {
-			e.Detail += fmt.Sprintf(" (did you mean %q?)", known)
-		}
+	return &Error{
+		Op: "search", Detail: fmt.Sprintf("unknown provider %q", name) + near.Hint(name, Providers()),
+		Advice: "known: " + strings.Join(Providers(), ", "),
 	}
-	return e
 }
 
 // Close frees the index.
@@ -127,20 +123,20 @@ const (
 	filesName  = "search_files"
 )
 
-// Commands gives what is to be registered.
+// Commands returns the commands to register.
 func (s *Searcher) Commands() []command.Command {
-	slots := []command.Slot{{Name: "query", Help: words("query.md"), Kind: command.SlotLine}}
-	files := command.Spec{Name: filesName, Description: words("search_files.md"), Slots: slots, Effect: command.EffectRead}
+	slots := []command.Slot{{Name: "query", Help: texts.Text("query.md"), Kind: command.SlotLine}}
+	files := command.Spec{Name: filesName, Description: texts.Text("search_files.md"), Slots: slots, Effect: command.EffectRead}
 	if s.web == nil {
 		files.Name, files.Aliases = searchName, []string{filesName}
 		return []command.Command{command.Func(files, s.searchFiles)}
 	}
-	web := command.Spec{Name: searchName, Description: words("search.md"), Slots: slots, Effect: command.EffectNetwork}
+	web := command.Spec{Name: searchName, Description: texts.Text("search.md"), Slots: slots, Effect: command.EffectNetwork}
 	return []command.Command{command.Func(web, s.searchWeb), command.Func(files, s.searchFiles)}
 }
 
-// queryOf reads what is looked for: models call it by several names, and give
-// several queries as several entries.
+// queryOf reads the query. Models use several names for it and give several
+// queries as several entries.
 func queryOf(call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {
@@ -157,14 +153,14 @@ func queryOf(call *command.Call) string {
 func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
 	query := queryOf(call)
 	if query == "" {
-		return &command.Result{Text: message("no_query", nil), Failed: true}, nil
+		return &command.Result{Text: texts.Say("no_query", nil), Failed: true}, nil
 	}
 	report, err := s.index.search(ctx, env.WorkDir, query, s.config.Results, s.withheld(env))
 	if err != nil {
 		return nil, err
 	}
 	report.NoWeb = s.web == nil
-	return bounded(message("files", report), env), nil
+	return bounded(texts.Say("files", report), env), nil
 }
 
 // withheld are the files that the rules of this run keep out of a search.
@@ -185,7 +181,7 @@ func (s *Searcher) withheld(env *command.Env) func(path string) bool {
 func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
 	query := queryOf(call)
 	if query == "" {
-		return &command.Result{Text: message("no_query", nil), Failed: true}, nil
+		return &command.Result{Text: texts.Say("no_query", nil), Failed: true}, nil
 	}
 	key := s.config.APIKey
 	if key == "" {
@@ -195,7 +191,7 @@ func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *comman
 	if err != nil {
 		return nil, err
 	}
-	return bounded(message("web", webReport{Query: shown(query), Found: found}), env), nil
+	return bounded(texts.Say("web", webReport{Query: shown(query), Found: found}), env), nil
 }
 
 // shown is a query as a message repeats it. The session knows a remark in
@@ -211,7 +207,7 @@ func bounded(text string, env *command.Env) *command.Result {
 	if len(text) <= limit {
 		return &command.Result{Text: text}
 	}
-	return &command.Result{Text: legible.Clip(text, limit) + "\n" + message("cut", nil), Truncated: true}
+	return &command.Result{Text: legible.Clip(text, limit) + "\n" + texts.Say("cut", nil), Truncated: true}
 }
 
 // Error is a search that could not be done.

@@ -2,50 +2,19 @@ package search
 
 import (
 	"embed"
-	"fmt"
 	"html"
 	"regexp"
 	"strings"
-	"text/template"
 
 	"agent/internal/legible"
+	"agent/internal/words"
 )
 
-// The words that a model reads.
-//
 //go:embed prompts
 var prompts embed.FS
 
-var messages = template.Must(template.New("").Funcs(template.FuncMap{
-	"count":  count,
-	"inc":    func(i int) int { return i + 1 },
-	"indent": func(text string) string { return strings.ReplaceAll(text, "\n", "\n   ") },
-}).ParseFS(prompts, "prompts/*.tmpl"))
-
-// message renders one of the embedded messages; that it can't is a defect of
-// the program, which the tests find.
-func message(name string, data any) string {
-	var out strings.Builder
-	if err := messages.ExecuteTemplate(&out, name, data); err != nil {
-		panic(fmt.Sprintf("search message %s: %v", name, err))
-	}
-	return strings.TrimSpace(out.String())
-}
-
-func words(file string) string {
-	text, err := prompts.ReadFile("prompts/" + file)
-	if err != nil {
-		panic(fmt.Sprintf("search: no embedded words: %v", err))
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+// texts is what a model reads about the commands of this package.
+var texts = words.Open(prompts)
 
 var tag = regexp.MustCompile(`</?[A-Za-z][^<>]{0,200}>`)
 

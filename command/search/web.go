@@ -47,8 +47,8 @@ type webReport struct {
 	Found []hit
 }
 
-// newClient never follows a redirect to another host, which would be sent the
-// provider's key and what is searched for.
+// newClient never follows a redirect to another host, which would receive the
+// provider's key and the query.
 func newClient() *http.Client {
 	return &http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) >= redirectsMax {
@@ -113,7 +113,7 @@ func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.H
 	return body, checkJSON(op, resp.Header.Get("Content-Type"), body)
 }
 
-// cause is an error of the HTTP client without the URL, which holds the query.
+// cause is an error of the HTTP client without the URL, which contains the query.
 func cause(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -176,8 +176,8 @@ func withoutKey(err error, key string) error {
 	return &Error{Op: e.Op, Detail: strings.ReplaceAll(detail, key, "[secret]"), Advice: e.Advice}
 }
 
-// tidy keeps the first results that have a web address, each once, as plain
-// short text.
+// tidy keeps the first results with a web address, each once, as short plain
+// text.
 func tidy(found []hit, most int) []hit {
 	var out []hit
 	seen := map[string]bool{}

@@ -218,11 +218,11 @@ func TestAnswerAndThink(t *testing.T) {
 func TestCut(t *testing.T) {
 	text := strings.Repeat("é", 100)
 	for n := range len(text) + 2 {
-		assert.True(t, utf8.ValidString(cutHead(text, n)) && utf8.ValidString(cutTail(text, n)), n)
-		assert.LessOrEqual(t, max(len(cutHead(text, n)), len(cutTail(text, n))), n)
+		assert.True(t, utf8.ValidString(legible.Head(text, n)) && utf8.ValidString(legible.Tail(text, n)), n)
+		assert.LessOrEqual(t, max(len(legible.Head(text, n)), len(legible.Tail(text, n))), n)
 	}
-	assert.Equal(t, "one\ntwo\n", cutHead("one\ntwo\nthree", 9))
-	assert.Equal(t, "three", cutTail("one\ntwo and four\nthree", 6))
+	assert.Equal(t, "one\ntwo\n", legible.Head("one\ntwo\nthree", 9))
+	assert.Equal(t, "three", legible.Tail("one\ntwo and four\nthree", 6))
 }
 
 func FuzzDecodeText(f *testing.F) {

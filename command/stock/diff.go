@@ -18,10 +18,10 @@ const (
 	diffLineMax  = 200     // bytes of one line
 )
 
-// result tells what a change did, with its diff.
+// result says what a change did, and shows the diff.
 func (c *fileChange) result() *command.Result {
 	added, removed := diffStat(c.old, c.text)
-	out := &command.Result{Files: []string{c.path}, Text: message("changed", map[string]any{
+	out := &command.Result{Files: []string{c.path}, Text: texts.Say("changed", map[string]any{
 		"Path": c.path, "Added": added, "Removed": removed, "Lines": lineCount(c.text),
 		"Size": int64(len(c.text)), "Old": c.info.Size(), "Known": c.known && !c.binary,
 	})}
@@ -34,8 +34,8 @@ func (c *fileChange) result() *command.Result {
 	return out
 }
 
-// diff is the unified diff of a change, empty when there is none to show. A
-// model is told the file's name already, a person sees it in the head.
+// diff is the unified diff of a change, or empty if there is none to show. The
+// head names the file; a model has seen the name already.
 func (c *fileChange) diff(head bool) string {
 	if c.info != nil && (!c.known || c.binary) || len(c.old) > diffBytesMax || len(c.text) > diffBytesMax {
 		return ""
@@ -55,8 +55,8 @@ func (c *fileChange) diff(head bool) string {
 	return diff
 }
 
-// preview is what a change would do, for those who decide about it: nothing of
-// what would be written is left out. Empty when nothing would change.
+// preview is what a change would write, in full, for approval. It is empty if
+// nothing would change.
 func (c *fileChange) preview() string {
 	if c.known && c.raw == c.text {
 		return ""
@@ -67,8 +67,9 @@ func (c *fileChange) preview() string {
 	return c.plainDiff()
 }
 
-// plainDiff is a diff of what is too large, or no text, for a better one: what
-// stands between the lines that both have at their start and at their end.
+// plainDiff is a simple diff for files that are too large, or binary, for a
+// unified one: it shows everything between the first and the last line that
+// differ.
 func (c *fileChange) plainDiff() string {
 	from := "a/" + c.path
 	var old []string
@@ -76,7 +77,7 @@ func (c *fileChange) plainDiff() string {
 	case c.info == nil:
 		from = "/dev/null"
 	case !c.known || c.binary:
-		from += " " + message("preview_unseen", c.info.Size())
+		from += " " + texts.Say("preview_unseen", c.info.Size())
 	default:
 		old = slices.Collect(strings.Lines(c.old))
 	}
@@ -91,7 +92,7 @@ func (c *fileChange) plainDiff() string {
 		end++
 	}
 	old, now = old[start:len(old)-end], now[start:len(now)-end]
-	out = append(out, message("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
+	out = append(out, texts.Say("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
 	for _, line := range old {
 		out = append(out, "-"+strings.TrimSuffix(line, "\n"))
 	}
@@ -101,14 +102,14 @@ func (c *fileChange) plainDiff() string {
 	return strings.Join(out, "\n")
 }
 
-// boundedDiff shortens a diff for a model and says by how much.
+// boundedDiff shortens a diff for a model and says how much is missing.
 func boundedDiff(diff string) string {
 	lines := splitLines(diff)
 	var out strings.Builder
 	for i, line := range lines {
 		line = cutLine(line, diffLineMax)
 		if i > 0 && (i == diffLinesMax || out.Len()+len(line) > diffShownMax) {
-			out.WriteString(message("diff_cut", len(lines)-i))
+			out.WriteString(texts.Say("diff_cut", len(lines)-i))
 			return out.String()
 		}
 		out.WriteString(line + "\n")
@@ -118,8 +119,8 @@ func boundedDiff(diff string) string {
 
 func lineCount(text string) int { return len(splitLines(text)) }
 
-// diffStat counts the lines that only one of the texts has, wherever they
-// stand; moved lines count as unchanged.
+// diffStat counts the lines that only one of the texts has. Moved lines count as
+// unchanged.
 func diffStat(old, new string) (added, removed int) {
 	counts := map[string]int{}
 	for _, line := range splitLines(old) {

@@ -13,7 +13,7 @@ import (
 	"agent/internal/legible"
 )
 
-// fileChange is what is to become of one file.
+// fileChange is a planned change of one file.
 type fileChange struct {
 	path     string
 	info     fs.FileInfo // nil when there is no file yet
@@ -27,7 +27,7 @@ type fileChange struct {
 	missing  func() string
 }
 
-// read takes what is in the file now.
+// read takes the current content of the file.
 func (c *fileChange) read(data []byte) {
 	text, encoding, ok := legible.Decode(data)
 	c.raw, c.known, c.old, c.encoding, c.binary = string(data), true, text, encoding, !ok
@@ -35,8 +35,8 @@ func (c *fileChange) read(data []byte) {
 
 const byteOrderMark = "\ufeff"
 
-// make fills in the new text: a whole one, one with a piece replaced, or one
-// with more at its end.
+// make sets the new text: a whole one, one with a piece replaced, or one with
+// text added at the end.
 func (c *fileChange) make(entry map[string]any) *command.Result {
 	edits, problem := editsOf(entry, c.path)
 	if problem != nil {
@@ -66,7 +66,7 @@ func (c *fileChange) make(entry map[string]any) *command.Result {
 	return c.edit(edits)
 }
 
-// editable reports why a file can only be written as a whole.
+// editable returns why a file can only be written as a whole, or nil.
 func (c *fileChange) editable() *command.Result {
 	switch {
 	case c.info == nil:
@@ -111,7 +111,7 @@ func (c *fileChange) edit(edits []replacement) *command.Result {
 	return nil
 }
 
-// lineEnds gives text the line ends that the file has throughout.
+// lineEnds gives text the line ends of the file.
 func (c *fileChange) lineEnds(text string) string {
 	crlf := strings.Count(c.old, "\r\n")
 	if crlf == 0 || crlf != strings.Count(c.old, "\n") || strings.Contains(text, "\r\n") {
@@ -167,7 +167,7 @@ func editsOf(entry map[string]any, path string) ([]replacement, *command.Result)
 	return out, nil
 }
 
-// editOf reads one edit. An entry that does not say what to replace is none.
+// editOf reads one edit. An entry without a text to replace is no edit.
 func editOf(entry map[string]any, path string) (e replacement, given bool, problem *command.Result) {
 	old, ok := command.TextOf(entry, oldKeys...)
 	if !ok || old == "" {
@@ -182,9 +182,10 @@ func editOf(entry map[string]any, path string) (e replacement, given bool, probl
 	return e, true, nil
 }
 
-// apply makes the replacement. The piece must stand in the text exactly, and
-// once unless all are meant: anything else is shown, not guessed. A line end
-// after the last line of both comes from the block in which they were written.
+// apply makes the replacement. The old text must occur exactly once, unless all
+// occurrences are meant; otherwise the result shows what is there instead of
+// guessing. A line end after the last line of both texts comes from the block
+// they were written in.
 func (e replacement) apply(path, text string) (string, *command.Result) {
 	found := strings.Count(text, e.old)
 	if found == 0 {
@@ -233,8 +234,8 @@ const (
 	nearSimilarity = 0.5 // of the lines, below which they have nothing in common
 )
 
-// nearestPiece finds the lines of a text that are most like a piece that does
-// not stand in it, by the piece's first line with anything in it.
+// nearestPiece finds the lines most like a piece of text that does not occur, by
+// the first line of the piece that is not blank.
 func nearestPiece(text, piece string) (line int, near string) {
 	wanted := splitLines(piece)
 	for len(wanted) > 0 && strings.TrimSpace(wanted[0]) == "" {
@@ -261,9 +262,9 @@ func nearestPiece(text, piece string) (line int, near string) {
 	return line, strings.Join(shown, "\n")
 }
 
-// similarity of two lines, from 0 to 1; the space around them does not count.
+// similarity compares two lines, from 0 to 1, ignoring the space around them.
 func similarity(a, b string) float64 {
-	a, b = cutHead(strings.TrimSpace(a), nearBytesMax), cutHead(strings.TrimSpace(b), nearBytesMax)
+	a, b = legible.Head(strings.TrimSpace(a), nearBytesMax), legible.Head(strings.TrimSpace(b), nearBytesMax)
 	longer := max(len(a), len(b))
 	if longer == 0 || min(len(a), len(b))*4 < longer {
 		return 0
@@ -271,8 +272,8 @@ func similarity(a, b string) float64 {
 	return 1 - float64(levenshtein.ComputeDistance(a, b))/float64(longer)
 }
 
-// fileText returns what an entry wants in the file. A value that is no text is
-// written as JSON. Fences that models put around code do not belong into it.
+// fileText returns the text that an entry wants in the file. A value that is not
+// text is written as JSON. Fences around code are taken off.
 func fileText(entry map[string]any, path string) (string, bool) {
 	text, ok := command.TextOf(entry, textKeys...)
 	if !ok {
@@ -286,8 +287,8 @@ func fileText(entry map[string]any, path string) (string, bool) {
 	return withoutFence(text, path), true
 }
 
-// withoutFence takes a fence off that is around all of a text, unless the file
-// is one in which fences mean something.
+// withoutFence takes off a fence around a whole text, unless fences mean
+// something in this kind of file.
 func withoutFence(text, path string) string {
 	ext := strings.ToLower(filepath.Ext(path))
 	if ext != ".md" && ext != ".markdown" {
@@ -298,7 +299,7 @@ func withoutFence(text, path string) string {
 	return text
 }
 
-// lastLine is where a text that was cut ended.
+// lastLine is the last line of a text that was cut.
 func lastLine(text string) string {
 	lines := splitLines(text)
 	if len(lines) == 0 {

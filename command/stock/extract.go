@@ -29,14 +29,13 @@ type chunk struct {
 	text     string
 }
 
-// extract lets the model say what each piece of a text holds of what is asked,
-// and joins the answers with their places. Without a model to ask it looks for
-// the words.
+// extract asks the model what each piece of a text says about a question, and
+// joins the answers with their places. Without a model it searches for the words.
 func (r *reading) extract(p *paper, what string, from, to int) (*command.Result, error) {
 	if r.env.Ask == nil {
 		return r.part(p, map[string]any{"find": what}, from, to), nil
 	}
-	what = cutHead(what, extractWhatMax)
+	what = legible.Head(what, extractWhatMax)
 	room := r.env.AskBytesMax
 	if room <= 0 {
 		room = askBytesDefault
@@ -52,7 +51,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 		}
 		if answer != "" && answer != last { // pieces overlap
 			last = answer
-			found = append(found, message("extracted", map[string]any{"From": c.from, "To": c.to, "Text": answer}))
+			found = append(found, texts.Say("extracted", map[string]any{"From": c.from, "To": c.to, "Text": answer}))
 		}
 	}
 	return r.extracted(found, map[string]any{
@@ -60,10 +59,10 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 	}), nil
 }
 
-// ask puts the question about one piece. An answer that there is nothing is
-// empty; numbers in it that the piece does not have are named.
+// ask puts the question to the model about one piece. "Nothing" gives an empty
+// answer. Numbers that the piece does not contain are listed.
 func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
-	prompt := message("extract", map[string]any{
+	prompt := texts.Say("extract", map[string]any{
 		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": legible.Fence(c.text), "Text": c.text,
 	})
 	answer, err := r.env.Ask(r.ctx, prompt, extractTokensMax)
@@ -75,18 +74,18 @@ func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
 		return "", nil
 	}
 	if made := madeUp(answer, c.text+" "+what); len(made) > 0 {
-		answer += "\n" + message("made_up", made)
+		answer += "\n" + texts.Say("made_up", made)
 	}
 	return answer, nil
 }
 
-// nothing is how a model says that a piece holds nothing of what is asked.
+// nothing is how a model says that a piece holds nothing about the question.
 var nothing = regexp.MustCompile(`(?i)^\W*(?:nothing|none|n/?a|no (?:relevant )?information|not (?:mentioned|found|given))\b.{0,80}$|^\W*$`)
 
 var numberPattern = regexp.MustCompile(`\d+(?:[.,]\d+)*`)
 
-// madeUp lists the numbers of an answer that do not stand in the text: a small
-// model makes them up.
+// madeUp lists the numbers of an answer that are not in the text: small models
+// invent them.
 func madeUp(answer, text string) []string {
 	var out []string
 	for _, n := range numberPattern.FindAllString(answer, -1) {
@@ -97,24 +96,24 @@ func madeUp(answer, text string) []string {
 	return out
 }
 
-// extracted words what was found, and what was not looked at.
+// extracted reports what was found and what was not searched.
 func (r *reading) extracted(found []string, head map[string]any) *command.Result {
-	out := &command.Result{Text: message("extract_head", head)}
+	out := &command.Result{Text: texts.Say("extract_head", head)}
 	for i, f := range found {
 		if text := out.Text + "\n" + f; i == 0 || len(text) <= r.left && (r.env.Fits == nil || r.env.Fits(text)) {
 			out.Text = text
 			continue
 		}
-		out.Text += "\n" + message("extract_more", len(found)-i)
+		out.Text += "\n" + texts.Say("extract_more", len(found)-i)
 		out.Truncated = true
 		break
 	}
 	return out
 }
 
-// chunks cuts the lines from..to into pieces of at most size bytes. Each begins
-// with the last lines of the one before, or with the end of it where a line is
-// too long for one piece. Of an enormous text the start is taken.
+// chunks cuts the lines from..to into pieces of at most size bytes. Each piece
+// repeats the last lines of the one before, or the end of a line that is too long
+// for one piece. Of an enormous text only the start is used.
 func (p *paper) chunks(from, to, size int) (out []chunk, rest unread) {
 	c := chunker{size: size}
 	room, tail := extractBytesMax, "" // of a line, what is not given to the chunker yet
@@ -143,7 +142,7 @@ func (p *paper) chunks(from, to, size int) (out []chunk, rest unread) {
 	return c.out, rest
 }
 
-// unread is what was not looked at of a text that is enormous.
+// unread is the part of an enormous text that was not searched.
 type unread struct {
 	line   int  // with which it begins, 0: there is none
 	within bool // in the middle of that line
@@ -159,8 +158,7 @@ type chunker struct {
 	out   []chunk
 }
 
-// cut takes the start of a line off in pieces, and gives what may be one with
-// what follows.
+// cut takes full pieces off the start of a line and returns the rest.
 func (c *chunker) cut(n int, line string) (tail string) {
 	for len(line) > c.size {
 		end := wordEnd(line, c.size)
@@ -173,8 +171,8 @@ func (c *chunker) cut(n int, line string) (tail string) {
 // overlap is how much two pieces of one line have in common.
 func (c *chunker) overlap() int { return min(chunkOverlapBytes, c.size/4) }
 
-// add takes the next line, or the next piece of one: pieces of a line are never
-// in one chunk, where they would look like two lines.
+// add adds the next line, or the next piece of a long one. Pieces of one line
+// never share a chunk, where they would look like two lines.
 func (c *chunker) add(n int, text string) {
 	switch {
 	case n == c.last:
@@ -199,8 +197,8 @@ func (c *chunker) flush() {
 	c.lines, c.used = nil, 0
 }
 
-// wordEnd is where a text is cut that may have n bytes: after a word, if one
-// ends near, else between two characters.
+// wordEnd is where to cut a text of at most n bytes: after a word if one ends
+// near, else between two characters.
 func wordEnd(text string, n int) int {
 	n = runeStart(text, n)
 	if space := strings.LastIndexAny(text[:n], " \t"); space >= n-n/4 {
@@ -217,8 +215,8 @@ func byteCount(lines []string) int {
 	return n
 }
 
-// likeliest picks the pieces to ask about, in their order: all of them, or else
-// those with the most of the words that are asked for.
+// likeliest picks the pieces to ask about, in order: all of them, or those that
+// contain most of the words of the question.
 func likeliest(chunks []chunk, what string) []chunk {
 	if len(chunks) <= extractChunksMax {
 		return chunks

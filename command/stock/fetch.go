@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"agent/command"
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -32,13 +32,14 @@ const (
 // services that could be made to do something by what looks like a request.
 var webPorts = []uint16{80, 443, 8000, 8080, 8443}
 
-// isWebAddress reports what is fetched and not looked for in the work dir.
+// isWebAddress reports a name that is fetched from the web instead of read from
+// the work dir.
 func isWebAddress(name string) bool {
 	name = strings.ToLower(strings.TrimSpace(name))
 	return strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://")
 }
 
-// errHost is a host that is not among those that may be reached.
+// errHost is a host that commands may not reach.
 var errHost = errors.New("this host is not among those that may be reached")
 
 // fetch reads a page of the web.
@@ -63,7 +64,7 @@ func (r *reading) fetch(name string) (*source, *command.Result, error) {
 	return src, nil, nil
 }
 
-// checkAddress takes an address of a host that may be reached.
+// checkAddress parses an address and checks that it may be fetched.
 func checkAddress(name string, web command.Web) (*url.URL, error) {
 	if len(name) > addressBytesMax {
 		return nil, fmt.Errorf("it is longer than %d bytes", addressBytesMax)
@@ -75,7 +76,7 @@ func checkAddress(name string, web command.Web) (*url.URL, error) {
 	return u, checkHop(u, web)
 }
 
-// checkHop is what holds for an address and for each that it redirects to.
+// checkHop checks an address, and each one that it redirects to.
 func checkHop(u *url.URL, web command.Web) error {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -88,8 +89,9 @@ func checkHop(u *url.URL, web command.Web) error {
 	return nil
 }
 
-// elsewhereError is a redirect to another service. Whoever allowed the call
-// allowed the one that it names, so another one has to be asked for by a call.
+// elsewhereError is a redirect to another service. The approval covered only the
+// address in the call, so the model has to ask for the other one in a call of its
+// own.
 type elsewhereError struct{ what, address string }
 
 func (e *elsewhereError) Error() string {
@@ -99,8 +101,8 @@ func (e *elsewhereError) Error() string {
 	return "it redirects to " + e.address + " on another " + e.what + "; if that is wanted, read that address"
 }
 
-// checkSameService refuses a redirect away from the host and port that a call
-// names. From http to https is no other service where both have their own port.
+// checkSameService refuses a redirect to another host or port than the one in the
+// call. A redirect from http to https on the default ports is allowed.
 func checkSameService(asked, next *url.URL) error {
 	from, to := portOf(asked), portOf(next)
 	sameHost := strings.EqualFold(asked.Hostname(), next.Hostname())
@@ -124,10 +126,9 @@ func portOf(u *url.URL) string {
 	return cmp.Or(u.Port(), "80")
 }
 
-// newWebClient makes a client that can only reach what web allows: the check is
-// made on the very address that is dialled, so that no name and no redirect
-// leads elsewhere. It uses no proxy, which would dial in its stead, and keeps no
-// cookies and no connections.
+// newWebClient makes a client that reaches only what web allows. It checks the
+// address that is dialled, so no name and no redirect leads elsewhere. It uses no
+// proxy, cookies or kept connections.
 func newWebClient(web command.Web) *http.Client {
 	guardian := ssrf.New(ssrf.WithPorts(webPorts...))
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(network, address string, conn syscall.RawConn) error {
@@ -153,7 +154,7 @@ func newWebClient(web command.Web) *http.Client {
 	}
 }
 
-// isPrivate reports an address that may be reached although it is not public.
+// isPrivate reports an address that is allowed although it is not public.
 func isPrivate(address string, private []netip.Prefix) bool {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -183,19 +184,15 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("its server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
+	data, err := bounded.Read(resp.Body, max)
 	if err != nil {
 		return nil, err
-	}
-	if int64(len(data)) > max {
-		return nil, fmt.Errorf("it has more than %s", size(max))
 	}
 	address := resp.Request.URL.String()
 	return &source{name: address, size: int64(len(data)), data: data, contentType: resp.Header.Get("Content-Type"), address: address}, nil
 }
 
-// fetchReason words an error of the client without the address, which the
-// message has.
+// fetchReason is the error without the address, which the message already has.
 func fetchReason(err error) string {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

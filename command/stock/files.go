@@ -10,13 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
-
 	"agent/command"
+	"agent/internal/near"
 )
 
-// openWorkDir opens the folder that confines a command. Every access goes
-// through the returned root, which no path and no symbolic link leaves.
+// openWorkDir opens the folder that confines a command. Every access goes through
+// the returned root, which no path and no symbolic link can leave.
 func openWorkDir(env *command.Env) (*os.Root, error) {
 	if env.WorkDir == "" {
 		return nil, errors.New("open work dir: Env.WorkDir is empty")
@@ -28,7 +27,7 @@ func openWorkDir(env *command.Env) (*os.Root, error) {
 	return root, nil
 }
 
-// missing says that a file is not there, and what is.
+// missing says that a file does not exist, and lists those that do.
 func missing(root *os.Root, path string) string {
 	names := fileNames(root)
 	const namesMax = 12
@@ -36,11 +35,11 @@ func missing(root *os.Root, path string) string {
 		Path, Near string
 		Names      []string
 		More       int
-	}{Path: path, Near: nearestName(path, names), Names: names}
+	}{Path: path, Near: near.Name(filepath.Base(path), names), Names: names}
 	if len(names) > namesMax {
 		data.Names, data.More = names[:namesMax], len(names)-namesMax
 	}
-	return message("missing", data)
+	return texts.Say("missing", data)
 }
 
 // fileNames lists the top of the work dir, without hidden files.
@@ -82,45 +81,13 @@ func displayName(e fs.DirEntry) string {
 	return e.Name()
 }
 
-// nearestName returns the name that was probably meant.
-func nearestName(path string, names []string) string {
-	best, bestDistance := "", 4
-	base := filepath.Base(path)
-	if len(base) > nameBytesMax {
-		return ""
-	}
-	for _, name := range names {
-		if d := levenshtein.ComputeDistance(strings.ToLower(base), strings.ToLower(name)); d < bestDistance && d < len(base) {
-			best, bestDistance = name, d
-		}
-	}
-	return best
-}
-
-// readBounded reads a regular file of at most max bytes. Devices and pipes are
-// refused before they are opened, since opening one may block.
-func readBounded(root *os.Root, path string, info fs.FileInfo, max int64) ([]byte, error) {
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	f, err := root.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err == nil && int64(len(data)) > max {
-		err = fmt.Errorf("it grew beyond %d bytes while being read", max)
-	}
-	return data, err
-}
-
 // failed is a result that the model can act on.
 func failed(name string, data any) *command.Result {
-	return &command.Result{Text: message(name, data), Failed: true}
+	return &command.Result{Text: texts.Say(name, data), Failed: true}
 }
 
-// reason is the cause of a file error without the path, which the message has.
+// reason is the cause of a file error without the path, which the message already
+// has.
 func reason(err error) string {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
+	"agent/internal/legible"
 )
 
 const (
@@ -15,9 +16,8 @@ const (
 	nearMin      = 20 // bytes shown before and after a word in a long line
 )
 
-// around shows the lines that contain the phrase, or else all of its words,
-// with their neighbours and line numbers. When nothing matches it says so and
-// shows the text itself.
+// around shows the lines that contain the phrase, or all of its words, with the
+// lines around them. If nothing matches, it says so and shows the text itself.
 func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 	pieces, matches := p.grep([]string{phrase}, from, to, limit)
 	if words := strings.Fields(phrase); matches == 0 && len(words) > 1 {
@@ -25,7 +25,7 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 	}
 	if matches == 0 {
 		out := p.section(from, to, limit)
-		none := message("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
+		none := texts.Say("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
 		out.Text = none + "\n" + out.Text
 		return out
 	}
@@ -42,14 +42,14 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 		shown += piece.matches
 	}
 	if shown < matches {
-		text.WriteString("\n" + message("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
+		text.WriteString("\n" + texts.Say("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
 		out.Truncated = true
 	}
 	out.Text = text.String()
 	return out
 }
 
-// grepPiece is a match with the lines around it that no earlier piece has.
+// grepPiece is a match with the lines around it that no earlier piece shows.
 type grepPiece struct {
 	text    string
 	matches int
@@ -67,10 +67,10 @@ type grepLine struct {
 	cut  bool
 }
 
-// grep collects the lines from..to that contain every word, case aside, and
-// counts all matches, also those beyond the ones that it keeps. Half of limit
-// is for a line that matches, the rest for those around it: of a longer one
-// the parts around the words are shown.
+// grep collects the lines from..to that contain every word, ignoring case, and
+// counts all matches, including those it does not keep. Half of limit is for the
+// matching line and the rest for the lines around it. Of a longer line it shows
+// the parts around the words.
 func (p *paper) grep(words []string, from, to, limit int) (pieces []grepPiece, matches int) {
 	var before []grepLine // up to contextLines lines not shown yet
 	last, after := 0, 0   // the last line shown, and how many follow a match still
@@ -113,8 +113,8 @@ func (p *paper) grep(words []string, from, to, limit int) (pieces []grepPiece, m
 	return pieces, matches
 }
 
-// sought is a line in which words are looked for. It may come in pieces, of
-// which no more is held than is shown.
+// sought is a line that is searched for words. It may come in pieces; no more of
+// it is held than is shown.
 type sought struct {
 	words []string   // lower case
 	near  int        // bytes that are shown before and after each
@@ -171,7 +171,7 @@ func (s *sought) add(text string) {
 	s.tail = text[runeStart(text, len(text)-s.near-s.torn):]
 }
 
-// find notes where a word stands in a text that begins at a place of the line.
+// find records where a word stands in a piece of the line that begins at start.
 func (s *sought) find(i int, text, lower, word string, start int) {
 	at := strings.Index(lower, word)
 	if at < 0 || word == "" {
@@ -196,8 +196,7 @@ func runeAt(s string, n int) int {
 	return len(s)
 }
 
-// runeStart moves a place that may be in a character, or outside of the text,
-// to a character's start.
+// runeStart moves a position to the start of a character within the text.
 func runeStart(s string, at int) int {
 	at = min(max(at, 0), len(s))
 	for at > 0 && at < len(s) && !utf8.RuneStart(s[at]) {
@@ -208,8 +207,8 @@ func runeStart(s string, at int) int {
 
 func (s *sought) matches() bool { return s.left == 0 }
 
-// aroundWords is the line as it is shown where it matches: all of it, or what
-// stands around the words.
+// aroundWords is how a matching line is shown: whole, or the parts around the
+// words.
 func (s *sought) aroundWords(n int) grepLine {
 	if s.size <= s.room {
 		return numbered(n, s.held, false)
@@ -234,16 +233,17 @@ func (s *sought) aroundWords(n int) grepLine {
 	return numbered(n, strings.Join(out, ""), true)
 }
 
-// start is the start of the line, in as much as is given to one beside a match.
+// start is how a line beside a match is shown: as much of its start as there is
+// room for.
 func (s *sought) start(n, room int) grepLine {
 	if s.size <= room {
 		return numbered(n, s.held, false)
 	}
-	head := cutHead(s.held, room)
+	head := legible.Head(s.held, room)
 	return numbered(n, head+leftOut(s.size-len(head)), true)
 }
 
-func leftOut(bytes int) string { return message("bytes_left_out", bytes) }
+func leftOut(bytes int) string { return texts.Say("bytes_left_out", bytes) }
 
 func numbered(n int, text string, cut bool) grepLine {
 	return grepLine{"\n" + strconv.Itoa(n) + ": " + text, cut}

@@ -44,7 +44,7 @@ func List() command.Command {
 	return command.Func(spec, list)
 }
 
-// listKeys are the names by which models call what is to be listed.
+// listKeys are the names that models use for what to list.
 var listKeys = []string{"pattern", "glob", "path", "folder", "directory", "dir", "file", "query"}
 
 func list(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
@@ -96,13 +96,13 @@ type listedFile struct {
 	info fs.FileInfo
 }
 
-// listFolder lists one folder, for a reader that was given it in place of a file.
+// listFolder lists a folder that the reader was given instead of a file.
 func listFolder(root *os.Root, env *command.Env, path string, left int) *command.Result {
 	l := listing{ctx: context.Background(), env: env, command: command.ReaderName, root: root, left: left}
 	return l.folder(filepath.ToSlash(path))
 }
 
-// list lists what a pattern means: a folder, or the files that match.
+// list lists what a pattern means: a folder, or the matching files.
 func (l *listing) list(pattern string) *command.Result {
 	pattern = strings.TrimSpace(pattern)
 	if pattern == "" || pattern == "*" {
@@ -122,9 +122,9 @@ func (l *listing) list(pattern string) *command.Result {
 	l.hidden = strings.HasPrefix(glob, ".") || strings.Contains(glob, "/.")
 	l.walk(".", func(name string) bool { return matchesGlob(glob, name) })
 	if len(l.found) == 0 {
-		return l.render(message("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
+		return l.render(texts.Say("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
 	}
-	return l.render(message("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
 // matchesGlob reports whether a file matches: by its whole path, or by its name
@@ -140,13 +140,13 @@ func matchesGlob(glob, name string) bool {
 func (l *listing) folder(name string) *command.Result {
 	l.walk(name, func(string) bool { return true })
 	if len(l.found) == 0 {
-		return l.render(message("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
+		return l.render(texts.Say("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
 	}
-	return l.render(message("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
-// walk collects the files at and below a folder that are wanted. It follows no
-// links, and leaves out what is hidden and what packagers keep.
+// walk collects the wanted files at and below a folder. It follows no links and
+// skips hidden files and the folders of package managers.
 func (l *listing) walk(top string, wanted func(name string) bool) {
 	depth, realPath := strings.Count(top, "/"), l.realPaths(top)
 	err := fs.WalkDir(l.root.FS(), top, func(name string, d fs.DirEntry, err error) error {
@@ -183,8 +183,8 @@ func (l *listing) walk(top string, wanted func(name string) bool) {
 	l.cut = l.cut || err != nil
 }
 
-// realPaths tells where files below a folder lie, which may be a link. No other
-// link is followed.
+// realPaths maps a name below a folder, which may be a link, to its real path.
+// Other links are not followed.
 func (l *listing) realPaths(top string) func(name string) string {
 	real, ok := command.BehindLinks(l.env.WorkDir, filepath.FromSlash(top))
 	if !ok || top == "." {
@@ -195,13 +195,12 @@ func (l *listing) realPaths(top string) func(name string) string {
 	}
 }
 
-// withholds reports a file that is not to be listed, by any of its paths.
+// withholds reports a file that must not be listed, by any of its paths.
 func (l *listing) withholds(paths ...string) bool {
 	return l.env.Withheld != nil && slices.ContainsFunc(paths, func(name string) bool { return l.env.Withheld(l.command, name) })
 }
 
-// render writes the list below its head, a line for each file, as far as there
-// is room.
+// render writes the head and a line for each file, as far as there is room.
 func (l *listing) render(head string) *command.Result {
 	var out strings.Builder
 	out.WriteString(head)
@@ -214,26 +213,25 @@ func (l *listing) render(head string) *command.Result {
 		out.WriteString(line)
 	}
 	if l.more > 0 {
-		out.WriteString("\n" + message("folder_cut", l.more))
+		out.WriteString("\n" + texts.Say("folder_cut", l.more))
 	}
 	if l.withheld > 0 {
-		out.WriteString("\n" + message("withheld", l.withheld))
+		out.WriteString("\n" + texts.Say("withheld", l.withheld))
 	}
 	return &command.Result{Text: out.String(), Truncated: l.more > 0 || l.cut}
 }
 
-// line is a file in one line: its name, its size, what it is and what it is
-// about.
+// line describes a file in one line: name, size, kind and content.
 func (l *listing) line(f listedFile) string {
 	about := l.env.Files.About(f.path)
 	kind, first := l.look(f)
 	if about == "" && !(l.env.KeptBack != nil && l.env.KeptBack(command.ReaderName, f.path)) {
 		about = first
 	}
-	return message("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
+	return texts.Say("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
 }
 
-// shownPath is a path that stays on one line, whatever is in it.
+// shownPath is a path that always stays on one line.
 func shownPath(name string) string {
 	if strings.IndexFunc(name, func(r rune) bool { return legible.Unseen(r) || r == utf8.RuneError }) >= 0 {
 		return strconv.Quote(name)
@@ -241,19 +239,19 @@ func shownPath(name string) string {
 	return name
 }
 
-// look tells what a file is by its start, and how a text begins.
+// look tells from its start what a file is and how a text begins.
 func (l *listing) look(f listedFile) (kind, first string) {
 	switch {
 	case f.info.Mode()&fs.ModeSymlink != 0:
-		return message("kind_link", nil), ""
+		return texts.Say("kind_link", nil), ""
 	case !f.info.Mode().IsRegular():
-		return message("kind_special", nil), ""
+		return texts.Say("kind_special", nil), ""
 	case f.info.Size() == 0:
 		return "", ""
 	}
 	head, cut, err := l.head(f.path)
 	if err != nil {
-		return message("kind_unreadable", nil), ""
+		return texts.Say("kind_unreadable", nil), ""
 	}
 	if format := document.Sniff(f.path, "", head); format != "" {
 		return string(format), ""
@@ -278,16 +276,17 @@ func (l *listing) head(name string) (head []byte, cut bool, err error) {
 	return head, len(head) == listHeadBytes, err
 }
 
-// binaryKind names what is no text, as far as its start tells.
+// binaryKind names the kind of a file that is not text, as far as its start
+// tells.
 func binaryKind(head []byte) string {
 	kind, _, _ := strings.Cut(http.DetectContentType(head), ";")
 	if kind == "application/octet-stream" || bytes.HasPrefix([]byte(kind), []byte("text/")) {
-		return message("kind_binary", nil)
+		return texts.Say("kind_binary", nil)
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(kind, "application/"), "x-")
 }
 
-// firstLine is how a text begins, without the marks of headings and comments.
+// firstLine is how a text begins, without marks of headings and comments.
 func firstLine(text string) string {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#!") {
@@ -301,10 +300,10 @@ func firstLine(text string) string {
 	return ""
 }
 
-// cutLine shortens a line to n bytes and says so by an ellipsis.
+// cutLine shortens a line to n bytes and marks the cut with an ellipsis.
 func cutLine(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return strings.TrimSpace(cutHead(s, n)) + "…"
+	return strings.TrimSpace(legible.Head(s, n)) + "…"
 }

@@ -16,8 +16,8 @@ import (
 	"agent/internal/legible"
 )
 
-// paper is a text that is read: a file, or what a document says. Its lines are
-// counted from 1 and have no line ends.
+// paper is a text being read: a file, or the text of a document. Lines count from
+// 1 and have no line ends.
 type paper struct {
 	name  string
 	size  int64
@@ -29,16 +29,16 @@ type paper struct {
 	each  iter.Seq2[int, piece] // every byte of every line
 }
 
-// piece is a line, or of one that is too long to be held a piece; the pieces of
-// a line follow one another.
+// piece is a line, or one part of a line that is too long to hold. The parts of a
+// line follow one another.
 type piece struct {
 	text string
 	size int  // that it has in the file
 	last bool // the line ends with it
 }
 
-// paperLine is a line, and the size that it has in the file: of an endless one
-// only the start is held.
+// paperLine is a line and its size in the file. Of an endless line only the start
+// is held.
 type paperLine struct {
 	text string
 	size int
@@ -89,7 +89,7 @@ const (
 	sniffedBytes = 8000     // tell text from everything else
 )
 
-// openLarge reads a text file line by line, as often as it is asked.
+// openLarge reads a text file line by line, each time from the start.
 func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 	tooLarge := failed("too_large", map[string]any{"Path": src.name, "Size": src.size, "Max": r.limits.FileBytes, "Done": "read"})
 	if src.size > scanBytesMax {
@@ -133,7 +133,7 @@ func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 // contextual is the part of a context that a long scan needs.
 type contextual interface{ Err() error }
 
-// scanPieces gives the lines of a stream, long ones in pieces. It looks at the
+// scanPieces yields the lines of a stream, long ones in pieces. It checks the
 // context now and then.
 func scanPieces(ctx contextual, r io.Reader, yield func(int, piece) bool) error {
 	const readsBetweenLooks = 4096
@@ -184,8 +184,8 @@ func wholeBytes(data []byte, torn bool) int {
 
 var rangePattern = regexp.MustCompile(`^\D*(\d{1,9})(?:\s*(?:-|:|–|\.\.|,|to)\s*(\d{1,9})?)?\D*$`)
 
-// parseRange reads "10-40", "10-" or "10" as lines counted from 1, cut to the
-// lines that there are.
+// parseRange reads "10-40", "10-" or "10" as line numbers from 1, limited to the
+// lines that exist.
 func parseRange(s string, lines int) (from, to int, ok bool) {
 	m := rangePattern.FindStringSubmatch(s)
 	if m == nil {
@@ -202,8 +202,8 @@ func parseRange(s string, lines int) (from, to int, ok bool) {
 	return from, to, from <= to
 }
 
-// asked is the range of lines that an entry names, by lines or by pages; all of
-// them when it names none.
+// asked is the range of lines that an entry names, by lines or pages; by default
+// all.
 func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Result) {
 	if written, ok := phraseField(entry, "page", "pages"); ok && len(p.pages) > 0 {
 		first, last, ok := parseRange(written, len(p.pages))
@@ -227,8 +227,8 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	return from, to, nil
 }
 
-// section shows the lines from..to in at most limit bytes, and says exactly
-// what it leaves out.
+// section shows the lines from..to in at most limit bytes and says exactly what
+// is left out.
 func (p *paper) section(from, to, limit int) *command.Result {
 	var out strings.Builder
 	out.WriteString(p.head(from, to))
@@ -248,8 +248,8 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			out.WriteString("\n" + line.text)
 			shown = n
 		case n == from: // not even one line fits: show its start
-			head := cutHead(line.text, limit)
-			broken = "\n" + head + "\n" + message("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
+			head := legible.Head(line.text, limit)
+			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
 			out.WriteString(broken)
 			shown = n
 		default:
@@ -257,13 +257,13 @@ func (p *paper) section(from, to, limit int) *command.Result {
 		}
 	}
 	if shown < to {
-		out.WriteString("\n" + message("left_out", map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
+		out.WriteString("\n" + texts.Say("left_out", map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
 	}
 	return &command.Result{Text: out.String(), Truncated: broken != "" || shown < to}
 }
 
-// text is the lines from..to as they would stand in a file. It is not whole
-// when they have more than max bytes.
+// text is the lines from..to as they stand in a file. It is not whole if they
+// have more than max bytes.
 func (p *paper) text(from, to int, max int64) (text string, whole bool) {
 	var out strings.Builder
 	for n, next := range p.each {
@@ -284,8 +284,8 @@ func (p *paper) text(from, to int, max int64) (text string, whole bool) {
 	return out.String(), true
 }
 
-// head is the line above the text: the whole file's numbers, or the range; and
-// what else is to be known of it.
+// head is the line above the text: the size of the file or the range shown, and
+// what else to know about it.
 func (p *paper) head(from, to int) string {
 	data := map[string]any{
 		"Path": p.name, "Lines": p.total, "Size": p.size, "Form": p.form, "Title": clip(p.title), "Cut": p.cut, "Range": "",
@@ -294,5 +294,5 @@ func (p *paper) head(from, to int) string {
 	if from > 1 || to < p.total {
 		data["Range"] = fmt.Sprintf("lines %d-%d", from, to)
 	}
-	return message("file_head", data)
+	return texts.Say("file_head", data)
 }

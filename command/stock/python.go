@@ -7,20 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"agent/command"
+	"agent/command/outcome"
 	"agent/command/python"
 	"agent/command/sandbox"
+	"agent/internal/bounded"
 )
 
-// Python returns the command that runs Python code in the sandbox and tells
-// what it printed, the value of a last expression, and which files it changed.
-// Each call starts afresh, but finds the variables that earlier calls of the
-// session left, where there is an Env.StateDir to keep them: what can be pickled,
-// modules, functions and classes. They are written and read by the sandboxed
-// code alone; this process never looks at them.
+// Python returns the command that runs Python code in the sandbox. It reports
+// what the code printed, the value of a last expression, and which files changed.
+// Each call is a new process, but with an Env.StateDir it finds the variables of
+// earlier calls: what can be pickled, modules, functions and classes. Only
+// sandboxed code reads and writes them; this process never does.
 func Python() command.Command {
 	return &pythonCommand{spec: describe(command.Spec{
 		Name:    "python",
@@ -33,9 +32,7 @@ func Python() command.Command {
 type pythonCommand struct {
 	spec    command.Spec
 	sandbox sandbox.Sandbox
-
-	mu    sync.Mutex
-	found *python.Interpreter
+	python  python.Finder
 }
 
 func (p *pythonCommand) Spec() command.Spec { return p.spec }
@@ -72,7 +69,7 @@ func (p *pythonCommand) Preview(_ context.Context, env *command.Env, call *comma
 	return joinCode(root, env, call), nil
 }
 
-// stateFolder is where variables are kept, empty where they are not.
+// stateFolder is where variables are kept, or empty if they are not.
 func stateFolder(env *command.Env) (string, error) {
 	if env.StateDir == "" {
 		return "", nil
@@ -87,19 +84,6 @@ func stateFolder(env *command.Env) (string, error) {
 	return dir, nil
 }
 
-// pythonScript is the program around the code.
-func pythonScript() (string, error) {
-	var parts []string
-	for _, name := range []string{"prompts/state.py", "prompts/run.py"} {
-		part, err := prompts.ReadFile(name)
-		if err != nil {
-			return "", fmt.Errorf("python: %w", err)
-		}
-		parts = append(parts, string(part))
-	}
-	return strings.Join(parts, "\n"), nil
-}
-
 // pythonTask is what run.py reads.
 type pythonTask struct {
 	Code  string `json:"code"`
@@ -108,11 +92,7 @@ type pythonTask struct {
 
 // runCode runs the code in the sandbox.
 func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string) (*sandbox.Outcome, error) {
-	found, err := p.interpreter(ctx, env.WorkDir)
-	if err != nil {
-		return nil, err
-	}
-	script, err := pythonScript()
+	found, err := p.python.Find(ctx, env.WorkDir)
 	if err != nil {
 		return nil, err
 	}
@@ -135,18 +115,13 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:     []string{"-I", "-B", "-X", "utf8", "-u", "-c", script},
-		Dir:      dir,
-		Stdin:    stdin,
-		Env:      []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
-		ReadOnly: found.Paths,
-		Writable: writable,
-		Limits: sandbox.Limits{
-			Wall:        time.Duration(limits.TimeoutMS) * time.Millisecond,
-			MemoryBytes: limits.MemoryBytes,
-			FileBytes:   limits.FileBytes,
-			OutputBytes: limits.OutputBytes,
-		},
+		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
+		Dir:             dir,
+		Stdin:           stdin,
+		Env:             []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
+		ReadOnly:        found.Paths,
+		Writable:        writable,
+		Limits:          outcome.Limits(limits),
 		AllowUnconfined: env.AllowUnsandboxed,
 	})
 	if err != nil {
@@ -155,23 +130,8 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	return out, nil
 }
 
-// interpreter finds Python once; a failure is tried again, since a person may
-// install it meanwhile.
-func (p *pythonCommand) interpreter(ctx context.Context, workDir string) (*python.Interpreter, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found == nil {
-		found, err := python.Find(ctx, workDir)
-		if err != nil {
-			return nil, err
-		}
-		p.found = found
-	}
-	return p.found, nil
-}
-
-// joinCode collects the code of all entries; an entry may name a script of the
-// work dir instead.
+// joinCode joins the code of all entries. An entry may name a script of the work
+// dir instead.
 func joinCode(root *os.Root, env *command.Env, call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {
@@ -193,22 +153,17 @@ func scriptFile(root *os.Root, env *command.Env, entry map[string]any) string {
 	if !ok {
 		return ""
 	}
-	info, err := root.Stat(path)
-	if err != nil {
-		return ""
-	}
-	data, err := readBounded(root, path, info, env.Limits.OrDefaults().FileBytes)
+	data, err := bounded.Within(root, path, env.Limits.OrDefaults().FileBytes)
 	if err != nil {
 		return ""
 	}
 	return string(data)
 }
 
-// valueMark is what run.py puts before a variable that it shows in place of
-// output.
+// valueMark stands before a variable that run.py shows instead of output.
 const valueMark = "\x1e"
 
-// pythonResult tells the model how its code went.
+// pythonResult tells the model how its code ran.
 func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *command.Result {
 	r := &command.Result{
 		Failed:    out.ExitCode != 0 || out.Exceeded != "",
@@ -218,60 +173,25 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 	var parts []string
 	// A variable stands in place of output where there is nothing else to tell:
 	// beside a file that was written it would pass for the result.
-	text, value, _ := strings.Cut(outputText(out), valueMark)
+	text, value, _ := strings.Cut(outcome.Output(out), valueMark)
 	if !c.any() {
 		text += value
 	}
 	if text != "" {
 		parts = append(parts, text)
 	}
-	if ending := endingText(out, limits); ending != "" {
+	if ending := outcome.Ending(out, limits); ending != "" {
 		parts = append(parts, ending)
-	}
-	if len(out.SetAside) > 0 {
-		parts = append(parts, message("set_aside", out.SetAside))
 	}
 	if c.any() {
 		c.Created, c.Changed, c.Removed = listed(c.Created), listed(c.Changed), listed(c.Removed)
-		parts = append(parts, message("files", c))
+		parts = append(parts, texts.Say("files", c))
 	}
 	if len(parts) == 0 {
-		parts = []string{message("no_output", nil)}
+		parts = []string{texts.Say("no_output", nil)}
 	}
 	r.Text = strings.Join(parts, "\n")
 	return r
-}
-
-// outputText is what was printed, with a line where some was left out.
-func outputText(out *sandbox.Outcome) string {
-	head := strings.ToValidUTF8(string(out.Head), "\uFFFD")
-	tail := strings.ToValidUTF8(string(out.Tail), "\uFFFD")
-	if out.Dropped == 0 {
-		return strings.TrimRight(head+tail, " \t\r\n")
-	}
-	whole := cutHead(head, len(head)-len(head)/8)
-	end := cutTail(tail, len(tail)-len(tail)/8)
-	dropped := out.Dropped + int64(len(head)-len(whole)+len(tail)-len(end))
-	return strings.TrimRight(whole, "\n") + "\n" + message("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
-}
-
-// endingText says how the code ended, when it did not end well.
-func endingText(out *sandbox.Outcome, limits command.Limits) string {
-	switch {
-	case out.TimedOut || out.Signal == "SIGXCPU":
-		return message("timed_out", time.Duration(limits.TimeoutMS)*time.Millisecond)
-	case out.Flooded:
-		return message("flooded", nil)
-	case out.Exceeded != "":
-		return message("exceeded", out.Exceeded)
-	case out.Signal != "":
-		return message("killed", out.Signal)
-	case out.ExitCode != 0 && strings.Contains(string(out.Tail)+string(out.Head), "MemoryError"):
-		return message("out_of_memory", limits.MemoryBytes)
-	case out.ExitCode > 1:
-		return message("exit_code", out.ExitCode)
-	}
-	return ""
 }
 
 // SandboxReport describes how the python command is confined on this system,

@@ -12,12 +12,13 @@ import (
 
 	"agent/command"
 	"agent/command/document"
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
-// Reader returns the command that reads: text files of the work dir, and HTML
-// and PDF as text, whole or in part; with a model to ask, what is asked of them;
-// and, where the web may be reached, pages of it.
+// Reader returns the command that reads text files, HTML and PDF, whole or in
+// part. With a model it answers a question about them, and where the web is
+// allowed it reads pages.
 func Reader() command.Command {
 	return &readerCommand{spec: describe(command.Spec{
 		Name:    command.ReaderName,
@@ -40,8 +41,8 @@ type readerCommand struct {
 
 func (c *readerCommand) Spec() command.Spec { return c.spec }
 
-// CallEffect is more than reading for a page of the web, and for text that is
-// kept in a file.
+// CallEffect is more than reading for a web page, and for a call that saves what
+// it read.
 func (c *readerCommand) CallEffect(call *command.Call) command.Effect {
 	effect := command.EffectRead
 	for _, entry := range call.Content {
@@ -55,14 +56,14 @@ func (c *readerCommand) CallEffect(call *command.Call) command.Effect {
 	return effect
 }
 
-// Preview says in a line for each entry what would leave this machine, all of an
-// address, or be written.
+// Preview has one line for each entry: what would leave this machine, with the
+// whole address, or be written.
 func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
 	var lines []string
 	for _, entry := range call.Content {
 		name, _ := command.FileOf(entry)
 		save, _ := command.SaveOf(entry)
-		lines = append(lines, message("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
+		lines = append(lines, texts.Say("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
 	}
 	return strings.Join(lines, "\n"), nil
 }
@@ -96,8 +97,8 @@ func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command
 	return out, nil
 }
 
-// minimumShown is how much of each further file is shown when the files
-// before it used the allowance up, and the least of any file.
+// minimumShown is the least that is shown of a file, also when earlier files have
+// used up the limit.
 const minimumShown = 400
 
 // reading is one call of the reader.
@@ -110,8 +111,8 @@ type reading struct {
 	left      int // bytes that the text of the next entry may have
 }
 
-// entry reads what one entry of a call asks for. An error ends the call; what
-// the model can mend is a failed result.
+// entry carries out one entry. An error ends the call; a failed result is for the
+// model to fix.
 func (r *reading) entry(entry map[string]any) (*command.Result, error) {
 	if err := r.ctx.Err(); err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (r *reading) entry(entry map[string]any) (*command.Result, error) {
 	return r.show(page, entry)
 }
 
-// source is what is read, before anything is made of it.
+// source is what is read, before conversion.
 type source struct {
 	name        string // as it is shown: a path or an address
 	size        int64
@@ -163,7 +164,7 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
 		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
 	}
-	data, err := readBounded(r.root, path, info, r.limits.FileBytes)
+	data, err := bounded.Within(r.root, path, r.limits.FileBytes)
 	if err != nil {
 		return nil, unreadable(path, err), nil
 	}
@@ -179,8 +180,7 @@ func (r *reading) folder(path string) *command.Result {
 	return listFolder(r.root, r.env, path, r.left)
 }
 
-// open makes lines of a source: those of a text file as they are, those of a
-// document as it reads.
+// open splits a source into lines: a text file as it is, a document as converted.
 func (r *reading) open(src *source, raw bool) (*paper, *command.Result, error) {
 	if src.open != nil {
 		return r.openLarge(src)
@@ -216,7 +216,7 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	for i, page := range text.Pages {
 		if format == document.PDF {
 			p.pages = append(p.pages, len(lines)+1)
-			lines = append(lines, message("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
+			lines = append(lines, texts.Say("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
 		}
 		lines = append(lines, splitLines(page)...)
 	}
@@ -227,7 +227,7 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	return p, nil, nil
 }
 
-// show gives what an entry asks for of a paper, and keeps it where it says.
+// show returns what an entry asks for, and saves it if the entry says so.
 func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) {
 	save, saves := command.SaveOf(entry)
 	saves = saves && strings.TrimSpace(save) != ""
@@ -256,8 +256,7 @@ func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) 
 	return r.keep(p, save, text, out)
 }
 
-// part shows lines of a paper, or those around a phrase, in as much as is
-// shown at once.
+// part shows lines of a paper, or those around a phrase, within the limit.
 func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Result {
 	phrase, finds := phraseField(entry, "find", "search", "query", "pattern")
 	limit := r.left
@@ -273,19 +272,19 @@ func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Re
 	}
 }
 
-// keep writes text into a file, and says so before what is shown.
+// keep writes text into a file, and says so before the text it shows.
 func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*command.Result, error) {
 	w := fileWriter{root: r.root, workDir: r.env.WorkDir, bytesMax: r.limits.FileBytes}
 	kept := w.save(name, text)
 	if kept.Failed {
 		return kept, nil
 	}
-	kept.Text = message("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
+	kept.Text = texts.Say("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
 	kept.Truncated = shown.Truncated
 	return kept, nil
 }
 
-// phraseField is stringField for words: surrounding space does not count.
+// phraseField is [command.TextOf] without the space around the text.
 func phraseField(entry map[string]any, names ...string) (string, bool) {
 	phrase, ok := command.TextOf(entry, names...)
 	phrase = strings.TrimSpace(phrase)

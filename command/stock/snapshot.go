@@ -8,13 +8,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"agent/internal/legible"
 )
 
-// snapshotFilesMax bounds how many files are compared around a command.
+// snapshotFilesMax bounds how many files are compared before and after a command.
 const snapshotFilesMax = 20_000
 
-// snapshot remembers the files of a work dir, so that what a command did to
-// them can be told.
+// snapshot records the files of a work dir, to tell what a command changed.
 type snapshot struct {
 	files   map[string]fileState
 	partial bool // there are more files than were looked at
@@ -25,8 +26,8 @@ type fileState struct {
 	modified time.Time
 }
 
-// takeSnapshot walks the work dir. It follows no links and skips what version
-// control and packagers keep in hidden and cache folders.
+// takeSnapshot walks the work dir. It follows no links and skips the folders of
+// version control and package managers.
 func takeSnapshot(root *os.Root) snapshot {
 	s := snapshot{files: map[string]fileState{}}
 	_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
@@ -82,8 +83,8 @@ func (s snapshot) to(after snapshot) changes {
 	return c
 }
 
-// outside leaves out what lies in a folder of the agent's own, which may be
-// below a work dir as large as a home.
+// outside drops changes in a folder of the agent's own, which may be inside a
+// work dir as large as a home.
 func (c changes) outside(workDir, folder string) changes {
 	relative, err := filepath.Rel(workDir, folder)
 	if folder == "" || err != nil || !filepath.IsLocal(relative) {
@@ -99,7 +100,7 @@ func (c changes) outside(workDir, folder string) changes {
 
 func (c changes) any() bool { return len(c.Created)+len(c.Changed)+len(c.Removed) > 0 }
 
-// files are those that exist now.
+// files are the created and changed ones.
 func (c changes) files() []string { return slices.Concat(c.Created, c.Changed) }
 
 // listed shortens a list of names for a model.
@@ -108,5 +109,5 @@ func listed(names []string) []string {
 	if len(names) <= namesMax {
 		return names
 	}
-	return append(slices.Clone(names[:namesMax]), count(len(names)-namesMax, "more file"))
+	return append(slices.Clone(names[:namesMax]), legible.Count(len(names)-namesMax, "more file"))
 }

@@ -6,26 +6,26 @@ package stock
 import (
 	"context"
 	"embed"
-	"fmt"
 	"strings"
 
 	"agent/command"
+	"agent/internal/words"
 )
 
-// The words that a model reads about the builtin commands.
-//
 //go:embed prompts
 var prompts embed.FS
 
-// Parts are built-in commands that need more than this package to be made. One
-// that is nil is left out.
+// texts is what a model reads about the built-in commands.
+var texts = words.Open(prompts)
+
+// Parts are built-in commands that other packages make. A nil one is left out.
 type Parts struct {
 	Delegate command.Command   // of package session
 	Create   command.Command   // of package program
 	Search   []command.Command // of package search
 }
 
-// Standard returns a registry of the built-in commands that work by themselves.
+// Standard returns a registry of the built-in commands that need nothing else.
 func Standard() (*command.Registry, error) {
 	reg := command.NewRegistry()
 	if err := register(reg, Think(), List(), Reader(), Writer(), Python(), Answer()); err != nil {
@@ -57,8 +57,8 @@ func register(reg *command.Registry, commands ...command.Command) error {
 	return nil
 }
 
-// Think returns the command that only reasons. Its result is empty: the
-// thought is in the conversation already.
+// Think returns the command that only reasons. Its result is short: the thought
+// is in the conversation already.
 func Think() command.Command {
 	spec := describe(command.Spec{
 		Name:    "think",
@@ -67,7 +67,7 @@ func Think() command.Command {
 		Effect:  command.EffectNone,
 	})
 	return command.Func(spec, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
-		return &command.Result{Text: message("thought", nil)}, nil
+		return &command.Result{Text: texts.Say("thought", nil)}, nil
 	})
 }
 
@@ -86,8 +86,8 @@ func Answer() command.Command {
 	})
 }
 
-// answer joins the texts of all entries; an entry that has none counts as
-// written, since an answer must not lose anything.
+// answer joins the texts of all entries. An entry without a known field is added
+// as JSON, so that nothing is lost.
 func answer(call *command.Call) *command.Result {
 	var parts []string
 	for _, entry := range call.Content {
@@ -102,12 +102,12 @@ func answer(call *command.Call) *command.Result {
 		whole = strings.TrimSpace(call.Summary)
 	}
 	if whole == "" {
-		return &command.Result{Text: message("empty_answer", nil), Failed: true}
+		return &command.Result{Text: texts.Say("empty_answer", nil), Failed: true}
 	}
 	return &command.Result{Text: whole, Answer: whole}
 }
 
-// entryValue is an entry without the object around a single value.
+// entryValue is the only value of an entry, or the entry itself.
 func entryValue(entry map[string]any) any {
 	if len(entry) == 1 {
 		for _, v := range entry {
@@ -119,26 +119,10 @@ func entryValue(entry map[string]any) any {
 
 // describe fills in the words that the model reads, from the embedded files.
 func describe(spec command.Spec) command.Spec {
-	text, err := prompts.ReadFile("prompts/" + spec.Name + ".md")
-	if err != nil {
-		panic(fmt.Sprintf("command %s: no embedded description: %v", spec.Name, err))
-	}
-	spec.Description = strings.TrimSpace(string(text))
-	help := slotHelp()
+	spec.Description = texts.Text(spec.Name + ".md")
+	help := texts.Help()
 	for i := range spec.Slots {
 		spec.Slots[i].Help = help[spec.Name+"."+spec.Slots[i].Name]
 	}
 	return spec
-}
-
-// slotHelp reads the lines "command.slot: help".
-func slotHelp() map[string]string {
-	text, _ := prompts.ReadFile("prompts/slots.md")
-	help := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if name, words, ok := strings.Cut(line, ":"); ok {
-			help[name] = strings.TrimSpace(words)
-		}
-	}
-	return help
 }

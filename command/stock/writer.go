@@ -13,10 +13,12 @@ import (
 
 	"agent/command"
 	"agent/command/sandbox"
+	"agent/internal/bounded"
 )
 
-// Writer returns the command that writes text files in the work dir: whole, as
-// an exact replacement of one piece, or at a file's end. It shows what changed.
+// Writer returns the command that writes text files in the work dir: it writes a
+// whole file, replaces an exact piece of text, or adds to the end. It shows what
+// changed.
 func Writer() command.Command {
 	return &writerCommand{describe(command.Spec{
 		Name:    "writer",
@@ -56,8 +58,8 @@ func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command
 	return out, nil
 }
 
-// Preview shows the whole diff of each entry, or why it would fail. Each entry
-// is compared with what those before it would leave.
+// Preview shows the whole diff of each entry, or why it would fail. An entry is
+// compared with what the earlier ones would leave.
 func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error) {
 	var parts []string
 	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
@@ -74,7 +76,7 @@ func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *com
 	return strings.Join(parts, "\n"), err
 }
 
-// eachEntry does something with each entry of a call.
+// eachEntry calls do for each entry of a call.
 func eachEntry(ctx context.Context, env *command.Env, call *command.Call, do func(*fileWriter, map[string]any)) error {
 	root, err := openWorkDir(env)
 	if err != nil {
@@ -99,7 +101,7 @@ type fileWriter struct {
 	planned  map[string]string // texts that a preview takes for written, by path
 }
 
-// plan takes a change for made.
+// plan treats a change as made, for a preview.
 func (w *fileWriter) plan(c *fileChange) {
 	if w.planned == nil {
 		w.planned = map[string]string{}
@@ -114,7 +116,7 @@ func (w *fileWriter) plannedText(path string) (text string, ok bool) {
 	return text, ok
 }
 
-// plannedPath is the same for all names of a file.
+// plannedPath is the same for every name of a file.
 func (w *fileWriter) plannedPath(path string) string {
 	if real, ok := command.BehindLinks(w.workDir, path); ok {
 		return real
@@ -122,7 +124,7 @@ func (w *fileWriter) plannedPath(path string) string {
 	return path
 }
 
-// plannedFile is a file that a preview takes for written.
+// plannedFile is a file that a preview treats as written.
 type plannedFile struct {
 	fs.FileInfo
 	size int64
@@ -138,13 +140,13 @@ func (w *fileWriter) write(entry map[string]any) *command.Result {
 	}
 	out := w.put(change)
 	if unfinished, _ := command.YesNoOf(entry, command.FieldUnfinished); unfinished && !out.Failed {
-		out.Text += "\n" + message("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
+		out.Text += "\n" + texts.Say("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
 		out.Truncated = true
 	}
 	return out
 }
 
-// save writes a whole text that is not the model's own.
+// save writes a whole text that the model did not write.
 func (w *fileWriter) save(name, text string) *command.Result {
 	path, problem := w.path(name)
 	if problem != nil {
@@ -162,7 +164,7 @@ func (w *fileWriter) save(name, text string) *command.Result {
 	return w.put(change)
 }
 
-// path is where a name leads, if it may be written.
+// path resolves a name and checks that it may be written.
 func (w *fileWriter) path(name string) (string, *command.Result) {
 	if strings.TrimSpace(name) == "" {
 		return "", failed("no_entry", nil)
@@ -177,7 +179,7 @@ func (w *fileWriter) path(name string) (string, *command.Result) {
 	return path, nil
 }
 
-// prepare finds out what an entry would change, and changes nothing.
+// prepare works out what an entry would change, without changing it.
 func (w *fileWriter) prepare(entry map[string]any) (*fileChange, *command.Result) {
 	name, ok := command.FileOf(entry)
 	if !ok {
@@ -204,7 +206,7 @@ func (w *fileWriter) tooLarge(c *fileChange) *command.Result {
 	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax, "Done": "written"})
 }
 
-// compare reads what is at a path now.
+// compare reads the current content of a path.
 func (w *fileWriter) compare(path string) (*fileChange, *command.Result) {
 	c := &fileChange{path: path}
 	if text, ok := w.plannedText(path); ok {
@@ -231,7 +233,7 @@ func (w *fileWriter) compare(path string) (*fileChange, *command.Result) {
 	if info.Size() > w.bytesMax {
 		return c, nil
 	}
-	data, err := readBounded(w.root, path, info, w.bytesMax)
+	data, err := bounded.Within(w.root, path, w.bytesMax)
 	if err != nil {
 		return nil, notWritten(path, err)
 	}
@@ -243,18 +245,18 @@ func notWritten(path string, err error) *command.Result {
 	return failed("not_written", map[string]any{"Path": path, "Why": reason(err)})
 }
 
-// put carries a change out and tells what changed.
+// put writes a change and says what changed.
 func (w *fileWriter) put(c *fileChange) *command.Result {
 	switch {
 	case c.info == nil:
 		if err := w.replace(c.path, c.text, 0o644); err != nil {
 			return notWritten(c.path, err)
 		}
-		return &command.Result{Files: []string{c.path}, Text: message("created", map[string]any{
+		return &command.Result{Files: []string{c.path}, Text: texts.Say("created", map[string]any{
 			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
 		})}
 	case c.known && c.raw == c.text:
-		return &command.Result{Text: message("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
+		return &command.Result{Text: texts.Say("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
 	}
 	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
 		return notWritten(c.path, err)
@@ -262,9 +264,9 @@ func (w *fileWriter) put(c *fileChange) *command.Result {
 	return c.result()
 }
 
-// guarded reports what would run something later, outside of every sandbox: a
-// part of a repository, or what configures the agent, a shell or an editor. What
-// such a name is a link to is as good as the name.
+// guarded reports a path that would later run something outside every sandbox:
+// part of a repository, or configuration of the agent, a shell or an editor. A
+// link to such a path counts too.
 func (w *fileWriter) guarded(path string) bool {
 	if sandbox.Guarded(w.root, path) {
 		return true
@@ -287,8 +289,8 @@ func (w *fileWriter) guarded(path string) bool {
 	})
 }
 
-// replace writes a new file beside the old one and moves it into place, so
-// that a reader or a crash sees the old text or the new one and nothing else.
+// replace writes a new file beside the old one and renames it into place, so that
+// a reader or a crash sees the old text or the new one.
 func (w *fileWriter) replace(path, text string, perm fs.FileMode) error {
 	path, err := w.target(path)
 	if err != nil {
@@ -310,8 +312,8 @@ func (w *fileWriter) replace(path, text string, perm fs.FileMode) error {
 	return nil
 }
 
-// target follows a symbolic link within the work dir, so that the link stays
-// and its file is replaced. A link that leads out failed in Stat before.
+// target follows a symbolic link within the work dir, so that the link stays and
+// its target is replaced. Stat has already refused a link that leads out.
 func (w *fileWriter) target(path string) (string, error) {
 	const linksMax = 8
 	for range linksMax {

@@ -3,10 +3,12 @@ package gguf
 import (
 	"embed"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // Kind says what a file is good for.
@@ -80,12 +82,7 @@ func knownLines(name string) iter.Seq[string] {
 // nearest is the known name most like the given one, as a clause for an error
 // message; empty when none is near.
 func nearest[V any](name string, names map[string]V) string {
-	best, distance := "", 3
-	for n := range names {
-		if d := levenshtein.ComputeDistance(name, n); d < distance || d == distance && n < best {
-			best, distance = n, d
-		}
-	}
+	best := near.Name(name, slices.Collect(maps.Keys(names)))
 	if best == "" {
 		return ""
 	}

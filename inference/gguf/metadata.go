@@ -2,18 +2,8 @@ package gguf
 
 import (
 	"fmt"
-	"io"
 	"math"
 )
-
-// Keys lists the metadata keys in the order of the file.
-func (f *File) Keys() []string {
-	keys := make([]string, len(f.entries))
-	for i, e := range f.entries {
-		keys[i] = e.key
-	}
-	return keys
-}
 
 // Has reports whether the file has the key.
 func (f *File) Has(key string) bool { return f.entry(key) != nil }
@@ -26,15 +16,6 @@ func (f *File) Type(key string) (typ, elem ValueType, n uint64, ok bool) {
 		return 0, 0, 0, false
 	}
 	return e.typ, e.elem, e.n, true
-}
-
-// Display is a value as a person would read it in a listing: arrays and long
-// texts are shortened. It is empty when the key is absent.
-func (f *File) Display(key string) string {
-	if e := f.entry(key); e != nil {
-		return e.display()
-	}
-	return ""
 }
 
 // String is the text of key; false when absent, not a text, or over 1 MiB.
@@ -58,16 +39,6 @@ func (f *File) Uint(key string) (uint64, bool) {
 		return 0, false
 	}
 	return uint64(v), true
-}
-
-// Float is the number of key, of any numeric type; false when absent or not a
-// number.
-func (f *File) Float(key string) (float64, bool) {
-	e := f.entry(key)
-	if e == nil {
-		return 0, false
-	}
-	return e.float()
 }
 
 // Bool is the truth value of key; false, false when absent or not a bool.
@@ -157,11 +128,6 @@ func (f *File) ended(d *decoder) error {
 		return nil
 	}
 	return d.fault.in(f.Path)
-}
-
-// TensorReader reads the bytes of a tensor.
-func (f *File) TensorReader(t Tensor) *io.SectionReader {
-	return io.NewSectionReader(f.r, f.dataOffset+t.Offset, t.Bytes)
 }
 
 func (f *File) entry(key string) *entry {

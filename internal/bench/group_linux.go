@@ -1,15 +1,15 @@
 package bench
 
 import (
-	"os"
 	"os/exec"
 	"syscall"
+
+	"agent/internal/group"
 )
 
 // asOwnGroup gives a process a group, so that all of it can be ended, and lets
 // the kernel end it if this program is killed before it could do so.
 func asOwnGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	group.Own(cmd)
 }
-
-func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }

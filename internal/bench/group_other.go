@@ -1,12 +1,11 @@
-//go:build !unix
+//go:build !linux
 
 package bench
 
 import (
-	"os"
 	"os/exec"
+
+	"agent/internal/group"
 )
 
-func asOwnGroup(*exec.Cmd) {}
-
-func killGroup(p *os.Process) error { return p.Kill() }
+func asOwnGroup(cmd *exec.Cmd) { group.Own(cmd) }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"agent/internal/group"
 )
 
 // Slots of both servers, and the KV cache that they share: any request may fill
@@ -230,7 +232,7 @@ func (s *server) close() {
 	select {
 	case <-s.ended: // its number may belong to another process by now
 	default:
-		_ = killGroup(s.cmd.Process) // fails only where nothing is left to kill
+		_ = group.Kill(s.cmd.Process) // fails only where nothing is left to kill
 		<-s.ended
 	}
 }

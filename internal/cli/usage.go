@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"agent/internal/config"
-	"agent/internal/exit"
-	"agent/internal/setup"
-
-	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"agent/internal/config"
+	"agent/internal/exit"
+	"agent/internal/near"
+	"agent/internal/setup"
 )
 
 // What cobra leaves vague about a wrong command line is made one clear line
@@ -90,16 +90,17 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // nearestFlag suggests the flag that was meant, if any is near.
 func nearestFlag(cmd *cobra.Command, name string) string {
-	near, best := "", max(2, len(name)/3)+1
+	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if d := levenshtein.ComputeDistance(name, f.Name); d < best && !f.Hidden {
-			near, best = f.Name, d
+		if !f.Hidden {
+			names = append(names, f.Name)
 		}
 	})
-	if near == "" {
+	meant := near.Name(name, names)
+	if meant == "" {
 		return fmt.Sprintf(" (%s --help lists those that there are)", cmd.CommandPath())
 	}
-	return fmt.Sprintf("; did you mean --%s?", near)
+	return fmt.Sprintf("; did you mean --%s?", meant)
 }
 
 // namingFlags name a file, a folder, a model or a run.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -281,9 +280,6 @@ func wilson(right, n int) (low, high *float64) {
 	a, b := max(0, (middle-half)/scale), min(1, (middle+half)/scale)
 	return &a, &b
 }
-
-// oneLine is an error without line ends, as a cell of a table needs it.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // Differences are the indices of the tasks on which not all models that were
 // asked say the same. A model that failed says something else than any other.

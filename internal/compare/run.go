@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"agent/backend"
+	"agent/internal/legible"
 )
 
 // Model is one configuration to compare.
@@ -150,7 +151,7 @@ func (m *modelRun) ask(ctx context.Context, t *Task) *Result {
 	}
 	r.wall = time.Since(start)
 	if err != nil {
-		r.Error = oneLine(err)
+		r.Error = legible.OneLine(err.Error())
 	}
 	m.judge(t, r)
 	m.count(ctx, req, r)

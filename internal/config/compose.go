@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"agent/internal/near"
 )
 
 // Options say what to compose and from where.
@@ -32,8 +33,6 @@ type Options struct {
 	Environ []string
 	// Primary is the file to begin with; "" means "config".
 	Primary string
-	// Now is the moment that ${now:…} shows; zero means the present.
-	Now time.Time
 }
 
 // Folder is the configuration that lies in the current folder, which may be a
@@ -76,15 +75,12 @@ func Compose(opts Options) (*Config, error) {
 	if opts.Environ == nil {
 		opts.Environ = os.Environ()
 	}
-	if opts.Now.IsZero() {
-		opts.Now = time.Now()
-	}
 	repo, err := openRepository(opts)
 	if err != nil {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ)), now: opts.Now}, folder: opts.Folder.Environ}
+	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))}, folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -177,7 +173,7 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", didYouMean(o.key, groups)).advise("groups: %s", listed(groups))
+	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s", listed(groups))
 }
 
 func (m *composer) deleteGroup(o *override) error {
@@ -380,7 +376,7 @@ func (c *Config) at(p string) (*node, error) {
 			return nil, c.clean(err)
 		}
 		if n = holder.child(key); n == nil {
-			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s", didYouMean(key, holder.keys))
+			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s", near.Hint(key, holder.keys))
 		}
 	}
 	return n, nil

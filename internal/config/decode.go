@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"agent/internal/near"
 )
 
 // hydraKeys may stand in any section: they tell Hydra's instantiate how to make
@@ -261,7 +263,7 @@ func (d *decoder) structure(n *node, path string, v reflect.Value, secret bool) 
 		switch {
 		case !known && (d.lenient || child.kind == kindNull || slices.Contains(hydraKeys, k)):
 		case !known:
-			e := problem(child.origin, full, "unknown key%s", didYouMean(k, sortedKeys(fields)))
+			e := problem(child.origin, full, "unknown key%s", near.Hint(k, sortedKeys(fields)))
 			d.problems = append(d.problems, e.advise("known here: %s", listed(sortedKeys(fields))).is(ErrUnknownKey))
 		default:
 			if f.why != "" && child.kind != kindNull {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"agent/internal/near"
 )
 
 // selfName stands for the file itself in its defaults list.
@@ -94,7 +96,7 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 		case "override":
 			e.override = true
 		default:
-			return problem(value.origin, "defaults", "unknown keyword %q before the group%s", w, didYouMean(w, []string{"optional", "override"}))
+			return problem(value.origin, "defaults", "unknown keyword %q before the group%s", w, near.Hint(w, []string{"optional", "override"}))
 		}
 	}
 	if e.group == "" {
@@ -611,9 +613,9 @@ func (w *defaultsWalker) notFound(e *defaultEntry) error {
 	}
 	options := w.repo.options(e.groupPath())
 	name := strings.TrimPrefix(e.configPath(), e.groupPath()+"/")
-	err := problem(e.origin, e.groupPath(), "there is no option %q%s", name, didYouMean(name, options))
+	err := problem(e.origin, e.groupPath(), "there is no option %q%s", name, near.Hint(name, options))
 	if e.groupPath() == "" {
-		err = problem(e.origin, "defaults", "there is no configuration %q%s", name, didYouMean(name, options))
+		err = problem(e.origin, "defaults", "there is no configuration %q%s", name, near.Hint(name, options))
 	}
 	return err.advise("known: %s", listed(options))
 }

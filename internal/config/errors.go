@@ -3,10 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
-
-	"github.com/agnivade/levenshtein"
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -122,47 +119,6 @@ func (p Problems) asError() error {
 	default:
 		return p
 	}
-}
-
-// nearest returns the candidate most like name, or "" when none is close
-// enough to be what was meant.
-func nearest(name string, candidates []string) string {
-	if len(name) > 200 {
-		return ""
-	}
-	sorted := append([]string(nil), candidates...)
-	sort.Strings(sorted)
-	best, bestDistance := "", 1+typosAllowed(len(name))
-	for _, c := range sorted {
-		if len(c) > 200 {
-			continue
-		}
-		d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(c))
-		if d < bestDistance && d < max(len(c), len(name)) {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// typosAllowed is how many letters of a name of n may be wrong.
-func typosAllowed(n int) int {
-	switch {
-	case n <= 3:
-		return 1
-	case n <= 6:
-		return 2
-	default:
-		return max(2, n/3)
-	}
-}
-
-// didYouMean is a clause for an error message, or "" when nothing is near.
-func didYouMean(name string, candidates []string) string {
-	if n := nearest(name, candidates); n != "" {
-		return fmt.Sprintf(" (did you mean %q?)", n)
-	}
-	return ""
 }
 
 // listed joins names for a message and keeps it short.

@@ -35,6 +35,7 @@ type exprParser struct {
 	s     string
 	pos   int
 	depth int
+	raw   bool // interpolations are text, to be read later
 }
 
 // parseText reads a value of the configuration: literal text with
@@ -151,11 +152,15 @@ func (p *exprParser) accept(c byte) bool {
 }
 
 func (p *exprParser) unexpected() error {
+	where, end := " in an interpolation", " of an interpolation, a bracket is not closed"
+	if p.raw {
+		where, end = "", ""
+	}
 	if p.pos >= len(p.s) {
-		return grammarError("unexpected end of an interpolation, a bracket is not closed")
+		return grammarError("unexpected end" + end)
 	}
 	r := []rune(p.s[p.pos:min(len(p.s), p.pos+4)])[0]
-	return grammarError("unexpected " + quotePython(string(r)) + " in an interpolation")
+	return grammarError("unexpected " + quotePython(string(r)) + where)
 }
 
 // interpolation reads ${…}.
@@ -298,7 +303,7 @@ func (p *exprParser) element() (*expr, error) {
 	p.depth++
 	defer func() { p.depth-- }()
 	if p.depth > depthMax {
-		return nil, grammarError("interpolation is nested too deep")
+		return nil, grammarError("value is nested too deep")
 	}
 	p.space()
 	switch c := p.peek(); c {
@@ -307,6 +312,9 @@ func (p *exprParser) element() (*expr, error) {
 	case '{':
 		return p.dict()
 	case '\'', '"':
+		if p.raw {
+			return p.rawQuoted()
+		}
 		p.pos++
 		parts, err := p.text(c)
 		if err != nil {
@@ -319,6 +327,16 @@ func (p *exprParser) element() (*expr, error) {
 	default:
 		return p.primitive(false)
 	}
+}
+
+func (p *exprParser) rawQuoted() (*expr, error) {
+	end := quotedEnd(p.s[p.pos:])
+	if end < 0 {
+		return nil, grammarError("missing closing quote")
+	}
+	text := unquote(p.s[p.pos : p.pos+end+1])
+	p.pos += end + 1
+	return literal(text), nil
 }
 
 func (p *exprParser) list() (*expr, error) {
@@ -348,7 +366,7 @@ func (p *exprParser) dict() (*expr, error) {
 		if err != nil {
 			return nil, err
 		}
-		key, err := keyText(k.node)
+		key, err := keyText(k.plain(Origin{}))
 		if err != nil {
 			return nil, err
 		}
@@ -377,6 +395,18 @@ func (p *exprParser) primitive(isKey bool) (*expr, error) {
 			}
 			atoms, parts = append(atoms, atom{atomColon, m}), append(parts, nil)
 			p.pos += len(m)
+			continue
+		}
+		if strings.HasPrefix(rest, "${") && p.raw {
+			end := interpolationEnd(rest)
+			switch {
+			case isKey:
+				return nil, grammarError("an interpolation can't be a key")
+			case end < 0:
+				return nil, grammarError("missing } of an interpolation")
+			}
+			atoms, parts = append(atoms, atom{atomRaw, rest[:end]}), append(parts, nil)
+			p.pos += end
 			continue
 		}
 		if strings.HasPrefix(rest, "${") && !isKey {

@@ -3,23 +3,19 @@ package config
 import (
 	"fmt"
 	"strings"
-	"time"
+
+	"agent/internal/near"
 )
 
 // resolverFunc is one of the functions that ${name:args} may call.
 type resolverFunc func(r *resolver, n *node, args []*node) (*node, error)
 
-// resolverFuncs are OmegaConf's and Hydra's resolvers that make sense outside
-// Python.
+// resolverFuncs are those of OmegaConf's resolvers that configurations of models use.
 func resolverFuncs() map[string]resolverFunc {
 	return map[string]resolverFunc{
-		"oc.env":         resolveEnv,
-		"oc.select":      resolveSelect,
-		"oc.decode":      resolveDecode,
-		"oc.create":      resolveCreate,
-		"oc.dict.keys":   resolveDictKeys,
-		"oc.dict.values": resolveDictValues,
-		"now":            resolveNow,
+		"oc.env":    resolveEnv,
+		"oc.select": resolveSelect,
+		"oc.decode": resolveDecode,
 	}
 }
 
@@ -37,7 +33,7 @@ func (r *resolver) call(e *expr, n *node) (*node, error) {
 	f, ok := resolverFuncs()[name]
 	if !ok {
 		names := sortedKeys(resolverFuncs())
-		return nil, problem(n.origin, n.path(), "unknown resolver %q%s", name, didYouMean(name, names)).
+		return nil, problem(n.origin, n.path(), "unknown resolver %q%s", name, near.Hint(name, names)).
 			advise("known: %s", listed(names))
 	}
 	args := make([]*node, len(e.parts))
@@ -150,114 +146,4 @@ func (r *resolver) enterDecode(n *node) error {
 		return problem(n.origin, n.path(), "oc.decode is nested too deep")
 	}
 	return nil
-}
-
-func resolveCreate(_ *resolver, n *node, args []*node) (*node, error) {
-	if err := wantArgs(n, "oc.create", args, 1, 1); err != nil {
-		return nil, err
-	}
-	return args[0], nil
-}
-
-func resolveDictKeys(r *resolver, n *node, args []*node) (*node, error) {
-	m, err := r.dictArgument("oc.dict.keys", n, args)
-	if err != nil {
-		return nil, err
-	}
-	out := newList(n.origin)
-	for _, k := range m.keys {
-		out.push(newString(k, n.origin))
-	}
-	return out, nil
-}
-
-func resolveDictValues(r *resolver, n *node, args []*node) (*node, error) {
-	m, err := r.dictArgument("oc.dict.values", n, args)
-	if err != nil {
-		return nil, err
-	}
-	out := newList(n.origin)
-	for _, k := range m.keys {
-		out.push(m.fields[k].clone())
-	}
-	return out, nil
-}
-
-// dictArgument is the mapping at the key that the argument names.
-func (r *resolver) dictArgument(name string, n *node, args []*node) (*node, error) {
-	if err := wantArgs(n, name, args, 1, 1); err != nil {
-		return nil, err
-	}
-	if args[0].kind != kindString {
-		return nil, problem(n.origin, n.path(), "%s takes the key of a mapping, got %s", name, args[0].kind).
-			advise("write ${%s:KEY} without ${ } around the key", name)
-	}
-	dots := countRun(args[0].text, '.')
-	at, err := r.walk(dots, splitKey(args[0].text[dots:]), n)
-	if err != nil {
-		return nil, err
-	}
-	m, err := r.resolve(at)
-	if err != nil {
-		return nil, err
-	}
-	if m.kind != kindMap {
-		return nil, problem(n.origin, n.path(), "%s needs a mapping, got %s", name, m.kind)
-	}
-	return m, nil
-}
-
-// resolveNow is ${now:FORMAT} with strftime's letters. Every use in one
-// configuration gives the same moment.
-func resolveNow(r *resolver, n *node, args []*node) (*node, error) {
-	if err := wantArgs(n, "now", args, 1, 1); err != nil {
-		return nil, err
-	}
-	now := time.Time{}
-	if r.rt != nil {
-		now = r.rt.now
-	}
-	s, err := strftime(now, args[0].display())
-	if err != nil {
-		return nil, problem(n.origin, n.path(), "now: %s", err)
-	}
-	return newString(s, n.origin), nil
-}
-
-// strftimeLayout is Go's layout of one of C's letters, or "".
-func strftimeLayout(letter byte) string {
-	const letters = "YymdHIMSpbBaAjzZFTDRe"
-	layouts := [...]string{
-		"2006", "06", "01", "02", "15", "03", "04", "05", "PM", "Jan", "January", "Mon", "Monday",
-		"002", "-0700", "MST", "2006-01-02", "15:04:05", "01/02/06", "15:04", "_2",
-	}
-	if i := strings.IndexByte(letters, letter); i >= 0 {
-		return layouts[i]
-	}
-	return ""
-}
-
-func strftime(t time.Time, format string) (string, error) {
-	var b strings.Builder
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' || i+1 == len(format) {
-			b.WriteByte(format[i])
-			continue
-		}
-		i++
-		layout := strftimeLayout(format[i])
-		switch {
-		case format[i] == '%':
-			b.WriteByte('%')
-		case format[i] == 'f':
-			fmt.Fprintf(&b, "%06d", t.Nanosecond()/1000)
-		case format[i] == 's':
-			fmt.Fprintf(&b, "%d", t.Unix())
-		case layout != "":
-			b.WriteString(t.Format(layout))
-		default:
-			return "", fmt.Errorf("unknown letter %%%c in the format", format[i])
-		}
-	}
-	return b.String(), nil
 }

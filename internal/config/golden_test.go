@@ -115,7 +115,7 @@ func knownDifference(c goldenCase, texts []string) string {
 // this package keeps values as typed and Hydra writes them anew.
 func TestSweepsSameAsHydra(t *testing.T) {
 	for _, s := range loadGolden(t).Sweeps {
-		got, err := Sweep(Options{}, s.Args)
+		got, err := Sweep(s.Args)
 		if !s.OK {
 			assert.Error(t, err, "%q", s.Args)
 			continue

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"agent/internal/near"
 )
 
 // mergeInto puts src's keys into dst, as OmegaConf does: mappings merge, lists
@@ -125,9 +127,9 @@ func (o *override) maybeText() string {
 // suggestion offers the nearest sibling, with the whole path.
 func (o *override) suggestion(root, at *node, parts []string, i int) string {
 	candidates := at.keys
-	n := nearest(parts[i], candidates)
+	n := near.Name(parts[i], candidates)
 	if n == "" {
-		return didYouMean(o.key, allPaths(root))
+		return near.Hint(o.key, allPaths(root))
 	}
 	return " (did you mean " + strconv.Quote(strings.Join(append(slices.Clone(parts[:i]), n), ".")) + "?)"
 }
@@ -224,7 +226,7 @@ func checkKeys(old, value *node) error {
 	for _, k := range value.keys {
 		o := old.fields[k]
 		if o == nil {
-			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s", didYouMean(k, old.keys)).
+			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s", near.Hint(k, old.keys)).
 				advise("to add it write + before the override")
 		}
 		if o.kind == kindMap && value.fields[k].kind == kindMap {

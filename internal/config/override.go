@@ -2,7 +2,6 @@ package config
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -100,7 +99,7 @@ func (o *override) parseValue(text string) error {
 		o.value = newString("", o.origin)
 		return nil
 	}
-	p := &valueParser{s: text, at: o.origin}
+	p := &valueParser{exprParser{s: text, raw: true}, o.origin}
 	e, err := p.value()
 	if err != nil {
 		return o.valueError(p, err)
@@ -130,12 +129,11 @@ type element struct {
 	text  string
 }
 
-// valueParser reads the value grammar of Hydra's command line.
+// valueParser reads the value grammar of Hydra's command line: that of arguments
+// of interpolations, but for interpolations, which stay text, and sweeps.
 type valueParser struct {
-	s     string
-	pos   int
-	depth int
-	at    Origin
+	exprParser
+	at Origin
 }
 
 // grammarError says what was wrong; the caller says where.
@@ -171,144 +169,46 @@ func (p *valueParser) value() (element, error) {
 	return element{sweep: &sweep{items: items, simple: true}}, nil
 }
 
-func (p *valueParser) unexpected() error {
-	if p.pos >= len(p.s) {
-		return grammarError("unexpected end")
-	}
-	r := []rune(p.s[p.pos:min(len(p.s), p.pos+4)])[0]
-	return grammarError("unexpected " + quotePython(string(r)))
-}
-
-func (p *valueParser) space() {
-	for p.pos < len(p.s) && (p.s[p.pos] == ' ' || p.s[p.pos] == '\t') {
-		p.pos++
-	}
-}
-
-// peekMark returns the next character after white space, or 0.
-func (p *valueParser) peekMark() byte {
-	for i := p.pos; i < len(p.s); i++ {
-		if p.s[i] != ' ' && p.s[i] != '\t' {
-			return p.s[i]
-		}
-	}
-	return 0
-}
-
-// accept consumes c with the white space around it.
-func (p *valueParser) accept(c byte) bool {
-	if p.peekMark() != c {
-		return false
-	}
-	p.space()
-	p.pos++
-	p.space()
-	return true
-}
-
 var functionStart = regexp.MustCompile(`^(` + idPattern + `)[ \t]*\([ \t]*`)
 
 func (p *valueParser) element() (element, error) {
-	p.depth++
-	defer func() { p.depth-- }()
-	if p.depth > depthMax {
-		return element{}, grammarError("value is nested too deep")
-	}
 	p.space()
 	start := p.pos
-	if p.pos >= len(p.s) {
-		return element{}, p.unexpected()
+	if m := functionStart.FindStringSubmatch(p.s[p.pos:]); m != nil {
+		p.pos += len(m[0])
+		return p.choice(m[1])
 	}
-	var e element
-	var err error
-	switch c := p.s[p.pos]; {
-	case c == '[':
-		e.node, err = p.list()
-	case c == '{':
-		e.node, err = p.dict()
-	case c == '"' || c == '\'':
-		e.node, err = p.quoted()
-	default:
-		if m := functionStart.FindStringSubmatch(p.s[p.pos:]); m != nil {
-			p.pos += len(m[0])
-			return p.function(m[1])
-		}
-		e.node, err = p.primitive(false)
-	}
+	e, err := p.exprParser.element()
 	if err != nil {
 		return element{}, err
 	}
-	e.text = strings.Trim(p.s[start:p.pos], " \t")
-	return e, nil
+	return element{node: e.plain(p.at), text: strings.Trim(p.s[start:p.pos], " \t")}, nil
 }
 
-func (p *valueParser) list() (*node, error) {
-	n := newList(p.at)
-	p.accept('[')
-	if p.closes(']') {
-		return n, nil
+// plain is the value of an expression without interpolations.
+func (e *expr) plain(at Origin) *node {
+	switch e.kind {
+	case exprList:
+		n := newList(at)
+		for _, part := range e.parts {
+			n.push(part.plain(at))
+		}
+		return n
+	case exprDict:
+		n := newMap(at)
+		for i, part := range e.parts {
+			n.set(e.keys[i], part.plain(at))
+		}
+		return n
+	case exprConcat:
+		var text strings.Builder
+		for _, part := range e.parts {
+			text.WriteString(part.node.text)
+		}
+		return newString(text.String(), at)
 	}
-	for {
-		e, err := p.element()
-		if err != nil {
-			return nil, err
-		}
-		if e.sweep != nil {
-			return nil, grammarError("a sweep inside a list")
-		}
-		n.push(e.node)
-		if p.closes(']') {
-			return n, nil
-		}
-		if !p.accept(',') {
-			return nil, p.unexpected()
-		}
-	}
-}
-
-// closes consumes a closing bracket and the white space before it.
-func (p *valueParser) closes(c byte) bool {
-	if p.peekMark() != c {
-		return false
-	}
-	p.space()
-	p.pos++
-	return true
-}
-
-func (p *valueParser) dict() (*node, error) {
-	n := newMap(p.at)
-	p.accept('{')
-	if p.closes('}') {
-		return n, nil
-	}
-	for {
-		k, err := p.primitive(true)
-		if err != nil {
-			return nil, err
-		}
-		if !p.accept(':') {
-			return nil, p.unexpected()
-		}
-		e, err := p.element()
-		if err != nil {
-			return nil, err
-		}
-		if e.sweep != nil {
-			return nil, grammarError("a sweep inside a dict")
-		}
-		key, err := keyText(k)
-		if err != nil {
-			return nil, err
-		}
-		n.set(key, e.node)
-		if p.closes('}') {
-			return n, nil
-		}
-		if !p.accept(',') {
-			return nil, p.unexpected()
-		}
-	}
+	e.node.origin = at
+	return e.node
 }
 
 // keyText is the name that a parsed key stands for.
@@ -323,72 +223,7 @@ func keyText(k *node) (string, error) {
 	}
 }
 
-func (p *valueParser) quoted() (*node, error) {
-	end := quotedEnd(p.s[p.pos:])
-	if end < 0 {
-		return nil, grammarError("missing closing quote")
-	}
-	text := unquote(p.s[p.pos : p.pos+end+1])
-	p.pos += end + 1
-	return newString(text, p.at), nil
-}
-
-// primitive reads an unquoted value up to a separator. In a dict's key a colon
-// is a separator too.
-func (p *valueParser) primitive(isKey bool) (*node, error) {
-	var atoms []atom
-	for p.pos < len(p.s) && !strings.ContainsRune(`,()[]{}='"`, rune(p.peekMark())) {
-		a, err := p.atom(isKey)
-		if err != nil {
-			return nil, err
-		}
-		if a.kind == atomNone {
-			break
-		}
-		p.pos += len(a.text)
-		atoms = append(atoms, a)
-	}
-	atoms = trimAtoms(atoms)
-	switch len(atoms) {
-	case 0:
-		return nil, p.unexpected()
-	case 1:
-		return atomValue(atoms[0], p.at)
-	}
-	var b strings.Builder
-	for _, a := range atoms {
-		b.WriteString(unescapeAtom(a))
-	}
-	return newString(b.String(), p.at), nil
-}
-
 var colonAtom = regexp.MustCompile(`^[ \t]*:[ \t]*`)
-
-// atom reads the next token of an unquoted value; atomNone means that it ends.
-func (p *valueParser) atom(isKey bool) (atom, error) {
-	rest := p.s[p.pos:]
-	if m := colonAtom.FindString(rest); m != "" {
-		if isKey {
-			return atom{}, nil
-		}
-		return atom{atomColon, m}, nil
-	}
-	if strings.HasPrefix(rest, "${") {
-		if isKey {
-			return atom{}, grammarError("an interpolation can't be a key")
-		}
-		end := interpolationEnd(rest)
-		if end < 0 {
-			return atom{}, grammarError("missing } of an interpolation")
-		}
-		return atom{atomRaw, rest[:end]}, nil
-	}
-	a, ok := nextAtom(rest)
-	if !ok {
-		return atom{}, p.unexpected()
-	}
-	return a, nil
-}
 
 // interpolationEnd returns the length of the interpolation at the start of s,
 // counting nested braces and skipping quoted text, or -1.
@@ -411,77 +246,27 @@ func interpolationEnd(s string) int {
 	return -1
 }
 
-// function reads the arguments of a call and evaluates it.
-func (p *valueParser) function(name string) (element, error) {
-	var call call
+// choice reads the values of choice(a,b), the one function of the grammar.
+func (p *valueParser) choice(name string) (element, error) {
+	if name != "choice" {
+		return element{}, grammarError("unknown function " + quotePython(name) + ", known: choice")
+	}
+	var items []element
 	for !p.closes(')') {
-		if len(call.args)+len(call.named) > 0 && !p.accept(',') {
+		if len(items) > 0 && !p.accept(',') {
 			return element{}, p.unexpected()
-		}
-		argName := ""
-		if m := argumentName.FindStringSubmatch(p.s[p.pos:]); m != nil {
-			argName = m[1]
-			p.pos += len(m[0])
 		}
 		e, err := p.element()
 		if err != nil {
 			return element{}, err
 		}
-		if err := call.add(argName, e); err != nil {
-			return element{}, err
+		if e.sweep != nil {
+			return element{}, grammarError("choices can't be nested")
 		}
+		items = append(items, e)
 	}
-	f, ok := sweepFunctions()[name]
-	if !ok {
-		names := functionNames()
-		return element{}, grammarError("unknown function " + quotePython(name) + didYouMean(name, names) + ", known: " + strings.Join(names, ", "))
+	if len(items) == 0 {
+		return element{}, grammarError("choice of nothing")
 	}
-	return f(call)
-}
-
-var argumentName = regexp.MustCompile(`^(` + idPattern + `)[ \t]*=[ \t]*`)
-
-// call is a function's arguments.
-type call struct {
-	args  []element
-	named map[string]element
-}
-
-func (c *call) add(name string, e element) error {
-	if name == "" {
-		if len(c.named) > 0 {
-			return grammarError("positional argument follows keyword argument")
-		}
-		c.args = append(c.args, e)
-		return nil
-	}
-	if c.named == nil {
-		c.named = map[string]element{}
-	}
-	if _, twice := c.named[name]; twice {
-		return grammarError("argument " + name + " is given twice")
-	}
-	c.named[name] = e
-	return nil
-}
-
-// bind gives the arguments by name, in the order of params.
-func (c *call) bind(params ...string) (map[string]element, error) {
-	if len(c.args) > len(params) {
-		return nil, grammarError("too many arguments")
-	}
-	bound := map[string]element{}
-	for i, a := range c.args {
-		bound[params[i]] = a
-	}
-	for name, a := range c.named {
-		if !slices.Contains(params, name) {
-			return nil, grammarError("unknown argument " + quotePython(name) + didYouMean(name, params))
-		}
-		if _, twice := bound[name]; twice {
-			return nil, grammarError("argument " + name + " is given twice")
-		}
-		bound[name] = a
-	}
-	return bound, nil
+	return element{sweep: &sweep{items: items}}, nil
 }

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
+
+	"agent/internal/near"
 )
 
 // runtime is what interpolations may ask of the world outside.
 type runtime struct {
 	env func(name string) (string, bool)
-	now time.Time
 }
 
 func (rt *runtime) lookupEnv(name string) (string, bool) {
@@ -329,7 +329,7 @@ func (r *resolver) notFound(n, at *node, path []string) error {
 	if !at.isContainer() {
 		return problem(n.origin, n.path(), "interpolation refers to %s, but %s is %s", where, orRoot(strings.Join(path[:len(path)-1], ".")), at.kind)
 	}
-	return problem(n.origin, n.path(), "interpolation refers to %s, which does not exist%s", where, didYouMean(name, at.keys))
+	return problem(n.origin, n.path(), "interpolation refers to %s, which does not exist%s", where, near.Hint(name, at.keys))
 }
 
 // lookup is the evaluated value at a dotted path, or nil when there is none.

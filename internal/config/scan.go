@@ -83,17 +83,6 @@ func nextAtom(s string) (atom, bool) {
 	return best, best.text != ""
 }
 
-// trimAtoms drops white space around a value.
-func trimAtoms(atoms []atom) []atom {
-	if len(atoms) > 0 && atoms[0].kind == atomSpace {
-		atoms = atoms[1:]
-	}
-	if n := len(atoms); n > 0 && atoms[n-1].kind == atomSpace {
-		atoms = atoms[:n-1]
-	}
-	return atoms
-}
-
 // atomValue types a lone token.
 func atomValue(a atom, at Origin) (*node, error) {
 	switch a.kind {

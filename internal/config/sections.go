@@ -3,6 +3,8 @@ package config
 import (
 	"maps"
 	"slices"
+
+	"agent/internal/near"
 )
 
 // CheckSections refuses keys at the top that are neither among known nor used
@@ -16,7 +18,7 @@ func (c *Config) CheckSections(known ...string) error {
 		if used[key] || n.used || n.kind == kindNull || slices.Contains(hydraKeys, key) {
 			continue
 		}
-		out = append(out, problem(n.origin, key, "unknown key%s", didYouMean(key, known)).is(ErrUnknownKey).
+		out = append(out, problem(n.origin, key, "unknown key%s", near.Hint(key, known)).is(ErrUnknownKey).
 			advise("known here: %s; other keys must be used by an interpolation of these", listed(known)))
 	}
 	return out.asError()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"agent/internal/bounded"
 )
 
 // cache is the folder layout that huggingface_hub gave to the world:
@@ -53,7 +55,7 @@ func (c cache) commitOf(repo, revision string) (string, bool) {
 	if commitHash.MatchString(revision) {
 		return revision, true
 	}
-	raw, err := readBounded(filepath.Join(c.repoDir(repo), "refs", filepath.FromSlash(revision)), refFileMax)
+	raw, err := bounded.File(filepath.Join(c.repoDir(repo), "refs", filepath.FromSlash(revision)), refFileMax)
 	commit := strings.TrimSpace(string(raw))
 	return commit, err == nil && commitHash.MatchString(commit)
 }
@@ -173,7 +175,7 @@ func (c cache) writeRef(repo, revision, commit string) error {
 		return nil
 	}
 	p := filepath.Join(c.repoDir(repo), "refs", filepath.FromSlash(revision))
-	if have, err := readBounded(p, refFileMax); err == nil && string(have) == commit {
+	if have, err := bounded.File(p, refFileMax); err == nil && string(have) == commit {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {

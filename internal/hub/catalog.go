@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"gopkg.in/yaml.v3"
 )
 
@@ -35,8 +34,8 @@ type Entry struct {
 
 // CatalogSource is one place to have a file from: exactly one field is set.
 type CatalogSource struct {
-	Hub  *HubSource   `yaml:"hub" json:"hub,omitempty"`
-	PyPI []PyPIMember `yaml:"pypi" json:"pypi,omitempty"`
+	Hub  *HubSource  `yaml:"hub" json:"hub,omitempty"`
+	PyPI *PyPIMember `yaml:"pypi" json:"pypi,omitempty"`
 }
 
 // HubSource is a file of a hub repository.
@@ -46,13 +45,11 @@ type HubSource struct {
 	File     string `yaml:"file" json:"file"`
 }
 
-// PyPIMember is a file inside a wheel. Several of them, joined in order, are
-// one model: package indexes bound the size of a wheel.
+// PyPIMember is a file inside a wheel.
 type PyPIMember struct {
 	Package string `yaml:"package" json:"package"`
 	Version string `yaml:"version" json:"version"`
 	Member  string `yaml:"member" json:"member"`
-	Bytes   int64  `yaml:"bytes" json:"bytes,omitempty"` // of the member; lets an interrupted pull skip it
 }
 
 // ParseCatalog reads a catalog and refuses one that could not be relied on:
@@ -115,7 +112,7 @@ func (e *Entry) check() error {
 }
 
 func (s CatalogSource) check() error {
-	if (s.Hub == nil) == (len(s.PyPI) == 0) {
+	if (s.Hub == nil) == (s.PyPI == nil) {
 		return errors.New("needs exactly one of hub and pypi")
 	}
 	if s.Hub != nil {
@@ -127,10 +124,8 @@ func (s CatalogSource) check() error {
 		}
 		return checkRepoPath(s.Hub.File)
 	}
-	for _, m := range s.PyPI {
-		if !pypiName.MatchString(m.Package) || !pypiNumber.MatchString(m.Version) || m.Member == "" {
-			return fmt.Errorf("needs package, version and member, not %+v", m)
-		}
+	if m := s.PyPI; !pypiName.MatchString(m.Package) || !pypiNumber.MatchString(m.Version) || m.Member == "" {
+		return fmt.Errorf("needs package, version and member, not %+v", *m)
 	}
 	return nil
 }
@@ -162,22 +157,4 @@ func (c *Catalog) Names() []string {
 		names[i] = e.Name
 	}
 	return names
-}
-
-// nearest returns the candidate that name was most likely meant to be, or ""
-// when none is near.
-func nearest(name string, candidates []string) string {
-	name = strings.ToLower(name)
-	best, bestDistance := "", len(name)/2+1
-	for _, c := range candidates {
-		lower := strings.ToLower(c)
-		d := levenshtein.ComputeDistance(name, lower)
-		if len(name) >= 3 && strings.Contains(lower, name) {
-			d = min(d, 1) // a part of the name is as good as a typo
-		}
-		if d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	return best
 }

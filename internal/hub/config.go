@@ -2,11 +2,12 @@ package hub
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"agent/internal/bounded"
 )
 
 // DefaultEndpoint is the hub that is asked unless HF_ENDPOINT names another.
@@ -160,7 +161,7 @@ func (e environment) token(hfHome string) (string, error) {
 		return "", nil
 	}
 	path := e.path(filepath.Join(hfHome, "token"), "HF_TOKEN_PATH")
-	raw, err := readBounded(path, tokenFileBytesMax)
+	raw, err := bounded.File(path, tokenFileBytesMax)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
@@ -190,16 +191,4 @@ func (e environment) modelDirs(dataDir string) []string {
 		}
 	}
 	return append(dirs, filepath.Join(dataDir, "models"))
-}
-
-// readBounded reads a small file and refuses a large one.
-func readBounded(path string, bytesMax int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > bytesMax {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, bytesMax)
-	}
-	return os.ReadFile(path)
 }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"agent/internal/bounded"
 )
 
 // digest is a promise about content. The zero value promises nothing.
@@ -102,7 +104,7 @@ func (s *Store) stamped(path, sha256Hex string) bool {
 	if err != nil {
 		return false
 	}
-	raw, err := readBounded(s.stampPath(path), stampBytesMax)
+	raw, err := bounded.File(s.stampPath(path), stampBytesMax)
 	return err == nil && string(raw) == stampLine(path, sha256Hex, info)
 }
 

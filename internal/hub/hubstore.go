@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"agent/internal/near"
 )
 
 const tokenizerFile = "tokenizer.json"
@@ -103,7 +105,7 @@ func (s *Store) choiceFailed(h hubRef, list listing, err error) error {
 		names = append(names, c.first())
 	}
 	advice := "it holds no GGUF file at all"
-	if near := nearest(h.file, names); near != "" {
+	if near := near.Name(h.file, names); near != "" {
 		advice = "did you mean " + near + "?"
 	} else if len(names) > 0 {
 		advice = "it holds: " + strings.Join(names[:min(len(names), 20)], ", ")

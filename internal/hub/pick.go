@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"agent/internal/near"
 )
 
 // quantRanking is the order in which one of several quantisations is taken:
@@ -186,7 +188,7 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 	}
 	names := quantNames(all)
 	advice := "there are: " + strings.Join(names, ", ")
-	if near := nearest(quant, names); near != "" {
+	if near := near.Name(quant, names); near != "" {
 		advice = fmt.Sprintf("did you mean %s? %s", near, advice)
 	}
 	return candidate{}, all, &Error{Op: "choose a quantisation", Err: fmt.Errorf("there is no %s", quant), Reason: ErrNotFound, Advice: advice}

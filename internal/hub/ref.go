@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"agent/internal/near"
 )
 
 // refKind says which of the ways to name a model was used.
@@ -146,7 +148,7 @@ func nearestFile(path string) string {
 			names = append(names, e.Name())
 		}
 	}
-	if near := nearest(filepath.Base(path), names); near != "" {
+	if near := near.Name(filepath.Base(path), names); near != "" {
 		return filepath.Join(dir, near)
 	}
 	return ""
@@ -155,7 +157,7 @@ func nearestFile(path string) string {
 // refAdvice suggests the nearest catalog name, or lists them.
 func (s *Store) refAdvice(name string) string {
 	names := s.cfg.Catalog.Names()
-	if near := nearest(name, names); near != "" && name != "" {
+	if near := near.Name(name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	advice := "name a .gguf file, or OWNER/REPO of the hub"

@@ -96,15 +96,6 @@ func TestPick(t *testing.T) {
 	assert.ErrorIs(t, err, errNoGGUF)
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"}
-	for name, want := range map[string]string{
-		"smolm2-135m-instruct": names[0], "SMOLLM2": names[0], "qwen": names[1], "qwen2.5-coder-05b-instruct": names[1], "llama": "", "": "", "x": "",
-	} {
-		assert.Equal(t, want, nearest(name, names), name)
-	}
-}
-
 // What a browser shows is understood.
 func TestAddresses(t *testing.T) {
 	s := &Store{cfg: Config{Endpoint: "https://hub.example.org/base"}}

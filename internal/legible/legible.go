@@ -6,6 +6,7 @@
 package legible
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -152,4 +153,63 @@ func Fence(content string) string {
 		longest = max(longest, run)
 	}
 	return strings.Repeat("`", max(3, longest+1))
+}
+
+// Line is a stranger's text on one line of at most n characters.
+func Line(text string, n int) string {
+	runes := []rune(OneLine(text))
+	if len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return string(runes)
+}
+
+// Count writes a number with its noun: "1 line", "2 lines".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// Size writes a number of bytes as a person would.
+func Size(bytes int64) string {
+	switch {
+	case bytes < 10_000:
+		return Count(int(bytes), "byte")
+	case bytes < 10_000_000:
+		return fmt.Sprintf("%d KB", bytes/1000)
+	default:
+		return fmt.Sprintf("%d MB", bytes/1_000_000)
+	}
+}
+
+// Head returns at most n bytes of s, ending at a whole rune and, if one is
+// near, at the end of a line.
+func Head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	if line := strings.LastIndexByte(s[:n], '\n'); line >= n-n/4 && line >= 0 {
+		n = line + 1
+	}
+	return s[:n]
+}
+
+// Tail is [Head] for the end of s.
+func Tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	from := len(s) - n
+	for from < len(s) && !utf8.RuneStart(s[from]) {
+		from++
+	}
+	if line := strings.IndexByte(s[from:], '\n'); line >= 0 && line < n/4 {
+		from += line + 1
+	}
+	return s[from:]
 }

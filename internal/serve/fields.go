@@ -8,9 +8,8 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strings"
 
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // fields reads the fields of a JSON object one by one and keeps the first
@@ -246,14 +245,8 @@ func (f *fields) leftover(name string) {
 
 // suggest names the field that was perhaps meant.
 func (f *fields) suggest(name string) string {
-	best, distance := "", 3
-	for _, k := range f.known {
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), k); d < distance && d < len(k)/2+1 {
-			best, distance = k, d
-		}
+	if best := near.Name(name, f.known); best != "" {
+		return fmt.Sprintf(" Did you mean %q?", best)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" Did you mean %q?", best)
+	return ""
 }

@@ -111,11 +111,7 @@ func (h *Host) compose(overrides []string, values []config.Value) (*config.Confi
 // Sweep expands overrides with several values (--multirun) into the overrides
 // of each job.
 func (h *Host) Sweep(overrides []string) ([][]string, error) {
-	opts, err := h.Options(nil)
-	if err != nil {
-		return nil, err
-	}
-	jobs, err := config.Sweep(opts, overrides)
+	jobs, err := config.Sweep(overrides)
 	return jobs, UsageError(err)
 }
 

@@ -1,7 +1,6 @@
 package setup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -14,8 +13,7 @@ import (
 	"agent/backend"
 	"agent/internal/config"
 	"agent/internal/exit"
-
-	"github.com/agnivade/levenshtein"
+	"agent/internal/near"
 )
 
 // LLM is the section llm, decoded by the factory of the backend that it names.
@@ -152,12 +150,7 @@ func unknownBackend(cfg *config.Config, target string, backends backend.Registry
 	slices.Sort(names)
 	e := badValue(cfg, "llm._target_", "unknown backend %q", target)
 	e.Advice = "known: " + strings.Join(names, ", ")
-	near := slices.MinFunc(names, func(x, y string) int {
-		return cmp.Compare(levenshtein.ComputeDistance(target, x), levenshtein.ComputeDistance(target, y))
-	})
-	if levenshtein.ComputeDistance(target, near) <= max(2, len(target)/3) {
-		e.Msg += " (did you mean \"" + near + "\"?)"
-	}
+	e.Msg += near.Hint(target, names)
 	return e
 }
 

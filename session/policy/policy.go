@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/bmatcuk/doublestar/v4"
 
 	"agent/command"
+	"agent/internal/near"
 )
 
 // Action is what a [Rule] does.
@@ -90,7 +90,7 @@ func (r *Rule) check(reg *command.Registry) *RuleError {
 	case r.Do == "":
 		return &RuleError{Key: "do", Problem: "is not set", Advice: "it must be allow, ask or deny"}
 	case !slices.Contains(actions, string(r.Do)):
-		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + nearestOf(string(r.Do), actions), Advice: "it must be allow, ask or deny"}
+		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + near.Hint(string(r.Do), actions), Advice: "it must be allow, ask or deny"}
 	case !doublestar.ValidatePattern(r.Path):
 		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q is no glob", r.Path), Advice: `for example "out/**" or "*.txt"`}
 	case strings.HasPrefix(r.Path, "/") || strings.HasPrefix(r.Path, ".."):
@@ -105,26 +105,12 @@ func (r *Rule) check(reg *command.Registry) *RuleError {
 	look := reg.Lookup(r.Command)
 	if look.Match != command.MatchExact && look.Match != command.MatchAlias {
 		return &RuleError{
-			Key: "command", Problem: fmt.Sprintf("unknown command %q", r.Command) + nearestOf(r.Command, reg.Names()),
+			Key: "command", Problem: fmt.Sprintf("unknown command %q", r.Command) + near.Hint(r.Command, reg.Names()),
 			Advice: "known are " + strings.Join(reg.Names(), ", "),
 		}
 	}
 	r.Command = look.Name
 	return nil
-}
-
-// nearestOf suggests the candidate that was probably meant.
-func nearestOf(name string, candidates []string) string {
-	best, bestDistance := "", max(2, len(name)/3)+1
-	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), c); d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 // match finds the first rule that speaks about a call.

@@ -27,6 +27,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"agent/internal/bounded"
 )
 
 // StepsDefault is how many steps a run of a task may take, if it does not say:
@@ -203,9 +205,9 @@ func readBounded(dir fs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
-	if err == nil && len(data) > fileBytesMax {
-		err = fmt.Errorf("%s has more than %d bytes", name, fileBytesMax)
+	data, err := bounded.Read(f, fileBytesMax)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return data, err
+	return data, nil
 }

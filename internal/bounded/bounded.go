@@ -1,0 +1,58 @@
+// Package bounded reads what may be larger than it should be, or no file at all.
+package bounded
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// Read reads all of r, and refuses more than max bytes.
+func Read(r io.Reader, max int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > max {
+		return nil, fmt.Errorf("it has more than %s", size(max))
+	}
+	return data, nil
+}
+
+// File reads a regular file of at most max bytes. It does not wait for who writes
+// into a pipe.
+func File(path string, max int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return regular(f, err, max)
+}
+
+// Within is [File] for a file below a root, which no link leaves.
+func Within(root *os.Root, path string, max int64) ([]byte, error) {
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return regular(f, err, max)
+}
+
+func regular(f *os.File, err error, max int64) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	return Read(f, max)
+}
+
+// size writes a bound as a person would.
+func size(bytes int64) string {
+	if bytes > 0 && bytes%(1<<20) == 0 {
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	}
+	return fmt.Sprintf("%d bytes", bytes)
+}

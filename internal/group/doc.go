@@ -1,0 +1,2 @@
+// Package group ends a process with all that it started.
+package group
