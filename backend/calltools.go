@@ -169,12 +169,20 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	if schema, err = user.ToolSchema(schema, t.choice.Strict[name]); err != nil {
 		return false, fmt.Errorf("tool %q: %w", name, err)
 	}
-	if !t.yield(Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}, nil) {
-		return false, errNoMore
-	}
 	written := before + name + strings.TrimRight(t.syntax.Middle, " ")
 	req := *t.req
 	req.Prefill, req.Schema, req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = written, schema, "", nil, nil, false, 0
+	// What is written for the model counts, too.
+	n, err := user.CountPrompt(ctx, &req)
+	if err != nil {
+		return false, err
+	}
+	if t.usage.CompletionTokens = max(0, n-t.prompt); t.left() == 0 {
+		return true, t.finish(Delta{Finish: FinishLength})
+	}
+	if !t.yield(Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}, nil) {
+		return false, errNoMore
+	}
 	var arguments strings.Builder
 	end, err := t.generate(ctx, &req, func(d Delta) Delta {
 		arguments.WriteString(d.Text)

@@ -31,7 +31,9 @@ func (s *scriptedTools) ToolSyntax(context.Context) (ToolSyntax, error) {
 	return ToolSyntax{Open: "<call>", Middle: ": ", Close: "</call>", Next: "\n<call>"}, nil
 }
 
-func (s *scriptedTools) CountPrompt(context.Context, *Request) (int, error) { return 100, nil }
+func (s *scriptedTools) CountPrompt(_ context.Context, req *Request) (int, error) {
+	return 100 + len(req.Prefill), nil
+}
 
 func (s *scriptedTools) ToolSchema(schema json.RawMessage, _ bool) (json.RawMessage, error) {
 	return schema, nil
@@ -83,17 +85,18 @@ func TestCallTools(t *testing.T) {
 		stop   string
 		asked  []string
 	}{
-		"text":              {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
-		"a call":            {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"two calls":         {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
-		"one at most":       {model: scriptedTools{wants: []float64{0.7, 0.9}, names: []string{"b"}, arguments: []string{"{}"}}, choice: ToolChoice{One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"required":          {model: scriptedTools{wants: []float64{0}, names: []string{"a"}, arguments: []string{"{}"}}, choice: ToolChoice{Required: true}, want: "a({})", finish: FinishCalls, asked: []string{"<call>a:"}},
-		"named":             {model: scriptedTools{arguments: []string{"{}"}}, choice: ToolChoice{Required: true, Names: []string{"b"}, One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"within text":       {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"I look. "}, names: []string{"a"}, arguments: []string{"{}"}}, want: "I look. a({})", finish: FinishCalls, asked: []string{"", "I look. <call>a:"}},
-		"a stop string":     {model: scriptedTools{wants: []float64{0.2}, texts: []string{"one; two <call>"}}, want: "one", finish: FinishStop, stop: ";", asked: []string{""}},
-		"no call after all": {model: scriptedTools{wants: []float64{0.2, 0.1}, texts: []string{"one <call>"}}, want: "one ", finish: FinishStop, asked: []string{""}},
-		"text that is cut":  {model: scriptedTools{wants: []float64{0.2}, texts: []string{"a long text"}}, max: 6, want: "a long", finish: FinishLength, asked: []string{""}},
-		"arguments, cut":    {model: scriptedTools{wants: []float64{1}, names: []string{"a"}, arguments: []string{`{"text":"long"}`}}, max: 4, want: `a({"te)`, finish: FinishLength, asked: []string{"<call>a:"}},
+		"text":               {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
+		"a call":             {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"two calls":          {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
+		"one at most":        {model: scriptedTools{wants: []float64{0.7, 0.9}, names: []string{"b"}, arguments: []string{"{}"}}, choice: ToolChoice{One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"required":           {model: scriptedTools{wants: []float64{0}, names: []string{"a"}, arguments: []string{"{}"}}, choice: ToolChoice{Required: true}, want: "a({})", finish: FinishCalls, asked: []string{"<call>a:"}},
+		"named":              {model: scriptedTools{arguments: []string{"{}"}}, choice: ToolChoice{Required: true, Names: []string{"b"}, One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"within text":        {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"I look. "}, names: []string{"a"}, arguments: []string{"{}"}}, want: "I look. a({})", finish: FinishCalls, asked: []string{"", "I look. <call>a:"}},
+		"a stop string":      {model: scriptedTools{wants: []float64{0.2}, texts: []string{"one; two <call>"}}, want: "one", finish: FinishStop, stop: ";", asked: []string{""}},
+		"no call after all":  {model: scriptedTools{wants: []float64{0.2, 0.1}, texts: []string{"one <call>"}}, want: "one ", finish: FinishStop, asked: []string{""}},
+		"text that is cut":   {model: scriptedTools{wants: []float64{0.2}, texts: []string{"a long text"}}, max: 6, want: "a long", finish: FinishLength, asked: []string{""}},
+		"arguments, cut":     {model: scriptedTools{wants: []float64{1}, names: []string{"a"}, arguments: []string{`{"text":"long"}`}}, max: 12, want: `a({"te)`, finish: FinishLength, asked: []string{"<call>a:"}},
+		"no room for a call": {model: scriptedTools{wants: []float64{1}, names: []string{"a"}}, max: 5, want: "", finish: FinishLength},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := &Request{Messages: []Message{{Role: RoleUser, Content: "?"}}, Tools: tools, TokensMax: c.max, Stop: []string{";"}}

@@ -1,9 +1,9 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,14 +22,13 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if s.opts.Refresh != nil {
 		changes = s.opts.Refresh(ctx)
 	}
-	now := fingerprints(s.opts.offered())
-	changes = append(changes, s.unreported(changes, now)...)
-	if len(changes) == 0 {
+	c := comparison{s.talk.known, fingerprints(s.opts.offered())}
+	if changes = append(changes, c.unreported(changes)...); len(changes) == 0 {
 		return
 	}
 	s.book.emit(&Commands{Step: s.clock.steps, Changes: changes})
-	news := s.commandNews(changes, now)
-	s.talk.known = now
+	news := s.commandNews(changes, c)
+	s.talk.known = c.now
 	if news.none() {
 		return
 	}
@@ -45,35 +44,37 @@ func fingerprints(specs []command.Spec) map[string]string {
 	return out
 }
 
+// comparison holds the fingerprints that the model knows against those there are.
+type comparison struct{ known, now map[string]string }
+
+// of says what became of a command; empty: nothing that can be seen.
+func (c comparison) of(name string) string {
+	before, had := c.known[name]
+	print, has := c.now[name]
+	switch {
+	case had && !has:
+		return CommandRemoved
+	case has && !had:
+		return CommandAdded
+	case before != print:
+		return CommandChanged
+	}
+	return ""
+}
+
 // unreported finds what changed besides what was reported: commands that the
 // program registered or took away by itself.
-func (s *Session) unreported(reported []CommandChange, now map[string]string) []CommandChange {
-	told := map[string]bool{}
-	for _, c := range reported {
-		told[c.Command] = true
-	}
+func (c comparison) unreported(reported []CommandChange) []CommandChange {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(c.known)), maps.Keys(c.now))
+	slices.Sort(names)
 	var out []CommandChange
-	add := func(change, name string) {
-		if !told[name] {
+	for _, name := range slices.Compact(names) {
+		told := slices.ContainsFunc(reported, func(r CommandChange) bool { return r.Command == name })
+		if change := c.of(name); change != "" && !told {
 			out = append(out, CommandChange{Change: change, Command: name})
 		}
 	}
-	for name, print := range now {
-		switch before, ok := s.talk.known[name]; {
-		case !ok:
-			add(CommandAdded, name)
-		case before != print:
-			add(CommandChanged, name)
-		}
-	}
-	for name := range s.talk.known {
-		if _, ok := now[name]; !ok {
-			add(CommandRemoved, name)
-		}
-	}
-	slices.SortFunc(out, func(a, b CommandChange) int {
-		return cmp.Or(strings.Compare(a.Change, b.Change), strings.Compare(a.Command, b.Command))
-	})
+	slices.SortStableFunc(out, func(a, b CommandChange) int { return strings.Compare(a.Change, b.Change) })
 	return out
 }
 
@@ -90,30 +91,28 @@ func (n commandNews) none() bool {
 
 // commandNews sorts out what is new to the model: not what it was told at the
 // start, and not what it may not use.
-func (s *Session) commandNews(changes []CommandChange, now map[string]string) commandNews {
+func (s *Session) commandNews(changes []CommandChange, c comparison) commandNews {
 	var news commandNews
-	specs := map[string]command.Spec{}
-	for _, spec := range s.opts.offered() {
-		specs[spec.Name] = spec
-	}
-	seen := map[string]bool{}
-	for _, c := range changes {
-		if c.Command == "" || seen[c.Command] || c.Change == CommandBroken || c.Change == CommandRefused {
+	seen := map[string]bool{"": true}
+	for _, change := range changes {
+		name := change.Command
+		if seen[name] || change.Change == CommandBroken || change.Change == CommandRefused {
 			continue
 		}
-		seen[c.Command] = true
-		s.calls.circles.forget(c.Command)
-		before, had := s.talk.known[c.Command]
-		print, has := now[c.Command]
-		switch {
-		case has && !had:
-			news.Added = append(news.Added, specs[c.Command])
-		case has && before != print:
-			news.Changed = append(news.Changed, specs[c.Command])
-		case has && c.Change == CommandChanged:
-			news.Redone = append(news.Redone, c.Command)
-		case had && !has:
-			news.Removed = append(news.Removed, c.Command)
+		seen[name] = true
+		s.calls.circles.forget(name)
+		specs := matching(s.opts.offered(), func(spec command.Spec) bool { return spec.Name == name })
+		switch c.of(name) {
+		case CommandAdded:
+			news.Added = append(news.Added, specs...)
+		case CommandChanged:
+			news.Changed = append(news.Changed, specs...)
+		case CommandRemoved:
+			news.Removed = append(news.Removed, name)
+		default:
+			if len(specs) > 0 && change.Change == CommandChanged {
+				news.Redone = append(news.Redone, name)
+			}
 		}
 	}
 	return news

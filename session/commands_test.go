@@ -168,12 +168,3 @@ func TestCompactionRenewsTheCommands(t *testing.T) {
 	r.refreshCommands(context.Background())
 	assert.Empty(t, r.commandEvents(), "it is known from the system's message")
 }
-
-func TestRenderCommands(t *testing.T) {
-	var b strings.Builder
-	require.NoError(t, RenderText(&b, Event{Data: &Commands{Changes: []CommandChange{
-		{Change: CommandAdded, Command: "a"}, {Change: CommandAdded, Command: "b"}, {Change: CommandRemoved, Command: "c"},
-		{Change: CommandBroken, Command: "d", File: "d.py", Problem: "d.py:2: wr\x1bong", Kept: true, Hint: "mend it"},
-	}}}, RenderOptions{}))
-	assert.Equal(t, "commands added: a, b\ncommands removed: c\nwarning: d.py:2: wr\\x1bong; the version before stays\n  mend it\n", b.String())
-}

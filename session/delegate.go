@@ -14,6 +14,8 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/session/journal"
+	"agent/session/plan"
+	"agent/session/workdir"
 )
 
 // Delegation gives parts of a task to child sessions. They run at the same time
@@ -84,35 +86,35 @@ func (p *place) mayDelegate(o *Options) bool { return p.depth < o.Limits.DepthMa
 
 // delegate carries out one call of the command.
 func (s *Session) delegate(ctx context.Context, call *command.Call) (*command.Result, error) {
-	texts := subtaskTexts(call)
-	lines, items, why := strings.Count(strings.Join(texts, "\n"), "\n"), regroup(texts), ""
+	texts := plan.Texts(call)
+	lines, items, why := strings.Count(strings.Join(texts, "\n"), "\n"), plan.Regroup(texts), ""
 	switch {
 	case !s.place.mayDelegate(&s.opts):
 		why = "too_deep"
-	case lines >= subtaskLinesMax:
+	case lines >= plan.LinesMax:
 		why = "too_many_parts"
 	case len(items) == 0:
 		why = "no_parts"
-	case len(items) == 1 && plainWords(items[0]) == plainWords(s.talk.task):
+	case len(items) == 1 && plan.Plain(items[0]) == plan.Plain(s.talk.task):
 		why = "whole_task"
 	}
 	if why != "" {
-		return &command.Result{Text: s.words.render(why, subtaskLinesMax), Failed: true}, nil
+		return &command.Result{Text: s.words.render(why, plan.LinesMax), Failed: true}, nil
 	}
 	// The same when the call is made again after an interruption.
 	key := callKey(call)
 	id := fmt.Sprintf("%s.%d-%s", s.id, s.clock.steps, key[:min(4, len(key))])
-	d := &delegation{parent: s, id: id, plan: planSubtasks(items, s.watch.now.Has)}
+	d := &delegation{parent: s, id: id, parts: subtasks(items, s.watch.now)}
 	var heads []promptFile
 	for _, p := range s.watch.now.Paths() {
 		heads = append(heads, s.watch.view(p, 1))
 	}
-	for _, t := range d.plan {
-		if t.files = s.watch.now.Named(t.text); len(t.files) > 0 {
+	for _, t := range d.parts {
+		if t.files = s.watch.now.Named(t.Text); len(t.files) > 0 {
 			continue
 		}
 		var err error
-		if t.files, err = s.speaker.relevantFiles(ctx, heads, t.text); err != nil {
+		if t.files, err = s.speaker.relevantFiles(ctx, heads, t.Text); err != nil {
 			return nil, err
 		}
 	}
@@ -131,7 +133,7 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 		return nil, Usage{}, err
 	}
 	s.watch.look()
-	d := &delegation{parent: s, id: s.id, plan: planSubtasks(parts, s.watch.now.Has)}
+	d := &delegation{parent: s, id: s.id, parts: subtasks(parts, s.watch.now)}
 	if err := d.run(ctx); err != nil {
 		return nil, s.speaker.budget.usage, err
 	}
@@ -142,8 +144,23 @@ func Split(ctx context.Context, opts Options, parts []string) (*command.Result, 
 type delegation struct {
 	parent *Session
 	id     string
-	plan   []*subtask
+	parts  []*subtask
 	mu     sync.Mutex // events and costs of children reach the parent one by one
+}
+
+// subtask is a part of a task, for a session of its own.
+type subtask struct {
+	plan.Part
+	files []string
+	done  *subtaskDone
+}
+
+func subtasks(texts []string, now workdir.Snapshot) []*subtask {
+	var out []*subtask
+	for _, p := range plan.Of(texts, now.Has) {
+		out = append(out, &subtask{Part: p})
+	}
+	return out
 }
 
 // subtaskDone is what a subtask came to.
@@ -166,11 +183,11 @@ func (d *delegation) run(ctx context.Context) error {
 		err   error
 	}
 	ends := make(chan end)
-	begun, ended, running := make([]bool, len(d.plan)), make([]bool, len(d.plan)), 0
+	begun, ended, running := make([]bool, len(d.parts)), make([]bool, len(d.parts)), 0
 	var failure error
-	for range d.plan { // one ends in each round
-		for i, t := range d.plan {
-			waits := slices.ContainsFunc(t.after, func(j int) bool { return !ended[j] })
+	for range d.parts { // one ends in each round
+		for i, t := range d.parts {
+			waits := slices.ContainsFunc(t.After, func(j int) bool { return !ended[j] })
 			if begun[i] || waits || running == d.parent.opts.Limits.WidthMax {
 				continue
 			}
@@ -192,9 +209,9 @@ func (d *delegation) run(ctx context.Context) error {
 // work tries one subtask, each time warmer, until it is answered.
 func (d *delegation) work(ctx context.Context, t *subtask) error {
 	t.done = &subtaskDone{}
-	for _, j := range t.after {
-		if earlier := d.plan[j]; !earlier.done.ok() {
-			t.done.reason = d.parent.words.render("part_needed", earlier.number)
+	for _, j := range t.After {
+		if earlier := d.parts[j]; !earlier.done.ok() {
+			t.done.reason = d.parent.words.render("part_needed", earlier.Number)
 			return ctx.Err()
 		}
 	}
@@ -228,7 +245,7 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 	}
 	defer child.Close()
 	s.place.family.enter()
-	res, err := child.Run(ctx, t.text)
+	res, err := child.Run(ctx, t.Text)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s.speaker.budget.usage.Add(child.speaker.budget.usage)
@@ -241,13 +258,13 @@ func (d *delegation) try(ctx context.Context, t *subtask, try int) (*Result, err
 
 // newChild makes the session of one try.
 func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error) {
-	id := fmt.Sprintf("%s.%d", d.id, t.number)
+	id := fmt.Sprintf("%s.%d", d.id, t.Number)
 	if try > 0 {
 		id += fmt.Sprintf("r%d", try)
 	}
 	at := place{id: id, depth: s.place.depth + 1, family: s.place.family, above: s.calls, focus: t.files}
-	for _, j := range t.after {
-		at.given = append(at.given, givenAnswer{Task: d.plan[j].text, Answer: d.plan[j].done.answer})
+	for _, j := range t.After {
+		at.given = append(at.given, givenAnswer{Task: d.parts[j].Text, Answer: d.parts[j].done.answer})
 	}
 	child, err := newSession(s.childOptions(d, id, t, try), at)
 	if err != nil {
@@ -264,7 +281,7 @@ func (s *Session) childOptions(d *delegation, id string, t *subtask, try int) Op
 	o.Limits.StepsMax = min(childStepsMax, max(s.clock.left(), 1))
 	o.Limits.Timeout = 0 // the parent's context carries its end
 	if try > 0 {
-		o.Sampling = warmer(o.Sampling, t.number, try)
+		o.Sampling = warmer(o.Sampling, t.Number, try)
 	}
 	if o.SessionsDir != "" {
 		o.SessionsDir = s.childrenDir()
@@ -286,9 +303,9 @@ func warmer(base *backend.Sampling, number, try int) *backend.Sampling {
 func (d *delegation) result() *command.Result {
 	res := &command.Result{}
 	var parts []string
-	for _, t := range d.plan {
+	for _, t := range d.parts {
 		parts = append(parts, d.parent.words.render("delegated.tmpl", delegatedData{
-			Number: t.number, Text: t.text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop, Reason: t.done.reason,
+			Number: t.Number, Text: t.Text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop, Reason: t.done.reason,
 		}))
 		res.Failed = res.Failed || !t.done.ok()
 		res.Files = mergeSorted(res.Files, t.done.files)
@@ -332,14 +349,14 @@ func (d *delegation) sink(id string, t *subtask, try int) func(Event) {
 func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 	switch p := data.(type) {
 	case *Started:
-		start := &SubtaskStarted{Number: t.number, Task: p.Task, Files: t.files, Try: try}
-		for _, j := range t.after {
-			start.After = append(start.After, d.plan[j].number)
+		start := &SubtaskStarted{Number: t.Number, Task: p.Task, Files: t.files, Try: try}
+		for _, j := range t.After {
+			start.After = append(start.After, d.parts[j].Number)
 		}
 		return start
 	case *Result:
 		return &SubtaskEnded{
-			Number: t.number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
 		}
 	}
 	return data

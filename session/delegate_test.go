@@ -18,109 +18,8 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/session/journal"
+	"agent/session/plan"
 )
-
-func TestSubtaskTexts(t *testing.T) {
-	for _, tc := range []struct {
-		name    string
-		content []map[string]any
-		want    []string
-	}{
-		{"lines", []map[string]any{{"tasks": "a\nb"}}, []string{"a\nb"}},
-		{"list", []map[string]any{{"tasks": []any{"a", "b"}}}, []string{"a", "b"}},
-		{"entries", []map[string]any{{"task": "a"}, {"subtask": "b"}, {"text": "c"}}, []string{"a", "b", "c"}},
-		{"numbered keys", []map[string]any{{"step1": "a", "step2": "b"}}, []string{"a", "b"}},
-		{"more about it", []map[string]any{{"task": "sum up", "file": "a.txt"}}, []string{"sum up (file: a.txt)"}},
-		{"objects", []map[string]any{{"tasks": []any{map[string]any{"task": "a"}, 7.0}}}, []string{"a"}},
-		{"unknown keys", []map[string]any{{"who": "b"}}, []string{"who: b"}},
-		{"nothing", []map[string]any{{}}, nil},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			assert.Equal(t, tc.want, subtaskTexts(&command.Call{Content: tc.content}))
-		})
-	}
-}
-
-func TestRegroup(t *testing.T) {
-	var many []string
-	for i := range 20 {
-		many = append(many, fmt.Sprintf("do thing %c", 'a'+i))
-	}
-	for _, tc := range []struct {
-		name string
-		in   []string
-		want []string
-	}{
-		{"lines", []string{"Count a.txt\nCount b.txt\n"}, []string{"Count a.txt", "Count b.txt"}},
-		{"marks", []string{"1. Count\n2) Sort\n- Add\n* Cut\nTask 5: Join\n(b) Mend"}, []string{"Count", "Sort", "Add", "Cut", "Join", "Mend"}},
-		{"numbers stay", []string{"10:30 is when?\n3.5 of what?\n2024 totals"}, []string{"10:30 is when?", "3.5 of what?", "2024 totals"}},
-		{"headings and blanks go", []string{"Subtasks:\n\n- Count\n   \n- Sort"}, []string{"Count", "Sort"}},
-		{"a wrapped line", []string{"- Count the rows\n  of a.csv\n- Sort"}, []string{"Count the rows of a.csv", "Sort"}},
-		{"duplicates", []string{"Count a.txt.", "count  a.txt", "Sort"}, []string{"Count a.txt.", "Sort"}},
-		{"fences", []string{"```\nCount\n```"}, []string{"Count"}},
-		{"nothing", []string{"", " \n-"}, nil},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			assert.Equal(t, tc.want, nilIfEmpty(regroup(tc.in)))
-		})
-	}
-	groups := regroup(many)
-	assert.Len(t, groups, subtasksMax)
-	assert.Equal(t, many, strings.Split(strings.Join(groups, "\n"), "\n"), "nothing is lost, and the order stays")
-}
-
-func nilIfEmpty(s []string) []string {
-	if len(s) == 0 {
-		return nil
-	}
-	return s
-}
-
-func TestPlanSubtasks(t *testing.T) {
-	there := func(file string) bool {
-		return slices.Contains([]string{"a.csv", "b.csv", "a.log", "b.log", "x/n.md", "y/n.md", "notes", "src"}, file)
-	}
-	for _, tc := range []struct {
-		name  string
-		texts []string
-		after [][]int
-	}{
-		{"independent", []string{"Count a.csv", "Count b.csv"}, [][]int{nil, nil}},
-		{"both read one file", []string{"Count the rows of a.csv", "Find the largest price in a.csv"}, [][]int{nil, nil}},
-		{"one makes what the other reads", []string{"Count a.csv into n.txt", "Count b.csv", "Double the number in n.txt"}, [][]int{nil, nil, {0}}},
-		{"both change one file", []string{"Sort a.csv by name", "Remove empty rows of a.csv"}, [][]int{nil, {0}}},
-		{"one changes what the other reads", []string{"Count a.csv", "Remove the last row of ./a.csv."}, [][]int{nil, {0}}},
-		{"by number", []string{"Count a.csv", "Count b.csv", "Use the result 2 for a letter"}, [][]int{nil, nil, {1}}},
-		{"by word", []string{"Count a.csv", "Count b.csv", "Then add both up"}, [][]int{nil, nil, {0, 1}}},
-		{"a short name", []string{"Write a.c", "Compile a.c"}, [][]int{nil, {0}}},
-		{"a short name at the end of a sentence", []string{"Write x.h. It has one line.", "Show x.h."}, [][]int{nil, {0}}},
-		{"no extension", []string{"Write a Makefile for both", "Run what the Makefile builds"}, [][]int{nil, {0}}},
-		{"no extension, first word", []string{"Dockerfile: make one", "Say what Dockerfile holds"}, [][]int{nil, {0}}},
-		{"no extension, other languages", []string{"Schreibe ein Makefile", "Exécute le Makefile"}, [][]int{nil, {0}}},
-		{"capitals", []string{"Write LICENSE", "Count the words of LICENSE"}, [][]int{nil, {0}}},
-		{"capitals where each has a file", []string{"Count ERROR in a.log", "Count ERROR in b.log"}, [][]int{nil, nil}},
-		{"in quotes", []string{"Write the total to `out`", "Double the number in 'out'"}, [][]int{nil, {0}}},
-		{"in other quotes", []string{"Schreibe die Summe nach „summe“", "Verdopple die Zahl in „summe“"}, [][]int{nil, {0}}},
-		{"a name that exists", []string{"Sort the lines of notes", "Show the first of notes"}, [][]int{nil, {0}}},
-		{"a folder", []string{"Write tests/one", "List what is in tests/"}, [][]int{nil, {0}}},
-		{"a folder that exists", []string{"Fix the code in src", "Run src/main.go"}, [][]int{nil, {0}}},
-		{"with its folder and without", []string{"Write out/n.txt", "Read n.txt"}, [][]int{nil, {0}}},
-		{"same name in two folders", []string{"Count x/n.md", "Count y/n.md"}, [][]int{nil, nil}},
-		{"letters of other scripts", []string{"Write résumé.md", "Count résumé.md"}, [][]int{nil, {0}}},
-		{"an ending of digits", []string{"Pack all into a.7z", "List a.7z"}, [][]int{nil, {0}}},
-		{"words that both have", []string{"Name the capital of Italy", "Name the capital of Spain"}, [][]int{nil, nil}},
-		{"addresses and numbers are no files", []string{"Read https://example.com/x.html, e.g. 3.5", "Look at https://example.com/x.html, e.g. 3.5"}, [][]int{nil, nil}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var after [][]int
-			for i, s := range planSubtasks(tc.texts, there) {
-				assert.Equal(t, i+1, s.number)
-				after = append(after, s.after)
-			}
-			assert.Equal(t, tc.after, after)
-		})
-	}
-}
 
 func TestPickLikely(t *testing.T) {
 	o := func(text string, p float64) backend.ScoredOption {
@@ -367,7 +266,7 @@ func TestWhatIsNoDelegation(t *testing.T) {
 	for _, tc := range []struct{ name, lines, told string }{
 		{"the whole task", "Do  it all.", "This is the whole task"},
 		{"nothing", "-", "No parts were named"},
-		{"too many", strings.Repeat("a line\n", subtaskLinesMax+1), "more than 64 parts"},
+		{"too many", strings.Repeat("a line\n", plan.LinesMax+1), "more than 64 parts"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tr := newTroupe(t, true, map[string][]string{"Do it all": split(tc.lines)})
@@ -499,7 +398,7 @@ func TestPartsInheritLimits(t *testing.T) {
 		tr := newTroupe(t, true, nil)
 		r := newTroupeRig(t, tr, func(o *Options) { o.Limits.TokensMax, o.Limits.Timeout = 5, 1<<40 })
 		d := &delegation{parent: r.Session}
-		o := r.childOptions(d, "x", &subtask{number: 1}, 0)
+		o := r.childOptions(d, "x", &subtask{Part: plan.Part{Number: 1}}, 0)
 		own := []string{"Sink", "Limits", "SessionsDir", "Sampling"}
 		parent, child := reflect.ValueOf(r.opts), reflect.ValueOf(o)
 		for i := range parent.NumField() {
@@ -543,33 +442,4 @@ func TestFailingModelEndsParts(t *testing.T) {
 	_, err := r.Run(context.Background(), "all")
 	require.NoError(t, err)
 	assert.Contains(t, r.lastTold("all", tr), "out of memory")
-}
-
-func TestRenderParts(t *testing.T) {
-	show := func(data Payload) string {
-		var b strings.Builder
-		require.NoError(t, RenderText(&b, Event{Data: data, Session: "20260101-000000-abcdef.3-1f2e.2", Parent: "x"}, RenderOptions{Streamed: true}))
-		return b.String()
-	}
-	assert.Equal(t, "  2│ part 2: count\\x1b[2J\n", show(&SubtaskStarted{Number: 2, Task: "count\x1b[2J", Try: 1}))
-	assert.Equal(t, "  2│ part 2, try 2: count\n", show(&SubtaskStarted{Number: 2, Task: "count", Try: 2}))
-	assert.Equal(t, "  2│ 1. I look\n", show(&Note{Step: 1, Text: "I look"}), "notes are shown, since")
-	assert.Empty(t, show(&Delta{Text: "pieces"}), "streamed text is not")
-	assert.Equal(t, "  2│ part 2: answered after 1 step in 1.2s\n  2│   42\n", show(&SubtaskEnded{Number: 2, Answer: "42", Stop: StopAnswered, Steps: 1, WallMS: 1234}))
-	assert.Equal(t, "  2│   a\n  2│   b\n", show(&CommandResult{Text: "a\nb\n"}))
-}
-
-func TestUsageAddForgetsNothing(t *testing.T) {
-	one := Usage{}
-	v := reflect.ValueOf(&one).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); f.CanInt() {
-			f.SetInt(3)
-		} else {
-			f.SetFloat(3)
-		}
-	}
-	sum := Usage{}
-	sum.Add(one)
-	assert.Equal(t, one, sum)
 }

@@ -1,9 +1,7 @@
 package session
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/command"
-	"agent/session/event"
 	"agent/session/journal"
 )
 
@@ -142,49 +139,6 @@ func TestUnquoted(t *testing.T) {
 		"":            "",
 	} {
 		assert.Equal(t, want, unquoted(in))
-	}
-}
-
-func TestEventsAreFlatLines(t *testing.T) {
-	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	for _, data := range []Payload{
-		&Started{ID: "x"}, &Note{Step: 1, Text: "n"}, event.Made(1, &command.Call{Command: "reader"}, false, nil),
-		&Approval{Command: "writer"}, &CommandResult{Text: "t"}, &Delta{Text: "d"}, &Warning{Text: "w"}, &Result{Stop: StopAnswered},
-	} {
-		line, err := json.Marshal(Event{Time: at, Data: data})
-		require.NoError(t, err)
-		var flat map[string]any
-		require.NoError(t, json.Unmarshal(line, &flat))
-		assert.Equal(t, data.EventType(), flat["type"])
-		assert.Equal(t, "2026-11-21T12:00:00Z", flat["time"])
-		var back Event
-		require.NoError(t, json.Unmarshal(line, &back))
-		assert.Equal(t, data, back.Data)
-	}
-	line, err := json.Marshal(Event{Time: at, Data: &Result{Answer: "42", Stop: StopAnswered}})
-	require.NoError(t, err)
-	for _, key := range []string{`"answer":"42"`, `"stop":"answered"`, `"steps":0`, `"wall_ms":0`, `"usage":{"prompt_tokens":0,"evaluated_tokens":0,"cached_tokens":0,"completion_tokens":0,"invalid_replies":0,"repaired_replies":0}`} {
-		assert.Contains(t, string(line), key)
-	}
-}
-
-func TestRenderText(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		data Payload
-		want string
-	}{
-		{"note", &Note{Step: 2, Text: "think\x1b[2J"}, "2. think\\x1b[2J\n"},
-		{"call", event.Made(1, &command.Call{Command: "python", Content: []map[string]any{{"code": "a\nb", "n": 1.0}}}, false, nil), "→ python code:\n    a\n    b\n n: 1\n"},
-		{"result", &CommandResult{Text: "a\nb\n", Files: []string{"x"}}, "  a\n  b\n  changed: x\n"},
-		{"refused", &Approval{Reason: "no"}, "  not allowed: no\n"},
-		{"end", &Result{Stop: StopAnswered, Steps: 1, WallMS: 1234}, "answered after 1 step in 1.2s; prompt tokens: 0 evaluated, 0 reused; 0 generated\n"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var b bytes.Buffer
-			require.NoError(t, RenderText(&b, Event{Data: tc.data}, RenderOptions{}))
-			assert.Equal(t, tc.want, b.String())
-		})
 	}
 }
 

@@ -63,14 +63,7 @@ func (w wire) replyText(ctx context.Context, msgs []backend.Message) (string, en
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
 func cutInside(parsed salvage.Parsed, end ending) bool {
-	if parsed.Repaired(salvage.RepairTruncated) {
-		return true
-	}
-	return end.cut() && slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
-		return slices.Contains([]salvage.Repair{
-			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairProse,
-		}, r)
-	})
+	return parsed.Repaired(salvage.RepairTruncated) || end.cut() && (asText(parsed) || parsed.Repaired(salvage.RepairProse))
 }
 
 // read makes calls of a reply, or says why none of it can be used. One that was
@@ -110,7 +103,7 @@ func (w wire) callProblem(c salvage.ParsedCall, parsed salvage.Parsed, cut, agai
 		return w.words.render("cut_off", d)
 	case c.Match == command.MatchFuzzy: // harmless by itself, but not with these fields
 		return w.words.render("fuzzy", d)
-	case w.wasShown(&c.Call, again || asText(parsed)):
+	case w.wasShown(&c.Call, again || asText(parsed) || parsed.Repaired(salvage.RepairMaybeQuoted)):
 		return w.words.render("was_shown", d)
 	case parsed.Repaired(salvage.RepairMaybeQuoted):
 		return w.words.render("maybe_quoted", d)
@@ -205,7 +198,7 @@ func (w wire) withoutQuoted(raw string, parsed salvage.Parsed) salvage.Parsed {
 func asText(parsed salvage.Parsed) bool {
 	return slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
 		return slices.Contains([]salvage.Repair{
-			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord, salvage.RepairMaybeQuoted,
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord,
 		}, r)
 	})
 }

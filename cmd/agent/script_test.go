@@ -251,6 +251,7 @@ func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
 		data[i] = byte(i * 31 / 7)
 	}
 	path := ts.MkAbs(args[0])
+	copy(data, "GGUF") // no more of a model is looked for while it is fetched
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, data, 0o644))
 }

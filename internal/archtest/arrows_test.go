@@ -38,6 +38,7 @@ var arrows = []rule{
 	{"session/prose", []string{"internal/legible"}},
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
+	{"session/plan", []string{"command", "session/prose", "session/workdir"}},
 	{"session/policy", []string{"command", "internal/near"}},
 	{"session/journal", []string{"command", "session/event", "session/prose"}},
 	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},

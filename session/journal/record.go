@@ -7,6 +7,7 @@
 package journal
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +92,7 @@ func (r *Record) whole() bool {
 	case TypeHeader:
 		return r.Header != nil
 	case TypeMessage:
-		return r.Entry != nil && (r.Turn == nil || r.Turn.whole())
+		return r.Entry != nil && (r.Turn == nil || !slices.Contains(r.Turn.Calls, nil))
 	case TypeIntent, TypeNotRun:
 		return r.Intent != nil
 	case TypeDone:
@@ -101,20 +102,7 @@ func (r *Record) whole() bool {
 	case TypeWithheld:
 		return r.Held != nil
 	case TypeCompacted:
-		for _, e := range r.Entries {
-			if e == nil {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func (t *OpenTurn) whole() bool {
-	for _, c := range t.Calls {
-		if c == nil {
-			return false
-		}
+		return !slices.Contains(r.Entries, nil)
 	}
 	return true
 }

@@ -170,6 +170,23 @@ func newItem(ev *event.Event) *item {
 		}
 		it.add("", e.Text)
 		it.add("changed", strings.Join(e.Files, "\n"))
+	case *event.SubtaskStarted, *event.SubtaskEnded:
+		it.part(ev.Data)
+	case *event.Warning:
+		it.head("bad", e.Text, "")
+	default:
+		if it.Title = strings.TrimSpace(RenderOptions{LinesMax: -1}.render(ev.Data)); it.Title == "" {
+			return nil
+		}
+	}
+	return it
+}
+
+func (it *item) head(class, title, aside string) { it.Class, it.Title, it.Aside = class, title, aside }
+
+// part shows how a part of the task began or ended.
+func (it *item) part(data event.Payload) {
+	switch e := data.(type) {
 	case *event.SubtaskStarted:
 		it.head("label", fmt.Sprintf("part %d", e.Number), "")
 		if e.Try > 1 {
@@ -184,17 +201,8 @@ func newItem(ev *event.Event) *item {
 		}
 		it.add("answer", e.Answer)
 		it.add("error", e.Error)
-	case *event.Warning:
-		it.head("bad", e.Text, "")
-	default:
-		if it.Title = strings.TrimSpace(RenderOptions{LinesMax: -1}.render(ev.Data)); it.Title == "" {
-			return nil
-		}
 	}
-	return it
 }
-
-func (it *item) head(class, title, aside string) { it.Class, it.Title, it.Aside = class, title, aside }
 
 func (it *item) call(e *event.CallMade) {
 	it.head("call", "→ "+e.Command, "")

@@ -1,4 +1,8 @@
-package session
+// Package plan divides a task: [Texts] reads the parts that a call names,
+// [Regroup] makes them parts, and [Of] says which must wait for which.
+//
+// Promise: its functions are pure. In doubt parts run one after another.
+package plan
 
 import (
 	"maps"
@@ -13,28 +17,25 @@ import (
 	"agent/session/workdir"
 )
 
-// Planning is pure: which subtasks there are, and which must wait for which,
-// follows from the model's words and the files that exist.
+// LinesMax is how long a list of parts may be; a longer one is no plan.
+const LinesMax = 64
 
 // Bounds of one delegation.
 const (
-	subtasksMax     = 8    // more are grouped, neighbours together
-	subtaskLinesMax = 64   // of a list; a longer one is no plan
-	subtaskRunesMax = 2000 // of one subtask
+	partsMax     = 8    // more are grouped, neighbours together
+	partRunesMax = 2000 // of one subtask
 )
 
-// subtask is one part of a task, for a session of its own.
-type subtask struct {
-	number int    // from 1, as the model and the events name it
-	text   string // complete in itself
-	after  []int  // indexes of the subtasks before it that it needs
-	files  []string
-	done   *subtaskDone
+// Part is one part of a task.
+type Part struct {
+	Number int    // from 1, as the model and the events name it
+	Text   string // complete in itself
+	After  []int  // indexes of the parts before it that it needs
 }
 
-// subtaskTexts are the subtasks that a call names, in whatever form: a list of
+// Texts are the subtasks that a call names, in whatever form: a list of
 // lines, a list of strings, one entry for each.
-func subtaskTexts(call *command.Call) []string {
+func Texts(call *command.Call) []string {
 	var out []string
 	for _, entry := range call.Content {
 		var named, rest []string
@@ -86,23 +87,23 @@ func leaves(v any) []string {
 // listMark is what stands before an item of a list: a bullet or a number.
 var listMark = regexp.MustCompile(`^(?:[-*•+]\s+|\(?\d{1,2}(?:[.:]\s+|\)\s*)|\(?[a-zA-Z][.)]\s+|(?i:(?:sub)?(?:task|step)\s*\d{1,2}\s*[.):-]\s*))+`)
 
-// regroup makes subtasks of what the model listed: headings, empty lines and
+// Regroup makes subtasks of what the model listed: headings, empty lines and
 // duplicates go, wrapped lines become whole, and what is too many is grouped.
-func regroup(texts []string) []string {
+func Regroup(texts []string) []string {
 	var items []string
 	for _, text := range texts {
 		items = append(items, listItems(text)...)
 	}
 	seen := map[string]bool{}
 	items = slices.DeleteFunc(items, func(item string) bool {
-		key := plainWords(item)
+		key := Plain(item)
 		if key == "" || seen[key] {
 			return true
 		}
 		seen[key] = true
 		return false
 	})
-	return grouped(items, subtasksMax)
+	return grouped(items, partsMax)
 }
 
 // listItems reads the items of a list, one in a line. In a list with marks, a
@@ -127,14 +128,14 @@ func listItems(text string) []string {
 		marked = marked || hasMark
 	}
 	for i := range items {
-		items[i] = prose.Cut(items[i], subtaskRunesMax)
+		items[i] = prose.Cut(items[i], partRunesMax)
 	}
 	return items
 }
 
-// plainWords is text without what makes no difference: case, spaces and the
+// Plain is text without what makes no difference: case, spaces and the
 // signs around words.
-func plainWords(text string) string {
+func Plain(text string) string {
 	words := strings.FieldsFunc(strings.ToLower(text), workdir.NotInPaths)
 	for i, w := range words {
 		words[i] = strings.Trim(w, ".!?-*_")
@@ -216,20 +217,20 @@ var (
 	refersTo = regexp.MustCompile(`(?i)\b(?:step|(?:sub)?task|part|result|number)\s*#?(\d{1,2})\b`)
 )
 
-// planSubtasks finds for each subtask the earlier ones that it needs. exists
-// tells which files are there.
-func planSubtasks(texts []string, exists func(file string) bool) []*subtask {
-	var plan []*subtask
+// Of finds for each part the earlier ones that it needs. exists tells which files
+// are there.
+func Of(texts []string, exists func(file string) bool) []Part {
+	var parts []Part
 	for i, text := range texts {
-		t := &subtask{number: i + 1, text: text}
-		for j, earlier := range plan {
-			if mustFollow(earlier.text, text, exists) || namesPart(text, earlier.number) {
-				t.after = append(t.after, j)
+		p := Part{Number: i + 1, Text: text}
+		for j, earlier := range parts {
+			if mustFollow(earlier.Text, text, exists) || namesPart(text, earlier.Number) {
+				p.After = append(p.After, j)
 			}
 		}
-		plan = append(plan, t)
+		parts = append(parts, p)
 	}
-	return plan
+	return parts
 }
 
 // mustFollow reports whether the later of two subtasks needs the earlier to be
