@@ -72,6 +72,15 @@ func TestColdLogicDoubtsHalfWrittenFiles(t *testing.T) {
 	}, func(_ context.Context, env *command.Env, _ *command.Call) (*command.Result, error) {
 		return &command.Result{Text: "Error in line 2", Failed: true}, os.WriteFile(env.WorkDir+"/hi.txt", []byte("h"), 0o600)
 	})
+	finds := command.Func(command.Spec{
+		Name: "finds", Description: "finds the file as it was to be", Effect: command.EffectWrite,
+		Slots: []command.Slot{{Name: "file", Kind: command.SlotFile}},
+	}, func(context.Context, *command.Env, *command.Call) (*command.Result, error) {
+		return &command.Result{Text: "it had exactly this text"}, nil
+	})
+	find := func(file string) string {
+		return `{"command":"finds","summary":"","content":[{"file":"` + file + `"}]}`
+	}
 	half := `{"command":"half","summary":"","content":[{"part":"1"}]}`
 	for _, tc := range []struct {
 		name   string
@@ -80,10 +89,12 @@ func TestColdLogicDoubtsHalfWrittenFiles(t *testing.T) {
 	}{
 		{"left so", []string{half, answerCall("Done"), answerCall("Done")}, 1},
 		{"written then", []string{half, writeCall("hi.txt", "hi"), answerCall("Done")}, 0},
+		{"found right then", []string{half, find("hi.txt"), answerCall("Done")}, 0},
+		{"another is found right then", []string{half, find("a.txt"), answerCall("Done"), answerCall("Done")}, 1},
 		{"written, then spoiled", []string{writeCall("hi.txt", "hi"), half, answerCall("Done"), answerCall("Done")}, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Registry = testCommands(t, fails) })
+			r := newRig(t, newModel(t, false, tc.script...), func(o *Options) { o.Registry = testCommands(t, fails, finds) })
 			_, err := r.Run(context.Background(), "Write hi to hi.txt")
 			require.NoError(t, err)
 			assert.Equal(t, tc.held, r.held.Count)

@@ -51,6 +51,9 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
 	s.watch.last = s.watch.oneFileOf(j.spec, j.call)
+	if !res.Failed && j.consequential() {
+		delete(s.watch.spoiled, s.watch.last) // also where it found the file as it was to be
+	}
 	r := reply{text: s.resultText(j, text, res.Failed, files), short: text, failed: res.Failed, next: journal.PhaseDone}
 	switch {
 	case res.Failed:
