@@ -2,9 +2,12 @@ package inference
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -39,6 +42,20 @@ func TestRelaxSchema(t *testing.T) {
 		_, _, err := RelaxSchema([]byte(bad))
 		assert.Error(t, err, bad)
 	}
+}
+
+// A schema that is wrong everywhere costs no more than some passes over it.
+func TestRelaxHostileSchema(t *testing.T) {
+	var parts []string
+	for i := range 5000 {
+		parts = append(parts, fmt.Sprintf(`"p%d":{"type":"number","multipleOf":%d}`, i, i+2))
+	}
+	start := time.Now()
+	got, left, err := RelaxSchema([]byte(`{"type":"object","properties":{` + strings.Join(parts, ",") + `}}`))
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"type":"object"}`, string(got))
+	assert.LessOrEqual(t, len(left), relaxationsMax+1)
+	assert.Less(t, time.Since(start), 20*time.Second)
 }
 
 // The tools of real coding agents.

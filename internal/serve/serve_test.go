@@ -284,6 +284,8 @@ func TestRefusals(t *testing.T) {
 		"a tool twice":         {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"f"}}]}`, 400, "invalid_value", "tools[1].function.name", "another"},
 		"no such kind of tool": {chat, `{` + hello + `,"tools":[{"type":"web_search"}]}`, 400, "unsupported_parameter", "tools[0]", "functions"},
 		"no such tool":         {chat, `{` + hello + `,"tool_choice":{"type":"function","function":{"name":"g"}}}`, 400, "invalid_value", "tool_choice", "\"g\""},
+		"too many tools":       {chat, `{` + hello + `,"tools":[` + strings.Repeat(`{"type":"function","function":{"name":"f"}},`, 10000) + `{}]}`, 400, "invalid_value", "tools", "10001"},
+		"too large tools":      {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f","description":"` + strings.Repeat("x", 2<<20) + `"}}]}`, 400, "invalid_value", "tools", "bytes"},
 		"a tool of none":       {chat, `{` + hello + `,"tool_choice":"required"}`, 400, "invalid_value", "tool_choice", "none is offered"},
 		"audio":                {chat, `{` + hello + `,"modalities":["text","audio"],"audio":{"voice":"x"}}`, 400, "unsupported_parameter", "audio", ""},
 		"penalty":              {chat, `{` + hello + `,"presence_penalty":0.5}`, 400, "unsupported_parameter", "presence_penalty", ""},

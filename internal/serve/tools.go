@@ -15,7 +15,8 @@ import (
 // Limits of what a request may offer.
 const (
 	toolsMax     = 1000
-	toolNameMax  = 256 // bytes
+	toolBytesMax = 1 << 20 // of all tools of a request
+	toolNameMax  = 256     // bytes
 	toolCallsMax = 1000
 )
 
@@ -49,6 +50,14 @@ func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolC
 	choice := &backend.ToolChoice{Strict: map[string]bool{}}
 	if len(list) > toolsMax {
 		f.fail(badValue("tools", "%d tools, at most %d are supported.", len(list), toolsMax))
+		return choice
+	}
+	size := 0
+	for _, t := range list {
+		size += len(t.Function.Name) + len(t.Function.Description) + len(t.Function.Parameters)
+	}
+	if size > toolBytesMax {
+		f.fail(badValue("tools", "they have %d bytes, at most %d are supported.", size, toolBytesMax))
 		return choice
 	}
 	for i, t := range list {
