@@ -71,7 +71,7 @@ type device interface {
 	SeqRemove(seq, p0, p1 int32) (bool, error)
 	SeqCopy(src, dst, p0, p1 int32) error
 	SeqPosMax(seq int32) int32
-	SeqState(seq int32) ([]byte, error)
+	SeqState(seq int32, bytesMax int64) ([]byte, error)
 	SetSeqState(seq int32, state []byte) (bool, error)
 	Abort(on bool)
 	SetThreads(decode, prefill int)

@@ -223,7 +223,7 @@ func (d *fakeDevice) SeqCopy(src, dst, p0, p1 int32) error {
 }
 
 // SeqState is the tokens of a sequence, eight bytes each with their check.
-func (d *fakeDevice) SeqState(seq int32) ([]byte, error) {
+func (d *fakeDevice) SeqState(seq int32, _ int64) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []byte

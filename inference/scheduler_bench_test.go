@@ -15,7 +15,7 @@ import (
 // nullDevice answers every step at once.
 type nullDevice struct{ held map[int32]int32 }
 
-func (*nullDevice) SeqState(int32) ([]byte, error)          { return nil, nil }
+func (*nullDevice) SeqState(int32, int64) ([]byte, error)   { return nil, nil }
 func (*nullDevice) SetSeqState(int32, []byte) (bool, error) { return false, nil }
 func (d *nullDevice) Step(s *llama.Step) error {
 	for i := range s.Samples {

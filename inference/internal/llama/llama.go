@@ -449,13 +449,13 @@ func (c *Context) SeqCopy(src, dst, p0, p1 int32) error {
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
 func (c *Context) SeqPosMax(seq int32) int32 { return int32(C.ag_seq_pos_max(c.c, C.int32_t(seq))) }
 
-// SeqState is a sequence's part of the cache, nil where it can't be had. It is of use to a
-// context of the same model and settings.
-func (c *Context) SeqState(seq int32) ([]byte, error) {
+// SeqState is a sequence's part of the cache, nil where it can't be had or has more than
+// bytesMax. It is of use to a context of the same model and settings.
+func (c *Context) SeqState(seq int32, bytesMax int64) ([]byte, error) {
 	const op = "read cached tokens"
 	var n C.size_t
 	var buf C.ag_buf
-	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 {
+	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 || int64(n) > bytesMax {
 		return nil, err
 	}
 	out := make([]byte, n)

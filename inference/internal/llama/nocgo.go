@@ -88,7 +88,7 @@ func (*Context) SeqCopy(_, _, _, _ int32) error { return notBuilt("share cached 
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
 // SeqState is always nil.
-func (*Context) SeqState(int32) ([]byte, error) { return nil, notBuilt("read cached tokens") }
+func (*Context) SeqState(int32, int64) ([]byte, error) { return nil, notBuilt("read cached tokens") }
 
 // SetSeqState does nothing.
 func (*Context) SetSeqState(int32, []byte) (bool, error) {
