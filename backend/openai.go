@@ -24,7 +24,7 @@ const openAIServer = "https://api.openai.com/v1"
 type OpenAIConfig struct {
 	ModelID string `yaml:"model_id"`
 	// ContextLength is the most tokens of prompt and reply together. 0 means the
-	// known length of one of OpenAI's models.
+	// known length of one of OpenAI's models, or what the server tells.
 	ContextLength int `yaml:"context_length"`
 	// ServerIP is the base URL of a server that speaks OpenAI's protocol, as in
 	// "http://127.0.0.1:8000/v1"; empty means OpenAI's own.
@@ -85,7 +85,8 @@ type dialect struct {
 	chooseBy []chooseMethod
 }
 
-// NewOpenAI makes a backend for one model. Nothing is sent yet.
+// NewOpenAI makes a backend for one model. Only where its context length is neither given nor
+// known, the server is asked for it.
 func NewOpenAI(cfg OpenAIConfig) (*OpenAI, error) {
 	o, err := newRemote(cfg, dialect{name: "openai"})
 	if err != nil {
@@ -110,12 +111,12 @@ func newRemote(cfg OpenAIConfig, d dialect) (*OpenAI, error) {
 		cfg.hooks = &h
 	}
 	o := &OpenAI{cfg: cfg, dialect: d, absent: make(map[string]bool), proven: make(map[string]bool)}
-	if err := o.check(); err != nil {
-		return nil, &Error{Op: d.name, Err: err, Advice: configAdvice(err)}
-	}
 	var err error
 	if o.http, err = newHTTPClient(cfg.HTTPConfig, *cfg.hooks); err != nil {
 		return nil, &Error{Op: d.name, Err: err}
+	}
+	if err := o.check(); err != nil {
+		return nil, &Error{Op: d.name, Err: err, Advice: configAdvice(err)}
 	}
 	if o.counter, err = newCounter(cfg.Tokenizer, o.info.Encoding); err != nil {
 		return nil, &Error{Op: d.name, Err: err}
@@ -160,6 +161,9 @@ func (o *OpenAI) check() error {
 		return err
 	}
 	known := o.info.ContextLength
+	if o.cfg.ContextLength == 0 && known == 0 {
+		o.cfg.ContextLength = o.toldLength()
+	}
 	switch {
 	case o.cfg.ContextLength < 0:
 		return &configError{fmt.Sprintf("context_length is %d, must be positive", o.cfg.ContextLength), ""}

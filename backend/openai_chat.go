@@ -493,10 +493,15 @@ func (r *replyReader) cost(ctx context.Context) (*Usage, error) {
 // add tokens, so that only a smaller number is suspicious; how much smaller
 // depends on how well we count.
 func (o *OpenAI) checkNotCut(count Count, seen int) error {
-	const slackExact, slackEstimate, few = 0.9, 0.5, 32
+	const slackExact, slackEstimate, slackRound, few = 0.9, 0.5, 0.85, 32
 	slack := slackEstimate
 	if count.Exact {
 		slack = slackExact
+	}
+	// A prompt rarely has a round number of tokens, and a context has always.
+	const round = 512
+	if seen%round == 0 {
+		slack = max(slack, slackRound)
 	}
 	if float64(seen) < slack*float64(count.Tokens)-few {
 		return &Error{Op: o.cfg.ModelID + ": chat",
