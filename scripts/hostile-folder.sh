@@ -8,5 +8,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export AGENT_HOSTILE=all
-exec go test ./cmd/agent -count=1 -timeout 60m \
+exec go test ./cmd/agent -count=1 -timeout 60m -parallel 8 \
   -run '^Test(HostileFolders|FriendlyFolders|EachKeyOfAFolderIsAskedFor|AFolderIsAllowedOnce|TwoRunsInARow)$' "$@"

@@ -80,7 +80,7 @@ func (tr *trap) environ() []string {
 }
 
 // outside is all that lies beyond the folder, but for what the agent keeps for
-// the user.
+// the user, and rustup's own settings: pip asks rustc for its version.
 func (tr *trap) outside(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -89,7 +89,7 @@ func (tr *trap) outside(t *testing.T) map[string]string {
 			return err
 		}
 		rel, _ := filepath.Rel(tr.home, path)
-		if strings.HasPrefix(rel, ".local/state/agent/sessions/") || strings.HasPrefix(rel, ".cache/agent/") {
+		if strings.HasPrefix(rel, ".local/state/agent/sessions/") || strings.HasPrefix(rel, ".cache/agent/") || strings.HasPrefix(rel, ".rustup/") {
 			return nil
 		}
 		data, err := os.ReadFile(path)
