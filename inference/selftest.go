@@ -32,7 +32,7 @@ const (
 	// Most error of a product, as mean square relative to the reference's. llama.cpp's
 	// test-backend-ops allows the same; kernels that are right stay below a tenth of it.
 	selfTestErrorMax = 5e-4
-	selfTestPatience = 2 * time.Minute // for one child; a kernel may hang
+	selfTestPatience = 2 * time.Minute // for one weight type; a kernel may hang
 )
 
 // Rows of the products: single tokens, odd numbers, and whole tiles.
@@ -43,6 +43,8 @@ type SelfTest struct {
 	Processor string       `json:"processor"`
 	Build     string       `json:"build"`
 	Buffers   []BufferTest `json:"buffers"`
+
+	unsure bool // a test did not come to an end
 }
 
 // BufferTest is the verdict on one buffer type.
@@ -84,6 +86,9 @@ func SelfTestInChild(ctx context.Context, executable, dir string, again bool) (*
 			break
 		}
 	}
+	if t.unsure {
+		return t, nil
+	}
 	text, err := json.Marshal(t)
 	if err == nil && os.MkdirAll(dir, 0o700) == nil {
 		_ = os.WriteFile(path, text, 0o600) // else the next process tests again
@@ -120,6 +125,10 @@ type selfTestLine struct {
 	Fault  string  `json:"fault,omitempty"`
 }
 
+// errNoEnd: a test took too long. The kernel may hang, or the machine be busy, so that this is
+// not remembered.
+var errNoEnd = errors.New("it did not come to an end")
+
 // runChild tests what is not known to be faulty. Where the child dies, the buffer type
 // that it was at is faulty.
 func (t *SelfTest) runChild(ctx context.Context, executable string) error {
@@ -133,9 +142,10 @@ func (t *SelfTest) runChild(ctx context.Context, executable string) error {
 	}
 	var at selfTestLine
 	end, err := runChild(ctx, executable, func(out io.Reader, cancel context.CancelCauseFunc) {
-		patience := time.AfterFunc(selfTestPatience, func() { cancel(errors.New("it did not come to an end")) })
+		patience := time.AfterFunc(selfTestPatience, func() { cancel(errNoEnd) })
 		defer patience.Stop()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
+			patience.Reset(selfTestPatience)
 			at = selfTestLine{}
 			if json.Unmarshal(lines.Bytes(), &at) == nil {
 				t.take(at)
@@ -154,6 +164,7 @@ func (t *SelfTest) runChild(ctx context.Context, executable string) error {
 	if !at.Begin {
 		return &Error{Op: "self-test", Err: end, Advice: "this native code does not run on this machine; build it here (`make agent`)"}
 	}
+	t.unsure = t.unsure || errors.Is(end, errNoEnd)
 	at.Begin, at.Fault = false, fmt.Sprintf("%v with weights of type %s", end, at.Type)
 	t.take(at)
 	return nil
