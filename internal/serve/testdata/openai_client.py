@@ -111,12 +111,24 @@ e = refused(openai.BadRequestError, "context_length_exceeded",
 assert "maximum context length is" in str(e)
 refused(openai.NotFoundError, "model_not_found", lambda: client.chat.completions.create(model="none", messages=user))
 refused(openai.BadRequestError, "unsupported_parameter",
-        lambda: client.chat.completions.create(model=model, messages=user, tools=[{"type": "function", "function": {"name": "f"}}]))
+        lambda: client.chat.completions.create(model=model, messages=user, logit_bias={"5": 1}))
 refused(openai.BadRequestError, "unknown_parameter",
         lambda: client.chat.completions.create(model=model, messages=user, extra_body={"temprature": 1}))
 if key != "none":
     refused(openai.AuthenticationError, "invalid_api_key", lambda: client.with_options(api_key="wrong").models.list())
 step("errors")
+
+tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"place": {"enum": ["here", "there"]}}, "required": ["place"]}}}
+try:
+    called = client.chat.completions.create(model=model, messages=user, tools=[tool], tool_choice="required").choices[0]
+    assert called.finish_reason == "tool_calls" and called.message.tool_calls[0].function.name == "look", called
+    assert json.loads(called.message.tool_calls[0].function.arguments)["place"] in ("here", "there"), called
+    answer = client.responses.create(model=model, input="hello", max_output_tokens=8)
+    assert answer.output_text and answer.usage.output_tokens <= 8, answer
+    step("tools and responses")
+except openai.BadRequestError as e:
+    assert e.param == "tools", e
+    step("tools (this backend has none)")
 
 with client.chat.completions.create(model=model, messages=user, stream=True) as stream:
     next(iter(stream))
