@@ -342,6 +342,7 @@ func (e *Engine) own() {
 	for e.admit() {
 		if len(e.active) == 0 {
 			<-e.wake
+			e.share.resume(time.Now())
 			continue
 		}
 		e.dev.Hold(func(contended func() bool) {

@@ -13,6 +13,9 @@ import (
 // shareEvery is how often the use of the cores is looked at.
 const shareEvery = 200 * time.Millisecond
 
+// shareStale is the age from which a look says nothing of now.
+const shareStale = time.Second
+
 // coreShare follows what other programs leave of the cores. It is of one goroutine.
 type coreShare struct {
 	most   int // threads without anybody else
@@ -32,6 +35,17 @@ func newCoreShare(most int, read func() (cpuUse, bool)) *coreShare {
 	s := &coreShare{most: most, read: read, active: most, at: time.Now()}
 	s.last, _ = read()
 	return s
+}
+
+// resume begins to look anew after a time without work: what others did long before says
+// nothing of now, and the first step of a prompt may take seconds. What was found last holds.
+func (s *coreShare) resume(now time.Time) {
+	if s == nil || now.Sub(s.at) < shareStale {
+		return
+	}
+	if use, ok := s.read(); ok {
+		s.last, s.at = use, now
+	}
 }
 
 // threads is how many threads should compute now; changed is true when that is not what

@@ -50,6 +50,22 @@ func TestCoreShare(t *testing.T) {
 	check(2, true)(step(time.Second, 0))
 }
 
+// What others did while there was nothing to compute is no reason to take fewer threads.
+func TestCoreShareAfterRest(t *testing.T) {
+	var use cpuUse
+	s := newCoreShare(2, func() (cpuUse, bool) { return use, true })
+	use.cores, use.all = 2, 20*time.Second // another program had both cores for ten seconds
+	now := s.at.Add(10 * time.Second)
+	s.resume(now)
+	n, changed := s.threads(now)
+	assert.Equal(t, 2, n)
+	assert.False(t, changed)
+	use.all += time.Second // and now it has them while this one computes
+	n, _ = s.threads(now.Add(500 * time.Millisecond))
+	assert.Equal(t, 1, n)
+	(*coreShare)(nil).resume(now)
+}
+
 // The kernel's own numbers: what this process burns is not taken for others' use.
 func TestReadCPUUse(t *testing.T) {
 	before, ok := readCPUUse()
