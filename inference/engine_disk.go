@@ -5,9 +5,9 @@ import "encoding/json"
 // restoreGainMin is how many tokens a state on disk must save to be read.
 const restoreGainMin = 64
 
-// prefixShare: one state may take that part of a store. What is larger, of a long
+// stateShareMax: one state may take that part of a store. What is larger, of a long
 // conversation with a large model, would push out all others and hold up the end of a run.
-const prefixShare = 4
+const stateShareMax = 4
 
 // stateKey names all that a state depends on: the model, the native code, and what chooses
 // kernels and layout. Empty: they are not known well enough.
@@ -128,7 +128,7 @@ func (e *Engine) stateOf(s *slot, n int) []byte {
 		}
 		seq = leaf[0]
 	}
-	state, err := e.dev.SeqState(seq, e.disk.store.bytesMax/prefixShare)
+	state, err := e.dev.SeqState(seq, e.disk.store.bytesMax/stateShareMax)
 	if err != nil {
 		return nil
 	}

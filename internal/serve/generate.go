@@ -110,16 +110,18 @@ func (f *fields) format(raw json.RawMessage, at string, req *backend.Request) {
 			req.Schema = json.RawMessage(`{"type":"object"}`)
 		}
 	case "json_schema":
-		inner, err := parseFieldsAt(at+".json_schema", format.take("json_schema"))
-		if err != nil {
-			f.fail(badValue(at, "json_schema is missing."))
-			return
+		inner := format // in /v1/responses the schema stands beside the type
+		if raw := format.take("json_schema"); raw != nil {
+			if inner, err = parseFieldsAt(at+".json_schema", raw); err != nil {
+				f.fail(err)
+				return
+			}
 		}
 		for _, name := range []string{"name", "description", "strict"} {
 			inner.take(name) // a schema is enforced, or refused
 		}
 		if req.Schema = inner.take("schema"); req.Schema == nil {
-			f.fail(badValue(at, "json_schema.schema is missing."))
+			f.fail(badValue(at, "its schema is missing."))
 		}
 		f.fail(inner.end())
 	default:

@@ -35,10 +35,10 @@ func TestPathsAsClientsMakeThem(t *testing.T) {
 
 // Before the first token of a long prompt the head is there, and comments follow.
 func TestStreamsSaySomethingMeanwhile(t *testing.T) {
-	go_on := make(chan struct{})
+	goOn := make(chan struct{})
 	b := scripted(0, func(ctx context.Context, _ *backend.Request) (string, error) {
 		select {
-		case <-go_on:
+		case <-goOn:
 		case <-ctx.Done():
 		}
 		return "done", ctx.Err()
@@ -60,7 +60,7 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 		lines := bufio.NewScanner(resp.Body)
 		require.True(t, lines.Scan())
 		assert.Equal(t, ": ", lines.Text())
-		go_on <- struct{}{}
+		goOn <- struct{}{}
 		text := ""
 		for lines.Scan() {
 			text += lines.Text() + "\n"

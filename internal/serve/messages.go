@@ -258,7 +258,7 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 		Name        string          `json:"name"`
 		Description string          `json:"description"`
 		InputSchema json.RawMessage `json:"input_schema"`
-		Strict      *bool           `json:"strict"`
+		Strict      bool            `json:"strict"`
 		Examples    json.RawMessage `json:"input_examples"`
 	}
 	f.read("tools", "a list of tools", &list)
@@ -270,7 +270,7 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 			f.fail(badValue(at+".input_schema", "it is missing."))
 		}
 		functions[i].Type = "function"
-		fn := &functions[i].Function
+		fn := &functions[i].function
 		fn.Name, fn.Description, fn.Parameters, fn.Strict = t.Name, t.Description, t.InputSchema, t.Strict
 		if len(t.Examples) > 0 && string(t.Examples) != "null" {
 			fn.Description += "\n" + string(t.Examples)

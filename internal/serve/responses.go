@@ -49,14 +49,16 @@ func (s *Server) readResponse(data []byte) (*responseCall, error) {
 		c.req.TopLogprobs, c.req.Logprobs = int(*n), *n > 0
 	}
 	f.textFormat(c.req)
+	asked := f.raw["tool_choice"]
+	if asked == nil {
+		asked = json.RawMessage(`"auto"`)
+	}
 	c.tools = f.responseTools(c.req)
 	c.echo = map[string]any{"temperature": c.req.Sampling.Temperature, "top_p": c.req.Sampling.TopP, "max_output_tokens": zeroIsNull(c.req.TokensMax),
 		"instructions": zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous), "store": c.store,
-		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": "auto", "tools": responseToolBodies(c.req.Tools)}
-	for _, name := range []string{"metadata"} {
-		if raw := f.take(name); raw != nil {
-			c.echo[name] = raw
-		}
+		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked, "tools": responseToolBodies(c.req.Tools, c.tools)}
+	if raw := f.take("metadata"); raw != nil {
+		c.echo["metadata"] = raw
 	}
 	// What a model here has no use for, and what only tells servers about each other.
 	for _, name := range []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options", "service_tier", "prompt", "max_tool_calls"} {
@@ -167,96 +169,36 @@ func readItem(raw json.RawMessage, at string, req *backend.Request) error {
 
 // textFormat reads text.format, which is response_format elsewhere.
 func (f *fields) textFormat(req *backend.Request) {
-	var text struct {
-		Format struct {
-			Type   string          `json:"type"`
-			Schema json.RawMessage `json:"schema"`
-		} `json:"format"`
-	}
-	if !f.read("text", "an object", &text) {
+	raw := f.take("text")
+	if raw == nil {
 		return
 	}
-	switch text.Format.Type {
-	case "", "text":
-	case "json_object":
-		req.Schema = json.RawMessage(`{"type":"object"}`)
-	case "json_schema":
-		if req.Schema = text.Format.Schema; len(req.Schema) == 0 {
-			f.fail(badValue("text", "format.schema is missing."))
-		}
-	default:
-		f.fail(badValue("text", "its format must be text, json_object or json_schema."))
+	text, err := parseFieldsAt("text", raw)
+	if err != nil {
+		f.fail(err)
+		return
 	}
+	text.take("verbosity") // advice to models that know it
+	if format := text.take("format"); format != nil {
+		f.format(format, "text.format", req)
+	}
+	f.fail(text.end())
 }
 
-// responseTool is a function as this endpoint has it.
-type responseTool struct {
-	Type        string          `json:"type"`
-	Name        string          `json:"name"`
-	Description string          `json:"description"`
-	Parameters  json.RawMessage `json:"parameters"`
-	Strict      *bool           `json:"strict"`
-}
-
-// responseTools reads tools and tool_choice in the other form, through the one of chats.
-// Tools that OpenAI carries out itself are not offered; the reply tells which are.
+// responseTools reads tools and tool_choice. Tools that OpenAI carries out itself are not
+// offered; the reply tells which are.
 func (f *fields) responseTools(req *backend.Request) *backend.ToolChoice {
-	var list []responseTool
+	var list []functionBody
 	f.read("tools", "a list of tools", &list)
-	inner := &fields{raw: map[string]json.RawMessage{}}
-	var chat []functionBody
-	for _, t := range list {
-		if t.Type != "function" {
-			continue
-		}
-		var body functionBody
-		body.Type = t.Type
-		body.Function.Name, body.Function.Description, body.Function.Parameters, body.Function.Strict = t.Name, t.Description, t.Parameters, t.Strict
-		chat = append(chat, body)
-	}
-	set := func(name string, v any) {
-		raw, err := json.Marshal(v)
-		if err != nil {
-			inner.fail(badValue(name, "%v.", err))
-		}
-		inner.raw[name] = raw
-	}
-	if len(chat) > 0 {
-		set("tools", chat)
-	}
-	inner.raw["parallel_tool_calls"] = f.take("parallel_tool_calls")
-	choice := f.take("tool_choice")
-	var named struct {
-		Type  string         `json:"type"`
-		Name  string         `json:"name"`
-		Mode  string         `json:"mode"`
-		Tools []responseTool `json:"tools"`
-	}
-	switch json.Unmarshal(choice, &named); named.Type {
-	case "function":
-		set("tool_choice", map[string]any{"type": "function", "function": map[string]any{"name": named.Name}})
-	case "allowed_tools":
-		var allowed []map[string]any
-		for _, t := range named.Tools {
-			allowed = append(allowed, map[string]any{"type": "function", "function": map[string]any{"name": t.Name}})
-		}
-		set("tool_choice", map[string]any{"type": "allowed_tools", "allowed_tools": map[string]any{"mode": named.Mode, "tools": allowed}})
-	default:
-		if choice != nil {
-			inner.raw["tool_choice"] = choice
-		}
-	}
-	out := inner.tools(req)
-	if inner.err != nil {
-		f.fail(inner.err)
-	}
-	return out
+	return f.called(slices.DeleteFunc(list, func(t functionBody) bool { return t.Type != "function" }), req)
 }
 
-func responseToolBodies(tools []backend.Tool) []map[string]any {
+// responseToolBodies tells which tools are offered; choice is nil where none may be called.
+func responseToolBodies(tools []backend.Tool, choice *backend.ToolChoice) []map[string]any {
 	out := []map[string]any{}
 	for _, t := range tools {
-		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description, "parameters": t.Parameters, "strict": false})
+		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description, "parameters": t.Parameters,
+			"strict": choice != nil && choice.Strict[t.Name]})
 	}
 	return out
 }

@@ -59,8 +59,7 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 
 // tokenizer is a backend that reads prompts with control tokens in them.
 type tokenizer interface {
-	TokenizePrompt(text string) (ids []int, added int, err error)
-	DetokenizePrompt(ids []int) (string, error)
+	TextModel
 	PromptInfo() (bos, eos, template string)
 }
 

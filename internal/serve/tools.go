@@ -20,21 +20,38 @@ const (
 	toolCallsMax = 1000
 )
 
-// functionBody is a tool as it comes in.
+// functionBody is a tool as it comes in: what it is stands below "function", or in
+// /v1/responses beside its type.
 type functionBody struct {
-	Type     string `json:"type"`
-	Function struct {
-		Name        string          `json:"name"`
-		Description string          `json:"description"`
-		Parameters  json.RawMessage `json:"parameters"`
-		Strict      *bool           `json:"strict"`
-	} `json:"function"`
+	Type string `json:"type"`
+	function
+	Function *function `json:"function"`
+}
+
+type function struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description"`
+	Parameters  json.RawMessage `json:"parameters"`
+	Strict      bool            `json:"strict"`
+}
+
+// what is the function, wherever it stands.
+func (b *functionBody) what() function {
+	if b.Function != nil {
+		return *b.Function
+	}
+	return b.function
 }
 
 // tools reads tools and tool_choice. nil: none may be called.
 func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
 	var list []functionBody
 	f.read("tools", "a list of tools", &list)
+	return f.called(list, req)
+}
+
+// called reads which of the tools may be called.
+func (f *fields) called(list []functionBody, req *backend.Request) *backend.ToolChoice {
 	choice := f.offer(list, req)
 	if parallel := f.take("parallel_tool_calls"); string(parallel) == "false" {
 		choice.One = true
@@ -43,6 +60,12 @@ func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
 		return nil
 	}
 	return f.chosen(choice, req.Tools)
+}
+
+// allowedTools narrow the choice.
+type allowedTools struct {
+	Mode  string         `json:"mode"`
+	Tools []functionBody `json:"tools"`
 }
 
 // offer puts tools into a request, as any of which may be called.
@@ -54,14 +77,16 @@ func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolC
 	}
 	size := 0
 	for _, t := range list {
-		size += len(t.Function.Name) + len(t.Function.Description) + len(t.Function.Parameters)
+		fn := t.what()
+		size += len(fn.Name) + len(fn.Description) + len(fn.Parameters)
 	}
 	if size > toolBytesMax {
 		f.fail(badValue("tools", "they have %d bytes, at most %d are supported.", size, toolBytesMax))
 		return choice
 	}
 	for i, t := range list {
-		tool := backend.Tool{Name: t.Function.Name, Description: t.Function.Description, Parameters: t.Function.Parameters}
+		fn := t.what()
+		tool := backend.Tool{Name: fn.Name, Description: fn.Description, Parameters: fn.Parameters}
 		if string(tool.Parameters) == "null" {
 			tool.Parameters = nil
 		}
@@ -74,7 +99,7 @@ func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolC
 		case slices.ContainsFunc(req.Tools, func(other backend.Tool) bool { return other.Name == tool.Name }):
 			f.fail(badValue(at+".function.name", "another tool has the name %q.", tool.Name))
 		}
-		choice.Strict[tool.Name] = t.Function.Strict != nil && *t.Function.Strict
+		choice.Strict[tool.Name] = fn.Strict
 		req.Tools = append(req.Tools, tool)
 	}
 	return choice
@@ -97,18 +122,20 @@ func (f *fields) toolChoice(choice *backend.ToolChoice) bool {
 	} else {
 		var named struct {
 			functionBody
-			AllowedTools struct {
-				Mode  string         `json:"mode"`
-				Tools []functionBody `json:"tools"`
-			} `json:"allowed_tools"`
+			allowedTools
+			AllowedTools *allowedTools `json:"allowed_tools"`
 		}
 		switch err := json.Unmarshal(raw, &named); {
 		case err == nil && named.Type == "function":
-			choice.Required, choice.One, choice.Names = true, true, []string{named.Function.Name}
+			choice.Required, choice.One, choice.Names = true, true, []string{named.what().Name}
 		case err == nil && named.Type == "allowed_tools":
-			choice.Required = named.AllowedTools.Mode == "required"
-			for _, t := range named.AllowedTools.Tools {
-				choice.Names = append(choice.Names, t.Function.Name)
+			allowed := named.allowedTools
+			if named.AllowedTools != nil {
+				allowed = *named.AllowedTools
+			}
+			choice.Required = allowed.Mode == "required"
+			for _, t := range allowed.Tools {
+				choice.Names = append(choice.Names, t.what().Name)
 			}
 		default:
 			f.fail(badValue("tool_choice", "known are none, auto, required, a function and allowed_tools."))
