@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,24 @@ var solutions = map[string]struct{ right, wrong []solution }{
 	"files-longest": {
 		right: []solution{{answer: "poems/heron.txt"}, {answer: "It is heron.txt."}},
 		wrong: []solution{{answer: "heron.txt, otter.txt"}, {answer: "heron"}},
+	},
+	"decide-reviews": {
+		right: []solution{{files: map[string]string{"labels.txt": "negative\npositive\nnegative\npositive\nnegative\npositive\nnegative\npositive\n"}}},
+		wrong: []solution{
+			{files: map[string]string{"labels.txt": "positive\nnegative\nnegative\npositive\nnegative\npositive\nnegative\npositive\n"}},
+			{files: map[string]string{"labels.txt": "negative\npositive\n"}},
+		},
+	},
+	"decide-tickets": {
+		right: []solution{{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login", "billing", "shipping", "login")}}},
+		wrong: []solution{
+			{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login", "billing", "shipping", "billing")}},
+			{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login")}},
+		},
+	},
+	"decide-stimmen": {
+		right: []solution{{files: map[string]string{"klassen.txt": "Kritik\nLob\nKritik\nLob\nKritik\nLob"}}},
+		wrong: []solution{{files: map[string]string{"klassen.txt": "Kritik\nLob\nKritik\nLob\nKritik\nKritik"}}},
 	},
 	"csv-sum": {
 		right: []solution{{answer: "The sum is 1,284.75 euros."}, {answer: "1284.75"}, {answer: "120.5 + 89.9 + 45.25 + 210 = 1284.75"}},
@@ -136,7 +155,7 @@ The color of the sand is easier.
 func TestTheSuiteIsSolvedByWhatIsRightAndNothingElse(t *testing.T) {
 	suite, err := Load(filepath.Join("..", "..", "..", "bench", "tasks"))
 	require.NoError(t, err)
-	assert.Len(t, suite.Tasks, 24)
+	assert.Len(t, suite.Tasks, 27)
 	byKind := map[string]int{}
 	for _, task := range suite.Tasks {
 		byKind[task.Kind]++
@@ -249,4 +268,13 @@ func TestVerifyFollowsNoLinkOutOfTheWorkDir(t *testing.T) {
 	wrong, err := suite.Tasks[0].Verify(t.Context(), Outcome{Dir: work})
 	require.NoError(t, err)
 	assert.NotEmpty(t, wrong)
+}
+
+// ticketLabels is the table of tickets with such labels.
+func ticketLabels(labels ...string) string {
+	out := "id,text,label\n"
+	for i, label := range labels {
+		out += fmt.Sprintf("%d,\"some text, of ticket %d\",%s\n", i+1, i+1, label)
+	}
+	return out
 }

@@ -43,7 +43,7 @@ const (
 )
 
 // Kinds of tasks, by what they try.
-var kinds = []string{"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool"}
+var kinds = []string{"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool", "many texts"}
 
 // Task is one small job with its verifier.
 type Task struct {
