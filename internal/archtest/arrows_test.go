@@ -56,6 +56,8 @@ var arrows = []rule{
 	{"inference/gguf/...", []string{"inference/gguf/...", "internal/near"}},
 	{"tokenizer/...", nil},
 
+	{"internal/serve/work", []string{"command", "command/mcp", "internal/legible", "session"}},
+	{"internal/serve/mcp", []string{"backend", "command", "command/stock", "internal/legible", "internal/serve/work", "internal/words", "session", "session/policy"}},
 	{"internal/serve/...", []string{"backend", "internal/legible", "internal/near", "internal/serve/..."}},
 	{"internal/compare/...", []string{"backend", "internal/compare/...", "internal/legible"}},
 	{"internal/bench/engine", []string{"backend", "backend/hf", "inference", "internal/bench", "internal/cli", "internal/config", "internal/exit", "internal/setup"}},
