@@ -67,10 +67,13 @@ type Options struct {
 	Limits   Limits
 	Sampling *backend.Sampling // over the backend's own settings
 
-	Approve  ApproveMode // default ApproveAsk
-	Rules    Rules       // decide before the mode does
-	Approver Approver    // asked in ApproveAsk; nil: nobody is there
-	Overseer Overseer    // has a second look at what is consequential; nil: none
+	Approve ApproveMode // default ApproveAsk
+	// Mode is asked in the place of Approve before each decision, so that a person may
+	// change it while the run goes on; nil: it stays as Approve says.
+	Mode     func() ApproveMode
+	Rules    Rules    // decide before the mode does
+	Approver Approver // asked in ApproveAsk; nil: nobody is there
+	Overseer Overseer // has a second look at what is consequential; nil: none
 
 	// Refresh brings the registry up to date before each step and tells what
 	// changed. Children call it too, at the same time.
@@ -186,8 +189,15 @@ func (o *Options) readOnly() bool {
 	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
 }
 
+func (o *Options) approve() ApproveMode {
+	if o.Mode != nil {
+		return o.Mode()
+	}
+	return o.Approve
+}
+
 func (o *Options) policy() policy.Policy {
-	return policy.Policy{Mode: o.Approve, Rules: o.Rules, Attended: o.Approver != nil}
+	return policy.Policy{Mode: o.approve(), Rules: o.Rules, Attended: o.Approver != nil}
 }
 
 // consequential reports a call that writes, runs code or reaches out.

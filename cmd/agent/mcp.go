@@ -104,6 +104,9 @@ func (a *app) opener(cfg *setup.Config, model *setup.Model, disable []string) wo
 		if err != nil {
 			return nil, err
 		}
+		if o.Ask != nil { // whatever the mode is now
+			run.Options.Approver = o.Ask
+		}
 		return &work.Run{Options: run.Options, Close: run.Close}, nil
 	}
 }

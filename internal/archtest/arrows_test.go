@@ -57,6 +57,7 @@ var arrows = []rule{
 	{"tokenizer/...", nil},
 
 	{"internal/serve/work", []string{"command", "command/mcp", "internal/legible", "session"}},
+	{"internal/serve/acp", []string{"command", "command/mcp", "internal/bounded", "internal/legible", "internal/serve/work", "internal/words", "session"}},
 	{"internal/serve/mcp", []string{"backend", "command", "command/stock", "internal/legible", "internal/serve/work", "internal/words", "session", "session/policy"}},
 	{"internal/serve/...", []string{"backend", "internal/legible", "internal/near", "internal/serve/..."}},
 	{"internal/compare/...", []string{"backend", "internal/compare/...", "internal/legible"}},
