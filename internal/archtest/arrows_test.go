@@ -27,7 +27,7 @@ var arrows = []rule{
 
 	{"internal/cli", []string{"backend", "inference", "internal/config", "internal/exit", "internal/hub", "internal/near", "internal/setup", "internal/terminal"}},
 	{"internal/setup", []string{"backend", "backend/hf", "command/...", "configs", "inference", "internal/config", "internal/exit", "internal/hub",
-		"internal/legible", "internal/near", "internal/serve", "models", "session", "tokenizer"}},
+		"internal/legible", "internal/near", "internal/serve", "models", "session", "session/guide", "tokenizer"}},
 	{"internal/setup/setuptest", []string{"configs", "internal/config"}},
 	{"internal/terminal", []string{"internal/bounded", "internal/legible", "session"}},
 	{"internal/terminal/terminaltest", nil},
@@ -36,6 +36,7 @@ var arrows = []rule{
 	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
+	{"session/guide", []string{"internal/bounded", "internal/legible"}},
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
 	{"session/plan", []string{"command", "session/prose", "session/workdir"}},

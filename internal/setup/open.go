@@ -61,6 +61,9 @@ func Open(ctx context.Context, s Settings) (_ *Run, err error) {
 	if err := r.addCommands(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.addGuides(ctx); err != nil {
+		return nil, err
+	}
 	if r.Model = s.Model; r.Model == nil {
 		if r.Model, err = s.Host.OpenModel(ctx, s.Config); err != nil {
 			return nil, err
