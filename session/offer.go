@@ -61,7 +61,7 @@ func offer(p journal.Phase, v view) []command.Spec {
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
 	v := view{
-		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}

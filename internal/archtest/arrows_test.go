@@ -33,7 +33,7 @@ var arrows = []rule{
 	{"internal/terminal/terminaltest", nil},
 	{"internal/exit", nil},
 
-	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
+	{"session", []string{"backend", "command", "command/decide", "command/salvage", "internal/legible", "session/..."}},
 	{"session/ask", []string{"backend", "internal/words"}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
@@ -47,6 +47,7 @@ var arrows = []rule{
 	{"session/check", []string{"session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
+	{"command/decide", []string{"backend", "command", "internal/legible", "internal/words"}},
 	{"command/...", []string{"command/...", "internal/bounded", "internal/group", "internal/legible", "internal/near", "internal/words"}},
 
 	{"backend", []string{"internal/bounded", "internal/legible"}},
