@@ -50,6 +50,7 @@ type Session struct {
 
 	phase    journal.Phase
 	held     journal.Withheld
+	wants    Wants  // what the task wants, where that was asked
 	refusals int    // refused calls in a row, without one that ran
 	resumed  bool   // it goes on with what a session file tells
 	answered bool   // nothing is left to go on with but new words
@@ -226,7 +227,7 @@ func (s *Session) begin(task string) error {
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
-		s.watch.first, s.held = s.watch.now, journal.Withheld{}
+		s.watch.first, s.held, s.wants = s.watch.now, journal.Withheld{}, Wants{}
 	}
 	s.takeUp(task)
 	switch {

@@ -35,6 +35,7 @@ var arrows = []rule{
 
 	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
 	{"session/ask", []string{"backend", "internal/words"}},
+	{"session/wants", []string{"backend", "internal/words", "session/ask", "session/event", "session/workdir"}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
 	{"session/redact", nil},
@@ -43,7 +44,7 @@ var arrows = []rule{
 	{"session/policy", []string{"command", "internal/near"}},
 	{"session/journal", []string{"command", "session/event", "session/prose"}},
 	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},
-	{"session/check", []string{"session/prose", "session/workdir"}},
+	{"session/check", []string{"session/event", "session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
 	{"command/...", []string{"command/...", "internal/bounded", "internal/group", "internal/legible", "internal/near", "internal/words"}},
