@@ -127,6 +127,9 @@ type Slot struct {
 	// Partial: a text cut at its length limit is used as far as it goes, and
 	// FieldUnfinished is set in the call.
 	Partial bool `json:"partial,omitempty"`
+	// Target: for SlotLine, a file to be written. Names that the task gives can be
+	// chosen, so that they stay as they were written.
+	Target bool `json:"target,omitempty"`
 	// Web: for SlotFile, web addresses from the conversation can be chosen too,
 	// where commands may fetch.
 	Web bool `json:"web,omitempty"`

@@ -50,6 +50,7 @@ type Session struct {
 
 	phase    journal.Phase
 	held     journal.Withheld
+	wants    Wants           // what the task wants, where that was asked
 	refusals int             // refused calls in a row, without one that ran
 	suits    map[string]bool // commands for one kind of task: whether this is of it
 	suitedTo string          // the task that they were asked about
@@ -228,7 +229,7 @@ func (s *Session) begin(ctx context.Context, task string) error {
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
-		s.watch.first, s.held = s.watch.now, journal.Withheld{}
+		s.watch.first, s.held, s.wants = s.watch.now, journal.Withheld{}, Wants{}
 	}
 	s.takeUp(task)
 	if err := s.takeGuides(ctx, task); err != nil {

@@ -35,6 +35,7 @@ var arrows = []rule{
 
 	{"session", []string{"backend", "command", "command/decide", "command/salvage", "internal/legible", "session/..."}},
 	{"session/ask", []string{"backend", "internal/words"}},
+	{"session/wants", []string{"backend", "internal/words", "session/ask", "session/event", "session/workdir"}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
 	{"session/guide", []string{"internal/bounded", "internal/legible"}},
@@ -44,7 +45,7 @@ var arrows = []rule{
 	{"session/policy", []string{"command", "internal/near"}},
 	{"session/journal", []string{"command", "session/event", "session/prose"}},
 	{"session/report", []string{"internal/legible", "session/event", "session/journal", "session/prose", "session/redact"}},
-	{"session/check", []string{"session/prose", "session/workdir"}},
+	{"session/check", []string{"session/event", "session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
 	{"command/decide", []string{"backend", "command", "internal/legible", "internal/words"}},

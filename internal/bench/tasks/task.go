@@ -200,6 +200,15 @@ func (t *Task) check() error {
 	return nil
 }
 
+// Files are the paths of what a run finds in its work dir, in order.
+func (t *Task) Files() (paths []string, err error) {
+	err = t.walk(func(file string) error {
+		paths = append(paths, file)
+		return nil
+	})
+	return paths, err
+}
+
 // Lay copies the task's files into a work dir.
 func (t *Task) Lay(dir string) error {
 	return t.walk(func(file string) error {

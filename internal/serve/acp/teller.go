@@ -227,6 +227,8 @@ func (t *teller) result(of string, r *session.Result) {
 	case session.StopAnswered, session.StopInterrupted:
 	case session.StopRefused:
 		said = append(said, "Stopped: what the task needs was not allowed.")
+	case session.StopUnmet:
+		said = append(said, "Not done: "+r.Unmet)
 	default:
 		said = append(said, "Stopped without an answer: "+string(r.Stop)+".")
 	}
