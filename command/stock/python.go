@@ -194,9 +194,14 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 	return r
 }
 
-// SandboxReport describes how the python command is confined on this system,
-// for `agent doctor`.
-func SandboxReport(ctx context.Context) (sandbox.Report, error) {
+// SandboxReport describes how the python command is confined on this system, for
+// `agent doctor`. The error says why it would refuse to run in a folder; empty is
+// any.
+func SandboxReport(ctx context.Context, dir string) (sandbox.Report, error) {
 	var s sandbox.Sandbox
-	return s.Probe(ctx)
+	report, err := s.Probe(ctx)
+	if err == nil && dir != "" && report.Confined() {
+		err = s.Check(ctx, dir)
+	}
+	return report, err
 }

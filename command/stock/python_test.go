@@ -26,7 +26,7 @@ func newPython(t *testing.T) command.Command {
 	if _, err := python.Find(context.Background(), ""); err != nil {
 		t.Skipf("needs python3: %v", err)
 	}
-	report, err := SandboxReport(context.Background())
+	report, err := SandboxReport(context.Background(), "")
 	require.NoError(t, err)
 	if !report.Confined() {
 		t.Skipf("needs a system that confines: %v", report.Reasons)

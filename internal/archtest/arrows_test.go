@@ -34,6 +34,7 @@ var arrows = []rule{
 	{"internal/exit", nil},
 
 	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
+	{"session/ask", []string{"backend", "internal/words"}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
 	{"session/guide", []string{"internal/bounded", "internal/legible"}},
