@@ -296,7 +296,7 @@ func endpoints() []route {
 // routes builds the handler.
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	all := endpoints()
+	all := append(endpoints(), ollamaEndpoints()...)
 	if s.worker != nil {
 		all = append(all, workerEndpoints()...)
 	}
