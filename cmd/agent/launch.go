@@ -33,7 +33,10 @@ func (a *app) launchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "launch [flags] [key=value …] CLIENT [-- ARGUMENT…]",
 		Short: "Serve the model, and start a coding client on it",
-		Long: `Serve the model on a free port and start a coding client on it: ` + strings.Join(launch.Names(), ", ") + `.
+		Long: `Serve the model on a free port and start a coding client on it: ` + strings.Join(
+			launch.Names(),
+			", ",
+		) + `.
 
 The client gets settings of its own, in a private folder, in variables and in arguments;
 nothing of the user's own settings is changed. What stands after -- goes to the client.
@@ -53,7 +56,13 @@ runs already, and starts nothing.`,
 	}
 	f := cmd.Flags()
 	values.Bind(f, "port", "serve.port", setup.PortDefault, "of the server that --print is about")
-	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
+	values.Bind(
+		f,
+		"model-names",
+		"serve.model_names",
+		[]string(nil),
+		"names under which the model is served",
+	)
 	f.BoolVar(&show, "print", false, "show the settings and start nothing")
 	return cmd
 }
@@ -72,7 +81,11 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 	}
 	program, err := exec.LookPath(client.Program)
 	if err != nil && !show {
-		return &backend.Error{Op: "launch", Err: fmt.Errorf("there is no program %s here", client.Program), Advice: "install it: " + client.Install}
+		return &backend.Error{
+			Op:     "launch",
+			Err:    fmt.Errorf("there is no program %s here", client.Program),
+			Advice: "install it: " + client.Install,
+		}
 	}
 	a.Host.Serving = true
 	model, err := a.Host.OpenModel(cmd.Context(), cfg)
@@ -80,7 +93,11 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 		return err
 	}
 	defer model.Close()
-	on := launch.Server{Dir: filepath.Join(setup.StateDir(), "launch", client.Name), Context: model.ContextLength(), Reply: model.ContextLength() / replyShare}
+	on := launch.Server{
+		Dir:     filepath.Join(setup.StateDir(), "launch", client.Name),
+		Context: model.ContextLength(),
+		Reply:   model.ContextLength() / replyShare,
+	}
 	if show {
 		return a.printLaunch(client, on, model, cfg.Serve, rest[1:])
 	}
@@ -88,7 +105,13 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 }
 
 // printLaunch shows what a client needs for a server that runs as configured.
-func (a *app) printLaunch(client launch.Client, on launch.Server, model *setup.Model, c *setup.Serve, args []string) error {
+func (a *app) printLaunch(
+	client launch.Client,
+	on launch.Server,
+	model *setup.Model,
+	c *setup.Serve,
+	args []string,
+) error {
 	s, err := serve.New(model, serve.Config{ModelNames: c.ModelNames})
 	if err != nil {
 		return exit.With(exit.Usage, err)
@@ -102,7 +125,15 @@ func (a *app) printLaunch(client launch.Client, on launch.Server, model *setup.M
 }
 
 // runClient serves until the client has ended.
-func (a *app) runClient(ctx context.Context, client launch.Client, program string, on launch.Server, model *setup.Model, c *setup.Serve, args []string) error {
+func (a *app) runClient(
+	ctx context.Context,
+	client launch.Client,
+	program string,
+	on launch.Server,
+	model *setup.Model,
+	c *setup.Serve,
+	args []string,
+) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,14 +143,20 @@ func (a *app) runClient(ctx context.Context, client launch.Client, program strin
 	if err := os.MkdirAll(on.Dir, 0o700); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(on.Dir, "server.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	log, err := os.OpenFile(
+		filepath.Join(on.Dir, "server.log"),
+		os.O_CREATE|os.O_WRONLY|os.O_TRUNC,
+		0o600,
+	)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	on.Key = rand.Text()
 	config := c.Server(slog.New(slog.NewTextHandler(log, nil)))
-	config.APIKey, config.Origins, config.Worker, config.DrainWithin = backend.Secret(on.Key), nil, nil, time.Second
+	config.APIKey, config.Origins, config.Worker, config.DrainWithin = backend.Secret(
+		on.Key,
+	), nil, nil, time.Second
 	s, err := serve.New(model, config)
 	if err != nil {
 		return exit.With(exit.Usage, err)
@@ -132,7 +169,14 @@ func (a *app) runClient(ctx context.Context, client launch.Client, program strin
 	if err != nil {
 		return err
 	}
-	a.Note(fmt.Sprintf("starting %s on %s; its settings and the log of requests are in %s", client.Name, on.Model, on.Dir))
+	a.Note(
+		fmt.Sprintf(
+			"starting %s on %s; its settings and the log of requests are in %s",
+			client.Name,
+			on.Model,
+			on.Dir,
+		),
+	)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(serving, l) }()
@@ -142,7 +186,15 @@ func (a *app) runClient(ctx context.Context, client launch.Client, program strin
 		err = failed
 	}
 	u := s.Usage()
-	a.Note(fmt.Sprintf("%s: prompt tokens: %d evaluated, %d reused; %d generated", client.Name, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens))
+	a.Note(
+		fmt.Sprintf(
+			"%s: prompt tokens: %d evaluated, %d reused; %d generated",
+			client.Name,
+			u.EvaluatedTokens,
+			u.CachedTokens,
+			u.CompletionTokens,
+		),
+	)
 	return err
 }
 
@@ -161,7 +213,10 @@ func (a *app) attach(ctx context.Context, program string, s launch.Settings, arg
 	err := cmd.Run()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
-		return exit.With(max(ended.ExitCode(), exit.Failed), fmt.Errorf("%s ended with %s", filepath.Base(program), ended.ProcessState))
+		return exit.With(
+			max(ended.ExitCode(), exit.Failed),
+			fmt.Errorf("%s ended with %s", filepath.Base(program), ended.ProcessState),
+		)
 	}
 	return err
 }

@@ -62,19 +62,43 @@ func clients() []Client {
 			files: map[string]string{"aider.yml": "aider.yml", "model.json": "aider_model.json"},
 			env:   []string{"OPENAI_API_BASE={{.URL}}/v1", "OPENAI_API_KEY={{.Key}}"},
 			args:  []string{"--config", "{{.Dir}}/aider.yml"}},
-		{Name: "claude", Program: "claude", Install: "npm install -g @anthropic-ai/claude-code",
-			files: map[string]string{".claude.json": "claude.json"},
-			env: []string{"CLAUDE_CONFIG_DIR={{.Dir}}", "ANTHROPIC_BASE_URL={{.URL}}", "ANTHROPIC_AUTH_TOKEN={{.Key}}", "ANTHROPIC_API_KEY=",
-				"ANTHROPIC_MODEL={{.Model}}", "ANTHROPIC_SMALL_FAST_MODEL={{.Model}}", "ANTHROPIC_DEFAULT_HAIKU_MODEL={{.Model}}",
-				"ANTHROPIC_DEFAULT_SONNET_MODEL={{.Model}}", "ANTHROPIC_DEFAULT_OPUS_MODEL={{.Model}}",
-				"CLAUDE_CODE_MAX_OUTPUT_TOKENS={{.Reply}}", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "API_TIMEOUT_MS=3600000"}},
+		{
+			Name:    "claude",
+			Program: "claude",
+			Install: "npm install -g @anthropic-ai/claude-code",
+			files:   map[string]string{".claude.json": "claude.json"},
+			env: []string{
+				"CLAUDE_CONFIG_DIR={{.Dir}}",
+				"ANTHROPIC_BASE_URL={{.URL}}",
+				"ANTHROPIC_AUTH_TOKEN={{.Key}}",
+				"ANTHROPIC_API_KEY=",
+				"ANTHROPIC_MODEL={{.Model}}",
+				"ANTHROPIC_SMALL_FAST_MODEL={{.Model}}",
+				"ANTHROPIC_DEFAULT_HAIKU_MODEL={{.Model}}",
+				"ANTHROPIC_DEFAULT_SONNET_MODEL={{.Model}}",
+				"ANTHROPIC_DEFAULT_OPUS_MODEL={{.Model}}",
+				"CLAUDE_CODE_MAX_OUTPUT_TOKENS={{.Reply}}",
+				"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+				"DISABLE_AUTOUPDATER=1",
+				"API_TIMEOUT_MS=3600000",
+			},
+		},
 		{Name: "codex", Program: "codex", Install: "npm install -g @openai/codex",
 			files: map[string]string{"config.toml": "codex.toml"},
 			env:   []string{"CODEX_HOME={{.Dir}}", "AGENT_API_KEY={{.Key}}"}},
-		{Name: "opencode", Program: "opencode", Install: "npm install -g opencode-ai",
-			files: map[string]string{"opencode.json": "opencode.json"},
-			env: []string{"OPENCODE_CONFIG={{.Dir}}/opencode.json", "OPENCODE_CONFIG_DIR={{.Dir}}", "AGENT_API_KEY={{.Key}}",
-				"OPENCODE_DISABLE_AUTOUPDATE=1", "OPENCODE_DISABLE_MODELS_FETCH=1"}},
+		{
+			Name:    "opencode",
+			Program: "opencode",
+			Install: "npm install -g opencode-ai",
+			files:   map[string]string{"opencode.json": "opencode.json"},
+			env: []string{
+				"OPENCODE_CONFIG={{.Dir}}/opencode.json",
+				"OPENCODE_CONFIG_DIR={{.Dir}}",
+				"AGENT_API_KEY={{.Key}}",
+				"OPENCODE_DISABLE_AUTOUPDATE=1",
+				"OPENCODE_DISABLE_MODELS_FETCH=1",
+			},
+		},
 	}
 }
 
@@ -93,13 +117,20 @@ func Find(name string) (Client, error) {
 	if i := slices.IndexFunc(all, func(c Client) bool { return c.Name == name }); i >= 0 {
 		return all[i], nil
 	}
-	return Client{}, fmt.Errorf("unknown client %q%s: known are %s", name, near.Hint(name, Names()), strings.Join(Names(), ", "))
+	return Client{}, fmt.Errorf(
+		"unknown client %q%s: known are %s",
+		name,
+		near.Hint(name, Names()),
+		strings.Join(Names(), ", "),
+	)
 }
 
 // Settings are those for one server.
 func (c Client) Settings(s Server) (Settings, error) {
 	out := Settings{Files: map[string]string{}}
-	all, err := template.New("").Funcs(template.FuncMap{"json": quoted}).ParseFS(templates, "settings/*")
+	all, err := template.New("").
+		Funcs(template.FuncMap{"json": quoted}).
+		ParseFS(templates, "settings/*")
 	if err != nil {
 		return out, err
 	}

@@ -20,7 +20,14 @@ func TestSettings(t *testing.T) {
 			c, err := Find(name)
 			require.NoError(t, err)
 			dir := filepath.Join(t.TempDir(), "private")
-			on := Server{URL: "http://127.0.0.1:4711", Key: "sesame", Model: "a \"quoted\"\\ model: {x}\n", Context: 32768, Reply: 8192, Dir: dir}
+			on := Server{
+				URL:     "http://127.0.0.1:4711",
+				Key:     "sesame",
+				Model:   "a \"quoted\"\\ model: {x}\n",
+				Context: 32768,
+				Reply:   8192,
+				Dir:     dir,
+			}
 			s, err := c.Settings(on)
 			require.NoError(t, err)
 			require.NoError(t, s.Write())

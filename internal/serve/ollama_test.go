@@ -54,8 +54,16 @@ func TestOllamaIsHonoured(t *testing.T) {
 
 // TestOllamaStreams: a line of JSON each, calls whole, and the cost in the last.
 func TestOllamaStreams(t *testing.T) {
-	url := start(t, newToolModel("a reply", `{"city":"Paris"}`, "get_weather", "wait"), serve.Config{ModelNames: []string{"tiny"}})
-	a := post(t, url+"/api/chat", `{`+hello+`,"tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}},{"type":"function","function":{"name":"wait"}}]}`)
+	url := start(
+		t,
+		newToolModel("a reply", `{"city":"Paris"}`, "get_weather", "wait"),
+		serve.Config{ModelNames: []string{"tiny"}},
+	)
+	a := post(
+		t,
+		url+"/api/chat",
+		`{`+hello+`,"tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}},{"type":"function","function":{"name":"wait"}}]}`,
+	)
 	assert.Equal(t, "application/x-ndjson", a.header.Get("Content-Type"))
 	var names []string
 	var last map[string]any
@@ -79,7 +87,14 @@ func TestOllamaStreams(t *testing.T) {
 
 // TestOllamaRefuses in the wire's own form, and says what is wrong.
 func TestOllamaRefuses(t *testing.T) {
-	url := start(t, scripted(0, func(context.Context, *backend.Request) (string, error) { return "", errors.New("out of order") }), serve.Config{ModelNames: []string{"tiny"}})
+	url := start(
+		t,
+		scripted(
+			0,
+			func(context.Context, *backend.Request) (string, error) { return "", errors.New("out of order") },
+		),
+		serve.Config{ModelNames: []string{"tiny"}},
+	)
 	for name, c := range map[string]struct {
 		path, body string
 		status     int
@@ -120,7 +135,8 @@ func TestOllamaPython(t *testing.T) {
 	}
 	run := func(b backend.LanguageBackend, reply string) {
 		url := start(t, b, serve.Config{ModelNames: []string{"tiny"}, APIKey: "sesame"})
-		out, err := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "ollama_client.py"), url, "sesame", "tiny", reply).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "ollama_client.py"), url, "sesame", "tiny", reply).
+			CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		t.Logf("%s", out)
 	}
