@@ -69,6 +69,7 @@ var arrows = []rule{
 	{"internal/bench/...", []string{"backend", "internal/bench/...", "internal/bounded", "internal/group"}},
 	{"internal/config/...", []string{"internal/config/...", "internal/near"}},
 	{"internal/hub/...", []string{"internal/bounded", "internal/hub/...", "internal/legible", "internal/near"}},
+	{"internal/launch", []string{"internal/near"}},
 	{"internal/bounded", nil},
 	{"internal/group", nil},
 	{"internal/legible", nil},
