@@ -12,6 +12,7 @@ require (
 	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/charmbracelet/colorprofile v0.4.3
 	github.com/charmbracelet/x/ansi v0.11.8
+	github.com/coder/acp-go-sdk v0.13.0
 	github.com/daulet/tokenizers v1.22.1
 	github.com/gofrs/flock v0.13.0
 	github.com/google/jsonschema-go v0.4.3

@@ -151,6 +151,15 @@ func (o *OpenAI) samplingFields(f wireFields, req *Request) {
 	if s.RepeatPenalty != nil && *s.RepeatPenalty != 1 {
 		f["repetition_penalty"] = *s.RepeatPenalty
 	}
+	if s.FrequencyPenalty != nil && *s.FrequencyPenalty != 0 {
+		f["frequency_penalty"] = *s.FrequencyPenalty
+	}
+	if s.PresencePenalty != nil && *s.PresencePenalty != 0 {
+		f["presence_penalty"] = *s.PresencePenalty
+	}
+	if len(s.LogitBias) > 0 {
+		f["logit_bias"] = s.LogitBias
+	}
 }
 
 // tokensMax is the limit to send: what was asked for, and no more than there is

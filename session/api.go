@@ -24,6 +24,8 @@ type (
 	Warning        = event.Warning        // what a person should know that stopped nothing
 	Commands       = event.Commands       // what became of the commands since the step before
 	CommandChange  = event.CommandChange  // what happened to one command
+	Guides         = event.Guides         // what joined the task of AGENTS.md and skills
+	GuideFile      = event.GuideFile      // one such file
 	SubtaskStarted = event.SubtaskStarted // a part of the task, given to a child session
 	SubtaskEnded   = event.SubtaskEnded   // what that came to
 	Result         = event.Result         // how a run ended, and its last event

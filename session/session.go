@@ -199,7 +199,7 @@ func (s *Session) finish(res *Result) *Result {
 }
 
 // begin opens the session file and puts the task into the conversation.
-func (s *Session) begin(task string) error {
+func (s *Session) begin(ctx context.Context, task string) error {
 	task = s.book.scrub.Text(task) // before anything is made of it: summaries and checks quote it, too
 	if task != "" {
 		s.talk.task = task
@@ -229,12 +229,15 @@ func (s *Session) begin(task string) error {
 		s.watch.first, s.held = s.watch.now, journal.Withheld{}
 	}
 	s.takeUp(task)
+	if err := s.takeGuides(ctx, task); err != nil {
+		return err
+	}
 	switch {
 	case len(s.talk.entries) == 0:
 		s.add(&journal.Entry{Kind: journal.KindTask, Text: s.firstMessage(s.talk.task)})
 	case task != "":
 		s.phase = journal.PhaseFresh
-		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
+		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", firstData{Task: task, Guides: s.talk.guides})})
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type turn struct {
 // work is the loop: ask, carry out, until something ends it.
 func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	res := &Result{}
-	if err := s.begin(task); err != nil {
+	if err := s.begin(ctx, task); err != nil {
 		return res, err
 	}
 	for s.clock.left() > 0 {

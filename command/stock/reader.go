@@ -168,6 +168,7 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 	if err != nil {
 		return nil, unreadable(path, err), nil
 	}
+	data = buffers{r.ctx, r.env}.newer(path, data)
 	return &source{name: path, size: int64(len(data)), data: data}, nil, nil
 }
 
@@ -274,7 +275,7 @@ func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Re
 
 // keep writes text into a file, and says so before the text it shows.
 func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*command.Result, error) {
-	w := fileWriter{root: r.root, workDir: r.env.WorkDir, bytesMax: r.limits.FileBytes}
+	w := newFileWriter(r.ctx, r.root, r.env)
 	kept := w.save(name, text)
 	if kept.Failed {
 		return kept, nil

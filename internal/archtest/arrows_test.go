@@ -27,15 +27,17 @@ var arrows = []rule{
 
 	{"internal/cli", []string{"backend", "inference", "internal/config", "internal/exit", "internal/hub", "internal/near", "internal/setup", "internal/terminal"}},
 	{"internal/setup", []string{"backend", "backend/hf", "command/...", "configs", "inference", "internal/config", "internal/exit", "internal/hub",
-		"internal/legible", "internal/near", "internal/serve", "models", "session", "tokenizer"}},
+		"internal/legible", "internal/near", "internal/serve", "models", "session", "session/guide", "tokenizer"}},
 	{"internal/setup/setuptest", []string{"configs", "internal/config"}},
 	{"internal/terminal", []string{"internal/bounded", "internal/legible", "session"}},
 	{"internal/terminal/terminaltest", nil},
 	{"internal/exit", nil},
 
 	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
+	{"session/ask", []string{"backend", "internal/words"}},
 	{"session/event", []string{"backend", "command"}},
 	{"session/prose", []string{"internal/legible"}},
+	{"session/guide", []string{"internal/bounded", "internal/legible"}},
 	{"session/redact", nil},
 	{"session/workdir", []string{"internal/legible", "session/prose"}},
 	{"session/plan", []string{"command", "session/prose", "session/workdir"}},
@@ -56,6 +58,9 @@ var arrows = []rule{
 	{"inference/gguf/...", []string{"inference/gguf/...", "internal/near"}},
 	{"tokenizer/...", nil},
 
+	{"internal/serve/work", []string{"command", "command/mcp", "internal/legible", "session"}},
+	{"internal/serve/acp", []string{"command", "command/mcp", "internal/bounded", "internal/legible", "internal/serve/work", "internal/words", "session"}},
+	{"internal/serve/mcp", []string{"backend", "command", "command/stock", "internal/legible", "internal/serve/work", "internal/words", "session", "session/policy"}},
 	{"internal/serve/...", []string{"backend", "internal/legible", "internal/near", "internal/serve/..."}},
 	{"internal/compare/...", []string{"backend", "internal/compare/...", "internal/legible"}},
 	{"internal/bench/engine", []string{"backend", "backend/hf", "inference", "internal/bench", "internal/cli", "internal/config", "internal/exit", "internal/setup"}},

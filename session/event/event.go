@@ -145,6 +145,20 @@ type Commands struct {
 	Changes []CommandChange `json:"changes"`
 }
 
+// Guides tells what the folder and the user say to agents that joined the task.
+type Guides struct {
+	Files  []GuideFile `json:"files"`
+	Choice *ChoiceMade `json:"choice,omitempty"` // of a skill, where there are some
+}
+
+// GuideFile is an AGENTS.md, or the SKILL.md of the skill that was chosen.
+type GuideFile struct {
+	Path   string `json:"path"`
+	Skill  string `json:"skill,omitempty"` // its name
+	Tokens int    `json:"tokens"`          // that are shown
+	Cut    bool   `json:"cut,omitempty"`   // not all of it
+}
+
 // SubtaskStarted is a part of the task given to a child session. The child's
 // own events follow, each with its id in Event.Session.
 type SubtaskStarted struct {
@@ -239,13 +253,14 @@ func (*CommandResult) EventType() string  { return "command_result" }
 func (*Delta) EventType() string          { return "delta" }
 func (*Warning) EventType() string        { return "warning" }
 func (*Commands) EventType() string       { return "commands" }
+func (*Guides) EventType() string         { return "guides" }
 func (*SubtaskStarted) EventType() string { return "subtask" }
 func (*SubtaskEnded) EventType() string   { return "subtask_result" }
 func (*Result) EventType() string         { return "result" }
 
 // All are one of each type, empty.
 func All() []Payload {
-	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}}
+	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}, &Guides{}}
 }
 
 // New makes an empty payload of a type, or nil for an unknown one.
