@@ -121,8 +121,10 @@ func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 		defer f.Close()
 		broken = scanPieces(r.ctx, f, yield)
 	}
-	for n := range p.each {
-		p.total = n
+	for n, next := range p.each {
+		if p.total = n; p.form == "" && len(next.text) != next.size {
+			p.form = texts.Say("not_utf8", nil)
+		}
 	}
 	if broken != nil {
 		return nil, unreadable(src.name, broken), r.ctx.Err()
