@@ -37,6 +37,23 @@ type Text struct {
 	PagesTotal int
 	// Cut says why not all of the document is here; empty when it is.
 	Cut string
+	// Note says what of the text is a guess; empty when nothing is.
+	Note string
+}
+
+// Lines are the lines of a document as a reader numbers them. Before each page of a PDF
+// stands the line that mark gives.
+func (t *Text) Lines(format Format, mark func(page, pages int) string) (lines []string, pages []int) {
+	for i, page := range t.Pages {
+		if format == PDF {
+			pages = append(pages, len(lines)+1)
+			lines = append(lines, mark(i+1, t.PagesTotal))
+		}
+		if page = strings.TrimSuffix(page, "\n"); page != "" {
+			lines = append(lines, strings.Split(page, "\n")...)
+		}
+	}
+	return lines, pages
 }
 
 // sniffBytes is how much of a file tells what it is.
