@@ -212,7 +212,7 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	case err != nil:
 		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
 	}
-	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut}
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut, pagesTotal: text.PagesTotal}
 	if text.Note != "" {
 		p.form += ", " + text.Note
 	}
