@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -91,10 +92,12 @@ func Sniff(name, contentType string, head []byte) Format {
 // isPDF finds the mark of a PDF. Readers accept it anywhere in the first
 // kilobyte; a text that only talks of it is none.
 func isPDF(head []byte) bool {
-	const mark = "%PDF-"
-	return bytes.HasPrefix(bytes.TrimLeft(head, "\ufeff \t\r\n"), []byte(mark)) ||
-		bytes.Contains(head, []byte(mark)) && !utf8.Valid(head)
+	return bytes.HasPrefix(bytes.TrimLeft(head, "\ufeff \t\r\n"), []byte(pdfMark)) ||
+		bytes.Contains(head, []byte(pdfMark)) && !utf8.Valid(head) || pdfStart.Match(head)
 }
+
+// pdfStart is a mark on a line of its own, with the first object after it.
+var pdfStart = regexp.MustCompile(`(?:^|[\r\n])%PDF-\d\.\d\s*[\r\n](?:%[^\r\n]*[\r\n]+)?\s*\d+ \d+ obj\b`)
 
 // beginsPage reports text that is a whole page: a doctype or the root element,
 // after comments and an XML declaration.

@@ -114,14 +114,7 @@ func Find(ctx context.Context, workDir string) (*Interpreter, error) {
 // programFolders are the folders of PATH outside the work dir and the current
 // folder. If a whole home is the work dir, all of PATH is used.
 func programFolders(workDir string) []string {
-	var avoided []string
-	current, _ := os.Getwd()
-	home, _ := os.UserHomeDir()
-	for _, dir := range []string{workDir, current} {
-		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
-			avoided = append(avoided, real)
-		}
-	}
+	avoided := avoidedFolders(workDir)
 	var out []string
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
 		within := func(dir string) bool { return isWithin(folder, dir) || isWithin(realPath(folder), dir) }
@@ -130,6 +123,19 @@ func programFolders(workDir string) []string {
 		}
 	}
 	return out
+}
+
+// avoidedFolders are those in which anybody may have put a program.
+func avoidedFolders(workDir string) []string {
+	var avoided []string
+	current, _ := os.Getwd()
+	home, _ := os.UserHomeDir()
+	for _, dir := range []string{workDir, current} {
+		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
+			avoided = append(avoided, real)
+		}
+	}
+	return avoided
 }
 
 // realPath is a path without links, empty where there is nothing.
@@ -212,23 +218,27 @@ const (
 )
 
 // inEnvironment is the interpreter of the virtual environment that is active, where
-// that lies in the work dir. What it starts must be a Python from elsewhere, which is
-// asked in its place; the environment itself is used in the sandbox alone.
+// that lies in the work dir or the current folder. What it starts must be a Python from
+// elsewhere, which is asked in its place; the environment itself is used in the sandbox
+// alone.
 func (i *Interpreter) inEnvironment(ctx context.Context, workDir string, folders []string) *Interpreter {
-	dir, active := realPath(workDir), realPath(os.Getenv("VIRTUAL_ENV"))
-	if dir == "" || active == "" || !isWithin(active, dir) {
+	active, avoided := realPath(os.Getenv("VIRTUAL_ENV")), avoidedFolders(workDir)
+	inside := func(path string) bool {
+		return slices.ContainsFunc(avoided, func(dir string) bool { return isWithin(path, dir) })
+	}
+	if active == "" || !inside(active) {
 		return i
 	}
 	path := filepath.Join(active, "bin", "python3")
 	base := realPath(path)
-	if base == "" || isWithin(base, dir) || !pythonNames.MatchString(filepath.Base(base)) {
+	if base == "" || inside(base) || !pythonNames.MatchString(filepath.Base(base)) {
 		return i
 	}
 	found, err := askPython(ctx, base, folders, "")
 	if err != nil {
 		return i
 	}
-	return &Interpreter{Executable: path, Version: found.Version, Paths: found.Paths}
+	return &Interpreter{Executable: path, Version: found.Version, Paths: append(found.Paths, active)}
 }
 
 var pythonNames = regexp.MustCompile(`^python3?(\.\d+)?$`)
