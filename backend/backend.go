@@ -149,6 +149,12 @@ type Sampling struct {
 	MinP          *float64 `json:"min_p,omitempty" yaml:"min_p"`
 	RepeatPenalty *float64 `json:"repeat_penalty,omitempty" yaml:"repeat_penalty"`
 	Seed          *uint32  `json:"seed,omitempty" yaml:"seed"`
+
+	// FrequencyPenalty, PresencePenalty and LogitBias are as OpenAI has them; keys of LogitBias
+	// are token ids of the model.
+	FrequencyPenalty *float64          `json:"frequency_penalty,omitempty" yaml:"-"`
+	PresencePenalty  *float64          `json:"presence_penalty,omitempty" yaml:"-"`
+	LogitBias        map[int32]float64 `json:"logit_bias,omitempty" yaml:"-"`
 }
 
 // Merge returns s with every nil field taken from base. Either may be nil.
@@ -164,6 +170,11 @@ func (s *Sampling) Merge(base *Sampling) *Sampling {
 		set(&out.MinP, from.MinP)
 		set(&out.RepeatPenalty, from.RepeatPenalty)
 		set(&out.Seed, from.Seed)
+		set(&out.FrequencyPenalty, from.FrequencyPenalty)
+		set(&out.PresencePenalty, from.PresencePenalty)
+		if len(from.LogitBias) > 0 {
+			out.LogitBias = from.LogitBias
+		}
 	}
 	return &out
 }

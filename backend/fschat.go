@@ -41,7 +41,7 @@ type FastChat struct{ *OpenAI }
 func NewFastChat(cfg FastChatConfig) (*FastChat, error) {
 	cfg.ServerIP = or(cfg.ServerIP, fastchatServer)
 	o, err := newRemote(OpenAIConfig(cfg), dialect{name: "fastchat", systemOnce: true, plain: true, room: fastchatRoom,
-		ignored: []string{"seed", "min_p", "repetition_penalty", "reasoning_effort"}})
+		ignored: []string{"seed", "min_p", "repetition_penalty", "reasoning_effort", "logit_bias"}})
 	if err != nil {
 		return nil, err
 	}

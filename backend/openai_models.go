@@ -46,7 +46,7 @@ func (o *OpenAI) toldLength() int {
 		return 0
 	}
 	for _, m := range list.Data {
-		if m.ID == o.cfg.ModelID {
+		if m.ID == o.cfg.ModelID || len(list.Data) == 1 { // a server of one model takes any name for it
 			return max(0, cmp.Or(m.ContextLength, m.MaxModelLen, m.Meta.Context))
 		}
 	}

@@ -51,6 +51,20 @@ type Previewer interface {
 	Preview(ctx context.Context, env *Env, call *Call) (string, error)
 }
 
+// Rewriter is a command that can say before it runs what will be in the files that it
+// writes.
+type Rewriter interface {
+	// Rewrites are the files that would change, as far as they are text.
+	Rewrites(ctx context.Context, env *Env, call *Call) ([]Rewrite, error)
+}
+
+// Rewrite is one file before and after a call.
+type Rewrite struct {
+	Path     string // slash-separated, relative to the work dir
+	Old, New string
+	Created  bool // there is no file yet
+}
+
 // Effect orders commands by what they can change, for approval.
 type Effect int
 
@@ -113,6 +127,9 @@ type Slot struct {
 	// Partial: a text cut at its length limit is used as far as it goes, and
 	// FieldUnfinished is set in the call.
 	Partial bool `json:"partial,omitempty"`
+	// Target: for SlotLine, a file to be written. Names that the task gives can be
+	// chosen, so that they stay as they were written.
+	Target bool `json:"target,omitempty"`
 	// Web: for SlotFile, web addresses from the conversation can be chosen too,
 	// where commands may fetch.
 	Web bool `json:"web,omitempty"`
@@ -200,6 +217,9 @@ type Env struct {
 	// task share it. nil: nothing is described.
 	Files *FileIndex
 
+	// Buffers is the editor in which files of the work dir are open. nil: none is.
+	Buffers Buffers
+
 	// Ask puts a question to the run's model, outside the conversation and within
 	// the run's budget. nil: there is no model to ask.
 	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)
@@ -212,6 +232,15 @@ type Env struct {
 	// one part at a time then shows less, so that its middle is not cut out. nil:
 	// what fits Limits.OutputBytes.
 	Fits func(text string) bool
+}
+
+// Buffers is an editor that may hold newer text of a file than the disk does. Paths are
+// absolute, and were found to lie in the work dir.
+type Buffers interface {
+	// ReadText gives what the editor shows of a file. False: it has nothing of it.
+	ReadText(ctx context.Context, path string) (text string, ok bool)
+	// WriteText has the editor write a file. False: it does not write files.
+	WriteText(ctx context.Context, path, text string) (ok bool, err error)
 }
 
 // Limits bound one command. Zero fields mean the defaults of DefaultLimits.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -85,6 +86,11 @@ func fileKeys() []string {
 // saveKeys are the names that models use for the file to save into.
 func saveKeys() []string {
 	return []string{"save_as", "save_to", "save", "output", "output_file"}
+}
+
+// IsFileKey reports a name that models use for a file.
+func IsFileKey(name string) bool {
+	return slices.Contains(fileKeys(), name) || slices.Contains(saveKeys(), name)
 }
 
 // FileOf is the file or address that an entry names.

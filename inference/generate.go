@@ -25,7 +25,11 @@ type Sampling struct {
 	MinP          float64 // 0: off
 	RepeatPenalty float64 // 0 or 1: off
 	RepeatLastN   int     // tokens that the penalty looks back (default 64)
-	Seed          *uint32 // nil: drawn at random
+	// Frequency is taken off a logit for each time that its token stands in the reply, Presence
+	// once where it does: -2 to 2. Bias is added to the logits of token ids: -100 to 100.
+	Frequency, Presence float64
+	Bias                map[int32]float64
+	Seed                *uint32 // nil: drawn at random
 }
 
 // GenerateRequest is one reply to compute.
@@ -135,6 +139,10 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 		return bad("min_p", s.MinP, "0 to 1")
 	case math.IsNaN(s.RepeatPenalty) || s.RepeatPenalty < 0 || s.RepeatPenalty > 10:
 		return bad("repeat_penalty", s.RepeatPenalty, "0 to 10")
+	case !isWithin(s.Frequency, 2):
+		return bad("frequency_penalty", s.Frequency, "-2 to 2")
+	case !isWithin(s.Presence, 2):
+		return bad("presence_penalty", s.Presence, "-2 to 2")
 	case r.TopLogprobs < 0 || r.TopLogprobs > 20:
 		return bad("top_logprobs", r.TopLogprobs, "0 to 20")
 	case r.TokensMax < 0:
@@ -149,6 +157,13 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 			return llama.SamplerParams{}, err
 		}
 	}
+	bias := make(map[int32]float32, len(s.Bias))
+	for id, b := range s.Bias {
+		if !isWithin(b, 100) {
+			return bad("logit_bias", b, "-100 to 100")
+		}
+		bias[id] = float32(b)
+	}
 	seed := rand.Uint32()
 	if s.Seed != nil {
 		seed = *s.Seed
@@ -156,8 +171,11 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 	return llama.SamplerParams{Temperature: float32(s.Temperature), TopK: int32(min(s.TopK, math.MaxInt32)),
 		TopP: float32(cmp.Or(s.TopP, 1)), MinP: float32(s.MinP), RepeatPenalty: float32(cmp.Or(s.RepeatPenalty, 1)),
 		RepeatLastN: int32(min(cmp.Or(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
-		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar}, nil
+		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar, Frequency: float32(s.Frequency), Presence: float32(s.Presence), Bias: bias}, nil
 }
+
+// isWithin reports a number from -limit to limit.
+func isWithin(x, limit float64) bool { return math.Abs(x) <= limit }
 
 // startReply submits a request and returns the stream of its tokens.
 func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream, error) {

@@ -29,6 +29,10 @@ type Proposal struct {
 	Preview string // what the call would do, all of it: its code, a diff of what would change, or its fields
 	Done    string // the calls so far, a line each
 
+	// Rewrites are the files that the call would change, as far as the command can
+	// say. Preview shows the same.
+	Rewrites []command.Rewrite
+
 	MayHaveRun bool // the run was cut off during this call: it may have taken effect
 }
 
@@ -155,7 +159,7 @@ func (g *gate) hideFiles(d decided) {
 
 func (g *gate) tellDecision(j job, d decided) {
 	g.book.emit(&Approval{
-		Step: g.clock.steps, Command: j.call.Command, Mode: string(g.opts.Approve), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+		Step: g.clock.steps, Command: j.call.Command, Mode: string(g.opts.approve()), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
 	})
 }
 
@@ -220,10 +224,18 @@ func (g *gate) oversee(ctx context.Context, p *Proposal) (decided, error) {
 func (g *gate) proposal(ctx context.Context, j job) *Proposal {
 	shown := *j.call
 	shown.Summary, shown.Content = g.scrub.Text(shown.Summary), redact.Copy(g.scrub, shown.Content)
-	return &Proposal{
+	p := &Proposal{
 		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: j.spec,
 		Preview: g.scrub.Text(g.preview(ctx, j)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(j),
 	}
+	if w, ok := j.cmd.(command.Rewriter); ok {
+		rewrites, _ := w.Rewrites(ctx, g.opts.Env, j.call) // Preview says what is wrong
+		for _, r := range rewrites {
+			r.Old, r.New = g.scrub.Text(r.Old), g.scrub.Text(r.New)
+			p.Rewrites = append(p.Rewrites, r)
+		}
+	}
+	return p
 }
 
 // preview shows what a call would do: as the command says, or its only code, or
@@ -263,7 +275,7 @@ func (s *Session) tellWithheld() {
 		return
 	}
 	why := "not offered, since the approval rules forbid it or nobody is there to ask: "
-	if s.opts.Approve == ApproveNever {
+	if s.opts.approve() == ApproveNever {
 		why = "not offered, since nothing that writes, runs code or reaches out is allowed in this run: "
 	}
 	s.book.warn(why + strings.Join(names, ", "))

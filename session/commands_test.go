@@ -154,7 +154,7 @@ func TestCompactionRenewsTheCommands(t *testing.T) {
 	added, _ := counterCommand("counts things")
 	m := newModel(t, true)
 	r := newRig(t, m, nil)
-	require.NoError(t, r.begin("task"))
+	require.NoError(t, r.begin(t.Context(), "task"))
 	before := r.talk.system
 	assert.Equal(t, before, r.systemPrompt(), "nothing has changed")
 	require.NoError(t, r.opts.Registry.Register(added))

@@ -33,6 +33,8 @@ type conversation struct {
 	renew       func() string     // makes the fixed part anew
 	known       map[string]string // what the model was told of the commands: fingerprints by name
 	entries     []*journal.Entry
+	guides      string   // what joins the newest task, rendered
+	skills      []string // names of those that were shown
 }
 
 // add appends an entry, here and in the session file. The record may hold more

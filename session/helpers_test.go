@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,9 @@ import (
 	"agent/backend"
 	"agent/command"
 )
+
+// aboutTask begins what the questions about a task are put to.
+const aboutTask = "Somebody works on this task"
 
 // parametersOfTests is a size at which all aids are on.
 const parametersOfTests = 500_000_000
@@ -34,6 +39,9 @@ type model struct {
 	offered  func(options string)                   // told each choice of a command
 	kinds    []string                               // questions about the kind of the task, beside the script
 	isOfKind bool                                   // their answer
+	yes      []string                               // words of the questions about the task that get a yes; nil: it can't tell
+	result   string                                 // the file in which the result stands
+	asked    int                                    // questions about the task
 }
 
 // newModel scripts a model that can do slots, or plain chat with text.
@@ -57,6 +65,9 @@ func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
 			if c := m.kind(req, options); c != nil {
 				return c, nil
+			}
+			if about := req.Messages[0].Content; strings.HasPrefix(about, aboutTask) {
+				return m.understand(about, options)
 			}
 			want, err := m.next(req)
 			if err != nil {
@@ -86,6 +97,27 @@ func (m *model) kind(req *backend.Request, options []backend.Option) *backend.Ch
 	m.kinds = append(m.kinds, last[strings.LastIndex(last, "\n")+1:])
 	c, _ := backend.ChooseOption("scripted", map[bool]string{true: "yes", false: "no"}[m.isOfKind], options)
 	return c
+}
+
+// understand answers a question about the task.
+func (m *model) understand(about string, options []backend.Option) (*backend.Choice, error) {
+	m.asked++
+	choice := &backend.Choice{Method: "logits", Margin: 5}
+	for i, o := range options {
+		said := o.Text == m.result
+		if o.Text == "yes" || o.Text == "no" {
+			said = (o.Text == "yes") == slices.ContainsFunc(m.yes, func(word string) bool { return strings.Contains(about, word) })
+		}
+		logprob := -5.0
+		if said {
+			choice.Index, logprob = i, 0
+		}
+		if m.yes == nil {
+			logprob = math.NaN()
+		}
+		choice.Options = append(choice.Options, backend.ScoredOption{Text: o.Text, Logprob: logprob})
+	}
+	return choice, nil
 }
 
 func (m *model) Unwrap() backend.LanguageBackend { return m.Scripted }

@@ -195,7 +195,7 @@ func TestInjectedOrders(t *testing.T) {
 	registry, err := stock.Standard()
 	require.NoError(t, err)
 	require.NoError(t, registry.Register(leaky()))
-	if report, err := stock.SandboxReport(context.Background()); err != nil || report.Files == "" {
+	if report, err := stock.SandboxReport(context.Background(), ""); err != nil || report.Files == "" {
 		t.Skipf("needs a system that confines programs: %v %v", report.Reasons, err)
 	}
 	for _, page := range injectionPages(t) {

@@ -49,7 +49,7 @@ func TestKindsOfTasksOfRealModels(t *testing.T) {
 		require.NoError(t, err)
 		s, err := New(Options{Backend: b, Registry: registry, Env: &command.Env{WorkDir: dir}, Approve: ApproveAuto})
 		require.NoError(t, err)
-		require.NoError(t, s.begin(k.Task))
+		require.NoError(t, s.begin(t.Context(), k.Task))
 		a, err := ask.Question{Text: kind.Question}.Ask(t.Context(), s.speaker.choose, s.talk.messages())
 		require.NoError(t, err)
 		k.margin = a.Margin

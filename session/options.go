@@ -12,6 +12,7 @@ import (
 
 	"agent/backend"
 	"agent/command"
+	"agent/session/guide"
 	"agent/session/policy"
 )
 
@@ -28,6 +29,7 @@ type Limits struct {
 	AnswerTokensMax int // an answer
 	ReplyTokensMax  int // a whole reply of a backend without slots
 	ResultTokensMax int // a command's result; see LongResults for what is over
+	GuideTokensMax  int // of AGENTS.md files together, and of the chosen skill
 	// HistoryTokensMax starts compaction when a prompt would be larger, also where
 	// the context could hold it. 0: four fifths of the context.
 	HistoryTokensMax int
@@ -40,7 +42,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		StepsMax: 30, NoteTokensMax: 60, LineTokensMax: 120, FieldTokensMax: 1024, AnswerTokensMax: 2048,
-		ReplyTokensMax: 1536, ResultTokensMax: 500, DepthMax: 1, WidthMax: 4,
+		ReplyTokensMax: 1536, ResultTokensMax: 500, GuideTokensMax: 1000, DepthMax: 1, WidthMax: 4,
 	}
 }
 
@@ -49,6 +51,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct{ field, def *int }{
 		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
 		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+		{&l.GuideTokensMax, &d.GuideTokensMax},
 		{&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
 	} {
 		if *f.field <= 0 {
@@ -63,14 +66,18 @@ type Options struct {
 	Backend  backend.LanguageBackend
 	Registry *command.Registry
 	Env      *command.Env
-	Secrets  []string // keys of the configuration, hidden as values of Env.Metadata are
+	Secrets  []string     // keys of the configuration, hidden as values of Env.Metadata are
+	Guides   guide.Guides // what the folder and the user say to agents, as far as it is trusted
 	Limits   Limits
 	Sampling *backend.Sampling // over the backend's own settings
 
-	Approve  ApproveMode // default ApproveAsk
-	Rules    Rules       // decide before the mode does
-	Approver Approver    // asked in ApproveAsk; nil: nobody is there
-	Overseer Overseer    // has a second look at what is consequential; nil: none
+	Approve ApproveMode // default ApproveAsk
+	// Mode is asked in the place of Approve before each decision, so that a person may
+	// change it while the run goes on; nil: it stays as Approve says.
+	Mode     func() ApproveMode
+	Rules    Rules    // decide before the mode does
+	Approver Approver // asked in ApproveAsk; nil: nobody is there
+	Overseer Overseer // has a second look at what is consequential; nil: none
 
 	// Refresh brings the registry up to date before each step and tells what
 	// changed. Children call it too, at the same time.
@@ -192,8 +199,15 @@ func (o *Options) readOnly() bool {
 	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
 }
 
+func (o *Options) approve() ApproveMode {
+	if o.Mode != nil {
+		return o.Mode()
+	}
+	return o.Approve
+}
+
 func (o *Options) policy() policy.Policy {
-	return policy.Policy{Mode: o.Approve, Rules: o.Rules, Attended: o.Approver != nil}
+	return policy.Policy{Mode: o.approve(), Rules: o.Rules, Attended: o.Approver != nil}
 }
 
 // consequential reports a call that writes, runs code or reaches out.

@@ -93,6 +93,7 @@ type firstData struct {
 	Names   []string
 	Unnamed int
 	Given   []givenAnswer
+	Guides  string // what the folder says to agents, rendered
 }
 
 // promptFile is a file's head with its lines in a fence of their own.
@@ -118,7 +119,7 @@ func (s *Session) firstMessage(task string) string {
 	given := s.speaker.givenWithin(ctx, s.place.given, free/4)
 	for files, names := listFilesMax, listNamesMax; ; {
 		d := s.watch.list(task, files, names)
-		d.Given = given
+		d.Given, d.Guides = given, s.talk.guides
 		text := s.book.scrub.Text(s.words.render("first.tmpl", d))
 		switch {
 		case files == 0 && names == 0 || s.speaker.count(ctx, text) <= limit-system-free/2:
@@ -146,6 +147,7 @@ type resultData struct {
 	Command    string
 	Failed     bool
 	Block      string
+	Problem    string // with what it wrote
 	Line       string
 	LineNumber int
 	Files      []promptFile

@@ -50,6 +50,7 @@ type Session struct {
 
 	phase    journal.Phase
 	held     journal.Withheld
+	wants    Wants           // what the task wants, where that was asked
 	refusals int             // refused calls in a row, without one that ran
 	suits    map[string]bool // commands for one kind of task: whether this is of it
 	suitedTo string          // the task that they were asked about
@@ -201,7 +202,7 @@ func (s *Session) finish(res *Result) *Result {
 }
 
 // begin opens the session file and puts the task into the conversation.
-func (s *Session) begin(task string) error {
+func (s *Session) begin(ctx context.Context, task string) error {
 	task = s.book.scrub.Text(task) // before anything is made of it: summaries and checks quote it, too
 	if task != "" {
 		s.talk.task = task
@@ -228,15 +229,18 @@ func (s *Session) begin(task string) error {
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
-		s.watch.first, s.held = s.watch.now, journal.Withheld{}
+		s.watch.first, s.held, s.wants = s.watch.now, journal.Withheld{}, Wants{}
 	}
 	s.takeUp(task)
+	if err := s.takeGuides(ctx, task); err != nil {
+		return err
+	}
 	switch {
 	case len(s.talk.entries) == 0:
 		s.add(&journal.Entry{Kind: journal.KindTask, Text: s.firstMessage(s.talk.task)})
 	case task != "":
 		s.phase = journal.PhaseFresh
-		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", reminder{Task: task})})
+		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", firstData{Task: task, Guides: s.talk.guides})})
 	}
 	return nil
 }

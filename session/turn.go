@@ -29,7 +29,10 @@ type turn struct {
 // work is the loop: ask, carry out, until something ends it.
 func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	res := &Result{}
-	if err := s.begin(task); err != nil {
+	if err := s.begin(ctx, task); err != nil {
+		return res, err
+	}
+	if err := s.askWants(ctx); err != nil {
 		return res, err
 	}
 	for s.clock.left() > 0 {
@@ -42,7 +45,7 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 		case StopLoop:
 			return s.lastWords(ctx, res, StopLoop), nil
 		default:
-			res.Answer, res.Stop, res.Cut = out.answer, out.stop, out.cut
+			res.Answer, res.Stop, res.Cut, res.Unmet = out.answer, out.stop, out.cut, out.unmet
 			return res, nil
 		}
 	}
@@ -231,7 +234,8 @@ func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	v := s.view(a)
 	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
-	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task)...)
+	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.wants.Result)...)
+	d.targets, d.number = s.targets(), s.wants.Number
 	if s.opts.Env.Web.Allow {
 		d.addresses = s.talk.seenAddresses()
 	}
@@ -310,7 +314,8 @@ type outcome struct {
 	next    journal.Phase // of the run
 	stop    Stop
 	answer  string
-	cut     bool // the answer goes on, and nobody knows how
+	cut     bool   // the answer goes on, and nobody knows how
+	unmet   string // what the answer leaves missing
 }
 
 // carryOut carries out the calls of a turn in order, until one fails.
@@ -329,7 +334,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			}
 		}
 		if r.stop != "" {
-			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut()}, nil
+			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut(), unmet: r.unmet}, nil
 		}
 		if r.withheld {
 			s.talk.forgetAnswer(t.calls[:i])
@@ -375,6 +380,7 @@ type reply struct {
 	next   journal.Phase
 	stop   Stop
 	answer string
+	unmet  string // what is missing, with StopUnmet
 
 	withheld bool // an answer that is not accepted
 }

@@ -345,6 +345,7 @@ func (b *Backend) sampling(s *backend.Sampling) inference.Sampling {
 	return inference.Sampling{
 		Temperature: or(m.Temperature, temperatureDefault), TopK: or(m.TopK, topKDefault), TopP: or(m.TopP, topPDefault),
 		MinP: or(m.MinP, minPDefault), RepeatPenalty: or(m.RepeatPenalty, 1), Seed: m.Seed,
+		Frequency: or(m.FrequencyPenalty, 0), Presence: or(m.PresencePenalty, 0), Bias: m.LogitBias,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/internal/legible"
 )
 
 // chooseFlags are the flags of `agent choose`.
@@ -259,6 +260,9 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 
 func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, line []byte) (*backend.Choice, error) {
 	var item chooseItem
+	if err := legible.CheckJSON(line); err != nil {
+		return nil, err
+	}
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&item); err != nil {

@@ -43,6 +43,7 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	}
 	parse := a.onCommands("parse [key=value…]", "Read a model's reply on standard input, print the calls it meant and what was repaired", cobra.NoArgs, false, a.parseReply)
+	parse.Flags().Bool("json", true, "print JSON, which is what it always prints")
 	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
 	return cmd
 }

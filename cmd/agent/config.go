@@ -62,6 +62,9 @@ set, stay as written; "agent config check" reports them.`,
 			if len(rest) == 1 {
 				section = rest[0]
 			}
+			for _, s := range setup.Sections() { // which tells what is used as a text
+				_, _ = a.Host.Decode(cfg, s) // "config check" tells what is wrong
+			}
 			return setup.UsageError(a.showConfig(cfg, config.ShowOptions{Path: section, Origin: origin}, asJSON))
 		},
 	}

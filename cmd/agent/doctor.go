@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -94,7 +95,7 @@ without, and the quickest is named; --write makes it the choice of all later run
 // configuration; selfTest repeats the self-test.
 func (a *app) examine(ctx context.Context, cfg *config.Config, wrong error, selfTest bool) []finding {
 	out := examineEngine(ctx, selfTest)
-	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx))
+	out = append(out, a.examineModel(ctx), examinePython(ctx), examineSandbox(ctx, cfg))
 	out = append(out, examineSystem(runtime.GOOS)...)
 	return append(out, a.examineOutside(cfg, wrong)...)
 }
@@ -171,8 +172,13 @@ func examinePython(ctx context.Context) finding {
 	return finding{What: "python", Status: "ok", Detail: found.Executable}
 }
 
-func examineSandbox(ctx context.Context) finding {
-	r, err := stock.SandboxReport(ctx)
+// examineSandbox tries to confine, and looks at the work dir as the python command does.
+func examineSandbox(ctx context.Context, cfg *config.Config) finding {
+	dir, err := filepath.Abs(workDir(cfg))
+	if err != nil {
+		return finding{"sandbox", "missing", err.Error(), exit.Hint(err)}
+	}
+	r, err := stock.SandboxReport(ctx, dir)
 	if err != nil {
 		return finding{"sandbox", "missing", err.Error(), exit.Hint(err)}
 	}
@@ -185,6 +191,18 @@ func examineSandbox(ctx context.Context) finding {
 		f.Hint = "the python command will refuse to run; --allow-unsandboxed runs it unconfined"
 	}
 	return f
+}
+
+// workDir is the configured one.
+func workDir(cfg *config.Config) string {
+	if cfg != nil {
+		if dir, err := cfg.Get("agent.workdir"); err == nil {
+			if dir, ok := dir.(string); ok {
+				return dir
+			}
+		}
+	}
+	return "."
 }
 
 // examineSystem names what only Linux has of the program, so that nobody counts

@@ -54,20 +54,26 @@ func (a *app) runCmd() *cobra.Command {
 	fl.BoolVarP(&f.multirun, "multirun", "m", false, "run once for each value of overrides such as llm=hf,openai")
 	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
 	fl.BoolVar(&f.noSession, "no-session", false, "keep no session file: the run can't be shown or resumed")
-	f.values.Bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
-	f.values.Bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
-	f.values.Bind(fl, "overseer", "agent.overseer", "", "a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
-	f.values.Bind(fl, "qa", "agent.qa", false, "let the model check its answer, and go on if it falls short")
-	f.values.Bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
-	f.values.Bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")
-	f.values.Bind(fl, "timeout", "agent.timeout", time.Duration(0), "stop after this time, such as 10m")
-	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
-	f.values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
+	bindWork(cmd, &f.values)
 	fl.BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
 	fl.StringArrayVar(&f.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
-	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// bindWork adds the flags of how a task is worked on.
+func bindWork(cmd *cobra.Command, values *setup.Flags) {
+	fl := cmd.Flags()
+	values.Bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
+	values.Bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
+	values.Bind(fl, "overseer", "agent.overseer", "", "a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
+	values.Bind(fl, "qa", "agent.qa", false, "let the model check its answer, and go on if it falls short")
+	values.Bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
+	values.Bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")
+	values.Bind(fl, "timeout", "agent.timeout", time.Duration(0), "stop after this time, such as 10m")
+	values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
+	values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
+	values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
+	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // runTask composes, opens, runs and reports one task.
@@ -264,6 +270,8 @@ func stopError(r *session.Result, kept bool) error {
 		return exit.With(exit.Budget, &stoppedError{r, kept})
 	case session.StopRefused:
 		return exit.With(exit.Refused, notAllowedError{})
+	case session.StopUnmet:
+		return exit.With(exit.Unmet, fmt.Errorf("not done: %s", r.Unmet))
 	case session.StopInterrupted:
 		return exit.ErrInterrupted
 	}

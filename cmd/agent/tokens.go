@@ -5,7 +5,6 @@ import (
 	"agent/internal/exit"
 	"agent/internal/terminal"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/internal/serve"
 	"agent/tokenizer"
 )
 
@@ -164,12 +164,9 @@ func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensF
 	if err != nil {
 		return err
 	}
-	var msgs []backend.Message
-	if err := json.Unmarshal([]byte(raw), &msgs); err != nil {
-		return fmt.Errorf("%s: not a JSON list of messages: %w", f.chat, err)
-	}
-	if len(msgs) == 0 {
-		return fmt.Errorf("%s: the list of messages is empty", f.chat)
+	msgs, err := serve.ReadMessages([]byte(raw))
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.chat, err)
 	}
 	c, err := counter.CountChat(ctx, msgs)
 	if err != nil {

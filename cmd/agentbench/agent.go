@@ -32,6 +32,7 @@ import (
 type agentFlags struct {
 	json, screen                 bool
 	tasks, out, transcripts, run string
+	half                         string
 	ways                         []string
 	rounds, tokensMax            int
 }
@@ -70,6 +71,7 @@ Ways of working:
 	fs.StringVar(&f.out, "out", filepath.Join("build", "bench-agent.jsonl"), "`file` in which each run is kept")
 	fs.StringVar(&f.transcripts, "transcripts", "", "also write what happened in each run into this `folder`")
 	fs.StringVar(&f.run, "only", "", "only tasks whose name this `regexp` matches")
+	fs.StringVar(&f.half, "half", "", "only the tasks that are `looked` at while working, or those that are only counted")
 	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working; more than one at once joined by +")
 	fs.BoolVar(&f.screen, "screen", false, "estimate what each aid does, instead of comparing ways")
 	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
@@ -150,7 +152,14 @@ func (b *agentBench) prepare() (err error) {
 	if err != nil {
 		return exit.Usagef("--only: %v", err)
 	}
-	b.suite.Tasks = slices.DeleteFunc(b.suite.Tasks, func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
+	half := tasks.Half(f.half)
+	if !slices.Contains([]tasks.Half{"", tasks.Looked, tasks.Counted}, half) {
+		return exit.Usagef("--half is %q; it must be %s or %s", f.half, tasks.Looked, tasks.Counted)
+	}
+	if half == tasks.Counted && f.transcripts != "" {
+		return exit.Usagef("--transcripts shows runs, and those of --half %s are not looked at", tasks.Counted)
+	}
+	b.suite.Tasks = slices.DeleteFunc(b.suite.Half(half), func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
 	if len(b.suite.Tasks) == 0 {
 		return exit.Usagef("--only %q matches no task of %s", f.run, f.tasks)
 	}
@@ -201,7 +210,7 @@ func (b *agentBench) runAll(ctx context.Context) error {
 				if err := b.ledger.Add(*row); err != nil {
 					return err
 				}
-				b.show(row, n, total)
+				b.show(row, task.Counted, n, total)
 			}
 		}
 	}
@@ -224,13 +233,17 @@ func (b *agentBench) waysOf(round int) ([]benchWay, error) {
 	return ways, nil
 }
 
-// show tells on stderr how a run went.
-func (b *agentBench) show(r *tasks.Row, n, total int) {
+// show tells on stderr how a run went; of one that is only counted no more than
+// whether it was solved.
+func (b *agentBench) show(r *tasks.Row, counted bool, n, total int) {
 	if b.app.Quiet {
 		return
 	}
 	verdict := "solved"
-	if !r.Solved {
+	switch {
+	case !r.Solved && counted:
+		verdict = "failed"
+	case !r.Solved:
 		verdict = "failed (" + legible.Line(strings.Join(r.Wrong, "; "), 80) + ")"
 	}
 	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,

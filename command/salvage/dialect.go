@@ -18,7 +18,9 @@ func (s *salvage) known(name string) (command.Lookup, bool) {
 	return l, l.Match <= command.MatchAlias
 }
 
-var callPattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,63})\(`)
+// callPattern is a call as code writes it. Some models qualify the name, or have
+// a method that calls.
+var callPattern = regexp.MustCompile(`^` + qualifier + `([A-Za-z_][A-Za-z0-9_]{0,63})(?:\.call)?\(`)
 
 // callAlone reads a reply that is a call such as search(query="...") and nothing
 // else.

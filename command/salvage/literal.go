@@ -258,7 +258,7 @@ func (r *literalReader) stringStart() (prefix int, quote string) {
 }
 
 // quotes that may open a string, longest first.
-var quotes = [...]string{`"""`, "'''", "```", `"`, "'", "`", "“"}
+var quotes = [...]string{`"""`, "'''", "```", `"`, "'", "`", "“", "<escape>", `<|"|>`}
 
 // strings reads adjacent strings, which Python joins. In a list, JSON strings are
 // joined only if they meet at a space, as parts of one text do; otherwise a comma
@@ -359,6 +359,7 @@ func (r *literalReader) takeFence() bool {
 func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 	var out strings.Builder
 	start, before := r.pos, r.repairs // start of what is not yet copied to out
+	first := start
 	for r.pos < len(r.text) {
 		if !r.spend(1) {
 			return "", false
@@ -382,7 +383,7 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 			r.pos = min(r.pos+2, len(r.text))
 		case c == '\\':
 			out.WriteString(r.text[start:r.pos])
-			r.escape(&out)
+			r.escape(&out, first)
 			start = r.pos
 		case isKey && c == '\n':
 			return "", false
@@ -529,18 +530,24 @@ func startsConstant(text string) bool {
 	return false
 }
 
-// escape decodes one backslash sequence. An unknown one keeps its backslash, as
-// in Python: it is usually a regular expression.
-func (r *literalReader) escape(out *strings.Builder) {
+// escape decodes one backslash sequence of the string that begins at first. An
+// unknown one keeps its backslash, as in Python, and so does one that only looks
+// like an escape: they are paths, formulas and regular expressions.
+func (r *literalReader) escape(out *strings.Builder, first int) {
+	kept := keepsBackslash(r.text, first, r.pos)
+	r.spend(1)
 	r.pos++ // the backslash
-	if r.pos >= len(r.text) {
+	if kept {
 		out.WriteByte('\\')
+		if r.pos < len(r.text) {
+			r.repairs.add(RepairEscape)
+		}
 		return
 	}
 	c := r.text[r.pos]
 	r.pos++
-	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
-		out.WriteByte("\"\\/\b\f\n\r\t"[i])
+	if i := strings.IndexByte(`"\/nrt`, c); i >= 0 {
+		out.WriteByte("\"\\/\n\r\t"[i])
 		return
 	}
 	switch c {
@@ -552,9 +559,6 @@ func (r *literalReader) escape(out *strings.Builder) {
 		r.repairs.add(RepairUnderscore)
 	case '\n':
 		r.repairs.add(RepairPythonLiteral) // a continued line
-	case 'a', 'v':
-		out.WriteByte(map[byte]byte{'a': 7, 'v': 11}[c])
-		r.repairs.add(RepairPythonLiteral)
 	case 'u':
 		r.unicode(out, 4, c)
 	case 'U':
@@ -563,9 +567,6 @@ func (r *literalReader) escape(out *strings.Builder) {
 	case 'x':
 		r.repairs.add(RepairPythonLiteral)
 		r.unicode(out, 2, c)
-	case '0', '1', '2', '3', '4', '5', '6', '7':
-		r.repairs.add(RepairPythonLiteral)
-		r.octal(out, c)
 	default:
 		r.repairs.add(RepairEscape)
 		out.WriteByte('\\')
@@ -576,7 +577,7 @@ func (r *literalReader) escape(out *strings.Builder) {
 // unicode reads the hexadecimal digits of \x, \u or \U, surrogate pairs too.
 func (r *literalReader) unicode(out *strings.Builder, digits int, letter byte) {
 	code, ok := r.hex(r.pos, digits)
-	if !ok {
+	if !ok || digits == 2 && code < ' ' {
 		r.repairs.add(RepairEscape)
 		out.WriteByte('\\')
 		out.WriteByte(letter)
@@ -601,15 +602,6 @@ func (r *literalReader) hex(at, digits int) (rune, bool) {
 		return 0, false
 	}
 	return rune(n), true
-}
-
-func (r *literalReader) octal(out *strings.Builder, first byte) {
-	code := rune(first - '0')
-	for i := 0; i < 2 && r.pos < len(r.text) && r.text[r.pos] >= '0' && r.text[r.pos] <= '7'; i++ {
-		code = code*8 + rune(r.text[r.pos]-'0')
-		r.pos++
-	}
-	out.WriteRune(code)
 }
 
 // number reads a number and keeps its form when JSON has that form.
@@ -803,7 +795,7 @@ func (r *literalReader) unescaped(body string) string {
 	var out strings.Builder
 	for inner.pos < len(body) {
 		if body[inner.pos] == '\\' {
-			inner.escape(&out)
+			inner.escape(&out, 0)
 			continue
 		}
 		out.WriteByte(body[inner.pos])

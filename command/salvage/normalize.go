@@ -200,13 +200,13 @@ func (n *normalizer) call(fields map[string]any, key string) ParsedCall {
 		n.repairs.add(RepairOtherKeys)
 	}
 	out := n.resolve(name)
-	slot := n.textSlot(out.Command)
+	spec := n.spec(out.Command)
 	out.Summary = command.AsText(fields["summary"])
 	used := map[string]bool{key: true, "command": true, "summary": true}
 	out.Notes = n.notes(fields, used)
 	contentKey := n.contentKey(fields, used)
 	used[contentKey] = true
-	out.Content = n.content(fields[contentKey], slot, contentKey != "content")
+	out.Content = n.content(fields[contentKey], spec, contentKey != "content")
 	n.foldUnknown(&out, fields, used)
 	return out
 }
@@ -235,12 +235,14 @@ func (n *normalizer) contentKey(fields map[string]any, used map[string]bool) str
 }
 
 // isEnvelope reports keys that function-calling protocols add to each call.
-func isEnvelope(key string) bool { return key == "type" || key == "id" || key == "index" }
+func isEnvelope(key string) bool {
+	return key == "type" || key == "id" || key == "index" || key == "tool_call_id" || key == "call_id"
+}
 
 // named is a call of a command with nothing but content.
 func (n *normalizer) named(name string, content any) ParsedCall {
 	out := n.resolve(name)
-	out.Content = n.content(content, n.textSlot(out.Command), false)
+	out.Content = n.content(content, n.spec(out.Command), false)
 	return out
 }
 
@@ -260,54 +262,102 @@ func (n *normalizer) resolve(name string) ParsedCall {
 	return out
 }
 
-func (n *normalizer) textSlot(name string) string {
+// spec is that of a command, empty if it is not known.
+func (n *normalizer) spec(name string) command.Spec {
 	if l := n.reg.Lookup(name); l.Command != nil && l.Match == command.MatchExact {
-		return l.Command.Spec().TextSlot()
+		return l.Command.Spec()
 	}
-	return command.Spec{}.TextSlot()
+	return command.Spec{}
 }
 
 // content makes a list of objects of any content. Arguments in the style of
-// function calling may be JSON inside a string.
-func (n *normalizer) content(v any, slot string, arguments bool) []map[string]any {
-	if s, ok := v.(string); ok && arguments {
-		if unpacked, ok := n.unpack(s); ok {
-			v = unpacked
-		}
+// function calling may be JSON inside a string; so may content whose keys are the
+// slots of the command.
+func (n *normalizer) content(v any, spec command.Spec, arguments bool) []map[string]any {
+	if s, ok := v.(string); ok {
+		v = n.unpack(s, spec, arguments)
 	}
+	out := []map[string]any{}
 	switch v := v.(type) {
 	case nil:
-		return []map[string]any{}
 	case map[string]any:
-		return []map[string]any{v}
+		out = append(out, v)
 	case []any:
-		out := make([]map[string]any, 0, len(v))
 		for _, entry := range v {
+			if s, ok := entry.(string); ok {
+				entry = n.unpack(s, spec, false)
+			}
 			if object, ok := entry.(map[string]any); ok {
 				out = append(out, object)
 			} else if entry != nil {
-				out = append(out, map[string]any{slot: entry})
+				out = append(out, map[string]any{spec.TextSlot(): entry})
 			}
 		}
-		return out
 	default:
-		return []map[string]any{{slot: v}}
+		out = append(out, map[string]any{spec.TextSlot(): v})
 	}
+	for i := range out {
+		out[i] = n.filePaths(out[i])
+	}
+	return out
 }
 
-func (n *normalizer) unpack(s string) (any, bool) {
-	if trimmed := strings.TrimSpace(s); !strings.HasPrefix(trimmed, "{") {
-		return nil, false
+// unpack reads JSON inside a string. Where a text could be meant, all of its keys
+// must be slots of the command.
+func (n *normalizer) unpack(s string, spec command.Spec, arguments bool) any {
+	trimmed := strings.TrimSpace(s)
+	if trimmed == "" || trimmed[0] != '{' && trimmed[0] != '[' {
+		return s
 	}
 	r := literalReader{text: s, budget: n.budget}
 	v, ok := r.value()
 	r.skipSpace()
-	if !ok || r.pos < len(s) {
-		return nil, false
+	if !ok || r.pos < len(s) || !(arguments && trimmed[0] == '{') && !fills(v, spec) {
+		return s
 	}
 	n.repairs.add(RepairNestedJSON)
 	n.repairs.add(r.repairs...)
-	return v, true
+	return v
+}
+
+// fills reports an object, or a list of them, with the slots of a command and
+// nothing else.
+func fills(v any, spec command.Spec) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			if !hasSlot(spec, key) {
+				return false
+			}
+		}
+		return len(v) > 0
+	case []any:
+		for _, entry := range v {
+			if object, ok := entry.(map[string]any); !ok || !fills(object, spec) {
+				return false
+			}
+		}
+		return len(v) > 0
+	}
+	return false
+}
+
+// filePaths gives names of files the backslashes back that were read as escapes.
+// A line break alone may part two names.
+func (n *normalizer) filePaths(entry map[string]any) map[string]any {
+	for key, v := range entry {
+		name, ok := v.(string)
+		if !ok || !command.IsFileKey(key) || !strings.ContainsAny(name, "\t\n\r") || strings.TrimSpace(name) != name {
+			continue
+		}
+		if first, _, _ := strings.Cut(name, "\n"); !strings.ContainsAny(name, "\t\\") && strings.Contains(first, ".") {
+			continue
+		}
+		entry = maps.Clone(entry)
+		entry[key] = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`).Replace(name)
+		n.repairs.add(RepairEscape)
+	}
+	return entry
 }
 
 // notes collects the strings of the first notes field.
@@ -342,7 +392,7 @@ func (n *normalizer) notes(fields map[string]any, used map[string]bool) []string
 func (n *normalizer) foldUnknown(call *ParsedCall, fields map[string]any, used map[string]bool) {
 	unknown := map[string]any{}
 	for k, v := range fields {
-		if !used[k] && (used["content"] || used["command"] && v != nil || !isEnvelope(k)) {
+		if !used[k] && (used["content"] || hasAny(fields, "command") && v != nil || !isEnvelope(k)) {
 			unknown[k] = v
 		}
 	}

@@ -70,7 +70,9 @@ func (s *salvage) parse(reply string) Parsed {
 		strictJSON,
 		wholeLiteral,
 		wholeFence,
+		harmony,
 		reActAtStart,
+		thoughtFirst,
 		callAlone,
 		firstWord,
 		walk,
@@ -206,6 +208,12 @@ func strictJSON(s *salvage, text string) []ParsedCall {
 	var v any
 	if dec.Decode(&v) != nil || strings.TrimSpace(text[dec.InputOffset():]) != "" || tooDeep(v, depthMax) {
 		return nil
+	}
+	if strings.Contains(text, `\`) { // which the reader of literals looks at more closely
+		if again, _, made, ok := s.read(text, false); ok {
+			v = again
+			s.repairs.add(made...)
+		}
 	}
 	if inner, ok := v.(string); ok { // a call written as JSON inside a JSON string
 		if v, _, made, ok := s.read(inner, false); ok {

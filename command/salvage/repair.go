@@ -30,6 +30,7 @@ const (
 	RepairSurroundings Repair = "text-around"       // words around a call were dropped
 	RepairMaybeQuoted  Repair = "maybe-quoted"      // among words, in quotes, or without an end of its own
 	RepairXML          Repair = "xml-tags"          // <function=...> or <name>...</name>
+	RepairMarks        Repair = "control-tokens"    // between the control tokens of a model
 	RepairReAct        Repair = "react"             // Action: / Action Input:
 	RepairFunctionCall Repair = "function-call"     // name(arg="...")
 	RepairFirstWord    Repair = "first-word"        // the first word is a command
@@ -53,3 +54,5 @@ func (r *repairs) add(names ...Repair) {
 		}
 	}
 }
+
+func (r repairs) has(name Repair) bool { return slices.Contains(r, name) }

@@ -9,11 +9,20 @@ import (
 	"agent/internal/legible"
 )
 
-// walk finds every call in a text and repairs broken objects. It does not search
-// inside a call or a value, so a call quoted in another call's text is never
-// taken for one. Calls that do not stand alone, one after the other, are marked.
+// walk finds every call in a text and repairs broken objects. Calls that do not
+// stand alone, one after the other, are marked.
 func walk(s *salvage, text string) []ParsedCall {
-	var out []ParsedCall
+	out, first, alone := s.scan(text)
+	if len(out) > 0 && !(alone && isGap(text[:first])) {
+		s.repairs.add(RepairMaybeQuoted)
+	}
+	return out
+}
+
+// scan finds the calls in a text, where the first one begins, and whether from
+// there on nothing else stands beside them. It does not search inside a call or a
+// value, so a call quoted in another call's text is never taken for one.
+func (s *salvage) scan(text string) (out []ParsedCall, first int, alone bool) {
 	alone, last := true, 0 // of the text, what is read
 	lines := true          // a line begins at pos
 	for pos := 0; pos < len(text) && *s.budget > 0; {
@@ -23,7 +32,11 @@ func walk(s *salvage, text string) []ParsedCall {
 		}
 		calls, length := s.callFrom(text, start, lines)
 		if len(calls) > 0 {
-			alone = alone && gapPattern.MatchString(text[last:start])
+			if len(out) == 0 {
+				first = start
+			} else {
+				alone = alone && isGap(text[last:start])
+			}
 			last = start + length
 			out = append(out, calls...)
 		}
@@ -44,10 +57,15 @@ func walk(s *salvage, text string) []ParsedCall {
 			pos++
 		}
 	}
-	if len(out) > 0 && !(alone && wordless(text[last:])) {
-		s.repairs.add(RepairMaybeQuoted)
+	return out, first, alone && wordless(untilNext(text[last:]))
+}
+
+// untilNext is a text up to an observation that a model invented after its call.
+func untilNext(text string) string {
+	if next := nextPattern.FindStringIndex(text); next != nil {
+		return text[:next[0]]
 	}
-	return out
+	return text
 }
 
 // Within finds the calls that stand anywhere in a text, such as that of a file.
@@ -63,9 +81,16 @@ func Within(text string, reg *command.Registry) []command.Call {
 // gapPattern is what may stand before and between calls that a reply states: the
 // marks that models put around calls.
 var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
-	`</?(?:tool_|function_)?calls?>|<\|/?(?:(?:tool|function)_calls?|python_tag)\|>|\[/?TOOL_CALLS?\])*$`)
+	`</?[a-z_:]{0,20}(?:tool|function|action)?_?calls?>|</?tools?_(?:prefix|suffix)>|</?｜DSML｜function_calls>|` +
+	`<[|｜]/?[a-z_▁/]{1,40}[|｜]>|\[/?TOOL_(?:CALLS?|REQUEST)\]|\[END_TOOL_REQUEST\]|functools|>>>)*$`)
 
-var tagPattern = regexp.MustCompile(`<[^<>\s]*>`)
+// resultMark is a token that begins what others said: a result that is shown is no statement.
+var resultMark = regexp.MustCompile(`<[|｜]/?[a-z_▁]{0,40}(?:response|result|output|observation|user|system)[a-z_▁]{0,40}[|｜]>`)
+
+// isGap reports that only the marks of calls stand in a text.
+func isGap(text string) bool { return gapPattern.MatchString(text) && !resultMark.MatchString(text) }
+
+var tagPattern = regexp.MustCompile(`<[^<>\s]*>|\[/?[A-Z_]{4,32}\]`)
 
 // wordless reports that no words follow a call, only marks and tags.
 func wordless(text string) bool {
@@ -96,15 +121,23 @@ func (s *salvage) callFrom(text string, at int, line bool) ([]ParsedCall, int) {
 	if rest == "" {
 		return nil, 0
 	}
+	if calls, length := s.markedCall(rest); length > 0 {
+		return calls, length
+	}
 	switch rest[0] {
 	case '{', '[':
+		if rest[0] == '[' {
+			if calls, length := s.callList(rest); length > 0 {
+				return calls, length
+			}
+		}
 		calls, length := s.callAt(rest)
 		if len(calls) > 0 {
 			s.repairs.add(RepairSurroundings)
 		}
 		return calls, length
 	case '<':
-		if calls, length := s.functionTag(rest); length > 0 {
+		if calls, length := s.elements(rest); length > 0 {
 			return calls, length
 		}
 		return s.commandTag(rest)
@@ -120,106 +153,7 @@ func (s *salvage) callFrom(text string, at int, line bool) ([]ParsedCall, int) {
 	return calls, length
 }
 
-var (
-	functionStart  = regexp.MustCompile(`^<function=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
-	parameterStart = regexp.MustCompile(`<parameter=([A-Za-z_][A-Za-z0-9_]{0,63})>`)
-	commandStart   = regexp.MustCompile(`^<([a-z0-9_]{1,64})>`)
-)
-
-// closing finds the end tag of an element whose opening tag stands before text,
-// skipping nested elements of its kind. It is -1 if there is none.
-func (s *salvage) closing(text, open, end string) int {
-	depth := 0
-	for pos := 0; ; {
-		next := strings.Index(text[pos:], end)
-		if next < 0 {
-			*s.budget -= len(text)
-			return -1
-		}
-		depth += strings.Count(text[pos:pos+next], open)
-		if pos += next; depth == 0 {
-			*s.budget -= pos
-			return pos
-		}
-		depth--
-		pos += len(end)
-	}
-}
-
-// functionTag reads <function=name><parameter=key>value</parameter></function>
-// at the start of text. Without its end it goes on to the next one.
-func (s *salvage) functionTag(text string) ([]ParsedCall, int) {
-	const open, end = "<function=", "</function>"
-	m := functionStart.FindStringSubmatch(text)
-	if m == nil {
-		return nil, 0
-	}
-	body := text[len(m[0]):]
-	length := len(text)
-	if at := s.closing(body, open, end); at >= 0 {
-		length = len(m[0]) + at + len(end)
-		body = body[:at]
-	} else {
-		s.repairs.add(RepairMaybeQuoted)
-		if next := strings.Index(body, open); next >= 0 {
-			length = len(m[0]) + next
-			body = body[:next]
-		}
-		body, _, _ = strings.Cut(body, end)
-	}
-	s.repairs.add(RepairXML)
-	return s.oneCall(m[1], s.parameters(body)), length
-}
-
-// parameters reads the parameters inside a function tag; some models write them
-// as JSON.
-func (s *salvage) parameters(body string) any {
-	m := parameterStart.FindStringSubmatchIndex(body)
-	if m == nil {
-		body = strings.TrimSpace(body)
-		if strings.HasPrefix(body, "{") {
-			if v, end, made, ok := s.read(body, false); ok {
-				s.repairs.add(made...)
-				if !wordless(body[end:]) {
-					s.repairs.add(RepairMaybeQuoted)
-				}
-				return v
-			}
-		}
-		if body == "" {
-			return nil
-		}
-		return body
-	}
-	fields, closed := map[string]any{}, true
-	for ; m != nil; m = parameterStart.FindStringSubmatchIndex(body) {
-		if !wordless(body[:m[0]]) {
-			s.repairs.add(RepairMaybeQuoted)
-		}
-		name, value := body[m[2]:m[3]], body[m[1]:]
-		at := -1
-		if closed {
-			at = s.closing(value, "<parameter=", "</parameter>")
-		}
-		if at >= 0 {
-			value, body = value[:at], value[at+len("</parameter>"):]
-		} else { // up to the next one
-			closed = false
-			s.repairs.add(RepairMaybeQuoted)
-			end := len(value)
-			if next := parameterStart.FindStringIndex(value); next != nil {
-				end = next[0]
-			}
-			value, body = value[:end], value[end:]
-			value, _, _ = strings.Cut(value, "</parameter>")
-		}
-		fields[name] = strings.TrimSuffix(strings.TrimPrefix(value, "\n"), "\n")
-	}
-	if !wordless(body) {
-		s.repairs.add(RepairMaybeQuoted)
-	}
-	return fields
-}
+var commandStart = regexp.MustCompile(`^<([a-z0-9_]{1,64})>`)
 
 // commandTag reads <answer>42</answer> at the start of text, for the commands
 // of the registry.

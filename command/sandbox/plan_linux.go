@@ -108,6 +108,11 @@ func (o *order) attributes() *syscall.SysProcAttr {
 
 // probe tries the plans in order and returns the first that really confines.
 func probe(ctx context.Context) (discovery, error) {
+	temporary, err := os.MkdirTemp("", "agent-sandbox-probe-")
+	if err != nil {
+		return discovery{}, &tempError{err} // and no fault of what confines
+	}
+	os.RemoveAll(temporary)
 	var reasons []string
 	all := plans()
 	if len(all) == 0 {

@@ -124,6 +124,9 @@ type Outcome struct {
 	// what makes them repositories: a person's next git command would run their
 	// hooks outside. A name that can't stand in a line as it is is quoted.
 	SetAside []string
+	// Left are files that it wrote to its temporary folder and left there, the first
+	// ten; they are gone.
+	Left     []string
 	Wall     time.Duration
 	Confined bool
 }
@@ -134,11 +137,17 @@ type RefusedError struct {
 	// Unseen: it is not the system that stands in the way but the work dir, in
 	// which repositories may be that could not be made read-only.
 	Unseen bool
+	// Repository is what stands in the way: a repository that this system can't
+	// make read-only, though it can confine a program.
+	Repository string
 }
 
 func (e *RefusedError) Error() string {
 	if e.Unseen {
 		return "sandbox: the work dir can't be searched for git repositories, which a program must not change: " + strings.Join(e.Reasons, "; ")
+	}
+	if e.Repository != "" {
+		return fmt.Sprintf("sandbox: %s is a git repository, which this system can't keep from a program that may write around it: %s", e.Repository, strings.Join(e.Reasons, "; "))
 	}
 	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
 }
@@ -150,6 +159,9 @@ func (e *RefusedError) Refused() bool { return true }
 func (e *RefusedError) Hint() string {
 	if e.Unseen {
 		return "choose a smaller folder as the work dir, or make what is named readable or take it away, or accept the risk with --allow-unsandboxed"
+	}
+	if e.Repository != "" {
+		return "choose a work dir without a repository, or let this program mount: user namespaces, or a container with --cap-add SYS_ADMIN; or accept the risk with --allow-unsandboxed"
 	}
 	return "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or accept the risk with --allow-unsandboxed"
 }
@@ -197,6 +209,28 @@ func (s *Sandbox) discover(ctx context.Context) (discovery, error) {
 	}
 	return *s.found, nil
 }
+
+// Check says why a job in a folder would be refused, or nil.
+func (s *Sandbox) Check(ctx context.Context, dir string) error {
+	d, err := s.discover(ctx)
+	if err != nil {
+		return fmt.Errorf("sandbox: %w", err)
+	}
+	if !d.report.Confined() {
+		return &RefusedError{Reasons: d.report.Reasons}
+	}
+	_, err = repositoriesBefore(ctx, Job{Dir: dir}, d.plan)
+	return err
+}
+
+// tempError is a system without a folder for temporary files.
+type tempError struct{ err error }
+
+func (e *tempError) Error() string { return "no folder for temporary files: " + e.err.Error() }
+func (e *tempError) Unwrap() error { return e.err }
+
+// Hint says what to do.
+func (e *tempError) Hint() string { return "set TMPDIR to a folder that can be written" }
 
 // Run runs a job to its end. An error means that it could not be run or that
 // ctx was cancelled; how the program ended is in the Outcome.

@@ -10,8 +10,10 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"agent/command/document"
 	"agent/internal/legible"
 )
 
@@ -73,7 +75,11 @@ func (s *seen) add(root *os.Root, name string, e fs.DirEntry, total int64, b bou
 	}
 	if info.Size() > sniffedOver {
 		start, err := readStart(root, name, sniffedBytes)
-		if _, text := decode(start); err != nil || !text {
+		if err != nil {
+			return total
+		}
+		if _, text := decode(start); !text && document.Sniff(name, "", start) == "" {
+			s.binary++
 			return total
 		}
 	}
@@ -109,14 +115,54 @@ type chunk struct {
 	lines []string
 }
 
-// chunksOf reads a text file in chunks; none when it is binary, empty or gone.
-func chunksOf(root *os.Root, name string, most int64) []chunk {
-	data, err := readStart(root, name, most)
-	if err != nil {
-		return nil
+// Bounds of the documents that are converted.
+const (
+	documentBytesMax  = 32 << 20         // of each
+	convertedBytesMax = 64 << 20         // of texts that are held
+	documentsWall     = 20 * time.Second // for all in one search; a later one goes on
+	documentWall      = 10 * time.Second // for each
+)
+
+// text is a file's text as the reader shows it: what has another encoding decoded, and
+// documents converted. It is not there when the file is binary or gone.
+func (x *index) textOf(ctx context.Context, root *os.Root, name string) (text string, isText bool, err error) {
+	if converted, ok := x.converted[name]; ok {
+		return converted, true, nil
 	}
-	text, ok := decode(data)
-	if !ok || strings.TrimSpace(text) == "" {
+	data, err := readStart(root, name, x.bounds.fileBytes)
+	if err != nil {
+		return "", false, nil
+	}
+	format := document.Sniff(path.Base(name), "", data)
+	if format == "" {
+		text, isText = decode(data)
+		return text, isText, nil
+	}
+	if time.Since(x.began) > documentsWall {
+		return "", false, errLater
+	}
+	if data, err = readStart(root, name, documentBytesMax); err != nil {
+		return "", false, nil
+	}
+	read, err := x.documents.Convert(ctx, document.Source{Format: format, Data: data}, document.Limits{Wall: documentWall})
+	if err != nil {
+		return "", false, err
+	}
+	lines, _ := read.Lines(format, func(int, int) string { return "" })
+	text = strings.Join(lines, "\n")
+	if x.held+len(text) <= convertedBytesMax {
+		x.converted[name] = text
+		x.held += len(text)
+	}
+	return text, true, nil
+}
+
+// errLater puts a document off to the next search.
+var errLater = errors.New("later")
+
+// chunksOf splits a text into chunks; none when it is empty.
+func chunksOf(text string) []chunk {
+	if strings.TrimSpace(text) == "" {
 		return nil
 	}
 	var out []chunk

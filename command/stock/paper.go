@@ -19,14 +19,15 @@ import (
 // paper is a text being read: a file, or the text of a document. Lines count from
 // 1 and have no line ends.
 type paper struct {
-	name  string
-	size  int64
-	form  string // what it is, unless it is plain UTF-8: an encoding, HTML, PDF
-	title string
-	cut   string // why not all of a document is here
-	pages []int  // first line of each page, if it has pages
-	total int
-	each  iter.Seq2[int, piece] // every byte of every line
+	name       string
+	size       int64
+	form       string // what it is, unless it is plain UTF-8: an encoding, HTML, PDF
+	title      string
+	cut        string // why not all of a document is here
+	pages      []int  // first line of each page, if it has pages
+	pagesTotal int    // that a PDF has, read or not
+	total      int
+	each       iter.Seq2[int, piece] // every byte of every line
 }
 
 // piece is a line, or one part of a line that is too long to hold. The parts of a
@@ -121,8 +122,10 @@ func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 		defer f.Close()
 		broken = scanPieces(r.ctx, f, yield)
 	}
-	for n := range p.each {
-		p.total = n
+	for n, next := range p.each {
+		if p.total = n; p.form == "" && len(next.text) != next.size {
+			p.form = texts.Say("not_utf8", nil)
+		}
 	}
 	if broken != nil {
 		return nil, unreadable(src.name, broken), r.ctx.Err()
@@ -208,7 +211,7 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	if written, ok := phraseField(entry, "page", "pages"); ok && len(p.pages) > 0 {
 		first, last, ok := parseRange(written, len(p.pages))
 		if !ok {
-			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages), "Range": clip(written)})
+			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages), "Total": max(p.pagesTotal, len(p.pages)), "Range": clip(written)})
 		}
 		to := p.total
 		if last < len(p.pages) {

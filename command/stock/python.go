@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"agent/command"
@@ -88,6 +89,7 @@ func stateFolder(env *command.Env) (string, error) {
 type pythonTask struct {
 	Code  string `json:"code"`
 	State string `json:"state,omitempty"`
+	User  string `json:"user,omitempty"` // folder of a person's own packages
 }
 
 // runCode runs the code in the sandbox.
@@ -100,7 +102,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	if err != nil {
 		return nil, err
 	}
-	stdin, err := json.Marshal(pythonTask{Code: code, State: state})
+	stdin, err := json.Marshal(pythonTask{Code: code, State: state, User: found.User})
 	if err != nil {
 		return nil, fmt.Errorf("python: %w", err)
 	}
@@ -118,7 +120,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
 		Dir:             dir,
 		Stdin:           stdin,
-		Env:             []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
+		Env:             append(threadPools(limits.MemoryBytes), "MPLBACKEND=Agg"), // plots go to files: there is no screen
 		ReadOnly:        found.Paths,
 		Writable:        writable,
 		Limits:          outcome.Limits(limits),
@@ -128,6 +130,21 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 		return nil, fmt.Errorf("python: %w", err)
 	}
 	return out, nil
+}
+
+// threadMemory is what numerical libraries take for each of their threads at most.
+const threadMemory = 128 << 20
+
+// threadPools tells numerical libraries how many threads to start. By themselves they
+// take one for each core of the machine, and memory for all of them at once.
+func threadPools(memoryBytes int64) []string {
+	n := max(1, min(int64(runtime.NumCPU()), memoryBytes/2/threadMemory))
+	var env []string
+	for _, name := range []string{"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+		"VECLIB_MAXIMUM_THREADS", "NUMEXPR_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS"} {
+		env = append(env, fmt.Sprintf("%s=%d", name, n))
+	}
+	return env
 }
 
 // joinCode joins the code of all entries. An entry may name a script of the work
@@ -194,9 +211,14 @@ func pythonResult(out *sandbox.Outcome, limits command.Limits, c changes) *comma
 	return r
 }
 
-// SandboxReport describes how the python command is confined on this system,
-// for `agent doctor`.
-func SandboxReport(ctx context.Context) (sandbox.Report, error) {
+// SandboxReport describes how the python command is confined on this system, for
+// `agent doctor`. The error says why it would refuse to run in a folder; empty is
+// any.
+func SandboxReport(ctx context.Context, dir string) (sandbox.Report, error) {
 	var s sandbox.Sandbox
-	return s.Probe(ctx)
+	report, err := s.Probe(ctx)
+	if err == nil && dir != "" && report.Confined() {
+		err = s.Check(ctx, dir)
+	}
+	return report, err
 }

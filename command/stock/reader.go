@@ -168,6 +168,7 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 	if err != nil {
 		return nil, unreadable(path, err), nil
 	}
+	data = buffers{r.ctx, r.env}.newer(path, data)
 	return &source{name: path, size: int64(len(data)), data: data}, nil, nil
 }
 
@@ -211,15 +212,14 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	case err != nil:
 		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
 	}
-	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut}
-	var lines []string
-	for i, page := range text.Pages {
-		if format == document.PDF {
-			p.pages = append(p.pages, len(lines)+1)
-			lines = append(lines, texts.Say("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
-		}
-		lines = append(lines, splitLines(page)...)
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut, pagesTotal: text.PagesTotal}
+	if text.Note != "" {
+		p.form += ", " + text.Note
 	}
+	var lines []string
+	lines, p.pages = text.Lines(format, func(page, pages int) string {
+		return texts.Say("page_mark", map[string]any{"Page": page, "Pages": pages})
+	})
 	if format == document.PDF && len(strings.TrimSpace(strings.Join(text.Pages, ""))) == 0 {
 		return nil, failed("no_text_in_pdf", map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
 	}
@@ -274,7 +274,7 @@ func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Re
 
 // keep writes text into a file, and says so before the text it shows.
 func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*command.Result, error) {
-	w := fileWriter{root: r.root, workDir: r.env.WorkDir, bytesMax: r.limits.FileBytes}
+	w := newFileWriter(r.ctx, r.root, r.env)
 	kept := w.save(name, text)
 	if kept.Failed {
 		return kept, nil

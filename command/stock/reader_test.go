@@ -92,7 +92,7 @@ func TestReaderOfLargeFiles(t *testing.T) {
 		{"binary", map[string]any{"file": "big.bin"}, "big.bin has 20 KB, more than the 4000 bytes that can be read."},
 		{"utf-16", map[string]any{"file": "utf16.txt"}, "more than the 4000 bytes that can be read."},
 		{"pdf", map[string]any{"file": "big.pdf"}, "more than the 4000 bytes that can be read."},
-		{"latin", map[string]any{"file": "latin.txt", "lines": "7"}, "latin.txt, lines 7-7 of 2000 lines, not UTF-8, read as Windows-1252:\ncafé"},
+		{"latin", map[string]any{"file": "latin.txt", "lines": "7"}, "latin.txt, lines 7-7 of 2000 lines, not UTF-8, read as Windows-1252, which is a guess:\ncafé"},
 		{"torn character", map[string]any{"file": "torn.txt"}, "torn.txt (1 line, 27 KB):\nxxx"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"agent/command"
 	"agent/command/sandbox"
 	"agent/internal/bounded"
+	"agent/internal/legible"
 )
 
 // Writer returns the command that writes text files in the work dir: it writes a
@@ -24,7 +25,7 @@ func Writer() command.Command {
 		Name:    "writer",
 		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit", "edit_file", "replace_in_file", "append"},
 		Slots: []command.Slot{
-			{Name: "file", Kind: command.SlotLine},
+			{Name: "file", Kind: command.SlotLine, Target: true},
 			{Name: "text", Kind: command.SlotText, Partial: true},
 			{Name: "old", Kind: command.SlotText, Optional: true},
 			{Name: "append", Kind: command.SlotYesNo, Optional: true},
@@ -76,6 +77,25 @@ func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *com
 	return strings.Join(parts, "\n"), err
 }
 
+// Rewrites are the changes of all entries, one for each file.
+func (c *writerCommand) Rewrites(ctx context.Context, env *command.Env, call *command.Call) ([]command.Rewrite, error) {
+	var out []command.Rewrite
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
+		change, problem := w.prepare(entry)
+		if problem != nil || change.binary || change.known && change.raw == change.bytes() {
+			return
+		}
+		w.plan(change)
+		path := filepath.ToSlash(change.path)
+		if i := slices.IndexFunc(out, func(r command.Rewrite) bool { return r.Path == path }); i >= 0 {
+			out[i].New = change.text
+			return
+		}
+		out = append(out, command.Rewrite{Path: path, Old: change.old, New: change.text, Created: change.info == nil})
+	})
+	return out, err
+}
+
 // eachEntry calls do for each entry of a call.
 func eachEntry(ctx context.Context, env *command.Env, call *command.Call, do func(*fileWriter, map[string]any)) error {
 	root, err := openWorkDir(env)
@@ -83,7 +103,7 @@ func eachEntry(ctx context.Context, env *command.Env, call *command.Call, do fun
 		return err
 	}
 	defer root.Close()
-	w := &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.OrDefaults().FileBytes}
+	w := newFileWriter(ctx, root, env)
 	for _, entry := range call.Content {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -99,6 +119,39 @@ type fileWriter struct {
 	workDir  string
 	bytesMax int64
 	planned  map[string]string // texts that a preview takes for written, by path
+	buffers  buffers
+}
+
+func newFileWriter(ctx context.Context, root *os.Root, env *command.Env) *fileWriter {
+	return &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.OrDefaults().FileBytes, buffers: buffers{ctx, env}}
+}
+
+// buffers reads and writes by the editor, where there is one.
+type buffers struct {
+	ctx context.Context
+	env *command.Env
+}
+
+// newer is what the editor shows of a text file, else what was read from disk.
+func (b buffers) newer(path string, data []byte) []byte {
+	if b.env.Buffers == nil {
+		return data
+	}
+	if _, encoding, text := legible.Decode(data); !text || encoding != "" {
+		return data
+	}
+	if text, ok := b.env.Buffers.ReadText(b.ctx, filepath.Join(b.env.WorkDir, path)); ok {
+		return []byte(text)
+	}
+	return data
+}
+
+// write has the editor write a text. False: it does not.
+func (b buffers) write(path, text string) (bool, error) {
+	if b.env.Buffers == nil {
+		return false, nil
+	}
+	return b.env.Buffers.WriteText(b.ctx, filepath.Join(b.env.WorkDir, path), text)
 }
 
 // plan treats a change as made, for a preview.
@@ -106,7 +159,7 @@ func (w *fileWriter) plan(c *fileChange) {
 	if w.planned == nil {
 		w.planned = map[string]string{}
 	}
-	w.planned[w.plannedPath(c.path)] = c.text
+	w.planned[w.plannedPath(c.path)] = c.bytes()
 }
 
 func (w *fileWriter) plannedText(path string) (text string, ok bool) {
@@ -237,7 +290,7 @@ func (w *fileWriter) compare(path string) (*fileChange, *command.Result) {
 	if err != nil {
 		return nil, notWritten(path, err)
 	}
-	c.read(data)
+	c.read(w.buffers.newer(path, data))
 	return c, nil
 }
 
@@ -255,10 +308,10 @@ func (w *fileWriter) put(c *fileChange) *command.Result {
 		return &command.Result{Files: []string{c.path}, Text: texts.Say("created", map[string]any{
 			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
 		})}
-	case c.known && c.raw == c.text:
+	case c.known && c.raw == c.bytes():
 		return &command.Result{Text: texts.Say("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
 	}
-	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
+	if err := w.replace(c.path, c.bytes(), c.info.Mode().Perm()); err != nil {
 		return notWritten(c.path, err)
 	}
 	return c.result()
@@ -298,6 +351,9 @@ func (w *fileWriter) replace(path, text string, perm fs.FileMode) error {
 	}
 	dir := filepath.Dir(path)
 	if err := w.root.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if done, err := w.buffers.write(path, text); done {
 		return err
 	}
 	temporary := filepath.Join(dir, ".agent-"+rand.Text())

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -65,7 +66,9 @@ struct ag_sampler {
     std::vector<llama_token> recent; // ring of the last repeat_last_n tokens
     size_t recent_at = 0;
     std::vector<llama_token_data> candidates;  // reused between ticks
-    std::vector<std::pair<llama_token, float>> saved; // logits changed by the penalty
+    std::vector<std::pair<llama_token, float>> biases;
+    std::map<llama_token, int32_t> drawn;             // how often each token stands in the reply
+    std::map<llama_token, float> saved;               // logits that were changed
     bool ended = false;
     ag_sampler();
     ~ag_sampler();
@@ -75,6 +78,7 @@ struct ag_sampler {
     void accept(llama_token id, bool grammar_too);
 
   private:
+    void change(float * logits, int32_t n_vocab);
     void draw_token(float * logits, int32_t n_vocab, ag_sample & out);
 };
 

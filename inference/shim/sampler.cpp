@@ -1,4 +1,4 @@
-// Sampling. Order as llama.cpp's own chain has it: repeat penalty, grammar,
+// Sampling. Order as llama.cpp's own chain has it: biases, penalties, grammar,
 // top-k, top-p, min-p, temperature, draw.
 //
 // Two things are done differently, for speed. The candidate list is made of
@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 #include <stdexcept>
 
 namespace {
@@ -186,6 +187,9 @@ void ag_sampler::accept(llama_token id, bool grammar_too) {
             recent_at = (recent_at + 1) % recent.size();
         }
     }
+    if (grammar_too && (params.frequency_penalty != 0.0f || params.presence_penalty != 0.0f)) {
+        drawn[id]++;
+    }
     if (grammar && grammar_too && !ended) {
         if (!grammar->accept(id)) {
             throw std::runtime_error("token is not allowed by the grammar");
@@ -208,6 +212,28 @@ void ag_sampler::sample(float * logits, int32_t n_vocab, ag_sample & out) {
     saved.clear();
 }
 
+// Biases and penalties; what the logits were is kept in saved.
+void ag_sampler::change(float * logits, int32_t n_vocab) {
+    for (const auto & b : biases) {
+        if (b.first >= 0 && b.first < n_vocab) {
+            saved.emplace(b.first, logits[b.first]);
+            logits[b.first] += b.second;
+        }
+    }
+    if (params.repeat_penalty != 1.0f) {
+        for (llama_token id : std::set<llama_token>(recent.begin(), recent.end())) {
+            if (id >= 0 && id < n_vocab) {
+                saved.emplace(id, logits[id]);
+                logits[id] = logits[id] <= 0 ? logits[id] * params.repeat_penalty : logits[id] / params.repeat_penalty;
+            }
+        }
+    }
+    for (const auto & d : drawn) {
+        saved.emplace(d.first, logits[d.first]);
+        logits[d.first] -= params.frequency_penalty * float(d.second) + params.presence_penalty;
+    }
+}
+
 void ag_sampler::draw_token(float * logits, int32_t n_vocab, ag_sample & out) {
     out.token = AG_TOKEN_NONE;
     out.is_end = 0;
@@ -217,25 +243,14 @@ void ag_sampler::draw_token(float * logits, int32_t n_vocab, ag_sample & out) {
     const bool report = params.logprobs || params.top_logprobs > 0;
     double norm = 0;
     std::vector<llama_token_data> rivals;
-    if (report) { // of the model's own distribution, before any penalty
+    if (report) { // of the model's own distribution, before anything is changed
         norm = ag_log_sum_exp(logits, n_vocab);
         if (params.top_logprobs > 0) {
             top_k(logits, n_vocab, std::min(params.top_logprobs, 20), rivals);
         }
     }
 
-    if (params.repeat_penalty != 1.0f) {
-        for (llama_token id : recent) {
-            bool seen = false;
-            for (auto & s : saved) {
-                seen = seen || s.first == id;
-            }
-            if (!seen && id >= 0 && id < n_vocab) {
-                saved.emplace_back(id, logits[id]);
-                logits[id] = logits[id] <= 0 ? logits[id] * params.repeat_penalty : logits[id] / params.repeat_penalty;
-            }
-        }
-    }
+    change(logits, n_vocab);
 
     const bool greedy = params.temperature <= 0.0f;
     const int32_t k = params.top_k <= 0 || params.top_k > n_vocab ? n_vocab : params.top_k;
@@ -284,11 +299,8 @@ void ag_sampler::draw_token(float * logits, int32_t n_vocab, ag_sample & out) {
     out.token = id;
     out.is_end = llama_vocab_is_eog(model->vocab, id) ? 1 : 0;
     if (report) {
-        float own = logits[id];
-        for (auto & s : saved) {
-            own = s.first == id ? s.second : own;
-        }
-        out.logprob = float(own - norm);
+        const auto was = saved.find(id);
+        out.logprob = float((was != saved.end() ? was->second : logits[id]) - norm);
         for (auto & r : rivals) {
             out.top_ids[out.n_top] = r.id;
             out.top_logprobs[out.n_top] = float(r.logit - norm);

@@ -460,6 +460,11 @@ int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler *
         s->model = m;
         s->params = *p;
         s->params.grammar = nullptr;
+        for (int32_t i = 0; i < p->n_bias; i++) {
+            s->biases.emplace_back(p->bias_ids[i], p->biases[i]);
+        }
+        s->params.bias_ids = nullptr;
+        s->params.biases = nullptr;
         s->rng.seed(p->seed);
         if (p->grammar) {
             s->grammar = ag_grammar::parse(m->vocab, p->grammar);

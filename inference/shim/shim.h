@@ -112,6 +112,11 @@ typedef struct ag_sampler_params {
     float min_p;         /* <= 0: off */
     float repeat_penalty;/* 1: off */
     int32_t repeat_last_n;
+    float frequency_penalty; /* taken off a logit for each time its token stands in the reply */
+    float presence_penalty;  /* taken off once where it does */
+    const int32_t *bias_ids; /* n_bias token ids, each once, and what is added to their logits */
+    const float *biases;
+    int32_t n_bias;
     uint32_t seed;
     int32_t top_logprobs;/* rivals to report, 0 to 20 */
     bool logprobs;       /* report the log-probability of each sampled token */

@@ -75,7 +75,7 @@ func (a *App) Root(root *cobra.Command) *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.Host.Model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
 	f.StringArrayVar(&a.Host.ConfigDirs, "config-dir", nil, "search this folder for configuration before ./configs")
-	f.BoolVar(&a.Host.TrustFolder, "trust-folder", false, "allow what configs and .env of this folder ask for, this time")
+	f.BoolVar(&a.Host.TrustFolder, "trust-folder", false, "allow what configs and .env of this folder ask for, and follow its AGENTS.md and skills, this time")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress on stderr")
 	strictUsage(root)
 	return root

@@ -81,11 +81,22 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
-		return exit.Usagef("unknown flag: --%s%s", unknown.GetSpecifiedName(), nearestFlag(cmd, unknown.GetSpecifiedName()))
+		name := unknown.GetSpecifiedName()
+		if strings.Contains(name, " ") && takesText(cmd) {
+			return exit.Usagef("unknown flag: --%s; text that begins with - goes after --", name)
+		}
+		return exit.Usagef("unknown flag: --%s%s", name, nearestFlag(cmd, name))
+	case errors.As(err, &unknown) && takesText(cmd):
+		return exit.Usagef("unknown flag: -%s; text that begins with - goes after --", unknown.GetSpecifiedShortnames())
 	case errors.As(err, &invalid):
 		return exit.Usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(), flagWords(invalid.GetFlag().Value.Type()))
 	}
 	return exit.With(exit.Usage, err)
+}
+
+// takesText reports a command among whose arguments is text, such as a task.
+func takesText(cmd *cobra.Command) bool {
+	return cmd.Args == nil && (cmd.Name() == "run" || cmd.Name() == "chat" || cmd.Name() == "choose") || cmd.Name() == "resume"
 }
 
 // nearestFlag suggests the flag that was meant, if any is near.

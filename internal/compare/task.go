@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"agent/backend"
+	"agent/internal/legible"
 )
 
 // Limits of a file of tasks.
@@ -120,6 +121,9 @@ func ReadTasks(r io.Reader) ([]Task, error) {
 
 func readTask(line []byte) (*Task, error) {
 	t := &Task{}
+	if err := legible.CheckJSON(line); err != nil {
+		return nil, err
+	}
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(t); err != nil {

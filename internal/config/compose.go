@@ -61,6 +61,7 @@ type Config struct {
 
 	mu       sync.Mutex
 	warnings []string
+	texts    map[string]bool // paths of other scalars that were decoded as texts
 
 	secretsOnce sync.Once
 	secretSet   secretSet // see secrets

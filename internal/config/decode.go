@@ -139,9 +139,23 @@ func (d *decoder) text(n *node, path string, v reflect.Value, secret bool) {
 	switch {
 	case n.isContainer():
 		d.mismatch(n, path, "text", secret)
+	case n.kind != kindString:
+		d.config.usedAsText(path)
+		fallthrough
 	default:
 		v.SetString(n.text)
 	}
+}
+
+// usedAsText notes a number, boolean or the like that is used as it was written, so
+// that it is shown so.
+func (c *Config) usedAsText(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.texts == nil {
+		c.texts = map[string]bool{}
+	}
+	c.texts[path] = true
 }
 
 func (d *decoder) boolean(n *node, path string, v reflect.Value, secret bool) {

@@ -118,7 +118,7 @@ func (o *override) noSuchKey(root *node) error {
 
 // maybeText adds advice where an argument may not have been meant as an override.
 func (o *override) maybeText() string {
-	if strings.Contains(o.text, " ") {
+	if strings.Contains(o.text, " ") || !strings.Contains(o.key, ".") {
 		return "; text that is no override goes after --"
 	}
 	return ""

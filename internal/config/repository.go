@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -126,12 +127,20 @@ func (r *repository) find(p string) (source, string, bool) {
 		return source{}, "", false
 	}
 	if r.owned[clean] && having[0].foreign && len(having) > 1 {
-		if file := having[0].fileName(clean); !slices.Contains(r.passed, file) {
+		if file := having[0].fileName(clean); !slices.Contains(r.passed, file) && !sameFile(having[0], having[1], clean) {
 			r.passed = append(r.passed, file)
 		}
 		return having[1], clean, true
 	}
 	return having[0], clean, true
+}
+
+// sameFile reports that two sources have the same text in a file, so that it makes no
+// difference which is taken.
+func sameFile(a, b source, clean string) bool {
+	x, errX := readBounded(a.fsys, clean)
+	y, errY := readBounded(b.fsys, clean)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // having are the sources that have a file.

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"strconv"
 
@@ -20,7 +21,8 @@ type ShowOptions struct {
 }
 
 // YAML writes the configuration with its interpolations evaluated; those that
-// can't be, and mandatory values that are not set, stay as written.
+// can't be, and mandatory values that are not set, stay as written. What Decode has
+// used as a text is shown as one.
 func (c *Config) YAML(o ShowOptions) ([]byte, error) {
 	n, err := c.shown(o)
 	if err != nil {
@@ -53,11 +55,29 @@ func (c *Config) shown(o ShowOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := c.best(n, secretSet{})
+	shown := c.asUsed(c.best(n, secretSet{}), o.Path)
 	if o.Secrets {
 		return shown, nil
 	}
 	return c.secrets().redact(shown, secretHolder(n)), nil
+}
+
+// asUsed makes texts of the scalars that were decoded as texts: model_id: 12E400 is
+// no number.
+func (c *Config) asUsed(n *node, path string) *node {
+	c.mu.Lock()
+	texts := maps.Clone(c.texts)
+	c.mu.Unlock()
+	n = n.clone()
+	var walk func(n *node, path string)
+	walk = func(n *node, path string) {
+		if texts[path] && !n.isContainer() && n.kind != kindString && n.kind != kindNull {
+			n.kind = kindString
+		}
+		n.children(func(child *node) { walk(child, joinDots(path, child.key)) })
+	}
+	walk(n, path)
+	return n
 }
 
 // Redact replaces every secret of this configuration in other text.

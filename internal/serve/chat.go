@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"agent/backend"
+	"agent/internal/legible"
 )
 
 // chatCall is a request to /v1/chat/completions, understood.
@@ -96,6 +97,18 @@ func (f *fields) messages(req *backend.Request) {
 	case continued:
 		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
 	}
+}
+
+// ReadMessages reads a list of messages as a request has them, with calls, parts and
+// the roles of other servers. What it does not know is an error with its place.
+func ReadMessages(list []byte) ([]backend.Message, error) {
+	if err := legible.CheckJSON(list); err != nil {
+		return nil, err
+	}
+	f := &fields{raw: map[string]json.RawMessage{"messages": list}}
+	var req backend.Request
+	f.messages(&req)
+	return req.Messages, f.end()
 }
 
 // readMessage reads one message of text.

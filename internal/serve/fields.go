@@ -183,9 +183,6 @@ var indifferent = []string{"user", "metadata", "store", "service_tier", "verbosi
 
 // neutral are fields that can't be honoured, with the values that ask for nothing.
 var neutral = map[string][]string{
-	"frequency_penalty":    {"0"},
-	"presence_penalty":     {"0"},
-	"logit_bias":           {"{}"},
 	"functions":            {"[]"},
 	"function_call":        {`"none"`, `"auto"`},
 	"modalities":           {`["text"]`},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -22,6 +23,10 @@ func (f *fields) sampling() *backend.Sampling {
 		Temperature: f.number("temperature", 0, 2),
 		TopP:        f.number("top_p", 0, 1),
 		MinP:        f.number("min_p", 0, 1),
+
+		FrequencyPenalty: f.number("frequency_penalty", -2, 2),
+		PresencePenalty:  f.number("presence_penalty", -2, 2),
+		LogitBias:        f.bias(),
 	}
 	if k := f.integer("top_k", -1, 1<<20); k != nil {
 		n := int(max(*k, 0)) // -1 and 0 both mean off
@@ -42,6 +47,26 @@ func (f *fields) sampling() *backend.Sampling {
 		s.Seed = &folded
 	}
 	return s
+}
+
+// biasesMax: each is added at every token.
+const biasesMax = 1024
+
+// bias reads what is added to the logits of token ids.
+func (f *fields) bias() map[int32]float64 {
+	var bias map[int32]float64
+	if !f.read("logit_bias", "an object from token ids to numbers", &bias) || len(bias) == 0 {
+		return nil
+	}
+	if len(bias) > biasesMax {
+		f.fail(badValue("logit_bias", "%d tokens, at most %d are supported.", len(bias), biasesMax))
+	}
+	for id, b := range bias {
+		if !(math.Abs(b) <= 100) {
+			f.fail(badValue("logit_bias", "token %d: %v is not in -100 to 100.", id, b))
+		}
+	}
+	return bias
 }
 
 // stops reads the stop strings; empty ones are refused.
@@ -203,6 +228,9 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 			}
 			if ev.Usage != nil {
 				s.metrics.usage(ev.Usage)
+				if c, ok := r.Context().Value(costKey{}).(*cost); ok {
+					c.add(ev.Usage)
+				}
 			}
 			if !yield(ev, nil) {
 				return

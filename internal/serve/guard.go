@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -14,24 +15,45 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"agent/backend"
 	"agent/internal/legible"
 )
+
+// Door is who may call a server.
+type Door struct {
+	APIKey  backend.Secret // as in [Config]
+	Origins []string
+}
+
+// Keep is h for those who have the key, where there is one, and for no page of a
+// stranger.
+func (d Door) Keep(h http.Handler) (http.Handler, error) {
+	return d.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var api *apiError
+		if errors.As(d.checkKey(w, r), &api) {
+			api.write(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+}
 
 // guard wraps all routes with what protects the server from web pages: a page
 // of another origin may not call it unless its origin is configured, and
 // without a key the Host must be this machine's, so that a page can't reach it
 // under a name of its own (DNS rebinding).
-func (s *Server) guard(next http.Handler) (http.Handler, error) {
+func (d Door) guard(next http.Handler) (http.Handler, error) {
 	cross := http.NewCrossOriginProtection()
-	for _, o := range s.cfg.Origins {
+	for _, o := range d.Origins {
 		if err := cross.AddTrustedOrigin(o); err != nil {
 			return nil, fmt.Errorf("serve: origin %q: %w", o, err)
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.hostAllowed(r) {
+		if !d.hostAllowed(r) {
 			(&apiError{status: http.StatusForbidden, code: "host_not_allowed",
 				message: "This server answers without a key only under a loopback name."}).write(w, r)
 			return
@@ -40,15 +62,15 @@ func (s *Server) guard(next http.Handler) (http.Handler, error) {
 			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w, r)
 			return
 		}
-		if s.allowOrigin(w, r) {
+		if d.allowOrigin(w, r) {
 			next.ServeHTTP(w, r)
 		}
 	}), nil
 }
 
 // hostAllowed checks the Host header of a server that asks for no key.
-func (s *Server) hostAllowed(r *http.Request) bool {
-	if s.cfg.APIKey != "" {
+func (d Door) hostAllowed(r *http.Request) bool {
+	if d.APIKey != "" {
 		return true
 	}
 	host := withoutPort(r.Host)
@@ -68,13 +90,13 @@ func withoutPort(host string) string {
 
 // allowOrigin answers CORS for configured origins. False: it was a preflight,
 // and is answered.
-func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+func (d Door) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || len(s.cfg.Origins) == 0 {
+	if origin == "" || len(d.Origins) == 0 {
 		return true
 	}
 	w.Header().Add("Vary", "Origin")
-	if !slices.Contains(s.cfg.Origins, origin) {
+	if !slices.Contains(d.Origins, origin) {
 		return true
 	}
 	w.Header().Set("Access-Control-Allow-Origin", origin)
@@ -113,6 +135,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), costKey{}, &out.cost))
 		err := s.call(rt, out, r)
 		if err != nil {
 			err = s.answerError(out, r, err)
@@ -139,7 +162,7 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if rt.cluster {
 		err = s.worker.admit(r)
 	} else if !rt.open {
-		err = s.checkKey(w, r)
+		err = s.door().checkKey(w, r)
 	}
 	if err != nil {
 		return err
@@ -154,15 +177,15 @@ func (s *Server) logPanic(path string, value any, stack []byte) {
 
 // checkKey compares the client's key in constant time, over hashes so that
 // not even its length shows.
-func (s *Server) checkKey(w http.ResponseWriter, r *http.Request) error {
-	if s.cfg.APIKey == "" {
+func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
+	if d.APIKey == "" {
 		return nil
 	}
 	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		bearer = ""
 	}
-	want := sha256.Sum256([]byte(string(s.cfg.APIKey)))
+	want := sha256.Sum256([]byte(string(d.APIKey)))
 	for _, key := range []string{bearer, r.Header.Get("X-Api-Key")} { // the latter is Anthropic's
 		have := sha256.Sum256([]byte(strings.TrimSpace(key)))
 		if subtle.ConstantTimeCompare(have[:], want[:]) == 1 {
@@ -203,6 +226,9 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		s.log.Error("request", append(attrs, "error", api.message)...)
 		return
 	}
+	if u := w.cost.of(); u.PromptTokens > 0 {
+		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens, "completion_tokens", u.CompletionTokens)
+	}
 	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
 		return
@@ -210,10 +236,32 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 	s.log.Info("request", attrs...)
 }
 
-// recorder remembers the status of a response.
+// costKey finds, in a request's context, where its tokens are counted.
+type costKey struct{}
+
+// cost is what the replies of one request cost.
+type cost struct {
+	mu    sync.Mutex
+	usage backend.Usage
+}
+
+func (c *cost) add(u *backend.Usage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usage.Add(*u)
+}
+
+func (c *cost) of() backend.Usage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usage
+}
+
+// recorder remembers the status of a response, and what it cost.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	cost   cost
 }
 
 // WriteHeader records and sends the status.

@@ -147,8 +147,17 @@ func (s *Server) setNames() error {
 	return nil
 }
 
+func (s *Server) door() Door { return Door{s.cfg.APIKey, s.cfg.Origins} }
+
 // Names are the names under which the model is served.
 func (s *Server) Names() []string { return slices.Clone(s.names) }
+
+// Usage is what all replies so far cost.
+func (s *Server) Usage() backend.Usage {
+	m := s.metrics
+	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()), CachedTokens: int(m.cached.Load()),
+		CompletionTokens: int(m.completion.Load())}
+}
 
 // Handler serves all endpoints, with the checks of keys and origins.
 func (s *Server) Handler() http.Handler { return s.handler }
@@ -183,14 +192,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	work, cancelWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelWork(nil)
-	h := &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: headerWithin,
-		IdleTimeout:       idleWithin,
-		MaxHeaderBytes:    headerBytesMax,
-		BaseContext:       func(net.Listener) context.Context { return work },
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
+	h := httpServer(work, s.handler, s.log)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
 	joined := s.join(ctx, l.Addr())
@@ -201,6 +203,36 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s.drain(ctx, h, cancelWork)
 	joined.Wait()
+	return nil
+}
+
+func httpServer(work context.Context, h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerWithin,
+		IdleTimeout:       idleWithin,
+		MaxHeaderBytes:    headerBytesMax,
+		BaseContext:       func(net.Listener) context.Context { return work },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Serve answers on l, through the door, until ctx ends, which also ends the
+// requests in work.
+func (d Door) Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	kept, err := d.Keep(h)
+	if err == nil {
+		err = CheckBind(l.Addr(), d.APIKey)
+	}
+	if err != nil {
+		l.Close()
+		return err
+	}
+	server := httpServer(ctx, kept, log)
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	if err := server.Serve(l); ctx.Err() == nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	return nil
 }
 
@@ -264,7 +296,7 @@ func endpoints() []route {
 // routes builds the handler.
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	all := endpoints()
+	all := append(endpoints(), ollamaEndpoints()...)
 	if s.worker != nil {
 		all = append(all, workerEndpoints()...)
 	}
@@ -272,7 +304,7 @@ func (s *Server) routes() (http.Handler, error) {
 		mux.Handle(r.path, s.endpoint(r))
 	}
 	mux.Handle("/", s.endpoint(route{path: "other", serve: (*Server).notFound, open: true}))
-	return s.guard(plainPaths(mux, all))
+	return s.door().guard(plainPaths(mux, all))
 }
 
 // plainPaths understands paths that clients make of a base address with or without /v1 and

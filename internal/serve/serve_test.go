@@ -231,7 +231,9 @@ func TestRequestsAreHonoured(t *testing.T) {
 		"logprobs": {`{` + hello + `,"logprobs":true,"top_logprobs":3}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Logprobs: true, TopLogprobs: 3}},
 		"numbers of other languages": {`{` + hello + `,"max_tokens":6.0,"top_k":20.0,"presence_penalty":-0.0,"frequency_penalty":0.00}`,
-			backend.Request{Messages: user, Sampling: &backend.Sampling{TopK: func() *int { k := 20; return &k }()}, TokensMax: 6}},
+			backend.Request{Messages: user, Sampling: &backend.Sampling{TopK: whole(20), PresencePenalty: number(0), FrequencyPenalty: number(0)}, TokensMax: 6}},
+		"penalties and biases": {`{` + hello + `,"presence_penalty":-2,"frequency_penalty":0.5,"logit_bias":{"5":1,"70":-100}}`,
+			backend.Request{Messages: user, Sampling: &backend.Sampling{PresencePenalty: number(-2), FrequencyPenalty: number(0.5), LogitBias: map[int32]float64{5: 1, 70: -100}}}},
 		"what other servers add": {`{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"Green.","annotations":[],"reasoning_content":"x","refusal":null},{"role":"assistant","content":null,"refusal":"No."}]}`,
 			backend.Request{Sampling: &backend.Sampling{}, Messages: append(slices.Clone(user), backend.Message{Role: backend.RoleAssistant, Content: "Green."}, backend.Message{Role: backend.RoleAssistant, Content: "No."})}},
 		"JSON of a schema": {`{` + hello + `,"response_format":{"type":"json_object","schema":{"type":"object","properties":{"n":{"type":"integer"}}}}}`,
@@ -250,7 +252,7 @@ func TestRequestsAreHonoured(t *testing.T) {
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Prefill: "{"}},
 		"fields that ask for nothing": {`{` + hello + `,"user":"me","metadata":{"a":"b"},"tools":[],"tool_choice":"none","presence_penalty":0,"frequency_penalty":0.0,
 			"logit_bias":{ },"store":true,"verbosity":"low","service_tier":"flex","chat_template_kwargs":{"enable_thinking": false},"max_tokens":-1,"audio":null,"modalities":["text"],"n":1,"stream":false,"parallel_tool_calls":true}`,
-			backend.Request{Messages: user, Sampling: &backend.Sampling{}}},
+			backend.Request{Messages: user, Sampling: &backend.Sampling{PresencePenalty: number(0), FrequencyPenalty: number(0)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := post(t, url, c.body)
@@ -288,8 +290,9 @@ func TestRefusals(t *testing.T) {
 		"too large tools":      {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f","description":"` + strings.Repeat("x", 2<<20) + `"}}]}`, 400, "invalid_value", "tools", "bytes"},
 		"a tool of none":       {chat, `{` + hello + `,"tool_choice":"required"}`, 400, "invalid_value", "tool_choice", "none is offered"},
 		"audio":                {chat, `{` + hello + `,"modalities":["text","audio"],"audio":{"voice":"x"}}`, 400, "unsupported_parameter", "audio", ""},
-		"penalty":              {chat, `{` + hello + `,"presence_penalty":0.5}`, 400, "unsupported_parameter", "presence_penalty", ""},
-		"logit bias":           {chat, `{` + hello + `,"logit_bias":{"5":1}}`, 400, "unsupported_parameter", "logit_bias", ""},
+		"penalty":              {chat, `{` + hello + `,"presence_penalty":2.5}`, 400, "invalid_value", "presence_penalty", "-2 to 2"},
+		"logit bias":           {chat, `{` + hello + `,"logit_bias":{"5":101}}`, 400, "invalid_value", "logit_bias", "token 5"},
+		"logit bias of a word": {chat, `{` + hello + `,"logit_bias":{"red":1}}`, 400, "invalid_value", "logit_bias", "token ids"},
 		"two limits":           {chat, `{` + hello + `,"max_tokens":5,"max_completion_tokens":6}`, 400, "invalid_value", "max_completion_tokens", "one of them"},
 		"half a token":         {chat, `{` + hello + `,"max_tokens":5.5}`, 400, "invalid_value", "max_tokens", "whole"},
 		"misspelt below":       {chat, `{` + hello + `,"stream":true,"stream_options":{"include_usge":true}}`, 400, "unknown_parameter", "stream_options.include_usge", "include_usage"},

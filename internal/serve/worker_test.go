@@ -435,7 +435,7 @@ func TestWorkerErrors(t *testing.T) {
 	}{
 		"too long":      {request(chat(strings.Repeat("many words ", 60)), nil), fastchatTooLong, "maximum context length is 60 tokens"},
 		"raw prompt":    {request("abc", nil), fastchatBadValue, "plain text"},
-		"penalty":       {request(chat("a"), map[string]any{"presence_penalty": 1.0}), fastchatBadValue, "presence_penalty"},
+		"penalty":       {request(chat("a"), map[string]any{"presence_penalty": 3.0}), fastchatBadValue, "presence_penalty"},
 		"image":         {request(chat("a"), map[string]any{"images": []string{"x"}}), fastchatBadValue, "images"},
 		"beam search":   {request(chat("a"), map[string]any{"use_beam_search": true}), fastchatBadValue, "use_beam_search"},
 		"broken prompt": {request(chat("a")+"x", nil), fastchatBadValue, "not as FastChat"},

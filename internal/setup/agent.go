@@ -36,6 +36,9 @@ type Agent struct {
 	ResultTokensMax  int `yaml:"result_tokens"`
 	HistoryTokensMax int `yaml:"history_tokens"`
 
+	Guides         bool `yaml:"guides"` // AGENTS.md and skills
+	GuideTokensMax int  `yaml:"guide_tokens"`
+
 	LongResults session.LongResults `yaml:"long_results"` // "": cut
 	DelegateMax struct {
 		Depth int `yaml:"depth"`
@@ -60,7 +63,7 @@ type Agent struct {
 
 func decodeAgent(cfg *config.Config) (*Agent, error) {
 	d := session.DefaultLimits()
-	c := &Agent{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax}
+	c := &Agent{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax, Guides: true, GuideTokensMax: d.GuideTokensMax}
 	c.DelegateMax.Depth, c.DelegateMax.Width = d.DepthMax, d.WidthMax
 	if err := decode(cfg, SectionAgent, c); err != nil {
 		return nil, err
@@ -87,6 +90,7 @@ func (c *Agent) check(cfg *config.Config) error {
 	if err := checkLeast(cfg, "agent", []atLeast{
 		{"max_steps", int64(c.StepsMax), 1}, {"max_tokens", int64(c.TokensMax), 0}, {"timeout", int64(c.Timeout), 0},
 		{"result_tokens", int64(c.ResultTokensMax), 1}, {"history_tokens", int64(c.HistoryTokensMax), 0},
+		{"guide_tokens", int64(c.GuideTokensMax), 1},
 		{"delegate.depth", int64(c.DelegateMax.Depth), 1}, {"delegate.width", int64(c.DelegateMax.Width), 1},
 		{"limits.timeout", int64(c.Limits.Timeout), 0}, {"limits.memory_bytes", c.Limits.MemoryBytes, 0},
 		{"limits.output_bytes", int64(c.Limits.OutputBytes), 0}, {"limits.file_bytes", c.Limits.FileBytes, 0},
@@ -162,7 +166,7 @@ func (c *Agent) commandLimits() command.Limits {
 // runLimits bound a run.
 func (c *Agent) runLimits() session.Limits {
 	return session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
-		ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
+		ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax, GuideTokensMax: c.GuideTokensMax,
 		DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width}
 }
 

@@ -62,7 +62,7 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir), Env: c.env(workDir)}
+	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir), Env: c.Env(workDir)}
 	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits, AllowUnsandboxed: out.Env.AllowUnsandboxed}
 	user := userCommandsDir()
 	if user != "" {
@@ -88,8 +88,8 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	return out, err
 }
 
-// env is what the commands of a work dir are given.
-func (c *Config) env(workDir string) *command.Env {
+// Env is what the commands of a work dir are given.
+func (c *Config) Env(workDir string) *command.Env {
 	a := c.Agent
 	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(), AllowUnsandboxed: a.AllowUnsandboxed, Web: a.web}
 }

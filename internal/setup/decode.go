@@ -24,6 +24,11 @@ const (
 	SectionServe  Section = "serve"
 )
 
+// Sections are all of them.
+func Sections() []Section {
+	return []Section{SectionAgent, SectionLLM, SectionMCP, SectionSearch, SectionServe}
+}
+
 // Config is a configuration with the sections that were asked for, decoded and
 // checked; the others are nil.
 type Config struct {
@@ -68,7 +73,10 @@ func (h *Host) Decode(cfg *config.Config, sections ...Section) (*Config, error) 
 // the commands that only a run gets to know. A group that is tried may be for
 // something else than this program. The warnings of decoding are returned.
 func (h *Host) Check(cfg *config.Config, group string) (warnings []string, err error) {
-	known := []string{string(SectionAgent), string(SectionLLM), string(SectionMCP), string(SectionSearch), string(SectionServe)}
+	var known []string
+	for _, s := range Sections() {
+		known = append(known, string(s))
+	}
 	if top, _, _ := strings.Cut(group, "/"); top != "" {
 		known = append(known, top)
 	}

@@ -110,6 +110,20 @@ func TestWhatIsChosenByNameIsTheUsers(t *testing.T) {
 	assert.Contains(t, asked, "llm.server_ip")
 }
 
+// TestAFolderMayRepeatAnOption: passing over the folder's file is told, unless it makes no
+// difference.
+func TestAFolderMayRepeatAnOption(t *testing.T) {
+	t.Chdir(t.TempDir())
+	stock, err := configs.FS.ReadFile("llm/openai.yaml")
+	require.NoError(t, err)
+	for text, said := range map[string]int{string(stock): 0, string(stock) + "# changed\n": 1} {
+		writeFiles(t, ".", map[string]string{"configs/llm/openai.yaml": text})
+		cfg, _, err := (&Host{Warn: func(string) {}}).compose([]string{"llm=openai"}, nil)
+		require.NoError(t, err)
+		assert.Len(t, cfg.Warnings(), said)
+	}
+}
+
 func writeFiles(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {

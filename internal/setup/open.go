@@ -17,6 +17,7 @@ import (
 type Settings struct {
 	Host     *Host
 	Config   *Config          // with the sections of [RunSections]
+	Model    *Model           // does the work and stays the caller's; nil: it is opened
 	Approver session.Approver // asks the person, where one is to be asked
 	Attended bool             // a person sits at standard input
 	JSON     bool             // nobody is asked unless it is configured
@@ -60,8 +61,13 @@ func Open(ctx context.Context, s Settings) (_ *Run, err error) {
 	if err := r.addCommands(ctx); err != nil {
 		return nil, err
 	}
-	if r.Model, err = s.Host.OpenModel(ctx, s.Config); err != nil {
+	if err := r.addGuides(ctx); err != nil {
 		return nil, err
+	}
+	if r.Model = s.Model; r.Model == nil {
+		if r.Model, err = s.Host.OpenModel(ctx, s.Config); err != nil {
+			return nil, err
+		}
 	}
 	if local, ok := backend.As[*hf.Backend](r.Model); ok && r.Options.SessionsDir != "" {
 		local.Remember() // for a session that goes on with this one
@@ -87,7 +93,7 @@ func OpenStock(s Settings, model *Model) (*Run, error) {
 		return nil, err
 	}
 	commands := &Commands{Registry: registry, cfg: s.Config}
-	r.Options.Registry, r.Options.Env = registry, s.Config.env(r.Options.Env.WorkDir)
+	r.Options.Registry, r.Options.Env = registry, s.Config.Env(r.Options.Env.WorkDir)
 	if err := commands.Disable(s.Disable...); err != nil {
 		return nil, err
 	}
@@ -97,7 +103,7 @@ func OpenStock(s Settings, model *Model) (*Run, error) {
 // Close lets go of all that the run holds but a model that it was given.
 func (r *Run) Close() {
 	for _, m := range []*Model{r.overseer, r.Model} {
-		if m != nil {
+		if m != nil && m != r.settings.Model {
 			m.Close()
 		}
 	}
@@ -133,7 +139,7 @@ func (r *Run) prepare() error {
 	}
 	mode, asks := c.approval(s.Attended && !s.JSON)
 	r.Options = session.Options{
-		Env:     r.Config.env(dir),
+		Env:     r.Config.Env(dir),
 		Secrets: slices.Concat(r.Config.Secrets(), config.SecretVariables(append(os.Environ(), folder.config().Environ...))),
 		Limits:  c.runLimits(), LongResults: c.LongResults,
 		Approve: mode, Rules: c.ApproveRules, Stream: s.Stream, Text: s.Text, QA: c.QA, Aids: c.aids(),

@@ -31,6 +31,7 @@ const (
 	StopTime        Stop = "time"        // Limits.Timeout
 	StopLoop        Stop = "loop"        // the same call again and again
 	StopRefused     Stop = "refused"     // nothing that it wants to do is allowed
+	StopUnmet       Stop = "unmet"       // what the task asks for is missing, and was said twice in vain
 	StopInterrupted Stop = "interrupted" // the caller's context was cancelled
 	StopError       Stop = "error"       // the model or a part of the program failed
 )
@@ -145,6 +146,20 @@ type Commands struct {
 	Changes []CommandChange `json:"changes"`
 }
 
+// Guides tells what the folder and the user say to agents that joined the task.
+type Guides struct {
+	Files  []GuideFile `json:"files"`
+	Choice *ChoiceMade `json:"choice,omitempty"` // of a skill, where there are some
+}
+
+// GuideFile is an AGENTS.md, or the SKILL.md of the skill that was chosen.
+type GuideFile struct {
+	Path   string `json:"path"`
+	Skill  string `json:"skill,omitempty"` // its name
+	Tokens int    `json:"tokens"`          // that are shown
+	Cut    bool   `json:"cut,omitempty"`   // not all of it
+}
+
 // SubtaskStarted is a part of the task given to a child session. The child's
 // own events follow, each with its id in Event.Session.
 type SubtaskStarted struct {
@@ -219,6 +234,16 @@ func (u Usage) OfBackend() backend.Usage {
 	}
 }
 
+// Wants is what a task wants, by what the model makes of plain questions about it.
+type Wants struct {
+	Known   bool   `json:"known"`             // it was asked; else the rest says nothing
+	Writes  bool   `json:"writes"`            // a file is to be created or changed
+	Result  string `json:"result,omitempty"`  // the file in which the result stands then; empty where it is no single one
+	Changes bool   `json:"changes,omitempty"` // a file that is there, and most of it stays
+	Renames bool   `json:"renames,omitempty"` // files, or names over several files
+	Number  bool   `json:"number,omitempty"`  // the answer is to be a number alone
+}
+
 // Result is how a run ended, and the last event of each run.
 type Result struct {
 	Answer string `json:"answer"`
@@ -229,6 +254,7 @@ type Result struct {
 	Error  string `json:"error,omitempty"` // when Stop is StopError
 	ID     string `json:"id,omitempty"`
 	Cut    bool   `json:"answer_cut,omitempty"` // a limit ended the answer, not the model
+	Unmet  string `json:"unmet,omitempty"`      // what is missing, when Stop is StopUnmet
 }
 
 func (*Started) EventType() string        { return "session" }
@@ -238,14 +264,19 @@ func (*Approval) EventType() string       { return "approval" }
 func (*CommandResult) EventType() string  { return "command_result" }
 func (*Delta) EventType() string          { return "delta" }
 func (*Warning) EventType() string        { return "warning" }
+func (*Wants) EventType() string          { return "wants" }
 func (*Commands) EventType() string       { return "commands" }
+func (*Guides) EventType() string         { return "guides" }
 func (*SubtaskStarted) EventType() string { return "subtask" }
 func (*SubtaskEnded) EventType() string   { return "subtask_result" }
 func (*Result) EventType() string         { return "result" }
 
 // All are one of each type, empty.
 func All() []Payload {
-	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}}
+	return []Payload{
+		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{},
+		&Commands{}, &Guides{}, &Wants{},
+	}
 }
 
 // New makes an empty payload of a type, or nil for an unknown one.

@@ -86,6 +86,8 @@ func (o RenderOptions) render(data event.Payload) string {
 		return o.style(o.Bad, "warning: "+e.Text) + "\n"
 	case *event.Commands:
 		return o.commands(e)
+	case *event.Guides:
+		return o.guides(e)
 	case *event.Result:
 		return o.style(o.Dim, SummaryLine(e)) + "\n"
 	}
@@ -211,6 +213,22 @@ func (o RenderOptions) commands(e *event.Commands) string {
 		}
 	}
 	return b.String()
+}
+
+// guides names the files that joined a task.
+func (o RenderOptions) guides(e *event.Guides) string {
+	var parts []string
+	for _, f := range e.Files {
+		cut := ""
+		if f.Cut {
+			cut = ", cut"
+		}
+		parts = append(parts, fmt.Sprintf("%s (%d tokens%s)", f.Path, f.Tokens, cut))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return o.style(o.Dim, "with "+strings.Join(parts, ", ")) + "\n"
 }
 
 // Fields is the content of a call, a field a line, long ones indented.

@@ -284,6 +284,18 @@ func (m *Model) NewSampler(p SamplerParams) (Sampler, error) {
 		temperature: C.float(p.Temperature), top_k: C.int32_t(p.TopK), top_p: C.float(p.TopP), min_p: C.float(p.MinP),
 		repeat_penalty: C.float(p.RepeatPenalty), repeat_last_n: C.int32_t(p.RepeatLastN), seed: C.uint32_t(p.Seed),
 		top_logprobs: C.int32_t(p.TopLogprobs), logprobs: C.bool(p.Logprobs),
+		frequency_penalty: C.float(p.Frequency), presence_penalty: C.float(p.Presence),
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if n := len(p.Bias); n > 0 {
+		ids, biases := make([]int32, 0, n), make([]float32, 0, n)
+		for id, b := range p.Bias {
+			ids, biases = append(ids, id), append(biases, b)
+		}
+		pin.Pin(&ids[0])
+		pin.Pin(&biases[0])
+		cp.bias_ids, cp.biases, cp.n_bias = (*C.int32_t)(&ids[0]), (*C.float)(&biases[0]), C.int32_t(n)
 	}
 	if p.Grammar != "" {
 		cp.grammar = C.CString(p.Grammar)

@@ -146,6 +146,9 @@ type SamplerParams struct {
 	MinP          float32
 	RepeatPenalty float32
 	RepeatLastN   int32
+	Frequency     float32 // penalty for each time a token stands in the reply
+	Presence      float32 // penalty for tokens that stand in it
+	Bias          map[int32]float32
 	Seed          uint32
 	TopLogprobs   int32
 	Logprobs      bool

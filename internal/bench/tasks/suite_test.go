@@ -1,8 +1,8 @@
 package tasks
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,167 +11,67 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 // solution is what a run could leave behind.
 type solution struct {
-	answer string
-	files  map[string]string
+	Answer string            `yaml:"answer"`
+	Files  map[string]string `yaml:"files"`
+	Gone   []string          `yaml:"gone"` // files that are no longer there
 }
 
-// solutions are right ones of the suite in bench/tasks, and wrong ones that a
-// lax verifier would let through.
-var solutions = map[string]struct{ right, wrong []solution }{
-	"files-errors": {
-		right: []solution{{answer: "There are 7 lines with ERROR in server.log."}},
-		wrong: []solution{{answer: "27 lines"}, {answer: "1, 2, 3, 4, 5, 6, 7 or 8"}},
-	},
-	"files-replace": {
-		right: []solution{{files: map[string]string{"final.txt": finalText}}},
-		wrong: []solution{
-			{files: map[string]string{"final.txt": strings.Replace(finalText, "colorist", "colourist", 1)}},
-			{files: map[string]string{"final.txt": finalText, "draft.txt": finalText}},
-		},
-	},
-	"files-longest": {
-		right: []solution{{answer: "poems/heron.txt"}, {answer: "It is heron.txt."}},
-		wrong: []solution{{answer: "heron.txt, otter.txt"}, {answer: "heron"}},
-	},
-	"decide-reviews": {
-		right: []solution{{files: map[string]string{"labels.txt": "negative\npositive\nnegative\npositive\nnegative\npositive\nnegative\npositive\n"}}},
-		wrong: []solution{
-			{files: map[string]string{"labels.txt": "positive\nnegative\nnegative\npositive\nnegative\npositive\nnegative\npositive\n"}},
-			{files: map[string]string{"labels.txt": "negative\npositive\n"}},
-		},
-	},
-	"decide-tickets": {
-		right: []solution{{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login", "billing", "shipping", "login")}}},
-		wrong: []solution{
-			{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login", "billing", "shipping", "billing")}},
-			{files: map[string]string{"labelled.csv": ticketLabels("billing", "shipping", "login")}},
-		},
-	},
-	"decide-stimmen": {
-		right: []solution{{files: map[string]string{"klassen.txt": "Kritik\nLob\nKritik\nLob\nKritik\nLob"}}},
-		wrong: []solution{{files: map[string]string{"klassen.txt": "Kritik\nLob\nKritik\nLob\nKritik\nKritik"}}},
-	},
-	"csv-sum": {
-		right: []solution{{answer: "The sum is 1,284.75 euros."}, {answer: "1284.75"}, {answer: "120.5 + 89.9 + 45.25 + 210 = 1284.75"}},
-		wrong: []solution{{answer: "1284"}, {answer: "1284.7"}, {answer: "one of 1284.75, 1, 2, 3, 4"}},
-	},
-	"csv-filter": {
-		right: []solution{{files: map[string]string{"adults.csv": "name,age,town\r\nMara,34,Linz\r\nUte,18,Graz\r\nKarl,71,Wels\r\nOlga,45,Steyr\r\nNina,19,Linz\r\n"}}},
-		wrong: []solution{{files: map[string]string{"adults.csv": "name,age,town\nMara,34,Linz\nKarl,71,Wels\nOlga,45,Steyr\nNina,19,Linz\n"}}},
-	},
-	"csv-group": {
-		right: []solution{{answer: "Lyon"}, {answer: "**Lyon**, with 985"}},
-		wrong: []solution{{answer: "Paris"}, {answer: "Lyon and Paris"}},
-	},
-	"text-lookup": {
-		right: []solution{{answer: "At 16:30."}, {answer: "It closes at 4:30 PM on Sundays."}},
-		wrong: []solution{{answer: "11:00"}, {answer: "At 16:30 or 17:15"}, {answer: "116:30"}},
-	},
-	"text-sort": {
-		right: []solution{{files: map[string]string{"sorted.txt": "Adam\nBerta\nCarla\nEmil\nFrida\nGustav\nHeidi\nIda\nKonrad\nOlaf\nZora"}}},
-		wrong: []solution{{files: map[string]string{"sorted.txt": "\nAdam\nBerta\nCarla\nEmil\nFrida\nGustav\nHeidi\nIda\nKonrad\nOlaf\nZora"}}},
-	},
-	"text-emails": {
-		right: []solution{{files: map[string]string{"emails.txt": "t.lund@example.com\nanna.berg@example.org\noffice@harbour.example\njo@fjord.example\n"}}},
-		wrong: []solution{{files: map[string]string{"emails.txt": "t.lund@example.com\nanna.berg@example.org\noffice@harbour.example\njo@fjord.example.\nanna.berg@example.org\n"}}},
-	},
-	"choice-label": {
-		right: []solution{{answer: "shipping"}, {answer: "The label is Shipping."}},
-		wrong: []solution{{answer: "billing"}, {answer: "shipping, billing"}, {answer: "ship"}},
-	},
-	"choice-cheapest": {
-		right: []solution{{answer: "Tern"}, {answer: "The cheapest is the Tern (489 euros)."}},
-		wrong: []solution{{answer: "Tern, not Plover"}, {answer: "A lantern"}},
-	},
-	"choice-language": {
-		right: []solution{{answer: "Dutch"}},
-		wrong: []solution{{answer: "German"}, {answer: "Dutch or German"}},
-	},
-	"code-fix": {
-		right: []solution{{files: map[string]string{"stats.py": "def mean(n):\n    return sum(n) / len(n) if n else 0\n\ndef largest(n):\n    return max(n)\n"}}},
-		wrong: []solution{
-			{files: map[string]string{"stats.py": "def mean(n):\n    return sum(n) / len(n) if n else 0\n"}},
-			{files: map[string]string{"stats.py": "def mean(n):\n    return sum(n) / len(n)\n\ndef largest(n):\n    return max(n)\n"}},
-			{files: map[string]string{"stats.py": "import sys\nprint('all right')\nsys.exit(1)\n"}},
-		},
-	},
-	"code-convert": {
-		right: []solution{{files: map[string]string{"temperature.py": "def to_celsius(f):\n    return round((f - 32) * 5 / 9, 1)\n"}}},
-		wrong: []solution{{files: map[string]string{"temperature.py": "def to_celsius(f):\n    return (f - 32) * 5 / 9\n"}}},
-	},
-	"code-slug": {
-		right: []solution{{files: map[string]string{"slug.py": "import re\ndef slug(t):\n    return '-'.join(re.findall('[a-z0-9]+', t.lower()))\n"}}},
-		wrong: []solution{{files: map[string]string{"slug.py": "def slug(t):\n    return '-'.join(t.lower().split())\n"}}},
-	},
-	"multi-pointer": {
-		right: []solution{{files: map[string]string{"count.txt": "62\n"}}, {files: map[string]string{"count.txt": "62 words"}}},
-		wrong: []solution{{answer: "62"}, {files: map[string]string{"count.txt": "62 or 63"}}},
-	},
-	"multi-order": {
-		right: []solution{{answer: "46.60 euros"}, {answer: "The total is 46,60."}},
-		wrong: []solution{{answer: "31.9"}},
-	},
-	"multi-notes": {
-		right: []solution{{files: map[string]string{"answer.txt": "Solveig Aas"}}},
-		wrong: []solution{{files: map[string]string{"answer.txt": "Solveig Aas, Henrik Moe"}}, {answer: "Solveig Aas"}},
-	},
-	"unknown-phone": {
-		right: []solution{{answer: "The number of Ms Weber is not given in staff.txt."}, {answer: "The file doesn't list a telephone for her."}},
-		wrong: []solution{{answer: "I could not do it."}, {answer: "The telephone number could not be found: the code failed."}, {answer: "555-0178, no doubt"}, {answer: "I know it."}},
-	},
-	"unknown-month": {
-		right: []solution{{answer: "There is no bill for water in June."}},
-		wrong: []solution{{answer: "61.75"}, {answer: "Not more than 43.30"}},
-	},
-	"unknown-boat": {
-		right: []solution{{answer: "The story does not say which colour the boat has."}},
-		wrong: []solution{{answer: "The boat is green."}, {answer: "Not known, maybe red."}},
-	},
-	"failing-busy": {
-		right: []solution{{answer: "A-17 costs 19.50 euros."}},
-		wrong: []solution{{answer: "The shop is busy."}, {answer: "17"}},
-	},
-	"failing-encoding": {
-		right: []solution{{answer: "6 people are called Müller."}},
-		wrong: []solution{{answer: "0"}, {answer: "7"}},
-	},
-	"failing-data": {
-		right: []solution{{answer: "The mean is 6.5 hours."}},
-		wrong: []solution{{answer: "4.55"}, {answer: "65"}},
-	},
+// solutions are right ones of a task, and wrong ones that a lax verifier would
+// let through. They stand beside the task, where no run sees them.
+type solutions struct {
+	Wants Wants      `yaml:"wants"`
+	Right []solution `yaml:"right"`
+	Wrong []solution `yaml:"wrong"`
 }
 
-const finalText = `The color of the sea changes with the weather.
-On grey days it has no color at all.
-Painters say that its color is hard to mix,
-and that each colorist has a recipe of his own.
-The color of the sand is easier.
-`
+func solutionsOf(t *testing.T, dir, name string) (s solutions) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name, "solutions.yaml"))
+	require.NoError(t, err, "a task needs right and wrong solutions")
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	require.NoError(t, dec.Decode(&s))
+	require.NotEmpty(t, s.Right)
+	require.NotEmpty(t, s.Wrong)
+	return s
+}
 
 func TestTheSuiteIsSolvedByWhatIsRightAndNothingElse(t *testing.T) {
-	suite, err := Load(filepath.Join("..", "..", "..", "bench", "tasks"))
+	dir := filepath.Join("..", "..", "..", "bench", "tasks")
+	suite, err := Load(dir)
 	require.NoError(t, err)
-	assert.Len(t, suite.Tasks, 27)
 	byKind := map[string]int{}
 	for _, task := range suite.Tasks {
 		byKind[task.Kind]++
 		t.Run(task.Name, func(t *testing.T) {
-			known, ok := solutions[task.Name]
-			require.True(t, ok, "a task needs right and wrong solutions here")
-			for _, s := range known.right {
+			known := solutionsOf(t, dir, task.Name)
+			for _, s := range known.Right {
 				assert.Empty(t, verify(t, task, s), "%+v", s)
 			}
-			for _, s := range append(known.wrong, solution{}) {
+			for _, s := range append(known.Wrong, solution{}) {
 				assert.NotEmpty(t, verify(t, task, s), "%+v", s)
 			}
 		})
 	}
 	for _, kind := range kinds {
-		assert.Equal(t, 3, byKind[kind], kind)
+		assert.GreaterOrEqual(t, byKind[kind], 2, kind)
+	}
+}
+
+func TestHalvesOfASuite(t *testing.T) {
+	suite, err := Load(filepath.Join("..", "..", "..", "bench", "tasks"))
+	require.NoError(t, err)
+	looked, counted := suite.Half(Looked), suite.Half(Counted)
+	assert.Len(t, append(looked, counted...), len(suite.Tasks))
+	assert.InDelta(t, len(looked), len(counted), 4)
+	assert.Len(t, suite.Half(""), len(suite.Tasks))
+	for _, task := range counted {
+		assert.True(t, task.Counted, task.Name)
 	}
 }
 
@@ -180,10 +80,13 @@ func verify(t *testing.T, task *Task, s solution) []string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, task.Lay(dir))
-	for name, text := range s.files {
+	for _, name := range s.Gone {
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
+	}
+	for name, text := range s.Files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	o := Outcome{Dir: dir, Answer: s.answer, Run: func(ctx context.Context, code string) (string, bool, error) {
+	o := Outcome{Dir: dir, Answer: s.Answer, Run: func(ctx context.Context, code string) (string, bool, error) {
 		return runPython(t, ctx, dir, code)
 	}}
 	wrong, err := task.Verify(t.Context(), o)
@@ -268,13 +171,4 @@ func TestVerifyFollowsNoLinkOutOfTheWorkDir(t *testing.T) {
 	wrong, err := suite.Tasks[0].Verify(t.Context(), Outcome{Dir: work})
 	require.NoError(t, err)
 	assert.NotEmpty(t, wrong)
-}
-
-// ticketLabels is the table of tickets with such labels.
-func ticketLabels(labels ...string) string {
-	out := "id,text,label\n"
-	for i, label := range labels {
-		out += fmt.Sprintf("%d,\"some text, of ticket %d\",%s\n", i+1, i+1, label)
-	}
-	return out
 }

@@ -43,16 +43,31 @@ const (
 )
 
 // Kinds of tasks, by what they try.
-var kinds = []string{"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool", "many texts"}
+var kinds = []string{
+	"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool",
+	"table", "edit", "rename", "extract", "long", "forbidden", "injection", "language", "labels",
+}
+
+// Half is one of the two halves of a suite. While something is made, runs of the
+// first are looked at; those of the second are only counted, so that they tell
+// what carries over.
+type Half string
+
+// The halves; empty means both.
+const (
+	Looked  Half = "looked"
+	Counted Half = "counted"
+)
 
 // Task is one small job with its verifier.
 type Task struct {
-	Name   string  `yaml:"-"`
-	Kind   string  `yaml:"kind"`
-	Prompt string  `yaml:"task"`  // in the user's words
-	Steps  int     `yaml:"steps"` // 0: StepsDefault
-	Tools  []Tool  `yaml:"tools"` // commands that only this task has
-	Checks []Check `yaml:"checks"`
+	Name    string  `yaml:"-"`
+	Kind    string  `yaml:"kind"`
+	Counted bool    `yaml:"counted"` // of the half that nobody looks at
+	Prompt  string  `yaml:"task"`    // in the user's words
+	Steps   int     `yaml:"steps"`   // 0: StepsDefault
+	Tools   []Tool  `yaml:"tools"`   // commands that only this task has
+	Checks  []Check `yaml:"checks"`
 
 	files fs.FS
 }
@@ -105,6 +120,11 @@ func Load(dir string) (*Suite, error) {
 	}
 	suite.Sum = hex.EncodeToString(sum.Sum(nil)[:8])
 	return suite, nil
+}
+
+// Half gives the tasks of one half, or all.
+func (s *Suite) Half(half Half) []*Task {
+	return slices.DeleteFunc(slices.Clone(s.Tasks), func(t *Task) bool { return half != "" && t.Counted != (half == Counted) })
 }
 
 // loadTask reads one task, and adds all of it to sum.
@@ -178,6 +198,15 @@ func (t *Task) check() error {
 		}
 	}
 	return nil
+}
+
+// Files are the paths of what a run finds in its work dir, in order.
+func (t *Task) Files() (paths []string, err error) {
+	err = t.walk(func(file string) error {
+		paths = append(paths, file)
+		return nil
+	})
+	return paths, err
 }
 
 // Lay copies the task's files into a work dir.

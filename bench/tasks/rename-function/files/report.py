@@ -1,0 +1,5 @@
+from shapes import area
+
+
+def line(width, height):
+    return f"area: {area(width, height)}"

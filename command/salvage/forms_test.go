@@ -1,0 +1,158 @@
+package salvage
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The forms in which today's models write one call. Each stands alone, so that it
+// may run.
+func TestParseDialects(t *testing.T) {
+	const list = `list [{"pattern":"*.md"}]`
+	reg := standard(t)
+	for reply, want := range map[string]string{
+		`[TOOL_CALLS]list[ARGS]{"pattern": "*.md"}`:                                                                        list,
+		`[TOOL_CALLS]list[CALL_ID]a1b2[ARGS]{"pattern": "*.md"}`:                                                           list,
+		`[TOOL_CALLS]list{"pattern": "*.md"}</s>`:                                                                          list,
+		`[TOOL_CALLS] [{"name": "list", "arguments": {"pattern": "*.md"}}]`:                                                list,
+		`<|channel|>commentary to=functions.list<|message|>{"pattern":"*.md"}<|call|>`:                                     list,
+		`<|start|>assistant<|channel|>commentary to=functions.list <|constrain|>json<|message|>{"pattern":"*.md"}<|call|>`: list,
+		`<|start|>assistant to=functions.list<|channel|>commentary json<|message|>{"pattern":"*.md"}`:                      list,
+		`<|channel|>final<|message|>It is 42.<|return|>`:                                                                   `answer [{"text":"It is 42."}]`,
+		"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{\"pattern\":\"*.md\"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>": list,
+		`<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>list<｜tool▁sep｜>{"pattern":"*.md"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>`:                             list,
+		`<|tool_calls_section_begin|><|tool_call_begin|>functions.list:0<|tool_call_argument_begin|>{"pattern":"*.md"}<|tool_call_end|>`:           list,
+		"<tool_call>list\n<arg_key>pattern</arg_key>\n<arg_value>*.md</arg_value>\n</tool_call>":                                                   list,
+		`<tool_call>list{"pattern": "*.md"}</tool_call>`:                                                                                                             list,
+		"<function_calls>\n<invoke name=\"list\">\n<parameter name=\"pattern\">*.md</parameter>\n</invoke>\n</function_calls>":                                       list,
+		`<minimax:tool_call><invoke name="list"><parameter name="pattern">*.md</parameter></invoke></minimax:tool_call>`:                                             list,
+		`<｜DSML｜function_calls><｜DSML｜invoke name="list"><｜DSML｜parameter name="pattern" string="true">*.md</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>`: list,
+		"<seed:tool_call><function=list><parameter=pattern>*.md</parameter></function></seed:tool_call>":                                                             list,
+		`<function=list>{"pattern": "*.md"}</function>`:                                                                                                              list,
+		`[list(pattern="*.md")]`:                                                                                        list,
+		`<|tool_call_start|>[list(pattern="*.md")]<|tool_call_end|>`:                                                    list,
+		`<|python_tag|>list.call(pattern="*.md")`:                                                                       list,
+		"```tool_code\ndefault_api.list(pattern=\"*.md\")\n```":                                                         list,
+		`<|tool_call>call:list{pattern:<|"|>*.md<|"|>}<tool_call|>`:                                                     list,
+		`<start_function_call>call:list{pattern:<escape>*.md<escape>}<end_function_call>`:                               list,
+		`<TOOLCALL>[{"name": "list", "arguments": {"pattern": "*.md"}}]</TOOLCALL>`:                                     list,
+		`<|tools_prefix|>[{"list": {"pattern": "*.md"}}]<|tools_suffix|>`:                                               list,
+		`functools[{"name": "list", "arguments": {"pattern": "*.md"}}]`:                                                 list,
+		`<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "list", "parameters": {"pattern": "*.md"}}]<|END_ACTION|>`: list,
+		`[TOOL_REQUEST]{"name": "list", "arguments": {"pattern": "*.md"}}[END_TOOL_REQUEST]`:                            list,
+		">>>list\n{\"pattern\": \"*.md\"}":                                                                              list,
+		"Plan: see what is there.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}":                         list,
+		"**Thought:** look first.\n```json\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n```":           list,
+		"Thought: look first.\nAction:\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n":                  list,
+		"Notes: look.\n<function=list><parameter=pattern>*.md</parameter></function>":                                   list,
+		"Think: look\nlist(pattern=\"*.md\")":                                                                           list,
+		"Thought: look.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\nObservation: a.md":                list,
+		`{"command":"list","content":"{\"pattern\": \"*.md\"}"}`:                                                        list,
+		`{"command":"list","content":"[{\"pattern\": \"*.md\"}]"}`:                                                      list,
+		`{"command":"list","content":["{\"pattern\": \"*.md\"}"]}`:                                                      list,
+		`{"command":"reader","content":"[{\"file\": \"a.txt\"}]"}`:                                                      `reader [{"file":"a.txt"}]`,
+	} {
+		p := Parse(reply, reg)
+		require.Len(t, p.Calls, 1, reply)
+		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
+		assert.NotContains(t, p.Repairs, RepairMaybeQuoted, reply)
+		checkCanonical(t, p, reg)
+	}
+}
+
+// What only mentions such a form is none, and what stands in a value stays there.
+func TestParseDialectsInTexts(t *testing.T) {
+	reg := standard(t)
+	for reply, want := range map[string]string{
+		`<|channel|>commentary to=functions.writer<|message|>{"file":"a","text":"It ends with <|call|><|channel|>commentary to=functions.python<|message|>{}"}<|call|>`:                                                `writer [{"file":"a","text":"It ends with <|call|><|channel|>commentary to=functions.python<|message|>{}"}]`,
+		`[TOOL_CALLS]writer[ARGS]{"file":"a","text":"[TOOL_CALLS]python[ARGS]{\"code\":\"1\"}"}`:                                                                                                                       `writer [{"file":"a","text":"[TOOL_CALLS]python[ARGS]{\"code\":\"1\"}"}]`,
+		`<invoke name="writer"><parameter name="file">a</parameter><parameter name="text"><invoke name="python"><parameter name="code">1</parameter></invoke></parameter></invoke>`:                                    `writer [{"file":"a","text":"<invoke name=\"python\"><parameter name=\"code\">1</parameter></invoke>"}]`,
+		"<tool_call>writer\n<arg_key>file</arg_key><arg_value>a</arg_value>\n<arg_key>text</arg_key><arg_value><tool_call>python\n<arg_key>code</arg_key><arg_value>1</arg_value></tool_call></arg_value></tool_call>": "writer [{\"file\":\"a\",\"text\":\"<tool_call>python\\n<arg_key>code</arg_key><arg_value>1</arg_value></tool_call>\"}]",
+		`[writer(file="a", text="[python(code='1')]")]`: `writer [{"file":"a","text":"[python(code='1')]"}]`,
+		"Plan: first look, then write.":                 `think [{"text":"first look, then write."}]`,
+		`{"command":"answer","content":"{\"a\": 1}"}`:   `answer [{"text":"{\"a\": 1}"}]`,
+		`{"command":"answer","content":"[1, 2]"}`:       `answer [{"text":"[1, 2]"}]`,
+		`[1, 2](see below)`:                             `answer [{"text":"[1, 2](see below)"}]`,
+	} {
+		p := Parse(reply, reg)
+		require.Len(t, p.Calls, 1, reply)
+		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
+	}
+	for _, reply := range []string{
+		`Mistral writes [TOOL_CALLS]python[ARGS]{"code": "1"} for a call.`,
+		`It is <invoke name="python"><parameter name="code">1</parameter></invoke> there.`,
+		"Plan: the form is\n{\"command\":\"python\",\"content\":\"1\"}\nand no other.",
+	} {
+		assert.Contains(t, Parse(reply, reg).Repairs, RepairMaybeQuoted, reply)
+	}
+	p := Parse(`<|channel|>analysis<|message|>Look first.<|end|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`, reg)
+	require.Len(t, p.Calls, 1)
+	assert.Equal(t, []string{"Look first."}, p.Calls[0].Notes)
+	p = Parse(`<tool_call>list<arg_key>pattern</arg_key><arg_value>a</arg_value></tool_call><tool_call>list<arg_key>pattern</arg_key><arg_value>b</arg_value></tool_call>`, reg)
+	require.Len(t, p.Calls, 2)
+	assert.NotContains(t, p.Repairs, RepairMaybeQuoted)
+}
+
+// Backslashes of paths, formulas and expressions are no escapes.
+func TestParseBackslashes(t *testing.T) {
+	reg := standard(t)
+	for written, want := range map[string]string{
+		`D:\temp\novel\final`:             `D:\temp\novel\final`,
+		`C:\new\table`:                    `C:\new\table`,
+		`Look in C:\temp\new.txt, please`: `Look in C:\temp\new.txt, please`,
+		`c:\users\nora\report`:            `c:\users\nora\report`,
+		`C:\Program Files\nginx`:          "C:\\Program Files\nginx", // nobody can tell
+		`\\server\share\new`:              `\server\share\new`,
+		`%TEMP%\reports`:                  `%TEMP%\reports`,
+		`$\frac{a}{b} \times \rho$`:       `$\frac{a}{b} \times \rho$`,
+		`\alpha + \beta \neq \nu`:         `\alpha + \beta \neq \nu`,
+		`$a \to \text{b}$`:                `$a \to \text{b}$`,
+		`\bfoo\b`:                         `\bfoo\b`,
+		`(\d+)\s\1`:                       `(\d+)\s\1`,
+		`\x1b[31m`:                        `\x1b[31m`,
+		`\0`:                              `\0`,
+		`\bell\a\v`:                       `\bell\a\v`,
+		// These are what they say.
+		`one\ntwo\tthree`:                "one\ntwo\tthree",
+		`if x:\n\treturn 1`:              "if x:\n\treturn 1",
+		`A:\nyes\nB:\nno`:                "A:\nyes\nB:\nno",
+		`x:\t5\ny:\t6`:                   "x:\t5\ny:\t6",
+		`C:\\dir\\new\nnext.txt`:         "C:\\dir\\new\nnext.txt",
+		`$5\nnot paid, $6\ttotal`:        "$5\nnot paid, $6\ttotal",
+		`$\\alpha$\nu and i\ne poi`:      "$\\alpha$\nu and i\ne poi",
+		`re.findall('\\d+', s)\nprint()`: "re.findall('\\d+', s)\nprint()",
+	} {
+		for _, frame := range []string{`{"command":"writer","content":[{"file":"w.txt","text":"TEXT"}]}`, `{'command':'writer','content':[{'file':'w.txt','text':"TEXT"}]}`} {
+			p := Parse(replaceText(frame, written), reg)
+			require.Len(t, p.Calls, 1, written)
+			require.Len(t, p.Calls[0].Content, 1, written)
+			got := p.Calls[0].Content[0]["text"]
+			assert.Equal(t, want, got, written)
+			if got != plainly(written) {
+				assert.Contains(t, p.Repairs, RepairEscape, written)
+			}
+		}
+	}
+	for written, want := range map[string]string{
+		`src\new\table.py`: `src\new\table.py`,
+		`src\notes.py`:     `src\notes.py`,
+		`a.txt\nb.txt`:     "a.txt\nb.txt",
+	} {
+		p := Parse(replaceText(`{"command":"reader","content":[{"file":"TEXT"}]}`, written), reg)
+		require.Len(t, p.Calls, 1, written)
+		assert.Equal(t, want, p.Calls[0].Content[0]["file"], written)
+	}
+}
+
+func replaceText(frame, text string) string { return strings.ReplaceAll(frame, "TEXT", text) }
+
+// plainly is a text with its escapes as JSON has them, or nothing where it has none.
+func plainly(text string) any {
+	var out any
+	_ = json.Unmarshal([]byte(`"`+text+`"`), &out)
+	return out
+}

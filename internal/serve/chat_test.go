@@ -1,0 +1,31 @@
+package serve
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A list of messages alone is read as in a request.
+func TestReadMessages(t *testing.T) {
+	for list, want := range map[string]string{
+		`[{"role":"developer","content":"Be brief."},{"role":"user","content":[{"type":"text","text":"a"},{"type":"input_text","text":"b"}]}]`:                                                                      "",
+		`[{"role":"user","content":"x"},{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"y"}]`: "",
+		`[{"role":"user","contnt":"x"}]`:                                             `messages[0].contnt`,
+		`[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]`: `messages[0].content[0]`,
+		`[{"role":"robot","content":"x"}]`:                                           `messages[0].role`,
+		`[]`:                                                                         `at least one message`,
+		`{"role":"user"}`:                                                            `a list of messages`,
+		`[{"role":"user","content":"\ud83d"}]`:                                       `half of a character`,
+		"[{\"role\":\"user\",\"content\":\"\xff\"}]":                                 `not valid UTF-8`,
+	} {
+		msgs, err := ReadMessages([]byte(list))
+		if want == "" {
+			require.NoError(t, err, list)
+			assert.NotEmpty(t, msgs)
+			continue
+		}
+		assert.ErrorContains(t, err, want, list)
+	}
+}
