@@ -65,7 +65,7 @@ func (t *Tasks) Close() {
 //	GET  /tasks/{id}/events     its events, from the first: server-sent, each as `agent run --json` prints it
 //	POST /tasks/{id}/answer     {"question":1,"allow":true} answers what it asks
 //	POST /tasks/{id}/stop       ends it
-//	GET  /tasks/past/{id}       a past run as a page
+//	GET  /tasks/past/{id}       the past run of a session, as a page
 func (t *Tasks) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /tasks", t.index)
@@ -73,7 +73,7 @@ func (t *Tasks) Handler() http.Handler {
 	mux.HandleFunc("GET /tasks/{id}/events", t.events)
 	mux.HandleFunc("POST /tasks/{id}/answer", t.answer)
 	mux.HandleFunc("POST /tasks/{id}/stop", t.stop)
-	mux.HandleFunc("GET /tasks/past/{id}", t.past)
+	mux.HandleFunc("GET /tasks/{id}/page", t.past)
 	return mux
 }
 

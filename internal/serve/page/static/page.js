@@ -117,8 +117,9 @@ function keepTalk() {
 $("chat-form").addEventListener("submit", async (e) => {
   e.preventDefault();
   if (chatting || !$("said").value.trim()) return;
-  const said = $("said").value;
+  const said = $("said").value.trim();
   talk.push({ role: "user", content: said });
+  keepTalk();
   bubble("user", said);
   $("said").value = "";
   const body = bubble("assistant", "");
@@ -224,7 +225,7 @@ async function listTasks() {
 // openPast shows a past run in a tab of its own. It is fetched here, since a link sends no key.
 async function openPast(id) {
   try {
-    const html = await (await call(`/tasks/past/${encodeURIComponent(id)}`)).blob();
+    const html = await (await call(`/tasks/${encodeURIComponent(id)}/page`)).blob();
     open(URL.createObjectURL(html), "_blank", "noopener");
   } catch (err) { fail(err); }
 }
@@ -233,7 +234,7 @@ $("task-form").addEventListener("submit", async (e) => {
   e.preventDefault();
   if (!$("task").value.trim()) return;
   try {
-    const { id } = await (await call("/tasks", { task: $("task").value })).json();
+    const { id } = await (await call("/tasks", { task: $("task").value.trim() })).json();
     $("task").value = "";
     location.hash = `#tasks/${id}`;
   } catch (err) { fail(err); }
@@ -303,7 +304,7 @@ class RunView {
     const refuse = node("button", { textContent: "Refuse", onclick: () => answer(false) });
     const a = this.add("asks", "May it do this?", `${ev.command} would ${ev.effect}.${may}`, diff(ev.shown), node("div", { className: "row" }, allow, refuse));
     this.questions.set(ev.number, a);
-    refuse.focus({ preventScroll: true });
+    if (!document.activeElement.matches("input, textarea")) refuse.focus({ preventScroll: true });
   }
 
   settle(ev) {
