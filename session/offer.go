@@ -46,7 +46,7 @@ func offer(p journal.Phase, v view) []command.Spec {
 	early := v.workFirst && v.stepsLeft >= workStepsMin
 	switch {
 	case early && p == journal.PhaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
-		specs = code
+		specs = matching(specs, func(c command.Spec) bool { return hasCode(c) || c.For != nil })
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,

@@ -30,7 +30,7 @@ func TestOllamaIsHonoured(t *testing.T) {
 		want       backend.Request
 	}{
 		"settings": {"chat", `{"model":"tiny:latest",` + hello + `,"options":{"temperature":0.5,"seed":7,"num_predict":5,"stop":["x"],"num_ctx":4096,"num_gpu":1,"mirostat":0,"tfs_z":1.0,"presence_penalty":0}}`,
-			backend.Request{Messages: hi, TokensMax: 5, Stop: []string{"x"}, Sampling: &backend.Sampling{Temperature: &half, Seed: &seed}}},
+			backend.Request{Messages: hi, TokensMax: 5, Stop: []string{"x"}, Sampling: &backend.Sampling{Temperature: &half, Seed: &seed, PresencePenalty: new(float64)}}},
 		"no limit":  {"chat", `{` + hello + `,"options":{"num_predict":-1},"keep_alive":-1,"think":false}`, backend.Request{Messages: hi}},
 		"json":      {"chat", `{` + hello + `,"format":"json"}`, backend.Request{Messages: hi, Schema: json.RawMessage(`{"type":"object"}`)}},
 		"a schema":  {"generate", `{"prompt":"hello","format":{"type":"array"}}`, backend.Request{Messages: hi, Schema: json.RawMessage(`{"type":"array"}`)}},
