@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -284,6 +285,12 @@ type ChooseConfig struct {
 	// List appends the options to the last user message, so that the model has
 	// seen them before it is asked.
 	List bool
+	// ListAt is where the last user message is parted: after so many bytes, a
+	// question, come the options, and then the rest, a text that the question is
+	// about. Decisions about several texts then share all but these, and Calibrate
+	// replaces the text alone. 0: the options come last. Only a model in the process
+	// minds it.
+	ListAt int
 	// Rotate averages over cyclic rotations of the listed order (needs List).
 	Rotate bool
 	// Calibrate subtracts the score under a content-free prompt (contextual
@@ -320,6 +327,12 @@ type Choice struct {
 	// did the work; see [Usage].
 	TokensTold bool
 	Wall       time.Duration
+}
+
+// Scored reports probabilities that a model gave, not the certainty of a script or
+// a person, or a reply that was read.
+func (c *Choice) Scored() bool {
+	return strings.HasPrefix(c.Method, "logits") || c.Method == "service" || c.Method == "logprobs"
 }
 
 // Usage is the cost of the choice as that of a call.

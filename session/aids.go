@@ -27,6 +27,7 @@ const (
 	AidErrorLine   Aid = "error_line"   // a failure shows the line of code that it names
 	AidRestate     Aid = "restate"      // from the fourth on, each result ends with the task in one line
 	AidCircleBreak Aid = "circle_break" // a turn that would repeat an earlier call is drawn again
+	AidQuestions   Aid = "questions"    // what the task wants is asked by scoring, for what is offered and checked
 	AidColdLogic   Aid = "cold_logic"   // an answer is held against files, results and the form asked for
 )
 
@@ -35,7 +36,7 @@ func Aids() []Aid {
 	return []Aid{
 		AidNote, AidNoteStart, AidLookFirst, AidFileHeads, AidWholeFiles,
 		AidWorkFirst, AidOtherWay, AidResultHeads, AidErrorLine,
-		AidRestate, AidCircleBreak, AidColdLogic,
+		AidRestate, AidCircleBreak, AidQuestions, AidColdLogic,
 	}
 }
 
@@ -51,9 +52,16 @@ func (a Aid) binds() bool {
 	return slices.Contains([]Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate}, a)
 }
 
+// askedFrom is the number of parameters from which on models were seen to answer
+// plain questions about a task.
+const askedFrom = 400_000_000
+
 // Suits reports that an aid is on by itself for a model of so many parameters;
 // 0 is a model whose size is not known.
 func (a Aid) Suits(parameters int64) bool {
+	if a == AidQuestions {
+		return parameters >= askedFrom
+	}
 	return !a.binds() || parameters > 0 && parameters < measuredBelow
 }
 

@@ -28,6 +28,7 @@ type (
 	GuideFile      = event.GuideFile      // one such file
 	SubtaskStarted = event.SubtaskStarted // a part of the task, given to a child session
 	SubtaskEnded   = event.SubtaskEnded   // what that came to
+	Wants          = event.Wants          // what the task wants, as the model understands it
 	Result         = event.Result         // how a run ended, and its last event
 	Usage          = event.Usage          // what a run cost
 	Stop           = event.Stop           // why it ended
@@ -41,6 +42,7 @@ const (
 	StopTime        = event.StopTime        // Limits.Timeout
 	StopLoop        = event.StopLoop        // the same call again and again
 	StopRefused     = event.StopRefused     // nothing that it wants to do is allowed
+	StopUnmet       = event.StopUnmet       // what the task asks for is missing
 	StopInterrupted = event.StopInterrupted // the caller's context was cancelled
 	StopError       = event.StopError       // the model or a part of the program failed
 )

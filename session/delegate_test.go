@@ -51,6 +51,9 @@ func newTroupe(t *testing.T, slots bool, scripts map[string][]string) *troupe {
 		ModelID: "troupe", Parameters: parametersOfTests, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return tr.answer(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			if about := req.Messages[0].Content; strings.HasPrefix(about, aboutTask) {
+				return tr.model.understand(about, options)
+			}
 			want, err := tr.answer(req)
 			if err != nil {
 				return nil, err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,9 @@ import (
 	"agent/backend"
 	"agent/command"
 )
+
+// aboutTask begins what the questions about a task are put to.
+const aboutTask = "Somebody works on this task"
 
 // parametersOfTests is a size at which all aids are on.
 const parametersOfTests = 500_000_000
@@ -32,6 +37,11 @@ type model struct {
 	summed   int
 	condense func(*backend.Request) (string, error) // answers requests about a part of a long result
 	offered  func(options string)                   // told each choice of a command
+	kinds    []string                               // questions about the kind of the task, beside the script
+	isOfKind bool                                   // their answer
+	yes      []string                               // words of the questions about the task that get a yes; nil: it can't tell
+	result   string                                 // the file in which the result stands
+	asked    int                                    // questions about the task
 }
 
 // newModel scripts a model that can do slots, or plain chat with text.
@@ -53,6 +63,12 @@ func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool
 		ModelID: "script", ContextLength: contextLength, Parameters: parameters, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return m.next(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			if c := m.kind(req, options); c != nil {
+				return c, nil
+			}
+			if about := req.Messages[0].Content; strings.HasPrefix(about, aboutTask) {
+				return m.understand(about, options)
+			}
 			want, err := m.next(req)
 			if err != nil {
 				return nil, err
@@ -68,6 +84,40 @@ func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool
 		},
 	})
 	return m
+}
+
+// kind answers a question about the kind of the task; nil: it is none.
+func (m *model) kind(req *backend.Request, options []backend.Option) *backend.Choice {
+	last := req.Messages[len(req.Messages)-1].Content
+	if req.Prefill != "" || !strings.HasSuffix(last, "? Reply yes or no.") || !strings.Contains(last, "\n\nDoes the task ask") {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kinds = append(m.kinds, last[strings.LastIndex(last, "\n")+1:])
+	c, _ := backend.ChooseOption("scripted", map[bool]string{true: "yes", false: "no"}[m.isOfKind], options)
+	return c
+}
+
+// understand answers a question about the task.
+func (m *model) understand(about string, options []backend.Option) (*backend.Choice, error) {
+	m.asked++
+	choice := &backend.Choice{Method: "logits", Margin: 5}
+	for i, o := range options {
+		said := o.Text == m.result
+		if o.Text == "yes" || o.Text == "no" {
+			said = (o.Text == "yes") == slices.ContainsFunc(m.yes, func(word string) bool { return strings.Contains(about, word) })
+		}
+		logprob := -5.0
+		if said {
+			choice.Index, logprob = i, 0
+		}
+		if m.yes == nil {
+			logprob = math.NaN()
+		}
+		choice.Options = append(choice.Options, backend.ScoredOption{Text: o.Text, Logprob: logprob})
+	}
+	return choice, nil
 }
 
 func (m *model) Unwrap() backend.LanguageBackend { return m.Scripted }

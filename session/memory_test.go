@@ -44,6 +44,9 @@ func newMeter(t *testing.T, contextLength int) *meter {
 			return fmt.Sprintf(" I look again at %d", m.prompts), nil
 		},
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			if about := req.Messages[0].Content; strings.HasPrefix(about, aboutTask) {
+				return (&model{}).understand(about, options)
+			}
 			m.note(req)
 			return backend.ChooseOption("scripted", options[0].Text, options)
 		},

@@ -24,6 +24,7 @@ type view struct {
 	files   []string // of the work dir that the task names
 	shown   bool     // the first message shows all of them whole
 	missing bool     // the task asks for a file that is not there, or unchanged
+	keeps   bool     // the task asks for no file to be written
 }
 
 // workStepsMin steps must be left for an answer to be put off.
@@ -34,7 +35,7 @@ const workStepsMin = 2
 // choice is among the commands that do it, but in the last steps.
 func offer(p journal.Phase, v view) []command.Spec {
 	specs := matching(v.commands, func(c command.Spec) bool {
-		return c.Name != v.barred && (v.splits || c.Name != delegateName)
+		return c.Name != v.barred && (v.splits || c.Name != delegateName) && !(v.keeps && v.workFirst && c.Effect == command.EffectWrite)
 	})
 	if v.ends || p.Ends() {
 		if i := slices.IndexFunc(specs, isFinal); i >= 0 {
@@ -45,7 +46,7 @@ func offer(p journal.Phase, v view) []command.Spec {
 	early := v.workFirst && v.stepsLeft >= workStepsMin
 	switch {
 	case early && p == journal.PhaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
-		specs = code
+		specs = matching(specs, func(c command.Spec) bool { return hasCode(c) || c.For != nil })
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
@@ -61,8 +62,9 @@ func offer(p journal.Phase, v view) []command.Spec {
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
 	v := view{
-		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
+		keeps:    s.wants.Known && !s.wants.Writes,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown = s.watch.shownWhole(v.files)

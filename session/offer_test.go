@@ -30,6 +30,7 @@ func TestWorkComesFirst(t *testing.T) {
 	const work = "reader writer python create_command"
 	for name, tc := range map[string]struct {
 		task    string
+		result  string        // the file that is to be written
 		phase   journal.Phase // fresh when empty
 		change  func(*Options)
 		offered string
@@ -39,10 +40,10 @@ func TestWorkComesFirst(t *testing.T) {
 		"until something was done":        {task: "What does long.txt say?", phase: journal.PhaseRead, offered: all},
 		"rows of data are for code":       {task: "Add up rows.csv", offered: "python"},
 		"and then free":                   {task: "Add up rows.csv", phase: journal.PhaseFailed, offered: all},
-		"a file is asked for":             {task: "Write the sum to sum.txt", offered: work},
-		"and its answer was held back":    {task: "Write the sum to sum.txt", phase: journal.PhaseWithheld, offered: work},
+		"a file is asked for":             {task: "Write the sum to sum.txt", result: "sum.txt", offered: work},
+		"and its answer was held back":    {task: "Write the sum to sum.txt", result: "sum.txt", phase: journal.PhaseWithheld, offered: work},
 		"no file is named":                {task: "What is two and two?", offered: all},
-		"the last step may always answer": {task: "Write the sum to sum.txt", change: func(o *Options) { o.Limits.StepsMax = 1 }, offered: all},
+		"the last step may always answer": {task: "Write the sum to sum.txt", result: "sum.txt", change: func(o *Options) { o.Limits.StepsMax = 1 }, offered: all},
 		"without the aid":                 {task: "Add up rows.csv", change: func(o *Options) { o.Aids = map[Aid]bool{AidWorkFirst: false} }, offered: all},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,6 +57,7 @@ func TestWorkComesFirst(t *testing.T) {
 			r.write(t, "long.txt", strings.Repeat("a line of text\n", 200))
 			r.write(t, "rows.csv", "a,b\n1,2\n")
 			r.talk.task = tc.task
+			r.wants = Wants{Known: tc.result != "", Writes: tc.result != "", Result: tc.result}
 			r.watch.now = workdir.Take(r.dir, workdir.Snapshot{})
 			r.watch.first = r.watch.now
 			r.phase = cmp.Or(tc.phase, journal.PhaseFresh)
@@ -85,25 +87,27 @@ func TestOffer(t *testing.T) {
 		view  view
 		want  string
 	}{
-		"nothing speaks against any":   {journal.PhaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
-		"the task may be split":        {journal.PhaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
-		"wanted in vain":               {journal.PhaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
-		"nothing else is left":         {journal.PhaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
-		"last words":                   {journal.PhaseLastWords, view{heldBack: true}, "answer"},
-		"data":                         {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
-		"data, without code":           {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
-		"data, after the first step":   {journal.PhaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
-		"data, and no steps":           {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
-		"data, without the aid":        {journal.PhaseFresh, view{files: data, stepsLeft: 9}, all},
-		"not shown whole":              {journal.PhaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
-		"shown whole":                  {journal.PhaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
-		"a file is missing":            {journal.PhaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
-		"a file is missing, held back": {journal.PhaseWithheld, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
-		"a file is missing, tried":     {journal.PhaseFailed, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, all},
-		"held back for want of work":   {journal.PhaseWithheld, view{shown: true, heldBack: true, stepsLeft: 1}, work},
-		"a run that only reads":        {journal.PhaseFresh, view{files: text, lookFirst: true}, "reader"},
-		"a run that has read":          {journal.PhaseRead, view{files: text, lookFirst: true}, all},
-		"a run that has nothing named": {journal.PhaseFresh, view{shown: true, lookFirst: true}, all},
+		"nothing speaks against any":    {journal.PhaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
+		"the task may be split":         {journal.PhaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
+		"wanted in vain":                {journal.PhaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
+		"the task wants no file":        {journal.PhaseFresh, view{shown: true, workFirst: true, keeps: true, stepsLeft: 9}, "list reader python answer"},
+		"without the aid, it may write": {journal.PhaseFresh, view{shown: true, keeps: true, stepsLeft: 9}, all},
+		"nothing else is left":          {journal.PhaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
+		"last words":                    {journal.PhaseLastWords, view{heldBack: true}, "answer"},
+		"data":                          {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
+		"data, without code":            {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
+		"data, after the first step":    {journal.PhaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
+		"data, and no steps":            {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
+		"data, without the aid":         {journal.PhaseFresh, view{files: data, stepsLeft: 9}, all},
+		"not shown whole":               {journal.PhaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
+		"shown whole":                   {journal.PhaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
+		"a file is missing":             {journal.PhaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, held back":  {journal.PhaseWithheld, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
+		"a file is missing, tried":      {journal.PhaseFailed, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, all},
+		"held back for want of work":    {journal.PhaseWithheld, view{shown: true, heldBack: true, stepsLeft: 1}, work},
+		"a run that only reads":         {journal.PhaseFresh, view{files: text, lookFirst: true}, "reader"},
+		"a run that has read":           {journal.PhaseRead, view{files: text, lookFirst: true}, all},
+		"a run that has nothing named":  {journal.PhaseFresh, view{shown: true, lookFirst: true}, all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.view.commands = commands
@@ -169,6 +173,9 @@ func TestAidsFollowTheModelsSize(t *testing.T) {
 			r := newRig(t, newModel(t, true), func(o *Options) { o.Backend = b })
 			for _, aid := range Aids() {
 				want := !slices.Contains(binding, aid) || parameters > 0 && parameters < 2_000_000_000
+				if aid == AidQuestions {
+					want = parameters >= small
+				}
 				assert.Equal(t, want, r.opts.has(aid), "%s of %d", aid, parameters)
 				for _, on := range []bool{true, false} {
 					r.opts.Aids = map[Aid]bool{aid: on}

@@ -147,6 +147,7 @@ type resultData struct {
 	Command    string
 	Failed     bool
 	Block      string
+	Problem    string // with what it wrote
 	Line       string
 	LineNumber int
 	Files      []promptFile

@@ -14,8 +14,10 @@ import (
 	"agent/session/workdir"
 )
 
-// withheldMax is how often in a run an answer is held back, by whatever check.
-const withheldMax = 2
+const (
+	withheldMax = 2 // how often in a run an answer is held back for what may be wrong,
+	saidMax     = 2 // and how often for one thing that surely is; then the run ends with it
+)
 
 type qaData struct {
 	Task, Done, Block string
@@ -33,34 +35,64 @@ type checker struct {
 	opts  *Options
 	watch *watch
 	held  *journal.Withheld
+	wants *Wants
 }
 
-func (s *Session) checker() checker { return checker{s.talk, &s.opts, s.watch, &s.held} }
+func (s *Session) checker() checker { return checker{s.talk, &s.opts, s.watch, &s.held, &s.wants} }
 
 // doubts says why an answer is not accepted yet; empty when it is. What can be
-// checked without a model comes first.
-func (c checker) doubts(ctx context.Context, answer string) (string, error) {
-	if c.held.Count >= withheldMax {
-		return "", nil
+// checked without a model comes first. unmet: it was said often enough.
+func (c checker) doubts(ctx context.Context, answer string) (reason string, unmet bool, err error) {
+	if reason, unmet = c.coldLogic(answer); reason != "" || c.held.Count >= withheldMax {
+		return reason, unmet, nil
 	}
-	if reason := c.coldLogic(answer); reason != "" {
-		return reason, nil
-	}
-	return c.secondOpinion(ctx, answer)
+	reason, err = c.secondOpinion(ctx, answer)
+	return reason, false, err
 }
 
-// coldLogic tries the checks that have not held back an answer before.
-func (c checker) coldLogic(answer string) string {
-	for _, d := range c.found(answer, c.held.Tried) {
-		c.held.Try(d.Check)
-		reason := c.words.render(d.Reason, d.What)
-		if !d.Warn {
+// coldLogic finds what is surely missing, and else tries the checks that have not
+// held back an answer before. What is not held back is told to a person.
+func (c checker) coldLogic(answer string) (reason string, unmet bool) {
+	found := c.found(answer, c.held.Tried)
+	slices.SortStableFunc(found, func(a, b check.Doubt) int { return order(b.Sure) - order(a.Sure) })
+	for _, d := range found {
+		reason = c.words.render(d.Reason, d.What)
+		switch {
+		case d.Sure:
 			c.held.Work = d.Work
-			return reason
+			return reason, c.held.Say(d.Check) >= saidMax
+		case d.Warn, c.held.Count >= withheldMax:
+			c.held.Try(d.Check)
+			c.warn(reason)
+		default:
+			c.held.Try(d.Check)
+			c.held.Work = d.Work
+			return reason, false
 		}
-		c.warn(reason)
 	}
-	return ""
+	return "", false
+}
+
+// atOnce says what is plainly wrong with files that a call wrote, as long as that
+// was not said often enough.
+func (c checker) atOnce(files []string) string {
+	if len(files) == 0 || !c.opts.has(AidColdLogic) {
+		return ""
+	}
+	d, found := check.AtOnce(c.evidence(""))
+	if !found || c.held.Said[d.Check] >= saidMax {
+		return ""
+	}
+	c.held.Say(d.Check)
+	c.book.keep(journal.Record{Type: journal.TypeWithheld, Held: c.held})
+	return c.words.render(d.Reason, d.What)
+}
+
+func order(first bool) int {
+	if first {
+		return 1
+	}
+	return 0
 }
 
 // warnOfDoubts tells a person what speaks against an answer that ends a run in
@@ -78,7 +110,7 @@ func (c checker) found(answer string, tried map[string]bool) []check.Doubt {
 	if !c.opts.has(AidColdLogic) {
 		return nil
 	}
-	return check.Doubts(c.evidence(answer), tried)
+	return check.Doubts(c.evidence(answer), func(name string) bool { return tried[name] })
 }
 
 // evidence gathers what the checks go by.
@@ -88,11 +120,11 @@ func (c checker) evidence(answer string) check.Evidence {
 	offered := c.opts.offered()
 	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *journal.Entry) bool { return e.Kind == journal.KindResult && e.Digest != "" })
 	return check.Evidence{
-		Task: c.task, Answer: answer, Seen: strings.Join(c.shown(), "\n"),
-		Worked: worked && !c.has(journal.KindSummary), // what is summed up may hold the number
-		Files:  now.Paths(), Examples: workdir.Mentioned(c.system), Told: c.held.Told, Exists: now.Holds, Existed: first.Holds,
-		HoldsText:  func(name, text string) bool { return workdir.HoldsText(c.opts.Env.WorkDir, name, text) },
-		Changed:    func(name string) bool { return now.ChangedSince(first, name) },
+		Task: c.task, Answer: answer, Wants: *c.wants, Seen: strings.Join(c.shown(), "\n"),
+		Worked:   worked && !c.has(journal.KindSummary), // what is summed up may hold the number
+		Examples: workdir.Mentioned(c.system), Told: c.held.Told, Exists: now.Holds, Existed: first.Holds,
+		Touched:    append(workdir.Changes(first, now), workdir.Gone(first, now)...),
+		Read:       func(name string) []byte { return workdir.Read(c.opts.Env.WorkDir, name) },
 		Spoiled:    c.watch.spoiled,
 		CanCompute: runsCode(offered),
 		CanWrite: !now.More && slices.ContainsFunc(offered, func(c command.Spec) bool {

@@ -50,6 +50,17 @@ func (s *Session) restore(old *journal.Saved) {
 	s.answered = s.ended == StopAnswered
 	s.clock.steps, s.speaker.budget.usage, s.clock.wallMS = old.Steps, old.Usage, old.WallMS
 	s.held = old.Held
+	task := ""
+	for _, ev := range old.Events {
+		switch data := ev.Data.(type) {
+		case *Started:
+			if data.Task != task {
+				s.wants, task = Wants{}, data.Task
+			}
+		case *Wants:
+			s.wants = *data
+		}
+	}
 	s.calls.intents, s.calls.blind, s.calls.lost = old.Intents, old.Blind, old.Lost
 	for _, e := range s.talk.entries {
 		if e.Kind != journal.KindTurn {

@@ -54,10 +54,13 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 	if !res.Failed && j.consequential() {
 		delete(s.watch.spoiled, s.watch.last) // also where it found the file as it was to be
 	}
-	r := reply{text: s.resultText(j, text, res.Failed, files), short: text, failed: res.Failed, next: journal.PhaseDone}
+	problem := s.checker().atOnce(files)
+	r := reply{text: s.resultText(j, text, res.Failed, files, problem), short: text, failed: res.Failed, next: journal.PhaseDone}
 	switch {
 	case res.Failed:
 		r.next = journal.PhaseFailed
+	case problem != "":
+		r.next = journal.PhaseWithheld
 	case len(files) == 0 && emptyResult.MatchString(text):
 		r.next = journal.PhaseEmpty
 	case j.cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
@@ -129,8 +132,8 @@ func errorText(err error) string {
 }
 
 // resultText is a result as the model is shown it.
-func (s *Session) resultText(j job, text string, failed bool, files []string) string {
-	d := resultData{Command: j.call.Command, Failed: failed, Block: prose.Fenced(text)}
+func (s *Session) resultText(j job, text string, failed bool, files []string, problem string) string {
+	d := resultData{Command: j.call.Command, Failed: failed, Block: prose.Fenced(text), Problem: problem}
 	if failed && s.opts.has(AidErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(j.spec, j.call), text)
 	}
@@ -192,7 +195,7 @@ func (s *Session) conclude(ctx context.Context, t *turn, j job) (reply, error) {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(j, res.Text, true, nil), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
+		return reply{text: s.resultText(j, res.Text, true, nil, ""), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
 	}
 	answer := answerText(res, j.call, j.spec)
 	if echoes(answer, s.talk.task) && j.call.Summary != "" {
@@ -205,11 +208,14 @@ func (s *Session) conclude(ctx context.Context, t *turn, j job) (reply, error) {
 	case s.refusals > 0: // it gave up on what it was not allowed to do
 		return reply{stop: StopRefused, answer: answer}, nil
 	}
-	reason, err := s.checker().doubts(ctx, answer)
-	if err != nil {
+	reason, unmet, err := s.checker().doubts(ctx, answer)
+	switch {
+	case err != nil:
 		return reply{}, err
-	}
-	if reason != "" {
+	case unmet:
+		s.book.warn("the task is not done: " + reason)
+		return reply{stop: StopUnmet, answer: answer, unmet: reason}, nil
+	case reason != "":
 		return s.withhold(j, answer, reason), nil
 	}
 	return reply{stop: StopAnswered, answer: answer}, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,10 +116,34 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 	case command.SlotObject:
 		return d.fillObject(ctx, slot)
 	}
-	if open {
+	switch {
+	case open:
 		return d.fillOpen(ctx)
+	case slot.Target && len(d.targets) > 0:
+		return d.fillTarget(ctx, slot)
 	}
 	return d.fillLine(ctx, slot)
+}
+
+// fillTarget picks the file to be written among those that the task wants, or
+// lets the model write another name.
+func (d *draft) fillTarget(ctx context.Context, slot command.Slot) (any, error) {
+	mark := d.text.Len()
+	d.begin(slot)
+	options := append(slices.Clone(d.targets), d.words.render("another", nil))
+	i, err := d.pick(ctx, options)
+	if err != nil || i < len(d.targets) {
+		return options[i], err
+	}
+	d.take(mark)
+	return d.fillLine(ctx, slot)
+}
+
+// take takes back what was written since a mark.
+func (d *draft) take(mark int) {
+	text := d.text.String()[:mark]
+	d.text.Reset()
+	d.text.WriteString(text)
 }
 
 // begin writes the name of a field on a new line.
@@ -154,11 +179,22 @@ func (d *draft) whole(ctx context.Context, slot command.Slot, g generation) (str
 	return text, nil
 }
 
+var (
+	hasDigit = regexp.MustCompile(`\d`)
+	isNumber = regexp.MustCompile(`^\s*[-+]?[\d.,]+\s*$`)
+)
+
 // fillOpen lets the last field of the last command run to the reply's end. It
-// has a label of its own: the name of the field ("text") says too little.
+// has a label of its own: the name of the field ("text") says too little. Where a
+// number alone is wanted, words around one are no choice.
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.words.render("final", nil))
+	mark := d.text.Len()
 	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
+	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) && !isNumber.MatchString(text) {
+		d.take(mark)
+		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, stop: []string{"\n"}, grammar: numberGrammar})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -339,6 +375,8 @@ type draft struct {
 	sampling *backend.Sampling
 
 	files     []string      // that a field can name
+	targets   []string      // that the task wants to be written
+	number    bool          // the answer is to be a number alone
 	addresses []string      // of the web
 	not       *command.Call // its choices are not offered again
 

@@ -12,7 +12,7 @@ import (
 
 // A text for a file of code is asked for in a fence of its language.
 func TestFencesOfFilesNameTheirLanguage(t *testing.T) {
-	for name, fence := range map[string]string{"a.py": "```python\n", "a.json": "```json\n", "a.txt": "```\n", "README": "```\n"} {
+	for name, fence := range map[string]string{"a.py": "```python\n", "a.sh": "```bash\n", "a.txt": "```\n", "README": "```\n"} {
 		m := newModel(t, true, " write", " writer", " "+name, "x = 1", " done", " answer", "It is written.")
 		r := newRig(t, m, nil)
 		_, err := r.Run(context.Background(), "do it")
@@ -31,10 +31,10 @@ func TestFormIsNotWrittenIntoFiles(t *testing.T) {
 		"more: none":              "more: none\n",
 		"a: 1\nmore: none so far": "a: 1\nmore: none so far\n",
 	} {
-		r := newRig(t, newModel(t, true, " write", " writer", " a.json", reply, " done", " answer", "It is written."), nil)
+		r := newRig(t, newModel(t, true, " write", " writer", " a.yaml", reply, " done", " answer", "It is written."), nil)
 		_, err := r.Run(context.Background(), "do it")
 		require.NoError(t, err)
-		data, err := os.ReadFile(r.dir + "/a.json")
+		data, err := os.ReadFile(r.dir + "/a.yaml")
 		require.NoError(t, err)
 		assert.Equal(t, want, string(data))
 		assert.Equal(t, want == "{}\n", strings.Contains(r.types(), "warning"))

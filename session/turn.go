@@ -32,6 +32,9 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	if err := s.begin(ctx, task); err != nil {
 		return res, err
 	}
+	if err := s.askWants(ctx); err != nil {
+		return res, err
+	}
 	for s.clock.left() > 0 {
 		out, err := s.step(ctx)
 		if err != nil {
@@ -42,7 +45,7 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 		case StopLoop:
 			return s.lastWords(ctx, res, StopLoop), nil
 		default:
-			res.Answer, res.Stop, res.Cut = out.answer, out.stop, out.cut
+			res.Answer, res.Stop, res.Cut, res.Unmet = out.answer, out.stop, out.cut, out.unmet
 			return res, nil
 		}
 	}
@@ -60,6 +63,9 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if s.calls.pending == nil { // else a turn waits that was cut off
 		s.clock.steps++
 		s.watch.look()
+		if err := s.suit(ctx); err != nil {
+			return outcome{}, err
+		}
 		s.refreshCommands(ctx)
 		t, err := s.askFresh(ctx)
 		if err != nil {
@@ -228,7 +234,8 @@ func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	v := s.view(a)
 	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
-	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task)...)
+	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.wants.Result)...)
+	d.targets, d.number = s.targets(), s.wants.Number
 	if s.opts.Env.Web.Allow {
 		d.addresses = s.talk.seenAddresses()
 	}
@@ -307,7 +314,8 @@ type outcome struct {
 	next    journal.Phase // of the run
 	stop    Stop
 	answer  string
-	cut     bool // the answer goes on, and nobody knows how
+	cut     bool   // the answer goes on, and nobody knows how
+	unmet   string // what the answer leaves missing
 }
 
 // carryOut carries out the calls of a turn in order, until one fails.
@@ -326,7 +334,7 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			}
 		}
 		if r.stop != "" {
-			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut()}, nil
+			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut(), unmet: r.unmet}, nil
 		}
 		if r.withheld {
 			s.talk.forgetAnswer(t.calls[:i])
@@ -372,6 +380,7 @@ type reply struct {
 	next   journal.Phase
 	stop   Stop
 	answer string
+	unmet  string // what is missing, with StopUnmet
 
 	withheld bool // an answer that is not accepted
 }

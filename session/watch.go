@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"agent/command"
-	"agent/session/check"
 	"agent/session/prose"
 	"agent/session/workdir"
 )
@@ -44,13 +43,12 @@ func (w *watch) choices(task string, mustLook bool) []string {
 // missingFilesMax bounds the names offered of files that are not there.
 const missingFilesMax = 4
 
-// missing are the files that the task names as if they were there. They can be
+// missing are the files that the task names, but for its result, as if they were there. They can be
 // chosen too: else another would be read in their place.
-func (w *watch) missing(task string) []string {
+func (w *watch) missing(task, result string) []string {
 	var out []string
-	asked := check.AskedFiles(task, w.now.Holds)
 	for _, name := range workdir.Mentioned(task) {
-		if !w.now.Holds(name) && !slices.Contains(asked, name) && len(out) < missingFilesMax {
+		if !w.now.Holds(name) && name != result && len(out) < missingFilesMax {
 			out = append(out, name)
 		}
 	}

@@ -123,7 +123,7 @@ func (c *chooser) oneOrder(from int) ([]float64, error) {
 		subtract(scores, base)
 	}
 	if c.cfg.Calibrate {
-		msgs, err := c.listed(withQuestion(c.req.Messages, contentFree), from)
+		msgs, err := c.listed(c.contentFree(), from)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,22 @@ func (c *chooser) listed(msgs []backend.Message, from int) ([]backend.Message, e
 	if !c.cfg.List {
 		return msgs, nil
 	}
-	return backend.ListOptions(msgs, c.options, from)
+	question, text, about := backend.SplitAt(msgs, c.cfg.ListAt)
+	listed, err := backend.ListOptions(question, c.options, from)
+	if err == nil && about {
+		listed[len(listed)-1].Content += "\n\n" + text
+	}
+	return listed, err
+}
+
+// contentFree is the chat without what it is about.
+func (c *chooser) contentFree() []backend.Message {
+	question, _, about := backend.SplitAt(c.req.Messages, c.cfg.ListAt)
+	if !about {
+		return withQuestion(c.req.Messages, contentFree)
+	}
+	question[len(question)-1].Content += "\n\n" + contentFree
+	return question
 }
 
 // withQuestion replaces the last user message.

@@ -270,6 +270,8 @@ func stopError(r *session.Result, kept bool) error {
 		return exit.With(exit.Budget, &stoppedError{r, kept})
 	case session.StopRefused:
 		return exit.With(exit.Refused, notAllowedError{})
+	case session.StopUnmet:
+		return exit.With(exit.Unmet, fmt.Errorf("not done: %s", r.Unmet))
 	case session.StopInterrupted:
 		return exit.ErrInterrupted
 	}

@@ -68,7 +68,7 @@ var controlToken = regexp.MustCompile(`^<\|[a-z_]{1,40}\|>\s*`)
 // <|python_tag|>name.call(...)
 func (s *salvage) markedCode(text string) ([]ParsedCall, int) {
 	mark := len(controlToken.FindString(text))
-	if mark == 0 {
+	if mark == 0 || resultMark.MatchString(text[:mark]) {
 		return nil, 0
 	}
 	calls, length, ok := s.functionCall(text[mark:])

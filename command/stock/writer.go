@@ -25,7 +25,7 @@ func Writer() command.Command {
 		Name:    "writer",
 		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit", "edit_file", "replace_in_file", "append"},
 		Slots: []command.Slot{
-			{Name: "file", Kind: command.SlotLine},
+			{Name: "file", Kind: command.SlotLine, Target: true},
 			{Name: "text", Kind: command.SlotText, Partial: true},
 			{Name: "old", Kind: command.SlotText, Optional: true},
 			{Name: "append", Kind: command.SlotYesNo, Optional: true},

@@ -14,6 +14,7 @@ const (
 	Budget      = 3   // steps, tokens or time are used up
 	Refused     = 4   // by a person, a rule or the sandbox
 	Backend     = 5   // the model or its server failed
+	Unmet       = 6   // the work ended, and what the task asks for is missing
 	Interrupted = 130 // as a shell says of Ctrl-C
 )
 

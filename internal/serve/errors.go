@@ -65,8 +65,11 @@ func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}
 	var body any = e.body()
-	if strings.HasPrefix(r.URL.Path, messagesPath) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, messagesPath):
 		body = e.messagesBody()
+	case strings.HasPrefix(r.URL.Path, ollamaPath):
+		body = e.ollamaBody()
 	}
 	_ = writeJSON(w, e.status, body)
 }

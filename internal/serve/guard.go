@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"agent/backend"
@@ -133,6 +135,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), costKey{}, &out.cost))
 		err := s.call(rt, out, r)
 		if err != nil {
 			err = s.answerError(out, r, err)
@@ -226,6 +229,9 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		s.log.Error("request", append(attrs, "error", api.message)...)
 		return
 	}
+	if u := w.cost.of(); u.PromptTokens > 0 {
+		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens, "completion_tokens", u.CompletionTokens)
+	}
 	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
 		return
@@ -233,10 +239,32 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 	s.log.Info("request", attrs...)
 }
 
-// recorder remembers the status of a response.
+// costKey finds, in a request's context, where its tokens are counted.
+type costKey struct{}
+
+// cost is what the replies of one request cost.
+type cost struct {
+	mu    sync.Mutex
+	usage backend.Usage
+}
+
+func (c *cost) add(u *backend.Usage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usage.Add(*u)
+}
+
+func (c *cost) of() backend.Usage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usage
+}
+
+// recorder remembers the status of a response, and what it cost.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	cost   cost
 }
 
 // WriteHeader records and sends the status.

@@ -152,6 +152,13 @@ func (s *Server) door() Door { return Door{s.cfg.APIKey, s.cfg.Origins} }
 // Names are the names under which the model is served.
 func (s *Server) Names() []string { return slices.Clone(s.names) }
 
+// Usage is what all replies so far cost.
+func (s *Server) Usage() backend.Usage {
+	m := s.metrics
+	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()), CachedTokens: int(m.cached.Load()),
+		CompletionTokens: int(m.completion.Load())}
+}
+
 // Handler serves all endpoints, with the checks of keys and origins.
 func (s *Server) Handler() http.Handler { return s.handler }
 
@@ -289,7 +296,7 @@ func endpoints() []route {
 // routes builds the handler.
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	all := endpoints()
+	all := append(endpoints(), ollamaEndpoints()...)
 	if s.worker != nil {
 		all = append(all, workerEndpoints()...)
 	}

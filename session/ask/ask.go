@@ -40,6 +40,13 @@ type Answer struct {
 	Yes    bool    // the margin is above the question's threshold
 }
 
+// UnscoredError is a choice without probabilities: the backend can't score.
+type UnscoredError struct{ Method string }
+
+func (e *UnscoredError) Error() string {
+	return fmt.Sprintf("ask: a choice by %q has no probabilities", e.Method)
+}
+
 // Choose scores options as the reply to a request.
 type Choose func(ctx context.Context, req *backend.Request, options []string) (*backend.Choice, error)
 
@@ -47,7 +54,7 @@ type Choose func(ctx context.Context, req *backend.Request, options []string) (*
 // exact choices ([backend.Capabilities]); without probabilities it fails.
 func (q Question) Ask(ctx context.Context, choose Choose, msgs []backend.Message) (Answer, error) {
 	texts := words.Open(prompts)
-	req := &backend.Request{Messages: after(msgs, texts.Say("question", q.Text))}
+	req := &backend.Request{Messages: After(msgs, texts.Say("question", q.Text))}
 	choice, err := choose(ctx, req, []string{texts.Say("yes", nil), texts.Say("no", nil)})
 	if err != nil {
 		return Answer{}, err
@@ -57,13 +64,13 @@ func (q Question) Ask(ctx context.Context, choose Choose, msgs []backend.Message
 	}
 	margin := choice.Options[0].Logprob - choice.Options[1].Logprob
 	if math.IsNaN(margin) {
-		return Answer{}, fmt.Errorf("ask: a choice by %q has no probabilities", choice.Method)
+		return Answer{}, &UnscoredError{choice.Method}
 	}
 	return Answer{Margin: margin, Yes: margin > q.Threshold}, nil
 }
 
-// after is a conversation with a question as the end of what the user says.
-func after(msgs []backend.Message, question string) []backend.Message {
+// After is a conversation with a question as the end of what the user says.
+func After(msgs []backend.Message, question string) []backend.Message {
 	out := slices.Clone(msgs)
 	if last := len(out) - 1; last >= 0 && out[last].Role == backend.RoleUser {
 		out[last].Content += "\n\n" + question

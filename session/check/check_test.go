@@ -6,170 +6,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/session/event"
 )
-
-// What a task asks to write, and above all what it does not: a file that is
-// only read, negated, asked about or explained. Names after "|" were there
-// before.
-func TestAskedFiles(t *testing.T) {
-	for _, tc := range []struct{ task, existed, want string }{
-		// asked for
-		{"Add up the column 'amount' in sales.csv and write the total to total.txt", "sales.csv", "total.txt"},
-		{"write the total to `total.txt`.", "", "total.txt"},
-		{"Write a file called hello.txt that contains the word hello.", "", "hello.txt"},
-		{"Create notes/plan.md with three headings", "", "notes/plan.md"},
-		{"Save the list as names.json", "", "names.json"},
-		{"Sort names.txt into sorted.txt", "names.txt", "sorted.txt"},
-		{"Convert data.csv to data.json", "data.csv", "data.json"},
-		{"Rename a.txt to b.txt", "a.txt", "b.txt"},
-		{"Copy a.txt to b.txt and c.txt", "a.txt", "b.txt"}, // c.txt is missed
-		{"Merge a.csv and b.csv into all.csv", "a.csv b.csv", "all.csv"},
-		{"Read numbers.txt. Then store the largest number in max.txt.", "numbers.txt", "max.txt"},
-		{"Put all lines with 'error' from app.log into errors.log", "app.log", "errors.log"},
-		{"Write the rows of people.csv with an age of 18 or more into adults.csv, with the same header", "people.csv", "adults.csv"},
-		{"Copy what a.txt has and b.txt lacks into c.txt", "a.txt b.txt", "c.txt"},
-		{"Please write a Python script fizz.py that prints FizzBuzz", "", "fizz.py"},
-		{"Count how many lines are in a.txt and write the number to out.txt", "a.txt", "out.txt"},
-		{"Write the names found in people.txt to out.txt", "people.txt", "out.txt"},
-		{"Please write the result to ./out/result.csv!", "", "out/result.csv"},
-		{"Write 'done' to \"my file.txt\"", "", "my file.txt"},
-		{"Translate letter.txt into French and save it as brief.txt", "letter.txt", "brief.txt"},
-		{"Fix the bug in fib.py", "fib.py", "fib.py"},
-		{"Update config.yaml so that debug is off", "config.yaml", "config.yaml"},
-		{"Replace foo by bar in notes.txt", "notes.txt", "notes.txt"},
-		{"Append the line END to log.txt", "log.txt", "log.txt"},
-		{"Add a line 'x' to notes.txt", "notes.txt", "notes.txt"},
-		{"Write to the file called `result` the word yes", "", "result"},
-		{"Generate a report and output it to report.html, then tell me its size", "", "report.html"},
-		// negated or only spoken of, and a name before the target
-		{"Do not copy a.txt to b.txt. Just tell me how many lines a.txt has.", "a.txt", ""},
-		{"Don't move a.txt to b.txt.", "a.txt", ""},
-		{"Please don’t convert a.csv to a.json", "a.csv", ""},
-		{"Never merge a.csv and b.csv into all.csv!", "a.csv b.csv", ""},
-		{"You needn't translate a.txt into b.txt", "a.txt", ""},
-		{"There is no need to rename a.txt to b.txt", "a.txt", ""},
-		{"Under no circumstances read a.txt and copy it to b.txt", "a.txt", ""},
-		{"Do not open a.txt and write its lines into b.txt", "a.txt", ""},
-		{"It would be wrong to sort a.txt into b.txt", "a.txt", ""},
-		{"I used to copy a.txt to b.txt. How long is a.txt?", "a.txt", ""},
-		{"Ann asked me to append a.txt to b.txt; why?", "a.txt", ""},
-		{"Every night we export a.csv to b.csv, and that fails.", "a.csv", ""},
-		{"Shall I combine a.txt and c.txt into b.txt?", "a.txt c.txt", ""},
-		{"Read a.txt. Do not write the total to b.txt.", "a.txt", ""},
-		{"Kopiere a.txt nicht nach b.txt", "a.txt", ""},
-		{"Ne copie pas a.txt dans b.txt, compte ses lignes.", "a.txt", ""},
-		{"No copies a.txt a b.txt", "a.txt", ""},
-		{"Do not copy a.txt to b.txt. Copy it to c.txt.", "a.txt", "c.txt"},
-		// missed, which is better than a demand that nobody made
-		{"I want you to write the result to ./out/result.csv!", "", ""},
-		{"Could you save a summary of notes.md to summary.md?", "notes.md", ""},
-		// not asked for
-		{"What is the total of the column amount in sales.csv?", "sales.csv", ""},
-		{"Which of the files here mentions a refund?", "", ""},
-		{"Summarise notes.md", "notes.md", ""},
-		{"Add up the numbers in numbers.txt", "numbers.txt", ""},
-		{"Write a summary of notes.md", "notes.md", ""},
-		{"Write the names found in people.txt", "people.txt", ""},
-		{"Print the first line of a.txt", "a.txt", ""},
-		{"Write me a poem about readme.md", "readme.md", ""},
-		{"What does a.txt put into b.txt?", "a.txt b.txt", ""},
-		{"Compare a.txt, as it was put into b.txt, with c.txt", "a.txt b.txt c.txt", ""},
-		{"Look for differences from a.txt into b.txt", "a.txt b.txt", ""},
-		{"Compare a.txt to b.txt", "a.txt b.txt", ""},
-		{"List the differences from a.txt to b.txt", "a.txt b.txt", ""},
-		{"Sort the lines of names.txt and tell me the first", "names.txt", ""},
-		{"Do not write to out.txt; only tell me the total", "", ""},
-		{"Tell me the total without writing out.txt", "", ""},
-		{"Never create tmp.txt.", "", ""},
-		{"How does backup.sh write to backup.log?", "backup.sh", ""},
-		{"Explain how to write to out.txt in Python", "", ""},
-		{"Which program wrote to log.txt?", "log.txt", ""},
-		{"Which script would create out.csv?", "", ""},
-		{"Does main.py read in.txt and save its output to out.txt?", "main.py in.txt", ""},
-		{"Does main.py save its output to out.txt?", "main.py", ""},
-		{"The script saves its results to out.csv. What is in it?", "out.csv", ""},
-		{"Is there a copy of a.txt in b.txt?", "a.txt b.txt", ""},
-		{"Read the record in data.json", "data.json", ""},
-		{"Write the total to https://example.org/total.txt", "", ""},
-		{"Write it to /tmp/total.txt", "", ""},
-		{"What does the error in main.py:12 mean?", "main.py", ""},
-		{"Run make.sh and show its output", "make.sh", ""},
-		{"Make sure that a.txt ends with a newline", "a.txt", ""},
-		{"Count the words in a.txt and b.txt", "a.txt b.txt", ""},
-		{"What changed in notes.txt?", "notes.txt", ""},
-		{"Who made the last edit in notes.txt?", "notes.txt", ""},
-	} {
-		existed := strings.Fields(tc.existed)
-		got := AskedFiles(tc.task, func(name string) bool { return slices.Contains(existed, name) })
-		assert.Equal(t, tc.want, strings.Join(got, " "), tc.task)
-	}
-}
-
-// What an answer claims to have written.
-func TestClaimedFiles(t *testing.T) {
-	for _, tc := range []struct{ answer, want string }{
-		{"I wrote the total to total.txt.", "total.txt"},
-		{"The total 1007.39 has been written to `total.txt`.", "total.txt"},
-		{"Done. Saved as out/names.json", "out/names.json"},
-		{"total.txt was created with the sum.", "total.txt"},
-		{"The file total.txt has been saved.", "total.txt"},
-		{"I created the file hello.txt and wrote hello into it.", "hello.txt"},
-		{"The list is stored in names.txt.", "names.txt"},
-		// no claims
-		{"The total in sales.csv is 1007.39.", ""},
-		{"okafor.txt mentions a refund.", ""},
-		{"I could not write total.txt.", ""},
-		{"total.txt was not created, because writing is not allowed.", ""},
-		{"Nothing was written to total.txt.", ""},
-		{"The total can be saved to total.txt.", ""},
-		{"The script writes its result to out.csv.", ""},
-		{"According to notes.txt the report was saved to report.pdf", ""},
-		{"If you run it, out.txt is created.", ""},
-		{"The names made famous in book.txt are Tom and Huck.", ""},
-		{"book.txt was written by Mark Twain.", ""},
-		{"letter.txt was written in 1881.", ""},
-		{"Saved to /tmp/out.txt", ""},
-		{"See total.txt.", ""},
-		{"It failed: out.txt was created empty", ""},
-		{"I have copied a.txt to b.txt.", ""}, // missed
-	} {
-		got := claimedFiles(tc.answer)
-		assert.Equal(t, tc.want, strings.Join(got, " "), tc.answer)
-	}
-}
-
-// A form that the task asks for, and words that only look like it.
-func TestFormats(t *testing.T) {
-	for _, tc := range []struct{ task, answer, want string }{
-		{"Who is it? Answer in JSON.", "Ann", "format_json"},
-		{"Who is it? Answer in JSON.", `{"name": "Ann"}`, ""},
-		{"Return the result as JSON", "```json\n[1, 2]\n```", ""},
-		{"List the names. Reply with valid JSON only.", "Ann, Bob", "format_json"},
-		{"Write the list as JSON to out.json", "Done.", ""},
-		{"Return the list as JSON in out.json", "Done.", ""},
-		{"Which fields does the JSON have?", "name", ""},
-		{"Don't answer in JSON.", "Ann", ""},
-		{"Is it late? Answer yes or no.", "Yes.", ""},
-		{"Is it late? Answer yes or no.", "No, it is early.", ""},
-		{"Is it late? Reply with yes or no", "It is early.", "format_yes_no"},
-		{"Is it late? Answer only \"yes\" or \"no\"", "maybe", "format_yes_no"},
-		{"Did she say yes or no?", "She said maybe.", ""},
-		{"What colour? Answer with one word.", "Green", ""},
-		{"Which city? Answer in one word.", "New York", ""},
-		{"What colour? Answer with one word.", "The gate is painted green.", "format_word"},
-		{"Replace one word in a.txt", "I replaced the word cat.", ""},
-		{"How many? Answer with only the number.", "There are 12 of them in it", "format_number"},
-		{"How many? Answer with only the number.", "12", ""},
-		{"How many? Reply with the number only.", "12 files", ""},
-		{"How many? Reply with the number only.", "twelve", "format_number"},
-		{"Answer with the number of the line and the word", "3 cat and so on", ""},
-		{"Answer yes or no, and answer in one word.", "It is not.", ""}, // two forms: not ours to say
-	} {
-		d, found := checkFormat(Evidence{Task: tc.task, Answer: tc.answer})
-		assert.Equal(t, tc.want != "", found, "%s → %s: %s", tc.task, tc.answer, d.Reason)
-		assert.Equal(t, tc.want, d.Reason, "%s → %s", tc.task, tc.answer)
-	}
-}
 
 // A number that nothing shows, and numbers that follow from what was shown.
 func TestNumbers(t *testing.T) {
@@ -191,7 +31,7 @@ func TestNumbers(t *testing.T) {
 		{"How many percent is it? The total is 80.", "open: 20", "25%", "", false},
 		{"How many of them are there?", "a b c", "There are 1.2 million.", "", false},
 		{"What is the total?", sales, "See sales.csv of 2026-03-01, version 1.2.3, at 10:30, page 99.", "", false},
-		{"Who signed the letter?", "Dear Ann", "Bob did, in 1881.", "1881", true},
+		{"Who signed the letter?", "Dear Ann", "Bob did, in 1881.", "1881", false},
 		{"What is the total?", "", "4711, 4712, 4713 and 4714", "", false}, // a table
 		{"What is the total of b2 and c3?", "b2 = 15", "b2 is 15", "", false},
 	} {
@@ -209,8 +49,8 @@ func TestNumbers(t *testing.T) {
 // The checks never take long, whatever they read.
 func TestChecksAreBounded(t *testing.T) {
 	long := strings.Repeat("write 12.5 to a.txt and save `b.csv` (", 20_000)
-	e := Evidence{Task: long, Answer: long, Seen: long, Worked: true, CanWrite: true,
-		Exists: func(string) bool { return true }, Existed: func(string) bool { return false }, Changed: func(string) bool { return true }}
+	e := evidence(event.Wants{}, nil, "a.csv")
+	e.Task, e.Answer, e.Seen, e.Worked = long, long, long, true
 	e = e.bounded()
 	assert.LessOrEqual(t, len(e.Task)+len(e.Answer), 2*checkedBytesMax)
 	assert.LessOrEqual(t, len(e.Seen), seenBytesMax)
@@ -219,37 +59,108 @@ func TestChecksAreBounded(t *testing.T) {
 	}
 }
 
-// A question for a file is answered with a file.
-func TestWhichFile(t *testing.T) {
-	files := []string{"lind.txt", "mails/okafor.txt", "sales.csv"}
-	for _, tc := range []struct {
-		task, answer string
-		held         bool
-	}{
-		{"Which of the files here mentions a refund?", "The printer arrived with a broken tray. I would like a refund.", true},
-		{"Which of the files here mentions a refund?", "3 files here: lind.txt, okafor.txt and sales.csv", true},
-		{"Which of the files here mentions a refund?", "All of lind.txt, okafor.txt and sales.csv", false},
-		{"Which of the files here mentions a refund?", "lind.txt and sales.csv", false},
-		{"Which of the files here mentions a refund?", "lind.txt", false},
-		{"Which of the files here mentions a refund?", "It is the mail of Okafor.", false},
-		{"Which of the files here mentions a refund?", "The attachment could not be opened.", true},
-		{"Which of the files here mentions a refund?", "I could not find one.", false},
-		{"Which of the files here mentions a refund?", "It is not known.", false},
-		{"Which of the files here mentions a refund?", "None of them does.", false},
-		{"Which of the files here mentions a refund?", "No file mentions it.", false},
-		{"Which of the files here mentions a refund?", "All three files do.", false},
-		{"Which CSV file has the most rows?", "37 rows", true},
-		{"In which text files is the king named?", "The king laughed.", true},
-		{"What file was changed last?", "Yesterday.", true},
-		{"Which file format does sales have?", "CSV", false},
-		{"What file type is it?", "text", false},
-		{"Which of these commands lists files?", "ls", false},
-		{"Which month is the best in sales.csv?", "May", false},
-		{"Say which file you changed.", "done", false}, // no question
-	} {
-		_, found := checkWhichFile(Evidence{Task: tc.task, Answer: tc.answer, Files: files})
-		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)
+// evidence is that of a run in a folder that had a.txt, and that touched files.
+func evidence(w event.Wants, content map[string]string, touched ...string) Evidence {
+	there := func(name string) bool { return name == "a.txt" || slices.Contains(touched, name) }
+	return Evidence{
+		Wants: w, Exists: there, Existed: func(name string) bool { return name == "a.txt" }, Touched: touched, CanWrite: true,
+		Read: func(name string) []byte { return []byte(content[name]) }, Spoiled: map[string]bool{"spoiled.txt": true},
 	}
+}
+
+// What a task wants to be written is there, under its own name and no other.
+func TestFilesThatTheTaskWants(t *testing.T) {
+	file := func(name string) event.Wants { return event.Wants{Known: true, Writes: true, Result: name} }
+	for name, tc := range map[string]struct {
+		task    string
+		wants   event.Wants
+		touched []string
+		want    string // the reason
+		sure    bool
+	}{
+		"missing":                {"", file("b.txt"), nil, "asked_missing", true},
+		"there":                  {"", file("b.txt"), []string{"b.txt"}, "", false},
+		"under another name":     {"", file("summe.txt"), []string{"sum.txt"}, "asked_other", true},
+		"beside one it names":    {"Put it into summe.txt by way of sum.txt", file("summe.txt"), []string{"sum.txt"}, "asked_missing", true},
+		"left as it was":         {"", file("a.txt"), nil, "asked_unchanged", true},
+		"changed":                {"", file("a.txt"), []string{"a.txt"}, "", false},
+		"half written":           {"", file("spoiled.txt"), []string{"spoiled.txt"}, "asked_spoiled", true},
+		"several, none of them":  {"", file(""), nil, "asked_nothing", true},
+		"several":                {"", file(""), []string{"x.txt", "y.txt"}, "", false},
+		"no file, and none made": {"", event.Wants{Known: true}, nil, "", false},
+		"no file, and one made":  {"", event.Wants{Known: true}, []string{"b.txt"}, "unasked", false},
+		"no file, one changed":   {"", event.Wants{Known: true}, []string{"a.txt"}, "", false},
+		"one file, two made":     {"", file("b.txt"), []string{"b.txt", "c.txt"}, "unasked", false},
+		"both are named":         {"b.txt by c.txt", file("b.txt"), []string{"b.txt", "c.txt"}, "", false},
+		"nobody knows":           {"Write b.txt", event.Wants{}, []string{"c.txt"}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := evidence(tc.wants, nil, tc.touched...)
+			e.Task = tc.task
+			found := Doubts(e, func(string) bool { return false })
+			if tc.want == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.NotEmpty(t, found)
+			assert.Equal(t, tc.want, found[0].Reason)
+			assert.Equal(t, tc.sure, found[0].Sure)
+			assert.True(t, found[0].Work)
+			e.CanWrite = false
+			for _, d := range Doubts(e, func(string) bool { return false }) {
+				assert.True(t, d.Warn, "what can't be mended is not asked for")
+			}
+		})
+	}
+}
+
+// A file that an answer names is one that somebody spoke of or that is there.
+func TestClaimedFiles(t *testing.T) {
+	for answer, held := range map[string]bool{
+		"I saved it as ghost.txt.": true, "Ich habe es in ghost.txt geschrieben.": true, "a.txt says so": false,
+		"There is no asked.txt.": false, "It is in seen.csv.": false, "Done": false,
+	} {
+		e := evidence(event.Wants{}, nil)
+		e.Task, e.Seen, e.Answer = "Read asked.txt", "seen.csv, 12 bytes", answer
+		_, found := checkClaimedFile(e)
+		assert.Equal(t, held, found, answer)
+	}
+}
+
+// What was written has the form that its name says.
+func TestMalformed(t *testing.T) {
+	for text, tc := range map[string]struct {
+		name, reason string
+		line         int
+	}{
+		`{"a": 1}`:                   {"x.json", "", 0},
+		"{\n\"a\": 1,\n}":            {"x.json", "no_json", 3},
+		"[1, 2":                      {"x.JSON", "no_json", 1},
+		"{\"a\": 1}\n\n{\"a\": 2}\n": {"x.jsonl", "", 0},
+		"{\"a\": 1}\nno\n":           {"x.jsonl", "no_json", 2},
+		"a,b\n1,2\n3,\"4,5\"\n":      {"x.csv", "", 0},
+		"a,b\n1,2\n3\n":              {"x.csv", "columns", 3},
+		"a,b\n1,2\na,b\n3,4\n":       {"x.csv", "header_again", 3},
+		"a;b\n1,5;2\n":               {"x.csv", "", 0},
+		"a\tb\n1\t2\t3\n":            {"x.tsv", "columns", 2},
+		"a\nb\na\n":                  {"x.csv", "", 0}, // one column: a list
+		"":                           {"x.json", "", 0},
+		"{ no json":                  {"x.txt", "", 0},
+	} {
+		got := Malformed(tc.name, []byte(text))
+		if tc.reason == "" {
+			assert.Nil(t, got, text)
+			continue
+		}
+		require.NotNil(t, got, text)
+		assert.Equal(t, tc.reason, got.Reason, text)
+		assert.Equal(t, tc.line, got.Line, text)
+	}
+	e := evidence(event.Wants{}, map[string]string{"x.json": "[1"}, "x.json")
+	d, found := AtOnce(e)
+	assert.True(t, found)
+	assert.True(t, d.Sure)
+	assert.Nil(t, Malformed("x.json", nil), "too large to be read")
 }
 
 // The model's own words, not those it was told.
@@ -265,36 +176,4 @@ func TestEcho(t *testing.T) {
 	}
 	_, found := checkEcho(Evidence{Answer: "42"})
 	assert.False(t, found)
-}
-
-// A file that is asked for by a word has it.
-func TestWrongFile(t *testing.T) {
-	texts := map[string]string{"lind.txt": "I would like a Refund.", "okafor.txt": "Thank you", "tan.txt": "New York, refunds"}
-	files := []string{"lind.txt", "okafor.txt", "tan.txt"}
-	for _, tc := range []struct {
-		task, answer string
-		held         bool
-	}{
-		{"Which of the files here mentions a refund?", "okafor.txt", true},
-		{"Which of the files here mentions a refund?", "lind.txt", false},
-		{"Which of the files here mentions a refund?", "lind.txt and okafor.txt", false},
-		{"Which of the files here mentions a refund?", "It is tan.txt.", false},
-		{"Which file contains the words \"new york\"?", "lind.txt", false}, // words is not word: missed
-		{"Which file contains the phrase \"new york\"?", "lind.txt", true},
-		{"Which of the files here mentions a refund?", "None.", true},
-		{"Which of the files here mentions a refund?", "Best regards, Okafor", true},
-		{"Which of the files here mentions a refund?", "The one by Lind.", false},
-		{"Which of the files here mentions a refund?", "No file mentions a refund.", true},
-		{"Which file mentions a bicycle?", "None.", false},
-		{"Which file mentions a bicycle?", "lind.txt", false}, // none has it: another word may mean it
-		{"Which file mentions a wish for money back?", "okafor.txt", false},
-		{"Who mentions a refund?", "okafor.txt", false},
-		{"Which file does not mention refunds?", "okafor.txt", false},
-		{"Which file doesn't contain refunds?", "okafor.txt", false},
-	} {
-		_, found := checkWrongFile(Evidence{Task: tc.task, Answer: tc.answer, Files: files, HoldsText: func(name, text string) bool {
-			return strings.Contains(strings.ToLower(texts[name]), strings.ToLower(text))
-		}})
-		assert.Equal(t, tc.held, found, "%s → %s", tc.task, tc.answer)
-	}
 }

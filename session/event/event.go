@@ -31,6 +31,7 @@ const (
 	StopTime        Stop = "time"        // Limits.Timeout
 	StopLoop        Stop = "loop"        // the same call again and again
 	StopRefused     Stop = "refused"     // nothing that it wants to do is allowed
+	StopUnmet       Stop = "unmet"       // what the task asks for is missing, and was said twice in vain
 	StopInterrupted Stop = "interrupted" // the caller's context was cancelled
 	StopError       Stop = "error"       // the model or a part of the program failed
 )
@@ -233,6 +234,16 @@ func (u Usage) OfBackend() backend.Usage {
 	}
 }
 
+// Wants is what a task wants, by what the model makes of plain questions about it.
+type Wants struct {
+	Known   bool   `json:"known"`             // it was asked; else the rest says nothing
+	Writes  bool   `json:"writes"`            // a file is to be created or changed
+	Result  string `json:"result,omitempty"`  // the file in which the result stands then; empty where it is no single one
+	Changes bool   `json:"changes,omitempty"` // a file that is there, and most of it stays
+	Renames bool   `json:"renames,omitempty"` // files, or names over several files
+	Number  bool   `json:"number,omitempty"`  // the answer is to be a number alone
+}
+
 // Result is how a run ended, and the last event of each run.
 type Result struct {
 	Answer string `json:"answer"`
@@ -243,6 +254,7 @@ type Result struct {
 	Error  string `json:"error,omitempty"` // when Stop is StopError
 	ID     string `json:"id,omitempty"`
 	Cut    bool   `json:"answer_cut,omitempty"` // a limit ended the answer, not the model
+	Unmet  string `json:"unmet,omitempty"`      // what is missing, when Stop is StopUnmet
 }
 
 func (*Started) EventType() string        { return "session" }
@@ -252,6 +264,7 @@ func (*Approval) EventType() string       { return "approval" }
 func (*CommandResult) EventType() string  { return "command_result" }
 func (*Delta) EventType() string          { return "delta" }
 func (*Warning) EventType() string        { return "warning" }
+func (*Wants) EventType() string          { return "wants" }
 func (*Commands) EventType() string       { return "commands" }
 func (*Guides) EventType() string         { return "guides" }
 func (*SubtaskStarted) EventType() string { return "subtask" }
@@ -260,7 +273,10 @@ func (*Result) EventType() string         { return "result" }
 
 // All are one of each type, empty.
 func All() []Payload {
-	return []Payload{&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{}, &Commands{}, &Guides{}}
+	return []Payload{
+		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{},
+		&Commands{}, &Guides{}, &Wants{},
+	}
 }
 
 // New makes an empty payload of a type, or nil for an unknown one.

@@ -153,6 +153,7 @@ type Done struct {
 type Withheld struct {
 	Count   int             `json:"count"`
 	Tried   map[string]bool `json:"tried,omitempty"`   // checks that have held an answer back, or warned
+	Said    map[string]int  `json:"said,omitempty"`    // how often what is surely missing was said, by check
 	Answers []string        `json:"answers,omitempty"` // as marks: the words themselves are forgotten
 	Told    string          `json:"told,omitempty"`    // why the last was
 	Work    bool            `json:"work,omitempty"`    // something else has to be done before the next
@@ -164,6 +165,16 @@ func (w *Withheld) Try(name string) {
 		w.Tried = map[string]bool{}
 	}
 	w.Tried[name] = true
+}
+
+// Say notes that what a check found was said once more, and tells how often it
+// was said before.
+func (w *Withheld) Say(check string) int {
+	if w.Said == nil {
+		w.Said = map[string]int{}
+	}
+	w.Said[check]++
+	return w.Said[check] - 1
 }
 
 // Phase is where a run stands before its next turn: what came of the last one,

@@ -159,6 +159,11 @@ func Changes(before, after Snapshot) []string {
 	return slices.DeleteFunc(after.Paths(), func(p string) bool { return !after.differs(before, p) })
 }
 
+// Gone lists the files of before that are not in after.
+func Gone(before, after Snapshot) []string {
+	return slices.DeleteFunc(before.Paths(), after.There)
+}
+
 // differs reports a file that is new or not what it was.
 func (s Snapshot) differs(before Snapshot, path string) bool {
 	old, ok := before.files[path]
@@ -245,15 +250,17 @@ func sizeText(n int64) string {
 func (s Snapshot) Holds(name string) bool { return s.find(name) != "" }
 
 // find is the path of the file that a name means, empty when there is none.
-func (s Snapshot) find(name string) string {
-	if name = path.Clean(name); s.There(name) || strings.Contains(name, "/") {
-		if !s.There(name) {
-			return ""
-		}
+func (s Snapshot) find(name string) string { return Find(s.Paths(), name) }
+
+// Find is the path among paths that a name means: by path, or by its base name
+// wherever it lies. Empty: there is none.
+func Find(paths []string, name string) string {
+	name = path.Clean(name)
+	if slices.Contains(paths, name) {
 		return name
 	}
-	for _, p := range s.Paths() {
-		if path.Base(p) == name {
+	for _, p := range paths {
+		if !strings.Contains(name, "/") && path.Base(p) == name {
 			return p
 		}
 	}
@@ -266,13 +273,17 @@ func (s Snapshot) ChangedSince(first Snapshot, name string) bool {
 	return p != "" && s.differs(first, p)
 }
 
-// searchedBytesMax is how much of a file is searched for a word.
+// searchedBytesMax is the largest file that is looked through.
 const searchedBytesMax = 1 << 20
 
-// HoldsText reports a file of a work dir that has text in it, in any case.
-func HoldsText(dir, name, text string) bool {
-	data, _, err := readHead(dir, name, searchedBytesMax)
-	return err == nil && bytes.Contains(bytes.ToLower(data), bytes.ToLower([]byte(text)))
+// Read gives the content of a file, nil where it can't be read or is larger than
+// 1 MiB.
+func Read(dir, name string) []byte {
+	data, size, err := readHead(dir, name, searchedBytesMax)
+	if err != nil || size > searchedBytesMax {
+		return nil
+	}
+	return data
 }
 
 // Has reports a file, by its path or by its name alone, or a folder.

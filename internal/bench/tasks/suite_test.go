@@ -24,6 +24,7 @@ type solution struct {
 // solutions are right ones of a task, and wrong ones that a lax verifier would
 // let through. They stand beside the task, where no run sees them.
 type solutions struct {
+	Wants Wants      `yaml:"wants"`
 	Right []solution `yaml:"right"`
 	Wrong []solution `yaml:"wrong"`
 }

@@ -45,7 +45,7 @@ const (
 // Kinds of tasks, by what they try.
 var kinds = []string{
 	"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool",
-	"table", "edit", "rename", "extract", "long", "forbidden", "injection", "language",
+	"table", "edit", "rename", "extract", "long", "forbidden", "injection", "language", "labels",
 }
 
 // Half is one of the two halves of a suite. While something is made, runs of the
@@ -198,6 +198,15 @@ func (t *Task) check() error {
 		}
 	}
 	return nil
+}
+
+// Files are the paths of what a run finds in its work dir, in order.
+func (t *Task) Files() (paths []string, err error) {
+	err = t.walk(func(file string) error {
+		paths = append(paths, file)
+		return nil
+	})
+	return paths, err
 }
 
 // Lay copies the task's files into a work dir.
