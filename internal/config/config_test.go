@@ -501,6 +501,14 @@ func TestShowsWhatIsUsed(t *testing.T) {
 		"1:30": "'1:30'", "1e3": "'1e3'", "2024-01-02": `"2024-01-02"`, "plain": "plain", `"7"`: "'7'",
 	} {
 		cfg := compose(t, "model_id: "+written+"\nstream: on\nn: 1_000\nf: .5\n")
+		missing := compose(t, "model_id: "+written+"\nkey: ${oc.env:NOT_SET_ANYWHERE}\n")
+		assert.Error(t, missing.Decode("", &struct {
+			ModelID string `yaml:"model_id"`
+			Key     string `yaml:"key"`
+		}{}))
+		shown, err := missing.YAML(config.ShowOptions{})
+		require.NoError(t, err)
+		assert.Contains(t, string(shown), "model_id: "+want+"\n")
 		var used struct {
 			ModelID string  `yaml:"model_id"`
 			Stream  bool    `yaml:"stream"`

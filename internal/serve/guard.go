@@ -200,9 +200,12 @@ func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
 // answerError tells the client what went wrong, unless it is gone or has part
 // of an answer already, and returns what to log.
 func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+	cause := err
 	err = explain(r.Context(), err)
 	var api *apiError
 	if errors.As(err, &api) && w.status == 0 {
+		api = api.named(r.URL.Path, cause)
+		err = api
 		api.write(w, r)
 	}
 	if errors.Is(err, errGone) && w.status == 0 {
