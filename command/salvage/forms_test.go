@@ -101,21 +101,23 @@ func TestParseDialectsInTexts(t *testing.T) {
 func TestParseBackslashes(t *testing.T) {
 	reg := standard(t)
 	for written, want := range map[string]string{
-		`D:\temp\novel\final`:             `D:\temp\novel\final`,
-		`C:\new\table`:                    `C:\new\table`,
-		`Look in C:\temp\new.txt, please`: `Look in C:\temp\new.txt, please`,
-		`c:\users\nora\report`:            `c:\users\nora\report`,
-		`C:\Program Files\nginx`:          "C:\\Program Files\nginx", // nobody can tell
-		`\\server\share\new`:              `\server\share\new`,
-		`%TEMP%\reports`:                  `%TEMP%\reports`,
-		`$\frac{a}{b} \times \rho$`:       `$\frac{a}{b} \times \rho$`,
-		`\alpha + \beta \neq \nu`:         `\alpha + \beta \neq \nu`,
-		`$a \to \text{b}$`:                `$a \to \text{b}$`,
-		`\bfoo\b`:                         `\bfoo\b`,
-		`(\d+)\s\1`:                       `(\d+)\s\1`,
-		`\x1b[31m`:                        `\x1b[31m`,
-		`\0`:                              `\0`,
-		`\bell\a\v`:                       `\bell\a\v`,
+		`D:\temp\novel\final`:                `D:\temp\novel\final`,
+		`C:\new\table`:                       `C:\new\table`,
+		`Look in C:\temp\new.txt, please`:    `Look in C:\temp\new.txt, please`,
+		`c:\users\nora\report`:               `c:\users\nora\report`,
+		`C:\Program Files\nginx`:             "C:\\Program Files\nginx", // nobody can tell
+		`\\server\share\new`:                 `\server\share\new`,
+		`%TEMP%\reports`:                     `%TEMP%\reports`,
+		`$\frac{a}{b} \times \rho$`:          `$\frac{a}{b} \times \rho$`,
+		`\alpha + \beta \neq \nu`:            `\alpha + \beta \neq \nu`,
+		`3 \times 4, \theta, \nabla f, \rho`: `3 \times 4, \theta, \nabla f, \rho`,
+		`one\r\ntwo\r\n`:                     "one\r\ntwo\r\n",
+		`$a \to \text{b}$`:                   `$a \to \text{b}$`,
+		`\bfoo\b`:                            `\bfoo\b`,
+		`(\d+)\s\1`:                          `(\d+)\s\1`,
+		`\x1b[31m`:                           `\x1b[31m`,
+		`\0`:                                 `\0`,
+		`\bell\a\v`:                          `\bell\a\v`,
 		// These are what they say.
 		`one\ntwo\tthree`:                "one\ntwo\tthree",
 		`if x:\n\treturn 1`:              "if x:\n\treturn 1",
