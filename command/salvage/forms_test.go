@@ -92,9 +92,43 @@ func TestParseDialectsInTexts(t *testing.T) {
 	p := Parse(`<|channel|>analysis<|message|>Look first.<|end|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`, reg)
 	require.Len(t, p.Calls, 1)
 	assert.Equal(t, []string{"Look first."}, p.Calls[0].Notes)
+	for _, two := range []string{
+		"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+		`[TOOL_CALLS]list[ARGS]{}[TOOL_CALLS]list[ARGS]{}`,
+		"<function_calls><invoke name=\"list\"></invoke>\n<invoke name=\"list\"></invoke></function_calls>",
+		`<|channel|>commentary to=functions.list<|message|>{}<|call|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`,
+		`[list(), list(pattern="*.md")]`,
+		"<|tool_calls_section_begin|><|tool_call_begin|>functions.list:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_call_begin|>functions.list:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+		"Reasoning: look twice.\nlist()\nlist()",
+	} {
+		p = Parse(two, reg)
+		assert.Len(t, p.Calls, 2, two)
+		assert.NotContains(t, p.Repairs, RepairMaybeQuoted, two)
+	}
 	p = Parse(`<tool_call>list<arg_key>pattern</arg_key><arg_value>a</arg_value></tool_call><tool_call>list<arg_key>pattern</arg_key><arg_value>b</arg_value></tool_call>`, reg)
 	require.Len(t, p.Calls, 2)
 	assert.NotContains(t, p.Repairs, RepairMaybeQuoted)
+}
+
+// A call that stands in a file is found there in every form, so that quoting it is not
+// taken for making it.
+func TestCallsWithinTexts(t *testing.T) {
+	reg := standard(t)
+	for _, form := range []string{
+		`<|channel|>commentary to=functions.python<|message|>{"code":"1"}<|call|>`,
+		`[TOOL_CALLS]python[ARGS]{"code":"1"}`,
+		`<｜tool▁call▁begin｜>python<｜tool▁sep｜>{"code":"1"}<｜tool▁call▁end｜>`,
+		`<invoke name="python"><parameter name="code">1</parameter></invoke>`,
+		`<tool_call>python<arg_key>code</arg_key><arg_value>1</arg_value></tool_call>`,
+		`[python(code="1")]`,
+		`<|tool_call>call:python{code:<|"|>1<|"|>}<tool_call|>`,
+		`{"command":"python","content":"{\"code\":\"1\"}"}`,
+	} {
+		calls := Within("A file says:\n"+form+"\nand goes on.", reg)
+		require.Len(t, calls, 1, form)
+		assert.Equal(t, []map[string]any{{"code": "1"}}, calls[0].Content, form)
+		assert.Contains(t, Parse("It says "+form+" there.", reg).Repairs, RepairMaybeQuoted, form)
+	}
 }
 
 // Backslashes of paths, formulas and expressions are no escapes.
