@@ -151,8 +151,7 @@ func (d *deciding) write(result *decide.Result, save, label string) (*command.Re
 		if err := result.Write(&text, save, label); err != nil {
 			return nil, fmt.Errorf("decide: %w", err)
 		}
-		w := fileWriter{root: d.root, workDir: d.env.WorkDir, bytesMax: d.bytesMax}
-		if out = w.save(save, text.String()); out.Failed {
+		if out = newFileWriter(d.ctx, d.root, d.env).save(save, text.String()); out.Failed {
 			return out, nil
 		}
 		out.Text += "\n"

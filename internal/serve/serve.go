@@ -52,6 +52,10 @@ type Config struct {
 	DrainWithin time.Duration
 	// Worker makes the server a worker of a FastChat cluster too.
 	Worker *WorkerConfig
+	// Page is what browsers get at / and below /page/, without a key. nil: nothing.
+	Page http.Handler
+	// Tasks answers below /tasks, to those who have the key. nil: no tasks are worked on.
+	Tasks http.Handler
 	// Log gets one line for each request, with no text of it. nil: none.
 	Log *slog.Logger
 }
@@ -300,6 +304,17 @@ func (s *Server) routes() (http.Handler, error) {
 	if s.worker != nil {
 		all = append(all, workerEndpoints()...)
 	}
+	for _, p := range []struct {
+		handler http.Handler
+		paths   []string
+		open    bool
+	}{{s.cfg.Page, []string{"/{$}", "/page/"}, true}, {s.cfg.Tasks, []string{"/tasks", "/tasks/"}, false}} {
+		for _, path := range p.paths {
+			if p.handler != nil {
+				all = append(all, route{path: path, serve: pass(p.handler), open: p.open})
+			}
+		}
+	}
 	for _, r := range all {
 		mux.Handle(r.path, s.endpoint(r))
 	}
@@ -334,6 +349,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 		return errShutdown
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "in_flight": s.load.Load()})
+}
+
+// pass hands requests to a handler that answers all of them itself.
+func pass(h http.Handler) func(*Server, http.ResponseWriter, *http.Request) error {
+	return func(_ *Server, w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) error {
