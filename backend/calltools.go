@@ -138,7 +138,7 @@ func (t *toolTurn) openings() []string {
 	list := []string{open}
 	if t.reply == "" {
 		for _, json := range []string{`{"name": "`, "{\n  \"name\": \""} {
-			list = append(list, json, "```json\n"+json)
+			list = append(list, json, "```json\n"+json, "<tools>\n"+json, "<tool_call>\n"+json)
 		}
 	}
 	slices.Sort(list)

@@ -134,6 +134,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
 			engine.ContextLength(), trained, cfg.ModelID))
 	}
+	if model.HasTemplate() {
+		b.templateHabits(ctx) // what it refuses is better known now than at the tenth request
+	}
 	if cfg.TokenizerPath != "" {
 		if err := b.counter.prepare(&b.cfg); err != nil {
 			b.Close()

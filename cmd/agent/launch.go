@@ -98,104 +98,91 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 		Context: model.ContextLength(),
 		Reply:   model.ContextLength() / replyShare,
 	}
+	c := launched{client: client, program: program, on: on, args: rest[1:]}
 	if show {
-		return a.printLaunch(client, on, model, cfg.Serve, rest[1:])
+		return a.printLaunch(c, model, cfg.Serve)
 	}
-	return a.runClient(cmd.Context(), client, program, on, model, cfg.Serve, rest[1:])
+	return a.runClient(cmd.Context(), c, model, cfg.Serve)
 }
 
 // printLaunch shows what a client needs for a server that runs as configured.
-func (a *app) printLaunch(
-	client launch.Client,
-	on launch.Server,
-	model *setup.Model,
-	c *setup.Serve,
-	args []string,
-) error {
-	s, err := serve.New(model, serve.Config{ModelNames: c.ModelNames})
+func (a *app) printLaunch(c launched, model *setup.Model, cfg *setup.Serve) error {
+	s, err := serve.New(model, serve.Config{ModelNames: cfg.ModelNames})
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	on.URL, on.Key, on.Model = fmt.Sprintf("http://127.0.0.1:%d", c.Port), "none", s.Names()[0]
-	settings, err := client.Settings(on)
+	c.on.URL, c.on.Key, c.on.Model = fmt.Sprintf("http://127.0.0.1:%d", cfg.Port), "none", s.Names()[0]
+	settings, err := c.client.Settings(c.on)
 	if err != nil {
 		return err
 	}
-	return settings.Print(a.Out, client.Program, args)
+	return settings.Print(a.Out, c.client.Program, c.args)
+}
+
+// launched is a client and what it is started with.
+type launched struct {
+	client  launch.Client
+	program string
+	on      launch.Server
+	args    []string
 }
 
 // runClient serves until the client has ended.
-func (a *app) runClient(
-	ctx context.Context,
-	client launch.Client,
-	program string,
-	on launch.Server,
-	model *setup.Model,
-	c *setup.Serve,
-	args []string,
-) error {
+func (a *app) runClient(ctx context.Context, c launched, model *setup.Model, cfg *setup.Serve) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if err := os.MkdirAll(on.Dir, 0o700); err != nil {
-		return err
-	}
-	log, err := os.OpenFile(
-		filepath.Join(on.Dir, "server.log"),
-		os.O_CREATE|os.O_WRONLY|os.O_TRUNC,
-		0o600,
-	)
+	log, err := c.log()
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	on.Key = rand.Text()
-	config := c.Server(slog.New(slog.NewTextHandler(log, nil)))
-	config.APIKey, config.Origins, config.Worker, config.DrainWithin = backend.Secret(
-		on.Key,
-	), nil, nil, time.Second
-	s, err := serve.New(model, config)
+	c.on.Key = rand.Text()
+	s, err := c.server(model, cfg, log)
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	on.URL, on.Model = "http://"+l.Addr().String(), s.Names()[0]
-	settings, err := client.Settings(on)
+	c.on.URL, c.on.Model = "http://"+l.Addr().String(), s.Names()[0]
+	settings, err := c.client.Settings(c.on)
 	if err == nil {
 		err = settings.Write()
 	}
 	if err != nil {
 		return err
 	}
-	a.Note(
-		fmt.Sprintf(
-			"starting %s on %s; its settings and the log of requests are in %s",
-			client.Name,
-			on.Model,
-			on.Dir,
-		),
-	)
+	a.Note(fmt.Sprintf("starting %s on %s; its settings and the log of requests are in %s",
+		c.client.Name, c.on.Model, c.on.Dir))
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(serving, l) }()
-	err = a.attach(ctx, program, settings, args)
+	err = a.attach(ctx, c.program, settings, c.args)
 	stop()
 	if failed := <-served; err == nil {
 		err = failed
 	}
 	u := s.Usage()
-	a.Note(
-		fmt.Sprintf(
-			"%s: prompt tokens: %d evaluated, %d reused; %d generated",
-			client.Name,
-			u.EvaluatedTokens,
-			u.CachedTokens,
-			u.CompletionTokens,
-		),
-	)
+	a.Note(fmt.Sprintf("%s: prompt tokens: %d evaluated, %d reused; %d generated",
+		c.client.Name, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens))
 	return err
+}
+
+// log is the file that requests are logged to: the client has the terminal.
+func (c *launched) log() (*os.File, error) {
+	if err := os.MkdirAll(c.on.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(c.on.Dir, "server.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+}
+
+// server is for this client alone.
+func (c *launched) server(model *setup.Model, cfg *setup.Serve, log io.Writer) (*serve.Server, error) {
+	config := cfg.Server(slog.New(slog.NewTextHandler(log, nil)))
+	config.APIKey, config.Origins, config.Worker = backend.Secret(c.on.Key), nil, nil
+	config.DrainWithin = time.Second
+	return serve.New(model, config)
 }
 
 // attach runs the client on this program's own streams. Ctrl-C is the client's.

@@ -492,3 +492,22 @@ func TestMCPOfficialTypeScript(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(dir, "b.txt")))
 	}
 }
+
+// TestMCPDefaultModel: decisions and counts of the real engine.
+func TestMCPDefaultModel(t *testing.T) {
+	p := startProgram(t, "mcp", "--model", defaultModelFile(t), "llm.threads=1", "llm.threads_batch=1")
+	cs := p.dial(t, nil)
+	options := []string{"Paris", "Rome", "Madrid"}
+	chosen := fieldsOf(t, callTool(t, cs, "choose", map[string]any{
+		"question": "What is the capital of France?", "options": options}))
+	assert.Equal(t, "Paris", chosen["text"])
+	assert.Equal(t, "logits/sum", chosen["method"])
+	assert.Positive(t, chosen["margin"])
+	sorted := fieldsOf(t, callTool(t, cs, "classify", map[string]any{
+		"items": []string{"The Seine flows through it.", "It has the Colosseum."}, "options": options}))
+	assert.Len(t, sorted["results"], 2)
+	assert.NotContains(t, sorted, "failed")
+	counted := fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"text": "a few words"}))
+	assert.Equal(t, true, counted["exact"])
+	assert.EqualValues(t, 3, counted["tokens"])
+}

@@ -210,18 +210,29 @@ func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
 	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best), Text: strings.Join(shown, "\n")}
 }
 
+// firstWanted is where the first wanted word of a line stands, 0 if it is not found. A
+// long line is looked at piece by piece, each cut at a space.
+func (x *index) firstWanted(line string, wanted map[string]bool) int {
+	for at := 0; at < len(line); {
+		end := min(len(line), at+analyzedBytes)
+		if space := strings.LastIndexAny(line[at:end], " \t,;"); end < len(line) && space > 0 {
+			end = at + space
+		}
+		tokens, _ := x.mapping.AnalyzeText(analyzer, []byte(searchable(line[at:end])))
+		for _, t := range tokens {
+			if wanted[string(t.Term)] {
+				return at + t.Start
+			}
+		}
+		at = end
+	}
+	return 0
+}
+
 // excerpt is a line, or the part of a long one around the first wanted word.
 func (x *index) excerpt(line string, wanted map[string]bool) string {
 	if len(line) > lineBytesMax {
-		line = line[:min(len(line), analyzedBytes)]
-		from := 0
-		tokens, _ := x.mapping.AnalyzeText(analyzer, []byte(searchable(line)))
-		for _, t := range tokens {
-			if wanted[string(t.Term)] {
-				from = max(0, t.Start-lineBytesMax/4)
-				break
-			}
-		}
+		from := max(0, x.firstWanted(line, wanted)-lineBytesMax/4)
 		for from > 0 && !utf8.RuneStart(line[from]) {
 			from--
 		}

@@ -67,7 +67,7 @@ func TestReader(t *testing.T) {
 		{"find nothing", map[string]any{"file": "a.txt", "find": "zzz"}, "a.txt: nothing matches \"zzz\" in its 3 lines.\na.txt (3 lines, 14 bytes):\none\ntwo\nthree", false},
 		{"empty", map[string]any{"file": "empty.txt"}, "empty.txt (0 lines, 0 bytes):", false},
 		{"long", map[string]any{"file": "long.txt"}, "long.txt (100 lines, 1200 bytes):\n" + strings.Repeat("é123456789\n", 16) + "[84 lines (1008 bytes) left out; read lines 17-100 for the rest]", false},
-		{"one long line", map[string]any{"file": "wide.txt"}, "wide.txt (1 line, 10 KB):\n" + strings.Repeat("é", 100) + "\n[9800 bytes of line 1 left out]", false},
+		{"one long line", map[string]any{"file": "wide.txt"}, "wide.txt (1 line, 10 KB):\n" + strings.Repeat("é", 100) + "\n[9800 bytes of line 1 left out; read lines 1@200 for the rest]", false},
 		{"crlf", map[string]any{"file": "crlf.txt"}, "crlf.txt (2 lines, 6 bytes):\na\nb", false},
 		{"latin", map[string]any{"file": "latin.txt"}, "latin.txt (1 line, 5 bytes), not UTF-8, read as Windows-1252, which is a guess:\ncafé", false},
 		{"utf16", map[string]any{"file": "utf16.txt"}, "utf16.txt (1 line, 6 bytes), UTF-16:\nhi", false},

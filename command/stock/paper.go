@@ -223,11 +223,41 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	if !ok {
 		return 1, p.total, nil
 	}
+	if at := withinLine.FindStringSubmatch(written); at != nil {
+		written = at[1]
+	}
 	from, to, ok = parseRange(written, p.total)
 	if !ok {
 		return 0, 0, failed("bad_range", map[string]any{"Path": p.name, "Lines": p.total, "Range": clip(written)})
 	}
 	return from, to, nil
+}
+
+// withinLine names a line and from which of its bytes on, such as 3@4096.
+var withinLine = regexp.MustCompile(`^(\D*\d{1,9})\s*@\s*(\d{1,12})\D*$`)
+
+// rest shows at most limit bytes of line n after the first skip ones.
+func (p *paper) rest(n, skip, limit int) *command.Result {
+	var text strings.Builder
+	total := 0
+	for i, next := range p.each {
+		if i > n {
+			break
+		}
+		if i < n {
+			continue
+		}
+		if piece := next.text[min(len(next.text), max(0, skip-total)):]; text.Len() < limit {
+			text.WriteString(legible.Head(strings.ToValidUTF8(piece, ""), limit-text.Len()))
+		}
+		total += len(next.text)
+	}
+	out := &command.Result{Text: p.head(n, n) + "\n" + text.String()}
+	if end := min(skip, total) + text.Len(); end < total {
+		out.Text += "\n" + texts.Say("line_left_out", map[string]any{"Line": n, "Bytes": total - end, "Next": end})
+		out.Truncated = true
+	}
+	return out
 }
 
 // section shows the lines from..to in at most limit bytes and says exactly what
@@ -252,7 +282,7 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			shown = n
 		case n == from: // not even one line fits: show its start
 			head := legible.Head(line.text, limit)
-			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
+			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head), "Next": len(head)})
 			out.WriteString(broken)
 			shown = n
 		default:

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -260,9 +261,14 @@ func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) 
 func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Result {
 	phrase, finds := phraseField(entry, "find", "search", "query", "pattern")
 	limit := r.left
+	written, _ := phraseField(entry, "lines", "range", "line")
+	within := withinLine.FindStringSubmatch(written)
 	for {
 		out := p.section(from, to, limit)
-		if finds {
+		if within != nil {
+			skip, _ := strconv.Atoi(within[2])
+			out = p.rest(from, skip, limit)
+		} else if finds {
 			out = p.around(phrase, from, to, limit)
 		}
 		if limit <= minimumShown || r.env.Fits == nil || r.env.Fits(out.Text) {

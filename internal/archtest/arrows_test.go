@@ -60,6 +60,7 @@ var arrows = []rule{
 	{"inference/gguf/...", []string{"inference/gguf/...", "internal/near"}},
 	{"tokenizer/...", nil},
 
+	{"internal/serve/page", []string{"internal/serve/work", "session"}},
 	{"internal/serve/work", []string{"command", "command/mcp", "internal/legible", "session"}},
 	{"internal/serve/acp", []string{"command", "command/mcp", "internal/bounded", "internal/legible", "internal/serve/work", "internal/words", "session"}},
 	{"internal/serve/mcp", []string{"backend", "command", "command/stock", "internal/legible", "internal/serve/work", "internal/words", "session", "session/policy"}},

@@ -242,6 +242,8 @@ type (
 		Model   string       `json:"model"`
 		Choices []chatChoice `json:"choices"`
 		Usage   *usageBody   `json:"usage"`
+
+		SystemFingerprint string `json:"system_fingerprint,omitempty"`
 	}
 	chatChoice struct {
 		Index        int           `json:"index"`
@@ -284,7 +286,7 @@ type (
 
 // chatWhole answers in one piece.
 func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) error {
-	out := newChatAnswer(c, "chat.completion")
+	out := s.newChatAnswer(c, "chat.completion")
 	out.Usage = &usageBody{}
 	texts := make([]strings.Builder, c.n)
 	for i := range c.n {
@@ -324,7 +326,7 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall) error {
 	out := newEvents(w)
 	defer out.end()
-	frame := newChatAnswer(c, "chat.completion.chunk")
+	frame := s.newChatAnswer(c, "chat.completion.chunk")
 	usage := &usageBody{}
 	greeted := make([]bool, c.n)
 	for ev, err := range s.run(r, c.replies(s.backend)) {
@@ -374,9 +376,16 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall)
 	return out.done()
 }
 
-func newChatAnswer(c *chatCall, object string) chatAnswer {
-	return chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+func (s *Server) newChatAnswer(c *chatCall, object string) chatAnswer {
+	out := chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+	if b, ok := backend.As[fingerprinter](s.backend); ok {
+		out.SystemFingerprint = b.Fingerprint()
+	}
+	return out
 }
+
+// fingerprinter is a backend that can say by what its replies were computed.
+type fingerprinter interface{ Fingerprint() string }
 
 // with is the frame around the given choices.
 func (a chatAnswer) with(choices ...chatChoice) chatAnswer {

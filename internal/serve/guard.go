@@ -167,7 +167,12 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	return rt.serve(s, w, r)
+	t, release, err := s.target(rt, w, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return rt.serve(t, w, r)
 }
 
 // logPanic records a mistake of this program with where it was made.
@@ -200,9 +205,12 @@ func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
 // answerError tells the client what went wrong, unless it is gone or has part
 // of an answer already, and returns what to log.
 func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+	cause := err
 	err = explain(r.Context(), err)
 	var api *apiError
 	if errors.As(err, &api) && w.status == 0 {
+		api = api.named(r.URL.Path, cause)
+		err = api
 		api.write(w, r)
 	}
 	if errors.Is(err, errGone) && w.status == 0 {

@@ -278,14 +278,8 @@ func (s *server) begin(
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	full, old := len(s.open) >= openMax, s.open[sdk.SessionId(resume)]
-	s.mu.Unlock()
-	if full && old == nil {
-		return nil, invalid("%d sessions are open; close one", openMax)
-	}
-	if old != nil { // its file has one writer
-		old.close()
+	if err := s.makeRoom(sdk.SessionId(resume)); err != nil {
+		return nil, err
 	}
 	c := &conversation{server: s, id: sdk.SessionId(resume)}
 	c.mode.Store(s.cfg.Mode)
@@ -316,6 +310,21 @@ func (s *server) begin(
 	}
 	s.open[c.id] = c
 	return c, nil
+}
+
+// makeRoom closes a session that is to be opened anew, since its file has one writer, and
+// refuses one too many.
+func (s *server) makeRoom(id sdk.SessionId) error {
+	s.mu.Lock()
+	full, old := len(s.open) >= openMax, s.open[id]
+	s.mu.Unlock()
+	switch {
+	case old != nil:
+		old.close()
+	case full:
+		return invalid("%d sessions are open; close one", openMax)
+	}
+	return nil
 }
 
 // invalid is the error of a request that can't be carried out as it is.

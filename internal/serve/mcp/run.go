@@ -149,6 +149,14 @@ const (
 	refuse      = "refuse"
 )
 
+// person is who sits at a client that can ask.
+type person struct {
+	client *sdk.ServerSession
+
+	mu     sync.Mutex // parts of a task ask one after another
+	always map[string]bool
+}
+
 // approver asks the person at the client, where it can. nil: it can't.
 func approver(ss *sdk.ServerSession) session.Approver {
 	params := ss.InitializeParams()
@@ -158,57 +166,49 @@ func approver(ss *sdk.ServerSession) session.Approver {
 	if e := params.Capabilities.Elicitation; e.Form == nil && e.URL != nil {
 		return nil
 	}
-	var mu sync.Mutex // parts of a task ask one after another
-	always := map[string]bool{}
-	form := map[string]any{
-		"type":     "object",
-		"required": []string{"decision"},
-		"properties": map[string]any{
-			"decision": map[string]any{
-				"type":  "string",
-				"enum":  []string{allowOnce, allowAlways, refuse},
-				"title": "Decision",
-			},
-			"reason": map[string]any{
-				"type":  "string",
-				"title": "Reason for a no, which the model is told",
-			},
-		},
+	return (&person{client: ss, always: map[string]bool{}}).decide
+}
+
+// form is what a person fills in.
+func form() map[string]any {
+	decisions := []string{allowOnce, allowAlways, refuse}
+	return map[string]any{"type": "object", "required": []string{"decision"}, "properties": map[string]any{
+		"decision": map[string]any{"type": "string", "enum": decisions, "title": "Decision"},
+		"reason":   map[string]any{"type": "string", "title": "Reason for a no, which the model is told"},
+	}}
+}
+
+// decide shows a call and waits for the answer.
+func (q *person) decide(ctx context.Context, p *session.Proposal) (session.Decision, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.always[p.Call.Command] && !p.MayHaveRun {
+		return session.Decision{Allow: true, Reason: allowAlways}, nil
 	}
-	return func(ctx context.Context, p *session.Proposal) (session.Decision, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if always[p.Call.Command] && !p.MayHaveRun {
-			return session.Decision{Allow: true, Reason: allowAlways}, nil
-		}
-		shown, ok := work.Shown(p)
-		if !ok {
-			return work.TooLong(p), nil
-		}
-		within, cancel := context.WithTimeout(ctx, askWithin)
-		defer cancel()
-		res, err := ss.Elicit(
-			within,
-			&sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form},
-		)
-		switch {
-		case within.Err() != nil && ctx.Err() == nil:
-			return session.Decision{Reason: fmt.Sprintf("nobody answered within %v.", askWithin)}, nil
-		case err != nil:
-			return session.Decision{}, fmt.Errorf("ask the person at the client: %w", err)
-		case res.Action != "accept":
-			return session.Decision{}, nil
-		}
-		reason, _ := res.Content["reason"].(string)
-		switch res.Content["decision"] {
-		case allowAlways:
-			always[p.Call.Command] = true
-			return session.Decision{Allow: true, Reason: allowAlways}, nil
-		case allowOnce:
-			return session.Decision{Allow: true}, nil
-		}
-		return session.Decision{Reason: reason}, nil
+	shown, ok := work.Shown(p)
+	if !ok {
+		return work.TooLong(p), nil
 	}
+	within, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	res, err := q.client.Elicit(within, &sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form()})
+	switch {
+	case within.Err() != nil && ctx.Err() == nil:
+		return session.Decision{Reason: fmt.Sprintf("nobody answered within %v.", askWithin)}, nil
+	case err != nil:
+		return session.Decision{}, fmt.Errorf("ask the person at the client: %w", err)
+	case res.Action != "accept":
+		return session.Decision{}, nil
+	}
+	reason, _ := res.Content["reason"].(string)
+	switch res.Content["decision"] {
+	case allowAlways:
+		q.always[p.Call.Command] = true
+		return session.Decision{Allow: true, Reason: allowAlways}, nil
+	case allowOnce:
+		return session.Decision{Allow: true}, nil
+	}
+	return session.Decision{Reason: reason}, nil
 }
 
 func question(p *session.Proposal, shown string) string {
