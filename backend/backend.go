@@ -200,7 +200,7 @@ const (
 type Delta struct {
 	Text string
 	// Thought is a piece of what the model thinks before its reply. It is no part of the
-	// reply, and is not sent back to a model.
+	// reply, comes in deltas of its own, and is not sent back to a model.
 	Thought string
 	Count   int            // reply tokens that came with this delta; 0 where the backend does not know
 	Tokens  []TokenLogprob // only when Request.Logprobs

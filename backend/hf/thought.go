@@ -177,6 +177,10 @@ func (t *thoughts) splitThought(seq iter.Seq2[backend.Delta, error]) iter.Seq2[b
 			if err == nil {
 				s.part(&d)
 			}
+			if d.Thought != "" && !yield(backend.Delta{Thought: d.Thought}, nil) {
+				return
+			}
+			d.Thought = ""
 			if !yield(d, err) {
 				return
 			}
@@ -206,6 +210,7 @@ func (s *splitter) part(d *backend.Delta) {
 	thought, text := s.push(d.Text)
 	if s.state == inThought {
 		s.tokens += d.Count
+		d.Tokens = nil // they are none of the reply
 	}
 	if d.Finish != "" {
 		moreThought, moreText := s.flush()
