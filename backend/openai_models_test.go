@@ -15,12 +15,15 @@ import (
 // Servers tell the context length of their models, each in its own way.
 func TestContextLengthIsAskedFor(t *testing.T) {
 	for body, want := range map[string]int{
-		`{"data":[{"id":"x","context_length":1},{"id":"m","context_length":2048}]}`: 2048,
-		`{"data":[{"id":"m","max_model_len":4096}]}`:                                4096,
-		`{"data":[{"id":"m","meta":{"n_ctx":8192,"n_ctx_train":32768}}]}`:           8192,
-		`{"data":[{"id":"other","context_length":2048}]}`:                           2048, // it takes any name
-		`{"data":[{"id":"a","context_length":2048},{"id":"b"}]}`:                    0,
-		`{"data":[{"id":"m"}]}`:                                                     0, `<html>`: 0, ``: 0, `{"data":[{"id":"m","context_length":-5}]}`: 0,
+		`{"data":[{"id":"x","context_length":1},{"id":"m","context_length":2048}]}`:    2048,
+		`{"data":[{"id":"m","max_model_len":4096}]}`:                                   4096,
+		`{"data":[{"id":"m","meta":{"n_ctx":8192,"n_ctx_train":32768}}]}`:              8192,
+		`{"data":[{"id":"other","context_length":2048}]}`:                              2048, // it takes any name
+		`{"data":[{"id":"a","context_length":2048},{"id":"b"}]}`:                       0,
+		`{"data":[{"id":"m","loaded_context_length":4096,"max_context_length":9999}]}`: 4096,
+		`{"data":[{"id":"m","max_context_length":32768}]}`:                             32768,
+		`{"data":[{"id":"m","context_window":131072}]}`:                                131072,
+		`{"data":[{"id":"m"}]}`:                                                        0, `<html>`: 0, ``: 0, `{"data":[{"id":"m","context_length":-5}]}`: 0,
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			assert.Equal(t, "/v1/models", r.URL.Path)

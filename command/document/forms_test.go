@@ -103,6 +103,13 @@ func TestPDFForms(t *testing.T) {
 	}
 }
 
+// So are values of fields that stand on no page.
+func TestPDFFormsWithoutAPage(t *testing.T) {
+	form := " /AcroForm << /Fields [<< /FT /Tx /T (hidden) /V (Oslo) >> << /FT /Tx /T (b) /V (Rome) >>] >>"
+	data := bytes.Replace(documenttest.PDF("Form"), []byte("/Type /Catalog"), []byte("/Type /Catalog"+form), 1)
+	assert.Equal(t, "values of its form that stand on no page: hidden: Oslo, b: Rome", read(t, data).Note)
+}
+
 // Where a font does not tell what its codes mean, that is said.
 func TestPDFLettersWithoutMeaning(t *testing.T) {
 	const standard = "/Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding"

@@ -13,10 +13,11 @@ import (
 
 // Bounds of walking a document.
 const (
-	treeDepthMax  = 64   // of the tree of pages, and of a field's parents
+	treeDepthMax  = 64 // of the tree of pages, and of a field's parents
 	treeNodesMax  = 4 * pagesMax
 	marginMax     = 2000 // notes and fields of one page
 	fieldBytesMax = 4096 // of one value
+	notedMax      = 20   // fields without a page that are named
 	passwordField = 1 << 13
 )
 
@@ -46,7 +47,7 @@ func pages(r *pdf.Reader) iter.Seq2[pdf.Value, pdf.Value] {
 
 // margin is what stands on a page beside its drawing: values of fields, notes, and
 // addresses.
-func margin(page pdf.Value) (lines, addresses []string) {
+func (r *reader) margin(page pdf.Value) (lines, addresses []string) {
 	annotations := page.Key("Annots")
 	for i := range min(annotations.Len(), marginMax) {
 		a := annotations.Index(i)
@@ -55,7 +56,8 @@ func margin(page pdf.Value) (lines, addresses []string) {
 		}
 		switch a.Key("Subtype").Name() {
 		case "Widget":
-			if name, value := field(a); value != "" {
+			name, value := field(a)
+			if r.fields[name] = true; value != "" {
 				lines = append(lines, "["+name+": "+value+"]")
 			}
 		case "Link", "Popup":
@@ -66,6 +68,27 @@ func margin(page pdf.Value) (lines, addresses []string) {
 		}
 	}
 	return lines, addresses
+}
+
+// withoutPage lists the values of fields that stand on none of the pages.
+func withoutPage(form pdf.Value, seen map[string]bool) (out []string) {
+	var walk func(list pdf.Value, depth int)
+	walk = func(list pdf.Value, depth int) {
+		for i := range min(list.Len(), marginMax) {
+			if len(out) == notedMax || depth > treeDepthMax {
+				return
+			}
+			at := list.Index(i)
+			if kids := at.Key("Kids"); kids.Len() > 0 {
+				walk(kids, depth+1)
+			} else if name, value := field(at); value != "" && !seen[name] {
+				seen[name] = true
+				out = append(out, name+": "+value)
+			}
+		}
+	}
+	walk(form.Key("Fields"), 0)
+	return out
 }
 
 // field reads the name and the value of a field of a form. What it does not have

@@ -33,13 +33,13 @@ func readPDF(data []byte, emit func(part) bool) error {
 		return errors.New("pdf: it has no pages")
 	}
 	title := legible.OneLine(r.Trailer().Key("Info").Key("Title").Text())
-	fonts, number := fontCache{}, 0
+	read, number := reader{fontCache{}, map[string]bool{}}, 0
 	for page, resources := range pages(r) {
 		if number++; number > pagesMax {
 			emit(part{Cut: fmt.Sprintf("only its first %d pages are read", pagesMax)})
 			return nil
 		}
-		p := pageText(page, resources, fonts)
+		p := read.page(page, resources)
 		p.Title, p.Page, p.Pages, p.Text = title, number, max(total, number), tidy(ligatures.Replace(p.Text))
 		title = ""
 		if !emit(p) {
@@ -49,7 +49,11 @@ func readPDF(data []byte, emit func(part) bool) error {
 	if number < total {
 		emit(part{Cut: fmt.Sprintf("of its %d pages those from %d on are not there", total, number+1)})
 	}
-	if !r.Trailer().Key("Root").Key("AcroForm").Key("XFA").IsNull() {
+	form := r.Trailer().Key("Root").Key("AcroForm")
+	if left := withoutPage(form, read.fields); len(left) > 0 {
+		emit(part{Note: "values of its form that stand on no page: " + strings.Join(left, ", ")})
+	}
+	if !form.Key("XFA").IsNull() {
 		emit(part{Note: "it has a form in XFA, of which only what is drawn is read"})
 	}
 	return nil
@@ -57,11 +61,17 @@ func readPDF(data []byte, emit func(part) bool) error {
 
 var ligatures = strings.NewReplacer("ﬀ", "ff", "ﬁ", "fi", "ﬂ", "fl", "ﬃ", "ffi", "ﬄ", "ffl", "ﬅ", "st", "ﬆ", "st")
 
-// pageText reads one page. The parser panics on what it does not understand;
-// what it understood before that is kept.
-func pageText(page, resources pdf.Value, fonts fontCache) (p part) {
+// reader is what the pages of a document have in common.
+type reader struct {
+	fonts  fontCache
+	fields map[string]bool // of forms, by name, that stand on the pages read
+}
+
+// page reads one page. The parser panics on what it does not understand; what it
+// understood before that is kept.
+func (r *reader) page(page, resources pdf.Value) (p part) {
 	var out layout
-	in := interpreter{out: &out, fonts: fonts}
+	in := interpreter{out: &out, fonts: r.fonts}
 	defer func() {
 		if problem := recover(); problem != nil {
 			p.Error = fmt.Sprint(problem)
@@ -69,7 +79,7 @@ func pageText(page, resources pdf.Value, fonts fontCache) (p part) {
 		p.Text, p.Guessed, p.Lost = out.String(), in.guessed, in.lost
 	}()
 	in.draw(page.Key("Contents"), resources)
-	lines, addresses := margin(page)
+	lines, addresses := r.margin(page)
 	out.notes(lines)
 	out.links(addresses)
 	return p

@@ -23,6 +23,8 @@ var (
 	extension = regexp.MustCompile(`\.[A-Za-z0-9]{1,5}$`)
 	// formula has a command of LaTeX whose backslash is not escaped.
 	formula = regexp.MustCompile(`(?:^|[^\\])\\(?:begin|frac|sqrt|sum|int|left|cdot|alpha|beta|gamma|delta|lambda|sigma|omega|pi|phi|math[a-z]+)(?:[^A-Za-z]|$)`)
+	// noWord is what no text has after a line break, a tab or a carriage return.
+	noWord  = regexp.MustCompile(`^(?:n(?:abla|otin|subseteq)|t(?:imes|heta|riangle|hickapprox|herefore)|r[A-Za-z][a-z]*)(?:[^A-Za-z]|$)`)
 	escaped = regexp.MustCompile(`\\\\[A-Za-z]{2}`)
 	// macro is a command of LaTeX that begins like an escape.
 	macro = regexp.MustCompile(`^(?:n(?:abla|atural|ewline|ewcommand|eq?|earrow|eg|exists|geq|i|leftarrow|leq|less|gtr|mid|oindent|onumber|ot|otin|parallel|prec|rightarrow|sim|subseteq|succ|u|warrow)` +
@@ -45,7 +47,7 @@ func keepsBackslash(text string, start, pos int) bool {
 		return false
 	}
 	before, rest := text[max(start, pos-escapeWindow):pos], text[pos:pos+2]+after
-	return inPath(before, rest) || macro.MatchString(rest[1:]) && inFormula(before, rest)
+	return noWord.MatchString(rest[1:]) || inPath(before, rest) || macro.MatchString(rest[1:]) && inFormula(before, rest)
 }
 
 // inFormula reports a place between dollar signs, or near a command of LaTeX whose

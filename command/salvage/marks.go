@@ -44,9 +44,9 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 	if m == nil {
 		return s.markedCode(text)
 	}
-	start := len(m[0])
+	start, fenced := len(m[0]), false
 	if info, body, ok := strings.Cut(text[start:], "\n"); ok && (info == "```json" || info == "```") {
-		start = len(text) - len(body)
+		start, fenced = len(text)-len(body), true
 	}
 	if !strings.HasPrefix(text[start:], "{") {
 		return nil, 0
@@ -56,6 +56,9 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 		if v, end, made, ok = s.read(text[start:], true); !ok {
 			return nil, 0
 		}
+	}
+	if rest := strings.TrimLeft(text[start+end:], " \t\r\n"); fenced && strings.HasPrefix(rest, "```") {
+		end = len(text) - len(rest) + len("```") - start
 	}
 	s.repairs.add(made...)
 	s.repairs.add(RepairMarks)
@@ -142,6 +145,18 @@ func harmony(s *salvage, text string) []ParsedCall {
 		}
 	}
 	return s.spoken(out, thoughts, text, before)
+}
+
+// channelCall reads one message that is a call at the start of text.
+func (s *salvage) channelCall(text string) ([]ParsedCall, int) {
+	head := harmonyStart.FindString(text)
+	to := recipient.FindStringSubmatch(head)
+	if to == nil {
+		return nil, 0
+	}
+	calls, rest := s.harmonyCall(to[1], text[len(head):])
+	s.repairs.add(RepairMarks)
+	return calls, len(text) - len(rest)
 }
 
 // spoken finishes what was read of channels.

@@ -121,6 +121,9 @@ func (s *salvage) callFrom(text string, at int, line bool) ([]ParsedCall, int) {
 	if rest == "" {
 		return nil, 0
 	}
+	if calls, length := s.channelCall(rest); length > 0 {
+		return calls, length
+	}
 	if calls, length := s.markedCall(rest); length > 0 {
 		return calls, length
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"agent/command"
@@ -120,7 +119,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
 		Dir:             dir,
 		Stdin:           stdin,
-		Env:             append(threadPools(limits.MemoryBytes), "MPLBACKEND=Agg"), // plots go to files: there is no screen
+		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"), // plots go to files: there is no screen
 		ReadOnly:        found.Paths,
 		Writable:        writable,
 		Limits:          outcome.Limits(limits),
@@ -130,21 +129,6 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 		return nil, fmt.Errorf("python: %w", err)
 	}
 	return out, nil
-}
-
-// threadMemory is what numerical libraries take for each of their threads at most.
-const threadMemory = 128 << 20
-
-// threadPools tells numerical libraries how many threads to start. By themselves they
-// take one for each core of the machine, and memory for all of them at once.
-func threadPools(memoryBytes int64) []string {
-	n := max(1, min(int64(runtime.NumCPU()), memoryBytes/2/threadMemory))
-	var env []string
-	for _, name := range []string{"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
-		"VECLIB_MAXIMUM_THREADS", "NUMEXPR_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS"} {
-		env = append(env, fmt.Sprintf("%s=%d", name, n))
-	}
-	return env
 }
 
 // joinCode joins the code of all entries. An entry may name a script of the work
