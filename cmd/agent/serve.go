@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"agent/backend"
 	"agent/internal/serve"
@@ -40,6 +43,7 @@ asked about at the page.`,
 		Example: `  agent serve
   agent serve --model qwen2.5-coder-0.5b-instruct --port 8000 llm.parallel=8
   AGENT_API_KEY=$(cat key) agent serve --host 0.0.0.0
+  agent serve --also qwen2.5-coder-0.5b-instruct --also "openai model_id=gpt-4o-mini"
   agent serve --workdir ~/notes --model qwen2.5-coder-1.5b-instruct
   agent serve --fastchat-controller http://127.0.0.1:21001 --model-names smollm2`,
 		Args: cli.OverridesOnly("serve"),
@@ -56,6 +60,8 @@ asked about at the page.`,
 	values.Bind(f, "worker-address", "serve.worker_address", "", "URL under which the cluster reaches this worker")
 	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil), "addresses or networks, besides the controller's, that may call the worker")
 	f.StringVar(&o.workDir, "workdir", "", "also work on tasks in this `FOLDER`, which people at the page begin and decide about")
+	f.StringArrayVar(&o.also, "also", nil, "serve this `MODEL` too, loaded when it is asked for: as for --model, or as for --llm of agent compare (may be repeated)")
+	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault, "unload models of --also that nobody has used for so long; -1s: never")
 	f.BoolVar(&o.logJSON, "log-json", false, "log as JSON lines")
 	return cmd
 }
@@ -64,6 +70,8 @@ asked about at the page.`,
 type serveFlags struct {
 	keyFile, workDir string
 	logJSON          bool
+	also             []string
+	keepAlive        time.Duration
 }
 
 // serve composes, opens, listens and serves until interrupted.
@@ -95,7 +103,10 @@ func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, o *s
 	}
 	defer b.Close()
 	server := c.Server(a.serveLog(o.logJSON))
-	server.Page = page.Static()
+	server.Page, server.KeepAlive = page.Static(), o.keepAlive
+	for _, spec := range o.also {
+		server.Others = append(server.Others, a.another(spec))
+	}
 	if o.workDir != "" {
 		tasks, err := a.tasks(cfg, b, o.workDir)
 		if err != nil {
@@ -110,6 +121,29 @@ func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, o *s
 	}
 	a.Note(fmt.Sprintf("serving %s at http://%s/v1; a page for browsers at http://%[2]s/", strings.Join(s.Names(), ", "), l.Addr()))
 	return s.Serve(ctx, l)
+}
+
+// another is a model of --also.
+func (a *app) another(spec string) serve.Another {
+	name := spec
+	if words := strings.Fields(spec); strings.Contains(spec, "=") {
+		name = words[0]
+		for _, word := range words {
+			if id, ok := strings.CutPrefix(strings.TrimPrefix(word, "llm."), "model_id="); ok {
+				name = id
+			}
+		}
+	} else {
+		spec = "hf model_id=" + spec
+	}
+	name = strings.TrimSuffix(path.Base(filepath.ToSlash(name)), ".gguf")
+	return serve.Another{Name: name, Open: func(ctx context.Context) (backend.LanguageBackend, error) {
+		m, err := a.Host.OpenSecond(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		return m.LanguageBackend, nil
+	}}
 }
 
 // tasks works on what pages ask for, in a folder and on the model that is served.

@@ -26,12 +26,12 @@ const decideThreshold = 0.1
 func Decide() command.Command {
 	return &decideCommand{describe(command.Spec{
 		Name:    DecideName,
-		Aliases: []string{"classify", "categorize", "label", "judge"},
+		Aliases: []string{"classify", "categorize"},
 		Slots: []command.Slot{
 			{Name: "file", Kind: command.SlotFile},
-			{Name: "question", Kind: command.SlotLine},
 			{Name: "options", Kind: command.SlotLine},
 			{Name: "save_as", Kind: command.SlotLine},
+			{Name: "question", Kind: command.SlotLine, Optional: true},
 			{Name: "column", Kind: command.SlotLine, Optional: true},
 			{Name: "label", Kind: command.SlotLine, Optional: true},
 		},
@@ -93,7 +93,7 @@ func (c *decideCommand) Run(ctx context.Context, env *command.Env, call *command
 	out := &command.Result{}
 	var parts []string
 	for _, entry := range call.Content {
-		one, err := d.entry(entry)
+		one, err := d.entry(entry, call.Summary)
 		if err != nil {
 			return nil, err
 		}
@@ -114,13 +114,18 @@ type deciding struct {
 	bytesMax int64
 }
 
-// entry decides about the texts of one entry and writes their labels.
-func (d *deciding) entry(entry map[string]any) (*command.Result, error) {
+// entry decides about the texts of one entry and writes their labels. Without a
+// question of its own it asks which label fits, for what the call is for: small
+// models copy the form's words where they should write a question.
+func (d *deciding) entry(entry map[string]any, purpose string) (*command.Result, error) {
 	source, problem := d.source(entry)
 	if problem != nil {
 		return problem, nil
 	}
 	question, _ := phraseField(entry, "question", "instruction", "what", "criterion")
+	if question == "" {
+		question = texts.Say("decide_question", purpose)
+	}
 	q := decide.Question{Text: question, Options: optionsOf(entry)}
 	if err := q.Check(); err != nil {
 		return failed("decide_bad_question", err.Error()), nil
@@ -151,7 +156,8 @@ func (d *deciding) write(result *decide.Result, save, label string) (*command.Re
 		if err := result.Write(&text, save, label); err != nil {
 			return nil, fmt.Errorf("decide: %w", err)
 		}
-		if out = newFileWriter(d.ctx, d.root, d.env).save(save, text.String()); out.Failed {
+		w := newFileWriter(d.ctx, d.root, d.env)
+		if out = w.save(save, text.String()); out.Failed {
 			return out, nil
 		}
 		out.Text += "\n"

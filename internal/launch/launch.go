@@ -80,7 +80,7 @@ func clients() []Client {
 				"CLAUDE_CODE_MAX_OUTPUT_TOKENS={{.Reply}}",
 				"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
 				"DISABLE_AUTOUPDATER=1",
-				"API_TIMEOUT_MS=3600000",
+				"API_TIMEOUT_MS=3600000", "CLAUDE_STREAM_IDLE_TIMEOUT_MS=3600000",
 			},
 		},
 		{Name: "codex", Program: "codex", Install: "npm install -g @openai/codex",

@@ -167,7 +167,12 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	return rt.serve(s, w, r)
+	t, release, err := s.target(rt, w, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return rt.serve(t, w, r)
 }
 
 // logPanic records a mistake of this program with where it was made.
