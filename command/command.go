@@ -157,6 +157,7 @@ type Spec struct {
 type Kind struct {
 	Question  string
 	Threshold float64 // nats by which yes must be likelier than no; measured
+	Unscored  bool    // the command is offered, too, where nothing can be scored
 }
 
 // Call is one canonical use of a command.
