@@ -222,6 +222,8 @@ type Env struct {
 	// Buffers is the editor in which files of the work dir are open. nil: none is.
 	Buffers Buffers
 
+	// Task is what the user asked of the run, in his words. Empty: it is not known.
+	Task string
 	// Ask puts a question to the run's model, outside the conversation and within
 	// the run's budget. nil: there is no model to ask.
 	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)
