@@ -56,6 +56,8 @@ func offer(p journal.Phase, v view) []command.Spec {
 		specs = places
 	case early && p == journal.PhaseFresh && len(code) > 0 && (v.data || v.counts):
 		specs = matching(specs, func(c command.Spec) bool { return hasCode(c) || c.For != nil })
+	case early && p == journal.PhaseFresh && v.asksText() && len(matching(specs, readsFile)) > 0:
+		return matching(specs, readsFile)
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
@@ -132,6 +134,12 @@ func (v view) unfit(c command.Spec) bool {
 		return v.mends && hasPlace(o) || v.replaces && changesMany(o)
 	})
 	return v.keeps || better && v.stepsLeft >= workStepsMin
+}
+
+// asksText reports a task that asks for something that stands in a long text: what
+// is shown of it is chosen by the task, where code would have to guess its words.
+func (v view) asksText() bool {
+	return v.known && v.keeps && !v.data && !v.shown && len(v.files) == 1
 }
 
 // changesMany reports a command that changes all files that fit a pattern.
