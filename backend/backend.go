@@ -198,12 +198,15 @@ const (
 
 // Delta is a piece of a reply. Text is always whole UTF-8 runes.
 type Delta struct {
-	Text   string
-	Count  int            // reply tokens that came with this delta; 0 where the backend does not know
-	Tokens []TokenLogprob // only when Request.Logprobs
-	Finish FinishReason   // on the last delta
-	Stop   string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
-	Usage  *Usage         // on the last delta
+	Text string
+	// Thought is a piece of what the model thinks before its reply. It is no part of the
+	// reply, comes in deltas of its own, and is not sent back to a model.
+	Thought string
+	Count   int            // reply tokens that came with this delta; 0 where the backend does not know
+	Tokens  []TokenLogprob // only when Request.Logprobs
+	Finish  FinishReason   // on the last delta
+	Stop    string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
+	Usage   *Usage         // on the last delta
 	// Call is a piece of a call: its ID and Name come first, then Arguments bit by bit. Only
 	// of [CallTools].
 	Call *CallDelta
@@ -249,6 +252,20 @@ func (u *Usage) Add(v Usage) {
 	u.CachedTokens += v.CachedTokens
 	u.CompletionTokens += v.CompletionTokens
 	u.ReasoningTokens += v.ReasoningTokens
+	u.Prefill += v.Prefill
+	u.Decode += v.Decode
+}
+
+// AddThought adds what was spent on a thought before the reply: its prompt is the prompt,
+// and its tokens are of the reply. Nil stays nil.
+func (u *Usage) AddThought(v Usage) {
+	if u == nil || v.PromptTokens == 0 {
+		return
+	}
+	u.PromptTokens, u.CachedTokens = v.PromptTokens, v.CachedTokens
+	u.EvaluatedTokens += v.EvaluatedTokens
+	u.CompletionTokens += v.CompletionTokens
+	u.ReasoningTokens += v.CompletionTokens
 	u.Prefill += v.Prefill
 	u.Decode += v.Decode
 }

@@ -55,6 +55,7 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 			return content, err
 		}
 		content[slot.Name] = value
+		d.place.chose(slot, value)
 		if d.unfinished {
 			content[command.FieldUnfinished], d.unfinished = true, false
 		}
@@ -107,6 +108,8 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 		return d.fillBlock(ctx, slot)
 	case command.SlotFile:
 		return d.fillFile(ctx, slot)
+	case command.SlotPlace:
+		return d.fillPlace(ctx, slot)
 	case command.SlotEnum:
 		return d.fillChoice(ctx, slot, slot.Options)
 	case command.SlotYesNo:
@@ -375,6 +378,7 @@ type draft struct {
 	sampling *backend.Sampling
 
 	files     []string      // that a field can name
+	place     *passage      // from which lines of a file are chosen
 	targets   []string      // that the task wants to be written
 	number    bool          // the answer is to be a number alone
 	addresses []string      // of the web

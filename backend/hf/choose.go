@@ -183,6 +183,14 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.req.Prefill == "" {
+		if closed := c.b.closedThought(c.ctx, parts, ""); len(closed) > len(parts) {
+			parts = closed
+			if prompt, err = c.b.model.EncodeWithin(parts, c.b.ContextLength()); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if len(prompt) >= c.b.ContextLength() { // seen before each option is tokenised with it
 		return nil, &backend.ContextError{Tokens: len(prompt), Max: c.b.ContextLength()}
 	}

@@ -255,12 +255,14 @@ type (
 	chatMessage struct {
 		Role      string         `json:"role"`
 		Content   *string        `json:"content"`
+		Thought   string         `json:"reasoning_content,omitempty"` // not OpenAI's: as other servers name it
 		Refusal   *string        `json:"refusal"`
 		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
 	chatDelta struct {
 		Role      string         `json:"role,omitempty"`
 		Content   *string        `json:"content,omitempty"`
+		Thought   string         `json:"reasoning_content,omitempty"`
 		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
 	chatCallBody struct {
@@ -305,6 +307,7 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 			continue
 		}
 		texts[ev.choice].WriteString(ev.Text)
+		choice.Message.Thought += ev.Thought
 		if choice.Logprobs != nil {
 			choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
 		}
@@ -348,6 +351,11 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall)
 		}
 		if ev.Call != nil {
 			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{ToolCalls: []chatCallBody{callBody(ev.Call)}}})); err != nil {
+				return err
+			}
+		}
+		if ev.Thought != "" {
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{Thought: ev.Thought}})); err != nil {
 				return err
 			}
 		}
