@@ -102,10 +102,11 @@ const (
 	SlotYesNo                  // yes or no, by option scoring
 	SlotNumber                 // a number, under a grammar
 	SlotObject                 // a JSON value under Schema
+	SlotPlace                  // a line of the file that an earlier field names, by option scoring
 )
 
 func (k SlotKind) String() string {
-	names := [...]string{"line", "text", "code", "file", "choice", "yesno", "number", "object"}
+	names := [...]string{"line", "text", "code", "file", "choice", "yesno", "number", "object", "place"}
 	if k < 0 || int(k) >= len(names) {
 		return fmt.Sprintf("kind(%d)", int(k))
 	}
@@ -156,6 +157,7 @@ type Spec struct {
 type Kind struct {
 	Question  string
 	Threshold float64 // nats by which yes must be likelier than no; measured
+	Unscored  bool    // the command is offered, too, where nothing can be scored
 }
 
 // Call is one canonical use of a command.

@@ -128,8 +128,8 @@ func TestRegister(t *testing.T) {
 	assert.NotEqual(t, "reader", reg.Lookup("cat").Name, "the old aliases are gone")
 	require.NoError(t, reg.Register(named("view", command.EffectRead)))
 	assert.Equal(t, "view", reg.Lookup("view").Name, "a name beats an alias")
-	assert.Equal(t, []string{"think", "list", "reader", "writer", "python", "decide", "answer", "search", "view"}, reg.Names())
-	assert.Len(t, reg.Specs(), 9)
+	assert.Equal(t, []string{"think", "list", "reader", "writer", "edit", "replace", "python", "decide", "answer", "search", "view"}, reg.Names())
+	assert.Len(t, reg.Specs(), 11)
 }
 
 func TestRemove(t *testing.T) {

@@ -40,6 +40,9 @@ func TargetsOf(spec Spec, call *Call, workDir string) Targets {
 				continue
 			}
 			for _, text := range textsOf(value) {
+				if kind == targetFolder && spec.Effect.Consequential() {
+					t.Unclear, t.Cut = true, true // a pattern stands for files that no rule has seen
+				}
 				t.add(text, kind, workDir)
 			}
 		}

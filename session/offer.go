@@ -1,7 +1,6 @@
 package session
 
 import (
-	"path"
 	"slices"
 
 	"agent/command"
@@ -21,10 +20,15 @@ type view struct {
 	lookFirst bool // [AidLookFirst] is on, in a run that can only read
 	heldBack  bool // an answer was, and only work mends it
 
-	files   []string // of the work dir that the task names
-	shown   bool     // the first message shows all of them whole
-	missing bool     // the task asks for a file that is not there, or unchanged
-	keeps   bool     // the task asks for no file to be written
+	files    []string // of the work dir that the task names
+	data     bool     // one of them is a table
+	shown    bool     // the first message shows all of them whole
+	missing  bool     // the task asks for a file that is not there, or unchanged
+	keeps    bool     // the task asks for no file to be written
+	mends    bool     // it asks for a file that is there to be changed, and most of it, which is long, to stay
+	replaces bool     // it asks for a text to be replaced in several files
+	counts   bool     // it asks for a number alone
+	known    bool     // all that is known, not guessed
 }
 
 // workStepsMin steps must be left for an answer to be put off.
@@ -35,7 +39,7 @@ const workStepsMin = 2
 // choice is among the commands that do it, but in the last steps.
 func offer(p journal.Phase, v view) []command.Spec {
 	specs := matching(v.commands, func(c command.Spec) bool {
-		return c.Name != v.barred && (v.splits || c.Name != delegateName) && !(v.keeps && v.workFirst && c.Effect == command.EffectWrite)
+		return c.Name != v.barred && (v.splits || c.Name != delegateName) && !v.unfit(c)
 	})
 	if v.ends || p.Ends() {
 		if i := slices.IndexFunc(specs, isFinal); i >= 0 {
@@ -43,10 +47,17 @@ func offer(p journal.Phase, v view) []command.Spec {
 		}
 	}
 	code, work := matching(specs, hasCode), matching(specs, func(c command.Spec) bool { return !c.Final })
+	many, places := matching(specs, changesMany), matching(specs, hasPlace)
 	early := v.workFirst && v.stepsLeft >= workStepsMin
 	switch {
-	case early && p == journal.PhaseFresh && len(code) > 0 && slices.ContainsFunc(v.files, isData):
+	case early && p == journal.PhaseFresh && v.replaces && len(many) > 0:
+		specs = many
+	case early && p == journal.PhaseFresh && v.mends && len(places) > 0:
+		specs = places
+	case early && p == journal.PhaseFresh && len(code) > 0 && (v.data || v.counts):
 		specs = matching(specs, func(c command.Spec) bool { return hasCode(c) || c.For != nil })
+	case early && p == journal.PhaseFresh && v.asksText() && len(matching(specs, readsFile)) > 0:
+		return matching(specs, readsFile)
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
@@ -64,10 +75,10 @@ func (s *Session) view(a aim) view {
 	v := view{
 		commands: s.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
-		keeps:    s.wants.Known && !s.wants.Writes,
+		known: s.wants.Known, keeps: !s.wants.Writes, mends: s.wants.Changes && s.watch.now.Size(s.wants.Result) > listBytesMax, replaces: s.wants.Replaces, counts: s.wants.Number,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
-	v.shown = s.watch.shownWhole(v.files)
+	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, s.watch.isData)
 	if a.notName {
 		v.barred = a.not.Command
 	}
@@ -106,14 +117,42 @@ func readsFile(c command.Spec) bool {
 	return c.Effect == command.EffectRead && slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
 }
 
+// unfit reports a command that does not fit what the task wants: one that writes
+// where nothing is to be written, that changes what is there where nothing is, or
+// that rewrites all of a file of which most is to stay.
+func (v view) unfit(c command.Spec) bool {
+	if !v.workFirst || !v.known || c.Effect != command.EffectWrite {
+		return false
+	}
+	switch {
+	case hasPlace(c):
+		return !v.mends
+	case changesMany(c):
+		return !v.mends && !v.replaces
+	}
+	better := slices.ContainsFunc(v.commands, func(o command.Spec) bool {
+		return v.mends && hasPlace(o) || v.replaces && changesMany(o)
+	})
+	return v.keeps || better && v.stepsLeft >= workStepsMin
+}
+
+// asksText reports a task that asks for something that stands in a long text: what
+// is shown of it is chosen by the task, where code would have to guess its words.
+func (v view) asksText() bool {
+	return v.known && v.keeps && !v.data && !v.shown && len(v.files) == 1
+}
+
+// changesMany reports a command that changes all files that fit a pattern.
+func changesMany(c command.Spec) bool { return c.Effect == command.EffectWrite && len(c.Folders) > 0 }
+
+// hasPlace reports a command that changes chosen lines of a file.
+func hasPlace(c command.Spec) bool {
+	return slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotPlace })
+}
+
 // hasCode reports a command that runs code and wants nothing else.
 func hasCode(c command.Spec) bool {
 	return c.Effect == command.EffectExecute && len(c.Slots) > 0 && !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool {
 		return slot.Kind != command.SlotCode && !slot.Optional
 	})
-}
-
-// isData reports a file that holds one record on each line, by its name.
-func isData(name string) bool {
-	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
 }

@@ -90,15 +90,15 @@ func TestOffer(t *testing.T) {
 		"nothing speaks against any":    {journal.PhaseFresh, view{shown: true, workFirst: true, stepsLeft: 9}, all},
 		"the task may be split":         {journal.PhaseFresh, view{shown: true, splits: true}, "list reader writer python delegate answer"},
 		"wanted in vain":                {journal.PhaseStuck, view{shown: true, barred: "python"}, "list reader writer answer"},
-		"the task wants no file":        {journal.PhaseFresh, view{shown: true, workFirst: true, keeps: true, stepsLeft: 9}, "list reader python answer"},
-		"without the aid, it may write": {journal.PhaseFresh, view{shown: true, keeps: true, stepsLeft: 9}, all},
+		"the task wants no file":        {journal.PhaseFresh, view{shown: true, workFirst: true, known: true, keeps: true, stepsLeft: 9}, "list reader python answer"},
+		"without the aid, it may write": {journal.PhaseFresh, view{shown: true, known: true, keeps: true, stepsLeft: 9}, all},
 		"nothing else is left":          {journal.PhaseDone, view{ends: true, workFirst: true, missing: true, stepsLeft: 9}, "answer"},
 		"last words":                    {journal.PhaseLastWords, view{heldBack: true}, "answer"},
-		"data":                          {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9}, "python"},
-		"data, without code":            {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
-		"data, after the first step":    {journal.PhaseDone, view{files: data, workFirst: true, stepsLeft: 9}, all},
-		"data, and no steps":            {journal.PhaseFresh, view{files: data, workFirst: true, stepsLeft: 1}, all},
-		"data, without the aid":         {journal.PhaseFresh, view{files: data, stepsLeft: 9}, all},
+		"data":                          {journal.PhaseFresh, view{files: data, data: true, workFirst: true, stepsLeft: 9}, "python"},
+		"data, without code":            {journal.PhaseFresh, view{files: data, data: true, workFirst: true, stepsLeft: 9, barred: "python"}, "list reader writer"},
+		"data, after the first step":    {journal.PhaseDone, view{files: data, data: true, workFirst: true, stepsLeft: 9}, all},
+		"data, and no steps":            {journal.PhaseFresh, view{files: data, data: true, workFirst: true, stepsLeft: 1}, all},
+		"data, without the aid":         {journal.PhaseFresh, view{files: data, data: true, stepsLeft: 9}, all},
 		"not shown whole":               {journal.PhaseFresh, view{files: text, workFirst: true, stepsLeft: 9}, work},
 		"shown whole":                   {journal.PhaseFresh, view{files: text, shown: true, workFirst: true, stepsLeft: 9}, all},
 		"a file is missing":             {journal.PhaseFresh, view{shown: true, missing: true, workFirst: true, stepsLeft: 9}, work},
@@ -198,5 +198,43 @@ func TestLargeModelsAreNotBound(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "3", res.Answer)
 		assert.Equal(t, "Note:", m.requests[0].Prefill)
+	}
+}
+
+// What is offered fits what the task wants, where that is known.
+func TestOfferFitsTheTask(t *testing.T) {
+	file := command.Slot{Name: "file", Kind: command.SlotFile}
+	commands := []command.Spec{
+		{Name: "reader", Effect: command.EffectRead, Slots: []command.Slot{file}},
+		{Name: "writer", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "file"}, {Name: "text", Kind: command.SlotText}}},
+		{Name: "edit", Effect: command.EffectWrite, Slots: []command.Slot{file, {Name: "first", Kind: command.SlotPlace}}},
+		{Name: "replace", Effect: command.EffectWrite, Slots: []command.Slot{{Name: "old"}}, Folders: []string{"files"}},
+		{Name: "python", Effect: command.EffectExecute, Slots: []command.Slot{{Name: "code", Kind: command.SlotCode}}},
+		{Name: "answer", Final: true},
+	}
+	for name, tc := range map[string]struct {
+		phase journal.Phase
+		view  view
+		want  string
+	}{
+		"nobody knows":                 {journal.PhaseFresh, view{}, "reader writer edit replace python answer"},
+		"no file":                      {journal.PhaseFresh, view{known: true, keeps: true}, "reader python answer"},
+		"a number alone is computed":   {journal.PhaseFresh, view{known: true, keeps: true, counts: true}, "python"},
+		"what stands in a long text":   {journal.PhaseFresh, view{known: true, keeps: true, files: []string{"a.txt"}}, "reader"},
+		"what stands in two":           {journal.PhaseFresh, view{known: true, keeps: true, files: []string{"a.txt", "b.txt"}}, "reader python"},
+		"a new file":                   {journal.PhaseFresh, view{known: true}, "reader writer python answer"},
+		"a text in several files":      {journal.PhaseFresh, view{known: true, replaces: true}, "replace"},
+		"and then other ways":          {journal.PhaseFailed, view{known: true, replaces: true}, "reader replace python answer"},
+		"a part of a long file":        {journal.PhaseFresh, view{known: true, mends: true}, "edit"},
+		"and then not all of it":       {journal.PhaseDone, view{known: true, mends: true}, "reader edit replace python answer"},
+		"but in the last step":         {journal.PhaseDone, view{known: true, mends: true, stepsLeft: 1}, "reader writer edit replace python answer"},
+		"a large model does as it may": {journal.PhaseFresh, view{known: true, keeps: true, stepsLeft: -1}, "reader writer edit replace python answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := tc.view
+			v.commands, v.shown, v.workFirst = commands, len(v.files) == 0, v.stepsLeft >= 0
+			v.stepsLeft = cmp.Or(v.stepsLeft, 9)
+			assert.Equal(t, tc.want, strings.Join(namesOf(offer(tc.phase, v)), " "))
+		})
 	}
 }

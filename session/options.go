@@ -182,6 +182,9 @@ func (o *Options) allowed() []command.Spec {
 	if o.mode() == modeSlots {
 		specs = slices.DeleteFunc(specs, o.policy().Hopeless)
 	}
+	if n := backend.ParametersOf(o.Backend); n > 0 && n < askedFrom { // more than it can tell apart
+		specs = slices.DeleteFunc(specs, func(c command.Spec) bool { return hasPlace(c) || changesMany(c) })
+	}
 	return specs
 }
 

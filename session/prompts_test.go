@@ -14,7 +14,7 @@ import (
 )
 
 // fixedPartTokensMax is what the part of the prompt that comes first may cost.
-const fixedPartTokensMax = 800
+const fixedPartTokensMax = 900
 
 // The count is that of a tokenizer of a hosted model; those of small local
 // models differ by a few per cent.

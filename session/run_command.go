@@ -46,11 +46,12 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 	wall := s.opts.Now().Sub(start)
 	files := s.watch.changed(res, s.place.depth == 0 || j.consequential()) // else it may be other helpers' doing
 	text, cut := s.condenser(j.spec, j.call).short(ctx, s.book.scrub.Text(res.Text))
+	s.watch.last = s.watch.oneFileOf(j.spec, j.call)
+	text = s.withPassages(ctx, j, res, text)
 	s.book.emit(&CommandResult{
 		Step: s.clock.steps, Command: j.call.Command, Text: text, Failed: res.Failed,
 		Truncated: cut || res.Truncated, Files: files, WallMS: wall.Milliseconds(),
 	})
-	s.watch.last = s.watch.oneFileOf(j.spec, j.call)
 	if !res.Failed && j.consequential() {
 		delete(s.watch.spoiled, s.watch.last) // also where it found the file as it was to be
 	}

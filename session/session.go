@@ -289,7 +289,7 @@ func (s *Session) systemPrompt() string {
 // The fixed part shows examples only as far as there is room: the more commands
 // there are, the fewer.
 const (
-	systemTokensMax = 800
+	systemTokensMax = 900
 	examplesMax     = 3
 )
 

@@ -26,6 +26,9 @@ const (
 // numberGrammar is one number to the end of its line.
 const numberGrammar = `root ::= " "? "-"? [0-9]{1,15} ("." [0-9]{1,15})? "\n"`
 
+// numberAnswer is one that ends the reply.
+const numberAnswer = `root ::= " "? "-"? [0-9]{1,15} ("." [0-9]{1,15})?`
+
 // slotError is a field that the model wrote in a form that can't be read.
 type slotError struct {
 	name, problem string
@@ -55,6 +58,7 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 			return content, err
 		}
 		content[slot.Name] = value
+		d.place.chose(slot, value)
 		if d.unfinished {
 			content[command.FieldUnfinished], d.unfinished = true, false
 		}
@@ -107,6 +111,8 @@ func (d *draft) fill(ctx context.Context, slot command.Slot, open bool) (any, er
 		return d.fillBlock(ctx, slot)
 	case command.SlotFile:
 		return d.fillFile(ctx, slot)
+	case command.SlotPlace:
+		return d.fillPlace(ctx, slot)
 	case command.SlotEnum:
 		return d.fillChoice(ctx, slot, slot.Options)
 	case command.SlotYesNo:
@@ -193,7 +199,7 @@ func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
 	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) && !isNumber.MatchString(text) {
 		d.take(mark)
-		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, stop: []string{"\n"}, grammar: numberGrammar})
+		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, grammar: numberAnswer})
 	}
 	if err != nil {
 		return nil, err
@@ -375,6 +381,7 @@ type draft struct {
 	sampling *backend.Sampling
 
 	files     []string      // that a field can name
+	place     *passage      // from which lines of a file are chosen
 	targets   []string      // that the task wants to be written
 	number    bool          // the answer is to be a number alone
 	addresses []string      // of the web

@@ -235,6 +235,7 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	v := s.view(a)
 	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
 	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.wants.Result)...)
+	d.place = &passage{lines: s.linesOf, task: s.talk.task}
 	d.targets, d.number = s.targets(), s.wants.Number
 	if s.opts.Env.Web.Allow {
 		d.addresses = s.talk.seenAddresses()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -87,11 +88,15 @@ func (w *watch) list(task string, filesMax, namesMax int) firstData {
 }
 
 // view is the head of a file, unless a rule speaks against showing it.
-func (w *watch) view(path string, lines int) promptFile {
-	if w.opts.policy().KeepsBack(path) {
+func (w *watch) view(name string, lines int) promptFile {
+	if w.opts.policy().KeepsBack(name) {
 		lines = 0
 	}
-	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, path, lines))
+	file := newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, name, lines))
+	if d := workdir.Delimiter(file.Lines, 2); lines > 0 && path.Ext(name) == ".csv" && d != "," {
+		file.Delimiter = d
+	}
+	return file
 }
 
 // lines is how many lines of a file the first message shows. Small files are
@@ -102,11 +107,17 @@ func (w *watch) lines(name string, room *int64) int {
 	switch {
 	case w.opts.policy().KeepsBack(name) || !w.opts.has(AidFileHeads):
 		return 0
-	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
+	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !w.isData(name):
 		*room -= size
 		return listBytesMax
 	}
 	return listLinesMax
+}
+
+// isData reports a file that holds one record on each line, by its name or by how
+// it begins: what is in it is to be computed with, and not read.
+func (w *watch) isData(name string) bool {
+	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name)) || workdir.HoldsTable(w.opts.Env.WorkDir, name)
 }
 
 // shownWhole reports that the first message shows all of these files.

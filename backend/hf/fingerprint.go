@@ -14,8 +14,9 @@ import (
 // by last digits, and those by how many threads compute, by which requests share a
 // batch, and by how much of a prompt is cached.
 func (b *Backend) Fingerprint() string {
-	sum := sha256.Sum256(fmt.Append(nil, b.cfg.Path, "\x00", inference.BuildID, "\x00", runtime.GOARCH, "\x00", b.cfg.KVType, "\x00",
-		b.cfg.Threads, b.cfg.ThreadsBatch, b.cfg.Ubatch, b.cfg.NoFlashAttn, b.cfg.Devices, b.ContextLength()))
+	c := &b.cfg
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %v %d %d %d %d %t", c.Path, inference.BuildID, runtime.GOARCH, c.KVType,
+		c.Devices, c.Threads, c.ThreadsBatch, c.Ubatch, b.ContextLength(), c.NoFlashAttn))
 	const shown = 6 // bytes
 	return "fp_" + hex.EncodeToString(sum[:shown]) + "_varies"
 }

@@ -160,7 +160,7 @@ func TestACPRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.Sessions, 1)
 	assert.Equal(t, id, list.Sessions[0].SessionId)
-	assert.Contains(t, *list.Sessions[0].Title, "write two numbers")
+	assert.Equal(t, "write two numbers", *list.Sessions[0].Title)
 	elsewhere := t.TempDir()
 	list, err = e.conn.ListSessions(t.Context(), sdk.ListSessionsRequest{Cwd: &elsewhere})
 	require.NoError(t, err)

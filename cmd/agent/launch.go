@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -182,6 +183,10 @@ func (c *launched) server(model *setup.Model, cfg *setup.Serve, log io.Writer) (
 	config := cfg.Server(slog.New(slog.NewTextHandler(log, nil)))
 	config.APIKey, config.Origins, config.Worker = backend.Secret(c.on.Key), nil, nil
 	config.DrainWithin = time.Second
+	config.FirstTokenWithin = config.RequestWithin // nobody else waits, and prompts are long
+	config.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "agent is running") // clients look whether somebody is there
+	})
 	return serve.New(model, config)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -18,7 +19,8 @@ import (
 
 // declared is where a page says its character set. Browsers look in the first kilobyte
 // only; programs write it later, too.
-var declared = regexp.MustCompile(`(?i)<meta\s[^>]{0,300}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.+-]{2,40})|<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_:.+-]{2,40})`)
+var declared = regexp.MustCompile(`(?i)<meta\s[^>]{0,300}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.+-]{2,40})|` +
+	`<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_:.+-]{2,40})`)
 
 // toUTF8 decodes a page as its byte order mark, its server or the page itself says, but
 // for text that is valid UTF-8 whatever is said. The note tells what is a guess.
@@ -27,7 +29,9 @@ func toUTF8(data []byte, contentType string) (text []byte, note string, err erro
 		return nil, "", nil
 	}
 	start, name, certain := charset.DetermineEncoding(data, contentType)
-	marked := bytes.HasPrefix(data, []byte("\ufeff")) || bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff})
+	marked := slices.ContainsFunc([]string{"\ufeff", "\xff\xfe", "\xfe\xff"}, func(mark string) bool {
+		return bytes.HasPrefix(data, []byte(mark))
+	})
 	said := saidBy(data, contentType)
 	if !marked && said != "" && !certain {
 		start, name = charset.Lookup(said)

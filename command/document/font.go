@@ -79,7 +79,8 @@ var (
 func (f *font) findUnknown(v pdf.Value) {
 	encoding := v.Key("Encoding")
 	const symbolic = 1 << 2
-	own := v.Key("Subtype").Name() == "Type3" || subsetName.MatchString(v.Key("BaseFont").Name()) || v.Key("FontDescriptor").Key("Flags").Int64()&symbolic != 0
+	own := v.Key("Subtype").Name() == "Type3" || subsetName.MatchString(v.Key("BaseFont").Name()) ||
+		v.Key("FontDescriptor").Key("Flags").Int64()&symbolic != 0
 	f.private = own && encoding.Kind() == pdf.Null
 	f.unknown = map[byte]bool{}
 	differences, code := encoding.Key("Differences"), int64(0)
@@ -88,8 +89,8 @@ func (f *font) findUnknown(v pdf.Value) {
 		case pdf.Integer:
 			code = x.Int64()
 		case pdf.Name:
-			if code >= 0 && code < 256 && f.encoder.Decode(string([]byte{byte(code)})) == string(rune(code)) &&
-				namedByNumber.MatchString(x.Name()) && !namedByCode.MatchString(x.Name()) {
+			tells := !namedByNumber.MatchString(x.Name()) || namedByCode.MatchString(x.Name())
+			if code >= 0 && code < 256 && !tells && f.encoder.Decode(string([]byte{byte(code)})) == string(rune(code)) {
 				f.unknown[byte(code)] = true
 			}
 			code++

@@ -221,6 +221,17 @@ func flatHTML(data []byte, baseURL *url.URL) (title, text string) {
 	}
 }
 
+// Words are the words of a page as [Converter] shows them, and those that it hides, in one
+// pass that neither recurses nor looks back: it may be run in this process.
+func Words(page []byte) string {
+	text, _, err := toUTF8(page, "")
+	if err != nil {
+		return ""
+	}
+	title, words := flatHTML(text, &url.URL{})
+	return title + "\n" + words
+}
+
 type flatPage struct {
 	base       *url.URL
 	out, title strings.Builder

@@ -20,10 +20,10 @@ var errLocked = errors.New("it is encrypted, and opens only with a password")
 func openPDF(data []byte) (*pdf.Reader, error) {
 	bare := unwrapPDF(data)
 	r, err := pdf.NewReader(bytes.NewReader(bare), int64(len(bare)))
-	if err == nil && r.NumPage() > 0 && !(r.NumPage() > packedPagesMax && bytes.Contains(bare, []byte("/ObjStm"))) {
+	if err == nil && r.NumPage() > 0 && (r.NumPage() <= packedPagesMax || !bytes.Contains(bare, []byte("/ObjStm"))) {
 		return r, nil
 	}
-	for _, form := range [][]byte{bare, data} { // its offsets count from its mark or from the start of the file
+	for _, form := range [][]byte{bare, data} { // offsets count from its mark or from the start of the file
 		plain, rewriteErr := rewritePDF(form)
 		if errors.Is(rewriteErr, pdfcpu.ErrWrongPassword) {
 			return nil, errLocked

@@ -51,7 +51,8 @@ func (r *reader) margin(page pdf.Value) (lines, addresses []string) {
 	annotations := page.Key("Annots")
 	for i := range min(annotations.Len(), marginMax) {
 		a := annotations.Index(i)
-		if uri := resolve(nil, a.Key("A").Key("URI").RawString()); uri != "" && len(addresses) < linksMax && !slices.Contains(addresses, uri) {
+		uri := resolve(nil, a.Key("A").Key("URI").RawString())
+		if uri != "" && len(addresses) < linksMax && !slices.Contains(addresses, uri) {
 			addresses = append(addresses, uri)
 		}
 		switch a.Key("Subtype").Name() {

@@ -18,12 +18,17 @@ const (
 // markedStart is a mark and a name, up to where the arguments begin.
 var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	// Mistral: [TOOL_CALLS]name[ARGS]{...}, with [CALL_ID] between
-	`\[TOOL_CALLS?\]\s*` + qualifier + commandName + `(?:\s*\[CALL_ID\][^\[\]{}]{0,64})?\s*(?:\[ARGS\])?`,
-	// DeepSeek: <｜tool▁call▁begin｜>function<｜tool▁sep｜>name, or without its type; Kimi: functions.name:0
-	`<` + bar + `tool` + gap + `call` + gap + `begin` + bar + `>\s*(?:function<` + bar + `tool` + gap + `sep` + bar + `>)?` + qualifier + commandName +
+	`\[TOOL_CALLS?\]\s*` + qualifier + commandName +
+		`(?:\s*\[CALL_ID\][^\[\]{}]{0,64})?\s*(?:\[ARGS\])?`,
+	// DeepSeek: <｜tool▁call▁begin｜>function<｜tool▁sep｜>name, or without its type; Kimi:
+	// functions.name:0
+	`<` + bar + `tool` + gap + `call` + gap + `begin` + bar + `>\s*` +
+		`(?:function<` + bar + `tool` + gap + `sep` + bar + `>)?` + qualifier + commandName +
 		`(?::\d{1,4})?\s*(?:<` + bar + `tool` + gap + `(?:sep|call` + gap + `argument` + gap + `begin)` + bar + `>)?`,
 	// GLM and others: <tool_call>name{...}; Gemma: <|tool_call>call:name{...}
 	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier + commandName,
+	// Harmony without its tokens, which some servers take out
+	`(?:assistant)?commentary\s+to=functions\.` + commandName + `\s*(?:json|code)?`,
 	// Functionary: >>>name
 	`>>>` + commandName + `\n`,
 }, "|") + `)\s*`)
@@ -65,7 +70,7 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 	return s.oneCall(nameOf(m), v), start + end
 }
 
-var controlToken = regexp.MustCompile(`^<\|[a-z_]{1,40}\|>\s*`)
+var controlToken = regexp.MustCompile(`^(?:<\|[a-z_]{1,40}\|>|<tool_code>)\s*`)
 
 // markedCode reads a control token and a call as code writes it: Llama's
 // <|python_tag|>name.call(...)
@@ -110,9 +115,10 @@ func (s *salvage) callList(text string) ([]ParsedCall, int) {
 // The parts of a reply in the channels of Harmony (gpt-oss): a header with the
 // channel and, of a call, the name that it is for; then a message.
 var (
-	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
-	recipient    = regexp.MustCompile(`to=` + qualifier + commandName)
-	harmonyEnd   = regexp.MustCompile(`<\|(?:end|call|return)\|>`)
+	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
+		`(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
+	recipient  = regexp.MustCompile(`to=` + qualifier + commandName)
+	harmonyEnd = regexp.MustCompile(`<\|(?:end|call|return)\|>`)
 )
 
 // harmony reads a reply that is a sequence of messages in channels. What stands
@@ -160,7 +166,9 @@ func (s *salvage) channelCall(text string) ([]ParsedCall, int) {
 }
 
 // spoken finishes what was read of channels.
-func (s *salvage) spoken(out []ParsedCall, thoughts []string, rest string, before repairs) []ParsedCall {
+func (s *salvage) spoken(
+	out []ParsedCall, thoughts []string, rest string, before repairs,
+) []ParsedCall {
 	if len(out) == 0 && len(thoughts) == 0 {
 		s.repairs = before
 		return nil

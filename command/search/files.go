@@ -123,38 +123,55 @@ const (
 	documentWall      = 10 * time.Second // for each
 )
 
-// text is a file's text as the reader shows it: what has another encoding decoded, and
-// documents converted. It is not there when the file is binary or gone.
-func (x *index) textOf(ctx context.Context, root *os.Root, name string) (text string, isText bool, err error) {
-	if converted, ok := x.converted[name]; ok {
-		return converted, true, nil
-	}
+// content is what is indexed of a file.
+type content struct {
+	text   string
+	isText bool
+	page   bool // in HTML: the text is its words, without the lines of the reader
+}
+
+// textOf is a file's text as the reader shows it: what has another encoding decoded, and
+// documents converted. Of a page, which costs a process to convert, only the words are
+// read at first. It is not there when the file is binary or gone.
+func (x *index) textOf(ctx context.Context, root *os.Root, name string) (content, error) {
 	data, err := readStart(root, name, x.bounds.fileBytes)
 	if err != nil {
-		return "", false, nil
+		return content{}, nil
 	}
-	format := document.Sniff(path.Base(name), "", data)
-	if format == "" {
-		text, isText = decode(data)
-		return text, isText, nil
+	switch format := document.Sniff(path.Base(name), "", data); {
+	case format == "":
+		text, isText := decode(data)
+		return content{text: text, isText: isText}, nil
+	case format == document.HTML:
+		return content{text: document.Words(data), isText: true, page: true}, nil
+	case time.Since(x.began) > documentsWall:
+		return content{}, errLater
+	default:
+		text, err := x.convert(ctx, root, name, format)
+		return content{text: text, isText: err == nil}, err
 	}
-	if time.Since(x.began) > documentsWall {
-		return "", false, errLater
+}
+
+// convert is the text of a document with the lines of the reader.
+func (x *index) convert(ctx context.Context, root *os.Root, name string, format document.Format) (string, error) {
+	if converted, ok := x.converted[name]; ok {
+		return converted, nil
 	}
-	if data, err = readStart(root, name, documentBytesMax); err != nil {
-		return "", false, nil
+	data, err := readStart(root, name, documentBytesMax)
+	if err != nil {
+		return "", err
 	}
 	read, err := x.documents.Convert(ctx, document.Source{Format: format, Data: data}, document.Limits{Wall: documentWall})
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	lines, _ := read.Lines(format, func(int, int) string { return "" })
-	text = strings.Join(lines, "\n")
+	text := strings.Join(lines, "\n")
 	if x.held+len(text) <= convertedBytesMax {
 		x.converted[name] = text
 		x.held += len(text)
 	}
-	return text, true, nil
+	return text, nil
 }
 
 // errLater puts a document off to the next search.

@@ -274,7 +274,17 @@ func TestDocumentsAreSearchedAsTheyAreRead(t *testing.T) {
 		assert.Contains(t, r.Text, "not yet: broken.pdf]", query)
 	}
 	assert.Contains(t, run(t, c, env, "zebra").Text, "Nothing matches")
+	assert.Contains(t, run(t, c, env, "Поезда").Text, "a.html:1", "a word that is near")
 	write(t, env.WorkDir, "c.pdf", string(documenttest.PDF("a badger")))
 	assert.Contains(t, run(t, c, env, "badger").Text, "c.pdf:2")
 	assert.Contains(t, run(t, c, env, "walrus").Text, "Nothing matches")
+}
+
+// Of a long line the part around the word is shown, wherever in it that stands.
+func TestWordsFarInALongLine(t *testing.T) {
+	far := strings.Repeat("hay ", 60_000) + "a needle here " + strings.Repeat("hay ", 1000)
+	env := folder(t, map[string]string{"long.json": far, "words.txt": strings.Repeat("x", 200_000) + " needle"})
+	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "a needle here")
+	assert.Equal(t, 2, strings.Count(r.Text, "…"+"hay")+strings.Count(r.Text, "…x"), r.Text)
 }

@@ -79,6 +79,7 @@ type indexed struct {
 	modified time.Time
 	chunks   int
 	binary   bool
+	page     bool // in HTML: what is indexed are its words
 	unread   bool // a document that could not be read
 }
 
@@ -231,18 +232,18 @@ func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 		}
 		forget(batch, f.path, old.chunks)
 		x.drop(f.path)
-		text, isText, err := x.textOf(ctx, root, f.path)
+		c, err := x.textOf(ctx, root, f.path)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		chunks := chunksOf(text)
+		chunks := chunksOf(c.text)
 		for i, c := range chunks {
 			err := batch.Index(chunkID(f.path, i), map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")), fieldPath: searchable(f.path)})
 			if err != nil {
 				return err
 			}
 		}
-		x.files[f.path] = indexed{f.size, f.modified, len(chunks), err == nil && !isText, err != nil}
+		x.files[f.path] = indexed{f.size, f.modified, len(chunks), err == nil && !c.isText, c.page, err != nil}
 		if errors.Is(err, errLater) {
 			x.files[f.path] = indexed{size: -1, unread: true} // it is looked at again
 		}
@@ -338,18 +339,50 @@ func (x *index) find(ctx context.Context, root *os.Root, words string, edits, mo
 		if perFile[path] == hitsPerFile {
 			continue
 		}
-		text, _, _ := x.textOf(ctx, root, path)
-		chunks := chunksOf(text)
-		if i >= len(chunks) {
+		chunks, i := x.place(ctx, root, path, i, wanted)
+		if i == noPlace && edits > 0 {
+			i = 0 // of words that are only like those wanted
+		}
+		if i < 0 || i >= len(chunks) {
 			continue // it changed while it was searched
 		}
-		perFile[path]++
+		if perFile[path]++; x.files[path].page {
+			perFile[path] = hitsPerFile
+		}
 		out = append(out, x.show(path, chunks[i], wanted))
 		if len(out) == most {
 			break
 		}
 	}
 	return out, nil
+}
+
+const noPlace = -1
+
+// place is where in a file's text a hit is shown. Of a page it is the piece that has most
+// of the wanted words as the reader shows it, or none.
+func (x *index) place(ctx context.Context, root *os.Root, path string, i int, wanted map[string]bool) ([]chunk, int) {
+	if !x.files[path].page {
+		c, _ := x.textOf(ctx, root, path)
+		return chunksOf(c.text), i
+	}
+	text, err := x.convert(ctx, root, path, document.HTML)
+	if err != nil {
+		return nil, noPlace
+	}
+	chunks, best, most := chunksOf(text), noPlace, 0
+	for i, c := range chunks {
+		n := 0
+		for term := range x.terms(analyzer, strings.Join(c.lines, "\n")) {
+			if wanted[term] {
+				n++
+			}
+		}
+		if n > most {
+			best, most = i, n
+		}
+	}
+	return chunks, best
 }
 
 // terms are the words of a text as an analyzer gives them.

@@ -19,7 +19,7 @@ import (
 const DecideName = "decide"
 
 // decideThreshold is for the question decide_for.md: see docs/dev/experiments.md.
-const decideThreshold = 0.1
+const decideThreshold = 2
 
 // Decide returns the command that makes one decision about many texts, by the
 // probabilities that the run's model gives the options: of a file's lines, a

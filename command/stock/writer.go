@@ -23,7 +23,7 @@ import (
 func Writer() command.Command {
 	return &writerCommand{describe(command.Spec{
 		Name:    "writer",
-		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit", "edit_file", "replace_in_file", "append"},
+		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit_file", "replace_in_file", "append"},
 		Slots: []command.Slot{
 			{Name: "file", Kind: command.SlotLine, Target: true},
 			{Name: "text", Kind: command.SlotText, Partial: true},

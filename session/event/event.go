@@ -236,12 +236,12 @@ func (u Usage) OfBackend() backend.Usage {
 
 // Wants is what a task wants, by what the model makes of plain questions about it.
 type Wants struct {
-	Known   bool   `json:"known"`             // it was asked; else the rest says nothing
-	Writes  bool   `json:"writes"`            // a file is to be created or changed
-	Result  string `json:"result,omitempty"`  // the file in which the result stands then; empty where it is no single one
-	Changes bool   `json:"changes,omitempty"` // a file that is there, and most of it stays
-	Renames bool   `json:"renames,omitempty"` // files, or names over several files
-	Number  bool   `json:"number,omitempty"`  // the answer is to be a number alone
+	Known    bool   `json:"known"`              // it was asked; else the rest says nothing
+	Writes   bool   `json:"writes"`             // a file is to be created or changed
+	Result   string `json:"result,omitempty"`   // the file in which the result stands then; empty where it is no single one
+	Changes  bool   `json:"changes,omitempty"`  // a file that is there, and most of it stays
+	Replaces bool   `json:"replaces,omitempty"` // a name or text by another, in several files
+	Number   bool   `json:"number,omitempty"`   // the answer is to be a number alone
 }
 
 // Result is how a run ended, and the last event of each run.

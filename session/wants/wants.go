@@ -1,6 +1,6 @@
 // Package wants finds out what a task wants by plain questions about it, which a
 // model answers by scoring: is a file to be written, and which; is one there to be
-// changed; must files be renamed; is the answer a number alone.
+// changed; must a text be replaced in several; is the answer a number alone.
 //
 //	w, err := wants.Of(ctx, speaker.choose, wants.Folder{Task: task, Paths: paths})
 //
@@ -13,6 +13,7 @@ import (
 	"embed"
 	"fmt"
 	"slices"
+	"strings"
 
 	"agent/backend"
 	"agent/internal/words"
@@ -26,10 +27,10 @@ var prompts embed.FS
 
 // Names of the questions that yes or no answers.
 const (
-	Writes  = "writes"
-	Changes = "changes"
-	Renames = "renames"
-	Number  = "number"
+	Writes   = "writes"
+	Changes  = "changes"
+	Replaces = "replaces"
+	Number   = "number"
 )
 
 // Bounds.
@@ -44,7 +45,7 @@ const (
 func Questions() map[string]ask.Question {
 	texts := words.Open(prompts)
 	out := map[string]ask.Question{}
-	for name, threshold := range map[string]float64{Writes: 0, Changes: 1.4, Renames: 1.4, Number: 2.5} {
+	for name, threshold := range map[string]float64{Writes: 0, Changes: 1.4, Replaces: 1.5, Number: 2.5} {
 		out[name] = ask.Question{Text: texts.Say(name, nil), Threshold: threshold}
 	}
 	return out
@@ -61,7 +62,7 @@ type Folder struct {
 // replies of another form, the same questions tell much less.
 func (f Folder) About() []backend.Message {
 	return []backend.Message{{Role: backend.RoleUser, Content: words.Open(prompts).Say("about", map[string]any{
-		"Task": f.Task[:min(len(f.Task), taskBytes)], "Names": f.Paths[:min(len(f.Paths), namesMax)],
+		"Task": strings.ToValidUTF8(f.Task[:min(len(f.Task), taskBytes)], ""), "Names": f.Paths[:min(len(f.Paths), namesMax)],
 	})}}
 }
 
@@ -87,10 +88,14 @@ func Of(ctx context.Context, choose ask.Choose, f Folder) (event.Wants, error) {
 	if w.Result != "" && !slices.Contains(f.Paths, w.Result) {
 		return w, nil // nothing that is there is changed
 	}
-	if err := put(Changes, &w.Changes); err != nil {
+	if err := put(Replaces, &w.Replaces); err != nil {
 		return w, err
 	}
-	return w, put(Renames, &w.Renames)
+	if w.Replaces {
+		w.Result = "" // it is no single one
+		return w, nil
+	}
+	return w, put(Changes, &w.Changes)
 }
 
 // Result picks the file in which the result of a task that writes stands when it

@@ -25,8 +25,8 @@ func (w Wants) Yes(question string) bool {
 		return w.Result != ""
 	case "changes":
 		return w.Changes
-	case "renames":
-		return w.Renames
+	case "replaces":
+		return w.Result == "several" && w.Changes
 	}
 	return w.Form == question
 }

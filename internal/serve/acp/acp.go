@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"agent/internal/legible"
 	"agent/internal/serve/work"
 	"agent/internal/words"
 	"agent/session"
@@ -42,6 +43,8 @@ type Config struct {
 const (
 	openMax   = 64  // sessions at a time
 	listedMax = 200 // sessions told of, the newest first
+
+	titleRunes = 120 // of a session
 )
 
 //go:embed prompts
@@ -185,7 +188,7 @@ func (s *server) ListSessions(
 		if len(out.Sessions) == listedMax {
 			break
 		}
-		title, at := work.Title("", info.Task), info.Started.UTC().Format(time.RFC3339)
+		title, at := legible.Line(info.Task, titleRunes), info.Started.UTC().Format(time.RFC3339)
 		out.Sessions = append(
 			out.Sessions,
 			sdk.SessionInfo{

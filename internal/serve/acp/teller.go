@@ -59,6 +59,8 @@ func (t *teller) event(ev session.Event) {
 		t.send(sdk.UpdateAgentThoughtText(e.Text + "\n"))
 	case *session.Warning:
 		t.send(sdk.UpdateAgentThoughtText("Warning: " + e.Text + "\n"))
+	case *session.Guides:
+		t.guides(ev)
 	case *session.CallMade:
 		t.begun(ev.Session, e)
 	case *session.Approval:
@@ -71,6 +73,14 @@ func (t *teller) event(ev session.Event) {
 		t.part(e.Number, "", sdk.PlanEntryStatusCompleted)
 	case *session.Result:
 		t.result(ev.Session, e)
+	}
+}
+
+// guides tells what of AGENTS.md and skills joined the task.
+func (t *teller) guides(ev session.Event) {
+	var line strings.Builder
+	if session.RenderText(&line, ev, session.RenderOptions{}) == nil && line.Len() > 0 {
+		t.send(sdk.UpdateAgentThoughtText(line.String()))
 	}
 }
 

@@ -1,0 +1,78 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"agent/command"
+)
+
+// sections is a long file whose parts look alike.
+func sections() []string {
+	var out []string
+	for _, name := range []string{"general", "display", "network", "mail", "printer", "backup", "sync"} {
+		out = append(out, "["+name+"]", "enabled = no", "timeout = 30", "retries = 2", "owner = kim", "colour = red", "level = low", "")
+	}
+	return out
+}
+
+// Of lines that look the same the one is chosen that the task is about.
+func TestALineIsChosenAmongThoseOfTheFile(t *testing.T) {
+	edited := map[string]any{}
+	edit := command.Func(command.Spec{Name: "edit", Effect: command.EffectWrite, Slots: []command.Slot{
+		{Name: "file", Kind: command.SlotFile}, {Name: "first", Kind: command.SlotPlace}, {Name: "last", Kind: command.SlotPlace}, {Name: "text", Kind: command.SlotText},
+	}}, func(_ context.Context, _ *command.Env, call *command.Call) (*command.Result, error) {
+		edited = call.Content[0]
+		return &command.Result{Text: "changed"}, nil
+	})
+	m := newModel(t, true, " so", " edit", " set.ini", " timeout = 30", " retries = 2", "timeout = 45", " so", " answer", " Done")
+	r := newRig(t, m, func(o *Options) { o.Registry = testCommands(t, edit) })
+	r.write(t, "set.ini", strings.Join(sections(), "\n")+"\n")
+	_, err := r.Run(t.Context(), "Set the timeout in the section mail to 45.")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"file": "set.ini", "first": "27: timeout = 30", "last": "28: retries = 2", "text": "timeout = 45\n"}, edited)
+	prefill := m.requests[3].Prefill
+	assert.Contains(t, prefill, "[mail]\nenabled = no\ntimeout = 30")
+	assert.NotContains(t, prefill, "[general]", "only the part around it is shown")
+}
+
+// What may not be shown is not chosen from.
+func TestLinesOfHiddenFilesAreNotShown(t *testing.T) {
+	r := newRig(t, newModel(t, true), func(o *Options) {
+		o.Rules = Rules{{Command: command.ReaderName, Path: "secret.txt", Do: "deny"}}
+	})
+	r.write(t, "secret.txt", "one\ntwo\n")
+	r.watch.look()
+	assert.Nil(t, r.linesOf("secret.txt"))
+	assert.Nil(t, r.linesOf("../secret.txt"))
+	assert.Equal(t, []string{"nothing"}, r.linesOf("a.txt"))
+}
+
+// The passages of a long text that a task is about, with their places.
+func TestPassages(t *testing.T) {
+	var lines []string
+	for i := range 200 {
+		lines = append(lines, fmt.Sprintf("The crane is painted in colour %d.", i))
+	}
+	lines[150] = "The filter of the pump is replaced after 340 hours."
+	lines[20] = "A filter keeps the water clean."
+	got := passagesAbout("After how many hours must the filter of the pump be replaced?", lines)
+	require.NotEmpty(t, got)
+	var all string
+	for i, p := range got {
+		assert.Equal(t, strings.Join(lines[p.From-1:p.To], "\n"), p.Text)
+		if i > 0 {
+			assert.Greater(t, p.From, got[i-1].From)
+		}
+		all += p.Text
+	}
+	assert.Contains(t, all, "340 hours")
+	assert.Contains(t, all, "keeps the water clean")
+	assert.Empty(t, passagesAbout("zebra", lines))
+	assert.Empty(t, passagesAbout("zebra", nil))
+}

@@ -1,0 +1,67 @@
+package workdir
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Tables are told by their first lines, whatever the name of the file: fields with
+// a delimiter, a table of Markdown or HTML, or columns at fixed places.
+
+// tableRowsMin is how many lines in a row must look like those of a table.
+const tableRowsMin = 4
+
+// delimiters that a table in a text file can have.
+const delimiters = ";,\t|"
+
+var (
+	htmlTable = regexp.MustCompile(`(?i)<table[\s>]`)
+	wideGap   = regexp.MustCompile(`\S {2,}\S`)
+	digit     = regexp.MustCompile(`\d`)
+)
+
+// HoldsTable reports a text file whose beginning shows a table.
+func HoldsTable(dir, name string) bool {
+	head, _, err := readHead(dir, name, peekBytes)
+	if err != nil {
+		return false
+	}
+	lines, _, binary := headLines(head, len(head), true)
+	return !binary && (htmlTable.Match(head) || Delimiter(lines, tableRowsMin) != "" || fixedColumns(lines))
+}
+
+// Delimiter is what parts the fields of lines of which at least rowsMin in a row
+// have the same number of them, and more than one; empty where nothing does.
+func Delimiter(lines []string, rowsMin int) string {
+	for _, d := range delimiters {
+		row, before := 0, 0
+		for _, line := range lines {
+			n := strings.Count(line, string(d))
+			if n == 0 || n != before {
+				row = 0
+			}
+			if before = n; n > 0 {
+				row++
+			}
+			if row >= rowsMin && (d != ',' || !strings.HasSuffix(strings.TrimSpace(line), ".")) {
+				return string(d)
+			}
+		}
+	}
+	return ""
+}
+
+// fixedColumns reports lines in a row with wide gaps and numbers, which prose and
+// code have not.
+func fixedColumns(lines []string) bool {
+	row := 0
+	for _, line := range lines {
+		if row++; !wideGap.MatchString(line) || row > 1 && !digit.MatchString(line) {
+			row = 0
+		}
+		if row >= tableRowsMin {
+			return true
+		}
+	}
+	return false
+}
