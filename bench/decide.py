@@ -8,7 +8,7 @@
 The reviews are those of the package that people rated at 1.5 or more, or -1.5 or
 less, of 4: as many of each, in an order that a fixed seed gives.
 """
-import argparse, csv, html, io, json, pathlib, random, subprocess, tarfile, tempfile, time, urllib.request
+import argparse, csv, html, io, json, pathlib, random, resource, subprocess, tarfile, tempfile, time, urllib.request
 
 QUESTION = "Is this product review positive or negative?"
 LABELS = ["positive", "negative"]
@@ -77,6 +77,11 @@ def by_chat(args, rows, _):
     return [label_of(subprocess.run(command + ["--", ASKED + text], check=True, capture_output=True, text=True).stdout) for text, _ in rows]
 
 
+def processor():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("archive")
@@ -89,11 +94,11 @@ def main():
     rows = reviews(args.archive, args.count)
     for name, way, some in [("decide", by_decide, rows), ("served, in text", by_server, rows), ("agent chat each", by_chat, rows[: args.chats])]:
         with tempfile.TemporaryDirectory() as folder:
-            start = time.monotonic()
+            start, before = time.monotonic(), processor()
             labels = way(args, some, folder)
-            took = time.monotonic() - start
+            took, used = time.monotonic() - start, processor() - before
         right = sum(label == truth for label, (_, truth) in zip(labels, some))
-        print(f"{name:16} {right} of {len(some)} right, {labels.count('')} without a label, {took:.1f} s, {took / len(some) * 1000:.0f} ms each", flush=True)
+        print(f"{name:16} {right} of {len(some)} right, {labels.count('')} without a label, {took:.1f} s, {took / len(some) * 1000:.0f} ms each, {used / len(some) * 1000:.0f} ms of a processor", flush=True)
 
 
 if __name__ == "__main__":

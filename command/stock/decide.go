@@ -139,7 +139,7 @@ func (d *deciding) entry(entry map[string]any, purpose string) (*command.Result,
 	if err := source.CheckWrite(save, label); err != nil {
 		return failed("decide_not_written", map[string]any{"Path": clip(save), "Why": err.Error()}), nil
 	}
-	result, err := decide.Run(d.ctx, source, q, d.env.Judge, nil)
+	result, err := decide.Run(d.ctx, source, q, decide.Calibrated(d.env.Judge), nil)
 	if errors.Is(err, decide.ErrNoScores) {
 		return failed("decide_no_scores", nil), nil
 	}
