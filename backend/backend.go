@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -197,12 +198,15 @@ const (
 
 // Delta is a piece of a reply. Text is always whole UTF-8 runes.
 type Delta struct {
-	Text   string
-	Count  int            // reply tokens that came with this delta; 0 where the backend does not know
-	Tokens []TokenLogprob // only when Request.Logprobs
-	Finish FinishReason   // on the last delta
-	Stop   string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
-	Usage  *Usage         // on the last delta
+	Text string
+	// Thought is a piece of what the model thinks before its reply. It is no part of the
+	// reply, comes in deltas of its own, and is not sent back to a model.
+	Thought string
+	Count   int            // reply tokens that came with this delta; 0 where the backend does not know
+	Tokens  []TokenLogprob // only when Request.Logprobs
+	Finish  FinishReason   // on the last delta
+	Stop    string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
+	Usage   *Usage         // on the last delta
 	// Call is a piece of a call: its ID and Name come first, then Arguments bit by bit. Only
 	// of [CallTools].
 	Call *CallDelta
@@ -252,6 +256,20 @@ func (u *Usage) Add(v Usage) {
 	u.Decode += v.Decode
 }
 
+// AddThought adds what was spent on a thought before the reply: its prompt is the prompt,
+// and its tokens are of the reply. Nil stays nil.
+func (u *Usage) AddThought(v Usage) {
+	if u == nil || v.PromptTokens == 0 {
+		return
+	}
+	u.PromptTokens, u.CachedTokens = v.PromptTokens, v.CachedTokens
+	u.EvaluatedTokens += v.EvaluatedTokens
+	u.CompletionTokens += v.CompletionTokens
+	u.ReasoningTokens += v.CompletionTokens
+	u.Prefill += v.Prefill
+	u.Decode += v.Decode
+}
+
 // Option is one answer that may be chosen.
 type Option struct {
 	Text string `json:"text"`
@@ -284,6 +302,12 @@ type ChooseConfig struct {
 	// List appends the options to the last user message, so that the model has
 	// seen them before it is asked.
 	List bool
+	// ListAt is where the last user message is parted: after so many bytes, a
+	// question, come the options, and then the rest, a text that the question is
+	// about. Decisions about several texts then share all but these, and Calibrate
+	// replaces the text alone. 0: the options come last. Only a model in the process
+	// minds it.
+	ListAt int
 	// Rotate averages over cyclic rotations of the listed order (needs List).
 	Rotate bool
 	// Calibrate subtracts the score under a content-free prompt (contextual
@@ -320,6 +344,12 @@ type Choice struct {
 	// did the work; see [Usage].
 	TokensTold bool
 	Wall       time.Duration
+}
+
+// Scored reports probabilities that a model gave, not the certainty of a script or
+// a person, or a reply that was read.
+func (c *Choice) Scored() bool {
+	return strings.HasPrefix(c.Method, "logits") || c.Method == "service" || c.Method == "logprobs"
 }
 
 // Usage is the cost of the choice as that of a call.

@@ -138,7 +138,7 @@ func (t *toolTurn) openings() []string {
 	list := []string{open}
 	if t.reply == "" {
 		for _, json := range []string{`{"name": "`, "{\n  \"name\": \""} {
-			list = append(list, json, "```json\n"+json)
+			list = append(list, json, "```json\n"+json, "<tools>\n"+json, "<tool_call>\n"+json)
 		}
 	}
 	slices.Sort(list)
@@ -246,7 +246,7 @@ func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) 
 			t.usage.CompletionTokens = max(0, d.Usage.PromptTokens+d.Usage.CompletionTokens-t.prompt)
 		}
 		d.Finish, d.Stop, d.Usage = "", "", nil
-		if d.Text != "" || len(d.Tokens) > 0 {
+		if d.Text != "" || d.Thought != "" || len(d.Tokens) > 0 {
 			if !t.yield(pass(d), nil) {
 				return end, errNoMore
 			}
@@ -279,6 +279,7 @@ func (t *toolTurn) spent(u Usage) {
 		t.usage.CachedTokens = min(u.CachedTokens, t.prompt)
 	}
 	t.usage.EvaluatedTokens += u.EvaluatedTokens
+	t.usage.ReasoningTokens += u.ReasoningTokens
 	t.usage.Prefill += u.Prefill
 	t.usage.Decode += u.Decode
 }

@@ -374,6 +374,11 @@ func (d doer) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if resp.StatusCode == http.StatusOK {
+		if err := checkPage(resp); err != nil {
+			return nil, err
+		}
+	}
 	if req.Header.Get("Accept") == "text/event-stream" && resp.StatusCode < http.StatusMultipleChoices {
 		if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 			resp.Body = asEvent(resp.Body)

@@ -377,6 +377,8 @@ type replyReader struct {
 	finish  string
 	usage   *openai.Usage
 	stopped bool
+	chosen  bool   // there was a choice
+	came    string // the last event without one
 }
 
 func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStream) error {
@@ -394,6 +396,9 @@ func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStr
 		}
 		if err := c.failure(r.o.cfg.APIKey); err != nil {
 			return err
+		}
+		if len(c.Choices) == 0 {
+			r.came = string(data)
 		}
 		if err := r.take(&c); err != nil {
 			return err
@@ -417,6 +422,7 @@ func (r *replyReader) take(c *chunk) error {
 		if choice.Index != 0 {
 			continue
 		}
+		r.chosen = true
 		if choice.FinishReason != "" {
 			r.finish = string(choice.FinishReason)
 		}
@@ -437,6 +443,12 @@ func (r *replyReader) take(c *chunk) error {
 
 // last ends a complete reply with its reason and cost.
 func (r *replyReader) last(ctx context.Context) error {
+	if !r.chosen && r.came == "" {
+		return &noReply{"an empty answer", ""}
+	}
+	if !r.chosen {
+		return &noReply{"no reply in it", r.came}
+	}
 	rest := r.filter.Flush()
 	r.text.WriteString(rest)
 	if r.finish == string(openai.FinishReasonContentFilter) {

@@ -35,8 +35,12 @@ func (o *OpenAI) toldLength() int {
 	var list struct {
 		Data []struct {
 			ID            string `json:"id"`
-			ContextLength int    `json:"context_length"` // agent serve, OpenRouter
-			MaxModelLen   int    `json:"max_model_len"`  // vLLM
+			ContextLength int    `json:"context_length"`        // agent serve, OpenRouter
+			MaxModelLen   int    `json:"max_model_len"`         // vLLM
+			Loaded        int    `json:"loaded_context_length"` // LM Studio
+			MaxContext    int    `json:"max_context_length"`    // LM Studio, Mistral
+			Window        int    `json:"context_window"`        // Groq
+			MaxInput      int    `json:"max_input_tokens"`      // LiteLLM
 			Meta          struct {
 				Context int `json:"n_ctx"` // llama-server
 			} `json:"meta"`
@@ -46,8 +50,8 @@ func (o *OpenAI) toldLength() int {
 		return 0
 	}
 	for _, m := range list.Data {
-		if m.ID == o.cfg.ModelID {
-			return max(0, cmp.Or(m.ContextLength, m.MaxModelLen, m.Meta.Context))
+		if m.ID == o.cfg.ModelID || len(list.Data) == 1 { // a server of one model takes any name for it
+			return max(0, cmp.Or(m.ContextLength, m.MaxModelLen, m.Loaded, m.MaxContext, m.Window, m.MaxInput, m.Meta.Context))
 		}
 	}
 	return 0

@@ -1,9 +1,11 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,11 +15,15 @@ import (
 // Servers tell the context length of their models, each in its own way.
 func TestContextLengthIsAskedFor(t *testing.T) {
 	for body, want := range map[string]int{
-		`{"data":[{"id":"x","context_length":1},{"id":"m","context_length":2048}]}`: 2048,
-		`{"data":[{"id":"m","max_model_len":4096}]}`:                                4096,
-		`{"data":[{"id":"m","meta":{"n_ctx":8192,"n_ctx_train":32768}}]}`:           8192,
-		`{"data":[{"id":"other","context_length":2048}]}`:                           0,
-		`{"data":[{"id":"m"}]}`:                                                     0, `<html>`: 0, ``: 0, `{"data":[{"id":"m","context_length":-5}]}`: 0,
+		`{"data":[{"id":"x","context_length":1},{"id":"m","context_length":2048}]}`:    2048,
+		`{"data":[{"id":"m","max_model_len":4096}]}`:                                   4096,
+		`{"data":[{"id":"m","meta":{"n_ctx":8192,"n_ctx_train":32768}}]}`:              8192,
+		`{"data":[{"id":"other","context_length":2048}]}`:                              2048, // it takes any name
+		`{"data":[{"id":"a","context_length":2048},{"id":"b"}]}`:                       0,
+		`{"data":[{"id":"m","loaded_context_length":4096,"max_context_length":9999}]}`: 4096,
+		`{"data":[{"id":"m","max_context_length":32768}]}`:                             32768,
+		`{"data":[{"id":"m","context_window":131072}]}`:                                131072,
+		`{"data":[{"id":"m"}]}`:                                                        0, `<html>`: 0, ``: 0, `{"data":[{"id":"m","context_length":-5}]}`: 0,
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			assert.Equal(t, "/v1/models", r.URL.Path)
@@ -47,5 +53,38 @@ func TestCutPrompts(t *testing.T) {
 	} {
 		err := o.checkNotCut(Count{Tokens: c.tokens, Exact: c.exact}, c.seen)
 		assert.Equal(t, c.cut, err != nil, "%+v", c)
+	}
+}
+
+// A success without a reply in it is an error that shows what came.
+func TestAnswersWithoutAReply(t *testing.T) {
+	for _, c := range []struct{ kind, body, want string }{
+		{"application/json", ``, "200 with an empty answer"},
+		{"application/json", `{"choices":[]}`, `no reply in it: "{\"choices\":[]}"`},
+		{"application/json", `{"status":"ok"}`, `no reply in it: "{\"status\":\"ok\"}"`},
+		{"text/event-stream", ``, "200 with nothing"},
+		{"text/event-stream", "data: [DONE]\n\n", "200 with an empty answer"},
+		{"text/event-stream", "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", "no reply in it"},
+		{"text/event-stream", "hello\n\n", `no stream of events: "hello"`},
+		{"text/html", "<!doctype html><title>Sign in</title>", `a web page: "<!doctype html><title>Sign in`},
+		{"text/html; charset=utf-8", "", "a web page"},
+		{"", "  <html>" + strings.Repeat("x", 200), "a web page"},
+		{"text/plain", "It is running", `no stream of events: "It is running"`},
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", c.kind)
+			fmt.Fprint(w, c.body)
+		}))
+		o, err := NewOpenAI(OpenAIConfig{ModelID: "m", ServerIP: h.URL + "/v1", APIKey: "k", ContextLength: 2048})
+		require.NoError(t, err)
+		var last error
+		for _, err := range o.ChatCompletion(context.Background(), &Request{Messages: []Message{{Role: RoleUser, Content: "hi"}}}) {
+			last = err
+		}
+		h.Close()
+		require.ErrorContains(t, last, c.want, "%+v", c)
+		var ours *Error
+		require.ErrorAs(t, last, &ours)
+		assert.Contains(t, ours.Advice, "/v1", c.body)
 	}
 }

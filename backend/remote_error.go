@@ -261,6 +261,10 @@ func (o *OpenAI) explain(ctx context.Context, verb string, err error) error {
 		return err
 	}
 	op := o.cfg.ModelID + ": " + verb
+	var none *noReply
+	if errors.As(err, &none) {
+		return &Error{Op: op, Err: plainError(o.cfg.APIKey.redact(none.Error())), Advice: none.Hint()}
+	}
 	remote := toRemoteError(err, o.cfg.APIKey)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errCutOff

@@ -25,6 +25,8 @@ type sseBody struct {
 	out   bytes.Buffer
 	data  []byte // of the event being read
 	any   bool   // the event has data
+	seen  bool   // there was an event
+	start string // how an answer begins that has none
 	done  bool
 	err   error
 }
@@ -67,6 +69,9 @@ func (b *sseBody) step() {
 	}
 	value, isData := bytes.CutPrefix(line, []byte("data:"))
 	if !isData {
+		if !b.seen && len(b.start) < cameBytes && line[0] != ':' {
+			b.start += string(line) + " "
+		}
 		return // a comment or a field that means nothing here
 	}
 	firstLine := !b.any
@@ -91,6 +96,10 @@ func (b *sseBody) end(err error) {
 	switch {
 	case err != nil:
 		b.err = err
+	case !b.done && !b.seen && b.start != "":
+		b.err = &noReply{"what is no stream of events", b.start}
+	case !b.done && !b.seen:
+		b.err = &noReply{"nothing", ""}
 	case !b.done:
 		b.err = errCutOff
 	}
@@ -107,7 +116,7 @@ func (b *sseBody) emit() {
 	if data == "" {
 		return
 	}
-	b.done = data == "[DONE]"
+	b.done, b.seen = data == "[DONE]", true
 	b.out.WriteString("data: " + data + "\n\n")
 }
 

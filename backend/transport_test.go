@@ -99,7 +99,7 @@ func TestRetryRules(t *testing.T) {
 		{"half a rune, then cut", []reply{{status: 200, body: half + halfRune, cut: true}, ok}, 1, nil, "hel", "in the middle of the reply"},
 		{"half a rune, then the end", []reply{{status: 200, body: half + halfRune}, ok}, 1, nil, "hel", "not the JSON expected"},
 		{"malformed event", []reply{{status: 200, body: half + "data: {oops\n\n"}, ok}, 1, nil, "hel", "not the JSON expected"},
-		{"empty body", []reply{{status: 200}, ok}, 1, nil, "", "in the middle of the reply"},
+		{"empty body", []reply{{status: 200}, ok}, 1, nil, "", "200 with nothing"},
 		{"a whole answer, not streamed", []reply{{status: 200, header: "Content-Type: application/json",
 			body: "{\n\"choices\":[{\"message\":{\"content\":\"hello\"},\"finish_reason\":\"stop\"}]\n}"}}, 1, nil, "hello", ""},
 	}

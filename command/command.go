@@ -144,10 +144,19 @@ type Spec struct {
 	Slots       []Slot
 	// Folders lists further fields in which a call names a folder or a pattern of
 	// names. Rules about paths apply to them too.
-	Folders   []string
-	Effect    Effect
+	Folders []string
+	Effect  Effect
+	// For is the kind of task that the command is for; nil: any. It is offered in no
+	// other, so that it makes no other choice harder.
+	For       *Kind
 	Essential bool // never disabled or replaced by a user's command of that name
 	Final     bool // ends the task (answer)
+}
+
+// Kind is a kind of task, told by a question about the task that yes or no answers.
+type Kind struct {
+	Question  string
+	Threshold float64 // nats by which yes must be likelier than no; measured
 }
 
 // Call is one canonical use of a command.
@@ -215,6 +224,9 @@ type Env struct {
 	// Ask puts a question to the run's model, outside the conversation and within
 	// the run's budget. nil: there is no model to ask.
 	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)
+	// Judge lets the run's model decide which option fits a text, by scoring, within
+	// the run's budget. nil: there is no model that can.
+	Judge func(ctx context.Context, question, text string, options []string) (Judgement, error)
 	// AskBytesMax bounds a prompt of Ask; 0 means a default.
 	AskBytesMax int
 	// Fits reports whether a result would be shown whole. A command that can show

@@ -36,6 +36,14 @@ func (w Web) Allows(host string) bool {
 	return false
 }
 
+// Judgement is which of some options fits a text, by their probabilities.
+type Judgement struct {
+	Option        int       // -1: none was chosen
+	Probabilities []float64 // of each option, among themselves
+	Margin        float64   // lead over the next one, in nats
+	Why           string    // why none was chosen
+}
+
 // filesDescribedMax bounds how many descriptions are kept.
 const filesDescribedMax = 2000
 

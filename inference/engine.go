@@ -104,6 +104,7 @@ type Engine struct {
 	release  func()
 	share    *coreShare // nil: threads are as configured
 	disk     *prefixShelf
+	scored   scoredPrompts
 
 	mu      sync.Mutex
 	queue   []*job

@@ -170,14 +170,22 @@ func TestPromptLogprobsFake(t *testing.T) {
 	d := newFakeDevice(1024)
 	e := newFakeEngine(d, 512, 2, 64)
 	prompt := fakePrompt(1, 300)
-	for range 2 {
+	for _, c := range []struct{ tokens, evaluated int }{{300, 299}, {300, 0}, {200, 0}, {300, 0}} {
+		prompt := prompt[:c.tokens]
 		got, stats, err := e.PromptLogprobs(t.Context(), prompt, 0)
 		require.NoError(t, err)
 		require.Len(t, got, len(prompt)-1)
-		assert.Equal(t, len(prompt)-1, stats.Evaluated)
+		assert.Equal(t, c.evaluated, stats.Evaluated)
 		for i, lp := range got {
 			assert.Equal(t, fakeLogprob(prompt[:i+1], prompt[i+1]), lp.Logprob)
 		}
+	}
+	forked := append(slices.Clone(prompt[:250]), fakePrompt(7, 30)...)
+	got, stats, err := e.PromptLogprobs(t.Context(), forked, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 30, stats.Evaluated)
+	for i, lp := range got {
+		assert.Equal(t, fakeLogprob(forked[:i+1], forked[i+1]), lp.Logprob)
 	}
 	closeFake(t, e, d)
 }

@@ -234,6 +234,17 @@ type reply struct {
 	out    *stream
 	text   strings.Builder // for Until
 	first  time.Time
+
+	waiting []waiting // for text that is held back, where log-probabilities are wanted
+	written int       // bytes of all tokens
+}
+
+const noToken = -1
+
+// waiting is the output of a token whose text begins at start.
+type waiting struct {
+	Output
+	start int
 }
 
 // take handles one sampled token; done ends the job.
@@ -255,8 +266,10 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	j.stats.Generated++
 	out := Output{ID: s.Token, Logprob: r.logprob(s)}
 	ended := s.IsEnd || slices.Contains(r.req.StopTokens, s.Token)
+	var piece []byte
 	if !ended {
-		out.Text = r.gate.push(r.engine.traits.piece(s.Token))
+		piece = r.engine.traits.piece(s.Token)
+		out.Text = r.gate.push(piece)
 		j.tokens = append(j.tokens, s.Token)
 	}
 	switch {
@@ -267,7 +280,7 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	case len(j.tokens) >= r.engine.traits.contextMax:
 		out.Finish = FinishContext
 	default:
-		r.out.push(out)
+		r.push(out, len(piece))
 		return false, nil
 	}
 	out.Text += r.gate.flush()
@@ -275,8 +288,51 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	j.stats.Decode = time.Since(r.first)
 	stats := j.stats
 	out.Stats = &stats
-	r.out.push(out)
+	r.push(out, len(piece))
 	return true, nil
+}
+
+// push passes an output on. Where log-probabilities are wanted they go out with their
+// text, and end where it ends: of what a stop string takes away there are none.
+func (r *reply) push(out Output, size int) {
+	if out.Logprob == nil {
+		r.out.push(out)
+		return
+	}
+	text := out.Text
+	out.Text = ""
+	r.waiting = append(r.waiting, waiting{out, r.written})
+	r.written += size
+	n := len(r.waiting)
+	if out.Finish == "" {
+		n = 0
+		for n < len(r.waiting) && r.waiting[n].start+len(r.waiting[n].Logprob.Text) <= r.gate.sent {
+			n++
+		}
+		if n == 0 && text != "" { // of a token that is not whole yet
+			r.out.push(Output{ID: noToken, Text: text})
+		}
+	}
+	for i, w := range r.waiting[:n] {
+		if i == 0 {
+			w.Text = text
+		}
+		if r.gate.stopped {
+			w.Logprob = w.Logprob.within(r.gate.sent - w.start)
+		}
+		r.out.push(w.Output)
+	}
+	r.waiting = r.waiting[n:]
+}
+
+// within is a token as far as its text goes, nil if nothing of it does.
+func (t *TokenLogprob) within(size int) *TokenLogprob {
+	if size <= 0 {
+		return nil
+	}
+	cut := *t
+	cut.Text = t.Text[:min(size, len(t.Text))]
+	return &cut
 }
 
 // wanted reports that the caller wants no more.

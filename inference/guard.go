@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -82,15 +83,28 @@ func checkPattern(p string, convert func(schema []byte) (string, error)) error {
 	if len(p) < 2 || p[0] != '^' || p[len(p)-1] != '$' {
 		return fmt.Errorf("JSON schema: pattern %q must begin with ^ and end with $; a part of a string can't be enforced", p)
 	}
-	schema, err := json.Marshal(map[string]string{"type": "string", "pattern": p})
-	if err != nil {
+	kept, err := enforces(p, convert)
+	if kept || err != nil {
 		return err
 	}
-	gbnf, err := convert(schema)
-	if err == nil && strings.Contains(gbnf, anyString) {
-		err = fmt.Errorf("JSON schema: pattern %q can't be enforced: no look-around, back reference, or anchor inside", p)
+	for _, escape := range letterEscape.FindAllString(p, -1) {
+		if kept, err := enforces("^"+escape+"$", convert); err == nil && !kept {
+			return fmt.Errorf("JSON schema: pattern %q can't be enforced: %s is not known; write a class of characters such as [a-z] or [^ ] instead", p, escape)
+		}
 	}
-	return err
+	return fmt.Errorf("JSON schema: pattern %q can't be enforced: no look-around, back reference, or anchor inside", p)
+}
+
+var letterEscape = regexp.MustCompile(`\\[A-Za-z]`)
+
+// enforces reports whether convert makes anything of a pattern.
+func enforces(p string, convert func(schema []byte) (string, error)) (bool, error) {
+	schema, err := json.Marshal(map[string]string{"type": "string", "pattern": p})
+	if err != nil {
+		return false, err
+	}
+	gbnf, err := convert(schema)
+	return err == nil && !strings.Contains(gbnf, anyString), err
 }
 
 // jsonError adds the line to a JSON syntax error.

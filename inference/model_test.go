@@ -349,6 +349,40 @@ func TestPromptLogprobsAgreeWithScore(t *testing.T) {
 	}
 }
 
+// TestPromptLogprobsAreRemembered: what two prompts begin with is computed once, whatever was
+// computed between them, and the numbers are those of a prompt computed alone.
+func TestPromptLogprobsAreRemembered(t *testing.T) {
+	m, e := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
+	ids := func(text string) []int32 {
+		out, err := m.Tokenize(text, TokenizeOptions{})
+		require.NoError(t, err)
+		return out
+	}
+	text := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20)
+	base := len(ids(text))
+	for _, ending := range []string{"It sleeps.", "It barks at the moon.", "It barks", "", "It sleeps."} {
+		prompt := ids(text + ending)
+		got, stats, err := e.PromptLogprobs(t.Context(), prompt, 2)
+		require.NoError(t, err)
+		if ending != "It sleeps." || stats.Evaluated < base {
+			assert.Less(t, stats.Evaluated, 16, ending)
+		}
+		_, fresh := loaded(t, &EngineOptions{ContextLength: 1024, KVType: "bf16"})
+		want, _, err := fresh.PromptLogprobs(t.Context(), prompt, 2)
+		require.NoError(t, err)
+		require.Len(t, got, len(want))
+		for i := range want {
+			assert.Equal(t, want[i].ID, got[i].ID)
+			assert.InDelta(t, want[i].Logprob, got[i].Logprob, scoreTolerances["bf16"], "%q token %d", ending, i)
+		}
+		_, _, err = generate(e, &GenerateRequest{Prompt: ids("Something else."), TokensMax: 3}) // takes the cells
+		require.NoError(t, err)
+	}
+	_, other, err := e.PromptLogprobs(t.Context(), ids(text), 3)
+	require.NoError(t, err)
+	assert.Positive(t, other.Evaluated, "more rivals are asked for")
+}
+
 func TestConcurrentRequestsAndCancel(t *testing.T) {
 	m, e := loaded(t, &EngineOptions{ContextLength: 512, Parallel: 4, Cells: 2048, KVType: "bf16"})
 	var wg sync.WaitGroup

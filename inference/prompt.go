@@ -93,12 +93,21 @@ func templateAdvice(msgs []Message, err error) string {
 	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
 		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer file of this model"
 	}
+	system, alternates := false, true
 	for i, m := range msgs {
 		if m.Role == "system" && i > 0 {
 			return "many templates take a system message only at the start"
 		}
+		system = system || m.Role == "system"
+		alternates = alternates && (i == 0 || m.Role != msgs[i-1].Role)
 	}
-	return "some templates take no system message, or want user and assistant to alternate"
+	switch {
+	case system:
+		return "some templates take no system message"
+	case !alternates:
+		return "some templates want user and assistant to alternate"
+	}
+	return "the template does not take this chat, with nothing unusual in it; give another with llm.chat_template=FILE, or get a newer file of this model"
 }
 
 // SpecialText is the text of a special token; empty when the vocabulary has none.

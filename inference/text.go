@@ -19,6 +19,7 @@ type textGate struct {
 	held    []byte
 	stopped bool
 	by      string // the stop string that came
+	sent    int    // bytes of the reply that went out
 }
 
 func newTextGate(stops []string) *textGate {
@@ -41,6 +42,7 @@ func (g *textGate) push(piece []byte) string {
 	g.held = append(g.held, piece...)
 	if at, by := g.findStop(); at >= 0 {
 		g.stopped, g.by = true, string(by)
+		g.sent += at
 		out := validText(g.held[:at])
 		g.held = nil
 		return out
@@ -48,9 +50,15 @@ func (g *textGate) push(piece []byte) string {
 	return g.release(len(g.held) - g.possibleStop())
 }
 
-// flush returns what was held back, when the reply ended without a stop string.
+// flush returns what was held back, when the reply ended without a stop string. The
+// beginning of a character that was cut off is one U+FFFD.
 func (g *textGate) flush() string {
-	out := validText(g.held)
+	whole := len(g.held) - incompleteTail(g.held)
+	out := validText(g.held[:whole])
+	if whole < len(g.held) {
+		out += "\uFFFD"
+	}
+	g.sent += len(g.held)
 	g.held = nil
 	return out
 }
@@ -87,6 +95,7 @@ func (g *textGate) possibleStop() int {
 func (g *textGate) release(n int) string {
 	n -= incompleteTail(g.held[:n])
 	out := validText(g.held[:n])
+	g.sent += n
 	g.held = append(g.held[:0], g.held[n:]...)
 	return out
 }

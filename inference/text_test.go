@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -34,7 +35,9 @@ func TestTextGate(t *testing.T) {
 		{"first complete wins", "abcd", []string{"bcd", "c"}, "ab", true},
 		{"longer of two", "xab", []string{"b", "ab"}, "x", true},
 		{"broken bytes", "a\xff\xfeb", nil, "a\uFFFD\uFFFDb", false},
-		{"half a rune at the end", "a\xe2\x86", nil, "a\uFFFD\uFFFD", false},
+		{"half a rune at the end", "a\xe2\x86", nil, "a\uFFFD", false},
+		{"three quarters of a rune at the end", "a\xf0\x9f\x91", nil, "a\uFFFD", false},
+		{"bad bytes and half a rune", "\xff\xff\xe2", nil, "\uFFFD\uFFFD\uFFFD", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for n := range 5 {
@@ -81,4 +84,45 @@ func FuzzTextGate(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Log-probabilities go out with their text, and end where it does.
+func TestLogprobsEndWithTheText(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pieces []string
+		stop   string
+		want   []string // the texts of the tokens
+		text   string
+	}{
+		{"no stop string", []string{" one", ","}, "", []string{" one", ","}, " one,"},
+		{"at a token's start", []string{" one", " END"}, " END", []string{" one"}, " one"},
+		{"within a token", []string{" one", " three", ",", " four"}, "three, four", []string{" one", " "}, " one "},
+		{"over several tokens", []string{"a", "E", "N", "D"}, "END", []string{"a"}, "a"},
+		{"at once", []string{"END"}, "END", nil, ""},
+		{"begins like it", []string{"a", "EN", "d"}, "END", []string{"a", "EN", "d"}, "aENd"},
+		{"a character of two tokens", []string{"a", "\xc3", "\xa9", "END"}, "END", []string{"a", "\xc3", "\xa9"}, "aé"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &reply{gate: newTextGate([]string{tt.stop}), out: &stream{ready: make(chan struct{}, 1)}}
+			for i, piece := range tt.pieces {
+				out := Output{ID: int32(i), Text: r.gate.push([]byte(piece)), Logprob: &TokenLogprob{Text: []byte(piece)}}
+				if i == len(tt.pieces)-1 {
+					out.Finish = FinishStop
+					out.Text += r.gate.flush()
+				}
+				r.push(out, len(piece))
+			}
+			var text string
+			var tokens []string
+			for _, out := range r.out.buf {
+				if text += out.Text; out.Logprob != nil {
+					tokens = append(tokens, string(out.Logprob.Text))
+				}
+			}
+			assert.Len(t, slices.DeleteFunc(r.out.buf, func(o Output) bool { return o.ID < 0 }), len(tt.pieces), "each token counts")
+			assert.Equal(t, tt.want, tokens)
+			assert.Equal(t, tt.text, text)
+		})
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"agent/command"
+	"agent/command/decide"
+	"agent/session/ask"
 	"agent/session/journal"
 )
 
@@ -27,6 +29,11 @@ func (s *Session) equip() {
 	env.Ask = func(ctx context.Context, prompt string, tokensMax int) (string, error) {
 		return s.speaker.ask(ctx, "", s.speaker.scrub.Text(prompt), tokensMax, nil)
 	}
+	if s.speaker.caps.ExactChoice {
+		env.Judge = func(ctx context.Context, question, text string, options []string) (command.Judgement, error) {
+			return decide.By(s.speaker.chooseOption, nil)(ctx, s.speaker.scrub.Text(question), s.speaker.scrub.Text(text), options)
+		}
+	}
 	env.AskBytesMax = min(askBytesMax, int(float64(s.speaker.promptLimit())*bytesPerToken))
 	env.Fits = func(text string) bool {
 		return s.speaker.count(context.Background(), text) <= s.opts.Limits.ResultTokensMax
@@ -34,6 +41,37 @@ func (s *Session) equip() {
 	if env.Files == nil {
 		env.Files = command.NewFileIndex()
 	}
+}
+
+// suit asks of each command that is for one kind of task whether this task is of
+// it. The question stands behind the task, in front of the first turn, and costs
+// its own tokens. Where nothing can be scored none of these is offered.
+func (s *Session) suit(ctx context.Context) error {
+	if s.suits != nil && s.suitedTo == s.talk.task || !s.speaker.caps.ExactChoice {
+		return nil
+	}
+	s.suitedTo, s.suits = s.talk.task, map[string]bool{}
+	for _, spec := range s.opts.allowed() {
+		if spec.For == nil {
+			continue
+		}
+		if err := s.talk.fit(ctx); err != nil {
+			return err
+		}
+		q := ask.Question{Text: spec.For.Question, Threshold: spec.For.Threshold}
+		a, err := q.Ask(ctx, s.speaker.choose, s.talk.messages())
+		if err != nil {
+			return err
+		}
+		s.suits[spec.Name] = a.Yes
+	}
+	return nil
+}
+
+// offered are the commands that can be chosen in this run: those of the fixed
+// part, and those that suit the task.
+func (s *Session) offered() []command.Spec {
+	return matching(s.opts.allowed(), func(spec command.Spec) bool { return spec.For == nil || s.suits[spec.Name] })
 }
 
 // openState finds the folder for what commands keep between calls: beside the

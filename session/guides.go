@@ -67,7 +67,11 @@ type guideData struct {
 }
 
 // instructions are the AGENTS.md files in so many tokens, the nearest before the others.
-func (s *Session) instructions(ctx context.Context, tokensMax int, told *event.Guides) []guideBlock {
+func (s *Session) instructions(
+	ctx context.Context,
+	tokensMax int,
+	told *event.Guides,
+) []guideBlock {
 	var out []guideBlock
 	for _, in := range slices.Backward(s.opts.Guides.Instructions) {
 		if s.opts.policy().KeepsBack(in.Path) {
@@ -85,17 +89,30 @@ func (s *Session) instructions(ctx context.Context, tokensMax int, told *event.G
 }
 
 // guide is a file cut to so many tokens, and what is told of it. nil: there is no room.
-func (s *Session) guide(ctx context.Context, path, text string, tokensMax int) (*guideBlock, event.GuideFile) {
+func (s *Session) guide(
+	ctx context.Context,
+	path, text string,
+	tokensMax int,
+) (*guideBlock, event.GuideFile) {
 	file := event.GuideFile{Path: path}
 	text = s.book.scrub.Text(strings.TrimSpace(text))
 	if whole := s.speaker.count(ctx, text); tokensMax < min(guideTokensMin, whole) {
 		file.Cut = true
-		s.book.warn(fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole))
+		s.book.warn(
+			fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole),
+		)
 		return nil, file
 	} else if whole > tokensMax {
 		file.Cut = true
 		text, _ = s.speaker.shorten(ctx, text, tokensMax)
-		s.book.warn(fmt.Sprintf("%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)", path, whole, tokensMax))
+		s.book.warn(
+			fmt.Sprintf(
+				"%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)",
+				path,
+				whole,
+				tokensMax,
+			),
+		)
 	}
 	file.Tokens = s.speaker.count(ctx, text)
 	return &guideBlock{path, prose.Fenced(text)}, file
@@ -123,8 +140,11 @@ func (s *Session) chooseSkill(ctx context.Context, task string) (*guide.Skill, *
 		None, Task string
 	}{skills, none, task}
 	question := s.book.scrub.Text(s.words.render("skill.tmpl", data))
-	choice, err := s.speaker.choose(ctx, &backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: question}}},
-		s.book.scrub.Distinct(append(names, none)))
+	choice, err := s.speaker.choose(
+		ctx,
+		&backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: question}}},
+		s.book.scrub.Distinct(append(names, none)),
+	)
 	if err != nil {
 		return nil, nil, err
 	}

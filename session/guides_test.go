@@ -18,20 +18,40 @@ func TestGuides(t *testing.T) {
 	r := newRig(t, m, func(o *Options) {
 		o.Secrets = []string{"hunter2"}
 		o.Guides = guide.Guides{
-			Instructions: []guide.Instructions{{Path: "../AGENTS.md", Text: "Outer. The key is hunter2."}, {Path: "AGENTS.md", Text: "Inner ``` fence."}},
-			Skills:       []guide.Skill{{Name: "tables", Description: "For tables.", Path: "t", Text: "Head line."}, {Name: "mail", Description: "For mails.", Path: "m", Text: "Be polite."}},
+			Instructions: []guide.Instructions{
+				{Path: "../AGENTS.md", Text: "Outer. The key is hunter2."},
+				{Path: "AGENTS.md", Text: "Inner ``` fence."},
+			},
+			Skills: []guide.Skill{
+				{Name: "tables", Description: "For tables.", Path: "t", Text: "Head line."},
+				{Name: "mail", Description: "For mails.", Path: "m", Text: "Be polite."},
+			},
 		}
 	})
 	_, err := r.Run(context.Background(), "fill it")
 	require.NoError(t, err)
 	question, first := r.lastUser(0), r.lastUser(1)
-	assert.Contains(t, question, "- tables: For tables.\n- mail: For mails.\n- none: anything else\n\nTask: fill it")
-	places := []int{strings.Index(first, "../AGENTS.md:"), strings.Index(first, " AGENTS.md:"), strings.Index(first, "Head line."), strings.Index(first, "Task: fill it")}
+	assert.Contains(
+		t,
+		question,
+		"- tables: For tables.\n- mail: For mails.\n- none: anything else\n\nTask: fill it",
+	)
+	places := []int{
+		strings.Index(first, "../AGENTS.md:"),
+		strings.Index(first, " AGENTS.md:"),
+		strings.Index(first, "Head line."),
+		strings.Index(first, "Task: fill it"),
+	}
 	assert.IsIncreasing(t, places)
 	assert.Positive(t, places[0])
 	assert.NotContains(t, first, "hunter2")
 	assert.NotContains(t, first, "Be polite.")
-	assert.NotContains(t, m.requests[1].Messages[0].Content, "Inner", "they are no words of the system")
+	assert.NotContains(
+		t,
+		m.requests[1].Messages[0].Content,
+		"Inner",
+		"they are no words of the system",
+	)
 	_, err = r.Run(context.Background(), "now tell them")
 	require.NoError(t, err)
 	assert.NotContains(t, prompt(&m.requests[4]), "- tables:", "it was shown before")
@@ -46,10 +66,17 @@ func TestGuidesHaveABudget(t *testing.T) {
 	long := strings.Repeat("one two three four\n", 100)
 	for name, c := range map[string]struct{ context, most int }{"as configured": {8192, 150}, "a small context": {1400, 1000}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, newModelOf(t, c.context, false, `{"command": "answer", "content": [{"answer": "x"}]}`), func(o *Options) {
-				o.Limits.GuideTokensMax = c.most
-				o.Guides.Instructions = []guide.Instructions{{Path: "../AGENTS.md", Text: "Outer. " + long}, {Path: "AGENTS.md", Text: "Inner. " + long}}
-			})
+			r := newRig(
+				t,
+				newModelOf(t, c.context, false, `{"command": "answer", "content": [{"answer": "x"}]}`),
+				func(o *Options) {
+					o.Limits.GuideTokensMax = c.most
+					o.Guides.Instructions = []guide.Instructions{
+						{Path: "../AGENTS.md", Text: "Outer. " + long},
+						{Path: "AGENTS.md", Text: "Inner. " + long},
+					}
+				},
+			)
 			_, err := r.Run(context.Background(), "fill it")
 			require.NoError(t, err)
 			var told *Guides
@@ -72,10 +99,14 @@ func TestGuidesHaveABudget(t *testing.T) {
 
 // TestRuleKeepsGuidesBack: what the reader may not read does not get in by this way.
 func TestRuleKeepsGuidesBack(t *testing.T) {
-	r := newRig(t, newModel(t, false, `{"command": "answer", "content": [{"answer": "x"}]}`), func(o *Options) {
-		o.Rules = Rules{{Path: "AGENTS.md", Do: RuleDeny}}
-		o.Guides.Instructions = []guide.Instructions{{Path: "AGENTS.md", Text: "Inner."}}
-	})
+	r := newRig(
+		t,
+		newModel(t, false, `{"command": "answer", "content": [{"answer": "x"}]}`),
+		func(o *Options) {
+			o.Rules = Rules{{Path: "AGENTS.md", Do: RuleDeny}}
+			o.Guides.Instructions = []guide.Instructions{{Path: "AGENTS.md", Text: "Inner."}}
+		},
+	)
 	_, err := r.Run(context.Background(), "fill it")
 	require.NoError(t, err)
 	assert.NotContains(t, r.lastUser(0), "Inner.")

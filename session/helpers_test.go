@@ -37,6 +37,8 @@ type model struct {
 	summed   int
 	condense func(*backend.Request) (string, error) // answers requests about a part of a long result
 	offered  func(options string)                   // told each choice of a command
+	kinds    []string                               // questions about the kind of the task, beside the script
+	isOfKind bool                                   // their answer
 	yes      []string                               // words of the questions about the task that get a yes; nil: it can't tell
 	result   string                                 // the file in which the result stands
 	asked    int                                    // questions about the task
@@ -61,6 +63,9 @@ func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool
 		ModelID: "script", ContextLength: contextLength, Parameters: parameters, Claims: &claims,
 		Reply: func(_ context.Context, req *backend.Request) (string, error) { return m.next(req) },
 		Choose: func(_ context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+			if c := m.kind(req, options); c != nil {
+				return c, nil
+			}
 			if about := req.Messages[0].Content; strings.HasPrefix(about, aboutTask) {
 				return m.understand(about, options)
 			}
@@ -79,6 +84,19 @@ func newModelSized(t *testing.T, parameters int64, contextLength int, slots bool
 		},
 	})
 	return m
+}
+
+// kind answers a question about the kind of the task; nil: it is none.
+func (m *model) kind(req *backend.Request, options []backend.Option) *backend.Choice {
+	last := req.Messages[len(req.Messages)-1].Content
+	if req.Prefill != "" || !strings.HasSuffix(last, "? Reply yes or no.") || !strings.Contains(last, "\n\nDoes the task ask") {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kinds = append(m.kinds, last[strings.LastIndex(last, "\n")+1:])
+	c, _ := backend.ChooseOption("scripted", map[bool]string{true: "yes", false: "no"}[m.isOfKind], options)
+	return c
 }
 
 // understand answers a question about the task.

@@ -46,18 +46,12 @@ func offer(p journal.Phase, v view) []command.Spec {
 			return specs[i : i+1]
 		}
 	}
-	code, work := matching(specs, hasCode), matching(specs, func(c command.Spec) bool { return !c.Final })
-	many, places := matching(specs, changesMany), matching(specs, hasPlace)
+	work := matching(specs, func(c command.Spec) bool { return !c.Final })
 	early := v.workFirst && v.stepsLeft >= workStepsMin
+	if fits := v.first(); early && p == journal.PhaseFresh && fits != nil && slices.ContainsFunc(specs, fits) {
+		return matching(specs, func(c command.Spec) bool { return fits(c) || c.For != nil })
+	}
 	switch {
-	case early && p == journal.PhaseFresh && v.replaces && len(many) > 0:
-		specs = many
-	case early && p == journal.PhaseFresh && v.mends && len(places) > 0:
-		specs = places
-	case early && p == journal.PhaseFresh && len(code) > 0 && (v.data || v.counts):
-		specs = code
-	case early && p == journal.PhaseFresh && v.asksText() && len(matching(specs, readsFile)) > 0:
-		return matching(specs, readsFile)
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
@@ -73,7 +67,7 @@ func offer(p journal.Phase, v view) []command.Spec {
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
 	v := view{
-		commands: s.opts.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
 		known: s.wants.Known, keeps: !s.wants.Writes, mends: s.wants.Changes && s.watch.now.Size(s.wants.Result) > listBytesMax, replaces: s.wants.Replaces, counts: s.wants.Number,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
@@ -121,7 +115,7 @@ func readsFile(c command.Spec) bool {
 // where nothing is to be written, that changes what is there where nothing is, or
 // that rewrites all of a file of which most is to stay.
 func (v view) unfit(c command.Spec) bool {
-	if !v.workFirst || !v.known || c.Effect != command.EffectWrite {
+	if !v.workFirst || !v.known || c.Effect != command.EffectWrite || c.For != nil {
 		return false
 	}
 	switch {
@@ -134,6 +128,22 @@ func (v view) unfit(c command.Spec) bool {
 		return v.mends && hasPlace(o) || v.replaces && changesMany(o)
 	})
 	return v.keeps || better && v.stepsLeft >= workStepsMin
+}
+
+// first tells which commands the first step is chosen among, by what the task
+// plainly wants; nil: that is open.
+func (v view) first() func(command.Spec) bool {
+	switch {
+	case v.replaces:
+		return changesMany
+	case v.mends:
+		return hasPlace
+	case v.data, v.counts:
+		return hasCode
+	case v.asksText():
+		return readsFile
+	}
+	return nil
 }
 
 // asksText reports a task that asks for something that stands in a long text: what

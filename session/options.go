@@ -168,10 +168,16 @@ func (o *Options) allowedNames(refused string) []string {
 	return namesOf(matching(o.Registry.Specs(), func(c command.Spec) bool { return c.Name != refused && !o.policy().Hopeless(c) }))
 }
 
-// offered are the commands of the prompt. Where the model chooses among names,
+// offered are the commands of the fixed part of the prompt: not those that are for
+// one kind of task, so that it is the same for all.
+func (o *Options) offered() []command.Spec {
+	return matching(o.allowed(), func(c command.Spec) bool { return c.For == nil })
+}
+
+// allowed are the commands that may be used. Where the model chooses among names,
 // those that are never allowed are left out; else it is told why when it wants
 // one.
-func (o *Options) offered() []command.Spec {
+func (o *Options) allowed() []command.Spec {
 	specs := o.Registry.Specs()
 	if o.mode() == modeSlots {
 		specs = slices.DeleteFunc(specs, o.policy().Hopeless)

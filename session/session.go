@@ -50,12 +50,14 @@ type Session struct {
 
 	phase    journal.Phase
 	held     journal.Withheld
-	wants    Wants  // what the task wants, where that was asked
-	refusals int    // refused calls in a row, without one that ran
-	resumed  bool   // it goes on with what a session file tells
-	answered bool   // nothing is left to go on with but new words
-	ended    Stop   // how the run before this one ended
-	scratch  string // a folder for what commands keep, where no session file is kept
+	wants    Wants           // what the task wants, where that was asked
+	refusals int             // refused calls in a row, without one that ran
+	suits    map[string]bool // commands for one kind of task: whether this is of it
+	suitedTo string          // the task that they were asked about
+	resumed  bool            // it goes on with what a session file tells
+	answered bool            // nothing is left to go on with but new words
+	ended    Stop            // how the run before this one ended
+	scratch  string          // a folder for what commands keep, where no session file is kept
 }
 
 // place is where a session stands among those that were delegated to.

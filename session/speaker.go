@@ -89,12 +89,17 @@ func (sp *speaker) ask(ctx context.Context, system, question string, tokensMax i
 	return strings.TrimSpace(text), err
 }
 
-// choose lets the model pick one of several options.
+// choose lets the model pick one of several texts.
 func (sp *speaker) choose(ctx context.Context, req *backend.Request, options []string) (*backend.Choice, error) {
+	return sp.chooseOption(ctx, req, backend.Options(options...))
+}
+
+// chooseOption is choose with the backend's own options.
+func (sp *speaker) chooseOption(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
 	if _, err := sp.budget.allow(1); err != nil {
 		return nil, err
 	}
-	choice, err := sp.backend.ChooseFromOptions(ctx, req, backend.Options(options...))
+	choice, err := sp.backend.ChooseFromOptions(ctx, req, options)
 	if err != nil {
 		return nil, backendError(ctx, err)
 	}

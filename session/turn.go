@@ -63,6 +63,9 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if s.calls.pending == nil { // else a turn waits that was cut off
 		s.clock.steps++
 		s.watch.look()
+		if err := s.suit(ctx); err != nil {
+			return outcome{}, err
+		}
 		s.refreshCommands(ctx)
 		t, err := s.askFresh(ctx)
 		if err != nil {

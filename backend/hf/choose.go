@@ -123,7 +123,7 @@ func (c *chooser) oneOrder(from int) ([]float64, error) {
 		subtract(scores, base)
 	}
 	if c.cfg.Calibrate {
-		msgs, err := c.listed(withQuestion(c.req.Messages, contentFree), from)
+		msgs, err := c.listed(c.contentFree(), from)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,22 @@ func (c *chooser) listed(msgs []backend.Message, from int) ([]backend.Message, e
 	if !c.cfg.List {
 		return msgs, nil
 	}
-	return backend.ListOptions(msgs, c.options, from)
+	question, text, about := backend.SplitAt(msgs, c.cfg.ListAt)
+	listed, err := backend.ListOptions(question, c.options, from)
+	if err == nil && about {
+		listed[len(listed)-1].Content += "\n\n" + text
+	}
+	return listed, err
+}
+
+// contentFree is the chat without what it is about.
+func (c *chooser) contentFree() []backend.Message {
+	question, _, about := backend.SplitAt(c.req.Messages, c.cfg.ListAt)
+	if !about {
+		return withQuestion(c.req.Messages, contentFree)
+	}
+	question[len(question)-1].Content += "\n\n" + contentFree
+	return question
 }
 
 // withQuestion replaces the last user message.
@@ -167,6 +182,14 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	parts, prompt, err := c.b.encode(c.ctx, msgs, c.req.Tools, c.req.Prefill, c.b.ContextLength())
 	if err != nil {
 		return nil, err
+	}
+	if c.req.Prefill == "" {
+		if closed := c.b.closedThought(c.ctx, parts, ""); len(closed) > len(parts) {
+			parts = closed
+			if prompt, err = c.b.model.EncodeWithin(parts, c.b.ContextLength()); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if len(prompt) >= c.b.ContextLength() { // seen before each option is tokenised with it
 		return nil, &backend.ContextError{Tokens: len(prompt), Max: c.b.ContextLength()}

@@ -3,6 +3,7 @@ package hf
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -15,6 +16,8 @@ type templateHabits struct {
 	once   sync.Once
 	system bool // a system message is refused, or left out
 	turns  bool // so are two turns of one role
+
+	refused error // a chat of one user text is
 }
 
 // find tries the template with texts that can be told again in what it renders to.
@@ -30,7 +33,8 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 		return err == nil && strings.Contains(text, first) && strings.Contains(text, second)
 	}
 	if _, err := m.Render(ctx, inference.Chat{Messages: []inference.Message{{Role: "user", Content: first}}}, ""); err != nil {
-		return // it refuses more than that, and says so itself
+		h.refused = err
+		return
 	}
 	h.system = !takes("system", "user")
 	h.turns = !takes("user", "user")
@@ -40,16 +44,7 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 // the first user text, and neighbours of one role are one message. What a template takes
 // stays as it is.
 func (b *Backend) folded(ctx context.Context, msgs []backend.Message) []backend.Message {
-	h := &b.habits
-	h.once.Do(func() {
-		h.find(context.WithoutCancel(ctx), b.model)
-		if h.system {
-			b.cfg.Warn("the chat template takes no system message; its text stands before the first user text")
-		}
-		if h.turns {
-			b.cfg.Warn("the chat template wants roles to alternate; neighbours of one role are joined")
-		}
-	})
+	h := b.templateHabits(ctx)
 	if h.system {
 		msgs = withoutSystem(msgs)
 	}
@@ -66,6 +61,35 @@ func (b *Backend) folded(ctx context.Context, msgs []backend.Message) []backend.
 		out = append(out, m)
 	}
 	return out
+}
+
+// templateHabits tries the template once, and warns of what a person should know.
+func (b *Backend) templateHabits(ctx context.Context) *templateHabits {
+	h := &b.habits
+	h.once.Do(func() {
+		h.find(context.WithoutCancel(ctx), b.model)
+		if h.refused != nil {
+			b.cfg.Warn("the chat template refuses even a plain chat: " + lastLine(h.refused.Error()))
+		}
+		if h.system {
+			b.cfg.Warn("the chat template takes no system message; its text stands before the first user text")
+		}
+		if h.turns {
+			b.cfg.Warn("the chat template wants roles to alternate; neighbours of one role are joined")
+		}
+		if dated.MatchString(b.model.ChatTemplate()) {
+			b.cfg.Warn("the chat template puts the date into the prompt: what is cached of it is worth nothing the next day")
+		}
+	})
+	return h
+}
+
+// dated is what templates take the date from.
+var dated = regexp.MustCompile(`strftime_now|date_string|\bnow\s*\(`)
+
+// lastLine is where a template's own words stand in its error.
+func lastLine(text string) string {
+	return strings.TrimSpace(text[strings.LastIndexByte(strings.TrimSpace(text), '\n')+1:])
 }
 
 // withoutSystem makes user texts of system texts; they are joined with their neighbours.

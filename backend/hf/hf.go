@@ -30,6 +30,9 @@ type Config struct {
 	ContextLength int    // 0: as trained, within memory
 	Sampling      *backend.Sampling
 	TokensMax     int // most tokens of a reply when a request does not say; 0: no limit
+	// ReasoningBudget is how many tokens a model whose template opens a thought may think
+	// before a reply; 0: none, the thought is closed at once. nil: reasoningDefault.
+	ReasoningBudget *int
 
 	Devices      []string // accelerators by name, or "CPU"; none: those that inference.DevicesFor picks
 	GPULayers    *int     // nil: all that fit
@@ -73,13 +76,14 @@ const (
 
 // Backend is a loaded model. It is safe for concurrent use.
 type Backend struct {
-	cfg    Config
-	model  *inference.Model
-	engine *inference.Engine
-	store  *inference.PrefixStore // nil: nothing is kept on disk
-	system systemPart
-	calls  toolSyntax
-	habits templateHabits
+	cfg      Config
+	model    *inference.Model
+	engine   *inference.Engine
+	store    *inference.PrefixStore // nil: nothing is kept on disk
+	system   systemPart
+	calls    toolSyntax
+	habits   templateHabits
+	thoughts thoughts
 
 	counter  counter
 	embedMu  sync.Mutex
@@ -125,9 +129,13 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	}
 	b := &Backend{cfg: cfg, model: model, engine: engine, store: sizes.Store, endsOf: map[string][]int32{}}
 	b.counter.model = model
+	b.cfg.Sampling = cfg.Sampling.Merge(cardSampling(model.File))
 	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
 		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
 			engine.ContextLength(), trained, cfg.ModelID))
+	}
+	if model.HasTemplate() {
+		b.templateHabits(ctx) // what it refuses is better known now than at the tenth request
 	}
 	if cfg.TokenizerPath != "" {
 		if err := b.counter.prepare(&b.cfg); err != nil {
@@ -272,16 +280,38 @@ func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []ba
 	if err != nil {
 		return nil, nil, err
 	}
+	if prefill != "" {
+		parts = b.closedThought(ctx, parts, prefill)
+	}
 	ids, err := b.model.EncodeWithin(parts, tokensMax)
 	return parts, ids, b.translate(ctx, err)
 }
 
+// closedThought puts the end of a thought into the parts of a prompt, in front of the
+// beginning of the reply, if the template has opened one.
+func (b *Backend) closedThought(ctx context.Context, parts []inference.Part, prefill string) []inference.Part {
+	end := b.thinking(ctx).closed()
+	if end == "" {
+		return parts
+	}
+	b.sayClosed()
+	if prefill == "" {
+		return append(parts, inference.Part{Text: end})
+	}
+	last := len(parts) - 1
+	return append(parts[:last:last], inference.Part{Text: end}, parts[last])
+}
+
 // ChatCompletion implements backend.LanguageBackend.
 func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
-	return func(yield func(backend.Delta, error) bool) {
-		call, trim, err := b.prepare(ctx, req)
+	return b.thinking(ctx).splitThought(func(yield func(backend.Delta, error) bool) {
+		call, parts, trim, err := b.prepare(ctx, req)
 		if err != nil {
 			yield(backend.Delta{}, err)
+			return
+		}
+		spent, ok := b.thought(ctx, req, call, parts, yield)
+		if !ok {
 			return
 		}
 		for out, err := range b.engine.Generate(ctx, call) {
@@ -294,39 +324,40 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 				d.Text = strings.TrimPrefix(d.Text, " ")
 				trim = false
 			}
+			d.Usage.AddThought(spent)
 			if !yield(d, nil) {
 				return
 			}
 		}
 		b.reportPaging()
-	}
+	})
 }
 
 // prepare turns a request into the engine's terms. trim: see [prefilled].
-func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, trim bool, err error) {
+func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, parts []inference.Part, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	grammar := req.Grammar
 	if len(req.Schema) > 0 {
 		if grammar, err = inference.SchemaToGrammar(req.Schema); err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
 	}
 	prefill, trim := prefilled(req)
-	_, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
+	parts, ids, err := b.encode(ctx, req.Messages, req.Tools, prefill, b.ContextLength())
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	if len(ids) >= b.ContextLength() {
-		return nil, false, &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
+		return nil, nil, false, &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
 	}
 	tokensMax := req.TokensMax
 	if tokensMax == 0 {
 		tokensMax = b.cfg.TokensMax
 	}
 	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
-		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, trim, nil
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, parts, trim, nil
 }
 
 // prefilled is the start of the reply as it is computed. trim: a space that ends it was

@@ -80,6 +80,9 @@ func (b *Backend) chat(ctx context.Context, msgs []backend.Message, tools []back
 	chat := inference.Chat{Messages: make([]inference.Message, len(msgs))}
 	for i, m := range msgs {
 		chat.Messages[i] = inference.Message{Role: string(m.Role), Content: m.Content}
+		if m.Role == backend.RoleAssistant {
+			chat.Messages[i].Content = b.thinking(ctx).withoutThought(m.Content)
+		}
 		for _, c := range m.Calls {
 			chat.Messages[i].Calls = append(chat.Messages[i].Calls, inference.Call(c))
 		}

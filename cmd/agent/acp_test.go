@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,74 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// editor is a client of the protocol: it notes what it is told, and decides by decide.
-type editor struct {
-	conn    *sdk.ClientSideConnection
-	decide  func(sdk.RequestPermissionRequest) string
-	buffers map[string]string // files that are open, by absolute path
-
-	mu    sync.Mutex
-	asked []sdk.RequestPermissionRequest
-	told  []sdk.SessionUpdate
-}
-
-func (e *editor) RequestPermission(_ context.Context, r sdk.RequestPermissionRequest) (sdk.RequestPermissionResponse, error) {
-	e.mu.Lock()
-	e.asked = append(e.asked, r)
-	e.mu.Unlock()
-	if id := e.decide(r); id != "" {
-		return sdk.RequestPermissionResponse{Outcome: sdk.NewRequestPermissionOutcomeSelected(sdk.PermissionOptionId(id))}, nil
-	}
-	return sdk.RequestPermissionResponse{Outcome: sdk.NewRequestPermissionOutcomeCancelled()}, nil
-}
-
-func (e *editor) SessionUpdate(_ context.Context, n sdk.SessionNotification) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.told = append(e.told, n.Update)
-	return nil
-}
-
-func (e *editor) ReadTextFile(_ context.Context, r sdk.ReadTextFileRequest) (sdk.ReadTextFileResponse, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if text, open := e.buffers[r.Path]; open {
-		return sdk.ReadTextFileResponse{Content: text}, nil
-	}
-	data, err := os.ReadFile(r.Path)
-	return sdk.ReadTextFileResponse{Content: string(data)}, err
-}
-
-func (e *editor) WriteTextFile(_ context.Context, r sdk.WriteTextFileRequest) (sdk.WriteTextFileResponse, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.buffers == nil {
-		e.buffers = map[string]string{}
-	}
-	e.buffers[r.Path] = r.Content
-	return sdk.WriteTextFileResponse{}, os.WriteFile(r.Path, []byte(r.Content), 0o644)
-}
-
-func (e *editor) CreateTerminal(context.Context, sdk.CreateTerminalRequest) (sdk.CreateTerminalResponse, error) {
-	return sdk.CreateTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalCreate)
-}
-
-func (e *editor) KillTerminal(context.Context, sdk.KillTerminalRequest) (sdk.KillTerminalResponse, error) {
-	return sdk.KillTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalKill)
-}
-
-func (e *editor) TerminalOutput(context.Context, sdk.TerminalOutputRequest) (sdk.TerminalOutputResponse, error) {
-	return sdk.TerminalOutputResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalOutput)
-}
-
-func (e *editor) ReleaseTerminal(context.Context, sdk.ReleaseTerminalRequest) (sdk.ReleaseTerminalResponse, error) {
-	return sdk.ReleaseTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalRelease)
-}
-
-func (e *editor) WaitForTerminalExit(context.Context, sdk.WaitForTerminalExitRequest) (sdk.WaitForTerminalExitResponse, error) {
-	return sdk.WaitForTerminalExitResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalWaitForExit)
-}
 
 // summary is what the editor was told, a line each.
 func (e *editor) summary() []string {
@@ -107,9 +37,26 @@ func (e *editor) summary() []string {
 		case u.AgentMessageChunk != nil:
 			out = append(out, "agent: "+u.AgentMessageChunk.Content.Text.Text)
 		case u.ToolCall != nil:
-			out = append(out, fmt.Sprintf("call %s %s %s %s", u.ToolCall.ToolCallId, u.ToolCall.Title, u.ToolCall.Kind, u.ToolCall.Status))
+			out = append(
+				out,
+				fmt.Sprintf(
+					"call %s %s %s %s",
+					u.ToolCall.ToolCallId,
+					u.ToolCall.Title,
+					u.ToolCall.Kind,
+					u.ToolCall.Status,
+				),
+			)
 		case u.ToolCallUpdate != nil:
-			out = append(out, fmt.Sprintf("call %s %s%s", u.ToolCallUpdate.ToolCallId, *u.ToolCallUpdate.Status, diffs(u.ToolCallUpdate.Content)))
+			out = append(
+				out,
+				fmt.Sprintf(
+					"call %s %s%s",
+					u.ToolCallUpdate.ToolCallId,
+					*u.ToolCallUpdate.Status,
+					diffs(u.ToolCallUpdate.Content),
+				),
+			)
 		case u.Plan != nil:
 			var parts []string
 			for _, p := range u.Plan.Entries {
@@ -126,21 +73,35 @@ func (e *editor) summary() []string {
 func (p *started) edit(t *testing.T, e *editor, fs bool) sdk.InitializeResponse {
 	t.Helper()
 	e.conn = sdk.NewClientSideConnection(e, p.in, p.out)
-	res, err := e.conn.Initialize(t.Context(), sdk.InitializeRequest{ProtocolVersion: sdk.ProtocolVersionNumber,
-		ClientCapabilities: sdk.ClientCapabilities{Fs: sdk.FileSystemCapabilities{ReadTextFile: fs, WriteTextFile: fs}}})
+	res, err := e.conn.Initialize(
+		t.Context(),
+		sdk.InitializeRequest{
+			ProtocolVersion: sdk.ProtocolVersionNumber,
+			ClientCapabilities: sdk.ClientCapabilities{
+				Fs: sdk.FileSystemCapabilities{ReadTextFile: fs, WriteTextFile: fs},
+			},
+		},
+	)
 	require.NoError(t, err, p.err)
 	return res
 }
 
 func (e *editor) newSession(t *testing.T, dir string) sdk.SessionId {
 	t.Helper()
-	res, err := e.conn.NewSession(t.Context(), sdk.NewSessionRequest{Cwd: dir, McpServers: []sdk.McpServer{}})
+	res, err := e.conn.NewSession(
+		t.Context(),
+		sdk.NewSessionRequest{Cwd: dir, McpServers: []sdk.McpServer{}},
+	)
 	require.NoError(t, err)
 	assert.Len(t, res.Modes.AvailableModes, 3)
 	return res.SessionId
 }
 
-func (e *editor) say(t *testing.T, id sdk.SessionId, blocks ...sdk.ContentBlock) sdk.PromptResponse {
+func (e *editor) say(
+	t *testing.T,
+	id sdk.SessionId,
+	blocks ...sdk.ContentBlock,
+) sdk.PromptResponse {
 	t.Helper()
 	res, err := e.conn.Prompt(t.Context(), sdk.PromptRequest{SessionId: id, Prompt: blocks})
 	require.NoError(t, err)
@@ -160,7 +121,13 @@ func allowB(r sdk.RequestPermissionRequest) string {
 func TestACPRun(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.txt"), []byte("1\n"), 0o644))
-	args := []string{"acp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "agent.aids.cold_logic=false"}
+	args := []string{
+		"acp",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"agent.aids.cold_logic=false",
+	}
 	p := startProgram(t, args...)
 	e := &editor{decide: allowB}
 	can := p.edit(t, e, false)
@@ -171,9 +138,13 @@ func TestACPRun(t *testing.T) {
 	assert.Equal(t, sdk.StopReasonEndTurn, res.StopReason)
 	assert.Positive(t, res.Usage.InputTokens)
 	assert.Equal(t, []string{
-		"call 1 writer: Write the first edit pending", "call 1 failed",
-		"call 2 writer: Write the second edit pending", "call 2 in_progress", `call 2 completed diff b.txt "1\n" "2"`,
-		"agent: done"}, e.summary())
+		"call 1 writer: Write the first edit pending",
+		"call 1 failed",
+		"call 2 writer: Write the second edit pending",
+		"call 2 in_progress",
+		`call 2 completed diff b.txt "1\n" "2"`,
+		"agent: done",
+	}, e.summary())
 	require.Len(t, e.asked, 2)
 	assert.EqualValues(t, "2", e.asked[1].ToolCall.ToolCallId)
 	assert.Equal(t, "2", e.asked[1].ToolCall.Content[0].Diff.NewText)
@@ -189,15 +160,21 @@ func TestACPRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.Sessions, 1)
 	assert.Equal(t, id, list.Sessions[0].SessionId)
-	assert.Contains(t, *list.Sessions[0].Title, "write two numbers")
+	assert.Equal(t, "write two numbers", *list.Sessions[0].Title)
 	elsewhere := t.TempDir()
 	list, err = e.conn.ListSessions(t.Context(), sdk.ListSessionsRequest{Cwd: &elsewhere})
 	require.NoError(t, err)
 	assert.Empty(t, list.Sessions)
-	_, err = e.conn.LoadSession(t.Context(), sdk.LoadSessionRequest{SessionId: id, Cwd: elsewhere, McpServers: []sdk.McpServer{}})
+	_, err = e.conn.LoadSession(
+		t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: elsewhere, McpServers: []sdk.McpServer{}},
+	)
 	assert.ErrorContains(t, err, "was in another folder")
 
-	_, err = e.conn.LoadSession(t.Context(), sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}})
+	_, err = e.conn.LoadSession(
+		t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}},
+	)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"user: write two numbers",
@@ -209,7 +186,10 @@ func TestACPRun(t *testing.T) {
 	assert.Len(t, e.asked, 1, "the second write is allowed for the session")
 	_, err = e.conn.CloseSession(t.Context(), sdk.CloseSessionRequest{SessionId: id})
 	require.NoError(t, err)
-	_, err = e.conn.Prompt(t.Context(), sdk.PromptRequest{SessionId: id, Prompt: []sdk.ContentBlock{sdk.TextBlock("x")}})
+	_, err = e.conn.Prompt(
+		t.Context(),
+		sdk.PromptRequest{SessionId: id, Prompt: []sdk.ContentBlock{sdk.TextBlock("x")}},
+	)
 	assert.ErrorContains(t, err, "is not open")
 }
 
@@ -247,7 +227,10 @@ func TestACPModes(t *testing.T) {
 	p.edit(t, e, false)
 	id := e.newSession(t, dir)
 	set := func(mode string) error {
-		_, err := e.conn.SetSessionMode(t.Context(), sdk.SetSessionModeRequest{SessionId: id, ModeId: sdk.SessionModeId(mode)})
+		_, err := e.conn.SetSessionMode(
+			t.Context(),
+			sdk.SetSessionModeRequest{SessionId: id, ModeId: sdk.SessionModeId(mode)},
+		)
 		return err
 	}
 	assert.ErrorContains(t, set("yolo"), "known are ask, auto, never")
@@ -285,8 +268,20 @@ func TestACPFiles(t *testing.T) {
 	e := &editor{buffers: map[string]string{open: "unsaved\n"}}
 	p.edit(t, e, true)
 	id := e.newSession(t, dir)
-	res := e.say(t, id, sdk.TextBlock("look at "), sdk.ResourceLinkBlock("open.txt", "file://"+open),
-		sdk.ResourceBlock(sdk.EmbeddedResourceResource{TextResourceContents: &sdk.TextResourceContents{Uri: "file:///elsewhere/notes.md", Text: "``` a fence"}}))
+	res := e.say(
+		t,
+		id,
+		sdk.TextBlock("look at "),
+		sdk.ResourceLinkBlock("open.txt", "file://"+open),
+		sdk.ResourceBlock(
+			sdk.EmbeddedResourceResource{
+				TextResourceContents: &sdk.TextResourceContents{
+					Uri:  "file:///elsewhere/notes.md",
+					Text: "``` a fence",
+				},
+			},
+		),
+	)
 	assert.Equal(t, sdk.StopReasonEndTurn, res.StopReason)
 	var texts []string
 	for _, u := range e.told {
@@ -304,9 +299,16 @@ func TestACPFiles(t *testing.T) {
 	assert.Equal(t, "hidden", string(data))
 	assert.Contains(t, e.summary(), `call 2 completed diff open.txt "unsaved\n" "changed\n"`)
 
-	_, err = e.conn.LoadSession(t.Context(), sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}})
+	_, err = e.conn.LoadSession(
+		t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}},
+	)
 	require.NoError(t, err)
-	assert.Contains(t, e.summary()[0], "user: look at [open.txt][/elsewhere/notes.md]\n\nFile /elsewhere/notes.md:\n````\n``` a fence\n````")
+	assert.Contains(
+		t,
+		e.summary()[0],
+		"user: look at [open.txt][/elsewhere/notes.md]\n\nFile /elsewhere/notes.md:\n````\n``` a fence\n````",
+	)
 }
 
 // TestACPPlan: a task that is split is a plan.
@@ -333,20 +335,42 @@ func TestACPMistakes(t *testing.T) {
 	e := &editor{}
 	p.edit(t, e, false)
 	for cwd, want := range map[string]string{".": "absolute path", "/nowhere/at/all": "absolute path of a folder"} {
-		_, err := e.conn.NewSession(t.Context(), sdk.NewSessionRequest{Cwd: cwd, McpServers: []sdk.McpServer{}})
+		_, err := e.conn.NewSession(
+			t.Context(),
+			sdk.NewSessionRequest{Cwd: cwd, McpServers: []sdk.McpServer{}},
+		)
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := e.conn.LoadSession(t.Context(), sdk.LoadSessionRequest{SessionId: "nope", Cwd: t.TempDir(), McpServers: []sdk.McpServer{}})
+	_, err := e.conn.LoadSession(
+		t.Context(),
+		sdk.LoadSessionRequest{SessionId: "nope", Cwd: t.TempDir(), McpServers: []sdk.McpServer{}},
+	)
 	assert.ErrorContains(t, err, "nope")
-	_, err = e.conn.NewSession(t.Context(), sdk.NewSessionRequest{Cwd: t.TempDir(),
-		McpServers: []sdk.McpServer{{Http: &sdk.McpServerHttpInline{Type: "http", Name: "My Server", Url: "ftp://x", Headers: []sdk.HttpHeader{}}}}})
+	_, err = e.conn.NewSession(t.Context(), sdk.NewSessionRequest{
+		Cwd: t.TempDir(),
+		McpServers: []sdk.McpServer{
+			{
+				Http: &sdk.McpServerHttpInline{
+					Type:    "http",
+					Name:    "My Server",
+					Url:     "ftp://x",
+					Headers: []sdk.HttpHeader{},
+				},
+			},
+		},
+	})
 	assert.ErrorContains(t, err, "no http or https URL")
 	id := e.newSession(t, t.TempDir())
 	for _, blocks := range [][]sdk.ContentBlock{{sdk.ImageBlock("AAAA", "image/png")}, {sdk.TextBlock(" ")}} {
 		_, err = e.conn.Prompt(t.Context(), sdk.PromptRequest{SessionId: id, Prompt: blocks})
 		assert.Error(t, err)
 	}
-	_, err = e.conn.SetSessionConfigOption(t.Context(), sdk.SetSessionConfigOptionRequest{ValueId: &sdk.SetSessionConfigOptionValueId{SessionId: id, ConfigId: "x", Value: "y"}})
+	_, err = e.conn.SetSessionConfigOption(
+		t.Context(),
+		sdk.SetSessionConfigOptionRequest{
+			ValueId: &sdk.SetSessionConfigOptionValueId{SessionId: id, ConfigId: "x", Value: "y"},
+		},
+	)
 	assert.Error(t, err)
 	require.NotEmpty(t, e.newSession(t, t.TempDir()))
 }
@@ -355,8 +379,22 @@ func TestACPMistakes(t *testing.T) {
 func TestACPDefaultModel(t *testing.T) {
 	model := defaultModelFile(t)
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("The meeting is on Friday.\n"), 0o644))
-	p := startProgram(t, "acp", "--model", model, "--temperature", "0", "--max-steps", "2", "llm.threads=1", "llm.threads_batch=1")
+	require.NoError(
+		t,
+		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("The meeting is on Friday.\n"), 0o644),
+	)
+	p := startProgram(
+		t,
+		"acp",
+		"--model",
+		model,
+		"--temperature",
+		"0",
+		"--max-steps",
+		"2",
+		"llm.threads=1",
+		"llm.threads_batch=1",
+	)
 	e := &editor{decide: func(sdk.RequestPermissionRequest) string { return "refuse" }}
 	p.edit(t, e, true)
 	res := e.say(t, e.newSession(t, dir), sdk.TextBlock("When is the meeting? Look into notes.txt."))

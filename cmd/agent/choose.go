@@ -29,6 +29,7 @@ type chooseFlags struct {
 	method, system                  string
 	calibrate, rotate, noList, json bool
 	batch                           bool
+	each                            eachFlags
 	minMargin                       float64
 	values                          setup.Flags
 }
@@ -45,7 +46,8 @@ themselves: nothing is generated or parsed. Other backends decide as well as the
 can, and "method" in the result says how.`,
 		Example: `  agent choose "Is this review positive? 'Loved it.'" --option yes --option no
   agent choose "Which tool reads a file?" --option read --option write --option run --json
-  agent choose --batch --json <questions.jsonl`,
+  agent choose --batch --json <questions.jsonl
+  agent choose --each reviews.csv --out labels.csv "Is it positive?" --option yes --option no`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.choose(cmd, args, &f) },
 	}
 	fl := cmd.Flags()
@@ -58,6 +60,7 @@ can, and "method" in the result says how.`,
 	fl.Float64Var(&f.minMargin, "min-margin", 0, "abstain when the winner leads by less, in nats")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
 	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
+	f.each.bind(fl)
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
 	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -89,6 +92,9 @@ func (f *chooseFlags) check() error {
 	if err := checkMethod(f.method); err != nil {
 		return err
 	}
+	if err := f.each.check(f); err != nil {
+		return err
+	}
 	return terminal.CheckText("--system", f.system)
 }
 
@@ -97,27 +103,30 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 		return err
 	}
 	_, rest := cli.Split(cmd, args)
-	question := strings.Join(rest, " ")
-	if !f.batch {
+	item := chooseItem{Prompt: strings.Join(rest, " "), Options: f.options}
+	switch {
+	case f.batch:
+		if item.Prompt != "" || len(f.options) > 0 {
+			return exit.Usagef("--batch reads questions and options from standard input; drop the others")
+		}
+	case f.each.file != "":
+		if err := f.checkQuestion(item.Prompt); err != nil {
+			return err
+		}
+		return a.chooseEach(cmd, args, f, item.Prompt)
+	default:
 		piped, err := a.Piped(cmd.Context())
 		if err != nil {
 			return err
 		}
-		question = withPiped(question, piped)
-		switch {
-		case question == "":
-			return exit.Usagef("no question given: agent choose \"question\" --option A --option B")
-		case len(f.options) == 0:
-			return exit.Usagef("no options given: add --option A --option B")
+		if item.Prompt != "" {
+			item.about = piped
+		} else {
+			item.Prompt = piped
 		}
-		if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
-			return exit.With(exit.Usage, err)
-		}
-		if err := terminal.CheckText("the question or an option", question+strings.Join(f.options, "")); err != nil {
+		if err := f.checkQuestion(item.Prompt); err != nil {
 			return err
 		}
-	} else if question != "" || len(f.options) > 0 {
-		return exit.Usagef("--batch reads questions and options from standard input; drop the others")
 	}
 	b, _, err := a.Open(cmd, args, f.values.Values())
 	if err != nil {
@@ -127,7 +136,7 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 	if f.batch {
 		return a.chooseBatch(cmd.Context(), b, f)
 	}
-	c, err := decide(cmd.Context(), b, f, chooseItem{Prompt: question, Options: f.options})
+	c, err := choose(cmd.Context(), b, f, item)
 	if err != nil {
 		return err
 	}
@@ -137,16 +146,32 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 	return a.printChoice(c)
 }
 
+// checkQuestion refuses a question without what belongs to it.
+func (f *chooseFlags) checkQuestion(question string) error {
+	switch {
+	case question == "":
+		return exit.Usagef("no question given: agent choose \"question\" --option A --option B")
+	case len(f.options) == 0:
+		return exit.Usagef("no options given: add --option A --option B")
+	}
+	if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	return terminal.CheckText("the question or an option", question+strings.Join(f.options, ""))
+}
+
 // chooseItem is one line of a batch.
 type chooseItem struct {
 	Prompt   string            `json:"prompt"`
 	Messages []backend.Message `json:"messages"`
 	Options  []string          `json:"options"`
+
+	about string // a text that the prompt is a question about
 }
 
-// decide asks for one decision. Messages are taken as they are; a prompt gets
+// choose asks for one decision. Messages are taken as they are; a prompt gets
 // the system message and the list of options.
-func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item chooseItem) (*backend.Choice, error) {
+func choose(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item chooseItem) (*backend.Choice, error) {
 	cfg := f.config()
 	msgs := item.Messages
 	switch {
@@ -159,10 +184,11 @@ func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 	case item.Prompt == "":
 		return nil, errors.New("neither prompt nor messages is given")
 	default:
-		if f.system != "" {
-			msgs = append(msgs, backend.Message{Role: backend.RoleSystem, Content: f.system})
+		msgs = append(f.systemMessage(), backend.Message{Role: backend.RoleUser, Content: item.Prompt})
+		if item.about != "" {
+			req := backend.AboutText(item.Prompt, item.about, cfg)
+			msgs, cfg = append(f.systemMessage(), req.Messages...), req.Choose
 		}
-		msgs = append(msgs, backend.Message{Role: backend.RoleUser, Content: item.Prompt})
 	}
 	options := backend.Options(item.Options...)
 	if err := backend.CheckOptions(options); err != nil {
@@ -170,6 +196,14 @@ func decide(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 	}
 	c, err := b.ChooseFromOptions(ctx, &backend.Request{Messages: msgs, Choose: cfg}, options)
 	return c, backendError(err)
+}
+
+// systemMessage is what stands before a question.
+func (f *chooseFlags) systemMessage() []backend.Message {
+	if f.system == "" {
+		return nil
+	}
+	return []backend.Message{{Role: backend.RoleSystem, Content: f.system}}
 }
 
 // backendError makes the failure of a model one of its exit code; what is too
@@ -237,7 +271,7 @@ func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, 
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("more than one JSON value on the line")
 	}
-	return decide(ctx, b, f, item)
+	return choose(ctx, b, f, item)
 }
 
 // batchLineError says what a line should be where the decoder speaks of Go.

@@ -48,8 +48,19 @@ client can't ask, it is refused, unless --approve or agent.approve_rules allow i
 	fl.StringArrayVar(&f.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
 	fl.BoolVar(&f.http, "http", false, "serve streamable HTTP instead of standard input and output")
 	f.values.Bind(fl, "host", "serve.host", setup.HostDefault, "address to listen on, with --http")
-	f.values.Bind(fl, "port", "serve.port", setup.PortDefault, "port to listen on, with --http; 0 takes a free one")
-	fl.StringVar(&f.keyFile, "api-key-file", "", "file with the key that clients must send, with --http")
+	f.values.Bind(
+		fl,
+		"port",
+		"serve.port",
+		setup.PortDefault,
+		"port to listen on, with --http; 0 takes a free one",
+	)
+	fl.StringVar(
+		&f.keyFile,
+		"api-key-file",
+		"",
+		"file with the key that clients must send, with --http",
+	)
 	return cmd
 }
 
@@ -61,9 +72,18 @@ type desk struct {
 }
 
 // openDesk composes and opens the model. Nobody is at standard input: a client is.
-func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, disable []string) (*desk, error) {
+func (a *app) openDesk(
+	cmd *cobra.Command,
+	args []string,
+	values *setup.Flags,
+	disable []string,
+) (*desk, error) {
 	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
-	cfg, _, err := a.Compose(cmd, args, values.Values(), append(setup.RunSections(), setup.SectionServe)...)
+	cfg, _, err := a.Compose(
+		cmd,
+		args,
+		values.Values(),
+		append(setup.RunSections(), setup.SectionServe)...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +96,9 @@ func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, d
 		return nil, err
 	}
 	if model.Human() {
-		return nil, exit.Usagef("llm=human reads standard input, where the client is; choose another model")
+		return nil, exit.Usagef(
+			"llm=human reads standard input, where the client is; choose another model",
+		)
 	}
 	if local, ok := backend.As[*hf.Backend](model); ok {
 		local.Remember()
@@ -99,8 +121,11 @@ func (a *app) opener(cfg *setup.Config, model *setup.Model, disable []string) wo
 			}
 			own.Servers[name] = s
 		}
-		run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: &own, Model: model, Approver: o.Ask,
-			Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true})
+		run, err := setup.Open(
+			ctx,
+			setup.Settings{Host: &a.Host, Config: &own, Model: model, Approver: o.Ask,
+				Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true},
+		)
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +143,15 @@ func (a *app) mcp(cmd *cobra.Command, args []string, f *mcpFlags) error {
 	}
 	defer d.model.Close()
 	ctx := cmd.Context()
-	s := mcp.New(mcp.Config{Model: d.model, Open: d.open, Env: d.cfg.Env(d.cfg.Agent.Workdir), Rules: d.cfg.Agent.ApproveRules, Version: version})
+	s := mcp.New(
+		mcp.Config{
+			Model:   d.model,
+			Open:    d.open,
+			Env:     d.cfg.Env(d.cfg.Agent.Workdir),
+			Rules:   d.cfg.Agent.ApproveRules,
+			Version: version,
+		},
+	)
 	if !f.http {
 		return s.Stdio(ctx, a.In, a.Out)
 	}
@@ -132,6 +165,12 @@ func (a *app) mcp(cmd *cobra.Command, args []string, f *mcpFlags) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", s.Handler())
-	a.Note("serving " + strings.TrimSpace(d.model.ModelID()) + " over MCP at http://" + l.Addr().String() + "/mcp")
+	a.Note(
+		"serving " + strings.TrimSpace(
+			d.model.ModelID(),
+		) + " over MCP at http://" + l.Addr().
+			String() +
+			"/mcp",
+	)
 	return serve.Door{APIKey: c.APIKey, Origins: c.Origins}.Serve(ctx, l, mux, a.serveLog(false))
 }

@@ -92,7 +92,10 @@ func scriptedLLM(t *testing.T, yaml string) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "llm"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "llm", "it.yaml"), []byte("_target_: scripted\n"+yaml), 0o644))
+	require.NoError(
+		t,
+		os.WriteFile(filepath.Join(dir, "llm", "it.yaml"), []byte("_target_: scripted\n"+yaml), 0o644),
+	)
 	return dir
 }
 
@@ -114,7 +117,12 @@ func (p *started) dial(t *testing.T, o *sdk.ClientOptions) *sdk.ClientSession {
 	return cs
 }
 
-func callTool(t *testing.T, cs *sdk.ClientSession, name string, args map[string]any) *sdk.CallToolResult {
+func callTool(
+	t *testing.T,
+	cs *sdk.ClientSession,
+	name string,
+	args map[string]any,
+) *sdk.CallToolResult {
 	t.Helper()
 	params := &sdk.CallToolParams{Name: name, Arguments: args}
 	params.SetProgressToken("p")
@@ -136,14 +144,26 @@ func fieldsOf(t *testing.T, r *sdk.CallToolResult) map[string]any {
 func TestMCPRun(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
-	p := startProgram(t, "mcp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir, "agent.aids.cold_logic=false")
+	p := startProgram(
+		t,
+		"mcp",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"--workdir",
+		dir,
+		"agent.aids.cold_logic=false",
+	)
 	var asked, told []string
 	var mu sync.Mutex
 	cs := p.dial(t, &sdk.ClientOptions{
 		ElicitationHandler: func(_ context.Context, r *sdk.ElicitRequest) (*sdk.ElicitResult, error) {
 			asked = append(asked, r.Params.Message)
 			if strings.Contains(r.Params.Message, "a.txt") {
-				return &sdk.ElicitResult{Action: "accept", Content: map[string]any{"decision": "refuse", "reason": "not that one"}}, nil
+				return &sdk.ElicitResult{
+					Action:  "accept",
+					Content: map[string]any{"decision": "refuse", "reason": "not that one"},
+				}, nil
 			}
 			return &sdk.ElicitResult{Action: "accept", Content: map[string]any{"decision": "allow"}}, nil
 		},
@@ -153,7 +173,10 @@ func TestMCPRun(t *testing.T) {
 			told = append(told, r.Params.Message)
 		},
 	})
-	out := fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers", "folder": "in"}))
+	out := fieldsOf(
+		t,
+		callTool(t, cs, "run", map[string]any{"task": "write two numbers", "folder": "in"}),
+	)
 	assert.Equal(t, "answered", out["stop"])
 	assert.Equal(t, "done", out["answer"])
 	assert.Equal(t, []any{"b.txt"}, out["files"])
@@ -163,7 +186,12 @@ func TestMCPRun(t *testing.T) {
 	require.Len(t, asked, 2)
 	assert.Contains(t, asked[1], "writer wants to write files in "+filepath.Join(dir, "in"))
 	assert.Contains(t, asked[1], "+2")
-	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= 6 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= 6 },
+		5*time.Second,
+		10*time.Millisecond,
+	)
 	assert.Regexp(t, "writer", strings.Join(told, "\n"))
 
 	for folder, want := range map[string]string{"..": "outside", "/": "outside", "nowhere": "no folder"} {
@@ -178,23 +206,55 @@ func TestMCPRun(t *testing.T) {
 // TestMCPRefuses: where the client can't ask a person, nothing is changed.
 func TestMCPRefuses(t *testing.T) {
 	dir := t.TempDir()
-	p := startProgram(t, "mcp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir, "--approve", "ask")
+	p := startProgram(
+		t,
+		"mcp",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"--workdir",
+		dir,
+		"--approve",
+		"ask",
+	)
 	res := callTool(t, p.dial(t, nil), "run", map[string]any{"task": "write two numbers"})
 	out := fieldsOf(t, res)
 	assert.Len(t, out["refused"], 2)
 	assert.NoFileExists(t, filepath.Join(dir, "b.txt"))
 
-	p = again(t, "mcp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir, "--approve", "auto")
-	assert.Len(t, fieldsOf(t, callTool(t, p.dial(t, nil), "run", map[string]any{"task": "write two numbers"}))["files"], 2)
+	p = again(
+		t,
+		"mcp",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"--workdir",
+		dir,
+		"--approve",
+		"auto",
+	)
+	assert.Len(
+		t,
+		fieldsOf(t, callTool(t, p.dial(t, nil), "run", map[string]any{"task": "write two numbers"}))["files"],
+		2,
+	)
 }
 
 // TestMCPCancel: a call that the client gives up stops, and its session is kept.
 func TestMCPCancel(t *testing.T) {
-	conf := scriptedLLM(t, "delta_delay: 10s\nreplies: ['{\"command\": \"answer\", \"summary\": \"\", \"content\": [{\"text\": \"late\"}]}']\n")
+	conf := scriptedLLM(
+		t,
+		"delta_delay: 10s\nreplies: ['{\"command\": \"answer\", \"summary\": \"\", \"content\": [{\"text\": \"late\"}]}']\n",
+	)
 	p := startProgram(t, "mcp", "--config-dir", conf, "llm=it", "--workdir", t.TempDir())
 	began := make(chan struct{})
 	once := sync.OnceFunc(func() { close(began) })
-	cs := p.dial(t, &sdk.ClientOptions{ProgressNotificationHandler: func(context.Context, *sdk.ProgressNotificationClientRequest) { once() }})
+	cs := p.dial(
+		t,
+		&sdk.ClientOptions{
+			ProgressNotificationHandler: func(context.Context, *sdk.ProgressNotificationClientRequest) { once() },
+		},
+	)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-began; cancel() }()
 	params := &sdk.CallToolParams{Name: "run", Arguments: map[string]any{"task": "wait"}}
@@ -216,10 +276,21 @@ func TestMCPCancel(t *testing.T) {
 // TestMCPTools: what needs no run.
 func TestMCPTools(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644))
+	require.NoError(
+		t,
+		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644),
+	)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret.txt"), []byte("hidden\n"), 0o644))
-	p := startProgram(t, "mcp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir,
-		"agent.approve_rules=[{path: secret.txt, do: deny}]")
+	p := startProgram(
+		t,
+		"mcp",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"--workdir",
+		dir,
+		"agent.approve_rules=[{path: secret.txt, do: deny}]",
+	)
 	mcpTools(t, p.dial(t, nil))
 }
 
@@ -232,19 +303,43 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 		names = append(names, tool.Name)
 		assert.NotEmpty(t, tool.Description)
 	}
-	assert.ElementsMatch(t, []string{"run", "choose", "classify", "count_tokens", "read_document"}, names)
+	assert.ElementsMatch(
+		t,
+		[]string{"run", "choose", "classify", "count_tokens", "read_document"},
+		names,
+	)
 
-	chosen := fieldsOf(t, callTool(t, cs, "choose", map[string]any{"question": "Which?", "options": []string{"apple", "pear"}}))
+	chosen := fieldsOf(
+		t,
+		callTool(
+			t,
+			cs,
+			"choose",
+			map[string]any{"question": "Which?", "options": []string{"apple", "pear"}},
+		),
+	)
 	assert.Equal(t, "pear", chosen["text"])
 	assert.EqualValues(t, 1, chosen["index"])
-	sorted := fieldsOf(t, callTool(t, cs, "classify", map[string]any{"items": []string{"red", "green", "blue"}, "options": []string{"apple", "pear"}}))
+	sorted := fieldsOf(
+		t,
+		callTool(
+			t,
+			cs,
+			"classify",
+			map[string]any{"items": []string{"red", "green", "blue"}, "options": []string{"apple", "pear"}},
+		),
+	)
 	assert.Equal(t, map[string]any{"apple": 1.0, "pear": 1.0}, sorted["counts"])
 	assert.EqualValues(t, 1, sorted["failed"], "the script has two choices left")
 	assert.Contains(t, fmt.Sprint(sorted["results"]), "script has ended")
 	counted := fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"text": "a few words"}))
 	assert.Positive(t, counted["tokens"])
 	assert.Equal(t, false, counted["exact"])
-	assert.Greater(t, fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"messages": []map[string]any{{"role": "user", "content": "a few words"}}}))["tokens"], counted["tokens"])
+	assert.Greater(
+		t,
+		fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"messages": []map[string]any{{"role": "user", "content": "a few words"}}}))["tokens"],
+		counted["tokens"],
+	)
 
 	read := func(args map[string]any) string {
 		return callTool(t, cs, "read_document", args).Content[0].(*sdk.TextContent).Text
@@ -252,8 +347,16 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 	assert.Contains(t, read(map[string]any{"file": "notes.txt"}), "two\nthree")
 	assert.NotContains(t, read(map[string]any{"file": "notes.txt", "lines": "1-2"}), "three")
 	assert.Contains(t, read(map[string]any{"file": "secret.txt"}), "a rule of the user")
-	assert.NotContains(t, read(map[string]any{"file": "../" + filepath.Base(os.Getenv("HOME"))}), "hidden")
-	assert.Contains(t, read(map[string]any{"file": "http://127.0.0.1/x"}), "only files of the server's folder")
+	assert.NotContains(
+		t,
+		read(map[string]any{"file": "../" + filepath.Base(os.Getenv("HOME"))}),
+		"hidden",
+	)
+	assert.Contains(
+		t,
+		read(map[string]any{"file": "http://127.0.0.1/x"}),
+		"only files of the server's folder",
+	)
 	for name, args := range map[string]map[string]any{
 		"choose":       {"question": "Which?", "options": []string{"same", "same"}},
 		"classify":     {"items": []string{}, "options": []string{"a", "b"}},
@@ -261,18 +364,46 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 	} {
 		assert.True(t, callTool(t, cs, name, args).IsError, name)
 	}
-	assert.True(t, callTool(t, cs, "choose", map[string]any{"question": "Which?", "options": []string{"a", "b"}, "method": "best"}).IsError)
-	bad, err := cs.CallTool(t.Context(), &sdk.CallToolParams{Name: "choose", Arguments: map[string]any{"question": "Which?", "options": []string{"a", "b"}, "optoins": 1}})
+	assert.True(
+		t,
+		callTool(
+			t,
+			cs,
+			"choose",
+			map[string]any{"question": "Which?", "options": []string{"a", "b"}, "method": "best"},
+		).IsError,
+	)
+	bad, err := cs.CallTool(
+		t.Context(),
+		&sdk.CallToolParams{
+			Name:      "choose",
+			Arguments: map[string]any{"question": "Which?", "options": []string{"a", "b"}, "optoins": 1},
+		},
+	)
 	assert.True(t, err != nil || bad.IsError, "an unknown field is refused")
 }
 
 // TestMCPOverHTTP: the same over streamable HTTP, with the key.
 func TestMCPOverHTTP(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644))
+	require.NoError(
+		t,
+		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644),
+	)
 	t.Setenv("AGENT_API_KEY", "sesame")
-	p := startProgram(t, "mcp", "--http", "--port", "0", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir,
-		"agent.approve_rules=[{path: secret.txt, do: deny}]")
+	p := startProgram(
+		t,
+		"mcp",
+		"--http",
+		"--port",
+		"0",
+		"--config-dir",
+		scriptedLLM(t, writesTwice),
+		"llm=it",
+		"--workdir",
+		dir,
+		"agent.approve_rules=[{path: secret.txt, do: deny}]",
+	)
 	url := p.address(t)
 	for _, key := range []string{"", "wrong"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
@@ -287,12 +418,26 @@ func TestMCPOverHTTP(t *testing.T) {
 	c := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, &sdk.ClientOptions{
 		ElicitationHandler: func(context.Context, *sdk.ElicitRequest) (*sdk.ElicitResult, error) {
 			asked++
-			return &sdk.ElicitResult{Action: "accept", Content: map[string]any{"decision": "allow this command in the whole task"}}, nil
+			return &sdk.ElicitResult{
+				Action:  "accept",
+				Content: map[string]any{"decision": "allow this command in the whole task"},
+			}, nil
 		}})
-	cs, err := c.Connect(t.Context(), &sdk.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: withKey("sesame")}}, nil)
+	cs, err := c.Connect(
+		t.Context(),
+		&sdk.StreamableClientTransport{
+			Endpoint:   url,
+			HTTPClient: &http.Client{Transport: withKey("sesame")},
+		},
+		nil,
+	)
 	require.NoError(t, err)
 	defer cs.Close()
-	assert.Len(t, fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers"}))["files"], 2)
+	assert.Len(
+		t,
+		fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers"}))["files"],
+		2,
+	)
 	assert.Equal(t, 1, asked)
 	mcpTools(t, cs)
 }
@@ -334,7 +479,10 @@ func TestMCPOfficialTypeScript(t *testing.T) {
 	require.NoError(t, os.Symlink(modules, filepath.Join(filepath.Dir(client), "node_modules")))
 	self, err := os.Executable()
 	require.NoError(t, err)
-	agent := filepath.Join(filepath.Dir(client), "agent") // the name by which this binary is the program
+	agent := filepath.Join(
+		filepath.Dir(client),
+		"agent",
+	) // the name by which this binary is the program
 	require.NoError(t, os.Symlink(self, agent))
 	for _, how := range [][]string{{"http", p.address(t)}, append([]string{"stdio", agent}, args...)} {
 		cmd := exec.CommandContext(t.Context(), "node", append([]string{client, dir}, how...)...)
@@ -343,4 +491,23 @@ func TestMCPOfficialTypeScript(t *testing.T) {
 		t.Logf("%s", out)
 		require.NoError(t, os.Remove(filepath.Join(dir, "b.txt")))
 	}
+}
+
+// TestMCPDefaultModel: decisions and counts of the real engine.
+func TestMCPDefaultModel(t *testing.T) {
+	p := startProgram(t, "mcp", "--model", defaultModelFile(t), "llm.threads=1", "llm.threads_batch=1")
+	cs := p.dial(t, nil)
+	options := []string{"Paris", "Rome", "Madrid"}
+	chosen := fieldsOf(t, callTool(t, cs, "choose", map[string]any{
+		"question": "What is the capital of France?", "options": options}))
+	assert.Equal(t, "Paris", chosen["text"])
+	assert.Equal(t, "logits/sum", chosen["method"])
+	assert.Positive(t, chosen["margin"])
+	sorted := fieldsOf(t, callTool(t, cs, "classify", map[string]any{
+		"items": []string{"The Seine flows through it.", "It has the Colosseum."}, "options": options}))
+	assert.Len(t, sorted["results"], 2)
+	assert.NotContains(t, sorted, "failed")
+	counted := fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"text": "a few words"}))
+	assert.Equal(t, true, counted["exact"])
+	assert.EqualValues(t, 3, counted["tokens"])
 }

@@ -8,19 +8,22 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"agent/backend"
 	"agent/internal/serve"
+	"agent/internal/serve/page"
 
 	"github.com/spf13/cobra"
 )
 
 func (a *app) serveCmd() *cobra.Command {
 	var values setup.Flags
-	var keyFile string
-	var logJSON bool
+	var o serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [key=value …]",
 		Short: "Serve any backend over HTTP as OpenAI does, or as a FastChat worker",
@@ -32,37 +35,58 @@ echo and the prompt's log-probabilities), /v1/embeddings, /v1/decisions; and
 of that FastChat cluster too. docs/serve.md has the details.
 
 Only this machine is served unless there is an API key: in the environment
-variable AGENT_API_KEY, in --api-key-file, or as serve.api_key.`,
+variable AGENT_API_KEY, in --api-key-file, or as serve.api_key.
+
+A browser gets a page at /, to chat and to decide among options. With --workdir whoever
+may call the server can also have tasks worked on there; what would be written or run is
+asked about at the page.`,
 		Example: `  agent serve
   agent serve --model qwen2.5-coder-0.5b-instruct --port 8000 llm.parallel=8
   AGENT_API_KEY=$(cat key) agent serve --host 0.0.0.0
+  agent serve --also qwen2.5-coder-0.5b-instruct --also "openai model_id=gpt-4o-mini"
+  agent serve --workdir ~/notes --model qwen2.5-coder-1.5b-instruct
   agent serve --fastchat-controller http://127.0.0.1:21001 --model-names smollm2`,
 		Args: cli.OverridesOnly("serve"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd, args, &values, keyFile, logJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd, args, &values, &o) },
 	}
 	f := cmd.Flags()
 	values.Bind(f, "host", "serve.host", setup.HostDefault, "address to listen on")
 	values.Bind(f, "port", "serve.port", setup.PortDefault, "port to listen on; 0 takes a free one")
-	f.StringVar(&keyFile, "api-key-file", "", "file with the key that clients must send")
+	f.StringVar(&o.keyFile, "api-key-file", "", "file with the key that clients must send")
 	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
 	values.Bind(f, "origin", "serve.origins", []string(nil), "web origins whose pages may call the server")
 	values.Bind(f, "max-requests", "serve.max_requests", serve.RequestsMaxDefault, "most replies in work and waiting")
 	values.Bind(f, "fastchat-controller", "serve.fastchat_controller", "", "URL of a FastChat controller to join as a worker")
 	values.Bind(f, "worker-address", "serve.worker_address", "", "URL under which the cluster reaches this worker")
 	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil), "addresses or networks, besides the controller's, that may call the worker")
-	f.BoolVar(&logJSON, "log-json", false, "log as JSON lines")
+	f.StringVar(&o.workDir, "workdir", "", "also work on tasks in this `FOLDER`, which people at the page begin and decide about")
+	f.StringArrayVar(&o.also, "also", nil, "serve this `MODEL` too, loaded when it is asked for: as for --model, or as for --llm of agent compare (may be repeated)")
+	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault, "unload models of --also that nobody has used for so long; -1s: never")
+	f.BoolVar(&o.logJSON, "log-json", false, "log as JSON lines")
 	return cmd
 }
 
+// serveFlags are those that are no settings.
+type serveFlags struct {
+	keyFile, workDir string
+	logJSON          bool
+	also             []string
+	keepAlive        time.Duration
+}
+
 // serve composes, opens, listens and serves until interrupted.
-func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, keyFile string, logJSON bool) error {
+func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, o *serveFlags) error {
 	ctx := cmd.Context()
-	cfg, _, err := a.Compose(cmd, args, values.Values(), setup.SectionServe, setup.SectionLLM)
+	sections := []setup.Section{setup.SectionServe, setup.SectionLLM}
+	if o.workDir != "" {
+		sections = append(setup.RunSections(), setup.SectionServe)
+	}
+	cfg, _, err := a.Compose(cmd, args, values.Values(), sections...)
 	if err != nil {
 		return err
 	}
 	c := cfg.Serve
-	if err := c.ReadKey(keyFile); err != nil {
+	if err := c.ReadKey(o.keyFile); err != nil {
 		return err
 	}
 	// The port is taken before the model is loaded, so that a mistake shows at
@@ -78,12 +102,59 @@ func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, keyF
 		return err
 	}
 	defer b.Close()
-	s, err := serve.New(b.LanguageBackend, c.Server(a.serveLog(logJSON)))
+	server := c.Server(a.serveLog(o.logJSON))
+	server.Page, server.KeepAlive = page.Static(), o.keepAlive
+	for _, spec := range o.also {
+		server.Others = append(server.Others, a.another(spec))
+	}
+	if o.workDir != "" {
+		tasks, err := a.tasks(cfg, b, o.workDir)
+		if err != nil {
+			return err
+		}
+		defer tasks.Close()
+		server.Tasks = tasks.Handler()
+	}
+	s, err := serve.New(b.LanguageBackend, server)
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	a.Note(fmt.Sprintf("serving %s at http://%s/v1", strings.Join(s.Names(), ", "), l.Addr()))
+	a.Note(fmt.Sprintf("serving %s at http://%s/v1; a page for browsers at http://%[2]s/", strings.Join(s.Names(), ", "), l.Addr()))
 	return s.Serve(ctx, l)
+}
+
+// another is a model of --also.
+func (a *app) another(spec string) serve.Another {
+	name := spec
+	if words := strings.Fields(spec); strings.Contains(spec, "=") {
+		name = words[0]
+		for _, word := range words {
+			if id, ok := strings.CutPrefix(strings.TrimPrefix(word, "llm."), "model_id="); ok {
+				name = id
+			}
+		}
+	} else {
+		spec = "hf model_id=" + spec
+	}
+	name = strings.TrimSuffix(path.Base(filepath.ToSlash(name)), ".gguf")
+	return serve.Another{Name: name, Open: func(ctx context.Context) (backend.LanguageBackend, error) {
+		m, err := a.Host.OpenSecond(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		return m.LanguageBackend, nil
+	}}
+}
+
+// tasks works on what pages ask for, in a folder and on the model that is served.
+func (a *app) tasks(cfg *setup.Config, model *setup.Model, folder string) (*page.Tasks, error) {
+	dir, err := setup.WorkDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	// Nobody is at the terminal for these: the person is at the page.
+	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
+	return page.NewTasks(page.Config{Open: a.opener(cfg, model, nil), Folder: dir, Sessions: setup.SessionsDir()}), nil
 }
 
 // serveLog logs requests to stderr; with --quiet only what is wrong.

@@ -95,7 +95,7 @@ func TestServeLocal(t *testing.T) {
 	})
 	t.Run("tools", func(t *testing.T) { toolsOverHTTP(t, url) })
 	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, b, url) })
-	for client, base := range map[string]string{"openai": url, "anthropic": strings.TrimSuffix(url, "/v1")} {
+	for client, base := range map[string]string{"openai": url, "anthropic": strings.TrimSuffix(url, "/v1"), "ollama": strings.TrimSuffix(url, "/v1")} {
 		t.Run("the official Python client of "+client, func(t *testing.T) {
 			name := "AGENT_" + strings.ToUpper(client) + "_PYTHON"
 			python := os.Getenv(name)

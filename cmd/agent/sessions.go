@@ -64,6 +64,9 @@ func (a *app) printSessions(list []session.Info) error {
 			started = s.Started.Local().Format("2006-01-02 15:04")
 		}
 		ended := cmp.Or(string(s.Stop), "unfinished")
+		if s.Process > 0 {
+			ended = fmt.Sprintf("at work (process %d)", s.Process)
+		}
 		if s.Lost != nil {
 			ended += ", damaged"
 		}

@@ -136,6 +136,11 @@ type part struct {
 	Error string `json:",omitempty"` // of this page, or of the document when Page is 0
 	Cut   string `json:",omitempty"` // why there is no more
 	Done  bool   `json:",omitempty"`
+	Note  string `json:",omitempty"` // what of it is a guess
+
+	// Codes of a page whose meaning the document does not tell: those that are shown
+	// as what they may be, and those that are left out.
+	Guessed, Lost int `json:",omitempty"`
 
 	Stopped string `json:",omitempty"` // why the child stops before its end
 }
@@ -190,6 +195,7 @@ type told struct {
 func collect(output []byte) told {
 	var t told
 	var damaged []string
+	guessed, lost := 0, 0
 	for line := range bytes.Lines(output) {
 		var p part
 		if !bytes.HasPrefix(line, []byte("{")) || json.Unmarshal(line, &p) != nil {
@@ -203,21 +209,38 @@ func collect(output []byte) told {
 			t.stopped = p.Stopped
 		case p.Cut != "":
 			t.text.Cut = p.Cut
+		case p.Note != "":
+			t.note(p.Note)
 		case p.Page == 0:
 			t.failure = p.Error
 		default:
 			t.text.Title += p.Title
 			t.text.PagesTotal = p.Pages
 			t.text.Pages = append(t.text.Pages, p.Text)
+			guessed, lost = guessed+p.Guessed, lost+p.Lost
 			if p.Error != "" && len(damaged) < damagedShown {
 				damaged = append(damaged, fmt.Sprintf("%d (%s)", p.Page, p.Error))
 			}
 		}
 	}
+	if guessed > 0 {
+		t.note(fmt.Sprintf("%s of it guessed, since the file does not tell what they are", legible.Count(guessed, "character")))
+	}
+	if lost > 0 {
+		t.note(fmt.Sprintf("%s left out, since the file does not tell what they are", legible.Count(lost, "character")))
+	}
 	if len(damaged) > 0 && t.text.Cut == "" {
 		t.text.Cut = "damaged pages: " + strings.Join(damaged, ", ")
 	}
 	return t
+}
+
+// note adds what of the text is a guess.
+func (t *told) note(text string) {
+	if t.text.Note != "" {
+		t.text.Note += "; "
+	}
+	t.text.Note += text
 }
 
 const (
@@ -269,8 +292,11 @@ func (t task) convert(data []byte, emit func(part) bool) (err error) {
 	}()
 	switch t.Format {
 	case HTML:
-		title, text, err := convertHTML(data, t.ContentType, t.URL, t.Flat)
+		title, text, note, err := convertHTML(data, t.ContentType, t.URL, t.Flat)
 		if err == nil {
+			if note != "" {
+				emit(part{Note: note})
+			}
 			emit(part{Title: title, Page: 1, Pages: 1, Text: text})
 		}
 		return err

@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -37,6 +38,23 @@ type Text struct {
 	PagesTotal int
 	// Cut says why not all of the document is here; empty when it is.
 	Cut string
+	// Note says what of the text is a guess; empty when nothing is.
+	Note string
+}
+
+// Lines are the lines of a document as a reader numbers them. Before each page of a PDF
+// stands the line that mark gives.
+func (t *Text) Lines(format Format, mark func(page, pages int) string) (lines []string, pages []int) {
+	for i, page := range t.Pages {
+		if format == PDF {
+			pages = append(pages, len(lines)+1)
+			lines = append(lines, mark(i+1, t.PagesTotal))
+		}
+		if page = strings.TrimSuffix(page, "\n"); page != "" {
+			lines = append(lines, strings.Split(page, "\n")...)
+		}
+	}
+	return lines, pages
 }
 
 // sniffBytes is how much of a file tells what it is.
@@ -74,10 +92,12 @@ func Sniff(name, contentType string, head []byte) Format {
 // isPDF finds the mark of a PDF. Readers accept it anywhere in the first
 // kilobyte; a text that only talks of it is none.
 func isPDF(head []byte) bool {
-	const mark = "%PDF-"
-	return bytes.HasPrefix(bytes.TrimLeft(head, "\ufeff \t\r\n"), []byte(mark)) ||
-		bytes.Contains(head, []byte(mark)) && !utf8.Valid(head)
+	return bytes.HasPrefix(bytes.TrimLeft(head, "\ufeff \t\r\n"), []byte(pdfMark)) ||
+		bytes.Contains(head, []byte(pdfMark)) && !utf8.Valid(head) || pdfStart.Match(head)
 }
+
+// pdfStart is a mark on a line of its own, with the first object after it.
+var pdfStart = regexp.MustCompile(`(?:^|[\r\n])%PDF-\d\.\d\s*[\r\n](?:%[^\r\n]*[\r\n]+)?\s*\d+ \d+ obj\b`)
 
 // beginsPage reports text that is a whole page: a doctype or the root element,
 // after comments and an XML declaration.

@@ -24,6 +24,10 @@ type font struct {
 	encoder   pdf.TextEncoding // where there is no map to Unicode
 	widths    map[uint32]float64
 	width     float64 // of a code that widths lacks
+
+	unknown map[byte]bool // codes of bytes whose meaning is not told
+	private bool          // none is: the font has an order of its own
+	mute    bool          // of two bytes, without any text
 }
 
 // fontCache keeps each font of a document once read. The key is the font's
@@ -56,8 +60,56 @@ func newFont(v pdf.Value) *font {
 	}
 	if len(f.unicode) == 0 && f.codeBytes == 1 {
 		f.encoder = (&pdf.Font{V: v}).Encoder()
+		f.findUnknown(v)
 	}
+	f.mute = len(f.unicode) == 0 && f.codeBytes == 2
 	return f
+}
+
+// Names of glyphs that tell nothing, and of fonts of which only the used glyphs are
+// there, often in an order of their own.
+var (
+	namedByNumber = regexp.MustCompile(`[0-9]`)
+	namedByCode   = regexp.MustCompile(`^uni[0-9A-F]{4}$`)
+	subsetName    = regexp.MustCompile(`^[A-Z]{6}\+`)
+)
+
+// findUnknown finds the codes whose meaning neither a map nor a standard encoding nor
+// the name of the glyph tells.
+func (f *font) findUnknown(v pdf.Value) {
+	encoding := v.Key("Encoding")
+	const symbolic = 1 << 2
+	own := v.Key("Subtype").Name() == "Type3" || subsetName.MatchString(v.Key("BaseFont").Name()) ||
+		v.Key("FontDescriptor").Key("Flags").Int64()&symbolic != 0
+	f.private = own && encoding.Kind() == pdf.Null
+	f.unknown = map[byte]bool{}
+	differences, code := encoding.Key("Differences"), int64(0)
+	for i := range min(differences.Len(), 2*256) {
+		switch x := differences.Index(i); x.Kind() {
+		case pdf.Integer:
+			code = x.Int64()
+		case pdf.Name:
+			tells := !namedByNumber.MatchString(x.Name()) || namedByCode.MatchString(x.Name())
+			if code >= 0 && code < 256 && !tells && f.encoder.Decode(string([]byte{byte(code)})) == string(rune(code)) {
+				f.unknown[byte(code)] = true
+			}
+			code++
+		}
+	}
+}
+
+// guesses counts the codes of a string that are shown as what they would be in an
+// encoding that the font does not have.
+func (f *font) guesses(raw string) (n int) {
+	if f.encoder == nil {
+		return 0
+	}
+	for i := range len(raw) {
+		if f.private && raw[i] != ' ' || f.unknown[raw[i]] {
+			n++
+		}
+	}
+	return n
 }
 
 // simpleWidths reads the widths of a font whose codes are bytes.

@@ -2,9 +2,7 @@ package document
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"github.com/JohannesKaufmann/html-to-markdown/v2/plugin/table"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
-	"golang.org/x/net/html/charset"
 
 	"agent/internal/legible"
 )
@@ -26,44 +23,31 @@ const spanMax = 50
 // convertHTML makes Markdown of a page. Addresses become absolute where base,
 // the address of the page, is given. A page that is nested too deep for a tree
 // is read as a flat stream of words and links, as any is when flat is set.
-func convertHTML(data []byte, contentType, baseURL string, flat bool) (title, text string, err error) {
-	utf8Data, err := toUTF8(data, contentType)
+func convertHTML(data []byte, contentType, baseURL string, flat bool) (title, text, note string, err error) {
+	utf8Data, note, err := toUTF8(data, contentType)
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	pageURL, err := url.Parse(baseURL)
 	if err != nil {
-		return "", "", fmt.Errorf("html: address of the page: %w", err)
+		return "", "", "", fmt.Errorf("html: address of the page: %w", err)
 	}
 	if flat {
 		title, text = flatHTML(utf8Data, pageURL)
-		return title, text, nil
+		return title, text, note, nil
 	}
 	doc, err := html.Parse(bytes.NewReader(utf8Data))
 	if err != nil {
 		title, text = flatHTML(utf8Data, pageURL)
-		return title, text, nil
+		return title, text, note, nil
 	}
 	p := page{base: pageURL}
 	p.prune(doc)
 	out, err := newConverter().ConvertNode(doc)
 	if err != nil {
-		return "", "", fmt.Errorf("html: %w", err)
+		return "", "", "", fmt.Errorf("html: %w", err)
 	}
-	return p.title, tidy(angles.restore(string(out))), nil
-}
-
-// toUTF8 decodes a page as its byte order mark, its server or its own head
-// say.
-func toUTF8(data []byte, contentType string) ([]byte, error) {
-	r, err := charset.NewReader(bytes.NewReader(data), contentType)
-	if errors.Is(err, io.EOF) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("html: decode: %w", err)
-	}
-	return io.ReadAll(r)
+	return p.title, tidy(angles.restore(string(out))), note, nil
 }
 
 func newConverter() *converter.Converter {
@@ -235,6 +219,17 @@ func flatHTML(data []byte, baseURL *url.URL) (title, text string) {
 			f.close(z.Token())
 		}
 	}
+}
+
+// Words are the words of a page as [Converter] shows them, and those that it hides, in one
+// pass that neither recurses nor looks back: it may be run in this process.
+func Words(page []byte) string {
+	text, _, err := toUTF8(page, "")
+	if err != nil {
+		return ""
+	}
+	title, words := flatHTML(text, &url.URL{})
+	return title + "\n" + words
 }
 
 type flatPage struct {

@@ -87,6 +87,13 @@ func startsWithSpace(s string) bool {
 	return unicode.IsSpace(r)
 }
 
+// notes adds lines below the text of a page.
+func (l *layout) notes(lines []string) {
+	for _, line := range lines {
+		l.b.WriteString("\n" + line)
+	}
+}
+
 // links adds the addresses of a page below its text.
 func (l *layout) links(addresses []string) {
 	for _, a := range addresses {

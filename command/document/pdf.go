@@ -1,10 +1,8 @@
 package document
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/ledongthuc/pdf"
@@ -14,7 +12,7 @@ import (
 
 // Bounds of reading a PDF, each far beyond what people write.
 const (
-	pagesMax     = 2000    // pages read of one document
+	pagesMax     = 20_000  // pages read of one document
 	operatorsMax = 2 << 20 // drawing operators of one page
 	formDepthMax = 8       // forms drawn within forms
 	linksMax     = 40      // addresses listed of one page
@@ -26,73 +24,65 @@ var errOperators = fmt.Errorf("it has more than %d drawing operators", operators
 // readPDF reads a PDF page by page and gives each page's text to emit, which
 // says whether to go on. The title comes with the first page.
 func readPDF(data []byte, emit func(part) bool) error {
-	r, err := pdf.NewReader(bytes.NewReader(data), int64(len(data)))
+	r, err := openPDF(data)
 	if err != nil {
-		return fmt.Errorf("pdf: %w", err)
+		return err
 	}
 	total := r.NumPage()
 	if total <= 0 {
 		return errors.New("pdf: it has no pages")
 	}
 	title := legible.OneLine(r.Trailer().Key("Info").Key("Title").Text())
-	fonts := fontCache{}
-	for number := 1; number <= min(total, pagesMax); number++ {
-		text, err := pageText(r, number, fonts)
-		if errors.Is(err, errNoPage) {
-			emit(part{Cut: fmt.Sprintf("of its %d pages those from %d on are not there", total, number)})
+	read, number := reader{fontCache{}, map[string]bool{}}, 0
+	for page, resources := range pages(r) {
+		if number++; number > pagesMax {
+			emit(part{Cut: fmt.Sprintf("only its first %d pages are read", pagesMax)})
 			return nil
 		}
-		p := part{Title: title, Page: number, Pages: total, Text: tidy(ligatures.Replace(text))}
-		if err != nil {
-			p.Error = err.Error()
-		}
+		p := read.page(page, resources)
+		p.Title, p.Page, p.Pages, p.Text = title, number, max(total, number), tidy(ligatures.Replace(p.Text))
 		title = ""
 		if !emit(p) {
 			return nil
 		}
 	}
-	if total > pagesMax {
-		emit(part{Cut: fmt.Sprintf("only its first %d pages are read", pagesMax)})
+	if number < total {
+		emit(part{Cut: fmt.Sprintf("of its %d pages those from %d on are not there", total, number+1)})
+	}
+	form := r.Trailer().Key("Root").Key("AcroForm")
+	if left := withoutPage(form, read.fields); len(left) > 0 {
+		emit(part{Note: "values of its form that stand on no page: " + strings.Join(left, ", ")})
+	}
+	if !form.Key("XFA").IsNull() {
+		emit(part{Note: "it has a form in XFA, of which only what is drawn is read"})
 	}
 	return nil
 }
 
-// errNoPage is a page that is counted and not there.
-var errNoPage = errors.New("the page is not there")
-
 var ligatures = strings.NewReplacer("ﬀ", "ff", "ﬁ", "fi", "ﬂ", "fl", "ﬃ", "ffi", "ﬄ", "ffl", "ﬅ", "st", "ﬆ", "st")
 
-// pageText reads one page. The parser panics on what it does not understand;
-// what it understood before that is kept.
-func pageText(r *pdf.Reader, number int, fonts fontCache) (text string, err error) {
-	var out layout
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-		}
-		text = out.String()
-	}()
-	page := r.Page(number)
-	if page.V.IsNull() {
-		return "", errNoPage
-	}
-	in := interpreter{out: &out, fonts: fonts}
-	in.draw(page.V.Key("Contents"), page.Resources())
-	out.links(pageLinks(page))
-	return "", nil
+// reader is what the pages of a document have in common.
+type reader struct {
+	fonts  fontCache
+	fields map[string]bool // of forms, by name, that stand on the pages read
 }
 
-// pageLinks lists the addresses that a page links to.
-func pageLinks(page pdf.Page) []string {
-	annotations := page.V.Key("Annots")
-	var out []string
-	for i := 0; i < annotations.Len() && len(out) < linksMax; i++ {
-		uri := annotations.Index(i).Key("A").Key("URI").RawString()
-		if uri = resolve(nil, uri); uri != "" && !slices.Contains(out, uri) {
-			out = append(out, uri)
+// page reads one page. The parser panics on what it does not understand; what it
+// understood before that is kept.
+func (r *reader) page(page, resources pdf.Value) (p part) {
+	var out layout
+	in := interpreter{out: &out, fonts: r.fonts}
+	defer func() {
+		if problem := recover(); problem != nil {
+			p.Error = fmt.Sprint(problem)
 		}
-	}
-	return out
+		p.Text, p.Guessed, p.Lost = out.String(), in.guessed, in.lost
+	}()
+	in.draw(page.Key("Contents"), resources)
+	lines, addresses := r.margin(page)
+	out.notes(lines)
+	out.links(addresses)
+	return p
 }
 
 // interpreter follows the operators that draw a page and notes where which
@@ -105,6 +95,8 @@ type interpreter struct {
 	tm, line  matrix // of the text, and of the start of its line
 	depth     int    // forms within forms
 	operators int
+
+	guessed, lost int // codes whose meaning the document does not tell: shown, and not
 }
 
 // graphics is the part of the graphics state that moves text.
@@ -233,6 +225,10 @@ func (in *interpreter) show(raw string) {
 		return
 	}
 	text, width, codes, spaces := in.g.font.read(raw)
+	in.guessed += in.g.font.guesses(raw)
+	if in.g.font.mute {
+		in.lost += codes
+	}
 	at := matrix{in.g.size * in.g.scale, 0, 0, in.g.size, 0, in.g.rise}.times(in.tm).times(in.g.ctm)
 	in.advance((width*in.g.size + float64(codes)*in.g.charSpace + float64(spaces)*in.g.wordSpace) * in.g.scale)
 	end := in.tm.times(in.g.ctm)

@@ -3,6 +3,8 @@ package outcome
 
 import (
 	"embed"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +42,11 @@ func Output(o *sandbox.Outcome) string {
 
 func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
+// outOfMemory is how programs and libraries say that they get no memory, for
+// themselves or for a thread.
+var outOfMemory = regexp.MustCompile(`MemoryError|bad_alloc|[Mm]emory allocation|[Cc]annot allocate memory|ENOMEM|[Oo]ut of memory|` +
+	`can't start new thread|pthread_create|[Tt]hread creation failed|Resource temporarily unavailable|failed to map segment`)
+
 // Ending says how a failed job ended and what was renamed. It is empty for exit
 // code 1: the output of the job explains that.
 func Ending(o *sandbox.Outcome, limits command.Limits) string {
@@ -53,10 +60,14 @@ func Ending(o *sandbox.Outcome, limits command.Limits) string {
 		text = texts.Say("exceeded", o.Exceeded)
 	case o.Signal != "":
 		text = texts.Say("killed", o.Signal)
-	case o.ExitCode != 0 && strings.Contains(string(o.Tail)+string(o.Head)+string(o.Stderr), "MemoryError"):
-		text = texts.Say("out_of_memory", limits.MemoryBytes)
 	case o.ExitCode > 1:
 		text = texts.Say("exit_code", o.ExitCode)
+	}
+	if o.Exceeded == "memory" || (o.TimedOut || o.ExitCode != 0) && outOfMemory.Match(slices.Concat(o.Head, o.Tail, o.Stderr)) {
+		text = strings.TrimSpace(text + "\n" + texts.Say("out_of_memory", limits.MemoryBytes))
+	}
+	if len(o.Left) > 0 {
+		text += "\n" + texts.Say("lost", o.Left)
 	}
 	if len(o.SetAside) > 0 {
 		text += "\n" + texts.Say("set_aside", o.SetAside)

@@ -67,6 +67,7 @@ func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []
 	job := sandbox.Job{
 		Path: path, Dir: w.scratch, ReadOnly: []string{w.program}, Stdin: stdin, SplitStderr: true,
 		Limits: outcome.Limits(p.limits(env)), AllowUnconfined: env.AllowUnsandboxed,
+		Env: outcome.ThreadPools(p.limits(env)),
 	}
 	if err := grant(&job, p, env); err != nil {
 		return nil, err

@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -31,6 +33,9 @@ type Interpreter struct {
 	Executable string   `json:"executable"`
 	Version    []int    `json:"version"`
 	Paths      []string `json:"paths"` // of its library and packages
+	// User is the folder of a person's own packages, empty if there is none: an
+	// isolated Python has to be told of it.
+	User string `json:"user"`
 }
 
 // errNoPython means that no usable Python was found.
@@ -50,10 +55,11 @@ func Isolated(args ...string) []string {
 	return append([]string{"-I", "-B", "-X", "utf8", "-u"}, args...)
 }
 
-// Finder finds an interpreter once. A failure is tried again, since a person may
-// install one meanwhile.
+// Finder finds an interpreter once for a work dir. A failure is tried again, since a
+// person may install one meanwhile.
 type Finder struct {
 	mu    sync.Mutex
+	dir   string
 	found *Interpreter
 }
 
@@ -65,8 +71,9 @@ func (f *Finder) Find(ctx context.Context, workDir string) (*Interpreter, error)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var err error
-	if f.found == nil {
+	if f.found == nil || f.dir != workDir {
 		f.found, err = Find(ctx, workDir)
+		f.dir = workDir
 	}
 	return f.found, err
 }
@@ -81,6 +88,7 @@ func Find(ctx context.Context, workDir string) (*Interpreter, error) {
 	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
 	defer cancel()
 	folders := programFolders(workDir)
+	version := localVersion(workDir)
 	var tried []string
 	for _, name := range []string{"python3", "python", "/usr/bin/python3"} {
 		path, err := lookIn(folders, name)
@@ -88,9 +96,12 @@ func Find(ctx context.Context, workDir string) (*Interpreter, error) {
 			tried = append(tried, name)
 			continue
 		}
-		found, err := askPython(ctx, path, folders)
+		found, err := askPython(ctx, path, folders, version)
+		if err != nil && version != "" { // which is not installed
+			found, err = askPython(ctx, path, folders, "")
+		}
 		if err == nil {
-			return found, nil
+			return found.inEnvironment(ctx, workDir, folders), nil
 		}
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return nil, ctx.Err()
@@ -103,14 +114,7 @@ func Find(ctx context.Context, workDir string) (*Interpreter, error) {
 // programFolders are the folders of PATH outside the work dir and the current
 // folder. If a whole home is the work dir, all of PATH is used.
 func programFolders(workDir string) []string {
-	var avoided []string
-	current, _ := os.Getwd()
-	home, _ := os.UserHomeDir()
-	for _, dir := range []string{workDir, current} {
-		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
-			avoided = append(avoided, real)
-		}
-	}
+	avoided := avoidedFolders(workDir)
 	var out []string
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
 		within := func(dir string) bool { return isWithin(folder, dir) || isWithin(realPath(folder), dir) }
@@ -119,6 +123,19 @@ func programFolders(workDir string) []string {
 		}
 	}
 	return out
+}
+
+// avoidedFolders are those in which anybody may have put a program.
+func avoidedFolders(workDir string) []string {
+	var avoided []string
+	current, _ := os.Getwd()
+	home, _ := os.UserHomeDir()
+	for _, dir := range []string{workDir, current} {
+		if real := realPath(dir); real != "" && (home == "" || !isWithin(realPath(home), real)) {
+			avoided = append(avoided, real)
+		}
+	}
+	return avoided
 }
 
 // realPath is a path without links, empty where there is nothing.
@@ -165,9 +182,74 @@ func discoveryEnvironment(folders []string) []string {
 	return append(env, "LANG=C.UTF-8")
 }
 
-func askPython(ctx context.Context, path string, folders []string) (*Interpreter, error) {
+// versionNames are how .python-version names an interpreter. Nothing of it may be a
+// path.
+var versionNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$`)
+
+// localVersion is what .python-version of the work dir, or of a folder around it,
+// asks shims for; empty if nothing does.
+func localVersion(workDir string) string {
+	dir := realPath(workDir)
+	for range localDepthMax {
+		if dir == "" {
+			return ""
+		}
+		data, err := bounded.File(filepath.Join(dir, ".python-version"), localBytesMax)
+		if err == nil {
+			var names []string
+			for line := range strings.Lines(string(data)) {
+				if name := strings.TrimSpace(line); versionNames.MatchString(name) {
+					names = append(names, name)
+				}
+			}
+			return strings.Join(names, ":")
+		}
+		if filepath.Dir(dir) == dir {
+			return ""
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
+}
+
+const (
+	localDepthMax = 64
+	localBytesMax = 4 << 10
+)
+
+// inEnvironment is the interpreter of the virtual environment that is active, where
+// that lies in the work dir or the current folder. What it starts must be a Python from
+// elsewhere, which is asked in its place; the environment itself is used in the sandbox
+// alone.
+func (i *Interpreter) inEnvironment(ctx context.Context, workDir string, folders []string) *Interpreter {
+	active, avoided := realPath(os.Getenv("VIRTUAL_ENV")), avoidedFolders(workDir)
+	inside := func(path string) bool {
+		return slices.ContainsFunc(avoided, func(dir string) bool { return isWithin(path, dir) })
+	}
+	if active == "" || !inside(active) {
+		return i
+	}
+	path := filepath.Join(active, "bin", "python3")
+	base := realPath(path)
+	if base == "" || inside(base) || !pythonNames.MatchString(filepath.Base(base)) {
+		return i
+	}
+	found, err := askPython(ctx, base, folders, "")
+	if err != nil {
+		return i
+	}
+	return &Interpreter{Executable: path, Version: found.Version, Paths: append(found.Paths, active)}
+}
+
+var pythonNames = regexp.MustCompile(`^python3?(\.\d+)?$`)
+
+// askPython asks an interpreter where its files are. A shim is told which version.
+func askPython(ctx context.Context, path string, folders []string, version string) (*Interpreter, error) {
 	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", whereScript)
 	cmd.Dir, cmd.Env = filepath.Dir(path), discoveryEnvironment(folders)
+	if version != "" {
+		cmd.Env = append(cmd.Env, "PYENV_VERSION="+version)
+	}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {

@@ -104,3 +104,33 @@ func linkTo(t *testing.T, target string) string {
 	require.NoError(t, os.Symlink(target, link))
 	return link
 }
+
+// An environment that is active in the work dir is used, and what starts it is asked
+// outside of the sandbox only where it is a Python from elsewhere.
+func TestActiveEnvironmentOfTheWorkDir(t *testing.T) {
+	needsShell(t)
+	bin, note, evil := t.TempDir(), filepath.Join(t.TempDir(), "note"), filepath.Join(t.TempDir(), "evil")
+	base := fakePython(t, bin, note)
+	for name, tt := range map[string]struct {
+		target func(dir string) string // of the environment's python3
+		used   bool
+	}{
+		"of the system":   {func(string) string { return base }, true},
+		"of the folder":   {func(dir string) string { return fakePython(t, filepath.Join(dir, "other"), evil) }, false},
+		"of another name": {func(string) string { return "/bin/sh" }, false},
+		"missing":         {func(dir string) string { return filepath.Join(dir, "none") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			env := filepath.Join(dir, ".venv")
+			require.NoError(t, os.MkdirAll(filepath.Join(env, "bin"), 0o755))
+			require.NoError(t, os.Symlink(tt.target(dir), filepath.Join(env, "bin", "python3")))
+			t.Setenv("VIRTUAL_ENV", env)
+			t.Setenv("PATH", filepath.Join(env, "bin")+string(os.PathListSeparator)+bin)
+			found, err := Find(context.Background(), dir)
+			require.NoError(t, err)
+			assert.Equal(t, tt.used, strings.HasSuffix(found.Executable, filepath.Join(".venv", "bin", "python3")), found.Executable)
+			assert.NoFileExists(t, evil)
+		})
+	}
+}

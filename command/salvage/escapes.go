@@ -22,11 +22,17 @@ var (
 	unescaped = regexp.MustCompile(`\\[^nrtu\\"/]`)
 	extension = regexp.MustCompile(`\.[A-Za-z0-9]{1,5}$`)
 	// formula has a command of LaTeX whose backslash is not escaped.
-	formula = regexp.MustCompile(`(?:^|[^\\])\\(?:begin|frac|sqrt|sum|int|left|cdot|alpha|beta|gamma|delta|lambda|sigma|omega|pi|phi|math[a-z]+)(?:[^A-Za-z]|$)`)
+	formula = regexp.MustCompile(`(?:^|[^\\])\\(?:begin|frac|sqrt|sum|int|left|cdot|alpha|beta|gamma|` +
+		`delta|lambda|sigma|omega|pi|phi|math[a-z]+)(?:[^A-Za-z]|$)`)
+	// noWord is what no text has after a line break, a tab or a carriage return.
+	noWord = regexp.MustCompile(`^(?:n(?:abla|otin|subseteq)|t(?:imes|heta|riangle|hickapprox|herefore)|` +
+		`r[A-Za-z][a-z]*)(?:[^A-Za-z]|$)`)
 	escaped = regexp.MustCompile(`\\\\[A-Za-z]{2}`)
 	// macro is a command of LaTeX that begins like an escape.
-	macro = regexp.MustCompile(`^(?:n(?:abla|atural|ewline|ewcommand|eq?|earrow|eg|exists|geq|i|leftarrow|leq|less|gtr|mid|oindent|onumber|ot|otin|parallel|prec|rightarrow|sim|subseteq|succ|u|warrow)` +
-		`|t(?:ag|an|anh|au|binom|ext[a-z]*|frac|heta|herefore|hickapprox|ilde|imes|iny|itle|o|op|riangle[a-z]*)` +
+	macro = regexp.MustCompile(`^(?:n(?:abla|atural|ewline|ewcommand|eq?|earrow|eg|exists|geq|i|leftarrow|` +
+		`leq|less|gtr|mid|oindent|onumber|ot|otin|parallel|prec|rightarrow|sim|subseteq|succ|u|warrow)` +
+		`|t(?:ag|an|anh|au|binom|ext[a-z]*|frac|heta|herefore|hickapprox|ilde|imes|iny|itle|o|op|` +
+		`riangle[a-z]*)` +
 		`|r(?:angle|brace|brack|ceil|ef|floor|ho|ight[a-z]*|vert|m))(?:[^A-Za-z]|$)`)
 )
 
@@ -45,14 +51,15 @@ func keepsBackslash(text string, start, pos int) bool {
 		return false
 	}
 	before, rest := text[max(start, pos-escapeWindow):pos], text[pos:pos+2]+after
-	return inPath(before, rest) || macro.MatchString(rest[1:]) && inFormula(before, rest)
+	return noWord.MatchString(rest[1:]) || inPath(before, rest) || macro.MatchString(rest[1:]) && inFormula(before, rest)
 }
 
 // inFormula reports a place between dollar signs, or near a command of LaTeX whose
 // backslash is not escaped either.
 func inFormula(before, rest string) bool {
 	around := before + rest
-	return !escaped.MatchString(around) && (strings.Count(before, "$")%2 == 1 && strings.Contains(rest, "$") || formula.MatchString(around))
+	dollars := strings.Count(before, "$")%2 == 1 && strings.Contains(rest, "$")
+	return !escaped.MatchString(around) && (dollars || formula.MatchString(around))
 }
 
 // inPath reports a backslash, with which rest begins, that parts the names of a
@@ -69,7 +76,9 @@ func inPath(before, rest string) bool {
 	}
 	path := m[1] + m[2] + rest[:2] + end
 	switch {
-	case m[1][0] == '%', len(m[1]) > 2 && m[2] != "", unescaped.MatchString(path), extension.MatchString(path):
+	case m[1][0] == '%', len(m[1]) > 2 && m[2] != "":
+		return true
+	case unescaped.MatchString(path), extension.MatchString(path):
 		return true
 	case len(m[1]) > 2, len(end) < 2, !strings.Contains("CDEFGHXYZcd", m[1][:1]):
 		return false

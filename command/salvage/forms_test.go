@@ -92,30 +92,66 @@ func TestParseDialectsInTexts(t *testing.T) {
 	p := Parse(`<|channel|>analysis<|message|>Look first.<|end|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`, reg)
 	require.Len(t, p.Calls, 1)
 	assert.Equal(t, []string{"Look first."}, p.Calls[0].Notes)
+	for _, two := range []string{
+		"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+		`[TOOL_CALLS]list[ARGS]{}[TOOL_CALLS]list[ARGS]{}`,
+		"<function_calls><invoke name=\"list\"></invoke>\n<invoke name=\"list\"></invoke></function_calls>",
+		`<|channel|>commentary to=functions.list<|message|>{}<|call|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`,
+		`[list(), list(pattern="*.md")]`,
+		"<|tool_calls_section_begin|><|tool_call_begin|>functions.list:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_call_begin|>functions.list:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+		"Reasoning: look twice.\nlist()\nlist()",
+	} {
+		p = Parse(two, reg)
+		assert.Len(t, p.Calls, 2, two)
+		assert.NotContains(t, p.Repairs, RepairMaybeQuoted, two)
+	}
 	p = Parse(`<tool_call>list<arg_key>pattern</arg_key><arg_value>a</arg_value></tool_call><tool_call>list<arg_key>pattern</arg_key><arg_value>b</arg_value></tool_call>`, reg)
 	require.Len(t, p.Calls, 2)
 	assert.NotContains(t, p.Repairs, RepairMaybeQuoted)
+}
+
+// A call that stands in a file is found there in every form, so that quoting it is not
+// taken for making it.
+func TestCallsWithinTexts(t *testing.T) {
+	reg := standard(t)
+	for _, form := range []string{
+		`<|channel|>commentary to=functions.python<|message|>{"code":"1"}<|call|>`,
+		`[TOOL_CALLS]python[ARGS]{"code":"1"}`,
+		`<｜tool▁call▁begin｜>python<｜tool▁sep｜>{"code":"1"}<｜tool▁call▁end｜>`,
+		`<invoke name="python"><parameter name="code">1</parameter></invoke>`,
+		`<tool_call>python<arg_key>code</arg_key><arg_value>1</arg_value></tool_call>`,
+		`[python(code="1")]`,
+		`<|tool_call>call:python{code:<|"|>1<|"|>}<tool_call|>`,
+		`{"command":"python","content":"{\"code\":\"1\"}"}`,
+	} {
+		calls := Within("A file says:\n"+form+"\nand goes on.", reg)
+		require.Len(t, calls, 1, form)
+		assert.Equal(t, []map[string]any{{"code": "1"}}, calls[0].Content, form)
+		assert.Contains(t, Parse("It says "+form+" there.", reg).Repairs, RepairMaybeQuoted, form)
+	}
 }
 
 // Backslashes of paths, formulas and expressions are no escapes.
 func TestParseBackslashes(t *testing.T) {
 	reg := standard(t)
 	for written, want := range map[string]string{
-		`D:\temp\novel\final`:             `D:\temp\novel\final`,
-		`C:\new\table`:                    `C:\new\table`,
-		`Look in C:\temp\new.txt, please`: `Look in C:\temp\new.txt, please`,
-		`c:\users\nora\report`:            `c:\users\nora\report`,
-		`C:\Program Files\nginx`:          "C:\\Program Files\nginx", // nobody can tell
-		`\\server\share\new`:              `\server\share\new`,
-		`%TEMP%\reports`:                  `%TEMP%\reports`,
-		`$\frac{a}{b} \times \rho$`:       `$\frac{a}{b} \times \rho$`,
-		`\alpha + \beta \neq \nu`:         `\alpha + \beta \neq \nu`,
-		`$a \to \text{b}$`:                `$a \to \text{b}$`,
-		`\bfoo\b`:                         `\bfoo\b`,
-		`(\d+)\s\1`:                       `(\d+)\s\1`,
-		`\x1b[31m`:                        `\x1b[31m`,
-		`\0`:                              `\0`,
-		`\bell\a\v`:                       `\bell\a\v`,
+		`D:\temp\novel\final`:                `D:\temp\novel\final`,
+		`C:\new\table`:                       `C:\new\table`,
+		`Look in C:\temp\new.txt, please`:    `Look in C:\temp\new.txt, please`,
+		`c:\users\nora\report`:               `c:\users\nora\report`,
+		`C:\Program Files\nginx`:             "C:\\Program Files\nginx", // nobody can tell
+		`\\server\share\new`:                 `\server\share\new`,
+		`%TEMP%\reports`:                     `%TEMP%\reports`,
+		`$\frac{a}{b} \times \rho$`:          `$\frac{a}{b} \times \rho$`,
+		`\alpha + \beta \neq \nu`:            `\alpha + \beta \neq \nu`,
+		`3 \times 4, \theta, \nabla f, \rho`: `3 \times 4, \theta, \nabla f, \rho`,
+		`one\r\ntwo\r\n`:                     "one\r\ntwo\r\n",
+		`$a \to \text{b}$`:                   `$a \to \text{b}$`,
+		`\bfoo\b`:                            `\bfoo\b`,
+		`(\d+)\s\1`:                          `(\d+)\s\1`,
+		`\x1b[31m`:                           `\x1b[31m`,
+		`\0`:                                 `\0`,
+		`\bell\a\v`:                          `\bell\a\v`,
 		// These are what they say.
 		`one\ntwo\tthree`:                "one\ntwo\tthree",
 		`if x:\n\treturn 1`:              "if x:\n\treturn 1",

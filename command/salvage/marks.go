@@ -18,9 +18,12 @@ const (
 // markedStart is a mark and a name, up to where the arguments begin.
 var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	// Mistral: [TOOL_CALLS]name[ARGS]{...}, with [CALL_ID] between
-	`\[TOOL_CALLS?\]\s*` + qualifier + commandName + `(?:\s*\[CALL_ID\][^\[\]{}]{0,64})?\s*(?:\[ARGS\])?`,
-	// DeepSeek: <｜tool▁call▁begin｜>function<｜tool▁sep｜>name, or without its type; Kimi: functions.name:0
-	`<` + bar + `tool` + gap + `call` + gap + `begin` + bar + `>\s*(?:function<` + bar + `tool` + gap + `sep` + bar + `>)?` + qualifier + commandName +
+	`\[TOOL_CALLS?\]\s*` + qualifier + commandName +
+		`(?:\s*\[CALL_ID\][^\[\]{}]{0,64})?\s*(?:\[ARGS\])?`,
+	// DeepSeek: <｜tool▁call▁begin｜>function<｜tool▁sep｜>name, or without its type; Kimi:
+	// functions.name:0
+	`<` + bar + `tool` + gap + `call` + gap + `begin` + bar + `>\s*` +
+		`(?:function<` + bar + `tool` + gap + `sep` + bar + `>)?` + qualifier + commandName +
 		`(?::\d{1,4})?\s*(?:<` + bar + `tool` + gap + `(?:sep|call` + gap + `argument` + gap + `begin)` + bar + `>)?`,
 	// GLM and others: <tool_call>name{...}; Gemma: <|tool_call>call:name{...}
 	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier + commandName,
@@ -44,9 +47,9 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 	if m == nil {
 		return s.markedCode(text)
 	}
-	start := len(m[0])
+	start, fenced := len(m[0]), false
 	if info, body, ok := strings.Cut(text[start:], "\n"); ok && (info == "```json" || info == "```") {
-		start = len(text) - len(body)
+		start, fenced = len(text)-len(body), true
 	}
 	if !strings.HasPrefix(text[start:], "{") {
 		return nil, 0
@@ -56,6 +59,9 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 		if v, end, made, ok = s.read(text[start:], true); !ok {
 			return nil, 0
 		}
+	}
+	if rest := strings.TrimLeft(text[start+end:], " \t\r\n"); fenced && strings.HasPrefix(rest, "```") {
+		end = len(text) - len(rest) + len("```") - start
 	}
 	s.repairs.add(made...)
 	s.repairs.add(RepairMarks)
@@ -68,7 +74,7 @@ var controlToken = regexp.MustCompile(`^<\|[a-z_]{1,40}\|>\s*`)
 // <|python_tag|>name.call(...)
 func (s *salvage) markedCode(text string) ([]ParsedCall, int) {
 	mark := len(controlToken.FindString(text))
-	if mark == 0 {
+	if mark == 0 || resultMark.MatchString(text[:mark]) {
 		return nil, 0
 	}
 	calls, length, ok := s.functionCall(text[mark:])
@@ -107,9 +113,10 @@ func (s *salvage) callList(text string) ([]ParsedCall, int) {
 // The parts of a reply in the channels of Harmony (gpt-oss): a header with the
 // channel and, of a call, the name that it is for; then a message.
 var (
-	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
-	recipient    = regexp.MustCompile(`to=` + qualifier + commandName)
-	harmonyEnd   = regexp.MustCompile(`<\|(?:end|call|return)\|>`)
+	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
+		`(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
+	recipient  = regexp.MustCompile(`to=` + qualifier + commandName)
+	harmonyEnd = regexp.MustCompile(`<\|(?:end|call|return)\|>`)
 )
 
 // harmony reads a reply that is a sequence of messages in channels. What stands
@@ -144,8 +151,22 @@ func harmony(s *salvage, text string) []ParsedCall {
 	return s.spoken(out, thoughts, text, before)
 }
 
+// channelCall reads one message that is a call at the start of text.
+func (s *salvage) channelCall(text string) ([]ParsedCall, int) {
+	head := harmonyStart.FindString(text)
+	to := recipient.FindStringSubmatch(head)
+	if to == nil {
+		return nil, 0
+	}
+	calls, rest := s.harmonyCall(to[1], text[len(head):])
+	s.repairs.add(RepairMarks)
+	return calls, len(text) - len(rest)
+}
+
 // spoken finishes what was read of channels.
-func (s *salvage) spoken(out []ParsedCall, thoughts []string, rest string, before repairs) []ParsedCall {
+func (s *salvage) spoken(
+	out []ParsedCall, thoughts []string, rest string, before repairs,
+) []ParsedCall {
 	if len(out) == 0 && len(thoughts) == 0 {
 		s.repairs = before
 		return nil

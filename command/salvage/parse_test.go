@@ -349,6 +349,8 @@ func TestParseIsLinear(t *testing.T) {
 		"{", "[", "(", "{[", `{"a":`, `{"a":[`, `"`, `{"`, `{"a":"b" `, `{'`, "{\"\"\"", "{a:", "```", "`{", "{//", "{/*", "{#\n", `\`, `{"\u`,
 		`{"command":"x","content":{`, `{"command":"x" `, "]}", "{]", "reader(", "reader('", "\nreader(", "<function=x>", "Action:\n", "<think>",
 		`{"a":"b", `, `{"a":"x" "y" `, "{\"a\":\"\n", "{\"a\":\"x,\n\"", `{"a" "b" `, `["a" `, "[\"a\"\n", `{"a": b"`, `{"a": 1 b`, "{\"a\":\"}\n", `{"content":"`, "{ ", "“", `{“`, "1", "{1:", "{-", "r'", "{\"a\":r", `{"command":{`,
+		"<|channel|>analysis<|message|>", "<|channel|>a to=b<|message|>", "<|end|>", "[TOOL_CALLS]x{", "[TOOL_CALLS]reader[ARGS]{\"a\":", `<invoke name="x">`, "<tool_call>x<arg_key>",
+		"<｜tool▁call▁begin｜>x", "[reader(", "Plan: x\n", "Plan: {", `\n`, `C:\n`, `{"a":"C:\new\n`, `{"a":"$\t`, `["\b", `,
 	}
 	work := func(pattern string, size int, frame func(string) string) int {
 		reply := frame(strings.Repeat(pattern, size/len(pattern)))

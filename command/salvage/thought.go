@@ -2,6 +2,7 @@ package salvage
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,8 @@ func thoughtFirst(s *salvage, text string) []ParsedCall {
 	if m == nil {
 		return nil
 	}
-	if l, ok := s.known(text[m[2]:m[3]]); !thoughtPattern.MatchString(text[:m[1]]) && !(ok && l.Name == "think") {
+	label := strings.ToLower(text[m[2]:m[3]])
+	if l, ok := s.known(label); !slices.Contains(notesKeys, label) && !(ok && l.Name == "think") {
 		return nil
 	}
 	before, rest := s.repairs, text[m[1]:]

@@ -13,7 +13,7 @@ import (
 // stand alone, one after the other, are marked.
 func walk(s *salvage, text string) []ParsedCall {
 	out, first, alone := s.scan(text)
-	if len(out) > 0 && !(alone && gapPattern.MatchString(text[:first])) {
+	if len(out) > 0 && !(alone && isGap(text[:first])) {
 		s.repairs.add(RepairMaybeQuoted)
 	}
 	return out
@@ -35,7 +35,7 @@ func (s *salvage) scan(text string) (out []ParsedCall, first int, alone bool) {
 			if len(out) == 0 {
 				first = start
 			} else {
-				alone = alone && gapPattern.MatchString(text[last:start])
+				alone = alone && isGap(text[last:start])
 			}
 			last = start + length
 			out = append(out, calls...)
@@ -84,6 +84,12 @@ var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" 
 	`</?[a-z_:]{0,20}(?:tool|function|action)?_?calls?>|</?tools?_(?:prefix|suffix)>|</?｜DSML｜function_calls>|` +
 	`<[|｜]/?[a-z_▁/]{1,40}[|｜]>|\[/?TOOL_(?:CALLS?|REQUEST)\]|\[END_TOOL_REQUEST\]|functools|>>>)*$`)
 
+// resultMark is a token that begins what others said: a result that is shown is no statement.
+var resultMark = regexp.MustCompile(`<[|｜]/?[a-z_▁]{0,40}(?:response|result|output|observation|user|system)[a-z_▁]{0,40}[|｜]>`)
+
+// isGap reports that only the marks of calls stand in a text.
+func isGap(text string) bool { return gapPattern.MatchString(text) && !resultMark.MatchString(text) }
+
 var tagPattern = regexp.MustCompile(`<[^<>\s]*>|\[/?[A-Z_]{4,32}\]`)
 
 // wordless reports that no words follow a call, only marks and tags.
@@ -114,6 +120,9 @@ func (s *salvage) callFrom(text string, at int, line bool) ([]ParsedCall, int) {
 	rest := text[at:]
 	if rest == "" {
 		return nil, 0
+	}
+	if calls, length := s.channelCall(rest); length > 0 {
+		return calls, length
 	}
 	if calls, length := s.markedCall(rest); length > 0 {
 		return calls, length

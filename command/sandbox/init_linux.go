@@ -78,9 +78,14 @@ func superviseLauncher(o *order) status {
 	if err != nil {
 		return status{Error: err.Error()}
 	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return status{Error: err.Error()}
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "tmp")
 	attr := &os.ProcAttr{
 		Env:   os.Environ(),
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, orderR, errorW},
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, orderR, errorW, theirs},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if o.Plan.View {
@@ -92,18 +97,21 @@ func superviseLauncher(o *order) status {
 	}
 	orderR.Close()
 	errorW.Close()
+	theirs.Close()
 	_ = json.NewEncoder(orderW).Encode(o)
 	orderW.Close()
 	// The pipe ends when the launcher becomes the program, or with its error.
 	problem, _ := io.ReadAll(io.LimitReader(errorR, 16<<10))
+	tmp := o.openTmp(pair[0])
 	ws := reap(process.Pid)
+	left := o.left(tmp)
 	if len(problem) > 0 {
 		return status{Error: string(problem)}
 	}
 	if ws.Signaled() {
-		return status{Signal: int(ws.Signal())}
+		return status{Signal: int(ws.Signal()), Left: left}
 	}
-	return status{ExitCode: ws.ExitStatus()}
+	return status{ExitCode: ws.ExitStatus(), Left: left}
 }
 
 // reap waits for every child, adopted ones too, until the given one has ended.

@@ -39,6 +39,7 @@ func (o *order) launch() error {
 		if err := o.enterView(); err != nil {
 			return fmt.Errorf("private root: %w", err)
 		}
+		giveTmp()
 		boundPIDs(o.Job.Limits.Processes)
 		if err := sealProc(); err != nil {
 			return fmt.Errorf("private root: %w", err)

@@ -57,6 +57,7 @@ type status struct {
 	ExitCode int
 	Signal   int
 	Error    string // the program was not started
+	Left     []string
 }
 
 // execute runs a job under a plan.
@@ -207,7 +208,7 @@ func (c *child) wait(ctx context.Context) (*Outcome, error) {
 	if st.Error != "" {
 		return nil, errors.New(st.Error)
 	}
-	out.ExitCode = st.ExitCode
+	out.ExitCode, out.Left = st.ExitCode, st.Left
 	if st.Signal != 0 {
 		out.ExitCode, out.Signal = -1, unix.SignalName(syscall.Signal(st.Signal))
 	}

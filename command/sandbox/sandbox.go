@@ -124,6 +124,9 @@ type Outcome struct {
 	// what makes them repositories: a person's next git command would run their
 	// hooks outside. A name that can't stand in a line as it is is quoted.
 	SetAside []string
+	// Left are files that it wrote to its temporary folder and left there, the first
+	// ten; they are gone.
+	Left     []string
 	Wall     time.Duration
 	Confined bool
 }

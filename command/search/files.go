@@ -10,8 +10,10 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"agent/command/document"
 	"agent/internal/legible"
 )
 
@@ -73,7 +75,11 @@ func (s *seen) add(root *os.Root, name string, e fs.DirEntry, total int64, b bou
 	}
 	if info.Size() > sniffedOver {
 		start, err := readStart(root, name, sniffedBytes)
-		if _, text := decode(start); err != nil || !text {
+		if err != nil {
+			return total
+		}
+		if _, text := decode(start); !text && document.Sniff(name, "", start) == "" {
+			s.binary++
 			return total
 		}
 	}
@@ -109,14 +115,71 @@ type chunk struct {
 	lines []string
 }
 
-// chunksOf reads a text file in chunks; none when it is binary, empty or gone.
-func chunksOf(root *os.Root, name string, most int64) []chunk {
-	data, err := readStart(root, name, most)
+// Bounds of the documents that are converted.
+const (
+	documentBytesMax  = 32 << 20         // of each
+	convertedBytesMax = 64 << 20         // of texts that are held
+	documentsWall     = 20 * time.Second // for all in one search; a later one goes on
+	documentWall      = 10 * time.Second // for each
+)
+
+// content is what is indexed of a file.
+type content struct {
+	text   string
+	isText bool
+	page   bool // in HTML: the text is its words, without the lines of the reader
+}
+
+// textOf is a file's text as the reader shows it: what has another encoding decoded, and
+// documents converted. Of a page, which costs a process to convert, only the words are
+// read at first. It is not there when the file is binary or gone.
+func (x *index) textOf(ctx context.Context, root *os.Root, name string) (content, error) {
+	data, err := readStart(root, name, x.bounds.fileBytes)
 	if err != nil {
-		return nil
+		return content{}, nil
 	}
-	text, ok := decode(data)
-	if !ok || strings.TrimSpace(text) == "" {
+	switch format := document.Sniff(path.Base(name), "", data); {
+	case format == "":
+		text, isText := decode(data)
+		return content{text: text, isText: isText}, nil
+	case format == document.HTML:
+		return content{text: document.Words(data), isText: true, page: true}, nil
+	case time.Since(x.began) > documentsWall:
+		return content{}, errLater
+	default:
+		text, err := x.convert(ctx, root, name, format)
+		return content{text: text, isText: err == nil}, err
+	}
+}
+
+// convert is the text of a document with the lines of the reader.
+func (x *index) convert(ctx context.Context, root *os.Root, name string, format document.Format) (string, error) {
+	if converted, ok := x.converted[name]; ok {
+		return converted, nil
+	}
+	data, err := readStart(root, name, documentBytesMax)
+	if err != nil {
+		return "", err
+	}
+	read, err := x.documents.Convert(ctx, document.Source{Format: format, Data: data}, document.Limits{Wall: documentWall})
+	if err != nil {
+		return "", err
+	}
+	lines, _ := read.Lines(format, func(int, int) string { return "" })
+	text := strings.Join(lines, "\n")
+	if x.held+len(text) <= convertedBytesMax {
+		x.converted[name] = text
+		x.held += len(text)
+	}
+	return text, nil
+}
+
+// errLater puts a document off to the next search.
+var errLater = errors.New("later")
+
+// chunksOf splits a text into chunks; none when it is empty.
+func chunksOf(text string) []chunk {
+	if strings.TrimSpace(text) == "" {
 		return nil
 	}
 	var out []chunk
@@ -164,18 +227,29 @@ func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
 	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best), Text: strings.Join(shown, "\n")}
 }
 
+// firstWanted is where the first wanted word of a line stands, 0 if it is not found. A
+// long line is looked at piece by piece, each cut at a space.
+func (x *index) firstWanted(line string, wanted map[string]bool) int {
+	for at := 0; at < len(line); {
+		end := min(len(line), at+analyzedBytes)
+		if space := strings.LastIndexAny(line[at:end], " \t,;"); end < len(line) && space > 0 {
+			end = at + space
+		}
+		tokens, _ := x.mapping.AnalyzeText(analyzer, []byte(searchable(line[at:end])))
+		for _, t := range tokens {
+			if wanted[string(t.Term)] {
+				return at + t.Start
+			}
+		}
+		at = end
+	}
+	return 0
+}
+
 // excerpt is a line, or the part of a long one around the first wanted word.
 func (x *index) excerpt(line string, wanted map[string]bool) string {
 	if len(line) > lineBytesMax {
-		line = line[:min(len(line), analyzedBytes)]
-		from := 0
-		tokens, _ := x.mapping.AnalyzeText(analyzer, []byte(searchable(line)))
-		for _, t := range tokens {
-			if wanted[string(t.Term)] {
-				from = max(0, t.Start-lineBytesMax/4)
-				break
-			}
-		}
+		from := max(0, x.firstWanted(line, wanted)-lineBytesMax/4)
 		for from > 0 && !utf8.RuneStart(line[from]) {
 			from--
 		}

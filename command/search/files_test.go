@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"agent/command"
+	"agent/command/document/documenttest"
 	"agent/internal/legible"
 
 	"github.com/stretchr/testify/assert"
@@ -250,4 +251,40 @@ func TestSearchWithholds(t *testing.T) {
 		assert.NotContains(t, text, "private")
 		assert.Contains(t, text, "[1 file not searched: a rule of the user speaks about it]")
 	}
+}
+
+// What the reader shows of a file is what is searched, and what could not be is named.
+func TestDocumentsAreSearchedAsTheyAreRead(t *testing.T) {
+	if raceEnabled {
+		t.Skip("needs a build without the race detector, which can't start under a memory limit")
+	}
+	env := folder(t, map[string]string{
+		"a.html":     "<html><meta charset=\"windows-1251\"><p>\xcf\xee\xe5\xe7\xe4</p></html>",
+		"b.html":     "<html><body><p>One&nbsp;h&auml;user</p></body></html>",
+		"c.pdf":      string(documenttest.PDF("first page", "an otter\nand a walrus")),
+		"d.txt":      "\xff\xfew\x00i\x00d\x00e\x00",
+		"e.txt":      "Gr\u00f6\u00dfe \xff kiwi\n",
+		"broken.pdf": "%PDF-1.4\n\xff\xfe no more",
+		"f.html":     "<html><script>var hidden = 'zebra'</script><p>seen</p></html>",
+	})
+	c := newSearcher(t, Config{}).Commands()[0]
+	for query, want := range map[string]string{"Поезд": "a.html:1", "häuser": "b.html:1", "walrus": "c.pdf:5", "wide": "d.txt:1", "kiwi": "e.txt:1"} {
+		r := run(t, c, env, query)
+		assert.Contains(t, r.Text, want, query)
+		assert.Contains(t, r.Text, "not yet: broken.pdf]", query)
+	}
+	assert.Contains(t, run(t, c, env, "zebra").Text, "Nothing matches")
+	assert.Contains(t, run(t, c, env, "Поезда").Text, "a.html:1", "a word that is near")
+	write(t, env.WorkDir, "c.pdf", string(documenttest.PDF("a badger")))
+	assert.Contains(t, run(t, c, env, "badger").Text, "c.pdf:2")
+	assert.Contains(t, run(t, c, env, "walrus").Text, "Nothing matches")
+}
+
+// Of a long line the part around the word is shown, wherever in it that stands.
+func TestWordsFarInALongLine(t *testing.T) {
+	far := strings.Repeat("hay ", 60_000) + "a needle here " + strings.Repeat("hay ", 1000)
+	env := folder(t, map[string]string{"long.json": far, "words.txt": strings.Repeat("x", 200_000) + " needle"})
+	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+	assert.Contains(t, r.Text, "a needle here")
+	assert.Equal(t, 2, strings.Count(r.Text, "…"+"hay")+strings.Count(r.Text, "…x"), r.Text)
 }

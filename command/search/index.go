@@ -20,6 +20,8 @@ import (
 	"github.com/blevesearch/bleve/v2/index/scorch"
 	"github.com/blevesearch/bleve/v2/mapping"
 	"github.com/blevesearch/bleve/v2/search/query"
+
+	"agent/command/document"
 )
 
 // bounds limit what is indexed.
@@ -64,6 +66,11 @@ type index struct {
 	dir   string
 	text  bleve.Index // nil before the first search
 	files map[string]indexed
+
+	documents document.Converter
+	converted map[string]string // texts of documents, by path
+	held      int               // bytes of them
+	began     time.Time         // of this search
 }
 
 // indexed is what the index knows about a file.
@@ -71,6 +78,9 @@ type indexed struct {
 	size     int64
 	modified time.Time
 	chunks   int
+	binary   bool
+	page     bool // in HTML: what is indexed are its words
+	unread   bool // a document that could not be read
 }
 
 func newIndex(b bounds) *index { return &index{bounds: b} }
@@ -84,7 +94,8 @@ func (x *index) close() error {
 // reset forgets everything.
 func (x *index) reset(dir string) error {
 	old := x.text
-	x.dir, x.text, x.files = dir, nil, map[string]indexed{}
+	x.dir, x.text, x.files, x.converted = dir, nil, map[string]indexed{}, map[string]string{}
+	x.held = 0
 	if old == nil {
 		return nil
 	}
@@ -134,12 +145,14 @@ func newMapping() (*mapping.IndexMappingImpl, error) {
 type filesReport struct {
 	Query       string
 	Found       []hit
-	Files       int  // searched
-	NotSearched int  // beyond the bounds
-	Withheld    int  // by the rules of the run
-	Partly      int  // larger than what is read
-	Cut         int  // entries of folders looked at, when there are more
-	Near        bool // no word matched exactly
+	Files       int      // searched
+	NotSearched int      // beyond the bounds
+	Withheld    int      // by the rules of the run
+	Partly      int      // larger than what is read
+	Cut         int      // entries of folders looked at, when there are more
+	Binary      int      // are no text
+	Unread      []string // documents that could not be read, or not yet
+	Near        bool     // no word matched exactly
 	NoWeb       bool
 }
 
@@ -152,6 +165,7 @@ func (x *index) search(ctx context.Context, dir, words string, most int, withhel
 		return filesReport{}, fmt.Errorf("search the files: %w", err)
 	}
 	defer root.Close()
+	x.began = time.Now()
 	if err := x.open(dir); err != nil {
 		return filesReport{}, fmt.Errorf("search the files: make an index: %w", err)
 	}
@@ -180,8 +194,19 @@ func (x *index) report(words string, s seen) filesReport {
 	if s.cut {
 		r.Cut = x.bounds.entries
 	}
+	r.Binary = s.binary
+	for _, f := range s.files {
+		switch known := x.files[f.path]; {
+		case known.binary:
+			r.Binary++
+		case known.unread && len(r.Unread) < unreadShown:
+			r.Unread = append(r.Unread, plainPath(f.path))
+		}
+	}
 	return r
 }
+
+const unreadShown = 5 // documents that are named
 
 // textFiles counts the files that have text in the index.
 func (x *index) textFiles() int {
@@ -206,14 +231,22 @@ func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 			continue
 		}
 		forget(batch, f.path, old.chunks)
-		chunks := chunksOf(root, f.path, x.bounds.fileBytes)
+		x.drop(f.path)
+		c, err := x.textOf(ctx, root, f.path)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		chunks := chunksOf(c.text)
 		for i, c := range chunks {
 			err := batch.Index(chunkID(f.path, i), map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")), fieldPath: searchable(f.path)})
 			if err != nil {
 				return err
 			}
 		}
-		x.files[f.path] = indexed{f.size, f.modified, len(chunks)}
+		x.files[f.path] = indexed{f.size, f.modified, len(chunks), err == nil && !c.isText, c.page, err != nil}
+		if errors.Is(err, errLater) {
+			x.files[f.path] = indexed{size: -1, unread: true} // it is looked at again
+		}
 		if err := x.flush(ctx, batch, batchChunks); err != nil {
 			return err
 		}
@@ -222,9 +255,16 @@ func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 		if !there[path] {
 			forget(batch, path, old.chunks)
 			delete(x.files, path)
+			x.drop(path)
 		}
 	}
 	return x.flush(ctx, batch, 0)
+}
+
+// drop forgets the text of a document.
+func (x *index) drop(path string) {
+	x.held -= len(x.converted[path])
+	delete(x.converted, path)
 }
 
 func forget(batch *bleve.Batch, path string, chunks int) {
@@ -299,17 +339,50 @@ func (x *index) find(ctx context.Context, root *os.Root, words string, edits, mo
 		if perFile[path] == hitsPerFile {
 			continue
 		}
-		chunks := chunksOf(root, path, x.bounds.fileBytes)
-		if i >= len(chunks) {
+		chunks, i := x.place(ctx, root, path, i, wanted)
+		if i == noPlace && edits > 0 {
+			i = 0 // of words that are only like those wanted
+		}
+		if i < 0 || i >= len(chunks) {
 			continue // it changed while it was searched
 		}
-		perFile[path]++
+		if perFile[path]++; x.files[path].page {
+			perFile[path] = hitsPerFile
+		}
 		out = append(out, x.show(path, chunks[i], wanted))
 		if len(out) == most {
 			break
 		}
 	}
 	return out, nil
+}
+
+const noPlace = -1
+
+// place is where in a file's text a hit is shown. Of a page it is the piece that has most
+// of the wanted words as the reader shows it, or none.
+func (x *index) place(ctx context.Context, root *os.Root, path string, i int, wanted map[string]bool) ([]chunk, int) {
+	if !x.files[path].page {
+		c, _ := x.textOf(ctx, root, path)
+		return chunksOf(c.text), i
+	}
+	text, err := x.convert(ctx, root, path, document.HTML)
+	if err != nil {
+		return nil, noPlace
+	}
+	chunks, best, most := chunksOf(text), noPlace, 0
+	for i, c := range chunks {
+		n := 0
+		for term := range x.terms(analyzer, strings.Join(c.lines, "\n")) {
+			if wanted[term] {
+				n++
+			}
+		}
+		if n > most {
+			best, most = i, n
+		}
+	}
+	return chunks, best
 }
 
 // terms are the words of a text as an analyzer gives them.
@@ -337,6 +410,7 @@ type seen struct {
 	files    []file
 	left     int  // files beyond the bounds
 	withheld int  // files that the rules keep out
+	binary   int  // large files that are no text
 	partly   int  // files of which only the start is read
 	cut      bool // there are more entries than were looked at
 }

@@ -23,7 +23,7 @@ func (c *fileChange) result() *command.Result {
 	added, removed := diffStat(c.old, c.text)
 	out := &command.Result{Files: []string{c.path}, Text: texts.Say("changed", map[string]any{
 		"Path": c.path, "Added": added, "Removed": removed, "Lines": lineCount(c.text),
-		"Size": int64(len(c.text)), "Old": c.info.Size(), "Known": c.known && !c.binary,
+		"Size": int64(len(c.bytes())), "Old": c.info.Size(), "Known": c.known && !c.binary,
 	})}
 	if c.quiet {
 		return out
@@ -45,7 +45,8 @@ func (c *fileChange) diff(head bool) string {
 		from = "/dev/null"
 	}
 	text := strings.ToValidUTF8(c.text, "\uFFFD")
-	diff, err := udiff.ToUnified(from, to, c.old, udiff.Lines(c.old, text), diffContext)
+	old := strings.ToValidUTF8(c.old, "\uFFFD")
+	diff, err := udiff.ToUnified(from, to, old, udiff.Lines(old, text), diffContext)
 	if err != nil {
 		return ""
 	}
@@ -58,7 +59,7 @@ func (c *fileChange) diff(head bool) string {
 // preview is what a change would write, in full, for approval. It is empty if
 // nothing would change.
 func (c *fileChange) preview() string {
-	if c.known && c.raw == c.text {
+	if c.known && c.raw == c.bytes() {
 		return ""
 	}
 	if diff := c.diff(true); diff != "" {

@@ -3,11 +3,13 @@ package stock
 import (
 	"encoding/json"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/aymanbagabas/go-udiff"
 
 	"agent/command"
 	"agent/internal/legible"
@@ -33,7 +35,27 @@ func (c *fileChange) read(data []byte) {
 	c.raw, c.known, c.old, c.encoding, c.binary = string(data), true, text, encoding, !ok
 }
 
-const byteOrderMark = "\ufeff"
+// bytes is the new text as it is written: in the encoding of the file.
+func (c *fileChange) bytes() string {
+	if c.known && !c.binary {
+		return string(legible.Encode(c.text, []byte(c.raw)))
+	}
+	return c.text
+}
+
+// inPlace reports a file whose bytes stay what they are where nothing is changed. A
+// text with bad bytes is edited as it is; of an encoding that is a guess only a whole
+// new text is written.
+func (c *fileChange) inPlace() bool {
+	if c.encoding == "" || strings.HasPrefix(c.encoding, "UTF-16") {
+		return true
+	}
+	if strings.HasPrefix(c.encoding, "UTF-8") {
+		c.old, c.encoding = strings.TrimPrefix(c.raw, "\ufeff"), ""
+		return true
+	}
+	return false
+}
 
 // make sets the new text: a whole one, one with a piece replaced, or one with
 // text added at the end.
@@ -73,7 +95,7 @@ func (c *fileChange) editable() *command.Result {
 		return nil
 	case c.binary:
 		return failed("binary", map[string]any{"Path": c.path, "Size": c.info.Size(), "Start": strings.ToValidUTF8(clip(c.raw), "?")})
-	case !c.known || c.encoding != "":
+	case !c.known || !c.inPlace():
 		return failed("not_editable", map[string]any{"Path": c.path, "Encoding": c.encoding, "Size": c.info.Size()})
 	}
 	return nil
@@ -85,39 +107,111 @@ func (c *fileChange) append(entry map[string]any) *command.Result {
 	if !ok {
 		return failed("no_text", c.path)
 	}
-	c.text = c.raw
-	if c.raw != "" && !strings.HasSuffix(c.raw, "\n") {
-		c.text += c.lineEnds("\n")
+	whole := flat(c.old)
+	if whole != "" && !strings.HasSuffix(whole, "\n") {
+		whole += "\n"
 	}
-	c.text += c.lineEnds(text)
+	c.text = c.lineEnds(whole + text)
 	return nil
 }
 
 // edit makes the replacements one after another.
 func (c *fileChange) edit(edits []replacement) *command.Result {
-	text := c.old
+	text := flat(c.old)
 	for _, e := range edits {
-		e.old, e.new = c.lineEnds(e.old), c.lineEnds(e.new)
+		e.old = flat(e.old)
 		changed, problem := e.apply(c.path, text)
 		if problem != nil {
 			return problem
 		}
 		text = changed
 	}
-	if strings.HasPrefix(c.raw, byteOrderMark) {
-		text = byteOrderMark + text
-	}
-	c.text = text
+	c.text = c.lineEnds(text)
 	return nil
 }
 
-// lineEnds gives text the line ends of the file.
+// flat is a text whose lines end in a line feed.
+func flat(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+// lineEnds gives text the line ends of the file: each line that stays keeps its own,
+// and one that is new has that of the line in whose place, or after which, it stands.
+// A text that ends its lines as Windows does is taken as it is.
 func (c *fileChange) lineEnds(text string) string {
-	crlf := strings.Count(c.old, "\r\n")
-	if crlf == 0 || crlf != strings.Count(c.old, "\n") || strings.Contains(text, "\r\n") {
+	if !strings.Contains(c.old, "\r\n") || strings.Contains(text, "\r\n") {
 		return text
 	}
-	return strings.ReplaceAll(text, "\n", "\r\n")
+	if strings.Count(c.old, "\r\n") == strings.Count(c.old, "\n") {
+		return strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	old := flat(c.old)
+	ends := slices.Collect(lineEndings(c.old))
+	var out strings.Builder
+	pos, line, last := 0, 0, ends[0]
+	add := func(piece string, from int) { // with the ends of the lines from that one on
+		for l := range strings.Lines(piece) {
+			body, ended := strings.CutSuffix(l, "\n")
+			if out.WriteString(body); !ended {
+				continue
+			}
+			if from < len(ends) && from < line {
+				last = ends[from]
+			}
+			out.WriteString(last)
+			from++
+		}
+	}
+	for _, e := range lineEdits(old, text) {
+		kept, gone := old[pos:e.Start], strings.Count(old[e.Start:e.End], "\n")
+		from := line
+		line += strings.Count(kept, "\n")
+		add(kept, from)
+		from = line
+		line += gone
+		add(e.New, from)
+		pos = e.End
+	}
+	from := line
+	line = len(ends)
+	add(old[pos:], from)
+	return out.String()
+}
+
+// lineEdits tell which lines differ; of large texts all between the first and the last
+// that do.
+func lineEdits(old, text string) []udiff.Edit {
+	if len(old) <= diffBytesMax && len(text) <= diffBytesMax {
+		return udiff.Lines(old, text)
+	}
+	start := 0
+	for start < min(len(old), len(text)) && old[start] == text[start] {
+		start++
+	}
+	start = strings.LastIndexByte(old[:start], '\n') + 1
+	end := 0
+	for end < min(len(old), len(text))-start && old[len(old)-1-end] == text[len(text)-1-end] {
+		end++
+	}
+	if at := strings.IndexByte(old[len(old)-end:], '\n'); at >= 0 {
+		end -= at + 1
+	} else {
+		end = 0
+	}
+	return []udiff.Edit{{Start: start, End: len(old) - end, New: text[start : len(text)-end]}}
+}
+
+// lineEndings gives how each line of a text ends.
+func lineEndings(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(text) {
+			end := "\n"
+			if strings.HasSuffix(line, "\r\n") {
+				end = "\r\n"
+			}
+			if strings.HasSuffix(line, "\n") && !yield(end) {
+				return
+			}
+		}
+	}
 }
 
 // The names by which models call the parts of an edit.

@@ -47,7 +47,19 @@ func TestWriterEdits(t *testing.T) {
 		{"line ends stay at the end", "a\r\n", map[string]any{"text": "b\n", "append": true}, "a\r\nb\r\n", "Changed"},
 		{"mixed line ends are as given", "a\r\nb\n", map[string]any{"text": "c\n", "append": true}, "a\r\nb\nc\n", "Changed"},
 		{"byte order mark stays", "\ufeffa\n", map[string]any{"old": "a", "text": "b"}, "\ufeffb\n", "Changed"},
-		{"utf-16", "\xff\xfea\x00", map[string]any{"old": "a", "text": "b"}, "\xff\xfea\x00", "can only be written as a whole: it is UTF-16 (4 bytes)."},
+		{"mixed line ends", "a\r\nb\nc\r\n", map[string]any{"old": "a\nb", "text": "x\ny"}, "x\r\ny\nc\r\n", "-a"},
+		{"mixed line ends, a line more", "a\nb\r\nc\n", map[string]any{"old": "b", "text": "b\nb"}, "a\nb\r\nb\r\nc\n", "+b"},
+		{"mixed line ends, a line less", "a\nb\r\nc\n", map[string]any{"old": "b\nc", "text": "c"}, "a\nc\n", "-b"},
+		{"mixed line ends, as a whole", "a\r\nb\nc\r\nd\n", map[string]any{"text": "a\nB\nc\nd\n"}, "a\r\nB\nc\r\nd\n", "+1 -1 lines"},
+		{"line ends stay, as a whole", "a\r\nb\r\n", map[string]any{"text": "a\nc\n"}, "a\r\nc\r\n", "+1 -1 lines"},
+		{"byte order mark stays, as a whole", "\ufeffa\nb\n", map[string]any{"text": "a\nc\n"}, "\ufeffa\nc\n", " a\n-b\n+c"},
+		{"byte order mark and a diff", "\ufeffa\nb\n", map[string]any{"old": "b", "text": "c"}, "\ufeffa\nc\n", " a\n-b\n+c"},
+		{"byte order mark, appended", "\ufeffa\n", map[string]any{"text": "b\n", "append": true}, "\ufeffa\nb\n", " a\n+b"},
+		{"utf-16", "\xff\xfea\x00", map[string]any{"old": "a", "text": "b"}, "\xff\xfeb\x00", "now 1 line, 4 bytes (was 4 bytes)."},
+		{"utf-16, as a whole", "\xff\xfea\x00\n\x00", map[string]any{"text": "é\n"}, "\xff\xfe\xe9\x00\n\x00", "-a\n+é"},
+		{"utf-16, the other way round", "\xfe\xff\x00a\x00\n", map[string]any{"text": "b", "append": true}, "\xfe\xff\x00a\x00\n\x00b", "+b"},
+		{"utf-16 without a mark", "a\x00b\x00c\x00d\x00", map[string]any{"old": "d", "text": "e"}, "a\x00b\x00c\x00e\x00", "+abce"},
+		{"one bad byte", "Gr\u00f6\u00dfe\n\xff\nb\n", map[string]any{"old": "b", "text": "c"}, "Gr\u00f6\u00dfe\n\xff\nc\n", "-b\n+c"},
 		{"not utf-8", "caf\xe9", map[string]any{"text": "b", "append": true}, "caf\xe9", "can only be written as a whole: it is not UTF-8"},
 		{"binary", "\x00\x01", map[string]any{"old": "a", "text": "b"}, "\x00\x01", "is no text file"},
 		{"binary as a whole", "\x00\x01", map[string]any{"text": "b\n"}, "b\n", "now 1 line, 2 bytes (was 2 bytes)."},
@@ -106,7 +118,7 @@ func TestPreviewsAreWhole(t *testing.T) {
 	far := "x = 1" + strings.Repeat(" ", 5000) + "; " + hidden
 	deep := strings.Repeat("x = 1\n", 5000) + hidden
 	big := strings.Repeat("line\n", diffBytesMax/4)
-	env := workDir(t, map[string]string{"a.txt": "one\n", "big.txt": big, "data.bin": "\x00\x01", "wide.txt": "\xff\xfea\x00\n\x00"})
+	env := workDir(t, map[string]string{"a.txt": "one\n", "big.txt": big, "data.bin": "\x00\x01", "wide.txt": "caf\xe9\n"})
 	entry := func(fields ...string) map[string]any {
 		out := map[string]any{}
 		for i := 0; i < len(fields); i += 2 {
@@ -129,7 +141,7 @@ func TestPreviewsAreWhole(t *testing.T) {
 			[]string{"-one\n+1", "--- a/data.bin (its 2 bytes are not shown; all of it is replaced)\n+++ b/data.bin\n", "\n+" + hidden}},
 		{"in a large file", Writer(), []map[string]any{entry("file", "a.txt", "text", "1\n"), entry("file", "big.txt", "text", hidden, "append", "yes")},
 			[]string{"-one\n+1", "--- a/big.txt\n+++ b/big.txt\n@@ from line 262145: 0 lines become 1 line @@\n+" + hidden}},
-		{"only other bytes", Writer(), []map[string]any{entry("file", "wide.txt", "text", "a\n")}, []string{"+++ b/wide.txt\n@@"}},
+		{"only other bytes", Writer(), []map[string]any{entry("file", "wide.txt", "text", "café\n")}, []string{"+++ b/wide.txt\n@@"}},
 		{"an edit of what an entry before writes", Writer(), []map[string]any{entry("file", "a.txt", "text", "two\n"), entry("file", "./a.txt", "old", "two", "text", hidden)},
 			[]string{"-one\n+two", "-two\n+" + hidden}},
 		{"an edit of what an entry before makes", Writer(), []map[string]any{entry("file", "c.txt", "text", "two\n"), entry("file", "c.txt", "old", "two", "text", hidden)},

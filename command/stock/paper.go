@@ -19,14 +19,15 @@ import (
 // paper is a text being read: a file, or the text of a document. Lines count from
 // 1 and have no line ends.
 type paper struct {
-	name  string
-	size  int64
-	form  string // what it is, unless it is plain UTF-8: an encoding, HTML, PDF
-	title string
-	cut   string // why not all of a document is here
-	pages []int  // first line of each page, if it has pages
-	total int
-	each  iter.Seq2[int, piece] // every byte of every line
+	name       string
+	size       int64
+	form       string // what it is, unless it is plain UTF-8: an encoding, HTML, PDF
+	title      string
+	cut        string // why not all of a document is here
+	pages      []int  // first line of each page, if it has pages
+	pagesTotal int    // that a PDF has, read or not
+	total      int
+	each       iter.Seq2[int, piece] // every byte of every line
 }
 
 // piece is a line, or one part of a line that is too long to hold. The parts of a
@@ -121,8 +122,10 @@ func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 		defer f.Close()
 		broken = scanPieces(r.ctx, f, yield)
 	}
-	for n := range p.each {
-		p.total = n
+	for n, next := range p.each {
+		if p.total = n; p.form == "" && len(next.text) != next.size {
+			p.form = texts.Say("not_utf8", nil)
+		}
 	}
 	if broken != nil {
 		return nil, unreadable(src.name, broken), r.ctx.Err()
@@ -208,7 +211,7 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	if written, ok := phraseField(entry, "page", "pages"); ok && len(p.pages) > 0 {
 		first, last, ok := parseRange(written, len(p.pages))
 		if !ok {
-			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages), "Range": clip(written)})
+			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages), "Total": max(p.pagesTotal, len(p.pages)), "Range": clip(written)})
 		}
 		to := p.total
 		if last < len(p.pages) {
@@ -220,11 +223,41 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	if !ok {
 		return 1, p.total, nil
 	}
+	if at := withinLine.FindStringSubmatch(written); at != nil {
+		written = at[1]
+	}
 	from, to, ok = parseRange(written, p.total)
 	if !ok {
 		return 0, 0, failed("bad_range", map[string]any{"Path": p.name, "Lines": p.total, "Range": clip(written)})
 	}
 	return from, to, nil
+}
+
+// withinLine names a line and from which of its bytes on, such as 3@4096.
+var withinLine = regexp.MustCompile(`^(\D*\d{1,9})\s*@\s*(\d{1,12})\D*$`)
+
+// rest shows at most limit bytes of line n after the first skip ones.
+func (p *paper) rest(n, skip, limit int) *command.Result {
+	var text strings.Builder
+	total := 0
+	for i, next := range p.each {
+		if i > n {
+			break
+		}
+		if i < n {
+			continue
+		}
+		if piece := next.text[min(len(next.text), max(0, skip-total)):]; text.Len() < limit {
+			text.WriteString(legible.Head(strings.ToValidUTF8(piece, ""), limit-text.Len()))
+		}
+		total += len(next.text)
+	}
+	out := &command.Result{Text: p.head(n, n) + "\n" + text.String()}
+	if end := min(skip, total) + text.Len(); end < total {
+		out.Text += "\n" + texts.Say("line_left_out", map[string]any{"Line": n, "Bytes": total - end, "Next": end})
+		out.Truncated = true
+	}
+	return out
 }
 
 // section shows the lines from..to in at most limit bytes and says exactly what
@@ -249,7 +282,7 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			shown = n
 		case n == from: // not even one line fits: show its start
 			head := legible.Head(line.text, limit)
-			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head)})
+			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head), "Next": len(head)})
 			out.WriteString(broken)
 			shown = n
 		default:

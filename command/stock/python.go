@@ -88,6 +88,7 @@ func stateFolder(env *command.Env) (string, error) {
 type pythonTask struct {
 	Code  string `json:"code"`
 	State string `json:"state,omitempty"`
+	User  string `json:"user,omitempty"` // folder of a person's own packages
 }
 
 // runCode runs the code in the sandbox.
@@ -100,7 +101,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	if err != nil {
 		return nil, err
 	}
-	stdin, err := json.Marshal(pythonTask{Code: code, State: state})
+	stdin, err := json.Marshal(pythonTask{Code: code, State: state, User: found.User})
 	if err != nil {
 		return nil, fmt.Errorf("python: %w", err)
 	}
@@ -118,7 +119,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
 		Dir:             dir,
 		Stdin:           stdin,
-		Env:             []string{"MPLBACKEND=Agg"}, // plots go to files: there is no screen
+		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"), // plots go to files: there is no screen
 		ReadOnly:        found.Paths,
 		Writable:        writable,
 		Limits:          outcome.Limits(limits),

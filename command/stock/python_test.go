@@ -152,7 +152,7 @@ func TestPythonLimits(t *testing.T) {
 		name, code, want string
 	}{
 		{"time", "print('start', flush=True)\nwhile True: pass", "start\nStopped after 3s: the time limit. What it printed is above."},
-		{"memory", "x = 'a' * 10**9", "Error in line 1: x = 'a' * 10**9\nMemoryError\nOut of memory: the limit is 536 MB."},
+		{"memory", "x = 'a' * 10**9", "Error in line 1: x = 'a' * 10**9\nMemoryError\nOut of memory: the limit is 536 MB for all of it, threads included (agent.limits.memory_bytes)."},
 		{"file", "open('big', 'wb').write(b'x' * 10**7)", "Error in line 1: open('big', 'wb').write(b'x' * 10**7)\nOSError: [Errno 27] File too large\nCreated: big."},
 	}
 	for _, tt := range tests {

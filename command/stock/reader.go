@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -212,15 +213,14 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	case err != nil:
 		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
 	}
-	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut}
-	var lines []string
-	for i, page := range text.Pages {
-		if format == document.PDF {
-			p.pages = append(p.pages, len(lines)+1)
-			lines = append(lines, texts.Say("page_mark", map[string]any{"Page": i + 1, "Pages": text.PagesTotal}))
-		}
-		lines = append(lines, splitLines(page)...)
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut, pagesTotal: text.PagesTotal}
+	if text.Note != "" {
+		p.form += ", " + text.Note
 	}
+	var lines []string
+	lines, p.pages = text.Lines(format, func(page, pages int) string {
+		return texts.Say("page_mark", map[string]any{"Page": page, "Pages": pages})
+	})
 	if format == document.PDF && len(strings.TrimSpace(strings.Join(text.Pages, ""))) == 0 {
 		return nil, failed("no_text_in_pdf", map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
 	}
@@ -261,9 +261,14 @@ func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) 
 func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Result {
 	phrase, finds := phraseField(entry, "find", "search", "query", "pattern")
 	limit := r.left
+	written, _ := phraseField(entry, "lines", "range", "line")
+	within := withinLine.FindStringSubmatch(written)
 	for {
 		out := p.section(from, to, limit)
-		if finds {
+		if within != nil {
+			skip, _ := strconv.Atoi(within[2])
+			out = p.rest(from, skip, limit)
+		} else if finds {
 			out = p.around(phrase, from, to, limit)
 		}
 		if limit <= minimumShown || r.env.Fits == nil || r.env.Fits(out.Text) {

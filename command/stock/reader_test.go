@@ -87,12 +87,12 @@ func TestReaderOfLargeFiles(t *testing.T) {
 		{"how to go on", map[string]any{"file": "big.txt"}, "\nline 13\n[2988 lines (28832 bytes) left out; read lines 14-3001 for the rest]"},
 		{"a part", map[string]any{"file": "big.txt", "lines": "2999-"}, "big.txt, lines 2999-3001 of 3001 lines:\nline 2999\nline 3000\nthe end, ohne Zeilenende: größe"},
 		{"a phrase", map[string]any{"file": "big.txt", "find": "line 1500"}, "\n1498: line 1498\n1499: line 1499\n1500: line 1500\n1501: line 1501\n"},
-		{"endless line", map[string]any{"file": "wide.txt"}, "\n[199900 bytes of line 1 left out]\n[1 line (7 bytes) left out; read lines 2-2 for the rest]"},
+		{"endless line", map[string]any{"file": "wide.txt"}, "\n[199900 bytes of line 1 left out; read lines 1@100 for the rest]\n[1 line (7 bytes) left out; read lines 2-2 for the rest]"},
 		{"after it", map[string]any{"file": "wide.txt", "lines": "2"}, "wide.txt, lines 2-2 of 2 lines:\nsecond"},
 		{"binary", map[string]any{"file": "big.bin"}, "big.bin has 20 KB, more than the 4000 bytes that can be read."},
 		{"utf-16", map[string]any{"file": "utf16.txt"}, "more than the 4000 bytes that can be read."},
 		{"pdf", map[string]any{"file": "big.pdf"}, "more than the 4000 bytes that can be read."},
-		{"latin", map[string]any{"file": "latin.txt", "lines": "7"}, "latin.txt, lines 7-7 of 2000 lines, not UTF-8, read as Windows-1252:\ncafé"},
+		{"latin", map[string]any{"file": "latin.txt", "lines": "7"}, "latin.txt, lines 7-7 of 2000 lines, not UTF-8, read as Windows-1252, which is a guess:\ncafé"},
 		{"torn character", map[string]any{"file": "torn.txt"}, "torn.txt (1 line, 27 KB):\nxxx"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestReaderHostile(t *testing.T) {
 	})
 	for _, tt := range []struct{ name, want string }{
 		{"nul.txt", "nul.txt is no text file"},
-		{"long.txt", "bytes of line 1 left out]"},
+		{"long.txt", "bytes of line 1 left out; read lines 1@"},
 		{"lines.txt", "lines.txt (1048576 lines, 1048 KB):\n"},
 		{"odd.txt", "odd.txt (1 line, 5 bytes), UTF-16:\nh"},
 		{"be.txt", "be.txt (1 line, 10 bytes), UTF-16:\nhello"},
@@ -284,5 +284,26 @@ func TestReaderHostile(t *testing.T) {
 		assert.Contains(t, r.Text, tt.want, "%.40q", tt.name)
 		assert.True(t, utf8.ValidString(r.Text))
 		assert.Less(t, len(r.Text), env.Limits.OrDefaults().OutputBytes+11_000)
+	}
+}
+
+// A line that is too long to be shown at once is read on, to its end.
+func TestReaderReadsALongLineOn(t *testing.T) {
+	line := strings.Repeat("abcdé", 400)
+	for name, limit := range map[string]int64{"held": 1 << 20, "large": 1000} {
+		env := workDir(t, map[string]string{"long.txt": "first\n" + line + "\nlast\n"})
+		env.Limits = command.Limits{OutputBytes: 700, FileBytes: limit}
+		var got strings.Builder
+		for next := "2"; next != ""; {
+			r := runCommand(t, Reader(), env, map[string]any{"file": "long.txt", "lines": next})
+			_, text, _ := strings.Cut(r.Text, "\n")
+			text, mark, _ := strings.Cut(text, "\n[")
+			got.WriteString(text)
+			if _, next, _ = strings.Cut(mark, "read lines "); next != "" {
+				next, _, _ = strings.Cut(next, " ")
+			}
+			require.LessOrEqual(t, got.Len(), len(line), name)
+		}
+		assert.Equal(t, line, got.String(), name)
 	}
 }

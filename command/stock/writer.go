@@ -82,7 +82,7 @@ func (c *writerCommand) Rewrites(ctx context.Context, env *command.Env, call *co
 	var out []command.Rewrite
 	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
 		change, problem := w.prepare(entry)
-		if problem != nil || change.binary || change.known && change.raw == change.text {
+		if problem != nil || change.binary || change.known && change.raw == change.bytes() {
 			return
 		}
 		w.plan(change)
@@ -159,7 +159,7 @@ func (w *fileWriter) plan(c *fileChange) {
 	if w.planned == nil {
 		w.planned = map[string]string{}
 	}
-	w.planned[w.plannedPath(c.path)] = c.text
+	w.planned[w.plannedPath(c.path)] = c.bytes()
 }
 
 func (w *fileWriter) plannedText(path string) (text string, ok bool) {
@@ -308,10 +308,10 @@ func (w *fileWriter) put(c *fileChange) *command.Result {
 		return &command.Result{Files: []string{c.path}, Text: texts.Say("created", map[string]any{
 			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
 		})}
-	case c.known && c.raw == c.text:
+	case c.known && c.raw == c.bytes():
 		return &command.Result{Text: texts.Say("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
 	}
-	if err := w.replace(c.path, c.text, c.info.Mode().Perm()); err != nil {
+	if err := w.replace(c.path, c.bytes(), c.info.Mode().Perm()); err != nil {
 		return notWritten(c.path, err)
 	}
 	return c.result()

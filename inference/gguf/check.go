@@ -85,7 +85,22 @@ func (c *checker) general() *fault {
 	if v, ok := c.f.Uint("general.file_type"); ok {
 		in.FileType = fileTypes[v&^1024] // the bit says that it was guessed
 	}
+	c.sampling()
 	return c.kind()
+}
+
+// sampling reads what a model's authors recommend. What is no number is passed over.
+func (c *checker) sampling() {
+	const prefix = "general.sampling."
+	c.info.Sampling = map[string]float64{}
+	for i := range c.f.entries {
+		e := &c.f.entries[i]
+		if name, ok := strings.CutPrefix(e.key, prefix); ok {
+			if v, ok := e.float(); ok && !math.IsNaN(v) && !math.IsInf(v, 0) {
+				c.info.Sampling[name] = v
+			}
+		}
+	}
 }
 
 func (c *checker) optionalText(key string) (string, *fault) {

@@ -39,6 +39,8 @@ type Info struct {
 	VocabSize      int
 	ChatTemplate   string // jinja; empty when the file has none
 
+	Sampling map[string]float64 // recommended by the authors: temp, top_k, top_p, min_p, penalty_repeat …
+
 	Warnings []string // oddities that do not prevent loading
 }
 

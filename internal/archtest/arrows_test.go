@@ -33,7 +33,7 @@ var arrows = []rule{
 	{"internal/terminal/terminaltest", nil},
 	{"internal/exit", nil},
 
-	{"session", []string{"backend", "command", "command/salvage", "internal/legible", "session/..."}},
+	{"session", []string{"backend", "command", "command/decide", "command/salvage", "internal/legible", "session/..."}},
 	{"session/ask", []string{"backend", "internal/words"}},
 	{"session/wants", []string{"backend", "internal/words", "session/ask", "session/event", "session/workdir"}},
 	{"session/event", []string{"backend", "command"}},
@@ -48,6 +48,7 @@ var arrows = []rule{
 	{"session/check", []string{"session/event", "session/prose", "session/workdir"}},
 	{"command", []string{"internal/legible"}},
 	{"command/salvage", []string{"command", "internal/legible"}},
+	{"command/decide", []string{"backend", "command", "internal/legible", "internal/words"}},
 	{"command/...", []string{"command/...", "internal/bounded", "internal/group", "internal/legible", "internal/near", "internal/words"}},
 
 	{"backend", []string{"internal/bounded", "internal/legible"}},
@@ -59,6 +60,7 @@ var arrows = []rule{
 	{"inference/gguf/...", []string{"inference/gguf/...", "internal/near"}},
 	{"tokenizer/...", nil},
 
+	{"internal/serve/page", []string{"internal/serve/work", "session"}},
 	{"internal/serve/work", []string{"command", "command/mcp", "internal/legible", "session"}},
 	{"internal/serve/acp", []string{"command", "command/mcp", "internal/bounded", "internal/legible", "internal/serve/work", "internal/words", "session"}},
 	{"internal/serve/mcp", []string{"backend", "command", "command/stock", "internal/legible", "internal/serve/work", "internal/words", "session", "session/policy"}},
@@ -68,6 +70,7 @@ var arrows = []rule{
 	{"internal/bench/...", []string{"backend", "internal/bench/...", "internal/bounded", "internal/group"}},
 	{"internal/config/...", []string{"internal/config/...", "internal/near"}},
 	{"internal/hub/...", []string{"internal/bounded", "internal/hub/...", "internal/legible", "internal/near"}},
+	{"internal/launch", []string{"internal/near"}},
 	{"internal/bounded", nil},
 	{"internal/group", nil},
 	{"internal/legible", nil},

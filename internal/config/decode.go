@@ -39,10 +39,13 @@ func (c *Config) decode(path string, into any, lenient bool) error {
 		return nil
 	}
 	n, err := c.resolved(path)
+	d := &decoder{config: c, lenient: lenient}
 	if err != nil {
+		if at, atErr := c.at(path); atErr == nil { // what is used as a text is known all the same
+			d.value(c.best(at, secretSet{}), path, reflect.New(v.Type().Elem()).Elem(), secretPath(path))
+		}
 		return err
 	}
-	d := &decoder{config: c, lenient: lenient}
 	d.value(n, path, v.Elem(), secretPath(path))
 	return d.problems.asError()
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -114,6 +115,29 @@ func (c cache) commits(repo string) []string {
 		}
 	}
 	return out
+}
+
+// snapshots lists where to look for a revision: at the commit it was last seen at, and,
+// for what nobody named, at all others, the newest first. A file that is there is found
+// without a ref, or when the ref has moved on.
+func (c cache) snapshots(repo, revision string) []string {
+	var out []string
+	if commit, ok := c.commitOf(repo, revision); ok {
+		out = append(out, commit)
+	}
+	if revision != defaultRevision {
+		return out
+	}
+	others := slices.DeleteFunc(c.commits(repo), func(commit string) bool { return slices.Contains(out, commit) })
+	changed := func(commit string) int64 {
+		info, err := os.Stat(c.snapshotPath(repo, commit, ""))
+		if err != nil {
+			return 0
+		}
+		return info.ModTime().UnixNano()
+	}
+	slices.SortStableFunc(others, func(a, b string) int { return cmp.Compare(changed(b), changed(a)) })
+	return append(out, others...)
 }
 
 // etagOf names the blob that a snapshot's file stands for; "" when it is a

@@ -134,7 +134,8 @@ func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, err
 		var op *net.OpError
 		hopeless := errors.Is(err, errRedirect) ||
 			errors.As(err, &dns) ||
-			errors.As(err, &op) && op.Op == "dial" && (op.Timeout() || isUnreachable(err))
+			errors.As(err, &op) && op.Op == "dial" && isUnreachable(err) ||
+			isTimeout(err)
 		if hopeless {
 			return false, err
 		}
@@ -144,6 +145,12 @@ func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, err
 		return false, nil
 	}
 	return retryAfter(resp) <= retryAfterMax, nil
+}
+
+// isTimeout reports a hub that says nothing: it was waited for long enough.
+func isTimeout(err error) bool {
+	var silent net.Error
+	return errors.As(err, &silent) && silent.Timeout()
 }
 
 func retryableStatus(code int) bool {
@@ -225,8 +232,12 @@ func (c *client) statusError(resp *http.Response) error {
 	case code == "GatedRepo":
 		e.Op, e.Reason, e.Advice = "pull "+repo, ErrAccess, c.gatedAdvice(repo)
 		e.Err = fmt.Errorf("this repository is gated (%s)", status)
+	case c.hasToken && resp.StatusCode == http.StatusUnauthorized:
+		e.Op, e.Reason = "pull "+repo, ErrAccess
+		e.Advice = "log in again (hf auth login), or set HF_TOKEN to a valid token; public repositories need none"
+		e.Err = fmt.Errorf("the hub does not accept the token: it may have expired (%s)", status)
 	case code == "RepoNotFound", resp.StatusCode == http.StatusUnauthorized:
-		e.Op, e.Reason, e.Advice = "pull "+repo, ErrNotFound, c.noRepoAdvice(resp.StatusCode)
+		e.Op, e.Reason, e.Advice = "pull "+repo, ErrNotFound, noRepoAdvice()
 		e.Err = fmt.Errorf("no such repository, or a private one (%s)", status)
 	case code == "RevisionNotFound":
 		e.Reason, e.Advice = ErrNotFound, "check the branch, tag or commit after @"
@@ -254,10 +265,7 @@ func (c *client) gatedAdvice(repo string) string {
 	return "accept its terms on the repository's page (" + c.shown + "/" + repo + "), then set HF_TOKEN or run `hf auth login`"
 }
 
-func (c *client) noRepoAdvice(status int) string {
-	if c.hasToken && status == http.StatusUnauthorized {
-		return "check the spelling of OWNER/REPO, and that HF_TOKEN is valid and may read it"
-	}
+func noRepoAdvice() string {
 	return "check the spelling of OWNER/REPO; for a private repository set HF_TOKEN or run `hf auth login`"
 }
 

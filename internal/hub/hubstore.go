@@ -18,15 +18,17 @@ var errNoGGUF = errors.New("there is no GGUF file in it")
 
 // locateHub finds a repository's model in the shared cache.
 func (s *Store) locateHub(ref string, h hubRef) (*Model, error) {
-	commit, ok := s.cache.commitOf(h.repo, h.revision)
-	if !ok {
-		return nil, absent(ref)
+	for i, commit := range s.cache.snapshots(h.repo, h.revision) {
+		chosen, others, err := chooseFile(s.cache.files(h.repo, commit), h)
+		if err != nil {
+			continue
+		}
+		if i > 0 {
+			s.cfg.Note(fmt.Sprintf("%s: taking %s of an earlier revision, %s", h.repo, chosen.first(), commit))
+		}
+		return s.hubModel(ref, h, commit, chosen, others)
 	}
-	chosen, others, err := chooseFile(s.cache.files(h.repo, commit), h)
-	if err != nil {
-		return nil, absent(ref)
-	}
-	return s.hubModel(ref, h, commit, chosen, others)
+	return nil, absent(ref)
 }
 
 // chooseFile picks what is wanted of a repository's files.
@@ -94,8 +96,17 @@ func (s *Store) choiceFailed(h hubRef, list listing, err error) error {
 	var quants *Error
 	switch {
 	case errors.As(err, &quants):
+		if lost := missingPart(matching(list.paths(), h.quant)); lost != "" {
+			return fail(op, ErrNotFound, quants.Advice, "the repository lacks %s, which %s needs", lost, h.quant)
+		}
 		quants.Op = op
 		return quants
+	case errors.Is(err, errNoGGUF) && piecesOf(list.paths()) != "":
+		pieces := piecesOf(list.paths())
+		return fail(op, ErrNotFound, "fetch them and put them together in order (cat "+pieces+"* > model.gguf), then give the path",
+			"its GGUF is cut into pieces that are no models by themselves, such as %s", pieces)
+	case errors.Is(err, errNoGGUF) && missingPart(list.paths()) != "":
+		return fail(op, ErrNotFound, "ask its owner, or choose another repository", "the repository lacks %s, which its model needs", missingPart(list.paths()))
 	case errors.Is(err, errNoGGUF):
 		advice := fmt.Sprintf("look for a repository named like %s-GGUF, which holds the same model in the form needed here", h.repo)
 		return fail(op, ErrNotFound, advice, "no GGUF in this repository%s", whatElse(list))

@@ -155,6 +155,51 @@ func candidates(files []string) []candidate {
 	return out
 }
 
+// missingPart names a part of a split model that is not there, though others are; empty
+// if none is missing.
+func missingPart(files []string) string {
+	for _, f := range files {
+		if !isGGUF(f) {
+			continue
+		}
+		parts, err := splitParts(f)
+		if err != nil {
+			continue
+		}
+		for _, p := range parts {
+			if !slices.Contains(files, p) {
+				return p
+			}
+		}
+	}
+	return ""
+}
+
+// matching are the files whose quantisation a tag means.
+func matching(files []string, tag string) []string {
+	return slices.DeleteFunc(slices.Clone(files), func(f string) bool {
+		if !isGGUF(f) {
+			return true
+		}
+		c := candidate{parts: []string{f}}
+		c.quant, c.mix = quantAndMix(f)
+		return !c.answers(tag)
+	})
+}
+
+// pieceName is a file of which several are one GGUF only when joined.
+var pieceName = regexp.MustCompile(`(?i)^(.*\.gguf[-.](?:split|part)[-.]?)[0-9a-z]+(?:of[0-9]+)?$`)
+
+// piecesOf is what the names of such files begin with, empty if there are none.
+func piecesOf(files []string) string {
+	for _, f := range files {
+		if m := pieceName.FindStringSubmatch(f); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}
+
 func allPresent(parts []string, present map[string]bool) bool {
 	for _, p := range parts {
 		if !present[p] {

@@ -77,7 +77,7 @@ func (s *Store) understand(ref string) (reference, error) {
 	}
 	id, idErr := parseHubID(ref)
 	if idErr == nil && !looksLikePath(ref) {
-		if _, here := s.cache.commitOf(id.repo, id.revision); here {
+		if len(s.cache.snapshots(id.repo, id.revision)) > 0 {
 			return reference{kind: refHub, hub: id}, nil
 		}
 	}

@@ -6,6 +6,8 @@
 package legible
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"unicode"
@@ -32,24 +34,89 @@ func Decode(data []byte) (text, encoding string, ok bool) {
 	if isBinary(data) {
 		return "", "", false
 	}
-	if utf8.Valid(data) {
-		return string(data), "", true
-	}
-	return ToValid(string(data)), "not UTF-8, read as Windows-1252", true
+	text, encoding = mended(string(data))
+	return text, encoding, true
 }
 
-// ToValid reads what is no UTF-8 as Windows-1252, in which every byte is
-// some character.
+// Encode writes a text in the encoding, and with the byte order mark, of the file
+// that like is or begins; plain UTF-8 for anything but UTF-16.
+func Encode(text string, like []byte) []byte {
+	text = strings.TrimPrefix(text, byteOrderMark)
+	bigEndian, wide := guessUTF16(like)
+	mark := false
+	switch {
+	case bytes.HasPrefix(like, []byte(byteOrderMark)):
+		return []byte(byteOrderMark + text)
+	case bytes.HasPrefix(like, []byte{0xff, 0xfe}):
+		bigEndian, wide, mark = false, true, true
+	case bytes.HasPrefix(like, []byte{0xfe, 0xff}):
+		bigEndian, wide, mark = true, true, true
+	}
+	if !wide {
+		return []byte(text)
+	}
+	if mark {
+		text = byteOrderMark + text
+	}
+	var order binary.AppendByteOrder = binary.LittleEndian
+	if bigEndian {
+		order = binary.BigEndian
+	}
+	var out []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		out = order.AppendUint16(out, unit)
+	}
+	return out
+}
+
+const byteOrderMark = "\ufeff"
+
+// The encodings that Decode guesses.
+const (
+	guessed1252 = "not UTF-8, read as Windows-1252, which is a guess"
+	badUTF8     = "UTF-8 with %s that %s no text, shown as \uFFFD"
+)
+
+// ToValid makes UTF-8 of a text that may have another encoding, as Decode does.
 func ToValid(s string) string {
-	if utf8.ValidString(s) {
-		return s
+	text, _ := mended(s)
+	return text
+}
+
+// mended is a text as UTF-8. Where most of what is not ASCII is valid, the rest are
+// single bad bytes; else it is read as Windows-1252, in which every byte is some
+// character.
+func mended(s string) (text, encoding string) {
+	good, bad := 0, 0
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			bad++
+		case size > 1:
+			good++
+		}
+		i += size
+	}
+	switch {
+	case bad == 0:
+		return s, ""
+	case good >= bad:
+		verb := "is"
+		if bad > 1 {
+			verb = "are"
+		}
+		return toReplaced(s), fmt.Sprintf(badUTF8, Count(bad, "byte"), verb)
 	}
 	decoded, err := charmap.Windows1252.NewDecoder().String(s)
 	if err != nil {
-		return strings.ToValidUTF8(s, "\uFFFD")
+		return toReplaced(s), guessed1252
 	}
-	return decoded
+	return decoded, guessed1252
 }
+
+// toReplaced puts one replacement character for each bad byte.
+func toReplaced(s string) string { return string([]rune(s)) }
 
 // guessUTF16 recognises UTF-16 without a byte order mark by the zero bytes of
 // Latin letters: they are in the upper halves and nowhere else.

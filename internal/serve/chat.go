@@ -242,6 +242,8 @@ type (
 		Model   string       `json:"model"`
 		Choices []chatChoice `json:"choices"`
 		Usage   *usageBody   `json:"usage"`
+
+		SystemFingerprint string `json:"system_fingerprint,omitempty"`
 	}
 	chatChoice struct {
 		Index        int           `json:"index"`
@@ -253,12 +255,14 @@ type (
 	chatMessage struct {
 		Role      string         `json:"role"`
 		Content   *string        `json:"content"`
+		Thought   string         `json:"reasoning_content,omitempty"` // not OpenAI's: as other servers name it
 		Refusal   *string        `json:"refusal"`
 		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
 	chatDelta struct {
 		Role      string         `json:"role,omitempty"`
 		Content   *string        `json:"content,omitempty"`
+		Thought   string         `json:"reasoning_content,omitempty"`
 		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
 	chatCallBody struct {
@@ -284,7 +288,7 @@ type (
 
 // chatWhole answers in one piece.
 func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) error {
-	out := newChatAnswer(c, "chat.completion")
+	out := s.newChatAnswer(c, "chat.completion")
 	out.Usage = &usageBody{}
 	texts := make([]strings.Builder, c.n)
 	for i := range c.n {
@@ -303,6 +307,7 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 			continue
 		}
 		texts[ev.choice].WriteString(ev.Text)
+		choice.Message.Thought += ev.Thought
 		if choice.Logprobs != nil {
 			choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
 		}
@@ -324,7 +329,7 @@ func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) 
 func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall) error {
 	out := newEvents(w)
 	defer out.end()
-	frame := newChatAnswer(c, "chat.completion.chunk")
+	frame := s.newChatAnswer(c, "chat.completion.chunk")
 	usage := &usageBody{}
 	greeted := make([]bool, c.n)
 	for ev, err := range s.run(r, c.replies(s.backend)) {
@@ -346,6 +351,11 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall)
 		}
 		if ev.Call != nil {
 			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{ToolCalls: []chatCallBody{callBody(ev.Call)}}})); err != nil {
+				return err
+			}
+		}
+		if ev.Thought != "" {
+			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{Thought: ev.Thought}})); err != nil {
 				return err
 			}
 		}
@@ -374,9 +384,16 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall)
 	return out.done()
 }
 
-func newChatAnswer(c *chatCall, object string) chatAnswer {
-	return chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+func (s *Server) newChatAnswer(c *chatCall, object string) chatAnswer {
+	out := chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+	if b, ok := backend.As[fingerprinter](s.backend); ok {
+		out.SystemFingerprint = b.Fingerprint()
+	}
+	return out
 }
+
+// fingerprinter is a backend that can say by what its replies were computed.
+type fingerprinter interface{ Fingerprint() string }
 
 // with is the frame around the given choices.
 func (a chatAnswer) with(choices ...chatChoice) chatAnswer {

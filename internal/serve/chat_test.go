@@ -1,10 +1,13 @@
 package serve
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/backend"
 )
 
 // A list of messages alone is read as in a request.
@@ -28,4 +31,20 @@ func TestReadMessages(t *testing.T) {
 		}
 		assert.ErrorContains(t, err, want, list)
 	}
+}
+
+// What is too long is called as the request calls it, and of several texts which.
+func TestTooLongIsNamed(t *testing.T) {
+	tooLong := &backend.ContextError{Tokens: 20, Max: 10}
+	for path, want := range map[string]string{
+		"/v1/chat/completions": "messages", "/v1/messages": "messages", "/v1/completions": "prompt", "/completions": "prompt",
+		"/v1/responses": "input", "/v1/embeddings/": "input", "/tokenize": "content",
+	} {
+		err := contextExceeded(tooLong).named(path, tooLong)
+		assert.Equal(t, want, err.param, path)
+		assert.Contains(t, err.message, "your "+want+" resulted in 20 tokens", path)
+	}
+	err := contextExceeded(tooLong).named("/v1/embeddings", fmt.Errorf("text 3: %w", tooLong))
+	assert.Equal(t, "input[2]", err.param)
+	assert.Contains(t, err.message, "your input[2] resulted")
 }

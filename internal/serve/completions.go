@@ -135,7 +135,7 @@ func (s *Server) readCompletion(data []byte) (*completionCall, error) {
 		return nil, badValue("n", "%d prompts of %d replies each are more than %d.", len(prompts), c.n, choicesMax)
 	}
 	for _, p := range prompts {
-		if len(p.ids) >= s.backend.ContextLength() {
+		if n := len(p.ids); n > s.backend.ContextLength() || n == s.backend.ContextLength() && !none {
 			return nil, contextExceeded(&backend.ContextError{Tokens: len(p.ids), Max: s.backend.ContextLength()})
 		}
 		for i := range c.n {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,8 +65,11 @@ func (e *apiError) write(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}
 	var body any = e.body()
-	if strings.HasPrefix(r.URL.Path, messagesPath) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, messagesPath):
 		body = e.messagesBody()
+	case strings.HasPrefix(r.URL.Path, ollamaPath):
+		body = e.ollamaBody()
 	}
 	_ = writeJSON(w, e.status, body)
 }
@@ -161,6 +165,40 @@ func contextExceeded(e *backend.ContextError) *apiError {
 	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages", tooLong: e,
 		message: fmt.Sprintf("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
 			"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
+}
+
+// textName is what the text is called that does not fit, by path, where it is not
+// "messages".
+func textName(path string) string {
+	switch strings.TrimPrefix(strings.TrimRight(path, "/"), "/v1") {
+	case "/completions":
+		return "prompt"
+	case "/responses", "/embeddings", "/decisions":
+		return "input"
+	case "/tokenize":
+		return "content"
+	}
+	return "messages"
+}
+
+var whichText = regexp.MustCompile(`^text (\d+): `)
+
+// named says of what a request called its text that it is too long, and of several texts
+// which one.
+func (e *apiError) named(path string, cause error) *apiError {
+	name := textName(path)
+	if e.tooLong == nil || name == "messages" {
+		return e
+	}
+	out := *e
+	out.message = strings.ReplaceAll(e.message, "messages", name)
+	if m := whichText.FindStringSubmatch(cause.Error()); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		name = fmt.Sprintf("%s[%d]", name, n-1)
+		out.message = strings.Replace(out.message, "your input", "your "+name, 1)
+	}
+	out.param = name
+	return &out
 }
 
 // gatewayStatus is what a client is told when the server behind this one

@@ -228,6 +228,9 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 			}
 			if ev.Usage != nil {
 				s.metrics.usage(ev.Usage)
+				if c, ok := r.Context().Value(costKey{}).(*cost); ok {
+					c.add(ev.Usage)
+				}
 			}
 			if !yield(ev, nil) {
 				return

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"agent/backend"
@@ -133,6 +135,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), costKey{}, &out.cost))
 		err := s.call(rt, out, r)
 		if err != nil {
 			err = s.answerError(out, r, err)
@@ -164,7 +167,12 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	return rt.serve(s, w, r)
+	t, release, err := s.target(rt, w, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return rt.serve(t, w, r)
 }
 
 // logPanic records a mistake of this program with where it was made.
@@ -197,9 +205,12 @@ func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
 // answerError tells the client what went wrong, unless it is gone or has part
 // of an answer already, and returns what to log.
 func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+	cause := err
 	err = explain(r.Context(), err)
 	var api *apiError
 	if errors.As(err, &api) && w.status == 0 {
+		api = api.named(r.URL.Path, cause)
+		err = api
 		api.write(w, r)
 	}
 	if errors.Is(err, errGone) && w.status == 0 {
@@ -223,6 +234,9 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		s.log.Error("request", append(attrs, "error", api.message)...)
 		return
 	}
+	if u := w.cost.of(); u.PromptTokens > 0 {
+		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens, "completion_tokens", u.CompletionTokens)
+	}
 	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
 		return
@@ -230,10 +244,32 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 	s.log.Info("request", attrs...)
 }
 
-// recorder remembers the status of a response.
+// costKey finds, in a request's context, where its tokens are counted.
+type costKey struct{}
+
+// cost is what the replies of one request cost.
+type cost struct {
+	mu    sync.Mutex
+	usage backend.Usage
+}
+
+func (c *cost) add(u *backend.Usage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usage.Add(*u)
+}
+
+func (c *cost) of() backend.Usage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usage
+}
+
+// recorder remembers the status of a response, and what it cost.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	cost   cost
 }
 
 // WriteHeader records and sends the status.

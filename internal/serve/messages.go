@@ -310,11 +310,17 @@ type (
 		Usage messageUsage `json:"usage"`
 	}
 	contentBlock struct {
-		Type  string          `json:"type"`
-		Text  *string         `json:"text,omitempty"`
+		Type string  `json:"type"`
+		Text *string `json:"text,omitempty"`
+		*thinkingBlock
 		ID    string          `json:"id,omitempty"`
 		Name  string          `json:"name,omitempty"`
 		Input json.RawMessage `json:"input,omitempty"`
+	}
+	// thinkingBlock is a thought. Its signature is empty: thoughts that come back are dropped.
+	thinkingBlock struct {
+		Thinking  string `json:"thinking"`
+		Signature string `json:"signature"`
 	}
 	messageEnd struct {
 		StopReason   *string `json:"stop_reason"`
@@ -339,6 +345,8 @@ type (
 		Type string  `json:"type"`
 		Text *string `json:"text,omitempty"`
 		JSON *string `json:"partial_json,omitempty"`
+
+		Thinking string `json:"thinking,omitempty"`
 	}
 )
 
@@ -363,12 +371,14 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request) error {
 			body.Content[last].Input = append(body.Content[last].Input, ev.Call.Arguments...)
 		} else if ev.Text != "" {
 			*body.Content[last].Text += ev.Text
+		} else if ev.Thought != "" {
+			body.Content[last].Thinking += ev.Thought
 		}
 		body.end(ev)
 	}
 	// A call that was cut is none: some clients carry out all they find.
 	body.Content = slices.DeleteFunc(body.Content, func(b contentBlock) bool { return b.Type == "tool_use" && !json.Valid(b.Input) })
-	if len(body.Content) == 0 {
+	if n := len(body.Content); n == 0 || body.Content[n-1].Type == "thinking" {
 		body.Content = append(body.Content, textBlock())
 	}
 	return writeJSON(w, http.StatusOK, body)
@@ -384,6 +394,8 @@ func blockOf(ev event) *contentBlock {
 	case ev.Text != "":
 		b := textBlock()
 		return &b
+	case ev.Thought != "":
+		return &contentBlock{Type: "thinking", thinkingBlock: &thinkingBlock{}}
 	}
 	return nil
 }
@@ -393,7 +405,7 @@ func (m *messageBody) goesOn(ev event) bool {
 	if len(m.Content) == 0 {
 		return false
 	}
-	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil && m.Content[len(m.Content)-1].Type == "text"
+	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil && m.Content[len(m.Content)-1].Type == blockOf(ev).Type
 }
 
 // end takes over how the reply ended and what it cost.
@@ -459,11 +471,13 @@ func (s *Server) messagesStream(w http.ResponseWriter, r *http.Request, c *chatC
 		}
 		if ev.Text != "" {
 			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "text_delta", Text: &ev.Text}})
+		} else if ev.Thought != "" {
+			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "thinking_delta", Thinking: ev.Thought}})
 		} else if ev.Call != nil && ev.Call.Arguments != "" {
 			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "input_json_delta", JSON: &ev.Call.Arguments}})
 		}
 		if body.end(ev); ev.Finish != "" {
-			if len(body.Content) == 0 {
+			if n := len(body.Content); n == 0 || body.Content[n-1].Type == "thinking" {
 				begin(textBlock())
 			}
 			stop()

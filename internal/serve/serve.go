@@ -52,6 +52,15 @@ type Config struct {
 	DrainWithin time.Duration
 	// Worker makes the server a worker of a FastChat cluster too.
 	Worker *WorkerConfig
+	// Others are served too, each under its name.
+	Others []Another
+	// KeepAlive is how long another model stays loaded without use; below 0: for good. Default
+	// KeepAliveDefault.
+	KeepAlive time.Duration
+	// Page is what browsers get at / and below /page/, without a key. nil: nothing.
+	Page http.Handler
+	// Tasks answers below /tasks, to those who have the key. nil: no tasks are worked on.
+	Tasks http.Handler
 	// Log gets one line for each request, with no text of it. nil: none.
 	Log *slog.Logger
 }
@@ -93,6 +102,7 @@ type Server struct {
 	metrics   *metrics
 	worker    *worker // nil: no cluster
 	responses responseStore
+	others    []*other
 
 	load     atomic.Int64 // replies in work and waiting
 	draining atomic.Bool
@@ -108,8 +118,17 @@ func New(b backend.LanguageBackend, cfg Config) (*Server, error) {
 	orDefault(&s.cfg.FirstTokenWithin, FirstTokenWithinDefault)
 	orDefault(&s.cfg.RequestWithin, RequestWithinDefault)
 	orDefault(&s.cfg.DrainWithin, DrainWithinDefault)
+	if s.cfg.KeepAlive == 0 {
+		s.cfg.KeepAlive = KeepAliveDefault
+	}
 	if err := s.setNames(); err != nil {
 		return nil, err
+	}
+	for _, a := range cfg.Others {
+		if slices.Contains(s.names, a.Name) || s.another(a.Name) != nil {
+			return nil, fmt.Errorf("serve: two models are called %q", a.Name)
+		}
+		s.others = append(s.others, &other{Another: a, of: s})
 	}
 	s.metrics = newMetrics(s)
 	if cfg.Worker != nil {
@@ -149,8 +168,12 @@ func (s *Server) setNames() error {
 
 func (s *Server) door() Door { return Door{s.cfg.APIKey, s.cfg.Origins} }
 
-// Names are the names under which the model is served.
-func (s *Server) Names() []string { return slices.Clone(s.names) }
+// Usage is what all replies so far cost.
+func (s *Server) Usage() backend.Usage {
+	m := s.metrics
+	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()), CachedTokens: int(m.cached.Load()),
+		CompletionTokens: int(m.completion.Load())}
+}
 
 // Handler serves all endpoints, with the checks of keys and origins.
 func (s *Server) Handler() http.Handler { return s.handler }
@@ -196,6 +219,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s.drain(ctx, h, cancelWork)
 	joined.Wait()
+	s.closeOthers()
 	return nil
 }
 
@@ -289,9 +313,20 @@ func endpoints() []route {
 // routes builds the handler.
 func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
-	all := endpoints()
+	all := append(endpoints(), ollamaEndpoints()...)
 	if s.worker != nil {
 		all = append(all, workerEndpoints()...)
+	}
+	for _, p := range []struct {
+		handler http.Handler
+		paths   []string
+		open    bool
+	}{{s.cfg.Page, []string{"/{$}", "/page/"}, true}, {s.cfg.Tasks, []string{"/tasks", "/tasks/"}, false}} {
+		for _, path := range p.paths {
+			if p.handler != nil {
+				all = append(all, route{path: path, serve: pass(p.handler), open: p.open})
+			}
+		}
 	}
 	for _, r := range all {
 		mux.Handle(r.path, s.endpoint(r))
@@ -329,6 +364,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "in_flight": s.load.Load()})
 }
 
+// pass hands requests to a handler that answers all of them itself.
+func pass(h http.Handler) func(*Server, http.ResponseWriter, *http.Request) error {
+	return func(_ *Server, w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
+
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) error {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, headerBytesMax))
 	return &apiError{status: http.StatusNotFound, code: "unknown_url",
@@ -341,7 +384,8 @@ type modelCard struct {
 	Object        string `json:"object"`
 	Created       int64  `json:"created"`
 	OwnedBy       string `json:"owned_by"`
-	ContextLength int    `json:"context_length"` // not OpenAI's: most tokens of prompt and reply
+	ContextLength int    `json:"context_length,omitempty"` // not OpenAI's: most tokens of prompt and reply
+	State         string `json:"state,omitempty"`          // not OpenAI's: loaded, loading or not loaded
 	// Anthropic's names.
 	Type        string    `json:"type"`
 	DisplayName string    `json:"display_name"`
@@ -349,22 +393,38 @@ type modelCard struct {
 }
 
 func (s *Server) card(name string) modelCard {
-	return modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength(),
-		Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
+	card := modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength(),
+		State: "loaded", Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
+	if o := s.another(name); o != nil {
+		card.State, card.ContextLength = o.state()
+	}
+	return card
+}
+
+// Names are those of all models.
+func (s *Server) Names() []string {
+	names := slices.Clone(s.names)
+	for _, o := range s.others {
+		names = append(names, o.Name)
+	}
+	return names
 }
 
 func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	var cards []modelCard
-	for _, n := range s.names {
+	for _, n := range s.Names() {
 		cards = append(cards, s.card(n))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards, "has_more": false})
 }
 
 func (s *Server) showModel(w http.ResponseWriter, r *http.Request) error {
-	name, err := s.modelName(r.PathValue("id"))
-	if err != nil {
-		return err
+	name := r.PathValue("id")
+	if s.another(name) == nil {
+		var err error
+		if name, err = s.modelName(name); err != nil {
+			return err
+		}
 	}
 	return writeJSON(w, http.StatusOK, s.card(name))
 }
@@ -379,5 +439,5 @@ func (s *Server) modelName(asked string) (string, error) {
 		return asked, nil
 	}
 	return "", &apiError{status: http.StatusNotFound, code: "model_not_found", param: "model",
-		message: fmt.Sprintf("The model %q does not exist here. This server has: %s.", asked, strings.Join(s.names, ", "))}
+		message: fmt.Sprintf("The model %q does not exist here. This server has: %s.", asked, strings.Join(s.Names(), ", "))}
 }

@@ -321,7 +321,7 @@ func TestRefusals(t *testing.T) {
 		"suffix":              {text, `{"prompt":"a","suffix":"b"}`, 400, "unsupported_parameter", "suffix", ""},
 		"best of":             {text, `{"prompt":"a","best_of":3}`, 400, "unsupported_parameter", "best_of", ""},
 		"too many replies":    {text, `{"prompt":["a","b"],"n":100}`, 400, "invalid_value", "n", "128"},
-		"prompt too long":     {text, `{"prompt":"` + strings.Repeat("x", 9000) + `"}`, 400, "context_length_exceeded", "messages", "9001"},
+		"prompt too long":     {text, `{"prompt":"` + strings.Repeat("x", 9000) + `"}`, 400, "context_length_exceeded", "prompt", "your prompt resulted in 9001"},
 		"embedding format":    {"/v1/embeddings", `{"input":"a","encoding_format":"int8"}`, 400, "invalid_value", "encoding_format", ""},
 		"empty embedding":     {"/v1/embeddings", `{"input":""}`, 400, "invalid_value", "input", "empty"},
 		"dimensions":          {"/v1/embeddings", `{"input":"a","dimensions":2}`, 400, "unsupported_parameter", "dimensions", ""},

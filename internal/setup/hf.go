@@ -38,6 +38,7 @@ type Local struct {
 	CheckTensors bool      `yaml:"check_tensors"`
 	DiskCacheMiB int64     `yaml:"disk_cache_mib"`
 	ChatTemplate string    `yaml:"chat_template"` // jinja text, or a file of it
+	Reasoning    *int      `yaml:"reasoning_budget"`
 
 	// Keyword arguments of transformers, in files written for HEBO's Agent: what
 	// has an equal here is used, the rest is named in a warning.
@@ -72,6 +73,9 @@ func (s *Local) check(in *section) error {
 	}
 	if s.TopK != nil && *s.TopK < 0 { // to some servers it means that all tokens count
 		return badValue(in.Config, "llm.top_k", "must not be negative")
+	}
+	if s.Reasoning != nil && *s.Reasoning < 0 {
+		return badValue(in.Config, "llm.reasoning_budget", "must not be negative; 0 is none")
 	}
 	experts := 0
 	if s.CPUExperts != nil {
@@ -186,7 +190,7 @@ func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
 	}
 	update, end := o.Loading("loading " + legible.OneLine(s.ModelID))
 	b, err := hf.Open(o.ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
-		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
+		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax, ReasoningBudget: s.Reasoning,
 		Devices: s.Devices, GPULayers: layers, CPUExperts: s.cpuExperts(), MainGPU: s.MainGPU, TensorSplit: s.TensorSplit,
 		Threads: s.Threads, ThreadsBatch: s.ThreadsBatch,
 		Parallel: s.Parallel, Ubatch: s.Ubatch, KVType: s.KVType, NoMmap: !s.Mmap, Mlock: s.Mlock,

@@ -222,9 +222,9 @@ func (h *Host) OpenLLM(ctx context.Context, l *LLM) (*Model, error) {
 	return &Model{b, l}, nil
 }
 
-// openSecond opens a model beside the one that works, as --llm of `agent
+// OpenSecond opens a model beside the one that works, as --llm of `agent
 // compare` names it.
-func (h *Host) openSecond(ctx context.Context, spec string) (*Model, error) {
+func (h *Host) OpenSecond(ctx context.Context, spec string) (*Model, error) {
 	overrides, err := SpecOverrides(spec)
 	if err != nil {
 		return nil, err

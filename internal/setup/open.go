@@ -217,7 +217,7 @@ func (r *Run) addOverseer(ctx context.Context) (err error) {
 		return nil
 	}
 	if spec != overseerSelf {
-		if model, err = r.settings.Host.openSecond(ctx, spec); err != nil {
+		if model, err = r.settings.Host.OpenSecond(ctx, spec); err != nil {
 			return fmt.Errorf("agent.overseer: %w", err)
 		}
 		r.overseer = model

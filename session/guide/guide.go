@@ -147,19 +147,28 @@ func OfUser(home string) Guides {
 }
 
 // addSkills reads each SKILL.md of a folder.
-func (g *Guides) addSkills(files fs.FS, name string, read func(string) ([]byte, error), folder string) {
+func (g *Guides) addSkills(
+	files fs.FS,
+	name string,
+	read func(string) ([]byte, error),
+	folder string,
+) {
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
 		return // there are none
 	}
 	if len(entries) > skillsMax {
-		g.Problems = append(g.Problems, fmt.Sprintf("%s has %d entries; %d are looked at", name, len(entries), skillsMax))
+		g.Problems = append(
+			g.Problems,
+			fmt.Sprintf("%s has %d entries; %d are looked at", name, len(entries), skillsMax),
+		)
 		entries = entries[:skillsMax]
 	}
 	for _, e := range entries {
 		path := filepath.Join(e.Name(), skillName)
 		text, err := readText(read, path)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrInvalid) || !e.IsDir() && e.Type()&fs.ModeSymlink == 0 {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrInvalid) ||
+			!e.IsDir() && e.Type()&fs.ModeSymlink == 0 {
 			continue
 		}
 		var s Skill
@@ -214,10 +223,18 @@ func parseSkill(text string) (Skill, error) {
 	if err := yaml.NewDecoder(bytes.NewReader([]byte(head))).Decode(&fields); err != nil {
 		return Skill{}, fmt.Errorf("its head is no YAML: %w", err)
 	}
-	s := Skill{Name: fields.Name, Description: legible.OneLine(fields.Description), Text: strings.TrimSpace(body)}
+	s := Skill{
+		Name:        fields.Name,
+		Description: legible.OneLine(fields.Description),
+		Text:        strings.TrimSpace(body),
+	}
 	switch {
 	case !validName.MatchString(s.Name) || len(s.Name) > nameBytesMax:
-		return s, fmt.Errorf("its name %q must be of a-z, 0-9 and single dashes, at most %d", legible.Line(s.Name, nameBytesMax), nameBytesMax)
+		return s, fmt.Errorf(
+			"its name %q must be of a-z, 0-9 and single dashes, at most %d",
+			legible.Line(s.Name, nameBytesMax),
+			nameBytesMax,
+		)
 	case s.Description == "":
 		return s, errors.New("its description is missing")
 	case len([]rune(s.Description)) > descriptionRunes:

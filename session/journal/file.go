@@ -62,6 +62,14 @@ func Create(dir, id string) (*Writer, error) {
 	return &Writer{File: f, Path: path}, nil
 }
 
+// inUse is the error of a file that another process has locked.
+func inUse(path string, err error) error {
+	if pid := holder(path); pid > 0 {
+		return fmt.Errorf("session file %s: in use by process %d: %w", path, pid, err)
+	}
+	return fmt.Errorf("session file %s: in use by another process: %w", path, err)
+}
+
 // bare is the cause of a path error: our own errors name the path already.
 func bare(err error) error {
 	var pathError *os.PathError
@@ -126,7 +134,7 @@ func Reopen(path string) (*Writer, *Saved, error) {
 
 func continueLog(f *os.File, path string) (*Writer, *Saved, error) {
 	if err := lockFile(f); err != nil {
-		return nil, nil, fmt.Errorf("session file %s: in use by another process: %w", path, err)
+		return nil, nil, inUse(path, err)
 	}
 	found, err := scan(f)
 	if err != nil {

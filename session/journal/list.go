@@ -24,7 +24,8 @@ type Info struct {
 	WorkDir string     `json:"workdir"`
 	Started time.Time  `json:"started"`
 	Steps   int        `json:"steps"`
-	Stop    event.Stop `json:"stop,omitempty"` // empty: killed, or still at work
+	Stop    event.Stop `json:"stop,omitempty"`    // empty: killed, or still at work
+	Process int        `json:"process,omitempty"` // that is at work on it, where that is known
 	Answer  string     `json:"answer,omitempty"`
 	Lost    *Lost      `json:"lost,omitempty"` // what of its file could not be read
 }
@@ -54,6 +55,7 @@ func (s *Saved) info(path string) Info {
 	if s.Result != nil {
 		info.Stop, info.Answer = s.Result.Stop, s.Result.Answer
 	}
+	info.Process = holder(path)
 	if s.Lost.Any() {
 		info.Lost = &s.Lost
 	}
@@ -110,7 +112,7 @@ func Remove(path string) error {
 	}
 	defer f.Close()
 	if err := lockFile(f); err != nil {
-		return fmt.Errorf("session file %s: in use by another process: %w", path, err)
+		return inUse(path, err)
 	}
 	base := strings.TrimSuffix(path, Ext)
 	if err := os.RemoveAll(base + ChildrenExt); err != nil {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,9 +115,12 @@ func (s *scanned) add(data []byte, n int64, closed bool) {
 	at := s.size
 	s.size += n
 	if at == 0 {
+		data = bytes.TrimPrefix(data, []byte("\ufeff"))
 		s.ours = begins(data)
 	}
-	found, ok := parseLine(data)
+	record := bytes.TrimLeft(data, "\x00") // which a disk leaves for what it never wrote
+	zeros := int64(len(data) - len(record))
+	found, ok := parseLine(record)
 	if !ok {
 		if !s.lost.Any() {
 			s.lost.Offset = at
@@ -127,7 +131,13 @@ func (s *scanned) add(data []byte, n int64, closed bool) {
 		}
 		return
 	}
-	found.gap, s.unread = s.unread > 0, 0
+	if zeros > 0 {
+		if !s.lost.Any() {
+			s.lost.Offset = at
+		}
+		s.lost.Records, s.lost.Bytes = s.lost.Records+1, s.lost.Bytes+zeros
+	}
+	found.gap, s.unread = s.unread > 0 || zeros > 0, 0
 	s.lines = append(s.lines, found)
 	s.keep, s.open = s.size, !closed
 }

@@ -9,6 +9,7 @@ import linecache
 import os
 import re
 import reprlib
+import site
 import sys
 import traceback
 import types
@@ -31,6 +32,7 @@ def main():
     sys.stdin = open(0)
     sys.stdout = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", write_through=True)
     sys.stderr.reconfigure(errors="backslashreplace")
+    own_packages(task.get("user"))
     sys.path.insert(0, os.getcwd())
     sys.argv = ["code.py"]
     # With this, tracebacks and inspect find the lines of code that has no file.
@@ -39,6 +41,42 @@ def main():
     sys.modules["__main__"] = module
     state = open_state(folder)
     sys.exit(run(source, module.__dict__, state))
+
+
+def own_packages(folder):
+    """Adds a person's own packages before those of the system, as Python does."""
+    if not folder:
+        return
+    known = list(sys.path)
+    site.addsitedir(folder)
+    added = [p for p in sys.path if p not in known]
+    system = next((i for i, p in enumerate(known) if p.endswith("-packages")), len(known))
+    sys.path[:] = known[:system] + added + known[system:]
+
+
+def main_file(source, tree, state):
+    """Writes what a process of a pool imports as its main module: what the code
+    defines, but not what it does. Earlier functions and modules come first."""
+    import tempfile
+
+    known = [(n, e) for n, e in state.names.items() if n in state.loaded]
+    earlier = [f"import {e['module']} as {n}" for n, e in known if e["kind"] == "module" and "." not in n]
+    earlier += [e["text"] for _, e in known if e["kind"] == "source"]
+    guarded = any(isinstance(n, ast.If) and "__name__" in ast.dump(n.test) for n in tree.body)
+    body = [n for n in tree.body if defines(n, guarded)]
+    text = "\n".join(earlier + [ast.unparse(n) for n in body]) if hasattr(ast, "unparse") else source
+    path = os.path.join(tempfile.mkdtemp(prefix=".main-"), "code.py")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+def defines(node, guarded):
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return True
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return False
+    return guarded or not any(isinstance(n, ast.Call) for n in ast.walk(node))
 
 
 class Output(io.TextIOWrapper):
@@ -67,6 +105,8 @@ def run(source, names, state):
         return 1
     before = set(names)
     state.restore(tree, names)
+    if "multiprocessing" in source or "concurrent" in source:
+        names["__file__"] = main_file(source, tree, state)
     try:
         return execute(source, names, state)
     finally:
@@ -186,6 +226,10 @@ def explain(error, source, state):
         show(frame.lineno, frame.line or "", place_of(frame.filename))
     for text in traceback.format_exception_only(type(error), error):
         sys.stderr.write(text)
+    if isinstance(error, ModuleNotFoundError):
+        print(f"This is Python {sys.version.split()[0]}, {sys.executable}.", file=sys.stderr)
+    if isinstance(error, OSError) and "multiprocessing" in "".join(f.filename for f in traceback.extract_tb(error.__traceback__)):
+        print("Processes can't share locks or sockets here. Use threads: multiprocessing.pool.ThreadPool or concurrent.futures.ThreadPoolExecutor.", file=sys.stderr)
     if calls:
         show_values(calls[-1][0], frames[-1].line or "")
     lost = state.lost.get(getattr(error, "name", None)) if isinstance(error, NameError) else None

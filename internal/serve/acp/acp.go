@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"agent/internal/legible"
 	"agent/internal/serve/work"
 	"agent/internal/words"
 	"agent/session"
@@ -42,6 +43,8 @@ type Config struct {
 const (
 	openMax   = 64  // sessions at a time
 	listedMax = 200 // sessions told of, the newest first
+
+	titleRunes = 120 // of a session
 )
 
 //go:embed prompts
@@ -69,7 +72,12 @@ func Serve(ctx context.Context, cfg Config, in io.Reader, out io.Writer) error {
 	if cfg.Mode == "" {
 		cfg.Mode = session.ApproveAsk
 	}
-	s := &server{cfg: cfg, words: words.Open(prompts), ctx: ctx, open: map[sdk.SessionId]*conversation{}}
+	s := &server{
+		cfg:   cfg,
+		words: words.Open(prompts),
+		ctx:   ctx,
+		open:  map[sdk.SessionId]*conversation{},
+	}
 	begun := make(chan struct{})
 	input, gate := io.Pipe()
 	go func() { // nothing is answered before conn is set
@@ -96,7 +104,10 @@ func Serve(ctx context.Context, cfg Config, in io.Reader, out io.Writer) error {
 }
 
 // Initialize tells what this agent can do.
-func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest) (sdk.InitializeResponse, error) {
+func (s *server) Initialize(
+	_ context.Context,
+	r sdk.InitializeRequest,
+) (sdk.InitializeResponse, error) {
 	s.client = r.ClientCapabilities
 	title := "agent"
 	return sdk.InitializeResponse{
@@ -114,12 +125,18 @@ func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest) (sdk.Ini
 }
 
 // Authenticate has nothing to do: the person who started this program is the user.
-func (s *server) Authenticate(context.Context, sdk.AuthenticateRequest) (sdk.AuthenticateResponse, error) {
+func (s *server) Authenticate(
+	context.Context,
+	sdk.AuthenticateRequest,
+) (sdk.AuthenticateResponse, error) {
 	return sdk.AuthenticateResponse{}, nil
 }
 
 // NewSession begins a session in the editor's folder.
-func (s *server) NewSession(ctx context.Context, r sdk.NewSessionRequest) (sdk.NewSessionResponse, error) {
+func (s *server) NewSession(
+	ctx context.Context,
+	r sdk.NewSessionRequest,
+) (sdk.NewSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, "", r.McpServers)
 	if err != nil {
 		return sdk.NewSessionResponse{}, err
@@ -128,7 +145,10 @@ func (s *server) NewSession(ctx context.Context, r sdk.NewSessionRequest) (sdk.N
 }
 
 // LoadSession goes on with an earlier session, and tells the editor what was said.
-func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest) (sdk.LoadSessionResponse, error) {
+func (s *server) LoadSession(
+	ctx context.Context,
+	r sdk.LoadSessionRequest,
+) (sdk.LoadSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, string(r.SessionId), r.McpServers)
 	if err != nil {
 		return sdk.LoadSessionResponse{}, err
@@ -142,7 +162,10 @@ func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest) (sdk
 }
 
 // ResumeSession goes on with an earlier session of which the editor knows all.
-func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest) (sdk.ResumeSessionResponse, error) {
+func (s *server) ResumeSession(
+	ctx context.Context,
+	r sdk.ResumeSessionRequest,
+) (sdk.ResumeSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, string(r.SessionId), r.McpServers)
 	if err != nil {
 		return sdk.ResumeSessionResponse{}, err
@@ -151,7 +174,10 @@ func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest) 
 }
 
 // ListSessions tells of earlier sessions, the newest first.
-func (s *server) ListSessions(_ context.Context, r sdk.ListSessionsRequest) (sdk.ListSessionsResponse, error) {
+func (s *server) ListSessions(
+	_ context.Context,
+	r sdk.ListSessionsRequest,
+) (sdk.ListSessionsResponse, error) {
 	all, err := session.List(s.cfg.Sessions)
 	out := sdk.ListSessionsResponse{Sessions: []sdk.SessionInfo{}}
 	slices.Reverse(all)
@@ -162,14 +188,25 @@ func (s *server) ListSessions(_ context.Context, r sdk.ListSessionsRequest) (sdk
 		if len(out.Sessions) == listedMax {
 			break
 		}
-		title, at := work.Title("", info.Task), info.Started.UTC().Format(time.RFC3339)
-		out.Sessions = append(out.Sessions, sdk.SessionInfo{SessionId: sdk.SessionId(info.ID), Cwd: info.WorkDir, Title: &title, UpdatedAt: &at})
+		title, at := legible.Line(info.Task, titleRunes), info.Started.UTC().Format(time.RFC3339)
+		out.Sessions = append(
+			out.Sessions,
+			sdk.SessionInfo{
+				SessionId: sdk.SessionId(info.ID),
+				Cwd:       info.WorkDir,
+				Title:     &title,
+				UpdatedAt: &at,
+			},
+		)
 	}
 	return out, err
 }
 
 // CloseSession ends what a session has open.
-func (s *server) CloseSession(_ context.Context, r sdk.CloseSessionRequest) (sdk.CloseSessionResponse, error) {
+func (s *server) CloseSession(
+	_ context.Context,
+	r sdk.CloseSessionRequest,
+) (sdk.CloseSessionResponse, error) {
 	s.mu.Lock()
 	c := s.open[r.SessionId]
 	delete(s.open, r.SessionId)
@@ -181,22 +218,33 @@ func (s *server) CloseSession(_ context.Context, r sdk.CloseSessionRequest) (sdk
 }
 
 // SetSessionMode changes how calls are approved, at once.
-func (s *server) SetSessionMode(_ context.Context, r sdk.SetSessionModeRequest) (sdk.SetSessionModeResponse, error) {
+func (s *server) SetSessionMode(
+	_ context.Context,
+	r sdk.SetSessionModeRequest,
+) (sdk.SetSessionModeResponse, error) {
 	c, err := s.find(r.SessionId)
 	if err != nil {
 		return sdk.SetSessionModeResponse{}, err
 	}
 	mode := session.ApproveMode(r.ModeId)
 	if err := mode.Check(); err != nil || mode == "" {
-		return sdk.SetSessionModeResponse{}, invalid("unknown mode %q: known are ask, auto, never", r.ModeId)
+		return sdk.SetSessionModeResponse{}, invalid(
+			"unknown mode %q: known are ask, auto, never",
+			r.ModeId,
+		)
 	}
 	c.mode.Store(mode)
 	return sdk.SetSessionModeResponse{}, nil
 }
 
 // SetSessionConfigOption refuses: there are none.
-func (s *server) SetSessionConfigOption(context.Context, sdk.SetSessionConfigOptionRequest) (sdk.SetSessionConfigOptionResponse, error) {
-	return sdk.SetSessionConfigOptionResponse{}, sdk.NewMethodNotFound(sdk.AgentMethodSessionSetConfigOption)
+func (s *server) SetSessionConfigOption(
+	context.Context,
+	sdk.SetSessionConfigOptionRequest,
+) (sdk.SetSessionConfigOptionResponse, error) {
+	return sdk.SetSessionConfigOptionResponse{}, sdk.NewMethodNotFound(
+		sdk.AgentMethodSessionSetConfigOption,
+	)
 }
 
 // Prompt works on what the person says until it is answered or stopped.
@@ -221,7 +269,11 @@ func (s *server) find(id sdk.SessionId) (*conversation, error) {
 }
 
 // begin opens a run in a folder, new or for an earlier session.
-func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.McpServer) (*conversation, error) {
+func (s *server) begin(
+	ctx context.Context,
+	cwd, resume string,
+	servers []sdk.McpServer,
+) (*conversation, error) {
 	if st, err := os.Stat(cwd); !filepath.IsAbs(cwd) || err != nil || !st.IsDir() {
 		return nil, invalid("cwd must be the absolute path of a folder, not %q", cwd)
 	}
@@ -229,18 +281,15 @@ func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.Mc
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	full, old := len(s.open) >= openMax, s.open[sdk.SessionId(resume)]
-	s.mu.Unlock()
-	if full && old == nil {
-		return nil, invalid("%d sessions are open; close one", openMax)
-	}
-	if old != nil { // its file has one writer
-		old.close()
+	if err := s.makeRoom(sdk.SessionId(resume)); err != nil {
+		return nil, err
 	}
 	c := &conversation{server: s, id: sdk.SessionId(resume)}
 	c.mode.Store(s.cfg.Mode)
-	run, err := s.cfg.Open(ctx, work.Order{Folder: filepath.Clean(cwd), Ask: c.ask, Resume: resume, Servers: tools})
+	run, err := s.cfg.Open(
+		ctx,
+		work.Order{Folder: filepath.Clean(cwd), Ask: c.ask, Resume: resume, Servers: tools},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +313,21 @@ func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.Mc
 	}
 	s.open[c.id] = c
 	return c, nil
+}
+
+// makeRoom closes a session that is to be opened anew, since its file has one writer, and
+// refuses one too many.
+func (s *server) makeRoom(id sdk.SessionId) error {
+	s.mu.Lock()
+	full, old := len(s.open) >= openMax, s.open[id]
+	s.mu.Unlock()
+	switch {
+	case old != nil:
+		old.close()
+	case full:
+		return invalid("%d sessions are open; close one", openMax)
+	}
+	return nil
 }
 
 // invalid is the error of a request that can't be carried out as it is.

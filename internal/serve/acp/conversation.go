@@ -54,11 +54,14 @@ func (c *conversation) modes() *sdk.SessionModeState {
 	mode := func(id session.ApproveMode, name, about string) sdk.SessionMode {
 		return sdk.SessionMode{Id: sdk.SessionModeId(id), Name: name, Description: &about}
 	}
-	return &sdk.SessionModeState{CurrentModeId: sdk.SessionModeId(c.mode.Load().(session.ApproveMode)), AvailableModes: []sdk.SessionMode{
-		mode(session.ApproveAsk, "Ask", "Asks before it writes, runs code or reaches out"),
-		mode(session.ApproveAuto, "Auto", "Allows all that stays in the folder and the sandbox"),
-		mode(session.ApproveNever, "Read only", "Writes nothing, runs nothing, reaches nowhere"),
-	}}
+	return &sdk.SessionModeState{
+		CurrentModeId: sdk.SessionModeId(c.mode.Load().(session.ApproveMode)),
+		AvailableModes: []sdk.SessionMode{
+			mode(session.ApproveAsk, "Ask", "Asks before it writes, runs code or reaches out"),
+			mode(session.ApproveAuto, "Auto", "Allows all that stays in the folder and the sandbox"),
+			mode(session.ApproveNever, "Read only", "Writes nothing, runs nothing, reaches nowhere"),
+		},
+	}
 }
 
 // update tells the editor something.
@@ -78,7 +81,10 @@ func (c *conversation) replay(events []session.Event) {
 }
 
 // prompt works on one message of the person.
-func (c *conversation) prompt(ctx context.Context, r sdk.PromptRequest) (out sdk.PromptResponse, err error) {
+func (c *conversation) prompt(
+	ctx context.Context,
+	r sdk.PromptRequest,
+) (out sdk.PromptResponse, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
@@ -102,7 +108,12 @@ func (c *conversation) prompt(ctx context.Context, r sdk.PromptRequest) (out sdk
 	}
 	u := result.Usage
 	out.StopReason = stopReason(result.Stop)
-	out.Usage = &sdk.Usage{InputTokens: u.PromptTokens, OutputTokens: u.CompletionTokens, TotalTokens: u.PromptTokens + u.CompletionTokens, CachedReadTokens: &u.CachedTokens}
+	out.Usage = &sdk.Usage{
+		InputTokens:      u.PromptTokens,
+		OutputTokens:     u.CompletionTokens,
+		TotalTokens:      u.PromptTokens + u.CompletionTokens,
+		CachedReadTokens: &u.CachedTokens,
+	}
 	return out, nil
 }
 
@@ -127,12 +138,23 @@ func (s *server) task(workDir string, blocks []sdk.ContentBlock) (string, error)
 		case b.Text != nil:
 			said.WriteString(b.Text.Text)
 		case b.ResourceLink != nil:
-			said.WriteString(s.words.Say("link", map[string]string{"Name": nameOf(workDir, b.ResourceLink.Uri)}))
+			said.WriteString(
+				s.words.Say("link", map[string]string{"Name": nameOf(workDir, b.ResourceLink.Uri)}),
+			)
 		case b.Resource != nil && b.Resource.Resource.TextResourceContents != nil:
 			text := b.Resource.Resource.TextResourceContents
 			name := nameOf(workDir, text.Uri)
 			said.WriteString(s.words.Say("link", map[string]string{"Name": name}))
-			below.WriteString("\n\n" + s.words.Say("file", map[string]string{"Name": name, "Fence": legible.Fence(text.Text), "Text": strings.TrimRight(text.Text, "\n")}))
+			below.WriteString(
+				"\n\n" + s.words.Say(
+					"file",
+					map[string]string{
+						"Name":  name,
+						"Fence": legible.Fence(text.Text),
+						"Text":  strings.TrimRight(text.Text, "\n"),
+					},
+				),
+			)
 		default:
 			return "", invalid("only text can be read here, no pictures, sound or binary files")
 		}
@@ -149,7 +171,11 @@ func nameOf(workDir, uri string) string {
 	if err != nil || u.Scheme != "file" {
 		return legible.OneLine(uri)
 	}
-	if rel, err := filepath.Rel(workDir, filepath.FromSlash(u.Path)); err == nil && filepath.IsLocal(rel) {
+	if rel, err := filepath.Rel(
+		workDir,
+		filepath.FromSlash(u.Path),
+	); err == nil &&
+		filepath.IsLocal(rel) {
 		return legible.OneLine(filepath.ToSlash(rel))
 	}
 	return legible.OneLine(u.Path)
@@ -171,12 +197,19 @@ func (c *conversation) ask(ctx context.Context, p *session.Proposal) (session.De
 	if !ok {
 		return work.TooLong(p), nil
 	}
-	res, err := c.server.conn.RequestPermission(ctx, sdk.RequestPermissionRequest{SessionId: c.id, ToolCall: c.tell.proposal(p, shown),
-		Options: []sdk.PermissionOption{
-			{OptionId: allowOnce, Kind: sdk.PermissionOptionKindAllowOnce, Name: "Allow"},
-			{OptionId: allowAlways, Kind: sdk.PermissionOptionKindAllowAlways, Name: "Allow " + p.Call.Command + " in this session"},
-			{OptionId: refuse, Kind: sdk.PermissionOptionKindRejectOnce, Name: "Refuse"},
-		}})
+	res, err := c.server.conn.RequestPermission(
+		ctx,
+		sdk.RequestPermissionRequest{SessionId: c.id, ToolCall: c.tell.proposal(p, shown),
+			Options: []sdk.PermissionOption{
+				{OptionId: allowOnce, Kind: sdk.PermissionOptionKindAllowOnce, Name: "Allow"},
+				{
+					OptionId: allowAlways,
+					Kind:     sdk.PermissionOptionKindAllowAlways,
+					Name:     "Allow " + p.Call.Command + " in this session",
+				},
+				{OptionId: refuse, Kind: sdk.PermissionOptionKindRejectOnce, Name: "Refuse"},
+			}},
+	)
 	switch {
 	case err != nil:
 		return session.Decision{}, fmt.Errorf("ask the person at the editor: %w", err)
@@ -216,7 +249,10 @@ func (c *conversation) WriteText(ctx context.Context, path, text string) (bool, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, editorWithin)
 	defer cancel()
-	_, err := c.server.conn.WriteTextFile(ctx, sdk.WriteTextFileRequest{SessionId: c.id, Path: path, Content: text})
+	_, err := c.server.conn.WriteTextFile(
+		ctx,
+		sdk.WriteTextFileRequest{SessionId: c.id, Path: path, Content: text},
+	)
 	if err != nil {
 		return true, fmt.Errorf("the editor did not write it: %w", err)
 	}
@@ -233,7 +269,11 @@ func toolServers(servers []sdk.McpServer) (map[string]mcp.Server, error) {
 			for _, v := range s.Stdio.Env {
 				env[v.Name] = v.Value
 			}
-			out[serverName(s.Stdio.Name)] = mcp.Server{Command: s.Stdio.Command, Args: s.Stdio.Args, Env: env}
+			out[serverName(s.Stdio.Name)] = mcp.Server{
+				Command: s.Stdio.Command,
+				Args:    s.Stdio.Args,
+				Env:     env,
+			}
 		case s.Http != nil:
 			headers := map[string]string{}
 			for _, h := range s.Http.Headers {

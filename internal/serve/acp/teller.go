@@ -59,6 +59,8 @@ func (t *teller) event(ev session.Event) {
 		t.send(sdk.UpdateAgentThoughtText(e.Text + "\n"))
 	case *session.Warning:
 		t.send(sdk.UpdateAgentThoughtText("Warning: " + e.Text + "\n"))
+	case *session.Guides:
+		t.guides(ev)
 	case *session.CallMade:
 		t.begun(ev.Session, e)
 	case *session.Approval:
@@ -74,20 +76,42 @@ func (t *teller) event(ev session.Event) {
 	}
 }
 
+// guides tells what of AGENTS.md and skills joined the task.
+func (t *teller) guides(ev session.Event) {
+	var line strings.Builder
+	if session.RenderText(&line, ev, session.RenderOptions{}) == nil && line.Len() > 0 {
+		t.send(sdk.UpdateAgentThoughtText(line.String()))
+	}
+}
+
 // begun tells of a call before anything runs.
 func (t *teller) begun(of string, e *session.CallMade) {
 	if e.Final {
 		return // its text comes with the result
 	}
 	t.made++
-	c := &call{id: sdk.ToolCallId(fmt.Sprintf("%d", t.made)), step: e.Step, command: e.Command, content: e.Content}
+	c := &call{
+		id:      sdk.ToolCallId(fmt.Sprintf("%d", t.made)),
+		step:    e.Step,
+		command: e.Command,
+		content: e.Content,
+	}
 	t.calls[of] = c
 	if t.live {
 		c.rewrites = t.rewrites(e)
 	}
-	t.send(sdk.StartToolCall(c.id, work.Title(e.Command, e.Summary), sdk.WithStartKind(t.kind(e.Command)),
-		sdk.WithStartStatus(sdk.ToolCallStatusPending), sdk.WithStartRawInput(map[string]any{"command": e.Command, "content": e.Content}),
-		sdk.WithStartLocations(t.places(e.Content))))
+	t.send(
+		sdk.StartToolCall(
+			c.id,
+			work.Title(e.Command, e.Summary),
+			sdk.WithStartKind(t.kind(e.Command)),
+			sdk.WithStartStatus(
+				sdk.ToolCallStatusPending,
+			),
+			sdk.WithStartRawInput(map[string]any{"command": e.Command, "content": e.Content}),
+			sdk.WithStartLocations(t.places(e.Content)),
+		),
+	)
 }
 
 // places are the files that a call names.
@@ -110,7 +134,11 @@ func (t *teller) rewrites(e *session.CallMade) []command.Rewrite {
 	if err != nil || !ok {
 		return nil
 	}
-	out, _ := w.Rewrites(context.Background(), t.run.Env, &command.Call{Command: e.Command, Content: e.Content})
+	out, _ := w.Rewrites(
+		context.Background(),
+		t.run.Env,
+		&command.Call{Command: e.Command, Content: e.Content},
+	)
 	return out
 }
 
@@ -202,7 +230,10 @@ func (t *teller) diff(r command.Rewrite) sdk.ToolCallContent {
 // part tells the plan as far as it is known.
 func (t *teller) part(number int, task string, status sdk.PlanEntryStatus) {
 	for len(t.parts) < number {
-		t.parts = append(t.parts, sdk.PlanEntry{Priority: sdk.PlanEntryPriorityMedium, Status: sdk.PlanEntryStatusPending})
+		t.parts = append(
+			t.parts,
+			sdk.PlanEntry{Priority: sdk.PlanEntryPriorityMedium, Status: sdk.PlanEntryStatusPending},
+		)
 	}
 	if number < 1 {
 		return
@@ -251,16 +282,32 @@ func (t *teller) proposal(p *session.Proposal, shown string) sdk.ToolCallUpdate 
 		content = append(content, textContent(shown))
 	}
 	if p.MayHaveRun {
-		content = append(content, textContent("This call had begun when the run was cut off. It may have taken effect."))
+		content = append(
+			content,
+			textContent("This call had begun when the run was cut off. It may have taken effect."),
+		)
 	}
-	kind, status, title := t.kind(p.Call.Command), sdk.ToolCallStatusPending, work.Title(p.Call.Command, p.Call.Summary)
-	return sdk.ToolCallUpdate{ToolCallId: c.id, Kind: &kind, Status: &status, Title: &title, Content: content, Locations: t.places(p.Call.Content)}
+	kind, status, title := t.kind(
+		p.Call.Command,
+	), sdk.ToolCallStatusPending, work.Title(
+		p.Call.Command,
+		p.Call.Summary,
+	)
+	return sdk.ToolCallUpdate{
+		ToolCallId: c.id,
+		Kind:       &kind,
+		Status:     &status,
+		Title:      &title,
+		Content:    content,
+		Locations:  t.places(p.Call.Content),
+	}
 }
 
 // asked finds the call of a proposal among those in work.
 func (t *teller) asked(p *session.Proposal) *call {
 	for _, c := range t.calls {
-		if c.step == p.Step && c.command == p.Call.Command && reflect.DeepEqual(c.content, p.Call.Content) {
+		if c.step == p.Step && c.command == p.Call.Command &&
+			reflect.DeepEqual(c.content, p.Call.Content) {
 			return c
 		}
 	}

@@ -68,8 +68,14 @@ func protocols() []string { return []string{"2025-11-25", "2025-06-18"} }
 // New makes a server.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, words: words.Open(prompts), runs: make(chan struct{}, runsMax)}
-	s.mcp = sdk.NewServer(&sdk.Implementation{Name: "agent", Title: "agent: " + cfg.Model.ModelID(), Version: cfg.Version},
-		&sdk.ServerOptions{Logger: cfg.Log, Capabilities: &sdk.ServerCapabilities{}, SupportedProtocolVersions: protocols()})
+	s.mcp = sdk.NewServer(
+		&sdk.Implementation{Name: "agent", Title: "agent: " + cfg.Model.ModelID(), Version: cfg.Version},
+		&sdk.ServerOptions{
+			Logger:                    cfg.Log,
+			Capabilities:              &sdk.ServerCapabilities{},
+			SupportedProtocolVersions: protocols(),
+		},
+	)
 	closed := false
 	quiet := &sdk.ToolAnnotations{ReadOnlyHint: true, OpenWorldHint: &closed}
 	sdk.AddTool(s.mcp, s.tool("run", &sdk.ToolAnnotations{OpenWorldHint: &closed}), s.run)
@@ -105,9 +111,15 @@ func (noCloser) Close() error { return nil }
 
 // Handler serves streamable HTTP. It asks for no key.
 func (s *Server) Handler() http.Handler {
-	return sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s.mcp },
-		&sdk.StreamableHTTPOptions{Logger: s.cfg.Log, SessionTimeout: idleWithin, MaxRequestBodyBytes: bodyBytesMax,
-			DisableLocalhostProtection: true}) // with a key any name will do; without one the caller checks it
+	return sdk.NewStreamableHTTPHandler(
+		func(*http.Request) *sdk.Server { return s.mcp },
+		&sdk.StreamableHTTPOptions{
+			Logger:                     s.cfg.Log,
+			SessionTimeout:             idleWithin,
+			MaxRequestBodyBytes:        bodyBytesMax,
+			DisableLocalhostProtection: true,
+		},
+	) // with a key any name will do; without one the caller checks it
 }
 
 // enter takes a place for a run, or refuses it.

@@ -16,17 +16,17 @@ import (
 )
 
 type chooseInput struct {
-	Question string   `json:"question" jsonschema:"the question, with all that is needed to decide it"`
-	Options  []string `json:"options" jsonschema:"the answers that there are"`
+	Question string   `json:"question"         jsonschema:"the question, with all that is needed to decide it"`
+	Options  []string `json:"options"          jsonschema:"the answers that there are"`
 	Method   string   `json:"method,omitempty" jsonschema:"how options are scored: sum (default), mean, per_byte or pmi"`
 }
 
 // judgement is a decision. Numbers that the model does not give are left out.
 type judgement struct {
-	Item    *int           `json:"item,omitempty" jsonschema:"number of the text, from 0"`
-	Index   int            `json:"index" jsonschema:"number of the chosen option, from 0; -1: none"`
+	Item    *int           `json:"item,omitempty"         jsonschema:"number of the text, from 0"`
+	Index   int            `json:"index"                  jsonschema:"number of the chosen option, from 0; -1: none"`
 	Text    string         `json:"text"`
-	Margin  *float64       `json:"margin,omitempty" jsonschema:"lead over the next option, in nats"`
+	Margin  *float64       `json:"margin,omitempty"       jsonschema:"lead over the next option, in nats"`
 	Tie     bool           `json:"tie,omitempty"`
 	Outside *float64       `json:"outside_mass,omitempty" jsonschema:"probability of replies that are none of the options"`
 	Method  string         `json:"method,omitempty"`
@@ -41,7 +41,11 @@ type scoredOption struct {
 }
 
 // choose decides one question.
-func (s *Server) choose(ctx context.Context, _ *sdk.CallToolRequest, in chooseInput) (*sdk.CallToolResult, judgement, error) {
+func (s *Server) choose(
+	ctx context.Context,
+	_ *sdk.CallToolRequest,
+	in chooseInput,
+) (*sdk.CallToolResult, judgement, error) {
 	if strings.TrimSpace(in.Question) == "" {
 		return nil, judgement{}, errors.New("the question is empty")
 	}
@@ -50,7 +54,11 @@ func (s *Server) choose(ctx context.Context, _ *sdk.CallToolRequest, in chooseIn
 }
 
 // judge scores the options as answers to a question that lists them.
-func (s *Server) judge(ctx context.Context, question, method string, texts []string) (judgement, error) {
+func (s *Server) judge(
+	ctx context.Context,
+	question, method string,
+	texts []string,
+) (judgement, error) {
 	options := backend.Options(texts...)
 	if err := checkOptions(options, method); err != nil {
 		return judgement{}, err
@@ -61,7 +69,15 @@ func (s *Server) judge(ctx context.Context, question, method string, texts []str
 	if err != nil {
 		return judgement{}, err
 	}
-	out := judgement{Index: c.Index, Text: c.Text, Margin: known(c.Margin), Tie: c.Tie, Outside: known(c.OutsideMass), Method: c.Method, Error: c.Reason}
+	out := judgement{
+		Index:   c.Index,
+		Text:    c.Text,
+		Margin:  known(c.Margin),
+		Tie:     c.Tie,
+		Outside: known(c.OutsideMass),
+		Method:  c.Method,
+		Error:   c.Reason,
+	}
 	for _, o := range c.Options {
 		out.Options = append(out.Options, scoredOption{o.Text, known(o.Probability), known(o.Logprob)})
 	}
@@ -88,21 +104,25 @@ func known(x float64) *float64 {
 }
 
 type classifyInput struct {
-	Items    []string `json:"items" jsonschema:"the texts"`
-	Options  []string `json:"options" jsonschema:"the labels"`
+	Items    []string `json:"items"              jsonschema:"the texts"`
+	Options  []string `json:"options"            jsonschema:"the labels"`
 	Question string   `json:"question,omitempty" jsonschema:"what is asked of each text; default: which label fits best"`
-	Method   string   `json:"method,omitempty" jsonschema:"how labels are scored: sum (default), mean, per_byte or pmi"`
+	Method   string   `json:"method,omitempty"   jsonschema:"how labels are scored: sum (default), mean, per_byte or pmi"`
 }
 
 type classifyOutput struct {
 	Results []judgement    `json:"results"`
-	Counts  map[string]int `json:"counts" jsonschema:"how many texts got each label"`
+	Counts  map[string]int `json:"counts"           jsonschema:"how many texts got each label"`
 	Failed  int            `json:"failed,omitempty"`
 }
 
 // classify decides about each text. One that can't be decided has an error of its
 // own, and the others are decided all the same.
-func (s *Server) classify(ctx context.Context, req *sdk.CallToolRequest, in classifyInput) (*sdk.CallToolResult, classifyOutput, error) {
+func (s *Server) classify(
+	ctx context.Context,
+	req *sdk.CallToolRequest,
+	in classifyInput,
+) (*sdk.CallToolResult, classifyOutput, error) {
 	out := classifyOutput{Results: []judgement{}, Counts: map[string]int{}}
 	switch {
 	case len(in.Items) == 0:
@@ -119,7 +139,12 @@ func (s *Server) classify(ctx context.Context, req *sdk.CallToolRequest, in clas
 	watch := &watcher{ctx: ctx, req: req}
 	for i, item := range in.Items {
 		// The question comes first: it is evaluated once for all items.
-		one, err := s.judge(ctx, s.words.Say("item", map[string]string{"Question": in.Question, "Item": item}), in.Method, in.Options)
+		one, err := s.judge(
+			ctx,
+			s.words.Say("item", map[string]string{"Question": in.Question, "Item": item}),
+			in.Method,
+			in.Options,
+		)
 		if ctx.Err() != nil {
 			return nil, out, ctx.Err()
 		}
@@ -137,7 +162,7 @@ func (s *Server) classify(ctx context.Context, req *sdk.CallToolRequest, in clas
 }
 
 type countInput struct {
-	Text     *string   `json:"text,omitempty" jsonschema:"plain text, or"`
+	Text     *string   `json:"text,omitempty"     jsonschema:"plain text, or"`
 	Messages []message `json:"messages,omitempty" jsonschema:"a chat, counted as the model's template renders it"`
 }
 
@@ -154,7 +179,11 @@ type countOutput struct {
 }
 
 // countTokens counts a text or a chat.
-func (s *Server) countTokens(ctx context.Context, _ *sdk.CallToolRequest, in countInput) (*sdk.CallToolResult, countOutput, error) {
+func (s *Server) countTokens(
+	ctx context.Context,
+	_ *sdk.CallToolRequest,
+	in countInput,
+) (*sdk.CallToolResult, countOutput, error) {
 	out := countOutput{Context: s.cfg.Model.ContextLength()}
 	counter, ok := backend.As[backend.Counter](s.cfg.Model)
 	if !ok {
@@ -181,13 +210,17 @@ func (s *Server) countTokens(ctx context.Context, _ *sdk.CallToolRequest, in cou
 }
 
 type readInput struct {
-	File  string `json:"file" jsonschema:"its name in the server's folder"`
+	File  string `json:"file"            jsonschema:"its name in the server's folder"`
 	Lines string `json:"lines,omitempty" jsonschema:"which lines, such as 20-80"`
-	Find  string `json:"find,omitempty" jsonschema:"show the lines around this phrase"`
+	Find  string `json:"find,omitempty"  jsonschema:"show the lines around this phrase"`
 }
 
 // readDocument reads as the agent's own command does, within the same rules.
-func (s *Server) readDocument(ctx context.Context, _ *sdk.CallToolRequest, in readInput) (*sdk.CallToolResult, any, error) {
+func (s *Server) readDocument(
+	ctx context.Context,
+	_ *sdk.CallToolRequest,
+	in readInput,
+) (*sdk.CallToolResult, any, error) {
 	reader := stock.Reader()
 	entry := map[string]any{"file": in.File}
 	for name, value := range map[string]string{"lines": in.Lines, "find": in.Find} {

@@ -15,18 +15,18 @@ import (
 )
 
 type runInput struct {
-	Task    string `json:"task" jsonschema:"what to do, in plain words"`
-	Folder  string `json:"folder,omitempty" jsonschema:"where to work; default: the server's folder, below which it must lie"`
+	Task    string `json:"task"                jsonschema:"what to do, in plain words"`
+	Folder  string `json:"folder,omitempty"    jsonschema:"where to work; default: the server's folder, below which it must lie"`
 	Steps   int    `json:"max_steps,omitempty" jsonschema:"stop after so many steps"`
-	Session string `json:"session,omitempty" jsonschema:"go on with this earlier task, to which the new one belongs"`
+	Session string `json:"session,omitempty"   jsonschema:"go on with this earlier task, to which the new one belongs"`
 }
 
 type runOutput struct {
 	Answer  string   `json:"answer"`
-	Stop    string   `json:"stop" jsonschema:"answered, or why it ended without: steps, tokens, time, loop, refused, interrupted, error"`
+	Stop    string   `json:"stop"              jsonschema:"answered, or why it ended without: steps, tokens, time, loop, refused, interrupted, error"`
 	Steps   int      `json:"steps"`
 	Session string   `json:"session"`
-	Files   []string `json:"files" jsonschema:"files that were made or changed"`
+	Files   []string `json:"files"             jsonschema:"files that were made or changed"`
 	Refused []string `json:"refused,omitempty" jsonschema:"what was not allowed, and why"`
 	WallMS  int64    `json:"wall_ms"`
 	Prompt  int      `json:"prompt_tokens"`
@@ -35,7 +35,11 @@ type runOutput struct {
 }
 
 // run works on a task to its end.
-func (s *Server) run(ctx context.Context, req *sdk.CallToolRequest, in runInput) (*sdk.CallToolResult, runOutput, error) {
+func (s *Server) run(
+	ctx context.Context,
+	req *sdk.CallToolRequest,
+	in runInput,
+) (*sdk.CallToolResult, runOutput, error) {
 	var out runOutput
 	if strings.TrimSpace(in.Task) == "" {
 		return nil, out, fmt.Errorf("the task is empty")
@@ -49,7 +53,10 @@ func (s *Server) run(ctx context.Context, req *sdk.CallToolRequest, in runInput)
 		return nil, out, err
 	}
 	defer leave()
-	run, err := s.cfg.Open(ctx, work.Order{Folder: folder, Ask: approver(req.Session), Resume: in.Session})
+	run, err := s.cfg.Open(
+		ctx,
+		work.Order{Folder: folder, Ask: approver(req.Session), Resume: in.Session},
+	)
 	if err != nil {
 		return nil, out, err
 	}
@@ -128,8 +135,11 @@ func (w *watcher) progress(message string, total int) {
 		return
 	}
 	w.told++
-	_ = w.req.Session.NotifyProgress(w.ctx, &sdk.ProgressNotificationParams{ProgressToken: token, Message: message,
-		Progress: float64(w.told), Total: float64(total)}) // a client that is gone cancels the call
+	_ = w.req.Session.NotifyProgress(
+		w.ctx,
+		&sdk.ProgressNotificationParams{ProgressToken: token, Message: message,
+			Progress: float64(w.told), Total: float64(total)},
+	) // a client that is gone cancels the call
 }
 
 // What a person may answer.
@@ -138,6 +148,14 @@ const (
 	allowAlways = "allow this command in the whole task"
 	refuse      = "refuse"
 )
+
+// person is who sits at a client that can ask.
+type person struct {
+	client *sdk.ServerSession
+
+	mu     sync.Mutex // parts of a task ask one after another
+	always map[string]bool
+}
 
 // approver asks the person at the client, where it can. nil: it can't.
 func approver(ss *sdk.ServerSession) session.Approver {
@@ -148,42 +166,49 @@ func approver(ss *sdk.ServerSession) session.Approver {
 	if e := params.Capabilities.Elicitation; e.Form == nil && e.URL != nil {
 		return nil
 	}
-	var mu sync.Mutex // parts of a task ask one after another
-	always := map[string]bool{}
-	form := map[string]any{"type": "object", "required": []string{"decision"}, "properties": map[string]any{
-		"decision": map[string]any{"type": "string", "enum": []string{allowOnce, allowAlways, refuse}, "title": "Decision"},
-		"reason":   map[string]any{"type": "string", "title": "Reason for a no, which the model is told"}}}
-	return func(ctx context.Context, p *session.Proposal) (session.Decision, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if always[p.Call.Command] && !p.MayHaveRun {
-			return session.Decision{Allow: true, Reason: allowAlways}, nil
-		}
-		shown, ok := work.Shown(p)
-		if !ok {
-			return work.TooLong(p), nil
-		}
-		within, cancel := context.WithTimeout(ctx, askWithin)
-		defer cancel()
-		res, err := ss.Elicit(within, &sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form})
-		switch {
-		case within.Err() != nil && ctx.Err() == nil:
-			return session.Decision{Reason: fmt.Sprintf("nobody answered within %v.", askWithin)}, nil
-		case err != nil:
-			return session.Decision{}, fmt.Errorf("ask the person at the client: %w", err)
-		case res.Action != "accept":
-			return session.Decision{}, nil
-		}
-		reason, _ := res.Content["reason"].(string)
-		switch res.Content["decision"] {
-		case allowAlways:
-			always[p.Call.Command] = true
-			return session.Decision{Allow: true, Reason: allowAlways}, nil
-		case allowOnce:
-			return session.Decision{Allow: true}, nil
-		}
-		return session.Decision{Reason: reason}, nil
+	return (&person{client: ss, always: map[string]bool{}}).decide
+}
+
+// form is what a person fills in.
+func form() map[string]any {
+	decisions := []string{allowOnce, allowAlways, refuse}
+	return map[string]any{"type": "object", "required": []string{"decision"}, "properties": map[string]any{
+		"decision": map[string]any{"type": "string", "enum": decisions, "title": "Decision"},
+		"reason":   map[string]any{"type": "string", "title": "Reason for a no, which the model is told"},
+	}}
+}
+
+// decide shows a call and waits for the answer.
+func (q *person) decide(ctx context.Context, p *session.Proposal) (session.Decision, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.always[p.Call.Command] && !p.MayHaveRun {
+		return session.Decision{Allow: true, Reason: allowAlways}, nil
 	}
+	shown, ok := work.Shown(p)
+	if !ok {
+		return work.TooLong(p), nil
+	}
+	within, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	res, err := q.client.Elicit(within, &sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form()})
+	switch {
+	case within.Err() != nil && ctx.Err() == nil:
+		return session.Decision{Reason: fmt.Sprintf("nobody answered within %v.", askWithin)}, nil
+	case err != nil:
+		return session.Decision{}, fmt.Errorf("ask the person at the client: %w", err)
+	case res.Action != "accept":
+		return session.Decision{}, nil
+	}
+	reason, _ := res.Content["reason"].(string)
+	switch res.Content["decision"] {
+	case allowAlways:
+		q.always[p.Call.Command] = true
+		return session.Decision{Allow: true, Reason: allowAlways}, nil
+	case allowOnce:
+		return session.Decision{Allow: true}, nil
+	}
+	return session.Decision{Reason: reason}, nil
 }
 
 func question(p *session.Proposal, shown string) string {
@@ -191,5 +216,12 @@ func question(p *session.Proposal, shown string) string {
 	if p.MayHaveRun {
 		again = "\nThis call had begun when the run was cut off. It may have taken effect."
 	}
-	return fmt.Sprintf("%s wants to %s in %s:%s\n\n%s", legible.Visible(p.Call.Command), work.Effect(p), p.WorkDir, again, shown)
+	return fmt.Sprintf(
+		"%s wants to %s in %s:%s\n\n%s",
+		legible.Visible(p.Call.Command),
+		work.Effect(p),
+		p.WorkDir,
+		again,
+		shown,
+	)
 }

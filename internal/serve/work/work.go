@@ -50,7 +50,11 @@ func (r *Run) Start(resume string) (*session.Session, error) {
 		return nil, err
 	}
 	if old.WorkDir != r.Options.Env.WorkDir {
-		return nil, fmt.Errorf("the session %s was in another folder, %s", legible.OneLine(resume), old.WorkDir)
+		return nil, fmt.Errorf(
+			"the session %s was in another folder, %s",
+			legible.OneLine(resume),
+			old.WorkDir,
+		)
 	}
 	return session.Resume(path, r.Options)
 }
@@ -93,7 +97,13 @@ func Shown(p *session.Proposal) (string, bool) {
 
 // TooLong refuses a call of which not all can be shown.
 func TooLong(p *session.Proposal) session.Decision {
-	return session.Decision{Reason: fmt.Sprintf("what %s would do is too long to be shown: %d bytes. Do it in smaller parts.", p.Call.Command, len(p.Preview))}
+	return session.Decision{
+		Reason: fmt.Sprintf(
+			"what %s would do is too long to be shown: %d bytes. Do it in smaller parts.",
+			p.Call.Command,
+			len(p.Preview),
+		),
+	}
 }
 
 // Title is a call in one line.
