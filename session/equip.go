@@ -65,12 +65,11 @@ func (s *Session) suit(ctx context.Context) error {
 }
 
 // offered are the commands that can be chosen in this run: those of the fixed
-// part, and those that suit the task. Where nothing can be scored, no command is
-// that only works by scoring.
+// part, and those that suit the task.
 func (s *Session) offered() []command.Spec {
-	scores := s.speaker.caps.ExactChoice
+	fixed := s.opts.offered()
 	return matching(s.opts.allowed(), func(spec command.Spec) bool {
-		return spec.For == nil || s.suits[spec.Name] || spec.For.Unscored && !scores
+		return s.suits[spec.Name] || slices.ContainsFunc(fixed, func(f command.Spec) bool { return f.Name == spec.Name })
 	})
 }
 

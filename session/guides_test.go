@@ -2,19 +2,21 @@ package session
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"agent/backend"
 	"agent/session/guide"
 )
 
 // TestGuides: they stand before the task, the outermost first, in the user's role; a
 // skill is chosen for each task, and shown once.
 func TestGuides(t *testing.T) {
-	m := newModel(t, true, "tables", " done", " answer", " yes", "mail", " done", " answer", " sent")
+	m := newModel(t, true, "tables", "none", " done", " answer", " yes", "mail", "none", " done", " answer", " sent")
 	r := newRig(t, m, func(o *Options) {
 		o.Secrets = []string{"hunter2"}
 		o.Guides = guide.Guides{
@@ -30,7 +32,7 @@ func TestGuides(t *testing.T) {
 	})
 	_, err := r.Run(context.Background(), "fill it")
 	require.NoError(t, err)
-	question, first := r.lastUser(0), r.lastUser(1)
+	question, first := r.lastUser(0), r.lastUser(2)
 	assert.Contains(
 		t,
 		question,
@@ -48,14 +50,14 @@ func TestGuides(t *testing.T) {
 	assert.NotContains(t, first, "Be polite.")
 	assert.NotContains(
 		t,
-		m.requests[1].Messages[0].Content,
+		m.requests[2].Messages[0].Content,
 		"Inner",
 		"they are no words of the system",
 	)
 	_, err = r.Run(context.Background(), "now tell them")
 	require.NoError(t, err)
-	assert.NotContains(t, prompt(&m.requests[4]), "- tables:", "it was shown before")
-	last := r.lastUser(5)
+	assert.NotContains(t, prompt(&m.requests[5]), "- tables:", "it was shown before")
+	last := r.lastUser(7)
 	assert.Contains(t, last, "Be polite.")
 	assert.NotContains(t, last, "AGENTS.md")
 	assert.Contains(t, r.types(), "session guides")
@@ -110,4 +112,22 @@ func TestRuleKeepsGuidesBack(t *testing.T) {
 	_, err := r.Run(context.Background(), "fill it")
 	require.NoError(t, err)
 	assert.NotContains(t, r.lastUser(0), "Inner.")
+}
+
+// TestSkillsAreCalibrated: what a model prefers for no task at all does not count.
+func TestSkillsAreCalibrated(t *testing.T) {
+	scored := func(values ...float64) (out []backend.ScoredOption) {
+		for _, v := range values {
+			out = append(out, backend.ScoredOption{Logprob: v})
+		}
+		return out
+	}
+	index, lead := calibrated(scored(-1, -3, -9), scored(-1, -6, -8.5))
+	assert.Equal(t, 1, index)
+	assert.InDelta(t, 3.0, lead, 1e-9)
+	index, lead = calibrated(scored(0, math.Inf(-1), math.Inf(-1)), scored(math.Inf(-1), math.Inf(-1), 0))
+	assert.Equal(t, 0, index)
+	assert.True(t, math.IsInf(lead, 1))
+	_, lead = calibrated(scored(-1, -2), scored(-1, -2))
+	assert.Less(t, lead, skillMarginMin)
 }

@@ -174,7 +174,7 @@ func TestAidsFollowTheModelsSize(t *testing.T) {
 			for _, aid := range Aids() {
 				want := !slices.Contains(binding, aid) || parameters > 0 && parameters < 2_000_000_000
 				if aid == AidQuestions {
-					want = parameters >= small
+					want = parameters >= 1_000_000_000
 				}
 				assert.Equal(t, want, r.opts.has(aid), "%s of %d", aid, parameters)
 				for _, on := range []bool{true, false} {

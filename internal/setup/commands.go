@@ -257,5 +257,5 @@ func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int
 	if err := registry.Disable(split); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers them)", parameters/1e6, split), nil
+	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers it)", parameters/1e6, split), nil
 }

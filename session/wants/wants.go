@@ -41,7 +41,7 @@ const (
 )
 
 // Questions are those that yes or no answers, by name, with thresholds for
-// models of 0.5 to 2 billion parameters.
+// models of 1 to 2 billion parameters.
 func Questions() map[string]ask.Question {
 	texts := words.Open(prompts)
 	out := map[string]ask.Question{}
