@@ -37,13 +37,16 @@ func Delimiter(lines []string, rowsMin int) string {
 		row, before := 0, 0
 		for _, line := range lines {
 			n := strings.Count(line, string(d))
+			if strings.Contains(line, string(d)+" ") && d != '|' { // as in prose
+				n = 0
+			}
 			if n == 0 || n != before {
 				row = 0
 			}
 			if before = n; n > 0 {
 				row++
 			}
-			if row >= rowsMin && (d != ',' || !strings.HasSuffix(strings.TrimSpace(line), ".")) {
+			if row >= rowsMin {
 				return string(d)
 			}
 		}
