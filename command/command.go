@@ -157,6 +157,7 @@ type Spec struct {
 type Kind struct {
 	Question  string
 	Threshold float64 // nats by which yes must be likelier than no; measured
+	Unscored  bool    // the command is offered, too, where nothing can be scored
 }
 
 // Call is one canonical use of a command.
@@ -221,6 +222,8 @@ type Env struct {
 	// Buffers is the editor in which files of the work dir are open. nil: none is.
 	Buffers Buffers
 
+	// Task is what the user asked of the run, in his words. Empty: it is not known.
+	Task string
 	// Ask puts a question to the run's model, outside the conversation and within
 	// the run's budget. nil: there is no model to ask.
 	Ask func(ctx context.Context, prompt string, tokensMax int) (string, error)

@@ -55,7 +55,7 @@ func (a Aid) binds() bool {
 
 // askedFrom is the number of parameters from which on models were seen to answer
 // plain questions about a task.
-const askedFrom = 400_000_000
+const askedFrom = 1_000_000_000
 
 // Suits reports that an aid is on by itself for a model of so many parameters;
 // 0 is a model whose size is not known.

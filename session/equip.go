@@ -43,9 +43,8 @@ func (s *Session) equip() {
 	}
 }
 
-// suit asks of each command that is for one kind of task whether this task is of
-// it. The question stands behind the task, in front of the first turn, and costs
-// its own tokens. Where nothing can be scored none of these is offered.
+// suit asks of each command that is for one kind of task whether this task is of it,
+// with the task alone before the question, as [Session.askWants] does.
 func (s *Session) suit(ctx context.Context) error {
 	if s.suits != nil && s.suitedTo == s.talk.task || !s.speaker.caps.ExactChoice {
 		return nil
@@ -55,11 +54,8 @@ func (s *Session) suit(ctx context.Context) error {
 		if spec.For == nil {
 			continue
 		}
-		if err := s.talk.fit(ctx); err != nil {
-			return err
-		}
 		q := ask.Question{Text: spec.For.Question, Threshold: spec.For.Threshold}
-		a, err := q.Ask(ctx, s.speaker.choose, s.talk.messages())
+		a, err := q.Ask(ctx, s.speaker.choose, s.folder().About())
 		if err != nil {
 			return err
 		}
@@ -71,7 +67,10 @@ func (s *Session) suit(ctx context.Context) error {
 // offered are the commands that can be chosen in this run: those of the fixed
 // part, and those that suit the task.
 func (s *Session) offered() []command.Spec {
-	return matching(s.opts.allowed(), func(spec command.Spec) bool { return spec.For == nil || s.suits[spec.Name] })
+	fixed := s.opts.offered()
+	return matching(s.opts.allowed(), func(spec command.Spec) bool {
+		return s.suits[spec.Name] || slices.ContainsFunc(fixed, func(f command.Spec) bool { return f.Name == spec.Name })
+	})
 }
 
 // openState finds the folder for what commands keep between calls: beside the

@@ -23,7 +23,7 @@ import (
 const aboutTask = "Somebody works on this task"
 
 // parametersOfTests is a size at which all aids are on.
-const parametersOfTests = 500_000_000
+const parametersOfTests = 1_500_000_000
 
 // model is a backend that follows a script and remembers what it was asked.
 type model struct {

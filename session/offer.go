@@ -46,16 +46,12 @@ func offer(p journal.Phase, v view) []command.Spec {
 			return specs[i : i+1]
 		}
 	}
-	code, work := matching(specs, hasCode), matching(specs, func(c command.Spec) bool { return !c.Final })
-	many, places := matching(specs, changesMany), matching(specs, hasPlace)
+	work := matching(specs, func(c command.Spec) bool { return !c.Final })
 	early := v.workFirst && v.stepsLeft >= workStepsMin
+	if fits := v.first(); early && p == journal.PhaseFresh && fits != nil && slices.ContainsFunc(specs, fits) {
+		return matching(specs, func(c command.Spec) bool { return fits(c) || c.For != nil })
+	}
 	switch {
-	case early && p == journal.PhaseFresh && v.replaces && len(many) > 0:
-		specs = many
-	case early && p == journal.PhaseFresh && v.mends && len(places) > 0:
-		specs = places
-	case early && p == journal.PhaseFresh && len(code) > 0 && (v.data || v.counts):
-		specs = matching(specs, func(c command.Spec) bool { return hasCode(c) || c.For != nil })
 	case len(work) == 0:
 	case v.heldBack,
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
@@ -119,7 +115,7 @@ func readsFile(c command.Spec) bool {
 // where nothing is to be written, that changes what is there where nothing is, or
 // that rewrites all of a file of which most is to stay.
 func (v view) unfit(c command.Spec) bool {
-	if !v.workFirst || !v.known || c.Effect != command.EffectWrite {
+	if !v.workFirst || !v.known || c.Effect != command.EffectWrite || c.For != nil {
 		return false
 	}
 	switch {
@@ -132,6 +128,28 @@ func (v view) unfit(c command.Spec) bool {
 		return v.mends && hasPlace(o) || v.replaces && changesMany(o)
 	})
 	return v.keeps || better && v.stepsLeft >= workStepsMin
+}
+
+// first tells which commands the first step is chosen among, by what the task
+// plainly wants; nil: that is open.
+func (v view) first() func(command.Spec) bool {
+	switch {
+	case v.replaces:
+		return changesMany
+	case v.mends:
+		return hasPlace
+	case v.data, v.counts:
+		return hasCode
+	case v.asksText():
+		return readsFile
+	}
+	return nil
+}
+
+// asksText reports a task that asks for something that stands in a long text: what
+// is shown of it is chosen by the task, where code would have to guess its words.
+func (v view) asksText() bool {
+	return v.known && v.keeps && !v.data && !v.shown && len(v.files) == 1
 }
 
 // changesMany reports a command that changes all files that fit a pattern.

@@ -174,7 +174,7 @@ func TestAidsFollowTheModelsSize(t *testing.T) {
 			for _, aid := range Aids() {
 				want := !slices.Contains(binding, aid) || parameters > 0 && parameters < 2_000_000_000
 				if aid == AidQuestions {
-					want = parameters >= small
+					want = parameters >= 1_000_000_000
 				}
 				assert.Equal(t, want, r.opts.has(aid), "%s of %d", aid, parameters)
 				for _, on := range []bool{true, false} {
@@ -220,6 +220,8 @@ func TestOfferFitsTheTask(t *testing.T) {
 		"nobody knows":                 {journal.PhaseFresh, view{}, "reader writer edit replace python answer"},
 		"no file":                      {journal.PhaseFresh, view{known: true, keeps: true}, "reader python answer"},
 		"a number alone is computed":   {journal.PhaseFresh, view{known: true, keeps: true, counts: true}, "python"},
+		"what stands in a long text":   {journal.PhaseFresh, view{known: true, keeps: true, files: []string{"a.txt"}}, "reader"},
+		"what stands in two":           {journal.PhaseFresh, view{known: true, keeps: true, files: []string{"a.txt", "b.txt"}}, "reader python"},
 		"a new file":                   {journal.PhaseFresh, view{known: true}, "reader writer python answer"},
 		"a text in several files":      {journal.PhaseFresh, view{known: true, replaces: true}, "replace"},
 		"and then other ways":          {journal.PhaseFailed, view{known: true, replaces: true}, "reader replace python answer"},
@@ -230,7 +232,7 @@ func TestOfferFitsTheTask(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := tc.view
-			v.commands, v.shown, v.workFirst = commands, true, v.stepsLeft >= 0
+			v.commands, v.shown, v.workFirst = commands, len(v.files) == 0, v.stepsLeft >= 0
 			v.stepsLeft = cmp.Or(v.stepsLeft, 9)
 			assert.Equal(t, tc.want, strings.Join(namesOf(offer(tc.phase, v)), " "))
 		})

@@ -169,9 +169,11 @@ func (o *Options) allowedNames(refused string) []string {
 }
 
 // offered are the commands of the fixed part of the prompt: not those that are for
-// one kind of task, so that it is the same for all.
+// one kind of task, so that it is the same for all. A model that can't be asked about
+// tasks has those that work without.
 func (o *Options) offered() []command.Spec {
-	return matching(o.allowed(), func(c command.Spec) bool { return c.For == nil })
+	scores := backend.CapabilitiesOf(o.Backend).ExactChoice
+	return matching(o.allowed(), func(c command.Spec) bool { return c.For == nil || c.For.Unscored && !scores })
 }
 
 // allowed are the commands that may be used. Where the model chooses among names,

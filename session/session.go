@@ -213,7 +213,7 @@ func (s *Session) begin(ctx context.Context, task string) error {
 	if s.answered && task == "" {
 		return &answeredError{s.id}
 	}
-	s.answered = false
+	s.answered, s.opts.Env.Task = false, s.talk.task
 	if s.phase.Ends() {
 		s.phase = journal.PhaseFresh
 	}

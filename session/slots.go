@@ -26,6 +26,9 @@ const (
 // numberGrammar is one number to the end of its line.
 const numberGrammar = `root ::= " "? "-"? [0-9]{1,15} ("." [0-9]{1,15})? "\n"`
 
+// numberAnswer is one that ends the reply.
+const numberAnswer = `root ::= " "? "-"? [0-9]{1,15} ("." [0-9]{1,15})?`
+
 // slotError is a field that the model wrote in a form that can't be read.
 type slotError struct {
 	name, problem string
@@ -196,7 +199,7 @@ func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
 	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) && !isNumber.MatchString(text) {
 		d.take(mark)
-		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, stop: []string{"\n"}, grammar: numberGrammar})
+		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, grammar: numberAnswer})
 	}
 	if err != nil {
 		return nil, err

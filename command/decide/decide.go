@@ -15,7 +15,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
+	"strings"
 
 	"agent/backend"
 	"agent/command"
@@ -67,6 +69,57 @@ func By(choose Choose, cfg *backend.ChooseConfig) Judge {
 		}
 		return j, nil
 	}
+}
+
+// contentFree is a text that says nothing (Zhao et al. 2021, arXiv:2102.09690).
+const contentFree = "N/A"
+
+// Calibrated takes out of each judgement what the options have of themselves: how
+// likely each one is for a text that says nothing, which is asked once for a
+// question. Labels that are not equally common words need it, those of a language
+// that the model knows little above all.
+func Calibrated(judge Judge) Judge {
+	var asked string
+	var base []float64
+	return func(ctx context.Context, question, text string, options []string) (command.Judgement, error) {
+		if key := question + "\x00" + strings.Join(options, "\x00"); base == nil || key != asked {
+			j, err := judge(ctx, question, contentFree, options)
+			if err != nil {
+				return j, err
+			}
+			asked, base = key, j.Probabilities
+		}
+		j, err := judge(ctx, question, text, options)
+		if err == nil {
+			j = without(j, base)
+		}
+		return j, err
+	}
+}
+
+// without divides the probabilities of a judgement by those of nothing.
+func without(j command.Judgement, base []float64) command.Judgement {
+	out := command.Judgement{Probabilities: make([]float64, len(j.Probabilities)), Margin: math.Inf(1)}
+	total := 0.0
+	for i, p := range j.Probabilities {
+		out.Probabilities[i] = p / max(base[i], math.SmallestNonzeroFloat32)
+		total += out.Probabilities[i]
+	}
+	if total == 0 {
+		return j
+	}
+	for i := range out.Probabilities {
+		out.Probabilities[i] /= total
+		if out.Probabilities[i] > out.Probabilities[out.Option] {
+			out.Option = i
+		}
+	}
+	for i, p := range out.Probabilities {
+		if i != out.Option {
+			out.Margin = min(out.Margin, math.Log(out.Probabilities[out.Option]/p))
+		}
+	}
+	return out
 }
 
 // Verdict is what was decided about one text.

@@ -3,6 +3,7 @@ package decide
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -166,4 +167,22 @@ func TestOnlyScoresDecide(t *testing.T) {
 		_, err := Run(t.Context(), FromTexts("x"), Question{"?", []string{"a", "b"}}, judge, nil)
 		assert.ErrorIs(t, err, ErrNoScores, method)
 	}
+}
+
+// A label that is likely for a text of nothing is none the likelier for that.
+func TestCalibrated(t *testing.T) {
+	asked := map[string]int{}
+	judge := Calibrated(func(_ context.Context, _, text string, _ []string) (command.Judgement, error) {
+		asked[text]++
+		p := map[string][]float64{contentFree: {0.2, 0.8}, "glad": {0.4, 0.6}, "sad": {0.1, 0.9}, "so": {0.2, 0.8}}[text]
+		return command.Judgement{Option: 1, Probabilities: p}, nil
+	})
+	r, err := Run(t.Context(), FromTexts("glad", "sad", "so"), Question{"?", []string{"a", "b"}}, judge, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 1, asked[contentFree], "asked once")
+	assert.Equal(t, "a", r.Verdicts[0].Label)
+	assert.InDelta(t, 2/(2+0.75), r.Verdicts[0].Probabilities[0], 1e-9)
+	assert.InDelta(t, math.Log(2/0.75), r.Verdicts[0].Margin, 1e-9)
+	assert.Equal(t, "b", r.Verdicts[1].Label)
+	assert.InDelta(t, 0, r.Verdicts[2].Margin, 1e-9)
 }

@@ -20,6 +20,10 @@ const CreateName = "create_command"
 // codeBytesMax bounds the code of a command that the agent makes.
 const codeBytesMax = 64 << 10
 
+// createThreshold is for the question create_command_for.md: see
+// docs/dev/experiments.md.
+const createThreshold = 1.5
+
 // Create returns the command with which the agent makes commands for itself. It
 // takes a Python function, parses it and tries it in the sandbox, checks that the
 // expected output came out, and saves exactly the file that was tried in folder,
@@ -36,6 +40,7 @@ func createSpec() command.Spec {
 		Aliases:     []string{"new_command", "make_command", "define_command", "create_tool"},
 		Description: texts.Text("create_command.md"),
 		Effect:      command.EffectExecute,
+		For:         &command.Kind{Question: texts.Text("create_command_for.md"), Threshold: createThreshold, Unscored: true},
 		Slots: []command.Slot{
 			{Name: "name", Kind: command.SlotLine},
 			{Name: "description", Kind: command.SlotLine},

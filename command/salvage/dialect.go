@@ -37,6 +37,12 @@ func callAlone(s *salvage, text string) []ParsedCall {
 // functionCall reads name(arguments) and its length. Arguments without a name
 // fill the slots in order.
 func (s *salvage) functionCall(text string) ([]ParsedCall, int, bool) {
+	const shown = "print(" // as Gemini and Gemma have it
+	if strings.HasPrefix(text, shown+"default_api.") {
+		calls, end, ok := s.functionCall(text[len(shown):])
+		rest := strings.TrimLeft(text[len(shown):][end:], " ")
+		return calls, len(text) - len(rest) + 1, ok && strings.HasPrefix(rest, ")")
+	}
 	m := callPattern.FindStringSubmatch(text)
 	if m == nil {
 		return nil, 0, false
@@ -182,6 +188,9 @@ func (s *salvage) action(name, rest string) []ParsedCall {
 	if l, ok := s.known(name); ok {
 		s.checkInput(rest)
 		content := s.actionInput(rest)
+		if input, isText := content.(string); isText && l.Command != nil {
+			content = asFields(input, l.Command.Spec())
+		}
 		if content == nil && l.Command != nil {
 			lines := strings.TrimSpace(summaryPattern.ReplaceAllString(rest, ""))
 			if fields := slotLines(l.Command.Spec(), lines); fields != nil {
@@ -201,6 +210,26 @@ func (s *salvage) action(name, rest string) []ParsedCall {
 		s.checkRest((name + rest)[end:])
 	}
 	return calls
+}
+
+// asFields reads an input that has the slots of a command as arguments, key="value", or
+// as lines, key: value; else it stays a text.
+func asFields(input string, spec command.Spec) any {
+	if name, _, ok := strings.Cut(input, "="); ok && hasSlot(spec, strings.TrimSpace(name)) {
+		if fields, ok := Arguments(input, spec); ok {
+			return fields
+		}
+	}
+	fields := slotLines(spec, input)
+	if fields == nil {
+		return input
+	}
+	for key, v := range fields {
+		if text, ok := v.(string); ok && len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0] {
+			fields[key] = text[1 : len(text)-1]
+		}
+	}
+	return fields
 }
 
 // checkRest marks a call that is followed by anything but the next label.

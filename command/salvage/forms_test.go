@@ -51,6 +51,16 @@ func TestParseDialects(t *testing.T) {
 		"Notes: look.\n<function=list><parameter=pattern>*.md</parameter></function>":                                   list,
 		"Think: look\nlist(pattern=\"*.md\")":                                                                           list,
 		"Thought: look.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\nObservation: a.md":                list,
+		`<tool_code>list(pattern="*.md")</tool_code>`:                                                                   list,
+		"```tool_code\nprint(default_api.list(pattern=\"*.md\"))\n```":                                                  list,
+		`print(default_api.list(pattern="*.md"))`:                                                                       list,
+		`commentary to=functions.list json{"pattern":"*.md"}`:                                                           list,
+		`{"tool_uses":[{"recipient_name":"functions.list","parameters":{"pattern":"*.md"}}]}`:                           list,
+		`{"name":"functions.list","arguments":{"pattern":"*.md"}}`:                                                      list,
+		`<function name="list">{"pattern":"*.md"}</function>`:                                                           list,
+		`<function name="list"><parameter name="pattern">*.md</parameter></function>`:                                   list,
+		"<list>\n<pattern>*.md</pattern>\n</list>":                                                                      list,
+		"<writer>\n<file>a</file>\n<text>\n<b>x</b>\n</text>\n</writer>":                                                `writer [{"file":"a","text":"<b>x</b>"}]`,
 		`{"command":"list","content":"{\"pattern\": \"*.md\"}"}`:                                                        list,
 		`{"command":"list","content":"[{\"pattern\": \"*.md\"}]"}`:                                                      list,
 		`{"command":"list","content":["{\"pattern\": \"*.md\"}"]}`:                                                      list,
@@ -61,6 +71,23 @@ func TestParseDialects(t *testing.T) {
 		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 		assert.NotContains(t, p.Repairs, RepairMaybeQuoted, reply)
 		checkCanonical(t, p, reg)
+	}
+}
+
+// Inputs of ReAct and of the wire form that have the slots in other ways.
+func TestParseInputs(t *testing.T) {
+	reg := standard(t)
+	for reply, want := range map[string]string{
+		"Action: list\nAction Input: pattern=\"*.md\"":         `list [{"pattern":"*.md"}]`,
+		"Action: list\nAction Input: pattern: *.md":            `list [{"pattern":"*.md"}]`,
+		"command: list\ncontent:\n  pattern: \"*.md\"":         `list [{"pattern":"*.md"}]`,
+		"Action: writer\nAction Input: file=\"a\", text=\"b\"": `writer [{"file":"a","text":"b"}]`,
+		"Action: python\nAction Input: x = 1\nprint(x)":        `python [{"code":"x = 1\nprint(x)"}]`,
+		"Action: answer\nAction Input: e = mc2":                `answer [{"text":"e = mc2"}]`,
+	} {
+		p := Parse(reply, reg)
+		require.Len(t, p.Calls, 1, reply)
+		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 	}
 }
 

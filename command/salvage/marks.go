@@ -27,6 +27,8 @@ var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 		`(?::\d{1,4})?\s*(?:<` + bar + `tool` + gap + `(?:sep|call` + gap + `argument` + gap + `begin)` + bar + `>)?`,
 	// GLM and others: <tool_call>name{...}; Gemma: <|tool_call>call:name{...}
 	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier + commandName,
+	// Harmony without its tokens, which some servers take out
+	`(?:assistant)?commentary\s+to=functions\.` + commandName + `\s*(?:json|code)?`,
 	// Functionary: >>>name
 	`>>>` + commandName + `\n`,
 }, "|") + `)\s*`)
@@ -68,7 +70,7 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 	return s.oneCall(nameOf(m), v), start + end
 }
 
-var controlToken = regexp.MustCompile(`^<\|[a-z_]{1,40}\|>\s*`)
+var controlToken = regexp.MustCompile(`^(?:<\|[a-z_]{1,40}\|>|<tool_code>)\s*`)
 
 // markedCode reads a control token and a call as code writes it: Llama's
 // <|python_tag|>name.call(...)

@@ -13,10 +13,10 @@ const answerName = "answer"
 
 // Keys that models write for the fields of a call, first the canonical one.
 var (
-	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "name"}
+	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "recipient_name", "name"}
 	contentKeys = []string{"content", "arguments", "parameters", "params", "args", "action_input", "tool_input", "input"}
 	notesKeys   = []string{"notes", "note", "thought", "thoughts", "reasoning"}
-	wrapperKeys = []string{"command", "calls", "tool_calls", "function_call", "tool_call", "commands", "call", "response"}
+	wrapperKeys = []string{"command", "calls", "tool_calls", "tool_uses", "function_call", "tool_call", "commands", "call", "response"}
 )
 
 // normalizer turns values into calls.
@@ -420,7 +420,7 @@ func text(v any) string {
 		v = list[0]
 	}
 	s, _ := v.(string)
-	return strings.TrimSpace(s)
+	return strings.TrimPrefix(strings.TrimSpace(s), "functions.")
 }
 
 func firstKey(fields map[string]any, keys []string) string {

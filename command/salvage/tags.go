@@ -21,7 +21,7 @@ const space = `((?:[A-Za-z_]{1,20}:|｜DSML｜)?)`
 var (
 	functionStart  = regexp.MustCompile(`^<function=` + commandName + `>`)
 	parameterStart = regexp.MustCompile(`<parameter=` + commandName + `>`)
-	invokeStart    = regexp.MustCompile(`^<` + space + `invoke name=["']` + commandName + `["'][^<>]{0,200}>`)
+	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function) name=["']` + commandName + `["'][^<>]{0,200}>`)
 	pairsStart     = regexp.MustCompile(`^<tool_call>\s*` + commandName + `\s*(?:<arg_key>|</tool_call>)`)
 	pairStart      = regexp.MustCompile(`<arg_key>\s*` + commandName + `\s*</arg_key>\s*<arg_value>`)
 )
@@ -37,9 +37,9 @@ func (s *salvage) elements(text string) ([]ParsedCall, int) {
 		})
 	}
 	if m := invokeStart.FindStringSubmatch(text); m != nil {
-		prefix := m[1]
-		return s.element(text, m[2], len(m[0]), tagForm{
-			open: "<" + prefix + "invoke ", end: "</" + prefix + "invoke>",
+		prefix, tag := m[1], m[1]+m[2]
+		return s.element(text, m[3], len(m[0]), tagForm{
+			open: "<" + tag + " ", end: "</" + tag + ">",
 			parameter:     regexp.MustCompile(`<` + prefix + `parameter name=["']` + commandName + `["'][^<>]{0,200}>`),
 			parameterOpen: "<" + prefix + "parameter ", parameterClose: "</" + prefix + "parameter>",
 		})

@@ -177,8 +177,35 @@ func (s *salvage) commandTag(text string) ([]ParsedCall, int) {
 	}
 	s.repairs.add(RepairXML)
 	body = strings.TrimSpace(body[:at])
+	length := len(m[0]) + at + len(end)
+	if fields := s.slotElements(body, l.Command.Spec()); fields != nil {
+		return s.oneCall(m[1], fields), length
+	}
 	if _, code, ok := legible.CutFence(body); ok {
 		body = strings.TrimSpace(code)
 	}
-	return s.oneCall(m[1], body), len(m[0]) + at + len(end)
+	return s.oneCall(m[1], body), length
+}
+
+// slotElements reads <slot>value</slot> for the slots of a command, nil if there is
+// anything else.
+func (s *salvage) slotElements(body string, spec command.Spec) map[string]any {
+	var fields map[string]any
+	for body != "" {
+		m := commandStart.FindStringSubmatch(body)
+		if m == nil || !hasSlot(spec, m[1]) {
+			return nil
+		}
+		value, end := body[len(m[0]):], "</"+m[1]+">"
+		at := s.closing(value, m[0], end)
+		if at < 0 {
+			return nil
+		}
+		if fields == nil {
+			fields = map[string]any{}
+		}
+		fields[m[1]] = strings.TrimSuffix(strings.TrimPrefix(value[:at], "\n"), "\n")
+		body = strings.TrimSpace(value[at+len(end):])
+	}
+	return fields
 }

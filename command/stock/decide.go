@@ -2,6 +2,7 @@ package stock
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,7 @@ import (
 const DecideName = "decide"
 
 // decideThreshold is for the question decide_for.md: see docs/dev/experiments.md.
-const decideThreshold = 0.1
+const decideThreshold = 2
 
 // Decide returns the command that makes one decision about many texts, by the
 // probabilities that the run's model gives the options: of a file's lines, a
@@ -30,7 +31,7 @@ func Decide() command.Command {
 		Slots: []command.Slot{
 			{Name: "file", Kind: command.SlotFile},
 			{Name: "options", Kind: command.SlotLine},
-			{Name: "save_as", Kind: command.SlotLine},
+			{Name: "save_as", Kind: command.SlotLine, Target: true},
 			{Name: "question", Kind: command.SlotLine, Optional: true},
 			{Name: "column", Kind: command.SlotLine, Optional: true},
 			{Name: "label", Kind: command.SlotLine, Optional: true},
@@ -93,7 +94,7 @@ func (c *decideCommand) Run(ctx context.Context, env *command.Env, call *command
 	out := &command.Result{}
 	var parts []string
 	for _, entry := range call.Content {
-		one, err := d.entry(entry, call.Summary)
+		one, err := d.entry(entry, cmp.Or(env.Task, call.Summary))
 		if err != nil {
 			return nil, err
 		}
@@ -115,8 +116,8 @@ type deciding struct {
 }
 
 // entry decides about the texts of one entry and writes their labels. Without a
-// question of its own it asks which label fits, for what the call is for: small
-// models copy the form's words where they should write a question.
+// question of its own it asks which label fits, for the task: small models copy the
+// form's words where they should write a question, and label best by the user's.
 func (d *deciding) entry(entry map[string]any, purpose string) (*command.Result, error) {
 	source, problem := d.source(entry)
 	if problem != nil {
@@ -138,7 +139,7 @@ func (d *deciding) entry(entry map[string]any, purpose string) (*command.Result,
 	if err := source.CheckWrite(save, label); err != nil {
 		return failed("decide_not_written", map[string]any{"Path": clip(save), "Why": err.Error()}), nil
 	}
-	result, err := decide.Run(d.ctx, source, q, d.env.Judge, nil)
+	result, err := decide.Run(d.ctx, source, q, decide.Calibrated(d.env.Judge), nil)
 	if errors.Is(err, decide.ErrNoScores) {
 		return failed("decide_no_scores", nil), nil
 	}

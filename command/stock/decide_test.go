@@ -17,6 +17,9 @@ import (
 func byWord(asked *[]string) func(context.Context, string, string, []string) (command.Judgement, error) {
 	return func(_ context.Context, question, text string, options []string) (command.Judgement, error) {
 		*asked = append(*asked, question)
+		if text == "N/A" {
+			return command.Judgement{Probabilities: []float64{0.5, 0.5}}, nil
+		}
 		if strings.Contains(text, "good") {
 			return command.Judgement{Option: 0, Probabilities: []float64{0.9, 0.1}, Margin: 2.2}, nil
 		}

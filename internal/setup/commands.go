@@ -243,25 +243,19 @@ func (c *Commands) refresher(ctx context.Context) func(context.Context) []sessio
 }
 
 // spareSmall takes away what a model of fewer than least parameters does not
-// manage: to split a task and to program commands. Each command more that it
-// can choose makes its choices worse.
+// manage: to split a task. Each command more that it can choose makes its choices
+// worse.
 func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int64) (note string, err error) {
 	parameters := backend.ParametersOf(b)
 	if parameters <= 0 || parameters >= least {
 		return "", nil
 	}
-	var spared []string
-	for _, name := range []string{"delegate", program.CreateName} {
-		if !slices.Contains(registry.Names(), name) {
-			continue
-		}
-		if err := registry.Disable(name); err != nil {
-			return "", err
-		}
-		spared = append(spared, name)
-	}
-	if len(spared) == 0 {
+	const split = "delegate"
+	if !slices.Contains(registry.Names(), split) {
 		return "", nil
 	}
-	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers them)", parameters/1e6, strings.Join(spared, ", ")), nil
+	if err := registry.Disable(split); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers it)", parameters/1e6, split), nil
 }

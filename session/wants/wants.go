@@ -13,6 +13,7 @@ import (
 	"embed"
 	"fmt"
 	"slices"
+	"strings"
 
 	"agent/backend"
 	"agent/internal/words"
@@ -40,7 +41,7 @@ const (
 )
 
 // Questions are those that yes or no answers, by name, with thresholds for
-// models of 0.5 to 2 billion parameters.
+// models of 1 to 2 billion parameters.
 func Questions() map[string]ask.Question {
 	texts := words.Open(prompts)
 	out := map[string]ask.Question{}
@@ -61,7 +62,7 @@ type Folder struct {
 // replies of another form, the same questions tell much less.
 func (f Folder) About() []backend.Message {
 	return []backend.Message{{Role: backend.RoleUser, Content: words.Open(prompts).Say("about", map[string]any{
-		"Task": f.Task[:min(len(f.Task), taskBytes)], "Names": f.Paths[:min(len(f.Paths), namesMax)],
+		"Task": strings.ToValidUTF8(f.Task[:min(len(f.Task), taskBytes)], ""), "Names": f.Paths[:min(len(f.Paths), namesMax)],
 	})}}
 }
 
