@@ -49,22 +49,19 @@ func (s *Server) choose(
 	if strings.TrimSpace(in.Question) == "" {
 		return nil, judgement{}, errors.New("the question is empty")
 	}
-	out, err := s.judge(ctx, in.Question, in.Method, in.Options)
+	cfg := &backend.ChooseConfig{Scoring: backend.Scoring(in.Method), List: true}
+	req := &backend.Request{Choose: cfg, Messages: []backend.Message{
+		{Role: backend.RoleUser, Content: in.Question}}}
+	out, err := s.judge(ctx, req, in.Options)
 	return nil, out, err
 }
 
-// judge scores the options as answers to a question that lists them.
-func (s *Server) judge(
-	ctx context.Context,
-	question, method string,
-	texts []string,
-) (judgement, error) {
+// judge scores the options as answers to a request that lists them.
+func (s *Server) judge(ctx context.Context, req *backend.Request, texts []string) (judgement, error) {
 	options := backend.Options(texts...)
-	if err := checkOptions(options, method); err != nil {
+	if err := checkOptions(options, req.Choose.Scoring); err != nil {
 		return judgement{}, err
 	}
-	req := &backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: question}},
-		Choose: &backend.ChooseConfig{Scoring: backend.Scoring(method), List: true}}
 	c, err := s.cfg.Model.ChooseFromOptions(ctx, req, options)
 	if err != nil {
 		return judgement{}, err
@@ -84,8 +81,8 @@ func (s *Server) judge(
 	return out, nil
 }
 
-func checkOptions(options []backend.Option, method string) error {
-	switch backend.Scoring(method) {
+func checkOptions(options []backend.Option, method backend.Scoring) error {
+	switch method {
 	case "", backend.ScoreSum, backend.ScoreMean, backend.ScorePerByte, backend.ScorePMI:
 	default:
 		return fmt.Errorf("method is %q; it must be sum, mean, per_byte or pmi", method)
@@ -130,21 +127,17 @@ func (s *Server) classify(
 	case len(in.Items) > itemsMax:
 		return nil, out, fmt.Errorf("%d items; at most %d can be given at once", len(in.Items), itemsMax)
 	}
-	if err := checkOptions(backend.Options(in.Options...), in.Method); err != nil {
+	if err := checkOptions(backend.Options(in.Options...), backend.Scoring(in.Method)); err != nil {
 		return nil, out, err
 	}
 	if strings.TrimSpace(in.Question) == "" {
 		in.Question = s.words.Say("question", nil)
 	}
 	watch := &watcher{ctx: ctx, req: req}
+	cfg := &backend.ChooseConfig{Scoring: backend.Scoring(in.Method), List: true}
 	for i, item := range in.Items {
-		// The question comes first: it is evaluated once for all items.
-		one, err := s.judge(
-			ctx,
-			s.words.Say("item", map[string]string{"Question": in.Question, "Item": item}),
-			in.Method,
-			in.Options,
-		)
+		// Question and options come first: they are evaluated once for all items.
+		one, err := s.judge(ctx, backend.AboutText(in.Question, item, cfg), in.Options)
 		if ctx.Err() != nil {
 			return nil, out, ctx.Err()
 		}
