@@ -23,7 +23,7 @@ extern "C" {
 
 /* Raise the number whenever this header changes. A binary linked against an
  * older archive then fails at link, and the missing name says what to do. */
-#define AG_ABI agent_native_abi_7__run_make_native
+#define AG_ABI agent_native_abi_8__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
