@@ -21,8 +21,9 @@
 extern "C" {
 #endif
 
-/* Raise the number, here and in internal/llama/llama.go, whenever this header changes. A binary linked against an
- * older archive then fails at link, and the missing name says what to do. */
+/* Raise the number, here and in internal/llama/llama.go, whenever this header
+ * changes. A binary linked against an older archive then fails at link, and the
+ * missing name says what to do. */
 #define AG_ABI agent_native_abi_8__run_make_native
 extern const int AG_ABI;
 
