@@ -72,7 +72,7 @@ func (s *Session) view(a aim) view {
 		known: s.wants.Known, keeps: !s.wants.Writes, mends: s.wants.Changes && s.watch.now.Size(s.wants.Result) > listBytesMax, replaces: s.wants.Replaces, counts: s.wants.Number,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
-	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, s.watch.isData)
+	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, isData)
 	if a.notName {
 		v.barred = a.not.Command
 	}

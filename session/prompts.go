@@ -99,8 +99,7 @@ type firstData struct {
 // promptFile is a file's head with its lines in a fence of their own.
 type promptFile struct {
 	workdir.View
-	Block     string
-	Delimiter string // of the fields of its lines, where it is not that of its name
+	Block string
 }
 
 func newPromptFile(v workdir.View) promptFile {
@@ -108,7 +107,7 @@ func newPromptFile(v workdir.View) promptFile {
 	if v.More {
 		lines = append(lines[:len(lines):len(lines)], "…")
 	}
-	return promptFile{v, prose.Fenced(strings.Join(lines, "\n")), ""}
+	return promptFile{v, prose.Fenced(strings.Join(lines, "\n"))}
 }
 
 // firstMessage is the task with what lies in the work dir, as far as there is

@@ -92,11 +92,7 @@ func (w *watch) view(name string, lines int) promptFile {
 	if w.opts.policy().KeepsBack(name) {
 		lines = 0
 	}
-	file := newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, name, lines))
-	if d := workdir.Delimiter(file.Lines, 2); lines > 0 && path.Ext(name) == ".csv" && d != "," {
-		file.Delimiter = d
-	}
-	return file
+	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, name, lines))
 }
 
 // lines is how many lines of a file the first message shows. Small files are
@@ -107,17 +103,17 @@ func (w *watch) lines(name string, room *int64) int {
 	switch {
 	case w.opts.policy().KeepsBack(name) || !w.opts.has(AidFileHeads):
 		return 0
-	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !w.isData(name):
+	case w.opts.has(AidWholeFiles) && size <= min(listBytesMax, *room) && !isData(name):
 		*room -= size
 		return listBytesMax
 	}
 	return listLinesMax
 }
 
-// isData reports a file that holds one record on each line, by its name or by how
-// it begins: what is in it is to be computed with, and not read.
-func (w *watch) isData(name string) bool {
-	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name)) || workdir.HoldsTable(w.opts.Env.WorkDir, name)
+// isData reports a file that holds one record on each line: what is in it is to be
+// computed with, and not read.
+func isData(name string) bool {
+	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
 }
 
 // shownWhole reports that the first message shows all of these files.
