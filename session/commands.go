@@ -22,7 +22,7 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if s.opts.Refresh != nil {
 		changes = s.opts.Refresh(ctx)
 	}
-	c := comparison{s.talk.known, fingerprints(s.offered())}
+	c := comparison{s.talk.known, fingerprints(s.about.offered())}
 	if changes = append(changes, c.unreported(changes)...); len(changes) == 0 {
 		return
 	}
@@ -101,7 +101,7 @@ func (s *Session) commandNews(changes []CommandChange, c comparison) commandNews
 		}
 		seen[name] = true
 		s.calls.circles.forget(name)
-		specs := matching(s.offered(), func(spec command.Spec) bool { return spec.Name == name })
+		specs := matching(s.about.offered(), func(spec command.Spec) bool { return spec.Name == name })
 		switch c.of(name) {
 		case CommandAdded:
 			news.Added = append(news.Added, specs...)

@@ -11,7 +11,6 @@ import (
 
 	"agent/command"
 	"agent/command/decide"
-	"agent/session/ask"
 	"agent/session/journal"
 )
 
@@ -41,36 +40,6 @@ func (s *Session) equip() {
 	if env.Files == nil {
 		env.Files = command.NewFileIndex()
 	}
-}
-
-// suit asks of each command that is for one kind of task whether this task is of it,
-// with the task alone before the question, as [Session.askWants] does.
-func (s *Session) suit(ctx context.Context) error {
-	if s.suits != nil && s.suitedTo == s.talk.task || !s.speaker.caps.ExactChoice {
-		return nil
-	}
-	s.suitedTo, s.suits = s.talk.task, map[string]bool{}
-	for _, spec := range s.opts.allowed() {
-		if spec.For == nil {
-			continue
-		}
-		q := ask.Question{Text: spec.For.Question, Threshold: spec.For.Threshold}
-		a, err := q.Ask(ctx, s.speaker.choose, s.folder().About())
-		if err != nil {
-			return err
-		}
-		s.suits[spec.Name] = a.Yes
-	}
-	return nil
-}
-
-// offered are the commands that can be chosen in this run: those of the fixed
-// part, and those that suit the task.
-func (s *Session) offered() []command.Spec {
-	fixed := s.opts.offered()
-	return matching(s.opts.allowed(), func(spec command.Spec) bool {
-		return s.suits[spec.Name] || slices.ContainsFunc(fixed, func(f command.Spec) bool { return f.Name == spec.Name })
-	})
 }
 
 // openState finds the folder for what commands keep between calls: beside the

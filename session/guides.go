@@ -35,32 +35,32 @@ type guideBlock struct {
 
 // takeGuides prepares what there is for a task: for the first one AGENTS.md, and for each
 // a skill that was not shown before.
-func (s *Session) takeGuides(ctx context.Context, task string) error {
-	s.talk.guides = ""
-	if task == "" || !s.opts.Guides.Any() {
+func (u *understanding) takeGuides(ctx context.Context, task string) error {
+	u.guides = ""
+	if task == "" || !u.opts.Guides.Any() {
 		return nil
 	}
-	free := max(s.speaker.promptLimit()-s.talk.systemTokens(ctx)-s.speaker.count(ctx, task), 0)
-	tokensMax := min(s.opts.Limits.GuideTokensMax, free/guideShare)
+	free := max(u.promptLimit()-u.systemTokens(ctx)-u.count(ctx, task), 0)
+	tokensMax := min(u.opts.Limits.GuideTokensMax, free/guideShare)
 	told := &event.Guides{Files: []event.GuideFile{}}
 	var d guideData
-	if len(s.talk.entries) == 0 {
-		d.Instructions = s.instructions(ctx, tokensMax, told)
+	if len(u.entries) == 0 {
+		d.Instructions = u.instructions(ctx, tokensMax, told)
 	}
-	skill, choice, err := s.chooseSkill(ctx, task)
+	skill, choice, err := u.chooseSkill(ctx, task)
 	if err != nil {
 		return err
 	}
 	if told.Choice = choice; skill != nil {
-		block, file := s.guide(ctx, skill.Path, skill.Text, tokensMax)
+		block, file := u.guide(ctx, skill.Path, skill.Text, tokensMax)
 		file.Skill, d.Skill = skill.Name, block
 		told.Files = append(told.Files, file)
-		s.talk.skills = append(s.talk.skills, skill.Name)
+		u.skills = append(u.skills, skill.Name)
 	}
 	if len(told.Files) > 0 || choice != nil {
-		s.book.emit(told)
+		u.book.emit(told)
 	}
-	s.talk.guides = s.words.render("guides.tmpl", d)
+	u.guides = u.words.render("guides.tmpl", d)
 	return nil
 }
 
@@ -70,17 +70,17 @@ type guideData struct {
 }
 
 // instructions are the AGENTS.md files in so many tokens, the nearest before the others.
-func (s *Session) instructions(
+func (u *understanding) instructions(
 	ctx context.Context,
 	tokensMax int,
 	told *event.Guides,
 ) []guideBlock {
 	var out []guideBlock
-	for _, in := range slices.Backward(s.opts.Guides.Instructions) {
-		if s.opts.policy().KeepsBack(in.Path) {
+	for _, in := range slices.Backward(u.opts.Guides.Instructions) {
+		if u.opts.policy().KeepsBack(in.Path) {
 			continue
 		}
-		block, file := s.guide(ctx, in.Path, in.Text, tokensMax)
+		block, file := u.guide(ctx, in.Path, in.Text, tokensMax)
 		told.Files = append(told.Files, file)
 		if block != nil {
 			out = append(out, *block)
@@ -92,23 +92,23 @@ func (s *Session) instructions(
 }
 
 // guide is a file cut to so many tokens, and what is told of it. nil: there is no room.
-func (s *Session) guide(
+func (u *understanding) guide(
 	ctx context.Context,
 	path, text string,
 	tokensMax int,
 ) (*guideBlock, event.GuideFile) {
 	file := event.GuideFile{Path: path}
-	text = s.book.scrub.Text(strings.TrimSpace(text))
-	if whole := s.speaker.count(ctx, text); tokensMax < min(guideTokensMin, whole) {
+	text = u.book.scrub.Text(strings.TrimSpace(text))
+	if whole := u.count(ctx, text); tokensMax < min(guideTokensMin, whole) {
 		file.Cut = true
-		s.book.warn(
+		u.book.warn(
 			fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole),
 		)
 		return nil, file
 	} else if whole > tokensMax {
 		file.Cut = true
-		text, _ = s.speaker.shorten(ctx, text, tokensMax)
-		s.book.warn(
+		text, _ = u.shorten(ctx, text, tokensMax)
+		u.book.warn(
 			fmt.Sprintf(
 				"%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)",
 				path,
@@ -117,17 +117,17 @@ func (s *Session) guide(
 			),
 		)
 	}
-	file.Tokens = s.speaker.count(ctx, text)
+	file.Tokens = u.count(ctx, text)
 	return &guideBlock{path, prose.Fenced(text)}, file
 }
 
 // chooseSkill lets the model choose the skill that a task needs, by name and description.
 // nil: none, or no clear one.
-func (s *Session) chooseSkill(ctx context.Context, task string) (*guide.Skill, *ChoiceMade, error) {
-	q := skillQuestion{None: s.words.render("none", nil)}
+func (u *understanding) chooseSkill(ctx context.Context, task string) (*guide.Skill, *ChoiceMade, error) {
+	q := skillQuestion{None: u.words.render("none", nil)}
 	var names []string
-	for _, k := range s.opts.Guides.Skills {
-		if !slices.Contains(s.talk.skills, k.Name) && k.Name != q.None {
+	for _, k := range u.opts.Guides.Skills {
+		if !slices.Contains(u.skills, k.Name) && k.Name != q.None {
 			q.Skills, names = append(q.Skills, k), append(names, k.Name)
 		}
 	}
@@ -135,14 +135,14 @@ func (s *Session) chooseSkill(ctx context.Context, task string) (*guide.Skill, *
 		return nil, nil, nil
 	}
 	names = append(names, q.None)
-	choice, err := s.askSkill(ctx, q, task, names)
+	choice, err := u.askSkill(ctx, q, task, names)
 	if err != nil {
 		return nil, nil, err
 	}
 	made := event.Chosen("skill", choice)
 	index, clear := choice.Index, !choice.Abstained
-	if s.speaker.caps.ExactChoice && len(choice.Options) == len(names) {
-		any, err := s.askSkill(ctx, q, s.words.render("no_task", nil), names)
+	if u.caps.ExactChoice && len(choice.Options) == len(names) {
+		any, err := u.askSkill(ctx, q, u.words.render("no_task", nil), names)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -162,11 +162,11 @@ type skillQuestion struct {
 }
 
 // askSkill scores the names for a task. The list comes first: it is evaluated once.
-func (s *Session) askSkill(ctx context.Context, q skillQuestion, task string, names []string) (*backend.Choice, error) {
+func (u *understanding) askSkill(ctx context.Context, q skillQuestion, task string, names []string) (*backend.Choice, error) {
 	q.Task = task
 	req := &backend.Request{Messages: []backend.Message{
-		{Role: backend.RoleUser, Content: s.book.scrub.Text(s.words.render("skill.tmpl", q))}}}
-	return s.speaker.choose(ctx, req, s.book.scrub.Distinct(names))
+		{Role: backend.RoleUser, Content: u.book.scrub.Text(u.words.render("skill.tmpl", q))}}}
+	return u.choose(ctx, req, u.book.scrub.Distinct(names))
 }
 
 // calibrated is the option that a task makes likelier more than any other, and its lead

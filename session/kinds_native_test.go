@@ -50,7 +50,7 @@ func TestKindsOfTasksOfRealModels(t *testing.T) {
 		s, err := New(Options{Backend: b, Registry: registry, Env: &command.Env{WorkDir: dir}, Approve: ApproveAuto})
 		require.NoError(t, err)
 		require.NoError(t, s.begin(t.Context(), k.Task))
-		a, err := ask.Question{Text: kind.Question}.Ask(t.Context(), s.speaker.choose, s.folder().About())
+		a, err := ask.Question{Text: kind.Question}.Ask(t.Context(), s.speaker.choose, s.about.folder().About())
 		require.NoError(t, err)
 		k.margin = a.Margin
 		s.Close()

@@ -67,9 +67,9 @@ func offer(p journal.Phase, v view) []command.Spec {
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
 	v := view{
-		commands: s.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.about.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
-		known: s.wants.Known, keeps: !s.wants.Writes, mends: s.wants.Changes && s.watch.now.Size(s.wants.Result) > listBytesMax, replaces: s.wants.Replaces, counts: s.wants.Number,
+		known: s.about.wants.Known, keeps: !s.about.wants.Writes, mends: s.about.wants.Changes && s.watch.now.Size(s.about.wants.Result) > listBytesMax, replaces: s.about.wants.Replaces, counts: s.about.wants.Number,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, isData)

@@ -57,7 +57,7 @@ func TestWorkComesFirst(t *testing.T) {
 			r.write(t, "long.txt", strings.Repeat("a line of text\n", 200))
 			r.write(t, "rows.csv", "a,b\n1,2\n")
 			r.talk.task = tc.task
-			r.wants = Wants{Known: tc.result != "", Writes: tc.result != "", Result: tc.result}
+			r.about.wants = Wants{Known: tc.result != "", Writes: tc.result != "", Result: tc.result}
 			r.watch.now = workdir.Take(r.dir, workdir.Snapshot{})
 			r.watch.first = r.watch.now
 			r.phase = cmp.Or(tc.phase, journal.PhaseFresh)

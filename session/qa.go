@@ -38,7 +38,9 @@ type checker struct {
 	wants *Wants
 }
 
-func (s *Session) checker() checker { return checker{s.talk, &s.opts, s.watch, &s.held, &s.wants} }
+func (s *Session) checker() checker {
+	return checker{s.talk, &s.opts, s.watch, &s.held, &s.about.wants}
+}
 
 // doubts says why an answer is not accepted yet; empty when it is. What can be
 // checked without a model comes first. unmet: it was said often enough.

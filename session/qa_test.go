@@ -83,7 +83,7 @@ func TestWantsAreAskedOnce(t *testing.T) {
 	require.ErrorIs(t, err, nil)
 	require.NoError(t, r.Close())
 	want := Wants{Known: true, Writes: true, Result: "hi.txt"}
-	assert.Equal(t, want, r.wants)
+	assert.Equal(t, want, r.about.wants)
 
 	opts := r.opts
 	again := newModel(t, true, readThenAnswer...)
@@ -91,7 +91,7 @@ func TestWantsAreAskedOnce(t *testing.T) {
 	s, err := Resume(r.Path(), opts)
 	require.NoError(t, err)
 	defer s.Close()
-	assert.Equal(t, want, s.wants)
+	assert.Equal(t, want, s.about.wants)
 	_, _ = s.Run(t.Context(), "")
 	assert.Zero(t, again.asked)
 	_, _ = s.Run(t.Context(), "And now tell me what is in it.")

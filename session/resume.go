@@ -55,10 +55,10 @@ func (s *Session) restore(old *journal.Saved) {
 		switch data := ev.Data.(type) {
 		case *Started:
 			if data.Task != task {
-				s.wants, task = Wants{}, data.Task
+				s.about.wants, task = Wants{}, data.Task
 			}
 		case *Wants:
-			s.wants = *data
+			s.about.wants = *data
 		}
 	}
 	s.calls.intents, s.calls.blind, s.calls.lost = old.Intents, old.Blind, old.Lost

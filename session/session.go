@@ -47,17 +47,15 @@ type Session struct {
 	calls   *calls
 	gate    *gate
 	watch   *watch
+	about   *understanding
 
 	phase    journal.Phase
 	held     journal.Withheld
-	wants    Wants           // what the task wants, where that was asked
-	refusals int             // refused calls in a row, without one that ran
-	suits    map[string]bool // commands for one kind of task: whether this is of it
-	suitedTo string          // the task that they were asked about
-	resumed  bool            // it goes on with what a session file tells
-	answered bool            // nothing is left to go on with but new words
-	ended    Stop            // how the run before this one ended
-	scratch  string          // a folder for what commands keep, where no session file is kept
+	refusals int    // refused calls in a row, without one that ran
+	resumed  bool   // it goes on with what a session file tells
+	answered bool   // nothing is left to go on with but new words
+	ended    Stop   // how the run before this one ended
+	scratch  string // a folder for what commands keep, where no session file is kept
 }
 
 // place is where a session stands among those that were delegated to.
@@ -104,6 +102,7 @@ func newSession(opts Options, at place) (*Session, error) {
 	s.calls = newCalls(s.book, at.above)
 	s.gate = &gate{conversation: s.talk, opts: &s.opts, calls: s.calls}
 	s.watch = &watch{opts: &s.opts, focus: at.focus, spoiled: map[string]bool{}}
+	s.about = &understanding{conversation: s.talk, opts: &s.opts, watch: s.watch}
 	s.equip()
 	return s, nil
 }
@@ -229,10 +228,10 @@ func (s *Session) begin(ctx context.Context, task string) error {
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
 	if task != "" { // else it goes on: what earlier runs made counts as made
-		s.watch.first, s.held, s.wants = s.watch.now, journal.Withheld{}, Wants{}
+		s.watch.first, s.held, s.about.wants = s.watch.now, journal.Withheld{}, Wants{}
 	}
 	s.takeUp(task)
-	if err := s.takeGuides(ctx, task); err != nil {
+	if err := s.about.takeGuides(ctx, task); err != nil {
 		return err
 	}
 	switch {

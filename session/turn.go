@@ -32,7 +32,7 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	if err := s.begin(ctx, task); err != nil {
 		return res, err
 	}
-	if err := s.askWants(ctx); err != nil {
+	if err := s.about.askWants(ctx); err != nil {
 		return res, err
 	}
 	for s.clock.left() > 0 {
@@ -63,7 +63,7 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	if s.calls.pending == nil { // else a turn waits that was cut off
 		s.clock.steps++
 		s.watch.look()
-		if err := s.suit(ctx); err != nil {
+		if err := s.about.suit(ctx); err != nil {
 			return outcome{}, err
 		}
 		s.refreshCommands(ctx)
@@ -234,9 +234,9 @@ func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	v := s.view(a)
 	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
-	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.wants.Result)...)
+	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.about.wants.Result)...)
 	d.place = &passage{lines: s.linesOf, task: s.talk.task}
-	d.targets, d.number = s.targets(), s.wants.Number
+	d.targets, d.number = s.about.targets(), s.about.wants.Number
 	if s.opts.Env.Web.Allow {
 		d.addresses = s.talk.seenAddresses()
 	}
