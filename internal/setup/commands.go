@@ -245,17 +245,11 @@ func (c *Commands) refresher(ctx context.Context) func(context.Context) []sessio
 // spareSmall takes away what a model of fewer than least parameters does not
 // manage: to split a task. Each command more that it can choose makes its choices
 // worse.
-func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int64) (note string, err error) {
-	parameters := backend.ParametersOf(b)
-	if parameters <= 0 || parameters >= least {
-		return "", nil
-	}
+func spareSmall(registry *command.Registry, b backend.LanguageBackend, least int64) error {
 	const split = "delegate"
-	if !slices.Contains(registry.Names(), split) {
-		return "", nil
+	parameters := backend.ParametersOf(b)
+	if parameters <= 0 || parameters >= least || !slices.Contains(registry.Names(), split) {
+		return nil
 	}
-	if err := registry.Disable(split); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("not offered to a model of %d million parameters: %s (agent.small_model=0 offers it)", parameters/1e6, split), nil
+	return registry.Disable(split)
 }

@@ -115,11 +115,7 @@ func (r *Run) Close() {
 // use lets a model do the work, with the commands that it can manage.
 func (r *Run) use(m *Model) error {
 	r.Options.Backend = m
-	note, err := spareSmall(r.Options.Registry, m, r.Config.Agent.SmallModel)
-	if note != "" {
-		r.settings.Host.Tell(note)
-	}
-	return err
+	return spareSmall(r.Options.Registry, m, r.Config.Agent.SmallModel)
 }
 
 // prepare fills in what the configuration says of a run.
