@@ -223,7 +223,7 @@ func TestFastChat(t *testing.T) {
 		_, err := client.CreateChatCompletion(ctx, long)
 		assert.ErrorContains(t, err, "maximum context length is 8192 tokens")
 		odd := chat
-		odd.PresencePenalty = 1
+		odd.PresencePenalty = 3
 		_, err = client.CreateChatCompletion(ctx, odd)
 		assert.ErrorContains(t, err, "presence_penalty")
 	})

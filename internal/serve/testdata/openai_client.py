@@ -111,7 +111,7 @@ e = refused(openai.BadRequestError, "context_length_exceeded",
 assert "maximum context length is" in str(e)
 refused(openai.NotFoundError, "model_not_found", lambda: client.chat.completions.create(model="none", messages=user))
 refused(openai.BadRequestError, "unsupported_parameter",
-        lambda: client.chat.completions.create(model=model, messages=user, logit_bias={"5": 1}))
+        lambda: client.chat.completions.create(model=model, messages=user, modalities=["text", "audio"], audio={"voice": "ash", "format": "wav"}))
 refused(openai.BadRequestError, "unknown_parameter",
         lambda: client.chat.completions.create(model=model, messages=user, extra_body={"temprature": 1}))
 if key != "none":
