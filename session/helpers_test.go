@@ -101,6 +101,8 @@ func (m *model) kind(req *backend.Request, options []backend.Option) *backend.Ch
 
 // understand answers a question about the task.
 func (m *model) understand(about string, options []backend.Option) (*backend.Choice, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.asked++
 	choice := &backend.Choice{Method: "logits", Margin: 5}
 	for i, o := range options {
