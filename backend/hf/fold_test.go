@@ -31,7 +31,7 @@ func TestTemplatesThatRefuse(t *testing.T) {
 			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
 		"alternates": {template: "{% for m in messages %}{% if not loop.first and m.role == messages[loop.index0 - 1].role %}{{ raise_exception('roles must alternate') }}{% endif %}" + turn + "{% endfor %}" + end, warnings: 1,
 			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
-		"refuses everything": {template: "{{ raise_exception('tools must be given') }}", refused: "tools must be given"},
+		"refuses everything": {template: "{{ raise_exception('tools must be given') }}", refused: "tools must be given", warnings: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var warned []string

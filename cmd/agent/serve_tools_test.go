@@ -44,7 +44,7 @@ func toolsOverHTTP(t *testing.T, url string) {
 	client := newClient(url)
 	ask := func(text string, choice any) openai.ChatCompletionRequest {
 		return openai.ChatCompletionRequest{Model: "smollm2", Messages: []openai.ChatCompletionMessage{{Role: "user", Content: text}},
-			Tools: weatherTools, ToolChoice: choice, MaxTokens: 40, Temperature: math.SmallestNonzeroFloat32}
+			Tools: weatherTools, ToolChoice: choice, MaxCompletionTokens: 40, Temperature: math.SmallestNonzeroFloat32}
 	}
 	named := openai.ToolChoice{Type: openai.ToolTypeFunction, Function: openai.ToolFunction{Name: "send_mail"}}
 	for _, choice := range []any{nil, "auto", "required", "none", named} {
