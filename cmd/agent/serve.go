@@ -119,7 +119,8 @@ func (a *app) serve(cmd *cobra.Command, args []string, values *setup.Flags, o *s
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	a.Note(fmt.Sprintf("serving %s at http://%s/v1; a page for browsers at http://%[2]s/", strings.Join(s.Names(), ", "), l.Addr()))
+	a.Note(fmt.Sprintf("serving %s at http://%s/v1", strings.Join(s.Names(), ", "), l.Addr()))
+	a.Note(fmt.Sprintf("a page for browsers at http://%s/", l.Addr()))
 	return s.Serve(ctx, l)
 }
 
