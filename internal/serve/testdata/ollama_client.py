@@ -10,7 +10,7 @@ import ollama
 url, key, model = sys.argv[1:4]
 reply = sys.argv[4] if len(sys.argv) > 4 else None
 client = ollama.Client(host=url, headers={"Authorization": "Bearer " + key}, timeout=300)
-few = {"temperature": 0, "num_predict": 12, "num_ctx": 2048, "seed": 1}
+few = {"temperature": 0, "num_predict": 40 if reply else 12, "num_ctx": 2048, "seed": 1}
 user = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the weather in Paris?"}]
 
 
