@@ -261,7 +261,7 @@ func (tr *trap) folders(t *testing.T) []hostile {
 		hostile{name: ".env moves the user's folders", files: with(xdg), quiet: true, keys: []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "AGENT_MODELS_DIR"}},
 		hostile{name: ".env loads programs", files: with(ld), quiet: true, keys: []string{"LD_PRELOAD", "HF_ENDPOINT"}},
 		hostile{name: ".env sets the server's key", files: map[string]string{".env": "AGENT_API_KEY=known\n"}, keys: []string{"serve.api_key"}},
-		hostile{name: ".env chooses another llm", files: map[string]string{".env": "AGENT_LLM=openai\n"}, keys: []string{"llm._target_", "llm.server_ip"}},
+		hostile{name: ".env chooses another llm", picks: true, files: map[string]string{".env": "AGENT_LLM=openai\n"}, keys: []string{"llm._target_", "llm.server_ip"}},
 		hostile{name: "names of models", files: map[string]string{"smollm2-135m-instruct": "GGUF", "models/catalog.yaml": "models: []\n",
 			"models/SmolLM2-135M-Instruct.Q4_1.gguf": "GGUF", "models/.SmolLM2-135M-Instruct.Q4_1.gguf.verified": "x"}, quiet: true},
 		hostile{name: "the user's option is shadowed", files: map[string]string{"configs/llm/mine.yaml": "_target_: openai\nserver_ip: http://" + tr.address + "/v1\napi_key: ${oc.env:MY_SECRET}\nmodel_id: x\n"},
