@@ -86,13 +86,13 @@ func (s *scoredPrompts) keep(prompt []int32, out []TokenLogprob, top int) {
 	kept := []scoredPrompt{{slices.Clone(prompt), slices.Clone(out), top}}
 	total := len(prompt)
 	for _, p := range s.list {
-		covered := p.top == top && commonPrefix(p.tokens, prompt) == len(p.tokens)
+		if p.top == top && commonPrefix(p.tokens, prompt) == len(p.tokens) {
+			continue // the new one has all of it
+		}
 		if total += len(p.tokens); total > scoredMax {
 			break
 		}
-		if !covered {
-			kept = append(kept, p)
-		}
+		kept = append(kept, p)
 	}
 	s.list = kept
 }

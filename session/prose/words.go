@@ -45,14 +45,6 @@ func Words(text string) []string {
 	return out
 }
 
-// EndOfSentence is where the first sentence of text ends.
-func EndOfSentence(text string) int {
-	if at := SentenceBreak.FindStringIndex(text); at != nil {
-		return at[0]
-	}
-	return len(text)
-}
-
 // SentenceBreak is the end of a sentence, with the space after it.
 var SentenceBreak = regexp.MustCompile(`[.!?;](?:\s|$)|\n`)
 
