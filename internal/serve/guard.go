@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -130,15 +131,15 @@ func allowedHeaders(asked []string) string {
 	return strings.Join(names, ", ")
 }
 
-// endpoint wraps one route: method, key, errors, panics, log and metrics.
-func (s *Server) endpoint(rt route) http.Handler {
+// handle wraps one route: method, key, errors, panics, log and metrics.
+func (s *Server) handle(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), costKey{}, &out.cost))
 		err := s.call(rt, out, r)
 		if err != nil {
-			err = s.answerError(out, r, err)
+			err = answerError(out, r, err)
 		}
 		took := time.Since(start)
 		s.metrics.request(rt.path, out.status, took)
@@ -150,7 +151,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.logPanic(rt.path, p, debug.Stack())
+			logPanic(s.log, rt.path, p, debug.Stack())
 			err = errMistake
 		}
 	}()
@@ -167,17 +168,26 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	t, release, err := s.target(rt, w, r)
+	if rt.serve != nil {
+		return rt.serve(w, r)
+	}
+	var f *fields
+	if rt.method == http.MethodPost {
+		if f, err = readFields(w, r); err != nil {
+			return err
+		}
+	}
+	m, release, err := s.target(r.Context(), f)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return rt.serve(t, w, r)
+	return rt.ask(m, f, w, r)
 }
 
 // logPanic records a mistake of this program with where it was made.
-func (s *Server) logPanic(path string, value any, stack []byte) {
-	s.log.Error("panic", "path", path, "panic", value, "stack", string(stack))
+func logPanic(log *slog.Logger, path string, value any, stack []byte) {
+	log.Error("panic", "path", path, "panic", value, "stack", string(stack))
 }
 
 // checkKey compares the client's key in constant time, over hashes so that
@@ -204,7 +214,7 @@ func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
 
 // answerError tells the client what went wrong, unless it is gone or has part
 // of an answer already, and returns what to log.
-func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+func answerError(w *recorder, r *http.Request, err error) error {
 	cause := err
 	err = explain(r.Context(), err)
 	var api *apiError
@@ -304,6 +314,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 		return errGone
 	}
 	return nil
+}
+
+// readFields reads a body that is an object.
+func readFields(w http.ResponseWriter, r *http.Request) (*fields, error) {
+	data, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	return parseFields(data)
 }
 
 // readBody reads a request's body within limits of size and time. The time

@@ -28,18 +28,9 @@ var messagesAdvice = []string{"thinking", "context_management", "cache_control",
 // request. It is for billing, and is left out: nothing after it could be reused.
 const attribution = "x-anthropic-billing-header:"
 
-// readMessagesCall understands a request's body.
-func (s *Server) readMessagesCall(w http.ResponseWriter, r *http.Request) (*chatCall, error) {
-	data, err := readBody(w, r)
-	if err != nil {
-		return nil, err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return nil, err
-	}
+// readMessagesCall understands a request.
+func (m *model) readMessagesCall(f *fields) (*chatCall, error) {
 	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")}, n: 1, stream: f.flag("stream")}
-	model := f.text("model")
 	if n := f.integer("max_tokens", 1, 1<<31-1); n != nil {
 		c.req.TokensMax = int(*n)
 	}
@@ -49,16 +40,7 @@ func (s *Server) readMessagesCall(w http.ResponseWriter, r *http.Request) (*chat
 	for _, name := range messagesAdvice {
 		f.take(name)
 	}
-	if err := f.end(); err != nil {
-		return nil, err
-	}
-	if c.model, err = s.modelName(model); err != nil {
-		return nil, err
-	}
-	if err := s.able(c.req); err != nil {
-		return nil, err
-	}
-	return c, s.ableTools(c.req, c.tools)
+	return c, m.endCall(f, c)
 }
 
 // block is a part of a message, of a type that is known here.
@@ -351,37 +333,55 @@ type (
 )
 
 // messages serves /v1/messages.
-func (s *Server) messages(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.readMessagesCall(w, r)
+func (m *model) messages(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readMessagesCall(f)
 	if err != nil {
 		return err
 	}
-	body := &messageBody{ID: newID("msg_"), Type: "message", Role: "assistant", Model: c.model, Content: []contentBlock{}}
+	body := messageBody{ID: newID("msg_"), Type: "message", Role: "assistant", Model: c.model, Content: []contentBlock{}}
 	if c.stream {
-		return s.messagesStream(w, r, c, body)
+		out := newEvents(w)
+		defer out.close()
+		count := func() (int, error) { return m.countRequest(r.Context(), c.req) }
+		return m.answer(r, c.replies(m.backend), &messageStream{messageBody: body, out: out, count: count})
 	}
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil {
-			return err
-		}
-		if blockOf(ev) != nil && !body.goesOn(ev) {
-			body.Content = append(body.Content, *blockOf(ev))
-		}
-		if last := len(body.Content) - 1; ev.Call != nil {
-			body.Content[last].Input = append(body.Content[last].Input, ev.Call.Arguments...)
-		} else if ev.Text != "" {
-			*body.Content[last].Text += ev.Text
-		} else if ev.Thought != "" {
-			body.Content[last].Thinking += ev.Thought
-		}
-		body.end(ev)
+	return m.answer(r, c.replies(m.backend), &messageWhole{whole{w}, body})
+}
+
+// messageWhole answers in one piece.
+type messageWhole struct {
+	whole
+	messageBody
+}
+
+func (m *messageWhole) add(ev event) error {
+	if b := blockOf(ev); b != nil && !m.goesOn(ev) {
+		m.Content = append(m.Content, *b)
 	}
+	if last := len(m.Content) - 1; ev.Call != nil {
+		m.Content[last].Input = append(m.Content[last].Input, ev.Call.Arguments...)
+	} else if ev.Text != "" {
+		*m.Content[last].Text += ev.Text
+	} else if ev.Thought != "" {
+		m.Content[last].Thinking += ev.Thought
+	}
+	m.finish(ev)
+	return nil
+}
+
+func (m *messageWhole) end() error {
 	// A call that was cut is none: some clients carry out all they find.
-	body.Content = slices.DeleteFunc(body.Content, func(b contentBlock) bool { return b.Type == "tool_use" && !json.Valid(b.Input) })
-	if n := len(body.Content); n == 0 || body.Content[n-1].Type == "thinking" {
-		body.Content = append(body.Content, textBlock())
+	m.Content = slices.DeleteFunc(m.Content, func(b contentBlock) bool { return b.Type == "tool_use" && !json.Valid(b.Input) })
+	if m.saysNothing() {
+		m.Content = append(m.Content, textBlock())
 	}
-	return writeJSON(w, http.StatusOK, body)
+	return writeJSON(m.w, http.StatusOK, m.messageBody)
+}
+
+// saysNothing reports that there is neither text nor a call after the thoughts.
+func (m *messageBody) saysNothing() bool {
+	n := len(m.Content)
+	return n == 0 || m.Content[n-1].Type == "thinking"
 }
 
 func textBlock() contentBlock { return contentBlock{Type: "text", Text: new(string)} }
@@ -408,8 +408,8 @@ func (m *messageBody) goesOn(ev event) bool {
 	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil && m.Content[len(m.Content)-1].Type == blockOf(ev).Type
 }
 
-// end takes over how the reply ended and what it cost.
-func (m *messageBody) end(ev event) {
+// finish takes over how the reply ended and what it cost.
+func (m *messageBody) finish(ev event) {
 	if ev.Finish == "" {
 		return
 	}
@@ -426,78 +426,100 @@ func (m *messageBody) end(ev event) {
 	}
 	m.StopReason = &reason
 	if u := ev.Usage; u != nil {
-		m.Usage = messageUsage{InputTokens: u.PromptTokens - u.CachedTokens, CacheReadInputTokens: u.CachedTokens, OutputTokens: u.CompletionTokens}
+		m.Usage = messageUsage{InputTokens: u.PromptTokens - u.CachedTokens,
+			CacheReadInputTokens: u.CachedTokens, OutputTokens: u.CompletionTokens}
 	}
 }
 
-// messagesStream answers as events.
-func (s *Server) messagesStream(w http.ResponseWriter, r *http.Request, c *chatCall, body *messageBody) error {
-	out := newEvents(w)
-	defer out.end()
-	var failed error
-	send := func(e messageEvent) {
-		if failed == nil {
-			failed = out.sendNamed(e.Type, e)
-		}
+// messageStream answers as events.
+type messageStream struct {
+	messageBody
+	out    *events
+	count  func() (int, error) // of the prompt's tokens
+	begun  bool
+	failed error // of the first event that could not be sent; no more are
+}
+
+func (m *messageStream) send(e messageEvent) {
+	if m.failed == nil {
+		m.failed = m.out.sendNamed(e.Type, e)
 	}
-	begun := false
-	index := 0 // of the block that was begun last
-	stop := func() {
-		if len(body.Content) > 0 {
-			send(messageEvent{Type: "content_block_stop", Index: &index})
-		}
+}
+
+// sendBlock sends an event about the newest block.
+func (m *messageStream) sendBlock(e messageEvent) {
+	index := len(m.Content) - 1
+	e.Index = &index
+	m.send(e)
+}
+
+func (m *messageStream) add(ev event) error {
+	if !m.begun {
+		m.begun = true
+		// How much of the prompt was cached is told with the end.
+		m.Usage.InputTokens, _ = m.count()
+		m.send(messageEvent{Type: "message_start", Message: &m.messageBody})
 	}
-	begin := func(b contentBlock) {
-		stop()
-		index = len(body.Content)
-		body.Content = append(body.Content, b)
-		if b.Type == "tool_use" {
-			b.Input = json.RawMessage("{}") // what the pieces of JSON then replace
-		}
-		send(messageEvent{Type: "content_block_start", Index: &index, Block: &b})
+	if b := blockOf(ev); b != nil && !m.goesOn(ev) {
+		m.begin(*b)
 	}
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil {
-			return out.failBy(err, func(api *apiError) error { return out.sendNamed("error", api.messagesBody()) })
+	if delta := deltaOf(ev); delta != nil {
+		m.sendBlock(messageEvent{Type: "content_block_delta", Delta: delta})
+	}
+	if m.finish(ev); ev.Finish != "" {
+		if m.saysNothing() {
+			m.begin(textBlock())
 		}
-		if !begun {
-			begun = true
-			// How much of the prompt was cached is told with the end.
-			body.Usage.InputTokens, _ = s.countRequest(r.Context(), c.req)
-			send(messageEvent{Type: "message_start", Message: body})
-		}
-		if b := blockOf(ev); b != nil && !body.goesOn(ev) {
-			begin(*b)
-		}
-		if ev.Text != "" {
-			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "text_delta", Text: &ev.Text}})
-		} else if ev.Thought != "" {
-			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "thinking_delta", Thinking: ev.Thought}})
-		} else if ev.Call != nil && ev.Call.Arguments != "" {
-			send(messageEvent{Type: "content_block_delta", Index: &index, Delta: blockDelta{Type: "input_json_delta", JSON: &ev.Call.Arguments}})
-		}
-		if body.end(ev); ev.Finish != "" {
-			if n := len(body.Content); n == 0 || body.Content[n-1].Type == "thinking" {
-				begin(textBlock())
-			}
-			stop()
-			send(messageEvent{Type: "message_delta", Delta: body.messageEnd, Usage: &body.Usage})
-			send(messageEvent{Type: "message_stop"})
-		}
-		if failed != nil {
-			return failed
-		}
+		m.stop()
+		m.send(messageEvent{Type: "message_delta", Delta: m.messageEnd, Usage: &m.Usage})
+		m.send(messageEvent{Type: "message_stop"})
+	}
+	return m.failed
+}
+
+// begin begins a block.
+func (m *messageStream) begin(b contentBlock) {
+	m.stop()
+	m.Content = append(m.Content, b)
+	if b.Type == "tool_use" {
+		b.Input = json.RawMessage("{}") // what the pieces of JSON then replace
+	}
+	m.sendBlock(messageEvent{Type: "content_block_start", Block: &b})
+}
+
+// stop ends the newest block, if there is one.
+func (m *messageStream) stop() {
+	if len(m.Content) > 0 {
+		m.sendBlock(messageEvent{Type: "content_block_stop"})
+	}
+}
+
+func (m *messageStream) fail(err error) error {
+	return m.out.failBy(err, func(api *apiError) error { return m.out.sendNamed("error", api.messagesBody()) })
+}
+
+func (m *messageStream) end() error { return nil }
+
+// deltaOf is what a delta adds to its block; nil for nothing.
+func deltaOf(ev event) any {
+	switch {
+	case ev.Text != "":
+		return blockDelta{Type: "text_delta", Text: &ev.Text}
+	case ev.Thought != "":
+		return blockDelta{Type: "thinking_delta", Thinking: ev.Thought}
+	case ev.Call != nil && ev.Call.Arguments != "":
+		return blockDelta{Type: "input_json_delta", JSON: &ev.Call.Arguments}
 	}
 	return nil
 }
 
 // countMessages serves /v1/messages/count_tokens.
-func (s *Server) countMessages(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.readMessagesCall(w, r)
+func (m *model) countMessages(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readMessagesCall(f)
 	if err != nil {
 		return err
 	}
-	n, err := s.countRequest(r.Context(), c.req)
+	n, err := m.countRequest(r.Context(), c.req)
 	if err != nil {
 		return err
 	}
@@ -505,23 +527,23 @@ func (s *Server) countMessages(w http.ResponseWriter, r *http.Request) error {
 }
 
 // countRequest counts the tokens of a request's prompt, tools and the start of the reply included.
-func (s *Server) countRequest(ctx context.Context, req *backend.Request) (int, error) {
+func (m *model) countRequest(ctx context.Context, req *backend.Request) (int, error) {
 	var tools strings.Builder
 	for _, t := range req.Tools {
 		tools.WriteString(t.Description)
 		tools.Write(t.Parameters)
 	}
-	if err := s.checkFits(tools.String(), req.Messages); err != nil {
+	if err := m.checkFits(tools.String(), req.Messages); err != nil {
 		return 0, err
 	}
-	if user, ok := backend.As[backend.ToolUser](s.backend); ok {
+	if user, ok := backend.As[backend.ToolUser](m.backend); ok {
 		return user.CountPrompt(ctx, req)
 	}
 	msgs := req.Messages
 	if req.Prefill != "" {
 		msgs = append(slices.Clone(msgs), backend.Message{Role: backend.RoleAssistant, Content: req.Prefill})
 	}
-	return s.backend.CountTokens(ctx, msgs)
+	return m.backend.CountTokens(ctx, msgs)
 }
 
 // messagesError is how errors travel, as a body or as an event.

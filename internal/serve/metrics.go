@@ -79,7 +79,8 @@ func (h *histogram) write(w io.Writer, name, labels string) {
 }
 
 func newMetrics(s *Server) *metrics {
-	return &metrics{server: s, requests: map[requestKey]int64{}, took: map[string]*histogram{}, firstToken: &histogram{}}
+	return &metrics{server: s, requests: map[requestKey]int64{},
+		took: map[string]*histogram{}, firstToken: &histogram{}}
 }
 
 // request counts one request. Paths are those of routes, a small fixed set.
@@ -121,10 +122,10 @@ func (m *metrics) text() string {
 		fmt.Fprintf(&out, "%s %v\n", name, v)
 	}
 	head("agent_info", "gauge", "What is served; always 1.")
-	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.names[0]))
-	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.", m.server.backend.ContextLength())
+	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.first.names[0]))
+	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.", m.server.first.backend.ContextLength())
 	one("agent_start_time_seconds", "gauge", "When the server started, in Unix time.", m.server.started.Unix())
-	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.load.Load())
+	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.first.load.Load())
 	one("agent_prompt_tokens_total", "counter", "Prompt tokens of all replies, as sent.", m.prompt.Load())
 	one("agent_prompt_cached_tokens_total", "counter", "Prompt tokens taken from an earlier request.", m.cached.Load())
 	one("agent_prompt_evaluated_tokens_total", "counter", "Prompt tokens computed.", m.evaluated.Load())

@@ -31,54 +31,51 @@ type responseCall struct {
 	echo         map[string]any // what the reply repeats of the request
 }
 
-func (s *Server) readResponse(data []byte) (*responseCall, error) {
-	f, err := parseFields(data)
-	if err != nil {
-		return nil, err
-	}
-	c := &responseCall{chatCall: chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}, n: 1}, store: true}
+// advisory are fields for which a model here has no use, and which only tell servers about
+// each other.
+var advisory = []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options",
+	"service_tier", "prompt", "max_tool_calls"}
+
+// readResponse understands a request.
+func (m *model) readResponse(f *fields) (*responseCall, error) {
+	req := &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}
+	c := &responseCall{chatCall: chatCall{req: req, n: 1, stream: f.flag("stream")}, store: true}
 	c.instructions, c.previous = f.text("instructions"), f.text("previous_response_id")
 	f.read("store", "true or false", &c.store)
-	c.stream = f.flag("stream")
-	model := f.text("model")
-	f.items(c.req)
+	f.items(req)
 	if n := f.integer("max_output_tokens", 1, 1<<31-1); n != nil {
-		c.req.TokensMax = int(*n)
+		req.TokensMax = int(*n)
 	}
 	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
-		c.req.TopLogprobs, c.req.Logprobs = int(*n), *n > 0
+		req.TopLogprobs, req.Logprobs = int(*n), *n > 0
 	}
-	f.textFormat(c.req)
+	f.textFormat(req)
 	asked := f.raw["tool_choice"]
 	if asked == nil {
 		asked = json.RawMessage(`"auto"`)
 	}
-	c.tools = f.responseTools(c.req)
-	c.echo = map[string]any{"temperature": c.req.Sampling.Temperature, "top_p": c.req.Sampling.TopP, "max_output_tokens": zeroIsNull(c.req.TokensMax),
+	c.tools = f.responseTools(req)
+	c.echo = map[string]any{
+		"temperature": req.Sampling.Temperature, "top_p": req.Sampling.TopP, "max_output_tokens": zeroIsNull(req.TokensMax),
 		"instructions": zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous), "store": c.store,
-		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked, "tools": responseToolBodies(c.req.Tools, c.tools)}
+		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked, "tools": responseToolBodies(req.Tools, c.tools),
+	}
 	if raw := f.take("metadata"); raw != nil {
 		c.echo["metadata"] = raw
 	}
-	// What a model here has no use for, and what only tells servers about each other.
-	for _, name := range []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options", "service_tier", "prompt", "max_tool_calls"} {
+	for _, name := range advisory {
 		if raw := f.take(name); raw != nil && !harmlessResponse(name, raw) {
 			f.fail(unsupported(name, "is not supported by this server."))
 		}
 	}
-	if err := f.end(); err != nil {
+	var err error
+	if c.model, err = m.end(f); err != nil {
 		return nil, err
 	}
-	if c.model, err = s.modelName(model); err != nil {
+	if err := m.responses.continued(c); err != nil {
 		return nil, err
 	}
-	if err := s.continued(c); err != nil {
-		return nil, err
-	}
-	if err := s.able(c.req); err != nil {
-		return nil, err
-	}
-	return c, s.ableTools(c.req, c.tools)
+	return c, m.able(req, c.tools)
 }
 
 // harmlessResponse reports that a field asks for nothing that would change the reply.
@@ -204,9 +201,9 @@ func responseToolBodies(tools []backend.Tool, choice *backend.ToolChoice) []map[
 }
 
 // continued puts what came before in front of the input.
-func (s *Server) continued(c *responseCall) error {
+func (s *responseStore) continued(c *responseCall) error {
 	if c.previous != "" {
-		before, ok := s.responses.get(c.previous)
+		before, ok := s.get(c.previous)
 		if !ok {
 			return &apiError{status: http.StatusNotFound, code: "previous_response_not_found", param: "previous_response_id",
 				message: fmt.Sprintf("There is no response %q here: it was not stored, or so many came after it that it was dropped.", c.previous)}
@@ -245,81 +242,75 @@ type responseItem struct {
 
 // responseWriter makes items of deltas, and events where they are streamed.
 type responseWriter struct {
+	w        http.ResponseWriter
+	out      *events // nil: in one piece
+	sequence int     // of events
+	store    *responseStore
 	c        *responseCall
 	body     map[string]any
 	items    []*responseItem
-	send     func(kind string, fields map[string]any) error
-	finish   backend.FinishReason
+	begun    bool
+	reason   backend.FinishReason
 	usage    usageBody
 	logprobs []chatToken
 }
 
-func (s *Server) response(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
+// response serves /v1/responses.
+func (m *model) response(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readResponse(f)
 	if err != nil {
 		return err
 	}
-	c, err := s.readResponse(data)
-	if err != nil {
-		return err
-	}
-	var out *events
-	if c.stream {
-		out = newEvents(w)
-		defer out.end()
-	}
-	rw := &responseWriter{c: c, body: map[string]any{"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model,
-		"status": "in_progress", "output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil}}
+	rw := &responseWriter{w: w, store: &m.responses, c: c, body: map[string]any{
+		"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model, "status": "in_progress",
+		"output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil,
+	}}
 	maps.Copy(rw.body, c.echo)
-	sequence := 0
-	rw.send = func(kind string, fields map[string]any) error {
-		if !c.stream {
-			return nil
-		}
-		event := map[string]any{"type": kind, "sequence_number": sequence}
-		sequence++
-		maps.Copy(event, fields)
-		return out.sendNamed(kind, event)
-	}
-	begun := false
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil && c.stream {
-			return out.fail(err)
-		}
-		if err != nil {
-			return err
-		}
-		if !begun {
-			begun = true
-			for _, kind := range []string{"response.created", "response.in_progress"} {
-				if err := rw.send(kind, map[string]any{"response": maps.Clone(rw.body)}); err != nil {
-					return err
-				}
-			}
-		}
-		if err := rw.add(ev.Delta); err != nil {
-			return err
-		}
-	}
-	if err := rw.end(); err != nil {
-		return err
-	}
-	if c.store {
-		s.responses.put(rw.body["id"].(string), rw.conversation())
-	}
 	if c.stream {
-		return nil
+		rw.out = newEvents(w)
+		defer rw.out.close()
 	}
-	return writeJSON(w, http.StatusOK, rw.body)
+	return m.answer(r, c.replies(m.backend), rw)
 }
 
-func (rw *responseWriter) add(d backend.Delta) error {
+// send sends an event, where the reply is streamed.
+func (rw *responseWriter) send(kind string, fields map[string]any) error {
+	if rw.out == nil {
+		return nil
+	}
+	event := map[string]any{"type": kind, "sequence_number": rw.sequence}
+	rw.sequence++
+	maps.Copy(event, fields)
+	return rw.out.sendNamed(kind, event)
+}
+
+func (rw *responseWriter) fail(err error) error {
+	if rw.out == nil {
+		return err
+	}
+	return rw.out.fail(err)
+}
+
+func (rw *responseWriter) add(ev event) error {
+	if !rw.begun {
+		rw.begun = true
+		for _, kind := range []string{"response.created", "response.in_progress"} {
+			if err := rw.send(kind, map[string]any{"response": rw.body}); err != nil {
+				return err
+			}
+		}
+	}
+	return rw.addDelta(ev.Delta)
+}
+
+func (rw *responseWriter) addDelta(d backend.Delta) error {
 	switch {
 	case d.Call != nil && d.Call.Name != "":
 		if err := rw.close(); err != nil {
 			return err
 		}
-		return rw.open(true, map[string]any{"id": newID("fc_"), "type": "function_call", "status": "in_progress", "call_id": d.Call.ID, "name": d.Call.Name, "arguments": ""})
+		return rw.open(true, map[string]any{"id": newID("fc_"), "type": "function_call", "status": "in_progress",
+			"call_id": d.Call.ID, "name": d.Call.Name, "arguments": ""})
 	case d.Call != nil:
 		return rw.write("response.function_call_arguments.delta", d.Call.Arguments, nil)
 	case d.Text != "" || len(d.Tokens) > 0:
@@ -333,7 +324,7 @@ func (rw *responseWriter) add(d backend.Delta) error {
 		return rw.write("response.output_text.delta", d.Text, map[string]any{"content_index": 0, "logprobs": tokens})
 	}
 	if d.Finish != "" {
-		rw.finish = d.Finish
+		rw.reason = d.Finish
 		rw.usage.add(d.Usage, true)
 	}
 	return nil
@@ -341,7 +332,9 @@ func (rw *responseWriter) add(d backend.Delta) error {
 
 // message begins an item of text.
 func (rw *responseWriter) message() error {
-	if err := rw.open(false, map[string]any{"id": newID("msg_"), "type": "message", "status": "in_progress", "role": "assistant", "content": []any{}}); err != nil {
+	err := rw.open(false, map[string]any{"id": newID("msg_"), "type": "message", "status": "in_progress",
+		"role": "assistant", "content": []any{}})
+	if err != nil {
 		return err
 	}
 	return rw.tell("response.content_part.added", map[string]any{"content_index": 0, "part": textPart("", nil)})
@@ -381,18 +374,20 @@ func (rw *responseWriter) close() error {
 	item := rw.items[len(rw.items)-1]
 	text := item.text.String()
 	item.body["status"] = "completed"
-	if rw.finish == backend.FinishLength || rw.finish == backend.FinishContext {
+	if rw.cut() {
 		item.body["status"] = "incomplete"
 	}
 	if item.call {
 		item.body["arguments"] = text
-		if err := rw.tell("response.function_call_arguments.done", map[string]any{"arguments": text, "name": item.body["name"]}); err != nil {
+		done := map[string]any{"arguments": text, "name": item.body["name"]}
+		if err := rw.tell("response.function_call_arguments.done", done); err != nil {
 			return err
 		}
 	} else {
 		part := textPart(text, rw.logprobs)
 		item.body["content"] = []any{part}
-		if err := rw.tell("response.output_text.done", map[string]any{"content_index": 0, "text": text, "logprobs": part["logprobs"]}); err != nil {
+		done := map[string]any{"content_index": 0, "text": text, "logprobs": part["logprobs"]}
+		if err := rw.tell("response.output_text.done", done); err != nil {
 			return err
 		}
 		if err := rw.tell("response.content_part.done", map[string]any{"content_index": 0, "part": part}); err != nil {
@@ -400,6 +395,11 @@ func (rw *responseWriter) close() error {
 		}
 	}
 	return rw.send("response.output_item.done", map[string]any{"output_index": len(rw.items) - 1, "item": item.body})
+}
+
+// cut reports that the reply ended at a limit.
+func (rw *responseWriter) cut() bool {
+	return rw.reason == backend.FinishLength || rw.reason == backend.FinishContext
 }
 
 // end completes the response.
@@ -418,14 +418,26 @@ func (rw *responseWriter) end() error {
 	}
 	kind := "response.completed"
 	rw.body["output"], rw.body["status"] = output, "completed"
-	if rw.finish == backend.FinishLength || rw.finish == backend.FinishContext {
+	if rw.cut() {
 		kind = "response.incomplete"
 		rw.body["status"], rw.body["incomplete_details"] = "incomplete", map[string]any{"reason": "max_output_tokens"}
 	}
-	rw.body["usage"] = map[string]any{"input_tokens": rw.usage.PromptTokens, "output_tokens": rw.usage.CompletionTokens, "total_tokens": rw.usage.TotalTokens,
-		"input_tokens_details":  map[string]any{"cached_tokens": rw.usage.PromptTokensDetails.CachedTokens},
-		"output_tokens_details": map[string]any{"reasoning_tokens": rw.usage.CompletionTokensDetails.ReasoningTokens}}
-	return rw.send(kind, map[string]any{"response": rw.body})
+	u := rw.usage
+	rw.body["usage"] = map[string]any{
+		"input_tokens": u.PromptTokens, "output_tokens": u.CompletionTokens, "total_tokens": u.TotalTokens,
+		"input_tokens_details":  map[string]any{"cached_tokens": u.PromptTokensDetails.CachedTokens},
+		"output_tokens_details": map[string]any{"reasoning_tokens": u.CompletionTokensDetails.ReasoningTokens},
+	}
+	if err := rw.send(kind, map[string]any{"response": rw.body}); err != nil {
+		return err
+	}
+	if rw.c.store {
+		rw.store.put(rw.body["id"].(string), rw.conversation())
+	}
+	if rw.out != nil {
+		return nil
+	}
+	return writeJSON(rw.w, http.StatusOK, rw.body)
 }
 
 // conversation is what a next request goes on with; instructions are not a part of it.
