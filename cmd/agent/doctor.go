@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"text/tabwriter"
 
@@ -61,7 +62,7 @@ without, and the quickest is named; --write makes it the choice of all later run
 			if asJSON {
 				return a.JSON(map[string]any{"findings": findings})
 			}
-			return a.printFindings(findings)
+			return printFindings(a.Out, findings)
 		},
 	}
 	fs := cmd.Flags()
@@ -73,8 +74,8 @@ without, and the quickest is named; --write makes it the choice of all later run
 	return cmd
 }
 
-func (a *app) printFindings(findings []doctor.Finding) error {
-	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
+func printFindings(out io.Writer, findings []doctor.Finding) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	for _, f := range findings {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Status, f.What, f.Detail)
 		if f.Hint != "" && f.Status != "ok" {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,11 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"agent/backend"
+	"agent/internal/cli"
+	"agent/internal/exit"
 	"agent/internal/serve"
 	"agent/internal/serve/page"
-
-	"github.com/spf13/cobra"
+	"agent/internal/setup"
 )
 
 func (a *app) serveCmd() *cobra.Command {
@@ -153,8 +153,7 @@ func (a *app) tasks(cfg *setup.Config, model *setup.Model, folder string) (*page
 	if err != nil {
 		return nil, err
 	}
-	// Nobody is at the terminal for these: the person is at the page.
-	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
+	a.unattended()
 	return page.NewTasks(page.Config{Open: a.opener(cfg, model, nil), Folder: dir, Sessions: setup.SessionsDir()}), nil
 }
 

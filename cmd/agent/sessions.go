@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
-	"agent/internal/legible"
-	"agent/internal/setup"
 	"bytes"
 	"cmp"
 	"errors"
@@ -15,6 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"agent/internal/exit"
+	"agent/internal/legible"
+	"agent/internal/setup"
 	"agent/session"
 )
 
@@ -132,13 +132,13 @@ func showEvent(w io.Writer, ev session.Event) error {
 }
 
 func (a *app) sessionsResumeCmd() *cobra.Command {
-	var f runFlags
+	f := &runApp{app: a}
 	cmd := &cobra.Command{
 		Use: "resume ID [key=value …] [MESSAGE]", Short: "Go on with a run, perhaps with more words", Args: cobra.MinimumNArgs(1),
 		Long: "Go on where a run ended or was cut off. A turn that the model had written is carried out without asking it again. A call\nthat changes something and was running when the process died may have taken effect or not: it is run again only if you\nallow it (--approve ask), and else the model is told to look first.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.resume = args[0]
-			return a.runTask(cmd, args[1:], &f)
+			return f.run(cmd, args[1:])
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
