@@ -117,12 +117,8 @@ func Find(name string) (Client, error) {
 	if i := slices.IndexFunc(all, func(c Client) bool { return c.Name == name }); i >= 0 {
 		return all[i], nil
 	}
-	return Client{}, fmt.Errorf(
-		"unknown client %q%s: known are %s",
-		name,
-		near.Hint(name, Names()),
-		strings.Join(Names(), ", "),
-	)
+	return Client{}, fmt.Errorf("unknown client %q%s: known are %s", name, near.Hint(name, Names()),
+		strings.Join(Names(), ", "))
 }
 
 // Settings are those for one server.

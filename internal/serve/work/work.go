@@ -50,11 +50,7 @@ func (r *Run) Start(resume string) (*session.Session, error) {
 		return nil, err
 	}
 	if old.WorkDir != r.Options.Env.WorkDir {
-		return nil, fmt.Errorf(
-			"the session %s was in another folder, %s",
-			legible.OneLine(resume),
-			old.WorkDir,
-		)
+		return nil, fmt.Errorf("the session %s was in another folder, %s", legible.OneLine(resume), old.WorkDir)
 	}
 	return session.Resume(path, r.Options)
 }
@@ -98,11 +94,8 @@ func Shown(p *session.Proposal) (string, bool) {
 // TooLong refuses a call of which not all can be shown.
 func TooLong(p *session.Proposal) session.Decision {
 	return session.Decision{
-		Reason: fmt.Sprintf(
-			"what %s would do is too long to be shown: %d bytes. Do it in smaller parts.",
-			p.Call.Command,
-			len(p.Preview),
-		),
+		Reason: fmt.Sprintf("what %s would do is too long to be shown: %d bytes. Do it in smaller parts.",
+			p.Call.Command, len(p.Preview)),
 	}
 }
 
