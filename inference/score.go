@@ -57,7 +57,7 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		return nil, err
 	}
 	start := time.Now()
-	s := &scoring{ends: req.Ends, size: len(e.leaves), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
+	s := &scoring{ends: req.Ends, size: len(e.leaves.seqs), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
 		scores: make([]OptionScore, len(req.Options))}
 	for i, o := range req.Options {
 		s.tails = append(s.tails, o[shared:])
@@ -143,9 +143,9 @@ func (s *scoring) run(e *Engine) (done bool, err error) {
 
 // chunk scores options [from, to) in one trie.
 func (s *scoring) chunk(e *Engine, from, to int) error {
-	leaves := e.leaves[:to-from]
-	if e.unclean {
-		if err := e.clearLeaves(e.leaves); err != nil {
+	leaves := e.leaves.seqs[:to-from]
+	if e.leaves.unclean {
+		if err := e.clearLeaves(e.leaves.seqs); err != nil {
 			return err
 		}
 	}
@@ -181,7 +181,7 @@ func (e *Engine) clearLeaves(leaves []int32) error {
 			failed = err
 		}
 	}
-	e.unclean = failed != nil
+	e.leaves.unclean = failed != nil
 	return failed
 }
 
