@@ -9,7 +9,7 @@ package llama
 #include <stdlib.h>
 #include "shim.h"
 // By its number, not as AG_ABI: the build cache does not see that shim.h has changed.
-static int agent_abi(void) { return agent_native_abi_8__run_make_native; }
+static int agent_abi(void) { return agent_native_abi_9__run_make_native; }
 */
 import "C"
 

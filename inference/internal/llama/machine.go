@@ -13,6 +13,13 @@ import (
 	"unsafe"
 )
 
+// Cores lists the processors that this process was started with, by the system's
+// numbers; none where that is unknown.
+func Cores() []int32 {
+	ids := make([]int32, 1024)
+	return ids[:C.ag_cores((*C.int32_t)(&ids[0]), C.int32_t(len(ids)))]
+}
+
 // Instructions are the instruction sets that the native code needs, and those of
 // them that this processor, or its system, lacks.
 func Instructions() (needed, lacking string, err error) {

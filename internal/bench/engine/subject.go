@@ -85,6 +85,10 @@ func Open(a *cli.App, cmd *cobra.Command, f *Flags, args []string, contextLength
 	if err != nil {
 		return nil, err
 	}
+	// As many threads as the tool compared with: an engine that may choose leaves cores to that
+	// tool for a moment after it has ended.
+	local := cfg.LLM.Local()
+	local.Threads = cmp.Or(local.Threads, inference.PhysicalCores())
 	m, err := a.Host.OpenModel(cmd.Context(), cfg)
 	if err != nil {
 		return nil, err
