@@ -187,7 +187,8 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 }
 
 // pick chooses a tool after what is written, and gives the schema of its arguments.
-func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string) (name string, schema json.RawMessage, err error) {
+func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string,
+) (name string, schema json.RawMessage, err error) {
 	name = t.names[0]
 	if len(t.names) > 1 {
 		_, n := utf8.DecodeRuneInString(t.syntax.Middle)

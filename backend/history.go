@@ -202,7 +202,8 @@ type parseSlot struct {
 // Parse runs a completion to its end and reads the reply with parse. A
 // [History] in b's chain records the result next to the reply. On a parse
 // error the reply is returned with it.
-func Parse[T any](ctx context.Context, b LanguageBackend, req *Request, parse func(reply string) (T, error)) (parsed T, reply string, err error) {
+func Parse[T any](ctx context.Context, b LanguageBackend, req *Request, parse func(reply string) (T, error),
+) (parsed T, reply string, err error) {
 	slot := &parseSlot{}
 	reply, _, err = Collect(b.ChatCompletion(context.WithValue(ctx, parseKey{}, slot), req))
 	if err != nil {

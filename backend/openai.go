@@ -168,9 +168,11 @@ func (o *OpenAI) check() error {
 	case o.cfg.ContextLength < 0:
 		return &configError{fmt.Sprintf("context_length is %d, must be positive", o.cfg.ContextLength), ""}
 	case o.cfg.ContextLength == 0 && known == 0:
-		return &configError{"the context length of model " + o.cfg.ModelID + " is not known", "set llm.context_length to the most tokens that it takes"}
+		return &configError{"the context length of model " + o.cfg.ModelID + " is not known",
+			"set llm.context_length to the most tokens that it takes"}
 	case o.cfg.ContextLength > known && known > 0 && o.cfg.ServerIP == openAIServer:
-		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d", o.cfg.ContextLength, o.cfg.ModelID, known),
+		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d", o.cfg.ContextLength,
+			o.cfg.ModelID, known),
 			"leave context_length out, or lower it"}
 	}
 	o.cfg.ContextLength = or(o.cfg.ContextLength, known)

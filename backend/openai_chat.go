@@ -318,7 +318,8 @@ func (e *RemoteError) refused(sent wireFields) string {
 	if name == "" && strings.Contains(e.Message, "response_format") {
 		name = "response_format"
 	}
-	unsupported := strings.HasPrefix(e.Code, "unsupported") || strings.HasPrefix(e.Code, "unknown") || refusedValue.MatchString(e.Message)
+	unsupported := strings.HasPrefix(e.Code, "unsupported") || strings.HasPrefix(e.Code, "unknown") ||
+		refusedValue.MatchString(e.Message)
 	if _, ok := sent[name]; !ok || !unsupported {
 		return ""
 	}

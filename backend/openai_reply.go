@@ -137,7 +137,8 @@ func (r *replyReader) last(ctx context.Context) error {
 	rest := r.filter.Flush()
 	r.text.WriteString(rest)
 	if r.finish == string(openai.FinishReasonContentFilter) {
-		return &RemoteError{Status: http.StatusOK, Code: r.finish, Message: "a content filter of the server withheld the reply"}
+		return &RemoteError{Status: http.StatusOK, Code: r.finish,
+			Message: "a content filter of the server withheld the reply"}
 	}
 	if r.req.Logprobs && r.tokens == 0 && r.text.Len() > 0 {
 		r.o.learn("logprobs", "log-probabilities are refused")
@@ -211,7 +212,8 @@ func (o *OpenAI) checkNotCut(count Count, seen int) error {
 	}
 	if float64(seen) < slack*float64(count.Tokens)-few {
 		return &Error{Op: o.cfg.ModelID + ": chat",
-			Err:    fmt.Errorf("the server saw %d tokens of a prompt that has %d (%s): it cut the prompt silently", seen, count.Tokens, count.Source),
+			Err: fmt.Errorf("the server saw %d tokens of a prompt that has %d (%s): it cut the prompt silently",
+				seen, count.Tokens, count.Source),
 			Advice: fmt.Sprintf("lower llm.context_length (now %d) to what the server really takes", o.cfg.ContextLength)}
 	}
 	return nil

@@ -102,7 +102,8 @@ func Admit(ctx context.Context, b LanguageBackend, req *Request) (promptTokens i
 // the limits, looks at the context, and ends with the reason and the usage.
 // Every token must be whole runes; an error ends the reply. Log-probabilities,
 // if asked for, are those of a source that is certain.
-func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Seq2[string, error]) iter.Seq2[Delta, error] {
+func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Seq2[string, error],
+) iter.Seq2[Delta, error] {
 	return func(yield func(Delta, error) bool) {
 		promptTokens, err := Admit(ctx, b, req)
 		if err != nil {

@@ -120,7 +120,8 @@ func (p Placement) String() string {
 		s += fmt.Sprintf(", the experts of %d on the CPU", p.CPUExperts)
 	}
 	return fmt.Sprintf("%s: %s of %s there (weights %s, KV cache %s, compute %s), weights of %s on the CPU", s,
-		gib(p.Device.Need()), gib(p.Device.Available), gib(p.Device.Weights), gib(p.Device.KV), gib(p.Device.Compute), gib(p.Host.Weights))
+		gib(p.Device.Need()), gib(p.Device.Available), gib(p.Device.Weights), gib(p.Device.KV),
+		gib(p.Device.Compute), gib(p.Host.Weights))
 }
 
 // Place decides how much of a model lies on these accelerators. What the options

@@ -61,7 +61,8 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 		extra["tools"] = guard.tools(chat.Tools)
 	}
 	in, err := json.Marshal(map[string]any{
-		"template": m.template, "messages": guard.messages(msgs), "bos": m.SpecialText(m.Info.BOS), "eos": m.SpecialText(m.Info.EOS),
+		"template": m.template, "messages": guard.messages(msgs), "bos": m.SpecialText(m.Info.BOS),
+		"eos":                   m.SpecialText(m.Info.EOS),
 		"add_generation_prompt": generation, "typed_content": m.typedContent, "extra": extra,
 	})
 	if err != nil {
@@ -88,10 +89,12 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 // templateAdvice guesses what a template may have refused.
 func templateAdvice(msgs []Message, err error) string {
 	if errors.Is(err, ErrTemplate) {
-		return "the fault is in the template, for this chat at least; give another with llm.chat_template=FILE, or get a newer file of this model"
+		return "the fault is in the template, for this chat at least; give another with " +
+			"llm.chat_template=FILE, or get a newer file of this model"
 	}
 	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
-		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer file of this model"
+		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer " +
+			"file of this model"
 	}
 	system, alternates := false, true
 	for i, m := range msgs {
@@ -107,7 +110,8 @@ func templateAdvice(msgs []Message, err error) string {
 	case !alternates:
 		return "some templates want user and assistant to alternate"
 	}
-	return "the template does not take this chat, with nothing unusual in it; give another with llm.chat_template=FILE, or get a newer file of this model"
+	return "the template does not take this chat, with nothing unusual in it; give another with " +
+		"llm.chat_template=FILE, or get a newer file of this model"
 }
 
 // SpecialText is the text of a special token; empty when the vocabulary has none.

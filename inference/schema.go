@@ -176,7 +176,9 @@ func (w *schemaWalk) visit(v any, p place) error {
 		return p.refuse("a schema must be an object here, not %s", shortJSON(v))
 	}
 	if w.nodes++; w.nodes > schemaNodesMax {
-		return p.refuse("it has more than %d parts, those used twice counted twice; use $ref without allOf for shared ones", schemaNodesMax)
+		return p.refuse(
+			"it has more than %d parts, those used twice counted twice; use $ref without allOf for shared ones",
+			schemaNodesMax)
 	}
 	if err := w.down(p); err != nil {
 		return err
@@ -369,7 +371,9 @@ func (w *schemaWalk) room(properties map[string]any, optional int, p place) erro
 		return p.refuse("it has %d properties, more than %d", len(properties), schemaPropertyMax)
 	}
 	if optional > schemaOptionalMax {
-		return p.refuse("%d of its properties are optional, more than %d; require some, or divide it into several objects", optional, schemaOptionalMax)
+		return p.refuse(
+			"%d of its properties are optional, more than %d; require some, or divide it into several objects",
+			optional, schemaOptionalMax)
 	}
 	longest, alike := 0, map[string]int{}
 	most := 1

@@ -17,18 +17,21 @@ import (
 // keywordsOf are the keywords that constrain values of a type; those of all types
 // stand in structural.
 var keywordsOf = map[string][]string{
-	"object": {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
-		"dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"},
-	"array":  {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"},
+	"object": {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+		"minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"},
+	"array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
+		"maxContains", "unevaluatedItems"},
 	"string": {"minLength", "maxLength", "pattern", "format"},
 	"number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
 }
 
-var structural = []string{"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef", "$recursiveRef"}
+var structural = []string{"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref",
+	"$dynamicRef", "$recursiveRef"}
 
 // neverEnforced can't be said in a grammar, or not by this converter.
 var neverEnforced = map[string][]string{
-	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies"},
+	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired",
+		"dependentSchemas", "dependencies"},
 	"array":  {"uniqueItems", "contains", "unevaluatedItems"},
 	"number": {"multipleOf"},
 	"":       {"not", "if", "$dynamicRef", "$recursiveRef"},
@@ -344,7 +347,8 @@ func (c *enforcement) array(s map[string]any, p place) error {
 // allOf checks the parts of an allOf. The converter makes one object of their
 // properties, all required, or takes the values that all of them list.
 func (c *enforcement) allOf(s map[string]any, p place) error {
-	if keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"], keywordsOf["number"]); holds(s, keys...) {
+	keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"], keywordsOf["number"])
+	if holds(s, keys...) {
 		at := slices.IndexFunc(keys, func(key string) bool { return holds(s, key) })
 		return p.refuseKeyword(keys[at], "beside allOf")
 	}
@@ -367,7 +371,8 @@ func (c *enforcement) allOf(s map[string]any, p place) error {
 		default:
 			return at.refuse("a part of allOf must be an object with properties, or an enum; write it out in one schema instead")
 		}
-		if additional, ok := part["additionalProperties"]; ok && additional != true && (additional != false || len(list) > 1) {
+		if additional, ok := part["additionalProperties"]; ok && additional != true &&
+			(additional != false || len(list) > 1) {
 			return at.refuseKeyword("additionalProperties", "in allOf")
 		}
 		if err := c.schema(part, at); err != nil {

@@ -31,7 +31,9 @@ func values(s map[string]any, only string, p place) error {
 func text(s map[string]any, p place) error {
 	format, isFormat := s["format"].(string)
 	if isFormat && !slices.Contains(knownFormats, format) {
-		return p.blame("format", "format %q can't be enforced; known are date, time, date-time and uuid; leave it out and check the reply yourself", format)
+		return p.blame("format",
+			"format %q can't be enforced; known are date, time, date-time and uuid; leave it out and check the "+
+				"reply yourself", format)
 	}
 	rivals := []string{"pattern", "format", "minLength", "maxLength"}
 	for i, key := range rivals[:2] {

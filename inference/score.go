@@ -64,7 +64,8 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		s.scores[i].Tokens = make([]float32, len(o)-shared)
 	}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, keep: min(req.Shared, shared-1), after: s.run}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1,
+		keep: min(req.Shared, shared-1), after: s.run}
 	j.stats.Prompt = shared
 	s.job = j
 	j.finish = func(err error) { done <- err }

@@ -233,7 +233,8 @@ func (s *suite) stopTokens(t *testing.T, b backend.LanguageBackend) {
 	before := ""
 	for i, token := range last.Tokens {
 		isLast := i == len(last.Tokens)-1
-		assert.Equal(t, isLast, slices.Contains(req.StopTokens, token.ID), "token %d of %d, %q", i+1, len(last.Tokens), token.Text)
+		assert.Equal(t, isLast, slices.Contains(req.StopTokens, token.ID), "token %d of %d, %q", i+1,
+			len(last.Tokens), token.Text)
 		if !isLast {
 			before += string(token.Bytes)
 		}

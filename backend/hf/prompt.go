@@ -77,13 +77,15 @@ func (b *Backend) completion(ids []int, req *backend.Request) (*inference.Genera
 		}
 	}
 	return &inference.GenerateRequest{Prompt: int32s(ids), Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax,
-		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, nil
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs,
+		TopLogprobs: req.TopLogprobs}, nil
 }
 
 // PromptLogprobsTokens evaluates tokens and returns for each its
 // log-probability after those before it, and its top rivals. The first one has
 // none; its Logprob is 0. Control tokens have their text.
-func (b *Backend) PromptLogprobsTokens(ctx context.Context, ids []int, top int) ([]backend.TokenLogprob, backend.Usage, error) {
+func (b *Backend) PromptLogprobsTokens(ctx context.Context, ids []int, top int,
+) ([]backend.TokenLogprob, backend.Usage, error) {
 	prompt := int32s(ids)
 	lps, stats, err := b.engine.PromptLogprobs(ctx, prompt, top)
 	if err != nil {

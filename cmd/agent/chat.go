@@ -33,7 +33,8 @@ func (a *app) chatCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chat [flags] [key=value …] [MESSAGE]",
 		Short: "Talk to the model; a pipe on standard input is one message",
-		Long:  "Talk to the model. Arguments, or a pipe on standard input, are one message, and its reply goes to standard\noutput. On a terminal the talk goes on; /clear forgets it, /quit or the end of input ends it.",
+		Long: `Talk to the model. Arguments, or a pipe on standard input, are one message, and its reply goes to standard
+output. On a terminal the talk goes on; /clear forgets it, /quit or the end of input ends it.`,
 		Example: `  agent chat
   agent chat "Write a haiku about tea"
   cat notes.md | agent chat "Summarise this:"`,
@@ -60,7 +61,8 @@ func (a *chatApp) run(cmd *cobra.Command, args []string) error {
 	if message == "" && !talk {
 		return exit.Usagef("no message given: agent chat \"message\", or pipe one in")
 	}
-	if err := errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", a.system)); err != nil {
+	err = errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", a.system))
+	if err != nil {
 		return err
 	}
 	b, _, err := a.Open(cmd, args, a.values.Values())
@@ -98,7 +100,8 @@ func (c *conversation) once(ctx context.Context, message string, asJSON bool) er
 		return backendError(err)
 	}
 	if asJSON {
-		return c.app.JSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage, "model": c.b.ModelID()})
+		return c.app.JSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage,
+			"model": c.b.ModelID()})
 	}
 	fmt.Fprintln(c.app.Out)
 	c.cost(last)

@@ -56,15 +56,18 @@ can, and "method" in the result says how.`,
 	fl.StringArrayVarP(&f.options, "option", "o", nil, "an option (repeat it for each)")
 	fl.StringVar(&f.method, "method", "sum", "how scores are formed: sum, mean, per_byte or pmi")
 	fl.StringVar(&f.system, "system", "", "system message before the question")
-	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the score under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.calibrate, "calibrate", false,
+		"subtract the score under a content-free question (contextual calibration)")
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed order")
 	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
 	fl.Float64Var(&f.minMargin, "min-margin", 0, "abstain when the winner leads by less, in nats")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
-	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
+	fl.BoolVar(&f.batch, "batch", false,
+		"read JSON lines with prompt or messages, and options, from standard input; print one result a line")
 	f.each.bind(fl)
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
-	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("method",
+		cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -256,7 +259,8 @@ func (a *chooseApp) decideBatch(ctx context.Context, b backend.LanguageBackend) 
 		return errors.New("standard input is empty: give JSON lines such as {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}")
 	}
 	if len(failures) > 0 {
-		return exit.With(exit.Shared(failures), fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
+		return exit.With(exit.Shared(failures),
+			fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
 	}
 	return nil
 }
@@ -283,7 +287,8 @@ func batchLineError(err error) error {
 	if !errors.As(err, &typ) {
 		return fmt.Errorf("not a JSON object with prompt or messages, and options: %w", err)
 	}
-	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}", cmp.Or(typ.Field, "the line"), typ.Value)
+	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}",
+		cmp.Or(typ.Field, "the line"), typ.Value)
 }
 
 // printChoice prints a decision for a person.
@@ -328,6 +333,7 @@ func choiceLine(c *backend.Choice) string {
 	if !math.IsNaN(c.OutsideMass) {
 		parts = append(parts, fmt.Sprintf("%.1f %% of replies are none of these", 100*c.OutsideMass))
 	}
-	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens), fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
+	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens),
+		fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
 	return strings.Join(parts, "; ")
 }

@@ -25,7 +25,8 @@ type eachFlags struct {
 
 func (e *eachFlags) bind(fl *pflag.FlagSet) {
 	fl.StringVar(&e.file, "each", "", "decide about each text of this `FILE`: lines, rows of .csv or .tsv, entries of .json or .jsonl; - is standard input")
-	fl.StringVar(&e.column, "column", "", "of --each: the column or field with the texts (default the one with the most text)")
+	fl.StringVar(&e.column, "column", "",
+		"of --each: the column or field with the texts (default the one with the most text)")
 	fl.StringVar(&e.out, "out", "", "of --each: write the labels to this `FILE`; .csv: the table with a column more, .jsonl: with probabilities")
 	fl.StringVar(&e.label, "label", decide.LabelDefault, "of --each: name of the column of labels")
 }
@@ -80,7 +81,8 @@ func (a *chooseApp) decideEach(cmd *cobra.Command, args []string, question strin
 		fmt.Fprintln(a.Err, result.Report())
 	}
 	if failed := result.TooLong(); len(failed) > 0 {
-		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed), len(source.Texts), failed[0].Place(), failed[0].Why)
+		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed), len(source.Texts),
+			failed[0].Place(), failed[0].Why)
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 	for _, c := range []*cobra.Command{list, show} {
 		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	}
-	parse := a.onCommands("parse [key=value…]", "Read a model's reply on standard input, print the calls it meant and what was repaired",
+	parse := a.onCommands("parse [key=value…]",
+		"Read a model's reply on standard input, print the calls it meant and what was repaired",
 		cobra.NoArgs, false, a.parseReply)
 	parse.Flags().Bool("json", true, "print JSON, which is what it always prints")
 	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
@@ -60,31 +61,32 @@ func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServ
 	run func(ctx context.Context, all *setup.Commands, args []string) error,
 ) *cobra.Command {
 	var dir string
-	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check), RunE: func(cmd *cobra.Command, args []string) error {
-		all, rest, err := a.openCommands(cmd, args, dir)
-		if err != nil {
-			return err
-		}
-		defer all.Close()
-		if withServers {
-			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, rest, err := a.openCommands(cmd, args, dir)
+			if err != nil {
 				return err
 			}
-		}
-		for _, change := range all.Files.Refresh(cmd.Context()) {
-			if change.Err == nil {
-				continue
+			defer all.Close()
+			if withServers {
+				if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+					return err
+				}
 			}
-			a.Warn(change.Err.Error())
-			if hint := exit.Hint(change.Err); hint != "" {
-				a.Note("hint: " + hint)
+			for _, change := range all.Files.Refresh(cmd.Context()) {
+				if change.Err == nil {
+					continue
+				}
+				a.Warn(change.Err.Error())
+				if hint := exit.Hint(change.Err); hint != "" {
+					a.Note("hint: " + hint)
+				}
 			}
-		}
-		if err := all.Disable(); err != nil {
-			return err
-		}
-		return run(cmd.Context(), all, rest)
-	}}
+			if err := all.Disable(); err != nil {
+				return err
+			}
+			return run(cmd.Context(), all, rest)
+		}}
 	workdirFlag(cmd, &dir)
 	return cmd
 }
@@ -222,7 +224,8 @@ func (a *app) commandsCheckCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE…] [key=value…]",
 		Short: "Check command files, those in force or these",
-		Long:  "Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox\nand without metadata. Without arguments those are checked that a run would take up here.",
+		Long: `Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox
+and without metadata. Without arguments those are checked that a run would take up here.`,
 		Example: `  agent commands check
   agent commands check weather.py --run`,
 		RunE: func(cmd *cobra.Command, args []string) error {

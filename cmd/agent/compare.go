@@ -69,11 +69,15 @@ docs/compare.md has an example and says what the numbers mean.`,
 	fl.StringVar(&f.system, "system", "", "system message before each prompt")
 	fl.StringVar(&f.method, "method", "sum", "how scores of options are formed: sum, mean, per_byte or pmi")
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed options")
-	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the scores under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.calibrate, "calibrate", false,
+		"subtract the scores under a content-free question (contextual calibration)")
 	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
-	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; without it and without a configured one it is 0")
+	f.values.Bind(fl, "temperature", "llm.temperature", 0.0,
+		"of sampling; without it and without a configured one it is 0")
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0, fmt.Sprintf("most tokens of a reply; without it and without a configured one %d", compare.TokensMaxDefault))
+	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0,
+		fmt.Sprintf("most tokens of a reply; without it and without a configured one %d",
+			compare.TokensMaxDefault))
 	return cmd
 }
 
@@ -88,7 +92,8 @@ func (a *compareApp) run(cmd *cobra.Command, args []string) error {
 		return exit.Usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
 	}
 	if i := slices.IndexFunc(overrides, choosesModel); i >= 0 {
-		return exit.Usagef("%s among the arguments would take the place of every --llm; write --llm %s instead", overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
+		return exit.Usagef("%s among the arguments would take the place of every --llm; write --llm %s instead",
+			overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
 	}
 	models, err := a.models(cmd, overrides)
 	if err != nil {
@@ -109,8 +114,10 @@ func (a *compareApp) run(cmd *cobra.Command, args []string) error {
 		}
 		progress.Show(text)
 	}
-	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: a.system, Parallel: a.parallel, Progress: update,
-		Choose: &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList, Rotate: a.rotate, Calibrate: a.calibrate}})
+	report := compare.Run(cmd.Context(), models, tasks,
+		compare.Config{System: a.system, Parallel: a.parallel, Progress: update,
+			Choose: &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList, Rotate: a.rotate,
+				Calibrate: a.calibrate}})
 	progress.Show("")
 	return errors.Join(a.show(report), compareError(cmd.Context(), report))
 }
@@ -159,7 +166,8 @@ func (a *compareApp) models(cmd *cobra.Command, overrides []string) ([]compare.M
 			return nil, err
 		}
 		// What is said for all comes first, so that a model's own wins.
-		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), a.values.Values(), setup.SectionLLM)
+		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), a.values.Values(),
+			setup.SectionLLM)
 		if err != nil {
 			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), err)
 		}
@@ -168,7 +176,8 @@ func (a *compareApp) models(cmd *cobra.Command, overrides []string) ([]compare.M
 		if names[name]++; names[name] > 1 {
 			name += fmt.Sprintf(" #%d", names[name])
 		}
-		models = append(models, compare.Model{Name: name, Price: price(s.Price), TokensMax: s.TokensMax, Temperature: s.Temperature,
+		models = append(models, compare.Model{Name: name, Price: price(s.Price), TokensMax: s.TokensMax,
+			Temperature: s.Temperature,
 			Open: func(ctx context.Context) (backend.LanguageBackend, func(), error) {
 				m, err := a.Host.OpenModel(ctx, cfg)
 				if err != nil {
@@ -318,7 +327,8 @@ func compareError(ctx context.Context, r *compare.Report) error {
 	case models > 0:
 		return exit.With(exit.Backend, fmt.Errorf("%d of %d models did not start", models, len(r.Models)))
 	case results > 0:
-		return exit.With(exit.Backend, fmt.Errorf("%d of %d calls failed; see their error", results, len(r.Models)*len(r.Tasks)))
+		return exit.With(exit.Backend, fmt.Errorf("%d of %d calls failed; see their error", results,
+			len(r.Models)*len(r.Tasks)))
 	}
 	return nil
 }

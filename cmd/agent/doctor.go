@@ -28,7 +28,8 @@ func (a *app) versionCmd() *cobra.Command {
 			if inference.Built() {
 				native = "llama.cpp v0.5.0, native build " + inference.BuildID
 			}
-			_, err := fmt.Fprintf(a.Out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, native)
+			_, err := fmt.Fprintf(a.Out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(), runtime.GOOS,
+				runtime.GOARCH, native)
 			return err
 		},
 	}

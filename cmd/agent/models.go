@@ -68,15 +68,16 @@ func (a *app) storeCmd(use, short string, args cobra.PositionalArgs,
 ) *cobra.Command {
 	s := &storeApp{app: a}
 	short, long, _ := strings.Cut(short, "\n")
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-		store, done, err := a.Host.Store()
-		if err != nil {
-			return err
-		}
-		defer done()
-		s.Store = store
-		return run(s, cmd.Context(), args)
-	}}
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, done, err := a.Host.Store()
+			if err != nil {
+				return err
+			}
+			defer done()
+			s.Store = store
+			return run(s, cmd.Context(), args)
+		}}
 	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -247,7 +248,8 @@ const f16Bytes = 2
 func inspect(in *gguf.Info) inspection {
 	out := inspection{
 		Path: in.Path, Parts: len(in.Files), Name: in.Name, Architecture: in.Architecture, Kind: string(in.Kind),
-		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{}, FileBytes: in.FileBytes, WeightBytes: in.WeightBytes,
+		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{}, FileBytes: in.FileBytes,
+		WeightBytes:   in.WeightBytes,
 		ContextTokens: in.ContextLengthTrain, Layers: in.Layers, KVBytesPerToken: in.KVBytesPerToken(f16Bytes, f16Bytes),
 		VocabSize: in.VocabSize, TokenizerModel: in.TokenizerModel, TokenizerPre: in.TokenizerPre,
 		ChatTemplate: in.ChatTemplate != "", License: in.License, Warnings: in.Warnings,

@@ -37,7 +37,8 @@ func (a *app) runCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] [key=value …] TASK",
 		Short: "Work on a task until it is answered",
-		Long:  "The main job: the agent works on the task with the files of the work dir, step by step, until it answers.\nA task can also come on standard input.",
+		Long: `The main job: the agent works on the task with the files of the work dir, step by step, until it answers.
+A task can also come on standard input.`,
 		Example: `  agent run "Which of the CSV files here has the most rows?"
   agent run --model qwen2.5-coder-0.5b-instruct --approve auto "Sort names.txt into sorted.txt"
   agent run llm=openai llm.model_id=gpt-4o-mini --json "Summarise notes.md" | jq .
@@ -75,7 +76,8 @@ func bindWork(cmd *cobra.Command, values *setup.Flags) {
 	values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
 	values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
 	values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
-	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("approve",
+		cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // run composes, opens, runs and reports one task.
@@ -228,7 +230,8 @@ func sweepRow(r *session.Result, err error) string {
 		return fmt.Sprintf("error\t\t\t\t\t\t%s", legible.Line(err.Error(), 40))
 	}
 	u := r.Usage
-	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
+	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000,
+		u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
 		legible.Line(r.Answer, 40))
 }
 
@@ -238,7 +241,8 @@ func (a *runApp) taskText(ctx context.Context, args []string, answers bool) (str
 	task := strings.Join(args, " ")
 	if answers {
 		if strings.TrimSpace(task) == "" && a.resume == "" {
-			return "", exit.Usagef("no task given: with --approve ask standard input is for your answers, so the task must be an argument")
+			return "", exit.Usagef("no task given: with --approve ask standard input is for your answers, " +
+				"so the task must be an argument")
 		}
 		return task, terminal.CheckText("the task", task)
 	}
@@ -321,5 +325,6 @@ func (notAllowedError) Error() string { return "stopped: what the task needs was
 
 // Hint says how to allow it.
 func (notAllowedError) Hint() string {
-	return "the events above say what was refused and by whom; --approve ask or auto allows more, agent.approve_rules just some of it"
+	return "the events above say what was refused and by whom; --approve ask or auto allows more, " +
+		"agent.approve_rules just some of it"
 }

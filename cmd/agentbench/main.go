@@ -18,7 +18,8 @@ type app struct{ *cli.App }
 
 func root(c *cli.App) *cobra.Command {
 	a := &app{c}
-	root := &cobra.Command{Use: "agentbench", Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
+	root := &cobra.Command{Use: "agentbench",
+		Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
 	root.AddCommand(a.agentCmd(), a.compareCmd(), a.questionsCmd())
 	return root
 }

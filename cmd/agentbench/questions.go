@@ -130,7 +130,9 @@ type askedTask struct {
 }
 
 // askAll puts all questions to the model about one task.
-func (b *agentBench) askAll(ctx context.Context, task *tasks.Task, truth tasks.Wants, questions map[string]ask.Question) (*askedTask, error) {
+func (b *agentBench) askAll(ctx context.Context, task *tasks.Task, truth tasks.Wants,
+	questions map[string]ask.Question,
+) (*askedTask, error) {
 	paths, err := task.Files()
 	if err != nil {
 		return nil, err
@@ -171,5 +173,6 @@ func printCurve(a *app, name string, all []scored, threshold float64, list bool)
 		}
 	}
 	best, at := c.Best()
-	fmt.Fprintf(a.Out, "%s: AUC %.3f; %d of %d right above %.2f; %d above %.2f\n", name, c.AUC(), c.Right(threshold), len(all), threshold, best, at)
+	fmt.Fprintf(a.Out, "%s: AUC %.3f; %d of %d right above %.2f; %d above %.2f\n", name, c.AUC(),
+		c.Right(threshold), len(all), threshold, best, at)
 }

@@ -28,7 +28,8 @@ type Parts struct {
 // Standard returns a registry of the built-in commands that need nothing else.
 func Standard() (*command.Registry, error) {
 	reg := command.NewRegistry()
-	if err := register(reg, Think(), List(), Reader(), Writer(), Edit(), Replace(), Python(), Decide(), Answer()); err != nil {
+	if err := register(reg, Think(), List(), Reader(), Writer(), Edit(), Replace(), Python(), Decide(),
+		Answer()); err != nil {
 		return nil, err
 	}
 	// What models call a command that may be registered later, or not at all.

@@ -137,7 +137,8 @@ func (c *checker) kind() *fault {
 	}
 	kind, ok := architectures()[in.Architecture]
 	if !ok {
-		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture), nearest(in.Architecture, architectures()))
+		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture),
+			nearest(in.Architecture, architectures()))
 	}
 	in.Kind = kind
 	if c.isModel() && len(in.Tensors) == 0 && c.f.Has(tokenizerKey("tokens")) {
@@ -324,7 +325,8 @@ func (c *checker) rope() *fault {
 		return faultf(adviceDamaged, "%s is %d, and must be even", c.arch("rope.dimension_count"), dims)
 	case in.Architecture == "qwen2" || in.Architecture == "llama":
 		if dims != uint64(in.KeyLength) || in.KeyLength != in.ValueLength {
-			return faultf(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s", in.KeyLength, in.ValueLength, dims, in.Architecture)
+			return faultf(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s",
+				in.KeyLength, in.ValueLength, dims, in.Architecture)
 		}
 	}
 	scaling, fault := c.optionalText(c.arch("rope.scaling.type"))
@@ -397,7 +399,8 @@ func (c *checker) weights() *fault {
 			continue
 		}
 		// llama.cpp keeps vectors in float; its operations abort on others.
-		if len(t.Shape) < 2 && !t.Type.isFloat() && !t.Type.isInteger() || in.Kind == Text && t.isWeight() && t.Type.isInteger() {
+		if len(t.Shape) < 2 && !t.Type.isFloat() && !t.Type.isInteger() ||
+			in.Kind == Text && t.isWeight() && t.Type.isInteger() {
 			return faultf(adviceDamaged, "tensor %q has type %v, which cannot be computed with", t.Name, t.Type)
 		}
 	}
@@ -409,7 +412,8 @@ func (c *checker) weights() *fault {
 
 // isWeight reports the tensors that are multiplied with, by their names.
 func (t Tensor) isWeight() bool {
-	for _, part := range []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate.", "token_embd", "output."} {
+	for _, part := range []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
+		"ffn_gate.", "token_embd", "output."} {
 		if strings.Contains(t.Name, part) {
 			return true
 		}
@@ -429,7 +433,8 @@ func (c *checker) embeddingTable() *fault {
 	}
 	t := in.Tensors[i]
 	if len(t.Shape) != 2 || t.Shape[0] != uint64(in.EmbeddingLength) {
-		return faultf(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape, in.EmbeddingLength)
+		return faultf(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape,
+			in.EmbeddingLength)
 	}
 	if _, _, n, ok := c.f.Type(tokenizerKey("tokens")); ok && n != t.Shape[1] {
 		return faultf(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1], n)

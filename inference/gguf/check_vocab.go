@@ -89,7 +89,8 @@ func (c *checker) vocabArrays() *fault {
 	if fault != nil {
 		return fault
 	}
-	if merges == 0 && c.info.TokenizerModel == "gpt2" && c.info.TokenizerPre != "kimi-k2" && !c.f.Has(tokenizerKey("merges")) {
+	if merges == 0 && c.info.TokenizerModel == "gpt2" && c.info.TokenizerPre != "kimi-k2" &&
+		!c.f.Has(tokenizerKey("merges")) {
 		return faultf(adviceReconvert, "tokenizer.ggml.merges is missing")
 	}
 	return nil
@@ -119,7 +120,8 @@ func (c *checker) vocabTypes() *fault {
 		switch {
 		case strings.HasSuffix(name, "_token_id"), name == "token_type_count":
 			want = Uint32
-		case name == "add_bos_token", name == "add_eos_token", name == "add_sep_token", name == "add_space_prefix", name == "remove_extra_whitespaces":
+		case name == "add_bos_token", name == "add_eos_token", name == "add_sep_token",
+			name == "add_space_prefix", name == "remove_extra_whitespaces":
 			want = Bool
 		}
 		if e.typ != want {

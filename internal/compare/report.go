@@ -205,7 +205,8 @@ func summarise(m *ModelReport, tasks []Task) Summary {
 	slices.Sort(s.Methods)
 	s.Accuracy = share(s.Right, s.Expected)
 	s.AccuracyLow, s.AccuracyHigh = wilson(s.Right, s.Expected)
-	s.LatencyMedianMS, s.LatencyP90MS, s.FirstTextMedianMS = quantile(walls, 0.5), quantile(walls, 0.9), quantile(firsts, 0.5)
+	s.LatencyMedianMS, s.LatencyP90MS, s.FirstTextMedianMS = quantile(walls, 0.5), quantile(walls, 0.9),
+		quantile(firsts, 0.5)
 	if replyTokens > 0 && replyTime > 0 {
 		v := float64(replyTokens) / replyTime.Seconds()
 		s.TokensPerSecond = &v

@@ -63,7 +63,8 @@ func Compose(opts Options) (*Config, error) {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))}, folder: opts.Folder.Environ}
+	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))},
+		folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -106,7 +107,9 @@ func (c *Config) compose(repo *repository, opts Options) error {
 		return err
 	}
 	for _, file := range repo.passed {
-		c.warn(Origin{File: file}, "not used for an option that is chosen by name, since one of yours has that name; --config-dir %s takes the folder's", opts.Folder.Dir)
+		c.warn(Origin{File: file},
+			"not used for an option that is chosen by name, since one of yours has that name; --config-dir %s "+
+				"takes the folder's", opts.Folder.Dir)
 	}
 	return c.checkGrammar()
 }
@@ -142,7 +145,8 @@ func (m *composer) sortOut(o *override) error {
 	case isDict || !m.repo.isGroup(o.key):
 		return m.valueOverride(o)
 	case o.kind == forceKey:
-		return problem(o.origin, o.key, "a group can't be forced with ++").advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
+		return problem(o.origin, o.key,
+			"a group can't be forced with ++").advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
 	case o.kind == deleteKey:
 		return m.deleteGroup(o)
 	}
@@ -156,7 +160,8 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s", listed(groups))
+	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s",
+		listed(groups))
 }
 
 func (m *composer) deleteGroup(o *override) error {

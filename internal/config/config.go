@@ -73,7 +73,8 @@ func (c *Config) at(p string) (*node, error) {
 			return nil, c.clean(err)
 		}
 		if n = holder.child(key); n == nil {
-			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s", near.Hint(key, holder.keys))
+			return nil, problem(holder.origin, strings.Join(parts[:i+1], "."), "there is no such key%s",
+				near.Hint(key, holder.keys))
 		}
 	}
 	return n, nil

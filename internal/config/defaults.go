@@ -94,7 +94,8 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 		case "override":
 			e.override = true
 		default:
-			return problem(value.origin, "defaults", "unknown keyword %q before the group%s", w, near.Hint(w, []string{"optional", "override"}))
+			return problem(value.origin, "defaults", "unknown keyword %q before the group%s", w,
+				near.Hint(w, []string{"optional", "override"}))
 		}
 	}
 	if e.group == "" {
@@ -117,7 +118,8 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 			e.names = append(e.names, v.text)
 		}
 	default:
-		return problem(value.origin, "defaults", "option of %s must be a name, a list of names or null, got %s", e.group, value.kind).
+		return problem(value.origin, "defaults", "option of %s must be a name, a list of names or null, got %s",
+			e.group, value.kind).
 			advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
 	}
 	return nil

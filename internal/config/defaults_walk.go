@@ -219,7 +219,8 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 		d.hang(parent.groupPath(), parent.finalPackage(true))
 		switch {
 		case !d.override && !d.appended && seen != "":
-			return problem(d.origin, "defaults", "%s comes after the override of %s; overrides must be at the end of the list", d.target(), seen)
+			return problem(d.origin, "defaults",
+				"%s comes after the override of %s; overrides must be at the end of the list", d.target(), seen)
 		case !d.override:
 			continue
 		case deferred:
@@ -227,7 +228,8 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 		}
 		seen = d.overrideKey()
 		if _, decided := w.choices[seen]; !decided {
-			w.choices[seen] = &choice{name: d.name, names: d.names, isList: d.isList, isNull: d.isNull, origin: d.origin, inList: true}
+			w.choices[seen] = &choice{name: d.name, names: d.names, isList: d.isList, isNull: d.isNull,
+				origin: d.origin, inList: true}
 		}
 	}
 	return nil
@@ -303,7 +305,8 @@ func (w *defaultsWalker) visitDeferred(parent *defaultEntry, n *defaultsNode) er
 			keys = append(keys, k)
 		}
 		sort.Strings(keys)
-		return problem(n.entry.origin, "defaults", "can't resolve %s from the groups chosen so far (%s)", *field, listed(keys))
+		return problem(n.entry.origin, "defaults", "can't resolve %s from the groups chosen so far (%s)",
+			*field, listed(keys))
 	}
 	*field = v.text
 	return w.visit(n, true)

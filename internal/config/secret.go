@@ -100,7 +100,8 @@ func secretKey(key string) bool {
 
 // secretPath reports whether any part of a dotted path names a secret.
 func secretPath(p string) bool {
-	return slices.ContainsFunc(strings.FieldsFunc(p, func(r rune) bool { return strings.ContainsRune("./@+~[]", r) }), secretKey)
+	return slices.ContainsFunc(strings.FieldsFunc(p,
+		func(r rune) bool { return strings.ContainsRune("./@+~[]", r) }), secretKey)
 }
 
 // secretInText finds text that looks like a well-known kind of key, or a URL

@@ -60,7 +60,8 @@ func examineEngine(ctx context.Context, selfTest bool) []Finding {
 		out = append(out, Finding{What: "device " + d.Name, Status: "ok", Detail: detail})
 	}
 	if missing := sys.Missing(); missing != "" {
-		out = append(out, Finding{"accelerator", "warn", missing, "models run on the CPU; install the driver of the device, or use the build for the CPU"})
+		out = append(out, Finding{"accelerator", "warn", missing,
+			"models run on the CPU; install the driver of the device, or use the build for the CPU"})
 	}
 	out = append(out, Finding{What: "features", Status: "ok", Detail: strings.TrimSpace(sys.Features)})
 	return append(out, examineComputing(ctx, selfTest)...)
@@ -79,7 +80,8 @@ func examineComputing(ctx context.Context, again bool) []Finding {
 	var out []Finding
 	for _, b := range t.Buffers {
 		f := Finding{What: "computing in " + b.Name, Status: "ok",
-			Detail: fmt.Sprintf("%d weight types, relative error at most %.1g: %s", len(b.Types), b.Worst, strings.Join(b.Types, " "))}
+			Detail: fmt.Sprintf("%d weight types, relative error at most %.1g: %s", len(b.Types), b.Worst,
+				strings.Join(b.Types, " "))}
 		if b.Fault != "" {
 			f.Status, f.Detail, f.Hint = "warn", b.Fault, "it is switched off on this machine; `agent doctor --selftest` tests again"
 		}
@@ -122,7 +124,9 @@ func examineSandbox(ctx context.Context, cfg *config.Config) Finding {
 	if err != nil {
 		return Finding{"sandbox", "missing", err.Error(), exit.Hint(err)}
 	}
-	f := Finding{What: "sandbox", Status: "ok", Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", cmp.Or(r.Files, "open"), cmp.Or(r.Network, "open"), cmp.Or(r.Processes, "open"))}
+	f := Finding{What: "sandbox", Status: "ok",
+		Detail: fmt.Sprintf("files: %s; network: %s; processes: %s", cmp.Or(r.Files, "open"),
+			cmp.Or(r.Network, "open"), cmp.Or(r.Processes, "open"))}
 	if !r.Confined() {
 		f.Status = "warn"
 		if len(r.Reasons) > 0 {
@@ -151,11 +155,14 @@ func examineSystem(goos string) []Finding {
 	if goos == "linux" {
 		return nil
 	}
-	out := []Finding{{"memory", "warn", "free memory is unknown on " + goos, "a model that does not fit is not refused before it is loaded: mind its size"}}
+	out := []Finding{{"memory", "warn", "free memory is unknown on " + goos,
+		"a model that does not fit is not refused before it is loaded: mind its size"}}
 	if goos == "windows" {
 		out = append(out,
-			Finding{"processes", "warn", "what a stopped program has started goes on", "end the programs of MCP servers yourself"},
-			Finding{"terminal", "warn", "progress and colours need a console that knows escape sequences", "use Windows Terminal, or --quiet"})
+			Finding{"processes", "warn", "what a stopped program has started goes on",
+				"end the programs of MCP servers yourself"},
+			Finding{"terminal", "warn", "progress and colours need a console that knows escape sequences",
+				"use Windows Terminal, or --quiet"})
 	}
 	return out
 }
@@ -175,7 +182,9 @@ func examineOutside(host *setup.Host, raw *config.Config, err error) []Finding {
 		out[0].Detail = "the web with " + p + ", and the files of the work dir"
 	}
 	if len(cfg.Servers) > 0 {
-		out = append(out, Finding{What: "mcp servers", Status: "ok", Detail: strings.Join(slices.Sorted(maps.Keys(cfg.Servers)), ", ") + "; agent commands list connects to them"})
+		out = append(out, Finding{What: "mcp servers", Status: "ok",
+			Detail: strings.Join(slices.Sorted(maps.Keys(cfg.Servers)), ", ") +
+				"; agent commands list connects to them"})
 	}
 	return out
 }

@@ -158,7 +158,8 @@ func readContent(raw json.RawMessage, at string) (string, error) {
 		case p.Data != nil && p.Type == "input_json":
 			out.Write(p.Data)
 		default:
-			return "", unsupported(fmt.Sprintf("%s[%d]", at, i), "is of a type that this server does not support; it takes text.")
+			return "", unsupported(fmt.Sprintf("%s[%d]", at, i),
+				"is of a type that this server does not support; it takes text.")
 		}
 	}
 	return out.String(), nil

@@ -263,7 +263,8 @@ func (q *question) ask(input []backend.Message) ([]backend.Message, error) {
 }
 
 // decide answers one question and adds its cost.
-func (m *model) decide(r *http.Request, input []backend.Message, q question, usage *decisionUsage) (map[string]any, error) {
+func (m *model) decide(r *http.Request, input []backend.Message, q question, usage *decisionUsage,
+) (map[string]any, error) {
 	msgs, err := q.ask(input)
 	if err != nil {
 		return nil, err
@@ -304,7 +305,8 @@ func (q *question) answer(c *backend.Choice) map[string]any {
 	case "score":
 		a["confidence"], a["score"], a["probabilities"] = confidence, expectation(c), q.levelProbabilities(c)
 	default:
-		a["choice"], a["confidence"], a["probabilities"] = q.Choices[c.Index].value, confidence, q.choiceProbabilities(c, known)
+		a["choice"], a["confidence"], a["probabilities"] = q.Choices[c.Index].value, confidence,
+			q.choiceProbabilities(c, known)
 	}
 	return a
 }

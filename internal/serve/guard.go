@@ -60,7 +60,8 @@ func (d Door) guard(next http.Handler) (http.Handler, error) {
 			return
 		}
 		if err := cross.Check(r); err != nil && r.Method != http.MethodOptions {
-			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w, r)
+			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed",
+				message: "Pages of this origin may not call this server."}).write(w, r)
 			return
 		}
 		if d.allowOrigin(w, r) {
@@ -235,7 +236,8 @@ const statusGone = 499
 
 // logRequest writes one line, with no text of the request.
 func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Duration, err error) {
-	attrs := []any{"method", r.Method, "path", rt.path, "status", w.status, "ms", took.Milliseconds(), "from", r.RemoteAddr}
+	attrs := []any{"method", r.Method, "path", rt.path, "status", w.status, "ms", took.Milliseconds(),
+		"from", r.RemoteAddr}
 	var api *apiError
 	if errors.As(err, &api) && api.code != "" {
 		attrs = append(attrs, "code", api.code)
@@ -245,7 +247,8 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		return
 	}
 	if u := w.cost.of(); u.PromptTokens > 0 {
-		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens, "completion_tokens", u.CompletionTokens)
+		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens,
+			"completion_tokens", u.CompletionTokens)
 	}
 	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
@@ -338,11 +341,13 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &apiError{status: http.StatusRequestEntityTooLarge, code: "request_too_large",
 			message: fmt.Sprintf("The body has more than %d bytes.", tooBig.Limit)}
 	case err != nil:
-		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete", message: "The body did not arrive in time or whole."}
+		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete",
+			message: "The body did not arrive in time or whole."}
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	if err := legible.CheckJSON(data); err != nil {
-		return nil, &apiError{status: http.StatusBadRequest, code: "invalid_json", message: "The body is not valid: " + err.Error() + "."}
+		return nil, &apiError{status: http.StatusBadRequest, code: "invalid_json",
+			message: "The body is not valid: " + err.Error() + "."}
 	}
 	return data, nil
 }

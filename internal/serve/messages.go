@@ -20,7 +20,8 @@ const messagesPath = "/v1/messages"
 // messagesAdvice are fields that change nothing in a reply of this server: how to bill, cache
 // and route it, and how long a model may think that does not. Thoughts of earlier turns are
 // left out anyway, and nothing else is taken out of a prompt.
-var messagesAdvice = []string{"thinking", "context_management", "cache_control", "service_tier", "speed", "inference_geo",
+var messagesAdvice = []string{"thinking", "context_management", "cache_control", "service_tier", "speed",
+	"inference_geo",
 	"diagnostics", "user_profile_id", "billing_policy", "fallbacks", "anthropic_version", "anthropic_beta", "betas"}
 
 // attribution begins a line that one client writes into its system text and changes in every
@@ -29,7 +30,8 @@ const attribution = "x-anthropic-billing-header:"
 
 // readMessagesCall understands a request.
 func (m *model) readMessagesCall(f *fields) (*chatCall, error) {
-	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")}, n: 1, stream: f.flag("stream")}
+	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")}, n: 1,
+		stream: f.flag("stream")}
 	if n := f.integer("max_tokens", 1, 1<<31-1); n != nil {
 		c.req.TokensMax = int(*n)
 	}
@@ -147,7 +149,9 @@ func (f *fields) conversation(req *backend.Request) {
 // system reads a system text.
 func (t *turns) system(raw json.RawMessage, at string) error {
 	text, err := readTexts(raw, at)
-	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, attribution) })
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool {
+		return strings.HasPrefix(line, attribution)
+	})
 	if text = strings.TrimLeft(strings.Join(lines, "\n"), "\n"); text != "" {
 		t.add(backend.RoleSystem, text)
 	}
@@ -246,7 +250,8 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 	functions := make([]functionBody, len(list))
 	for i, t := range list {
 		if at := fmt.Sprintf("tools[%d]", i); t.Type != "" && t.Type != "custom" {
-			f.fail(unsupported(at, "is of the type %q, which this server does not have; it takes tools with an input_schema.", t.Type))
+			f.fail(unsupported(at,
+				"is of the type %q, which this server does not have; it takes tools with an input_schema.", t.Type))
 		} else if len(t.InputSchema) == 0 {
 			f.fail(badValue(at+".input_schema", "it is missing."))
 		}

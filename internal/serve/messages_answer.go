@@ -102,7 +102,9 @@ func (m *messageWhole) add(ev event) error {
 
 func (m *messageWhole) end() error {
 	// A call that was cut is none: some clients carry out all they find.
-	m.Content = slices.DeleteFunc(m.Content, func(b contentBlock) bool { return b.Type == "tool_use" && !json.Valid(b.Input) })
+	m.Content = slices.DeleteFunc(m.Content, func(b contentBlock) bool {
+		return b.Type == "tool_use" && !json.Valid(b.Input)
+	})
 	if m.saysNothing() {
 		m.Content = append(m.Content, textBlock())
 	}

@@ -123,7 +123,8 @@ func (m *metrics) text() string {
 	}
 	head("agent_info", "gauge", "What is served; always 1.")
 	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.first.names[0]))
-	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.", m.server.first.backend.ContextLength())
+	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.",
+		m.server.first.backend.ContextLength())
 	one("agent_start_time_seconds", "gauge", "When the server started, in Unix time.", m.server.started.Unix())
 	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.first.load.Load())
 	one("agent_prompt_tokens_total", "counter", "Prompt tokens of all replies, as sent.", m.prompt.Load())
@@ -131,7 +132,8 @@ func (m *metrics) text() string {
 	one("agent_prompt_evaluated_tokens_total", "counter", "Prompt tokens computed.", m.evaluated.Load())
 	one("agent_completion_tokens_total", "counter", "Tokens generated.", m.completion.Load())
 	if w := m.server.worker; w != nil {
-		one("agent_cluster_registered", "gauge", "1 while the FastChat controller knows this worker.", map[bool]int{true: 1}[w.registered.Load()])
+		one("agent_cluster_registered", "gauge", "1 while the FastChat controller knows this worker.",
+			map[bool]int{true: 1}[w.registered.Load()])
 	}
 	m.writeRequests(&out, head)
 	head("agent_first_token_seconds", "histogram", "From a request's arrival to its reply's first token.")
@@ -142,7 +144,8 @@ func (m *metrics) text() string {
 func (m *metrics) writeRequests(out io.Writer, head func(name, kind, help string)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	head("agent_requests_total", "counter", "Requests answered, by endpoint and HTTP status; 499 is a client that went away.")
+	head("agent_requests_total", "counter",
+		"Requests answered, by endpoint and HTTP status; 499 is a client that went away.")
 	lines := make([]string, 0, len(m.requests))
 	for k, n := range m.requests {
 		lines = append(lines, fmt.Sprintf("agent_requests_total{path=%s,status=\"%d\"} %d\n", label(k.path), k.status, n))

@@ -38,8 +38,8 @@ func (m *model) response(f *fields, w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	rw := &responseWriter{w: w, store: &m.responses, c: c, body: map[string]any{
-		"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model, "status": "in_progress",
-		"output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil,
+		"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model,
+		"status": "in_progress", "output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil,
 	}}
 	maps.Copy(rw.body, c.echo)
 	if c.stream {
@@ -76,7 +76,8 @@ func (m *model) readResponse(f *fields) (*responseCall, error) {
 	c.echo = map[string]any{
 		"temperature": req.Sampling.Temperature, "top_p": req.Sampling.TopP, "max_output_tokens": zeroIsNull(req.TokensMax),
 		"instructions": zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous), "store": c.store,
-		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked, "tools": responseToolBodies(req.Tools, c.tools),
+		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked,
+		"tools": responseToolBodies(req.Tools, c.tools),
 	}
 	if raw := f.take("metadata"); raw != nil {
 		c.echo["metadata"] = raw
@@ -212,8 +213,8 @@ func (f *fields) responseTools(req *backend.Request) *backend.ToolChoice {
 func responseToolBodies(tools []backend.Tool, choice *backend.ToolChoice) []map[string]any {
 	out := []map[string]any{}
 	for _, t := range tools {
-		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description, "parameters": t.Parameters,
-			"strict": choice != nil && choice.Strict[t.Name]})
+		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description,
+			"parameters": t.Parameters, "strict": choice != nil && choice.Strict[t.Name]})
 	}
 	return out
 }
@@ -224,7 +225,9 @@ func (s *responseStore) continued(c *responseCall) error {
 		before, ok := s.get(c.previous)
 		if !ok {
 			return &apiError{status: http.StatusNotFound, code: "previous_response_not_found", param: "previous_response_id",
-				message: fmt.Sprintf("There is no response %q here: it was not stored, or so many came after it that it was dropped.", c.previous)}
+				message: fmt.Sprintf(
+					"There is no response %q here: it was not stored, or so many came after it that it was "+
+						"dropped.", c.previous)}
 		}
 		c.req.Messages = append(before, c.req.Messages...)
 	}

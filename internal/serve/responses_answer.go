@@ -108,7 +108,8 @@ func textPart(text string, logprobs []chatToken) map[string]any {
 
 func (rw *responseWriter) open(call bool, body map[string]any) error {
 	rw.items = append(rw.items, &responseItem{body: body, call: call})
-	return rw.send("response.output_item.added", map[string]any{"output_index": len(rw.items) - 1, "item": maps.Clone(body)})
+	return rw.send("response.output_item.added",
+		map[string]any{"output_index": len(rw.items) - 1, "item": maps.Clone(body)})
 }
 
 // tell sends an event about the newest item.
@@ -216,7 +217,8 @@ func (rw *responseWriter) conversation() []backend.Message {
 		}
 		id, _ := item.body["call_id"].(string)
 		name, _ := item.body["name"].(string)
-		reply.Calls = append(reply.Calls, backend.ToolCall{ID: id, Name: name, Arguments: argumentsOf(json.RawMessage(item.text.String()))})
+		reply.Calls = append(reply.Calls,
+			backend.ToolCall{ID: id, Name: name, Arguments: argumentsOf(json.RawMessage(item.text.String()))})
 	}
 	return append(msgs, reply)
 }

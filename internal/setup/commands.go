@@ -62,8 +62,10 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir), Env: c.Env(workDir)}
-	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits, AllowUnsandboxed: out.Env.AllowUnsandboxed}
+	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir),
+		Env: c.Env(workDir)}
+	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits,
+		AllowUnsandboxed: out.Env.AllowUnsandboxed}
 	user := userCommandsDir()
 	if user != "" {
 		files.Folders = append(files.Folders, program.Folder{Path: user})
@@ -91,7 +93,8 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 // Env is what the commands of a work dir are given.
 func (c *Config) Env(workDir string) *command.Env {
 	a := c.Agent
-	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(), AllowUnsandboxed: a.AllowUnsandboxed, Web: a.web}
+	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(),
+		AllowUnsandboxed: a.AllowUnsandboxed, Web: a.web}
 }
 
 // Close ends what the commands have started.
@@ -136,7 +139,8 @@ func (h *Host) Connect(ctx context.Context, c *Commands, asked bool) error {
 	c.Servers = servers
 	if !asked {
 		for _, change := range servers.Changed() {
-			h.Warn((&mcp.ChangedError{Change: change}).Error() + "; see the change and accept it with: agent commands accept " + change.Command)
+			h.Warn((&mcp.ChangedError{Change: change}).Error() +
+				"; see the change and accept it with: agent commands accept " + change.Command)
 		}
 	}
 	for _, tool := range servers.Commands() {

@@ -33,7 +33,8 @@ type Context struct {
 // NewContext makes a context with a unified KV cache.
 func (m *Model) NewContext(p ContextParams) (*Context, error) {
 	cp := C.ag_context_params{
-		n_ctx: C.uint32_t(p.Cells), n_batch: C.uint32_t(p.Batch), n_ubatch: C.uint32_t(p.Ubatch), n_seq: C.uint32_t(p.Sequences),
+		n_ctx: C.uint32_t(p.Cells), n_batch: C.uint32_t(p.Batch), n_ubatch: C.uint32_t(p.Ubatch),
+		n_seq:     C.uint32_t(p.Sequences),
 		n_outputs: C.uint32_t(p.Outputs), n_threads: C.int32_t(p.Threads), n_threads_batch: C.int32_t(p.ThreadsBatch),
 		kv_type: C.int32_t(p.KVType), flash_attn: C.int32_t(p.FlashAttn), embeddings: C.bool(p.Embeddings),
 	}
@@ -144,7 +145,8 @@ func (c *Context) SeqRemove(seq, p0, p1 int32) (bool, error) {
 // SeqCopy makes positions [p0, p1) of src part of dst; no data moves.
 func (c *Context) SeqCopy(src, dst, p0, p1 int32) error {
 	var buf C.ag_buf
-	return callError("share cached tokens", C.ag_seq_cp(c.c, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1), &buf), &buf)
+	return callError("share cached tokens",
+		C.ag_seq_cp(c.c, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1), &buf), &buf)
 }
 
 // SeqPosMax is the last position of a sequence, -1 when it is empty.
@@ -156,7 +158,8 @@ func (c *Context) SeqState(seq int32, bytesMax int64) ([]byte, error) {
 	const op = "read cached tokens"
 	var n C.size_t
 	var buf C.ag_buf
-	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 || int64(n) > bytesMax {
+	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 ||
+		int64(n) > bytesMax {
 		return nil, err
 	}
 	out := make([]byte, n)
@@ -183,7 +186,9 @@ func (c *Context) SetThreads(decode, prefill int) {
 
 // Info reads the sizes that the context really has.
 func (c *Context) Info() (info ContextInfo, err error) {
-	err = described("describe the context", &info, func(json, err *C.ag_buf) C.int { return C.ag_context_info(c.c, json, err) })
+	err = described("describe the context", &info, func(json, err *C.ag_buf) C.int {
+		return C.ag_context_info(c.c, json, err)
+	})
 	return info, err
 }
 

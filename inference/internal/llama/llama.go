@@ -132,7 +132,8 @@ func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
 	defer C.free(unsafe.Pointer(cpath))
 	cp := C.ag_model_params{
 		gpu_layers: C.int32_t(p.GPULayers), load_mode: C.int32_t(p.LoadMode), main_gpu: C.int32_t(p.MainGPU),
-		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors), cpu_experts: C.int32_t(p.CPUExperts),
+		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors),
+		cpu_experts: C.int32_t(p.CPUExperts),
 	}
 	var pin runtime.Pinner
 	defer pin.Unpin()
@@ -190,7 +191,9 @@ func (m *Model) Close() {
 
 // Info reads the model's own description.
 func (m *Model) Info() (info ModelInfo, err error) {
-	err = described("describe the model", &info, func(json, err *C.ag_buf) C.int { return C.ag_model_info(m.c, json, err) })
+	err = described("describe the model", &info, func(json, err *C.ag_buf) C.int {
+		return C.ag_model_info(m.c, json, err)
+	})
 	return info, err
 }
 
