@@ -69,8 +69,8 @@ func NewHistory(b LanguageBackend, cfg HistoryConfig) *History {
 // Unwrap gives the backend that is recorded.
 func (h *History) Unwrap() LanguageBackend { return h.LanguageBackend }
 
-// Exchanges are the recorded calls in the order in which they ended, and how
-// many older ones were dropped. The slice is the caller's own.
+// Exchanges are the recorded calls, in the order in which they ended, and the number of older
+// ones that were dropped. The caller owns the slice.
 func (h *History) Exchanges() (exchanges []Exchange, dropped int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -194,7 +194,7 @@ func (o *OpenAI) ContextLength() int { return o.cfg.ContextLength }
 // server is the address for people, without a password.
 func (o *OpenAI) server() string { return ShownURL(o.cfg.ServerIP) }
 
-// Capabilities are what the server is hoped to do, less what it refused.
+// Capabilities are what the server is assumed to do, less what it has refused.
 func (o *OpenAI) Capabilities() Capabilities {
 	if o.dialect.plain {
 		o.mu.Lock()

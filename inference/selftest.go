@@ -38,7 +38,7 @@ const (
 // Rows of the products: single tokens, odd numbers, and whole tiles.
 var selfTestRows = []int32{1, 2, 7, 32, 512}
 
-// SelfTest is what the native code computes on this machine.
+// SelfTest is how well the native code computes on this machine.
 type SelfTest struct {
 	Processor string       `json:"processor"`
 	Build     string       `json:"build"`

@@ -1,4 +1,4 @@
-// Command agentbench measures the agent for who works on it: what it gets done
+// Command agentbench measures the agent for its developers: what it gets done
 // with a model, and how fast, beside llama.cpp's own tools. docs/dev/benchmarks.md
 // has the figures.
 package main

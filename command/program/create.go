@@ -14,7 +14,7 @@ import (
 	"agent/internal/legible"
 )
 
-// CreateName is the command by which the agent makes others.
+// CreateName is the command with which the agent makes other commands.
 const CreateName = "create_command"
 
 // codeBytesMax bounds the code of a command that the agent makes.

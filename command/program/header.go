@@ -45,7 +45,7 @@ type definition struct {
 	example  map[string]any // an entry of content, nil when none is given
 }
 
-// FileError is what is wrong with a command file, with its place.
+// FileError is a mistake in a command file, with its place.
 type FileError struct {
 	File   string
 	Line   int // 0: the whole file

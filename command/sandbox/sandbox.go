@@ -155,7 +155,7 @@ func (e *RefusedError) Error() string {
 	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
 }
 
-// Refused tells a refusal from a failure to those who do not know this type.
+// Refused marks the error as a refusal, for code that does not know its type.
 func (e *RefusedError) Refused() bool { return true }
 
 // Hint says how to allow it anyway.
@@ -172,7 +172,7 @@ func (e *RefusedError) Hint() string {
 		"accept the risk with --allow-unsandboxed"
 }
 
-// Report is what a system offers for confinement.
+// Report says what a system offers for confinement.
 type Report struct {
 	// Files and Network say what confines each: "private root + Landlock 7",
 	// empty when nothing does.

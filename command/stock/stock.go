@@ -1,6 +1,6 @@
-// Package stock is the built-in commands: think, list, reader, writer, edit, replace,
-// python, decide and answer, and with them in one list those that other packages make: delegate,
-// create_command, search.
+// Package stock has the built-in commands: think, list, reader, writer, edit, replace,
+// python, decide and answer. Its list also names those that other packages make: delegate,
+// create_command and search.
 package stock
 
 import (

@@ -31,8 +31,7 @@ type App struct {
 	Host setup.Host
 }
 
-// New makes the app of a program with the backends that were added to those
-// built in.
+// New makes the app of a program; custom backends join those built in.
 func New(in io.Reader, out, err io.Writer, custom backend.Registry) *App {
 	a := &App{Terminal: terminal.Terminal{In: in, Out: &terminal.Output{Writer: out}, Err: err}}
 	a.Host = setup.Host{Backends: custom, In: in, Out: terminal.Undisguised(err),

@@ -176,7 +176,7 @@ func unknownSubcommand(cmd *cobra.Command, name string) error {
 		cmd.CommandPath(), cmd.CommandPath())
 }
 
-// AtLeastOne refuses numbers of which there is nothing to do.
+// AtLeastOne refuses flags below 1.
 func AtLeastOne(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		if n, err := cmd.Flags().GetInt(name); err != nil || n < 1 {

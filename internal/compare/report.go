@@ -22,8 +22,7 @@ type Report struct {
 	started time.Time
 }
 
-// ModelReport is what one model did. Results has one entry for each task; nil
-// where it was not asked.
+// ModelReport is the results of one model, one for each task; nil where it was not asked.
 type ModelReport struct {
 	Name    string    `json:"name"`
 	Model   string    `json:"model"` // as the backend names it
@@ -50,8 +49,8 @@ type Tokens struct {
 	Reply  int `json:"reply"`
 }
 
-// Result is what came of one task. Method is "reply" for text, else how the
-// choice was obtained; see backend.Choice.
+// Result is the outcome of one task. Method is "reply" for text, else how the choice was made;
+// see backend.Choice.
 type Result struct {
 	Task        string   `json:"task"`
 	Kind        string   `json:"kind"` // chat or choose

@@ -36,7 +36,7 @@ type Model struct {
 	Temperature *float64
 }
 
-// Price is what tokens cost, for one million of them.
+// Price is the price of a million tokens.
 type Price struct {
 	Input       float64  `json:"input"`
 	CachedInput *float64 `json:"cached_input,omitempty"` // nil: as Input

@@ -34,9 +34,8 @@ var (
 // shownMax is how much of an argument is printed.
 const shownMax = 200
 
-// Shown is an argument of the command line as it may be printed: without what
-// it gives to keys that name a secret, be they in a dict or in a text such as
-// "openai api_key=…".
+// Shown is a command-line argument as it may be printed: without the values of keys that name a
+// secret, in a dict or in a text such as "openai api_key=…".
 func Shown(text string) string {
 	shown := hideSecrets(text)
 	if len(shown) > shownMax {

@@ -23,7 +23,7 @@ import (
 	"agent/internal/setup"
 )
 
-// Finding is what was found out about one part.
+// Finding is the state of one part.
 type Finding struct {
 	What   string `json:"what"`
 	Status string `json:"status"` // ok, warn or missing

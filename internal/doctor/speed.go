@@ -37,7 +37,7 @@ const (
 	errorWidth = 200
 )
 
-// Speeds are those of a model on each device.
+// Speeds are the speeds of a model on each device.
 type Speeds struct {
 	Model        string `json:"model"`
 	PromptTokens int    `json:"prompt_tokens"`
@@ -69,8 +69,8 @@ func (w *Way) String() string {
 	return w.Device + ", flash attention off"
 }
 
-// Measure runs the configured model on each device, on the CPU with flash
-// attention and without, in rounds in which all take their turn.
+// Measure runs the configured model on each device, and on the CPU with and without flash
+// attention. The ways take turns, `rounds` times.
 func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds int) (*Speeds, error) {
 	sys, err := inference.System()
 	if err != nil {

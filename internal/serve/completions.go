@@ -14,9 +14,9 @@ import (
 	"agent/backend"
 )
 
-// TextModel is a backend that works on plain text and tokens, below its chat
-// template; a local model does. It is what /v1/completions needs, and the
-// prompts that a FastChat cluster sends.
+// TextModel is a backend that works on plain text and tokens, below its chat template, as a
+// local model does. /v1/completions needs one, and so do the plain prompts of a FastChat
+// cluster.
 type TextModel interface {
 	// TokenizePrompt reads text of control tokens as control tokens. The first
 	// added tokens are not in the text (a beginning-of-sequence token).

@@ -23,14 +23,14 @@ import (
 	"agent/internal/legible"
 )
 
-// Door is who may call a server.
+// Door says who may call a server.
 type Door struct {
 	APIKey  backend.Secret // as in [Config]
 	Origins []string
 }
 
-// Keep is h for those who have the key, where there is one, and for no page of a
-// stranger.
+// Keep wraps h: it answers only those who have the key, if one is set, and no page of another
+// origin.
 func (d Door) Keep(h http.Handler) (http.Handler, error) {
 	return d.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var api *apiError

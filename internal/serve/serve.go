@@ -1,8 +1,13 @@
 // Package serve puts any [backend.LanguageBackend] behind HTTP: as a server
-// that speaks OpenAI's protocol, and as a worker of a FastChat cluster.
+// that speaks the protocols of OpenAI, Anthropic and Ollama, and as a worker of
+// a FastChat cluster.
 //
 // Make a [Server] with [New] and run it with [Server.Serve], or mount
 // [Server.Handler]. The endpoints are described in docs/serve.md.
+//
+// Each protocol is a codec in files of its own: it reads the fields of a body
+// into calls of the model that the body names, and a writer puts their deltas
+// into its form. Limits, queue, errors and counts are the same for all.
 //
 // Promises: a request is carried out as it was asked or refused with a reason
 // that names the field, never partly; a prompt that does not fit is refused
@@ -167,7 +172,7 @@ func namesOf(b backend.LanguageBackend, configured []string) (names []string, er
 
 func (s *Server) door() Door { return Door{s.cfg.APIKey, s.cfg.Origins} }
 
-// Usage is what all replies so far cost.
+// Usage is the cost of all replies so far.
 func (s *Server) Usage() backend.Usage {
 	m := s.metrics
 	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()),
@@ -399,7 +404,7 @@ func (s *Server) card(name string) modelCard {
 	return card
 }
 
-// Names are those of all models.
+// Names are the names of all models.
 func (s *Server) Names() []string { return slices.Clone(s.names) }
 
 func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {

@@ -27,7 +27,7 @@ func ProjectCommands(workDir string) program.Folder {
 	return program.Folder{Path: filepath.Join(workDir, commandsFolder), Inside: workDir}
 }
 
-// CommandTrust is in which folders commands may be used.
+// CommandTrust lists the folders whose commands may be used.
 func CommandTrust() *program.Trust {
 	return program.OpenTrust(filepath.Join(StateDir(), "trusted_commands.json"))
 }
@@ -90,7 +90,7 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	return out, err
 }
 
-// Env is what the commands of a work dir are given.
+// Env is the environment of the commands of a work dir.
 func (c *Config) Env(workDir string) *command.Env {
 	a := c.Agent
 	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(),

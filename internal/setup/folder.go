@@ -204,7 +204,7 @@ func (h *Host) allowFolder(ctx context.Context, asked []config.Change) error {
 	return trust.AddFile(folder, program.FoundFile{Name: keysOf(asked), Hash: mark})
 }
 
-// FolderTrust is what was allowed to folders.
+// FolderTrust lists the folders whose settings were allowed.
 func FolderTrust() *program.Trust {
 	return program.OpenTrust(filepath.Join(StateDir(), "trusted_folders.json"))
 }

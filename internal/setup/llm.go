@@ -24,7 +24,7 @@ type LLM struct {
 	settings any // what its factory reads
 }
 
-// Common is what the section of every backend that is built in may hold.
+// Common are the keys that the section of every built-in backend has.
 type Common struct {
 	ModelID          string `yaml:"model_id"`
 	ContextLength    int    `yaml:"context_length"` // 0: as the model has it
@@ -36,7 +36,7 @@ type Common struct {
 	remote bool // the model is on a server
 }
 
-// Price is what a million tokens cost, for `agent compare`.
+// Price is the price of a million tokens, for `agent compare`.
 type Price struct {
 	Input       *float64 `yaml:"input"`
 	CachedInput *float64 `yaml:"cached_input"` // nil: as Input

@@ -40,7 +40,7 @@ const (
 	descriptionRunes = 1024
 )
 
-// Guides are what may join the context of a task.
+// Guides are the texts for agents that may join the context of a task.
 type Guides struct {
 	Instructions []Instructions // the outermost first
 	Skills       []Skill

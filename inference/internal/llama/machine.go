@@ -20,8 +20,8 @@ func Cores() []int32 {
 	return ids[:C.ag_cores((*C.int32_t)(&ids[0]), C.int32_t(len(ids)))]
 }
 
-// Instructions are the instruction sets that the native code needs, and those of
-// them that this processor, or its system, lacks.
+// Instructions are the instruction sets that the native code needs, and those missing on this
+// processor or its system.
 func Instructions() (needed, lacking string, err error) {
 	var n, l, buf C.ag_buf
 	code := C.ag_instructions(&n, &l, &buf)

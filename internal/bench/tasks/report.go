@@ -28,7 +28,7 @@ type Report struct {
 	Rows           []Row           `json:"runs"`
 }
 
-// Configuration is what one way of working came to, over all tasks and rounds.
+// Configuration is the outcome of one way of working, over all tasks and rounds.
 type Configuration struct {
 	Name            string           `json:"name"`
 	Runs            int              `json:"runs"`
@@ -68,8 +68,8 @@ func (s Share) add(row Row) Share {
 	return s
 }
 
-// Summarise adds up rows, by configuration in the order of names. The first one
-// is what the others are compared with.
+// Summarise adds up rows by configuration, in the order of names. The others are compared with
+// the first.
 func Summarise(rows []Row, names []string) []Configuration {
 	var out []Configuration
 	for _, name := range names {

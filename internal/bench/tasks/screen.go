@@ -50,7 +50,7 @@ func SplitWay(name string) []string {
 	return strings.Split(name, "+")
 }
 
-// Effect is what a factor did, averaged over what the others were.
+// Effect is the gain of one factor, averaged over the settings of the others.
 type Effect struct {
 	Factor  string `json:"factor"` // by the name of its absence
 	With    Share  `json:"with"`
@@ -69,7 +69,7 @@ type Effect struct {
 	InvalidWithout   int     `json:"invalid_replies_without"`
 }
 
-// Effects are those of all factors, from the rows of whole rounds of a [Screen].
+// Effects are the effects of all factors, from the rows of whole rounds of a [Screen].
 func Effects(rows []Row, factors []string) []Effect {
 	perTask := map[string]Share{}
 	for _, r := range rows {

@@ -121,7 +121,7 @@ func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest) (sdk.Ini
 	}, nil
 }
 
-// Authenticate has nothing to do: the person who started this program is the user.
+// Authenticate has nothing to do: whoever started this program is the user.
 func (s *server) Authenticate(context.Context, sdk.AuthenticateRequest) (sdk.AuthenticateResponse, error) {
 	return sdk.AuthenticateResponse{}, nil
 }
@@ -149,7 +149,7 @@ func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest) (sdk
 	return sdk.LoadSessionResponse{Modes: c.modes()}, nil
 }
 
-// ResumeSession goes on with an earlier session of which the editor knows all.
+// ResumeSession goes on with an earlier session, whose events the editor already has.
 func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest) (sdk.ResumeSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, string(r.SessionId), r.McpServers)
 	if err != nil {
