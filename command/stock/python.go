@@ -92,7 +92,8 @@ type pythonTask struct {
 }
 
 // runCode runs the code in the sandbox.
-func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string) (*sandbox.Outcome, error) {
+func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string,
+) (*sandbox.Outcome, error) {
 	found, err := p.python.Find(ctx, env.WorkDir)
 	if err != nil {
 		return nil, err

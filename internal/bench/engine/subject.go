@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Flags are those of every measurement of speed.
+// Flags are shared by all measurements of speed.
 type Flags struct {
 	JSON   bool
 	values setup.Flags
@@ -33,7 +33,7 @@ func (f *Flags) Add(cmd *cobra.Command) {
 	f.values.Bind(fs, "flash-attn", "llm.flash_attn", false, "flash attention; --flash-attn=false switches it off")
 }
 
-// Values are those of the flags that were given, and what a measurement sets.
+// Values are the settings of the flags that were given, and those that a measurement needs.
 func (f *Flags) Values(contextLength, parallel int) []config.Value {
 	return append(f.values.Values(), Fixed("llm.context_length", contextLength), Fixed("llm.parallel", parallel))
 }
