@@ -158,6 +158,7 @@ type Kind struct {
 	Question  string
 	Threshold float64 // nats by which yes must be likelier than no; measured
 	Unscored  bool    // the command is offered, too, where nothing can be scored
+	NoFile    bool    // what such a task says to make is no file of the work dir
 }
 
 // Call is one canonical use of a command.

@@ -23,9 +23,17 @@ type understanding struct {
 }
 
 // askWants finds out what the task wants, where the model can be trusted with
-// questions of that kind. A resumed run knows it.
+// questions of that kind, and where it is not about something else than files. A
+// resumed run knows it.
 func (u *understanding) askWants(ctx context.Context) error {
 	if u.wants.Known || u.opts.mode() != modeSlots || !u.opts.has(AidQuestions) {
+		return nil
+	}
+	if err := u.suit(ctx); err != nil {
+		return err
+	}
+	noFile := func(spec command.Spec) bool { return spec.For != nil && spec.For.NoFile && u.suits[spec.Name] }
+	if slices.ContainsFunc(u.opts.allowed(), noFile) {
 		return nil
 	}
 	w, err := wants.Of(ctx, u.choose, u.folder())
