@@ -32,9 +32,10 @@ func (u *understanding) askWants(ctx context.Context) error {
 	if err := u.suit(ctx); err != nil {
 		return err
 	}
-	noFile := func(spec command.Spec) bool { return spec.For != nil && spec.For.NoFile && u.suits[spec.Name] }
-	if slices.ContainsFunc(u.opts.allowed(), noFile) {
-		return nil
+	for name, suits := range u.suits {
+		if suits && u.makes(name) {
+			return nil
+		}
 	}
 	w, err := wants.Of(ctx, u.choose, u.folder())
 	var unscored *ask.UnscoredError
@@ -50,6 +51,13 @@ func (u *understanding) askWants(ctx context.Context) error {
 	u.wants = w
 	u.book.emit(&w)
 	return nil
+}
+
+// makes reports a command that makes something else than files, as another command is.
+func (u *understanding) makes(name string) bool {
+	return slices.ContainsFunc(u.opts.allowed(), func(spec command.Spec) bool {
+		return spec.Name == name && spec.For != nil && spec.For.NoFile
+	})
 }
 
 // folder is the task with what was there when it was given. Names that a secret
