@@ -83,7 +83,8 @@ func examineComputing(ctx context.Context, again bool) []Finding {
 			Detail: fmt.Sprintf("%d weight types, relative error at most %.1g: %s", len(b.Types), b.Worst,
 				strings.Join(b.Types, " "))}
 		if b.Fault != "" {
-			f.Status, f.Detail, f.Hint = "warn", b.Fault, "it is switched off on this machine; `agent doctor --selftest` tests again"
+			f.Status, f.Detail, f.Hint = "warn", b.Fault,
+				"it is switched off on this machine; `agent doctor --selftest` tests again"
 		}
 		out = append(out, f)
 	}
