@@ -215,7 +215,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := httpServer(work, s.handler, s.log)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
-	joined := s.join(ctx, l.Addr())
+	var joined sync.WaitGroup
+	if s.worker != nil {
+		joined.Go(func() { s.worker.stay(ctx, l.Addr()) })
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -255,15 +258,6 @@ func (d Door) Serve(ctx context.Context, l net.Listener, h http.Handler, log *sl
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
-}
-
-// join registers with the cluster, if there is one, and keeps it up.
-func (s *Server) join(ctx context.Context, addr net.Addr) *sync.WaitGroup {
-	var wg sync.WaitGroup
-	if s.worker != nil {
-		wg.Go(func() { s.worker.stay(ctx, addr) })
-	}
-	return &wg
 }
 
 // drain ends an HTTP server politely, then firmly.
