@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"agent/command"
 	"agent/session/prose"
-	"agent/session/workdir"
 )
 
 // A place in a file is chosen among its own lines, which are scored: nothing can be
@@ -126,14 +124,11 @@ func linesToShow(task string, lines []string) (numbers []int, middle int) {
 
 // linesOf are the lines of a text file that may be shown.
 func (s *Session) linesOf(path string) []string {
-	if s.opts.policy().KeepsBack(path) || !slices.Contains(s.watch.now.Paths(), path) {
+	lines := s.watch.textOf(path)
+	if text := strings.Join(lines, "\n"); s.book.scrub.Text(text) != text {
 		return nil
 	}
-	text := string(workdir.Read(s.opts.Env.WorkDir, path))
-	if text == "" || !utf8.ValidString(text) || s.book.scrub.Text(text) != text {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), "\n")
+	return lines
 }
 
 // Bounds of the passages that are shown of a long file beside its beginning.
