@@ -113,8 +113,8 @@ func (e *Engine) flags() uint32 {
 	return 0
 }
 
-// stateOf is the state of a slot's first n tokens; nil where it can't be had, which costs
-// time and nothing else.
+// stateOf is the state of a slot's first n tokens. nil: it can't be read, which costs time
+// and nothing else.
 func (e *Engine) stateOf(s *slot, n int) []byte {
 	seq := s.seq
 	if n != len(s.cache) {

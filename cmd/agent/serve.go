@@ -72,7 +72,7 @@ asked about at the page.`,
 	return cmd
 }
 
-// serveFlags are those that are no settings.
+// serveFlags are the flags that are no settings.
 type serveFlags struct {
 	keyFile, workDir string
 	logJSON          bool
