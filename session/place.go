@@ -109,7 +109,7 @@ func (p *passage) excerpt() string {
 // file, else those around the part that shares the most with the task. The middle
 // of that part is one of them.
 func linesToShow(task string, lines []string) (numbers []int, middle int) {
-	from, to := prose.BestWindow(task, lines, placeWindow)
+	from, to, _ := prose.BestWindow(task, lines, placeWindow)
 	middle = (from + to) / 2
 	from, to = 0, len(lines)
 	if to > placeLinesMax {
@@ -135,6 +135,8 @@ func (s *Session) linesOf(path string) []string {
 const (
 	passagesMax  = 3
 	passageLines = 6
+	passageRunes = 800  // of each of its lines
+	passageShare = 0.15 // of what the best one shares with the task
 )
 
 // excerpt is a passage of a file.
@@ -161,15 +163,20 @@ func (s *Session) withPassages(ctx context.Context, j job, res *command.Result, 
 // passagesAbout are the passages that share the most with a query, in their order.
 func passagesAbout(query string, lines []string) []excerpt {
 	var out []excerpt
+	var best float64
 	left := slices.Clone(lines)
 	for range passagesMax {
-		from, to := prose.BestWindow(query, left, passageLines)
-		if to == 0 {
+		from, to, score := prose.BestWindow(query, left, passageLines)
+		if best = max(best, score); to == 0 || score < best*passageShare {
 			break
 		}
 		around := (passageLines - (to - from) + 1) / 2
 		from, to = max(from-around, 0), min(to+around, len(lines))
-		out = append(out, excerpt{from + 1, to, strings.Join(lines[from:to], "\n")})
+		shown := slices.Clone(lines[from:to])
+		for i, line := range shown {
+			shown[i] = prose.Cut(line, passageRunes)
+		}
+		out = append(out, excerpt{from + 1, to, strings.Join(shown, "\n")})
 		clear(left[from:to])
 	}
 	slices.SortFunc(out, func(a, b excerpt) int { return a.From - b.From })

@@ -81,7 +81,7 @@ func (w *watch) list(task string, filesMax, namesMax int) firstData {
 	room := int64(listBytesSum)
 	for _, p := range paths[:shown] {
 		file := w.view(p, w.lines(p, &room))
-		if slices.Contains(named, p) && file.More && len(file.Lines) > 0 && !isData(p) && w.opts.has(AidPassages) {
+		if slices.Contains(named, p) && file.More && len(file.Lines) > 0 && !w.computed(p) && w.opts.has(AidPassages) {
 			file.Passages = passagesAbout(d.Task, w.textOf(p))
 		}
 		d.Files = append(d.Files, file)
@@ -127,10 +127,15 @@ func (w *watch) lines(name string, room *int64) int {
 	return listLinesMax
 }
 
-// isData reports a file that holds one record on each line: what is in it is to be
-// computed with, and not read.
+// isData reports a file that holds one record on each line.
 func isData(name string) bool {
 	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
+}
+
+// computed reports a file whose content is to be computed with rather than read: data,
+// or a text in which a table stands.
+func (w *watch) computed(name string) bool {
+	return isData(name) || workdir.HoldsTable(w.opts.Env.WorkDir, name)
 }
 
 // shownWhole reports that the first message shows all of these files.
