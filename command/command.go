@@ -13,6 +13,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -259,18 +260,10 @@ type Limits struct {
 // OrDefaults fills the zero fields from [DefaultLimits].
 func (l Limits) OrDefaults() Limits {
 	d := DefaultLimits()
-	if l.TimeoutMS <= 0 {
-		l.TimeoutMS = d.TimeoutMS
-	}
-	if l.MemoryBytes <= 0 {
-		l.MemoryBytes = d.MemoryBytes
-	}
-	if l.OutputBytes <= 0 {
-		l.OutputBytes = d.OutputBytes
-	}
-	if l.FileBytes <= 0 {
-		l.FileBytes = d.FileBytes
-	}
+	l.TimeoutMS = cmp.Or(max(l.TimeoutMS, 0), d.TimeoutMS)
+	l.MemoryBytes = cmp.Or(max(l.MemoryBytes, 0), d.MemoryBytes)
+	l.OutputBytes = cmp.Or(max(l.OutputBytes, 0), d.OutputBytes)
+	l.FileBytes = cmp.Or(max(l.FileBytes, 0), d.FileBytes)
 	return l
 }
 
