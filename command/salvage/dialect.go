@@ -225,8 +225,8 @@ func asFields(input string, spec command.Spec) any {
 		return input
 	}
 	for key, v := range fields {
-		if text, ok := v.(string); ok && len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0] {
-			fields[key] = text[1 : len(text)-1]
+		if text, ok := v.(string); ok {
+			fields[key] = unquoted(text)
 		}
 	}
 	return fields

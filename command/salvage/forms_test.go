@@ -109,13 +109,7 @@ func TestParseDialectsInTexts(t *testing.T) {
 		require.Len(t, p.Calls, 1, reply)
 		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 	}
-	for _, reply := range []string{
-		`Mistral writes [TOOL_CALLS]python[ARGS]{"code": "1"} for a call.`,
-		`It is <invoke name="python"><parameter name="code">1</parameter></invoke> there.`,
-		"Plan: the form is\n{\"command\":\"python\",\"content\":\"1\"}\nand no other.",
-	} {
-		assert.Contains(t, Parse(reply, reg).Repairs, RepairMaybeQuoted, reply)
-	}
+	assert.Contains(t, Parse("Plan: the form is\n{\"command\":\"python\",\"content\":\"1\"}\nand no other.", reg).Repairs, RepairMaybeQuoted)
 	p := Parse(`<|channel|>analysis<|message|>Look first.<|end|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`, reg)
 	require.Len(t, p.Calls, 1)
 	assert.Equal(t, []string{"Look first."}, p.Calls[0].Notes)
@@ -154,7 +148,80 @@ func TestCallsWithinTexts(t *testing.T) {
 		calls := Within("A file says:\n"+form+"\nand goes on.", reg)
 		require.Len(t, calls, 1, form)
 		assert.Equal(t, []map[string]any{{"code": "1"}}, calls[0].Content, form)
-		assert.Contains(t, Parse("It says "+form+" there.", reg).Repairs, RepairMaybeQuoted, form)
+	}
+}
+
+// A sentence that speaks of a call is an answer, in whatever form the call is written. On
+// lines of its own, or after words alone, it is a call.
+func TestSentencesAboutCalls(t *testing.T) {
+	reg := standard(t)
+	for _, form := range []string{
+		`<python>print(1)</python>`,
+		`{"command":"python","content":"print(1)"}`,
+		`{'command': 'python', 'content': 'print(1)'}`,
+		`[{"name":"python","arguments":{"code":"print(1)"}}]`,
+		`<tool_call>{"name":"python","arguments":{"code":"print(1)"}}</tool_call>`,
+		`<tool_call>python<arg_key>code</arg_key><arg_value>print(1)</arg_value></tool_call>`,
+		`<function=python><parameter=code>print(1)</parameter></function>`,
+		`<invoke name="python"><parameter name="code">print(1)</parameter></invoke>`,
+		`<|channel|>commentary to=functions.python<|message|>{"code":"print(1)"}<|call|>`,
+		`[TOOL_CALLS]python[ARGS]{"code":"print(1)"}`,
+		`<｜tool▁call▁begin｜>python<｜tool▁sep｜>{"code":"print(1)"}<｜tool▁call▁end｜>`,
+		`[python(code="print(1)")]`,
+		`<|python_tag|>python.call(code="print(1)")`,
+		`<|tool_call>call:python{code:<|"|>print(1)<|"|>}<tool_call|>`,
+	} {
+		for _, sentence := range []string{
+			"Put FORM into the page.",
+			"See:\n- Put FORM into the page,\n- or write `FORM`.",
+			"The form is `FORM`.",
+			"`FORM` prints it.",
+			"They write \"FORM\" there, “FORM” here.",
+			"First FORM, then FORM.",
+		} {
+			reply := strings.ReplaceAll(sentence, "FORM", form)
+			p := Parse(reply, reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, "answer", p.Calls[0].Command, reply)
+			assert.Equal(t, []map[string]any{{"text": reply}}, p.Calls[0].Content, reply)
+			assert.Equal(t, []Repair{RepairProse}, p.Repairs, reply)
+		}
+		for _, reply := range []string{"I do it: " + form, "I do it.\n" + form, form + "\nIt prints 1."} {
+			p := Parse(reply, reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, `python [{"code":"print(1)"}]`, oneLine(t, p.Calls[0]), reply)
+			assert.Contains(t, p.Repairs, RepairMaybeQuoted, reply)
+		}
+	}
+	p := Parse("Put <python>print(1)</python> into the page.\n{\"command\":\"list\",\"content\":[]}", reg)
+	require.Len(t, p.Calls, 1)
+	assert.Equal(t, "list []", oneLine(t, p.Calls[0]))
+}
+
+// The marks of the first word are taken off, those of what follows it stay.
+func TestFirstWordKeepsMarks(t *testing.T) {
+	reg := standard(t)
+	for reply, want := range map[string]string{
+		"list *.md":               `list [{"pattern":"*.md"}]`,
+		"list: *.md":              `list [{"pattern":"*.md"}]`,
+		"list **/*.md":            `list [{"pattern":"**/*.md"}]`,
+		"**list**: *.md":          `list [{"pattern":"*.md"}]`,
+		"**list:** *.md":          `list [{"pattern":"*.md"}]`,
+		"**list: *.md**":          `list [{"pattern":"*.md"}]`,
+		"`list` *.md":             `list [{"pattern":"*.md"}]`,
+		"`list *.md`":             `list [{"pattern":"*.md"}]`,
+		"* list *":                `list [{"pattern":"*"}]`,
+		"# list\n*.md":            `list [{"pattern":"*.md"}]`,
+		"reader `a.txt`":          `reader [{"file":"a.txt"}]`,
+		`reader "a b.txt"`:        `reader [{"file":"a b.txt"}]`,
+		"answer: *Yes*, it is.":   `answer [{"text":"*Yes*, it is."}]`,
+		"answer: `ls` lists":      "answer [{\"text\":\"`ls` lists\"}]",
+		"answer: \"A\" and \"B\"": `answer [{"text":"\"A\" and \"B\""}]`,
+		"python: **kwargs":        `python [{"code":"**kwargs"}]`,
+	} {
+		p := Parse(reply, reg)
+		require.Len(t, p.Calls, 1, reply)
+		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 	}
 }
 

@@ -115,7 +115,8 @@ func (s *salvage) callList(text string) ([]ParsedCall, int) {
 // The parts of a reply in the channels of Harmony (gpt-oss): a header with the
 // channel and, of a call, the name that it is for; then a message.
 var (
-	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
+	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?(?:assistant)?(?:\s*to=[^<\s]{1,80})?\s*` +
+		`<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
 		`(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
 	recipient  = regexp.MustCompile(`to=` + qualifier + commandName)
 	harmonyEnd = regexp.MustCompile(`<\|(?:end|call|return)\|>`)

@@ -20,7 +20,7 @@ func thoughtFirst(s *salvage, text string) []ParsedCall {
 		return nil
 	}
 	before, rest := s.repairs, text[m[1]:]
-	calls, first, alone := s.scan(rest)
+	calls, first, alone := s.stated(rest)
 	line := rest[:first]
 	if len(calls) == 0 || strings.TrimLeft(line[strings.LastIndexByte(line, '\n')+1:], " \t`") != "" {
 		s.repairs = before
