@@ -88,7 +88,7 @@ func (s *salvage) plain(reply string) string {
 	if len(text) != len(reply) {
 		s.repairs.add(RepairUTF8)
 	}
-	return strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	return s.turnText(strings.TrimSpace(strings.TrimPrefix(text, "\ufeff")))
 }
 
 func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
@@ -115,11 +115,26 @@ var reasoningTags = [...][2]string{
 	{"<think>", "</think>"},
 	{"<thinking>", "</thinking>"},
 	{"<thought>", "</thought>"},
+	{"<reasoning>", "</reasoning>"},
+	{"<seed:think>", "</seed:think>"},
+	{"[THINK]", "[/THINK]"},
+	{"<|START_THINKING|>", "<|END_THINKING|>"},
+	{"<|begin_of_thought|>", "<|end_of_thought|>"},
+	{"<|channel>thought", "<channel|>"},
+	{"◁think▷", "◁/think▷"},
 }
+
+// bareAnalysis is a thought of Harmony without its tokens, which some servers take out.
+var bareAnalysis = regexp.MustCompile(`^analysis((?s:.*?))assistant(?:final|commentary\s+to=)`)
 
 // removeReasoning takes off the block in which reasoning models think first.
 // Calls that they only considered there must not run.
 func (s *salvage) removeReasoning(text string) (rest, thought string) {
+	if m := bareAnalysis.FindStringSubmatchIndex(text); m != nil {
+		s.repairs.add(RepairReasoning)
+		rest = strings.TrimPrefix(text[m[3]+len("assistant"):], "final")
+		return strings.TrimSpace(rest), strings.TrimSpace(text[m[2]:m[3]])
+	}
 	for _, tags := range reasoningTags {
 		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
 			s.repairs.add(RepairReasoning)
@@ -277,6 +292,9 @@ func wholeFence(s *salvage, text string) []ParsedCall {
 	made := s.repairs
 	s.repairs.add(RepairFence)
 	body = strings.TrimSpace(body)
+	if info == toolCode {
+		body = unprinted(body)
+	}
 	if calls := s.climb(body, strictJSON, wholeLiteral, callAlone); calls != nil {
 		return calls
 	}

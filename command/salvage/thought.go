@@ -40,4 +40,4 @@ func thoughtFirst(s *salvage, text string) []ParsedCall {
 }
 
 // emptyAction is a label of ReAct whose call stands on the next lines.
-var emptyAction = regexp.MustCompile(`(?i)\n[ \t*#-]*(?:Action|Command|Tool)(?:[ _]Input)?[ \t*]*:[ \t*]*$`)
+var emptyAction = regexp.MustCompile(`(?i)\n[ \t*#-]*(?:Action|Command|Tool)(?:[ _]Input)?[ \t*]*:[ \t*]*(?:` + "```[a-z]*" + `)?$`)
