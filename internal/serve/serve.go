@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"agent/backend"
+	"agent/internal/near"
 )
 
 // Config says how to serve. The zero value of a field is its default.
@@ -375,7 +376,23 @@ func pass(h http.Handler) func(*Server, http.ResponseWriter, *http.Request) erro
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) error {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, headerBytesMax))
 	return &apiError{status: http.StatusNotFound, code: "unknown_url",
-		message: fmt.Sprintf("Unknown request URL: %s %s. See docs/serve.md for the endpoints.", r.Method, r.URL.Path)}
+		message: fmt.Sprintf("Unknown request URL: %s %s.%s See docs/serve.md for the endpoints.", r.Method, r.URL.Path, meantPath(r.URL.Path))}
+}
+
+// meantPath suggests the path of an endpoint for one that ends like it, or is nearly it.
+func meantPath(wanted string) string {
+	var paths []string
+	for _, e := range append(endpoints(), ollamaEndpoints()...) {
+		short := strings.TrimPrefix(e.path, "/v1")
+		if len(short) > 1 && strings.HasSuffix(strings.ToLower(wanted), short) {
+			return fmt.Sprintf(" Did you mean %s?", e.path)
+		}
+		paths = append(paths, e.path)
+	}
+	if best := near.Name(wanted, paths); best != "" {
+		return fmt.Sprintf(" Did you mean %s?", best)
+	}
+	return ""
 }
 
 // modelCard is an entry of /v1/models.
