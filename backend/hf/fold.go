@@ -16,9 +16,9 @@ import (
 type templateHabits struct {
 	once   sync.Once
 	told   sync.Once // of the first message that later concerns
-	system bool // a system message is refused, or left out
-	later  bool // so is one that is not the first message
-	turns  bool // so are two turns of one role
+	system bool      // a system message is refused, or left out
+	later  bool      // so is one that is not the first message
+	turns  bool      // so are two turns of one role
 
 	refused error // a chat of one user text is
 }
@@ -28,7 +28,8 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 	takes := func(roles ...string) bool {
 		var chat inference.Chat
 		for i, role := range roles {
-			chat.Messages = append(chat.Messages, inference.Message{Role: role, Content: fmt.Sprintf("\x02%d\x03", i)})
+			text := fmt.Sprintf("\x02%d\x03", i)
+			chat.Messages = append(chat.Messages, inference.Message{Role: role, Content: text})
 		}
 		parts, err := m.Render(ctx, chat, "")
 		if errors.Is(err, inference.ErrTemplate) {
@@ -42,7 +43,8 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 		}
 		return err == nil
 	}
-	if _, err := m.Render(ctx, inference.Chat{Messages: []inference.Message{{Role: "user", Content: "x"}}}, ""); err != nil {
+	chat := inference.Chat{Messages: []inference.Message{{Role: "user", Content: "x"}}}
+	if _, err := m.Render(ctx, chat, ""); err != nil {
 		h.refused = err
 		return
 	}
