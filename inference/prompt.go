@@ -73,7 +73,7 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(msgs, err)}
+		return nil, &Error{Op: "render chat", Err: err, Advice: templateAdvice(err)}
 	}
 	var reply struct{ Parts []Part }
 	if err := json.Unmarshal(out, &reply); err != nil {
@@ -86,32 +86,18 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 	return reply.Parts, nil
 }
 
-// templateAdvice guesses what a template may have refused.
-func templateAdvice(msgs []Message, err error) string {
-	if errors.Is(err, ErrTemplate) {
-		return "the fault is in the template, for this chat at least; give another with " +
-			"llm.chat_template=FILE, or get a newer file of this model"
+// templateAdvice is what helps against a template that refuses. Why it does it says itself.
+func templateAdvice(err error) string {
+	const another = "give another with llm.chat_template=FILE, or get a newer file of this model"
+	switch text := err.Error(); {
+	case errors.Is(err, ErrTemplate):
+		return "the fault is in the template, for this chat at least; " + another
+	case strings.Contains(text, "Parser Error"), strings.Contains(text, "lexer"):
+		return "the chat template itself is broken; " + another
+	case strings.Contains(text, "Jinja Exception"):
+		return "these are the template's own words; change the messages as it wants them, or " + another
 	}
-	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
-		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer " +
-			"file of this model"
-	}
-	system, alternates := false, true
-	for i, m := range msgs {
-		if m.Role == "system" && i > 0 {
-			return "many templates take a system message only at the start"
-		}
-		system = system || m.Role == "system"
-		alternates = alternates && (i == 0 || m.Role != msgs[i-1].Role)
-	}
-	switch {
-	case system:
-		return "some templates take no system message"
-	case !alternates:
-		return "some templates want user and assistant to alternate"
-	}
-	return "the template does not take this chat, with nothing unusual in it; give another with " +
-		"llm.chat_template=FILE, or get a newer file of this model"
+	return "the template does not take this chat; " + another
 }
 
 // SpecialText is the text of a special token; empty when the vocabulary has none.

@@ -3,6 +3,7 @@ package hf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -14,44 +15,60 @@ import (
 // templateHabits are what a chat template does not take, found by trying it once.
 type templateHabits struct {
 	once   sync.Once
-	system bool // a system message is refused, or left out
-	turns  bool // so are two turns of one role
+	told   sync.Once // of the first message that later concerns
+	system bool      // a system message is refused, or left out
+	later  bool      // so is one that is not the first message
+	turns  bool      // so are two turns of one role
 
 	refused error // a chat of one user text is
 }
 
 // find tries the template with texts that can be told again in what it renders to.
 func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
-	const first, second = "\x02first\x03", "\x02second\x03"
 	takes := func(roles ...string) bool {
-		chat := inference.Chat{Messages: []inference.Message{{Role: roles[0], Content: first},
-			{Role: roles[1], Content: second}}}
+		var chat inference.Chat
+		for i, role := range roles {
+			text := fmt.Sprintf("\x02%d\x03", i)
+			chat.Messages = append(chat.Messages, inference.Message{Role: role, Content: text})
+		}
 		parts, err := m.Render(ctx, chat, "")
-		text := inference.Text(parts)
 		if errors.Is(err, inference.ErrTemplate) {
 			return true // it misbehaves, which is told when it does so again
 		}
-		return err == nil && strings.Contains(text, first) && strings.Contains(text, second)
+		text := inference.Text(parts)
+		for _, msg := range chat.Messages {
+			if !strings.Contains(text, msg.Content) {
+				return false
+			}
+		}
+		return err == nil
 	}
-	chat := inference.Chat{Messages: []inference.Message{{Role: "user", Content: first}}}
+	chat := inference.Chat{Messages: []inference.Message{{Role: "user", Content: "x"}}}
 	if _, err := m.Render(ctx, chat, ""); err != nil {
 		h.refused = err
 		return
 	}
 	h.system = !takes("system", "user")
+	h.later = h.system || !takes("user", "assistant", "system", "user")
 	h.turns = !takes("user", "user")
 }
 
 // folded makes messages of a chat that the model's template takes: system text stands before
-// the first user text, and neighbours of one role are one message. What a template takes
-// stays as it is.
+// the user text that follows it, and neighbours of one role are one message. What a template
+// takes stays as it is.
 func (b *Backend) folded(ctx context.Context, msgs []backend.Message) []backend.Message {
 	h := b.templateHabits(ctx)
-	if h.system {
-		msgs = withoutSystem(msgs)
-	}
-	if !h.turns && !h.system {
+	late := h.later && !h.system && systemLater(msgs)
+	if !h.turns && !h.system && !late {
 		return msgs
+	}
+	if h.system || late {
+		msgs = withoutSystem(msgs, h.system)
+	}
+	if late {
+		h.told.Do(func() {
+			b.cfg.Warn("the chat template takes system messages only at the start; the text of a later one stands before the user text that follows it")
+		})
 	}
 	var out []backend.Message
 	for _, m := range msgs {
@@ -94,11 +111,25 @@ func lastLine(text string) string {
 	return strings.TrimSpace(text[strings.LastIndexByte(strings.TrimSpace(text), '\n')+1:])
 }
 
-// withoutSystem makes user texts of system texts; they are joined with their neighbours.
-func withoutSystem(msgs []backend.Message) []backend.Message {
-	out := make([]backend.Message, len(msgs))
+// systemLater reports a system message that does not stand at the start.
+func systemLater(msgs []backend.Message) bool {
+	started := false
+	for _, m := range msgs {
+		if m.Role == backend.RoleSystem && started {
+			return true
+		}
+		started = started || m.Role != backend.RoleSystem
+	}
+	return false
+}
+
+// withoutSystem makes user texts of system texts, of those at the start only where all are
+// meant; they are joined with their neighbours.
+func withoutSystem(msgs []backend.Message, all bool) []backend.Message {
+	out, start := make([]backend.Message, len(msgs)), true
 	for i, m := range msgs {
-		if m.Role == backend.RoleSystem {
+		start = start && m.Role == backend.RoleSystem
+		if m.Role == backend.RoleSystem && (all || !start) {
 			m.Role = backend.RoleUser
 		}
 		out[i] = m

@@ -12,6 +12,39 @@ import (
 	"agent/backend"
 )
 
+// System messages within a chat, for templates that take them at the start alone.
+func TestTemplatesThatTakeSystemFirst(t *testing.T) {
+	chat := []backend.Message{{Role: backend.RoleSystem, Content: "Be brief."}, {Role: backend.RoleUser, Content: "One."}, {Role: backend.RoleAssistant, Content: "Yes."},
+		{Role: backend.RoleSystem, Content: "Be kind."}, {Role: backend.RoleUser, Content: "Two."}, {Role: backend.RoleUser, Content: "Three."}}
+	const turn, end = "<{{ m.role }}>{{ m.content }}", "{% if add_generation_prompt %}<assistant>{% endif %}"
+	for template, late := range map[string]bool{
+		"{% for m in messages %}" + turn + "{% endfor %}" + end: false,
+		"{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('System message must be at the beginning.') }}{% endif %}" + turn + "{% endfor %}" + end:                                                                              true,
+		"{% if messages[0].role == 'system' %}<system>{{ messages[0].content }}{% endif %}{% for m in messages %}{% if m.role != 'system' %}" + turn + "{% endif %}{% endfor %}" + end:                                                                                 true,
+		"{% if messages[0].role == 'system' %}<system>{{ messages[0].content }}{% set ms = messages[1:] %}{% else %}{% set ms = messages %}{% endif %}{% for m in ms %}{% if m.role == 'system' %}{{ raise_exception('x') }}{% endif %}" + turn + "{% endfor %}" + end: true,
+	} {
+		var warned []string
+		b, err := Open(t.Context(), Config{ModelID: "m", Path: modelPath(t), ChatTemplate: template, ContextLength: 512, Threads: 1, Warn: func(s string) { warned = append(warned, s) }})
+		require.NoError(t, err)
+		got, err := b.RenderChat(t.Context(), chat[:3])
+		require.NoError(t, err)
+		assert.Equal(t, "<system>Be brief.<user>One.<assistant>Yes.<assistant>", got)
+		assert.Empty(t, warned)
+		for range 2 {
+			got, err = b.RenderChat(t.Context(), chat)
+			require.NoError(t, err)
+		}
+		if late {
+			assert.Equal(t, "<system>Be brief.<user>One.<assistant>Yes.<user>Be kind.\n\nTwo.\n\nThree.<assistant>", got, template)
+			assert.Len(t, warned, 1)
+		} else {
+			assert.Equal(t, "<system>Be brief.<user>One.<assistant>Yes.<system>Be kind.<user>Two.<user>Three.<assistant>", got)
+			assert.Empty(t, warned)
+		}
+		require.NoError(t, b.Close())
+	}
+}
+
 // Templates that take no system message or want roles to alternate, as families have them.
 func TestTemplatesThatRefuse(t *testing.T) {
 	const end = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -31,6 +64,14 @@ func TestTemplatesThatRefuse(t *testing.T) {
 			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
 		"alternates": {template: "{% for m in messages %}{% if not loop.first and m.role == messages[loop.index0 - 1].role %}{{ raise_exception('roles must alternate') }}{% endif %}" + turn + "{% endfor %}" + end, warnings: 1,
 			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"Gemma": {template: "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}" + turn + "{% endfor %}" + end, warnings: 2,
+			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"Mistral": {template: "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}{% set ms = messages[1:] %}{% else %}{% set s = '' %}{% set ms = messages %}{% endif %}{% for m in ms %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}{% if m.role == 'user' %}[INST]{% if loop.last and s %}{{ s + ' ' }}{% endif %}{{ m.content }}[/INST]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}", warnings: 1,
+			want: "[INST]One.\n\nTwo.[/INST]Yes.</s>[INST]Be brief. Three.[/INST]"},
+		"drops all but user": {template: "{% for m in messages %}{% if m.role == 'user' or m.role == 'assistant' %}" + turn + "{% endif %}{% endfor %}" + end, warnings: 1,
+			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"takes a role it does not know for the user's": {template: "{% for m in messages %}{% if m.role == 'assistant' %}A: {{ m.content }}\n{% else %}U: {{ m.content }}\n{% endif %}{% endfor %}A:",
+			want: "U: Be brief.\nU: One.\nU: Two.\nA: Yes.\nU: Three.\nA:"},
 		"refuses everything": {template: "{{ raise_exception('tools must be given') }}", refused: "tools must be given", warnings: 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -96,7 +96,7 @@ func withoutPage(form pdf.Value, seen map[string]bool) (out []string) {
 // itself it has from the fields around it.
 func field(widget pdf.Value) (name, value string) {
 	var names []string
-	var held, kind pdf.Value
+	var held, kind, options pdf.Value
 	flags := int64(0)
 	for at, depth := widget, 0; !at.IsNull() && depth < treeDepthMax; at, depth = at.Key("Parent"), depth+1 {
 		if own := textOfValue(at.Key("T")); own != "" {
@@ -108,6 +108,9 @@ func field(widget pdf.Value) (name, value string) {
 		if kind.IsNull() {
 			kind = at.Key("FT")
 		}
+		if options.IsNull() {
+			options = at.Key("Opt")
+		}
 		if flags == 0 {
 			flags = at.Key("Ff").Int64()
 		}
@@ -115,7 +118,7 @@ func field(widget pdf.Value) (name, value string) {
 	if kind.Name() == "Tx" && flags&passwordField != 0 {
 		return "", ""
 	}
-	value = fieldValue(held)
+	value = fieldValue(held, options)
 	if kind.Name() == "Btn" { // one of several buttons has the value
 		if state := widget.Key("AS").Name(); value == "Off" || state == "Off" {
 			value = ""
@@ -124,15 +127,16 @@ func field(widget pdf.Value) (name, value string) {
 	return cmp.Or(strings.Join(names, "."), "field"), value
 }
 
-// fieldValue is a value as text: of a list, all that is chosen.
-func fieldValue(v pdf.Value) string {
+// fieldValue is a value as a person sees it: of a list, all that is chosen, by the words of
+// its options.
+func fieldValue(v, options pdf.Value) string {
 	switch v.Kind() {
 	case pdf.Name:
 		return legible.OneLine(v.Name())
 	case pdf.Array:
 		var chosen []string
 		for i := range min(v.Len(), marginMax) {
-			if text := fieldValue(v.Index(i)); text != "" {
+			if text := fieldValue(v.Index(i), options); text != "" {
 				chosen = append(chosen, text)
 			}
 		}
@@ -140,7 +144,13 @@ func fieldValue(v pdf.Value) string {
 	case pdf.Stream:
 		return legible.OneLine(string(streamBytes(v, fieldBytesMax)))
 	}
-	return textOfValue(v)
+	value := textOfValue(v)
+	for i := range min(options.Len(), marginMax) {
+		if o := options.Index(i); o.Len() > 1 && textOfValue(o.Index(0)) == value {
+			return textOfValue(o.Index(1))
+		}
+	}
+	return value
 }
 
 // textOfValue is a string of a document, on one line.

@@ -22,11 +22,11 @@ type messageLines struct {
 func (m *messageLines) Read(p []byte) (int, error) {
 	for len(m.rest) == 0 {
 		line, err := m.line()
-		if isMessage(line) {
-			m.rest = line
+		printed, message := splitPrinted(line)
+		_, _ = m.words.Write(printed)
+		if m.rest = message; len(message) > 0 {
 			break
 		}
-		_, _ = m.words.Write(line)
 		if err != nil {
 			return 0, err
 		}
@@ -47,9 +47,16 @@ func (m *messageLines) line() (line []byte, err error) {
 	}
 }
 
-// isMessage tells a message from what is printed. A broken one counts as one, so that the
-// transport says what is wrong.
-func isMessage(line []byte) bool {
-	line = bytes.TrimSpace(line)
-	return bytes.HasPrefix(line, []byte("{")) && bytes.Contains(line, []byte(`"jsonrpc"`)) || len(line) > messageBytesMax
+// splitPrinted parts what is printed from the message after it. A broken one counts as one,
+// so that the transport says what is wrong.
+func splitPrinted(line []byte) (printed, message []byte) {
+	message = bytes.TrimPrefix(line, []byte("\ufeff"))
+	if end := bytes.TrimRight(message, "\r\n"); len(end) > 0 { // a bar of progress is overwritten
+		message = message[bytes.LastIndexByte(end, '\r')+1:]
+	}
+	isMessage := bytes.HasPrefix(bytes.TrimSpace(message), []byte("{")) && bytes.Contains(message, []byte(`"jsonrpc"`))
+	if !isMessage && len(line) <= messageBytesMax {
+		return line, nil
+	}
+	return line[:len(line)-len(message)], message
 }

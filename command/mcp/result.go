@@ -44,6 +44,9 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 	if text == "" {
 		text = texts.Say("empty", map[string]bool{"Failed": answer.IsError})
 	}
+	if strings.Contains(text, "\uFFFD") {
+		text += "\n" + texts.Say("broken_text", nil)
+	}
 	r := &command.Result{Text: text, Failed: answer.IsError}
 	if len(text) > most {
 		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+texts.Say("cut", map[string]int{"Bytes": len(text) - most}), true

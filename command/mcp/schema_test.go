@@ -9,6 +9,7 @@ import (
 
 	"agent/command"
 
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -225,4 +226,45 @@ func TestMessagesAmongWords(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "{\"jsonrpc\":\"2.0\",\"id\":1}\n  {\"jsonrpc\":\"2.0\",\"x\":\""+long+"\"}\n", string(got))
 	assert.Equal(t, "hello\n[info] {\"a\":1}\n\n{\"level\":\"info\"}\nbye", words.String())
+
+	const message = `{"jsonrpc":"2.0","id":1}`
+	for out, want := range map[string][2]string{
+		message:                                   {message, ""},
+		message + "\r\n":                          {message + "\r\n", ""},
+		"\ufeff" + message + "\n":                 {message + "\n", "\ufeff"},
+		"10 %\r50 %\r" + message + "\n":           {message + "\n", "10 %\r50 %\r"},
+		"\x1b[32mready\x1b[0m\n" + message + "\n": {message + "\n", "\x1b[32mready\x1b[0m\n"},
+		"DEBUG sent " + message + "\n" + message:  {message, "DEBUG sent " + message + "\n"},
+		"{\"jsonrpc\": \n":                        {"{\"jsonrpc\": \n", ""}, // broken, which the transport tells
+		"\r\n" + message:                          {message, "\r\n"},
+		"[" + message + "]\n":                     {"", "[" + message + "]\n"},
+	} {
+		words := &tail{max: 1000}
+		got, err := io.ReadAll(newMessages(io.NopCloser(strings.NewReader(out)), words))
+		require.NoError(t, err)
+		assert.Equal(t, want, [2]string{string(got), words.String()}, "%q", out)
+	}
+}
+
+// What an answer holds beside text is shown, or named where it can't be; what came broken
+// is told.
+func TestAnswersOfEveryKind(t *testing.T) {
+	s := &server{secrets: newSecrets(Server{})}
+	text := func(t string) *sdk.TextContent { return &sdk.TextContent{Text: t} }
+	rows := map[string]any{"rows": 3}
+	for want, answer := range map[string]*sdk.CallToolResult{
+		"done":                                   {Content: []sdk.Content{text("done")}},
+		"done\n\n{\n  \"rows\": 3\n}":            {Content: []sdk.Content{text("done")}, StructuredContent: rows},
+		"{\"rows\": 3}":                          {Content: []sdk.Content{text("{\"rows\": 3}")}, StructuredContent: rows},
+		"{\n  \"rows\": 3\n}":                    {StructuredContent: rows},
+		"[image, image/png, 2 bytes, not shown]": {Content: []sdk.Content{&sdk.ImageContent{MIMEType: "image/png", Data: []byte("ab")}}},
+		"seen\n\n[audio, audio/wav, 4 bytes, not shown]": {Content: []sdk.Content{text("seen"), &sdk.AudioContent{MIMEType: "audio/wav", Data: []byte("RIFF")}}},
+		"a.txt file:///a.txt":                            {Content: []sdk.Content{&sdk.ResourceLink{Name: "a.txt", URI: "file:///a.txt"}}},
+		"inner":                                          {Content: []sdk.Content{&sdk.EmbeddedResource{Resource: &sdk.ResourceContents{URI: "file:///a", Text: "inner"}}}},
+		"[file:///a, application/zip, 3 bytes, not shown]": {Content: []sdk.Content{&sdk.EmbeddedResource{Resource: &sdk.ResourceContents{URI: "file:///a", MIMEType: "application/zip", Blob: []byte("abc")}}}},
+		"(no output)": {},
+		"a\uFFFDb\n[\uFFFD stands for what came broken]": {Content: []sdk.Content{text("a\uFFFDb")}},
+	} {
+		assert.Equal(t, want, s.result(answer, 1000).Text)
+	}
 }

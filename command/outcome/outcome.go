@@ -44,8 +44,10 @@ func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 // outOfMemory is how programs and libraries say that they get no memory, for
 // themselves or for a thread.
-var outOfMemory = regexp.MustCompile(`MemoryError|bad_alloc|[Mm]emory allocation|[Cc]annot allocate memory|ENOMEM|[Oo]ut of memory|` +
-	`can't start new thread|pthread_create|[Tt]hread creation failed|Resource temporarily unavailable|failed to map segment`)
+var outOfMemory = regexp.MustCompile(`MemoryError|bad_alloc|(?i:memory allocation|out of memory|(?:not enough|insufficient) memory|` +
+	`(?:cannot|can't|could not|unable to|failed to) allocate|ENOMEM|can't start new thread|pthread_create|` +
+	`thread creation failed|(?:create|start|spawn)[a-z ]{0,16} thread|failed to map segment|` +
+	`(?:thread|fork|what\(\):)[^\n]{0,80}resource temporarily unavailable)`)
 
 // Ending says how a failed job ended and what was renamed. It is empty for exit
 // code 1: the output of the job explains that.

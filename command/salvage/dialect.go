@@ -37,10 +37,9 @@ func callAlone(s *salvage, text string) []ParsedCall {
 // functionCall reads name(arguments) and its length. Arguments without a name
 // fill the slots in order.
 func (s *salvage) functionCall(text string) ([]ParsedCall, int, bool) {
-	const shown = "print(" // as Gemini and Gemma have it
-	if strings.HasPrefix(text, shown+"default_api.") {
-		calls, end, ok := s.functionCall(text[len(shown):])
-		rest := strings.TrimLeft(text[len(shown):][end:], " ")
+	if strings.HasPrefix(text, printed+"default_api.") {
+		calls, end, ok := s.functionCall(text[len(printed):])
+		rest := strings.TrimLeft(text[len(printed):][end:], " ")
 		return calls, len(text) - len(rest) + 1, ok && strings.HasPrefix(rest, ")")
 	}
 	m := callPattern.FindStringSubmatch(text)
@@ -225,8 +224,8 @@ func asFields(input string, spec command.Spec) any {
 		return input
 	}
 	for key, v := range fields {
-		if text, ok := v.(string); ok && len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0] {
-			fields[key] = text[1 : len(text)-1]
+		if text, ok := v.(string); ok {
+			fields[key] = unquoted(text)
 		}
 	}
 	return fields

@@ -33,38 +33,60 @@ func TestParseDialects(t *testing.T) {
 		`<｜DSML｜function_calls><｜DSML｜invoke name="list"><｜DSML｜parameter name="pattern" string="true">*.md</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>`: list,
 		"<seed:tool_call><function=list><parameter=pattern>*.md</parameter></function></seed:tool_call>":                                                             list,
 		`<function=list>{"pattern": "*.md"}</function>`:                                                                                                              list,
-		`[list(pattern="*.md")]`:                                                                                        list,
-		`<|tool_call_start|>[list(pattern="*.md")]<|tool_call_end|>`:                                                    list,
-		`<|python_tag|>list.call(pattern="*.md")`:                                                                       list,
-		"```tool_code\ndefault_api.list(pattern=\"*.md\")\n```":                                                         list,
-		`<|tool_call>call:list{pattern:<|"|>*.md<|"|>}<tool_call|>`:                                                     list,
-		`<start_function_call>call:list{pattern:<escape>*.md<escape>}<end_function_call>`:                               list,
-		`<TOOLCALL>[{"name": "list", "arguments": {"pattern": "*.md"}}]</TOOLCALL>`:                                     list,
-		`<|tools_prefix|>[{"list": {"pattern": "*.md"}}]<|tools_suffix|>`:                                               list,
-		`functools[{"name": "list", "arguments": {"pattern": "*.md"}}]`:                                                 list,
-		`<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "list", "parameters": {"pattern": "*.md"}}]<|END_ACTION|>`: list,
-		`[TOOL_REQUEST]{"name": "list", "arguments": {"pattern": "*.md"}}[END_TOOL_REQUEST]`:                            list,
-		">>>list\n{\"pattern\": \"*.md\"}":                                                                              list,
-		"Plan: see what is there.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}":                         list,
-		"**Thought:** look first.\n```json\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n```":           list,
-		"Thought: look first.\nAction:\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n":                  list,
-		"Notes: look.\n<function=list><parameter=pattern>*.md</parameter></function>":                                   list,
-		"Think: look\nlist(pattern=\"*.md\")":                                                                           list,
-		"Thought: look.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\nObservation: a.md":                list,
-		`<tool_code>list(pattern="*.md")</tool_code>`:                                                                   list,
-		"```tool_code\nprint(default_api.list(pattern=\"*.md\"))\n```":                                                  list,
-		`print(default_api.list(pattern="*.md"))`:                                                                       list,
-		`commentary to=functions.list json{"pattern":"*.md"}`:                                                           list,
-		`{"tool_uses":[{"recipient_name":"functions.list","parameters":{"pattern":"*.md"}}]}`:                           list,
-		`{"name":"functions.list","arguments":{"pattern":"*.md"}}`:                                                      list,
-		`<function name="list">{"pattern":"*.md"}</function>`:                                                           list,
-		`<function name="list"><parameter name="pattern">*.md</parameter></function>`:                                   list,
-		"<list>\n<pattern>*.md</pattern>\n</list>":                                                                      list,
-		"<writer>\n<file>a</file>\n<text>\n<b>x</b>\n</text>\n</writer>":                                                `writer [{"file":"a","text":"<b>x</b>"}]`,
-		`{"command":"list","content":"{\"pattern\": \"*.md\"}"}`:                                                        list,
-		`{"command":"list","content":"[{\"pattern\": \"*.md\"}]"}`:                                                      list,
-		`{"command":"list","content":["{\"pattern\": \"*.md\"}"]}`:                                                      list,
-		`{"command":"reader","content":"[{\"file\": \"a.txt\"}]"}`:                                                      `reader [{"file":"a.txt"}]`,
+		`[list(pattern="*.md")]`:                                                                                                                               list,
+		`<|tool_call_start|>[list(pattern="*.md")]<|tool_call_end|>`:                                                                                           list,
+		`<|python_tag|>list.call(pattern="*.md")`:                                                                                                              list,
+		"```tool_code\ndefault_api.list(pattern=\"*.md\")\n```":                                                                                                list,
+		`<|tool_call>call:list{pattern:<|"|>*.md<|"|>}<tool_call|>`:                                                                                            list,
+		`<start_function_call>call:list{pattern:<escape>*.md<escape>}<end_function_call>`:                                                                      list,
+		`<TOOLCALL>[{"name": "list", "arguments": {"pattern": "*.md"}}]</TOOLCALL>`:                                                                            list,
+		`<|tools_prefix|>[{"list": {"pattern": "*.md"}}]<|tools_suffix|>`:                                                                                      list,
+		`functools[{"name": "list", "arguments": {"pattern": "*.md"}}]`:                                                                                        list,
+		`<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "list", "parameters": {"pattern": "*.md"}}]<|END_ACTION|>`:                                        list,
+		`[TOOL_REQUEST]{"name": "list", "arguments": {"pattern": "*.md"}}[END_TOOL_REQUEST]`:                                                                   list,
+		">>>list\n{\"pattern\": \"*.md\"}":                                                                                                                     list,
+		"Plan: see what is there.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}":                                                                list,
+		"**Thought:** look first.\n```json\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n```":                                                  list,
+		"Thought: look first.\nAction:\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\n":                                                         list,
+		"Notes: look.\n<function=list><parameter=pattern>*.md</parameter></function>":                                                                          list,
+		"Think: look\nlist(pattern=\"*.md\")":                                                                                                                  list,
+		"Thought: look.\n{\"command\":\"list\",\"content\":[{\"pattern\":\"*.md\"}]}\nObservation: a.md":                                                       list,
+		`<tool_code>list(pattern="*.md")</tool_code>`:                                                                                                          list,
+		"```tool_code\nprint(default_api.list(pattern=\"*.md\"))\n```":                                                                                         list,
+		`print(default_api.list(pattern="*.md"))`:                                                                                                              list,
+		`commentary to=functions.list json{"pattern":"*.md"}`:                                                                                                  list,
+		`{"tool_uses":[{"recipient_name":"functions.list","parameters":{"pattern":"*.md"}}]}`:                                                                  list,
+		`{"name":"functions.list","arguments":{"pattern":"*.md"}}`:                                                                                             list,
+		`<function name="list">{"pattern":"*.md"}</function>`:                                                                                                  list,
+		`<function name="list"><parameter name="pattern">*.md</parameter></function>`:                                                                          list,
+		"<list>\n<pattern>*.md</pattern>\n</list>":                                                                                                             list,
+		"<writer>\n<file>a</file>\n<text>\n<b>x</b>\n</text>\n</writer>":                                                                                       `writer [{"file":"a","text":"<b>x</b>"}]`,
+		"Action: ```json\n[\n    {\n        \"tool_name\": \"list\",\n        \"parameters\": {\"pattern\": \"*.md\"}\n    }\n]\n```":                          list,
+		"Plan: look.\nAction: ```json\n[{\"tool_name\": \"list\", \"parameters\": {\"pattern\": \"*.md\"}}]\n```":                                              list,
+		`<|START_THINKING|>Look.<|END_THINKING|><|START_ACTION|>[{"tool_call_id": "0", "tool_name": "list", "parameters": {"pattern": "*.md"}}]<|END_ACTION|>`: list,
+		`[THINK]Look.[/THINK][TOOL_CALLS]list[ARGS]{"pattern": "*.md"}`:                                                                                        list,
+		"<seed:think>Look.</seed:think><seed:tool_call><function=list><parameter=pattern>*.md</parameter></function></seed:tool_call>":                         list,
+		"◁think▷Look.◁/think▷{\"name\": \"list\", \"arguments\": {\"pattern\": \"*.md\"}}":                                                                     list,
+		`analysisLook first.assistantcommentary to=functions.list json{"pattern":"*.md"}`:                                                                      list,
+		`analysisLook first.assistantfinalIt is 42.`:                                                                                                           `answer [{"text":"It is 42."}]`,
+		"```tool_code\nprint(list(pattern=\"*.md\"))\n```":                                                                                                     list,
+		`<tool_code>print(list(pattern="*.md"))</tool_code>`:                                                                                                   list,
+		"<|assistant|>list\n{\"pattern\": \"*.md\"}":                                                                                                           list,
+		"<|im_start|>assistant\n<tool_call>\n{\"name\": \"list\", \"arguments\": {\"pattern\": \"*.md\"}}\n</tool_call><|im_end|>":                             list,
+		"<|start_header_id|>assistant<|end_header_id|>\n\n{\"name\": \"list\", \"parameters\": {\"pattern\": \"*.md\"}}<|eot_id|>":                             list,
+		`<xai:function_call name="list"><parameter name="pattern">*.md</parameter></xai:function_call>`:                                                        list,
+		`{"functionCall":{"name":"list","args":{"pattern":"*.md"}}}`:                                                                                           list,
+		`{"thought":"look","tool_name":"list","tool_args":{"pattern":"*.md"}}`:                                                                                 list,
+		`[{"type":"text","text":"I look."},{"type":"tool_use","id":"toolu_1","name":"list","input":{"pattern":"*.md"}}]`:                                       list,
+		`{"type":"tool_use","id":"toolu_1","name":"list","input":{"pattern":"*.md"}}`:                                                                          list,
+		`<TOOLCALL>[list(pattern="*.md")]</TOOLCALL>`:                                                                                                          list,
+		`<|tool_call|>[{"name": "list", "arguments": {"pattern": "*.md"}}]<|/tool_call|>`:                                                                      list,
+		"<functioncall> {\"name\": \"list\", \"arguments\": '{\"pattern\": \"*.md\"}'} <|endoftext|>":                                                          list,
+		`<|action_start|><|plugin|>{"name": "list", "parameters": {"pattern": "*.md"}}<|action_end|>`:                                                          list,
+		`{"command":"list","content":"{\"pattern\": \"*.md\"}"}`:                                                                                               list,
+		`{"command":"list","content":"[{\"pattern\": \"*.md\"}]"}`:                                                                                             list,
+		`{"command":"list","content":["{\"pattern\": \"*.md\"}"]}`:                                                                                             list,
+		`{"command":"reader","content":"[{\"file\": \"a.txt\"}]"}`:                                                                                             `reader [{"file":"a.txt"}]`,
 	} {
 		p := Parse(reply, reg)
 		require.Len(t, p.Calls, 1, reply)
@@ -103,19 +125,15 @@ func TestParseDialectsInTexts(t *testing.T) {
 		"Plan: first look, then write.":                 `think [{"text":"first look, then write."}]`,
 		`{"command":"answer","content":"{\"a\": 1}"}`:   `answer [{"text":"{\"a\": 1}"}]`,
 		`{"command":"answer","content":"[1, 2]"}`:       `answer [{"text":"[1, 2]"}]`,
+		"```python\nprint(list(range(3)))\n```":         `python [{"code":"print(list(range(3)))"}]`,
+		`analysis of variance`:                          `answer [{"text":"analysis of variance"}]`,
 		`[1, 2](see below)`:                             `answer [{"text":"[1, 2](see below)"}]`,
 	} {
 		p := Parse(reply, reg)
 		require.Len(t, p.Calls, 1, reply)
 		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 	}
-	for _, reply := range []string{
-		`Mistral writes [TOOL_CALLS]python[ARGS]{"code": "1"} for a call.`,
-		`It is <invoke name="python"><parameter name="code">1</parameter></invoke> there.`,
-		"Plan: the form is\n{\"command\":\"python\",\"content\":\"1\"}\nand no other.",
-	} {
-		assert.Contains(t, Parse(reply, reg).Repairs, RepairMaybeQuoted, reply)
-	}
+	assert.Contains(t, Parse("Plan: the form is\n{\"command\":\"python\",\"content\":\"1\"}\nand no other.", reg).Repairs, RepairMaybeQuoted)
 	p := Parse(`<|channel|>analysis<|message|>Look first.<|end|><|start|>assistant<|channel|>commentary to=functions.list<|message|>{}<|call|>`, reg)
 	require.Len(t, p.Calls, 1)
 	assert.Equal(t, []string{"Look first."}, p.Calls[0].Notes)
@@ -154,7 +172,80 @@ func TestCallsWithinTexts(t *testing.T) {
 		calls := Within("A file says:\n"+form+"\nand goes on.", reg)
 		require.Len(t, calls, 1, form)
 		assert.Equal(t, []map[string]any{{"code": "1"}}, calls[0].Content, form)
-		assert.Contains(t, Parse("It says "+form+" there.", reg).Repairs, RepairMaybeQuoted, form)
+	}
+}
+
+// A sentence that speaks of a call is an answer, in whatever form the call is written. On
+// lines of its own, or after words alone, it is a call.
+func TestSentencesAboutCalls(t *testing.T) {
+	reg := standard(t)
+	for _, form := range []string{
+		`<python>print(1)</python>`,
+		`{"command":"python","content":"print(1)"}`,
+		`{'command': 'python', 'content': 'print(1)'}`,
+		`[{"name":"python","arguments":{"code":"print(1)"}}]`,
+		`<tool_call>{"name":"python","arguments":{"code":"print(1)"}}</tool_call>`,
+		`<tool_call>python<arg_key>code</arg_key><arg_value>print(1)</arg_value></tool_call>`,
+		`<function=python><parameter=code>print(1)</parameter></function>`,
+		`<invoke name="python"><parameter name="code">print(1)</parameter></invoke>`,
+		`<|channel|>commentary to=functions.python<|message|>{"code":"print(1)"}<|call|>`,
+		`[TOOL_CALLS]python[ARGS]{"code":"print(1)"}`,
+		`<｜tool▁call▁begin｜>python<｜tool▁sep｜>{"code":"print(1)"}<｜tool▁call▁end｜>`,
+		`[python(code="print(1)")]`,
+		`<|python_tag|>python.call(code="print(1)")`,
+		`<|tool_call>call:python{code:<|"|>print(1)<|"|>}<tool_call|>`,
+	} {
+		for _, sentence := range []string{
+			"Put FORM into the page.",
+			"See:\n- Put FORM into the page,\n- or write `FORM`.",
+			"The form is `FORM`.",
+			"`FORM` prints it.",
+			"They write \"FORM\" there, “FORM” here.",
+			"First FORM, then FORM.",
+		} {
+			reply := strings.ReplaceAll(sentence, "FORM", form)
+			p := Parse(reply, reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, "answer", p.Calls[0].Command, reply)
+			assert.Equal(t, []map[string]any{{"text": reply}}, p.Calls[0].Content, reply)
+			assert.Equal(t, []Repair{RepairProse}, p.Repairs, reply)
+		}
+		for _, reply := range []string{"I do it: " + form, "I do it.\n" + form, form + "\nIt prints 1."} {
+			p := Parse(reply, reg)
+			require.Len(t, p.Calls, 1, reply)
+			assert.Equal(t, `python [{"code":"print(1)"}]`, oneLine(t, p.Calls[0]), reply)
+			assert.Contains(t, p.Repairs, RepairMaybeQuoted, reply)
+		}
+	}
+	p := Parse("Put <python>print(1)</python> into the page.\n{\"command\":\"list\",\"content\":[]}", reg)
+	require.Len(t, p.Calls, 1)
+	assert.Equal(t, "list []", oneLine(t, p.Calls[0]))
+}
+
+// The marks of the first word are taken off, those of what follows it stay.
+func TestFirstWordKeepsMarks(t *testing.T) {
+	reg := standard(t)
+	for reply, want := range map[string]string{
+		"list *.md":               `list [{"pattern":"*.md"}]`,
+		"list: *.md":              `list [{"pattern":"*.md"}]`,
+		"list **/*.md":            `list [{"pattern":"**/*.md"}]`,
+		"**list**: *.md":          `list [{"pattern":"*.md"}]`,
+		"**list:** *.md":          `list [{"pattern":"*.md"}]`,
+		"**list: *.md**":          `list [{"pattern":"*.md"}]`,
+		"`list` *.md":             `list [{"pattern":"*.md"}]`,
+		"`list *.md`":             `list [{"pattern":"*.md"}]`,
+		"* list *":                `list [{"pattern":"*"}]`,
+		"# list\n*.md":            `list [{"pattern":"*.md"}]`,
+		"reader `a.txt`":          `reader [{"file":"a.txt"}]`,
+		`reader "a b.txt"`:        `reader [{"file":"a b.txt"}]`,
+		"answer: *Yes*, it is.":   `answer [{"text":"*Yes*, it is."}]`,
+		"answer: `ls` lists":      "answer [{\"text\":\"`ls` lists\"}]",
+		"answer: \"A\" and \"B\"": `answer [{"text":"\"A\" and \"B\""}]`,
+		"python: **kwargs":        `python [{"code":"**kwargs"}]`,
+	} {
+		p := Parse(reply, reg)
+		require.Len(t, p.Calls, 1, reply)
+		assert.Equal(t, want, oneLine(t, p.Calls[0]), reply)
 	}
 }
 

@@ -15,6 +15,26 @@ const (
 	qualifier = `(?:functions?\.|default_api\.|tools?\.)?`
 )
 
+// The tokens at which a turn begins and ends, which some servers leave in its text.
+var (
+	turnStart = regexp.MustCompile(`^(?:<\|begin_of_text\|>|<s>)?(?:<\|im_start\|>assistant\n|<\|start_header_id\|>assistant<\|end_header_id\|>|` +
+		`<start_of_turn>model\n|<\|turn>model\n|<\|assistant\|>|<｜Assistant｜>|<\|CHATBOT_TOKEN\|>|<\|START_RESPONSE\|>)`)
+	turnEnd = regexp.MustCompile(`(?:\s*(?:<\|(?:im_end|eot_id|eom_id|eot|end|endoftext|end_of_text|END_RESPONSE|END_OF_TURN_TOKEN|` +
+		`user|observation)\|>|</s>|<end_of_turn>|<turn\|>|<｜end▁of▁sentence｜>))+$`)
+)
+
+// turnText is a reply without the tokens at its start and end.
+func (s *salvage) turnText(text string) string {
+	out := strings.TrimSpace(text[len(turnStart.FindString(text)):])
+	if at := turnEnd.FindStringIndex(out); at != nil && !(strings.HasSuffix(out, "</s>") && strings.Contains(out, "<s>")) {
+		out = strings.TrimSpace(out[:at[0]])
+	}
+	if out != text {
+		s.repairs.add(RepairMarks)
+	}
+	return out
+}
+
 // markedStart is a mark and a name, up to where the arguments begin.
 var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	// Mistral: [TOOL_CALLS]name[ARGS]{...}, with [CALL_ID] between
@@ -79,11 +99,31 @@ func (s *salvage) markedCode(text string) ([]ParsedCall, int) {
 	if mark == 0 || resultMark.MatchString(text[:mark]) {
 		return nil, 0
 	}
-	calls, length, ok := s.functionCall(text[mark:])
+	call := text[mark:]
+	if strings.HasPrefix(text, "<"+toolCode+">") {
+		call = strings.TrimPrefix(call, printed)
+		mark = len(text) - len(call)
+	}
+	calls, length, ok := s.functionCall(call)
 	if !ok {
 		return nil, 0
 	}
 	return calls, mark + length
+}
+
+// In tool_code calls may be printed, as in Python, where print(list(x)) is no call.
+const (
+	toolCode = "tool_code"
+	printed  = "print("
+)
+
+// unprinted is a call without the print around it.
+func unprinted(code string) string {
+	inner, ok := strings.CutPrefix(code, printed)
+	if !ok || !strings.HasSuffix(inner, ")") {
+		return code
+	}
+	return strings.TrimSpace(inner[:len(inner)-1])
 }
 
 // callList reads [name(...), name(...)] at the start of text, as it is written
@@ -115,7 +155,8 @@ func (s *salvage) callList(text string) ([]ParsedCall, int) {
 // The parts of a reply in the channels of Harmony (gpt-oss): a header with the
 // channel and, of a call, the name that it is for; then a message.
 var (
-	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?[^<\n]{0,80}<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
+	harmonyStart = regexp.MustCompile(`^(?:<\|start\|>)?(?:assistant)?(?:\s*to=[^<\s]{1,80})?\s*` +
+		`<\|channel\|>\s*([a-z]+)[^<\n]{0,80}` +
 		`(?:<\|constrain\|>[^<\n]{0,40})?<\|message\|>`)
 	recipient  = regexp.MustCompile(`to=` + qualifier + commandName)
 	harmonyEnd = regexp.MustCompile(`<\|(?:end|call|return)\|>`)

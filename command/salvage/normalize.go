@@ -14,9 +14,9 @@ const answerName = "answer"
 // Keys that models write for the fields of a call, first the canonical one.
 var (
 	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "recipient_name", "name"}
-	contentKeys = []string{"content", "arguments", "parameters", "params", "args", "action_input", "tool_input", "input"}
+	contentKeys = []string{"content", "arguments", "parameters", "params", "args", "action_input", "tool_input", "tool_args", "input"}
 	notesKeys   = []string{"notes", "note", "thought", "thoughts", "reasoning"}
-	wrapperKeys = []string{"command", "calls", "tool_calls", "tool_uses", "function_call", "tool_call", "commands", "call", "response"}
+	wrapperKeys = []string{"command", "calls", "tool_calls", "tool_uses", "function_call", "functioncall", "tool_call", "commands", "call", "response"}
 )
 
 // normalizer turns values into calls.
@@ -32,6 +32,7 @@ func (n *normalizer) calls(v any, loose bool) []ParsedCall {
 	switch v := v.(type) {
 	case []any:
 		var out []ParsedCall
+		v, notes := textBlocks(v)
 		for _, entry := range v {
 			object, ok := entry.(map[string]any)
 			if ok {
@@ -43,11 +44,34 @@ func (n *normalizer) calls(v any, loose bool) []ParsedCall {
 		if len(v) > 1 && slices.Contains(n.repairs, RepairMissingCommand) { // an entry is no call
 			n.repairs.add(RepairMaybeQuoted)
 		}
+		if len(out) > 0 {
+			out[0].Notes = append(notes, out[0].Notes...)
+		}
 		return out
 	case map[string]any:
 		return n.object(v, loose)
 	}
 	return nil
+}
+
+// textBlocks takes what is said out of a message in blocks, as Anthropic has it, that has
+// calls, too.
+func textBlocks(entries []any) (calls []any, said []string) {
+	for _, entry := range entries {
+		block, _ := entry.(map[string]any)
+		switch text, isText := block["text"].(string); {
+		case isText && block["type"] == "text":
+			said = append(said, text)
+		case block["type"] == "tool_use":
+			calls = append(calls, entry)
+		default:
+			return entries, nil
+		}
+	}
+	if len(calls) == 0 {
+		return entries, nil
+	}
+	return calls, said
 }
 
 func (n *normalizer) object(object map[string]any, loose bool) []ParsedCall {

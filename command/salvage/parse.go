@@ -88,7 +88,7 @@ func (s *salvage) plain(reply string) string {
 	if len(text) != len(reply) {
 		s.repairs.add(RepairUTF8)
 	}
-	return strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	return s.turnText(strings.TrimSpace(strings.TrimPrefix(text, "\ufeff")))
 }
 
 func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
@@ -115,11 +115,26 @@ var reasoningTags = [...][2]string{
 	{"<think>", "</think>"},
 	{"<thinking>", "</thinking>"},
 	{"<thought>", "</thought>"},
+	{"<reasoning>", "</reasoning>"},
+	{"<seed:think>", "</seed:think>"},
+	{"[THINK]", "[/THINK]"},
+	{"<|START_THINKING|>", "<|END_THINKING|>"},
+	{"<|begin_of_thought|>", "<|end_of_thought|>"},
+	{"<|channel>thought", "<channel|>"},
+	{"◁think▷", "◁/think▷"},
 }
+
+// bareAnalysis is a thought of Harmony without its tokens, which some servers take out.
+var bareAnalysis = regexp.MustCompile(`^analysis((?s:.*?))assistant(?:final|commentary\s+to=)`)
 
 // removeReasoning takes off the block in which reasoning models think first.
 // Calls that they only considered there must not run.
 func (s *salvage) removeReasoning(text string) (rest, thought string) {
+	if m := bareAnalysis.FindStringSubmatchIndex(text); m != nil {
+		s.repairs.add(RepairReasoning)
+		rest = strings.TrimPrefix(text[m[3]+len("assistant"):], "final")
+		return strings.TrimSpace(rest), strings.TrimSpace(text[m[2]:m[3]])
+	}
 	for _, tags := range reasoningTags {
 		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
 			s.repairs.add(RepairReasoning)
@@ -172,7 +187,7 @@ func (s *salvage) beginsCall(text string) bool {
 	if m == nil {
 		return false
 	}
-	l, ok := s.known(m[1])
+	l, ok := s.known(m[len(m)-1])
 	return ok && l.Command != nil
 }
 
@@ -277,6 +292,9 @@ func wholeFence(s *salvage, text string) []ParsedCall {
 	made := s.repairs
 	s.repairs.add(RepairFence)
 	body = strings.TrimSpace(body)
+	if info == toolCode {
+		body = unprinted(body)
+	}
 	if calls := s.climb(body, strictJSON, wholeLiteral, callAlone); calls != nil {
 		return calls
 	}
@@ -328,9 +346,9 @@ func (s *salvage) callAt(text string) ([]ParsedCall, int) {
 	return calls, end
 }
 
-// wordPattern is a first word that may be a command, whatever models put
+// wordPattern is a first word that may be a command, in the marks that models put
 // around it.
-var wordPattern = regexp.MustCompile("^[`*\"'#/ ]{0,4}([A-Za-z][A-Za-z0-9_-]{0,63})[`*\"']{0,3}")
+var wordPattern = regexp.MustCompile("^(?:[*#/]{0,3} +|[#/]{1,3})?([`*\"']{0,3})([A-Za-z][A-Za-z0-9_-]{0,63})")
 
 // firstWord reads "search: weather in Foster City" and the like. After a
 // command's own name anything may follow; after an alias, which is more likely a
@@ -340,19 +358,26 @@ func firstWord(s *salvage, text string) []ParsedCall {
 	if m == nil {
 		return nil
 	}
-	word, rest := text[m[2]:m[3]], text[m[1]:]
+	mark, word, rest := text[m[2]:m[3]], text[m[4]:m[5]], text[m[1]:]
 	l := s.reg.Lookup(word)
 	if l.Match > command.MatchAlias || l.Command == nil {
 		return nil
 	}
-	marked := strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, "\r")
+	rest, closed := strings.CutPrefix(rest, mark)
+	label, marked := strings.CutPrefix(rest, ":")
+	if marked && !closed {
+		label, closed = strings.CutPrefix(label, mark)
+	}
+	marked = marked || strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, "\r")
 	named := l.Match == command.MatchExact && (rest == "" || rest[0] == ' ' || rest[0] == '{')
 	if !marked && !named {
 		return nil
 	}
-	stated := m[2] == 0 && m[1] == m[3]
-	rest = strings.TrimLeft(strings.TrimPrefix(rest, ":"), "*` \t")
-	rest = strings.TrimSpace(strings.TrimPrefix(rest, "\r"))
+	stated := m[4] == 0 && closed
+	rest = strings.TrimSpace(label)
+	if !closed { // it stands around the call
+		rest = strings.TrimSuffix(rest, mark)
+	}
 	if !stated || !s.delimited(rest) {
 		s.repairs.add(RepairMaybeQuoted)
 	}
@@ -386,7 +411,18 @@ func (s *salvage) wordCall(word string, spec command.Spec, rest string) []Parsed
 	if rest == "" {
 		return s.oneCall(word, nil)
 	}
+	if len(spec.Slots) > 0 && spec.Slots[0].Kind != command.SlotCode && spec.Slots[0].Kind != command.SlotText {
+		rest = unquoted(rest)
+	}
 	return s.oneCall(word, rest)
+}
+
+// unquoted is a text without the quotes around all of it.
+func unquoted(text string) string {
+	if len(text) < 2 || strings.IndexByte("`\"'", text[0]) < 0 || strings.Count(text, text[:1]) != 2 || text[len(text)-1] != text[0] {
+		return text
+	}
+	return text[1 : len(text)-1]
 }
 
 func (s *salvage) oneCall(name string, content any) []ParsedCall {

@@ -111,7 +111,10 @@ func TestParse(t *testing.T) {
 		{"react with a function call", "Action: reader(file='a.txt')", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairReAct, RepairFunctionCall, RepairPythonLiteral}},
 		{"wire form as lines", "command: python\nsummary: add\ncontent: print(1)", []string{`python [{"code":"print(1)"}]`}, []Repair{RepairReAct, RepairMaybeQuoted}},
 		{"wire form as lines of slots", "Command: writer\nSummary: save\nfile: a.txt\ntext: hi", []string{`writer [{"file":"a.txt","text":"hi"}]`}, []Repair{RepairReAct, RepairMaybeQuoted}},
-		{"end token", "{\"command\": \"think\", \"content\": \"x\"}<|im_end|>", []string{`think [{"text":"x"}]`}, []Repair{RepairSurroundings}},
+		{"end token", "{\"command\": \"think\", \"content\": \"x\"}<|im_end|>", []string{`think [{"text":"x"}]`}, []Repair{RepairMarks}},
+		{"prose and an end token", "It is </s> done.<|im_end|>\n", []string{`answer [{"text":"It is </s> done."}]`}, []Repair{RepairMarks, RepairProse}},
+		{"start token and prose", "<|im_start|>assistant\nYes.<|eot_id|></s>", []string{`answer [{"text":"Yes."}]`}, []Repair{RepairMarks, RepairProse}},
+		{"struck out", "It is <s>here</s>", []string{`answer [{"text":"It is <s>here</s>"}]`}, []Repair{RepairProse}},
 		{"name and object on the next line", "reader\n{\"file\": \"a.txt\"}", []string{`reader [{"file":"a.txt"}]`}, []Repair{RepairFirstWord}},
 		{"list of tool calls after a tag", "[TOOL_CALLS] [{\"name\": \"reader\", \"arguments\": {\"file\": \"a\"}}]", []string{`reader [{"file":"a"}]`}, []Repair{RepairOtherKeys, RepairSurroundings}},
 		{"final answer", "Thought: done\nFinal Answer: 42", []string{`answer [{"text":"42"}]`}, []Repair{RepairReAct}},
@@ -349,7 +352,7 @@ func TestParseIsLinear(t *testing.T) {
 		"{", "[", "(", "{[", `{"a":`, `{"a":[`, `"`, `{"`, `{"a":"b" `, `{'`, "{\"\"\"", "{a:", "```", "`{", "{//", "{/*", "{#\n", `\`, `{"\u`,
 		`{"command":"x","content":{`, `{"command":"x" `, "]}", "{]", "reader(", "reader('", "\nreader(", "<function=x>", "Action:\n", "<think>",
 		`{"a":"b", `, `{"a":"x" "y" `, "{\"a\":\"\n", "{\"a\":\"x,\n\"", `{"a" "b" `, `["a" `, "[\"a\"\n", `{"a": b"`, `{"a": 1 b`, "{\"a\":\"}\n", `{"content":"`, "{ ", "“", `{“`, "1", "{1:", "{-", "r'", "{\"a\":r", `{"command":{`,
-		"<|channel|>analysis<|message|>", "<|channel|>a to=b<|message|>", "<|end|>", "[TOOL_CALLS]x{", "[TOOL_CALLS]reader[ARGS]{\"a\":", `<invoke name="x">`, "<tool_call>x<arg_key>",
+		"<|channel|>analysis<|message|>", "<|channel|>a to=b<|message|>", "<|end|>x", "[TOOL_CALLS]x{", "[TOOL_CALLS]reader[ARGS]{\"a\":", `<invoke name="x">`, "<tool_call>x<arg_key>",
 		"<｜tool▁call▁begin｜>x", "[reader(", "Plan: x\n", "Plan: {", `\n`, `C:\n`, `{"a":"C:\new\n`, `{"a":"$\t`, `["\b", `,
 	}
 	work := func(pattern string, size int, frame func(string) string) int {

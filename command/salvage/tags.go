@@ -21,7 +21,7 @@ const space = `((?:[A-Za-z_]{1,20}:|｜DSML｜)?)`
 var (
 	functionStart  = regexp.MustCompile(`^<function=` + commandName + `>`)
 	parameterStart = regexp.MustCompile(`<parameter=` + commandName + `>`)
-	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function) name=["']` + commandName + `["'][^<>]{0,200}>`)
+	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function|function_call) name=["']` + commandName + `["'][^<>]{0,200}>`)
 	pairsStart     = regexp.MustCompile(`^<tool_call>\s*` + commandName + `\s*(?:<arg_key>|</tool_call>)`)
 	pairStart      = regexp.MustCompile(`<arg_key>\s*` + commandName + `\s*</arg_key>\s*<arg_value>`)
 )
@@ -38,6 +38,9 @@ func (s *salvage) elements(text string) ([]ParsedCall, int) {
 	}
 	if m := invokeStart.FindStringSubmatch(text); m != nil {
 		prefix, tag := m[1], m[1]+m[2]
+		if m[2] == "function_call" { // whose parameters have none
+			prefix = ""
+		}
 		return s.element(text, m[3], len(m[0]), tagForm{
 			open: "<" + tag + " ", end: "</" + tag + ">",
 			parameter:     regexp.MustCompile(`<` + prefix + `parameter name=["']` + commandName + `["'][^<>]{0,200}>`),

@@ -20,7 +20,7 @@ func thoughtFirst(s *salvage, text string) []ParsedCall {
 		return nil
 	}
 	before, rest := s.repairs, text[m[1]:]
-	calls, first, alone := s.scan(rest)
+	calls, first, alone := s.stated(rest)
 	line := rest[:first]
 	if len(calls) == 0 || strings.TrimLeft(line[strings.LastIndexByte(line, '\n')+1:], " \t`") != "" {
 		s.repairs = before
@@ -40,4 +40,4 @@ func thoughtFirst(s *salvage, text string) []ParsedCall {
 }
 
 // emptyAction is a label of ReAct whose call stands on the next lines.
-var emptyAction = regexp.MustCompile(`(?i)\n[ \t*#-]*(?:Action|Command|Tool)(?:[ _]Input)?[ \t*]*:[ \t*]*$`)
+var emptyAction = regexp.MustCompile(`(?i)\n[ \t*#-]*(?:Action|Command|Tool)(?:[ _]Input)?[ \t*]*:[ \t*]*(?:` + "```[a-z]*" + `)?$`)

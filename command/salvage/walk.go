@@ -4,42 +4,83 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"agent/command"
 	"agent/internal/legible"
 )
 
-// walk finds every call in a text and repairs broken objects. Calls that do not
+// found are calls that stand next to each other in a text, from start to end.
+type found struct {
+	calls      []ParsedCall
+	repairs    repairs
+	start, end int
+}
+
+// walk finds the calls in a text and repairs broken objects. Calls that do not
 // stand alone, one after the other, are marked.
 func walk(s *salvage, text string) []ParsedCall {
-	out, first, alone := s.scan(text)
+	out, first, alone := s.stated(text)
 	if len(out) > 0 && !(alone && isGap(text[:first])) {
 		s.repairs.add(RepairMaybeQuoted)
 	}
 	return out
 }
 
-// scan finds the calls in a text, where the first one begins, and whether from
-// there on nothing else stands beside them. It does not search inside a call or a
-// value, so a call quoted in another call's text is never taken for one.
-func (s *salvage) scan(text string) (out []ParsedCall, first int, alone bool) {
-	alone, last := true, 0 // of the text, what is read
-	lines := true          // a line begins at pos
+// stated are the calls of a text that are no part of a sentence, where the first one
+// begins, and whether from there on nothing else stands beside them.
+func (s *salvage) stated(text string) (out []ParsedCall, first int, alone bool) {
+	last, told := 0, -1 // of the text: what is read, and what a sentence speaks of
+	for _, f := range s.scan(text) {
+		if told >= 0 && !strings.Contains(text[told:f.start], "\n") || inSentence(text, f) {
+			told = f.end
+			continue
+		}
+		if len(out) == 0 {
+			first, alone = f.start, true
+		} else {
+			alone = alone && isGap(text[last:f.start])
+		}
+		last = f.end
+		out = append(out, f.calls...)
+		s.repairs.add(f.repairs...)
+	}
+	return out, first, alone && wordless(untilNext(text[last:]))
+}
+
+// inSentence reports calls that a sentence speaks of: words stand on both sides of them
+// in their line, or on one side where they are in quotes.
+func inSentence(text string, f found) bool {
+	before := text[strings.LastIndexByte(text[:f.start], '\n')+1 : f.start]
+	after, _, _ := strings.Cut(text[f.end:], "\n")
+	left, right := !wordless(before), !wordless(after)
+	if left && right {
+		return true
+	}
+	opening, _ := utf8.DecodeLastRuneInString(strings.TrimRight(tagPattern.ReplaceAllString(before, ""), " "))
+	return (left || right) && strings.ContainsRune("`\"'“„«‹「『", opening)
+}
+
+// scan finds the calls in a text. It does not search inside a call or a value, so a
+// call quoted in another call's text is never taken for one.
+func (s *salvage) scan(text string) []found {
+	var out []found
+	lines := true // a line begins at pos
 	for pos := 0; pos < len(text) && *s.budget > 0; {
 		start := pos
 		if lines {
 			start += len(text[pos:]) - len(strings.TrimLeft(text[pos:], " \t`"))
 		}
+		before := s.repairs
+		s.repairs = nil
 		calls, length := s.callFrom(text, start, lines)
-		if len(calls) > 0 {
-			if len(out) == 0 {
-				first = start
-			} else {
-				alone = alone && isGap(text[last:start])
-			}
-			last = start + length
-			out = append(out, calls...)
+		if n := len(out) - 1; len(calls) > 0 && n >= 0 && isGap(text[out[n].end:start]) {
+			out[n].calls, out[n].end = append(out[n].calls, calls...), start+length
+			out[n].repairs.add(s.repairs...)
+		} else if len(calls) > 0 {
+			out = append(out, found{calls, s.repairs, start, start + length})
 		}
+		s.repairs = before
 		lines = false
 		if length > 0 {
 			pos = start + length
@@ -57,7 +98,7 @@ func (s *salvage) scan(text string) (out []ParsedCall, first int, alone bool) {
 			pos++
 		}
 	}
-	return out, first, alone && wordless(untilNext(text[last:]))
+	return out
 }
 
 // untilNext is a text up to an observation that a model invented after its call.
@@ -72,15 +113,17 @@ func untilNext(text string) string {
 func Within(text string, reg *command.Registry) []command.Call {
 	budget := budgetFactor*len(text) + budgetMin
 	var out []command.Call
-	for _, c := range walk(&salvage{reg: reg, budget: &budget}, strings.ToValidUTF8(text, "\uFFFD")) {
-		out = append(out, c.Call)
+	for _, f := range (&salvage{reg: reg, budget: &budget}).scan(strings.ToValidUTF8(text, "\uFFFD")) {
+		for _, c := range f.calls {
+			out = append(out, c.Call)
+		}
 	}
 	return out
 }
 
 // gapPattern is what may stand before and between calls that a reply states: the
 // marks that models put around calls.
-var gapPattern = regexp.MustCompile("(?i)^(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
+var gapPattern = regexp.MustCompile("(?i)^(?:[*#]{0,3}(?:action|(?:tool|function)[ _]calls?)[*]{0,2}:[*]{0,2})?(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
 	`</?[a-z_:]{0,20}(?:tool|function|action)?_?calls?>|</?tools?_(?:prefix|suffix)>|</?｜DSML｜function_calls>|` +
 	`<[|｜]/?[a-z_▁/]{1,40}[|｜]>|\[/?TOOL_(?:CALLS?|REQUEST)\]|\[END_TOOL_REQUEST\]|functools|>>>)*$`)
 

@@ -3,6 +3,7 @@ package stock
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -85,16 +86,49 @@ func runCode(t *testing.T, python command.Command, dir, code string) *command.Re
 func TestPythonNamesTheMemoryLimit(t *testing.T) {
 	python := newPython(t)
 	for _, said := range []string{
-		"RuntimeError: can't start new thread", "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
-		"terminate called after throwing an instance of 'std::bad_alloc'", "OpenBLAS blas_thread_init: pthread_create failed for thread 3 of 64: Resource temporarily unavailable",
-		"ImportError: x.so: failed to map segment from shared object", "OSError: [Errno 12] Cannot allocate memory",
+		"RuntimeError: can't start new thread",
+		"OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+		"terminate called after throwing an instance of 'std::bad_alloc'",
+		"OpenBLAS blas_thread_init: pthread_create failed for thread 3 of 64: Resource temporarily unavailable",
+		"ImportError: x.so: failed to map segment from shared object",
+		"OSError: [Errno 12] Cannot allocate memory",
+		"DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes.",
+		"OMP: Error #34: System unable to allocate necessary resources for OMP thread:",
+		"libgomp: Thread creation failed: Resource temporarily unavailable",
+		"  what():  Resource temporarily unavailable",
+		"memory allocation of 800000000 bytes failed",
+		"runtime: failed to create new OS thread (have 12 already; errno=11)",
+		"There is insufficient memory for the Java Runtime Environment to continue.",
 	} {
 		out := runCode(t, python, t.TempDir(), "import sys\nsys.exit(\""+said+"\")")
 		assert.Contains(t, out.Text, "agent.limits.memory_bytes", said)
-		assert.NotContains(t, runCode(t, python, t.TempDir(), "print(\""+said+"\")").Text, "agent.limits", said)
+	}
+	assert.NotContains(t, runCode(t, python, t.TempDir(), "print(\"RuntimeError: can't start new thread\")").Text, "agent.limits")
+	for _, other := range []string{"BlockingIOError: [Errno 11] Resource temporarily unavailable", "KeyError: 'memory'", "The thread is done."} {
+		assert.NotContains(t, runCode(t, python, t.TempDir(), "import sys\nsys.exit(\""+other+"\")").Text, "agent.limits", other)
 	}
 	out := runCode(t, python, t.TempDir(), "import os\nint(os.environ['OPENBLAS_NUM_THREADS']) <= 8 and os.environ['OMP_NUM_THREADS'] == os.environ['OPENBLAS_NUM_THREADS']")
 	assert.Equal(t, "True", out.Text)
+}
+
+// A native library that gives up ends the call, even where it would then wait for its
+// threads; what others printed is kept.
+func TestPythonEndsWhereALibraryGivesUp(t *testing.T) {
+	python := newPython(t)
+	dir := t.TempDir()
+	source := filepath.Join(dir, "stuck.c")
+	require.NoError(t, os.WriteFile(source, []byte("#include <unistd.h>\n__attribute__((destructor)) static void wait_(void) { for (;;) sleep(1); }\n"), 0o644))
+	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", filepath.Join(dir, "stuck.so"), source).CombinedOutput(); err != nil {
+		t.Skipf("needs a C compiler: %v: %s", err, out)
+	}
+	const load = "import ctypes, os\nlibc = ctypes.CDLL(None)\nctypes.CDLL(os.path.abspath('stuck.so'))\nlibc.printf(b'half a line')\n"
+	for _, end := range []string{"libc.exit(3)", "import threading\nthreading.Thread(target=libc.exit, args=(3,)).start()\nimport time\ntime.sleep(9)", "raise SystemExit(3)"} {
+		env := &command.Env{WorkDir: dir, Limits: command.Limits{TimeoutMS: 8_000}}
+		out, err := python.Run(context.Background(), env, &command.Call{Content: []map[string]any{{"code": load + end}}})
+		require.NoError(t, err)
+		assert.Contains(t, out.Text, "half a line", end)
+		assert.Contains(t, out.Text, "Exit code 3", end)
+	}
 }
 
 // The interpreter is the one that a person gets in the folder, and an error about a

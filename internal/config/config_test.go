@@ -466,7 +466,7 @@ func TestReadDotEnv(t *testing.T) {
 		"A='x\ny'\n\n# c\nhunter22\nB=2\n":      ".env:5: ",
 		"A=1\nB='hunter22\nC=3\n":               ".env:2: ",
 		"A=1\r\nhunter22\r\nB=2\r\n":            ".env:2: ",
-		strings.Repeat("#\n", 600) + "hunter\n": ".env: ",
+		strings.Repeat("#\n", 600) + "hunter\n": ".env:601: ",
 	} {
 		write(t, file, text)
 		_, err := config.ReadDotEnv(file)

@@ -1,15 +1,8 @@
 package config
 
 import (
-	"bytes"
-	"errors"
-	"io/fs"
-	"os"
-	"regexp"
 	"sort"
 	"strings"
-
-	"github.com/joho/godotenv"
 )
 
 // envPrefix begins the variables that set configuration.
@@ -121,70 +114,4 @@ func environValue(s string, at Origin) (*node, error) {
 func setOrigin(n *node, at Origin) {
 	n.origin = at
 	n.children(func(c *node) { setOrigin(c, at) })
-}
-
-var (
-	dotEnvLine = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:]\s*(.*)`)
-	dotEnvName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
-)
-
-// literalDollars keeps a dollar sign in a value from being read as a variable, since many
-// a secret has one. ${NAME} stands for a variable of the lines above it, as in
-// python-dotenv. Within single quotes nothing stands for anything else.
-func literalDollars(data []byte) []byte {
-	known := map[string]bool{}
-	var out bytes.Buffer
-	quoted := false // within single quotes that began on an earlier line
-	for line := range bytes.Lines(data) {
-		name, value := "", line
-		if m := dotEnvLine.FindSubmatch(line); m != nil && !quoted {
-			name, value = string(m[1]), m[2]
-			quoted = bytes.HasPrefix(value, []byte("'"))
-			value = bytes.TrimPrefix(value, []byte("'"))
-		}
-		closes := bytes.ContainsRune(value, '\'')
-		if quoted {
-			out.Write(line)
-			quoted = !closes
-		} else {
-			for i, c := range line {
-				ref := dotEnvName.FindSubmatch(line[i:])
-				if c == '$' && (ref == nil || !known[string(ref[1])]) && (i == 0 || line[i-1] != '\\') {
-					out.WriteByte('\\')
-				}
-				out.WriteByte(c)
-			}
-		}
-		known[name] = true
-	}
-	return out.Bytes()
-}
-
-// ReadDotEnv reads the NAME=value lines of a file, and changes no environment. A
-// file that does not exist is no error.
-func ReadDotEnv(file string) (map[string]string, error) {
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil && info.IsDir() {
-		return nil, nil // a Python virtual environment is sometimes called .env
-	}
-	if err != nil || !info.Mode().IsRegular() || info.Size() > fileBytesMax {
-		return nil, problem(Origin{File: file}, "", "can't be read, or is no file of at most %d bytes", fileBytesMax)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, problem(Origin{File: file}, "", "can't be read: %s", reason(err))
-	}
-	data = literalDollars(bytes.TrimPrefix(data, []byte("\uFEFF")))
-	data = append(data, '\n') // a last line that is none is an error only when it ends
-	vars, err := godotenv.UnmarshalBytes(data)
-	if err != nil {
-		// The parser's error quotes the file, which is full of secrets.
-		at := badLine(data, func(text []byte) error { _, err := godotenv.UnmarshalBytes(text); return err })
-		return nil, problem(Origin{File: file, Line: at}, "", "is not a list of NAME=value lines").
-			advise("quote values with special characters: NAME='value'")
-	}
-	return vars, nil
 }

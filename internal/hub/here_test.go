@@ -110,3 +110,38 @@ func TestCausesOfTheHub(t *testing.T) {
 		})
 	}
 }
+
+// A removal takes the model that the same tag pulls, and no other; what stands in for it
+// is told.
+func TestRemovalTakesWhatTheTagMeans(t *testing.T) {
+	for tag, file := range map[string]string{
+		"UD-Q4_K_M": "m-UD-Q4_K_M.gguf", "q4_k_m": "m-Q4_K_M.gguf", "pure": "m-Q4_K_M-pure.gguf", "I1-IQ3_M": "m.i1-IQ3_M.gguf", "m-Q4_K_M.gguf": "m-Q4_K_M.gguf",
+	} {
+		f := setUp(t)
+		f.Add("o/m", hubtest.Repo{Files: []hubtest.File{
+			{Path: "m-UD-Q4_K_M.gguf", Data: content(1, 100), LFS: true}, {Path: "m-Q4_K_M.gguf", Data: content(2, 100), LFS: true},
+			{Path: "m-Q4_K_M-pure.gguf", Data: content(3, 100), LFS: true}, {Path: "m.i1-IQ3_M.gguf", Data: content(4, 100), LFS: true},
+		}})
+		for _, other := range []string{"Q4_K_M", "UD-Q4_K_M", "pure", "IQ3_M"} {
+			_, err := f.store().Resolve(t.Context(), "o/m:"+other)
+			require.NoError(t, err)
+		}
+		plan, err := f.store().PlanRemoval("o/m:" + tag)
+		require.NoError(t, err)
+		var models []string
+		for _, p := range plan.Files {
+			if filepath.Ext(p) == ".gguf" {
+				models = append(models, filepath.Base(p))
+			}
+		}
+		assert.Equal(t, []string{file}, models, tag)
+		f.notes = nil
+		m, err := f.store().Locate(t.Context(), "o/m:Q4_K_M")
+		require.NoError(t, err)
+		assert.Empty(t, f.notes)
+		require.NoError(t, os.Remove(m.Path))
+		_, err = f.store().Locate(t.Context(), "o/m:Q4_K_M")
+		require.NoError(t, err)
+		assert.Equal(t, []string{"o/m: taking m-Q4_K_M-pure.gguf, which is here, for Q4_K_M"}, f.notes)
+	}
+}

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +24,9 @@ func (s *Store) locateHub(ref string, h hubRef) (*Model, error) {
 		}
 		if i > 0 {
 			s.cfg.Note(fmt.Sprintf("%s: taking %s of an earlier revision, %s", h.repo, chosen.first(), commit))
+		}
+		if h.quant != "" && chosen.standsIn(h.quant) {
+			s.cfg.Note(fmt.Sprintf("%s: taking %s, which is here, for %s", h.repo, chosen.first(), h.quant))
 		}
 		return s.hubModel(ref, h, commit, chosen, others)
 	}
@@ -78,8 +80,9 @@ func (s *Store) fetchHub(ctx context.Context, ref string, h hubRef) (*Model, err
 		return nil, s.choiceFailed(h, list, err)
 	}
 	if len(others) > 0 && h.quant == "" {
+		names := quantNames(append([]candidate{chosen}, others...))
 		s.cfg.Note(fmt.Sprintf("%s: taking %s; there are also %s (write %s:QUANT to choose)",
-			h.repo, cmp.Or(chosen.quant, chosen.first()), strings.Join(quantNames(others), ", "), h.repo))
+			h.repo, names[0], strings.Join(names[1:], ", "), h.repo))
 	}
 	if err := s.fetchFiles(ctx, h.repo, list, chosen.parts); err != nil {
 		return nil, err
@@ -107,6 +110,10 @@ func (s *Store) choiceFailed(h hubRef, list listing, err error) error {
 			"its GGUF is cut into pieces that are no models by themselves, such as %s", pieces)
 	case errors.Is(err, errNoGGUF) && missingPart(list.paths()) != "":
 		return fail(op, ErrNotFound, "ask its owner, or choose another repository", "the repository lacks %s, which its model needs", missingPart(list.paths()))
+	case errors.Is(err, errNoGGUF) && slices.ContainsFunc(list.paths(), isGGUF):
+		name := list.paths()[slices.IndexFunc(list.paths(), isGGUF)]
+		return fail(op, ErrNotFound, fmt.Sprintf("write hf://%s/%s to take it even so", h.repo, name),
+			"it holds only what belongs to another model, such as %s", name)
 	case errors.Is(err, errNoGGUF):
 		advice := fmt.Sprintf("look for a repository named like %s-GGUF, which holds the same model in the form needed here", h.repo)
 		return fail(op, ErrNotFound, advice, "no GGUF in this repository%s", whatElse(list))

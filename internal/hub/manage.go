@@ -91,7 +91,7 @@ func (s *Store) folderItems() []Item {
 	for _, dir := range s.cfg.ModelDirs {
 		files, _ := ggufFiles(dir)
 		for _, c := range candidates(files) {
-			item := Item{Name: filepath.Join(dir, c.first()), Source: SourcePath, State: StatePresent, Quant: c.quant, Parts: len(c.parts)}
+			item := Item{Name: filepath.Join(dir, c.first()), Source: SourcePath, State: StatePresent, Quant: quantOf(c.first()), Parts: len(c.parts)}
 			item.addParts(dir, c.parts)
 			out = append(out, item)
 		}
@@ -124,7 +124,7 @@ func (s *Store) cacheItems() []Item {
 					seen[key] = true
 				}
 				item := Item{Name: "hf://" + repo + s.revisionSuffix(repo, commit) + "/" + c.first(), Source: SourceHub, State: StatePresent,
-					Quant: c.quant, Parts: len(c.parts), Verified: s.stamped(path, etag)}
+					Quant: quantOf(c.first()), Parts: len(c.parts), Verified: s.stamped(path, etag)}
 				item.addParts(root, c.parts)
 				out = append(out, item)
 			}
@@ -347,12 +347,17 @@ func (s *Store) planHub(plan *Removal, h hubRef) {
 		}
 	}
 	for _, commit := range commits {
-		for _, c := range candidates(s.cache.files(h.repo, commit)) {
-			wanted := h.file == "" || slices.Contains(c.parts, h.file)
-			if wanted && (h.quant == "" || c.quant == normalQuant(h.quant)) {
-				for _, p := range c.parts {
-					plan.add(s.cache.snapshotPath(h.repo, commit, p))
-				}
+		files := s.cache.files(h.repo, commit)
+		all := candidates(files)
+		if h.quant != "" || h.file != "" {
+			c, _, err := chooseFile(files, h)
+			if all = nil; err == nil {
+				all = []candidate{c}
+			}
+		}
+		for _, c := range all {
+			for _, p := range c.parts {
+				plan.add(s.cache.snapshotPath(h.repo, commit, p))
 			}
 		}
 	}

@@ -37,14 +37,26 @@ func (c candidate) tag() string {
 	return c.mix + "-" + c.quant
 }
 
-// answers reports whether a wanted tag means it: its own, or whatever its name ends with.
+// answers reports whether a wanted tag means it: its own, its name, or whatever that ends
+// with.
 func (c candidate) answers(tag string) bool {
+	if isGGUF(tag) {
+		tag = modelBase(tag)
+	}
 	if normalQuant(tag) == c.quant && c.mix == "" || strings.EqualFold(tag, c.tag()) {
 		return true
 	}
 	base := modelBase(c.first())
 	at := len(base) - len(tag)
-	return at > 0 && strings.EqualFold(base[at:], tag) && strings.ContainsAny(base[at-1:at], "-._/")
+	return at >= 0 && strings.EqualFold(base[at:], tag) && (at == 0 || strings.ContainsAny(base[at-1:at], "-._/"))
+}
+
+// standsIn reports that it is another mix of the quantisation that a tag names, which is
+// right only where the plain one is missing.
+func (c candidate) standsIn(tag string) bool {
+	base := normalQuant(path.Base(modelBase(c.first())))
+	at := strings.LastIndex(base, c.quant)
+	return normalQuant(tag) == c.quant && (c.mix != "" || at >= 0 && at+len(c.quant) < len(base))
 }
 
 func (c candidate) first() string { return c.parts[0] }
@@ -53,7 +65,8 @@ var (
 	splitName = regexp.MustCompile(`(?i)^(.*)-([0-9]{5})-of-([0-9]{5})(\.gguf)$`)
 	quantPart = regexp.MustCompile(`(?i)(?:^|[-._/])((?:I?Q|TQ)[0-9]+(?:_[0-9A-Z]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?:$|[-._/])`)
 	variant   = regexp.MustCompile(`(?i)(?:^|[-._/])(UD|i1)[-._]$`) // a maker's own mix of types
-	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix|mtp|draft|drafter|lora|eagle[0-9]?)(?:$|[-._/])`)
+	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix|lora|adapter|control[-_]?vector|cvector|ggml-vocab|` +
+		`mtp|nextn|draft|drafter|speculator|medusa|eagle[0-9]?)(?:$|[-._/])`)
 )
 
 // splitPartsMax bounds the parts of one model.
@@ -148,7 +161,7 @@ func candidates(files []string) []candidate {
 			cmp.Compare(rank(a.quant), rank(b.quant)),
 			cmp.Compare(len(a.mix), len(b.mix)),
 			cmp.Compare(strings.Count(a.first(), "/"), strings.Count(b.first(), "/")),
-			cmp.Compare(len(a.first()), len(b.first())),
+			cmp.Compare(len(modelBase(a.first())), len(modelBase(b.first()))),
 			cmp.Compare(a.first(), b.first()),
 		)
 	})
@@ -216,6 +229,9 @@ func rank(quant string) int {
 	return len(quantRanking)
 }
 
+// anyTag is what other programs write where no tag is wanted.
+const anyTag = "latest"
+
 // pick chooses one model of files. others are the ones not taken. The error
 // says what there is instead.
 func pick(files []string, quant string) (chosen candidate, others []candidate, err error) {
@@ -231,6 +247,9 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 			return c, slices.Delete(slices.Clone(all), i, i+1), nil
 		}
 	}
+	if strings.EqualFold(quant, anyTag) {
+		return all[0], all[1:], nil
+	}
 	names := quantNames(all)
 	advice := "there are: " + strings.Join(names, ", ")
 	if near := near.Name(quant, names); near != "" {
@@ -239,13 +258,19 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 	return candidate{}, all, &Error{Op: "choose a quantisation", Err: fmt.Errorf("there is no %s", quant), Reason: ErrNotFound, Advice: advice}
 }
 
-// quantNames lists candidates by quantisation, or by file where that is unknown.
+// quantNames lists candidates by their tags, or by their files where a tag is unknown or
+// not theirs alone.
 func quantNames(all []candidate) []string {
+	shared := map[string]int{}
+	for _, c := range all {
+		shared[c.tag()]++
+	}
 	var names []string
 	for _, c := range all {
-		name := c.tag()
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+		if shared[c.tag()] > 1 {
+			names = append(names, c.first())
+		} else {
+			names = append(names, c.tag())
 		}
 	}
 	return names

@@ -62,6 +62,7 @@ const (
 // folder takes the name of a model. What looks like a path is never taken for a
 // repository.
 func (s *Store) understand(ref string) (reference, error) {
+	ref = strings.Trim(ref, " ")
 	op := fmt.Sprintf("model %q", ref)
 	if ref == "" || len(ref) > refBytesMax || strings.ContainsFunc(ref, isControl) {
 		return reference{}, fail(op, ErrNotFound, s.refAdvice(""), "not a model's name")
@@ -74,6 +75,9 @@ func (s *Store) understand(ref string) (reference, error) {
 			return reference{}, fail(op, ErrNotFound, "write hf://OWNER/REPO, hf://OWNER/REPO@REVISION or hf://OWNER/REPO/FILE.gguf", "%w", err)
 		}
 		return reference{kind: refHub, hub: h}, nil
+	}
+	if strings.Contains(ref, "://") && !strings.HasPrefix(ref, "hf://") {
+		return reference{}, fail(op, ErrNotFound, "download the file and give its path, or name OWNER/REPO of the hub", "the address is of no hub that is known here")
 	}
 	id, idErr := parseHubID(ref)
 	if idErr == nil && !looksLikePath(ref) {
@@ -115,7 +119,8 @@ func looksLikePath(ref string) bool {
 			return true
 		}
 	}
-	return isGGUF(ref) || ref == "." || ref == ".." || filepath.IsAbs(ref) || strings.Contains(ref, `\`)
+	repo, _, tagged := strings.Cut(ref, ":")
+	return isGGUF(ref) && !(tagged && checkRepo(repo) == nil) || ref == "." || ref == ".." || filepath.IsAbs(ref) || strings.Contains(ref, `\`)
 }
 
 // missingPath explains a path that is not there, with the nearest file that is.
@@ -160,6 +165,9 @@ func (s *Store) refAdvice(name string) string {
 	if near := near.Name(name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
+	if _, err := parseHubURL(name); err == nil && strings.Contains(name, "/") {
+		return "for the hub write hf://" + name
+	}
 	advice := "name a .gguf file, or OWNER/REPO of the hub"
 	if len(names) > 0 {
 		advice += ", or one of: " + strings.Join(names, ", ")
@@ -184,38 +192,56 @@ func (s *Store) parseAddress(ref string) (h hubRef, ok bool, err error) {
 	return hubRef{}, false, nil
 }
 
-// parsePage reads OWNER/REPO, and /blob, /resolve, /raw or /tree with a revision and a file.
+// parsePage reads OWNER/REPO, and a file or folder of it behind a word for its page and a
+// revision; of the file alone, that of main.
 func parsePage(page string) (hubRef, error) {
 	page, _, _ = strings.Cut(page, "?")
 	page, _, _ = strings.Cut(page, "#")
-	parts := strings.SplitN(strings.Trim(page, "/"), "/", 4)
+	page = strings.TrimPrefix(strings.Trim(page, "/"), "api/models/")
+	parts := strings.SplitN(page, "/", 4)
 	if len(parts) < 2 {
 		return hubRef{}, errors.New("the address names no repository")
 	}
+	if slices.Contains([]string{"datasets", "spaces", "collections", "papers", "docs", "blog", "api"}, parts[0]) {
+		return hubRef{}, fmt.Errorf("the address is of %s, not of a model", parts[0])
+	}
 	repo, quant, _ := strings.Cut(parts[1], ":")
 	h := hubRef{repo: parts[0] + "/" + repo, revision: defaultRevision, quant: quant}
-	if len(parts) == 4 {
-		var tail string
-		var err error
-		if h.revision, tail, err = cutRevision(parts[3]); err != nil {
+	var err error
+	switch {
+	case len(parts) == 2:
+	case slices.Contains(pageWords(), parts[2]):
+		if len(parts) == 4 {
+			var tail string
+			if h.revision, tail, err = cutRevision(parts[3]); err != nil {
+				return hubRef{}, err
+			}
+			if h.file, err = url.PathUnescape(strings.TrimPrefix(tail, "/")); err != nil {
+				return hubRef{}, err
+			}
+			if parts[2] == "tree" && !isGGUF(h.file) {
+				h.file = "" // a folder: the quantisation decides
+			}
+		}
+	case isGGUF(page):
+		if h.file, err = url.PathUnescape(strings.Join(parts[2:], "/")); err != nil {
 			return hubRef{}, err
 		}
-		if h.file, err = url.PathUnescape(strings.TrimPrefix(tail, "/")); err != nil {
-			return hubRef{}, err
-		}
-		if parts[2] == "tree" && !isGGUF(h.file) {
-			h.file = "" // a folder: the quantisation decides
-		}
-	}
-	if len(parts) > 2 && !slices.Contains([]string{"blob", "resolve", "raw", "tree"}, parts[2]) {
+	default:
 		return hubRef{}, fmt.Errorf("the address is of the repository's page %q, not of a file", parts[2])
 	}
 	return h, h.check()
 }
 
+// pageWords stand in an address before a revision.
+func pageWords() []string { return []string{"blob", "resolve", "raw", "tree"} }
+
 // parseHubURL reads OWNER/REPO[@REV][:QUANT][/FILE]. Slashes inside a revision
 // are written %2F, except in refs/pr/N and refs/convert/NAME.
 func parseHubURL(s string) (hubRef, error) {
+	if parts := strings.SplitN(s, "/", 4); len(parts) == 4 && slices.Contains(pageWords(), parts[2]) {
+		return parsePage(s)
+	}
 	owner, rest, ok := strings.Cut(s, "/")
 	if !ok {
 		return hubRef{}, errors.New("needs OWNER/REPO")
@@ -262,7 +288,7 @@ func parseHubID(s string) (hubRef, error) {
 
 var (
 	repoPart  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$`)
-	quantName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$`)
+	quantName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 	revSafe   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/+-]{0,127}$`)
 )
 

@@ -39,6 +39,11 @@ func TestUnderstand(t *testing.T) {
 		{"hf://a/b@" + commit + "/sub/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: commit, file: "sub/x.gguf"}}},
 		{"hf://a/b@refs/pr/7/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "refs/pr/7", file: "x.gguf"}}},
 		{"hf://a/b@feature%2Fx/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "feature/x", file: "x.gguf"}}},
+		{" a/b:Q8_0 ", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", quant: "Q8_0"}}},
+		{"a/b:m-Q4_0.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", quant: "m-Q4_0.gguf"}}},
+		{"hf.co/a/b:m-Q4_0.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", quant: "m-Q4_0.gguf"}}},
+		{"hf://a/b/resolve/v1/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "v1", file: "x.gguf"}}},
+		{"hf://a/b/blob/main/sub/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", file: "sub/x.gguf"}}},
 		{"hf://a/b/x.gguf", reference{kind: refHub, hub: hubRef{repo: "a/b", revision: "main", file: "x.gguf"}}},
 	}
 	for _, tt := range tests {
@@ -54,6 +59,18 @@ func TestUnderstand(t *testing.T) {
 	} {
 		_, err := s.understand(ref)
 		assert.ErrorIs(t, err, ErrNotFound, "%q", ref)
+	}
+	for ref, advice := range map[string]string{
+		"a/b@v1":                              "hf://a/b@v1",
+		"a/b/c.gguf":                          "hf://a/b/c.gguf",
+		"https://example.org/m.gguf":          "download the file",
+		"ollama://qwen3:4b":                   "OWNER/REPO",
+		"https://huggingface.co/datasets/o/r": "hf://OWNER/REPO",
+	} {
+		_, err := s.understand(ref)
+		var e *Error
+		require.ErrorAs(t, err, &e, ref)
+		assert.Contains(t, e.Advice, advice, ref)
 	}
 }
 
@@ -84,6 +101,14 @@ func TestPick(t *testing.T) {
 		{[]string{"UD-Q2_K_XL/x-UD-Q2_K_XL-00001-of-00002.gguf", "UD-Q2_K_XL/x-UD-Q2_K_XL-00002-of-00002.gguf", "x-Q8_0.gguf"}, "UD-Q2_K_XL", "UD-Q2_K_XL/x-UD-Q2_K_XL-00001-of-00002.gguf", []string{"Q8_0"}},
 		{[]string{"x-instruct-special.gguf", "x-Q8_0.gguf"}, "special", "x-instruct-special.gguf", []string{"Q8_0"}},
 		{[]string{"adapter-lora-f16.gguf", "m-f16.gguf"}, "", "m-f16.gguf", nil},
+		{[]string{"x-nextn-Q4_K_M.gguf", "x-speculator-Q4_K_M.gguf", "x-adapter-Q4_K_M.gguf", "x-control-vector.gguf", "ggml-vocab-x.gguf", "x-eagle3-Q4_K_M.gguf", "x-IQ4_NL.gguf"}, "", "x-IQ4_NL.gguf", nil},
+		{[]string{"x-Q4_K_M-pure.gguf", "x-Q4_K_M-00001-of-00001.gguf"}, "q4_k_m", "x-Q4_K_M-00001-of-00001.gguf", []string{"Q4_K_M"}},
+		{[]string{"x-Q4_K_M-pure.gguf", "x-Q4_K_M-imat.gguf", "x-Q8_0.gguf"}, "Q8_0", "x-Q8_0.gguf", []string{"x-Q4_K_M-imat.gguf", "x-Q4_K_M-pure.gguf"}},
+		{[]string{"x-Q4_K_M-pure.gguf", "x-Q4_K_M-imat.gguf"}, "imat", "x-Q4_K_M-imat.gguf", []string{"Q4_K_M"}},
+		{[]string{"x-Q4_K_M.gguf", "x-Q8_0.gguf"}, "x-Q8_0.gguf", "x-Q8_0.gguf", []string{"Q4_K_M"}},
+		{[]string{"x-Q4_K_M.gguf", "Q8/x-Q8_0-00001-of-00002.gguf", "Q8/x-Q8_0-00002-of-00002.gguf"}, "x-q8_0-00001-of-00002.GGUF", "Q8/x-Q8_0-00001-of-00002.gguf", []string{"Q4_K_M"}},
+		{[]string{"x-Q4_K_M.gguf", "x-Q8_0.gguf"}, "latest", "x-Q4_K_M.gguf", []string{"Q8_0"}},
+		{[]string{"x-TQ1_0.gguf", "x-APEX-I-Quality.gguf"}, "apex-i-quality", "x-APEX-I-Quality.gguf", []string{"TQ1_0"}},
 		{[]string{"gpt-oss-MXFP4_MOE.gguf"}, "mxfp4", "gpt-oss-MXFP4_MOE.gguf", nil},
 	}
 	for _, tt := range tests {
@@ -108,14 +133,17 @@ func TestAddresses(t *testing.T) {
 		"https://huggingface.co/o/r/tree/dev/Q4_K_M":                     {repo: "o/r", revision: "dev"},
 		"hf.co/o/r:Q8_0": {repo: "o/r", revision: "main", quant: "Q8_0"},
 		"https://hub.example.org/base/o/r/blob/main/m.gguf": {repo: "o/r", revision: "main", file: "m.gguf"},
-		"HTTPS://HuggingFace.co/Owner/Repo":                 {repo: "Owner/Repo", revision: "main"},
+		"hf.co/o/r/m.gguf":                          {repo: "o/r", revision: "main", file: "m.gguf"},
+		"https://huggingface.co/api/models/o/r":     {repo: "o/r", revision: "main"},
+		"huggingface.co/o/r/resolve/main/m.gguf#L1": {repo: "o/r", revision: "main", file: "m.gguf"},
+		"HTTPS://HuggingFace.co/Owner/Repo":         {repo: "Owner/Repo", revision: "main"},
 	} {
 		got, ok, err := s.parseAddress(ref)
 		if assert.True(t, ok, ref) && assert.NoError(t, err, ref) {
 			assert.Equal(t, want, got, ref)
 		}
 	}
-	for _, ref := range []string{"https://huggingface.co/o", "https://huggingface.co/o/r/discussions/3", "https://huggingface.co/o/r/blob/main/README.md", "https://huggingface.co/../x/blob/main/m.gguf"} {
+	for _, ref := range []string{"https://huggingface.co/o", "https://huggingface.co/o/r/discussions/3", "https://huggingface.co/spaces/o/r", "https://huggingface.co/collections/o/r", "https://huggingface.co/datasets/o/r/blob/main/m.gguf", "https://huggingface.co/o/r/blob/main/README.md", "https://huggingface.co/../x/blob/main/m.gguf"} {
 		_, ok, err := s.parseAddress(ref)
 		assert.True(t, ok, ref)
 		assert.Error(t, err, ref)

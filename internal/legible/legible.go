@@ -8,12 +8,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
 )
 
 // Decode turns the bytes of a text file into UTF-8. The second value says
@@ -22,6 +24,8 @@ func Decode(data []byte) (text, encoding string, ok bool) {
 	switch {
 	case strings.HasPrefix(string(data[:min(3, len(data))]), "\xef\xbb\xbf"):
 		data = data[3:]
+	case strings.HasPrefix(string(data[:min(4, len(data))]), "\xff\xfe\x00\x00"): // UTF-32
+		return "", "", false
 	case len(data) >= 2 && data[0] == 0xff && data[1] == 0xfe:
 		return decodeUTF16(data[2:], false), "UTF-16", true
 	case len(data) >= 2 && data[0] == 0xfe && data[1] == 0xff:
@@ -82,9 +86,30 @@ func ToValid(s string) string {
 	return text
 }
 
+// declaration is how a text says its encoding: XML, CSS, and programs in one of their
+// first two lines.
+var declaration = regexp.MustCompile(`^\s*<\?xml\s[^>]{0,200}encoding=["']([\w.:-]+)["']|^@charset "([\w.:-]+)";|` +
+	`^(?:[^\n]{0,200}\n)?[ \t]*(?:#|//|%|;)[^\n]{0,200}coding[:=]\s*([\w.-]+)`)
+
+// declared is a text in the encoding that it says it has, of those that the web knows.
+func declared(s string) (text, encoding string, ok bool) {
+	const lookAt = 1024
+	m := declaration.FindStringSubmatch(s[:min(lookAt, len(s))])
+	if m == nil {
+		return "", "", false
+	}
+	name := m[1] + m[2] + m[3]
+	enc, err := htmlindex.Get(name)
+	if err != nil {
+		return "", "", false
+	}
+	text, err = enc.NewDecoder().String(s)
+	return text, name, err == nil && !strings.Contains(text, "\uFFFD")
+}
+
 // mended is a text as UTF-8. Where most of what is not ASCII is valid, the rest are
-// single bad bytes; else it is read as Windows-1252, in which every byte is some
-// character.
+// single bad bytes; else it is read as it says itself, or as Windows-1252, in which
+// every byte is some character.
 func mended(s string) (text, encoding string) {
 	good, bad := 0, 0
 	for i := 0; i < len(s); {
@@ -106,6 +131,9 @@ func mended(s string) (text, encoding string) {
 			verb = "are"
 		}
 		return toReplaced(s), fmt.Sprintf(badUTF8, Count(bad, "byte"), verb)
+	}
+	if text, encoding, ok := declared(s); ok {
+		return text, encoding
 	}
 	decoded, err := charmap.Windows1252.NewDecoder().String(s)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +91,10 @@ func ReadMessages(list []byte) ([]backend.Message, error) {
 	return req.Messages, f.end()
 }
 
+// echoed is what other servers add to their replies, and clients send back.
+var echoed = []string{"annotations", "reasoning_content", "reasoning", "reasoning_details", "reasoning_items", "thinking", "thinking_blocks",
+	"provider_specific_fields", "extra_content", "metadata", "id", "created", "created_at", "model", "finish_reason", "stop_reason", "logprobs", "usage"}
+
 // readMessage reads one message of text.
 func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 	f, err := parseFieldsAt(at, raw)
@@ -106,15 +111,20 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 	}
 	f.take("tool_call_id") // names a call; the result's text is what the model sees
 	refusal := f.text("refusal")
-	for _, name := range []string{"annotations", "reasoning_content", "reasoning", "thinking_blocks"} {
-		f.take(name) // what other servers add to their replies, and clients send back
+	for _, name := range echoed {
+		f.take(name)
 	}
 	if m.Calls, err = readCalls(f.take("tool_calls"), at+".tool_calls"); err != nil {
 		return m, err
 	}
-	for _, name := range []string{"function_call", "audio"} {
-		if v := f.take(name); v != nil && string(v) != "[]" {
-			return m, unsupported(at+"."+name, "is not supported by this server.")
+	for name, instead := range map[string]string{
+		"function_call": "write tool_calls, and the result as a message of the role tool",
+		"audio":         "send its text",
+		"images":        "send text",
+		"prefix":        "use continue_final_message",
+	} {
+		if v := f.take(name); v != nil && string(v) != "[]" && string(v) != "false" {
+			return m, unsupported(at+"."+name, "is not supported by this server; %s.", instead)
 		}
 	}
 	if m.Content, err = readContent(f.take("content"), at+".content"); err != nil {
@@ -125,6 +135,9 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 	}
 	return m, f.end()
 }
+
+// partKeys are those of a part that is text.
+var partKeys = []string{"type", "text", "refusal", "data", "annotations", "citations", "logprobs", "cache_control", "id"}
 
 // readContent reads text, or a list of parts that are all text.
 func readContent(raw json.RawMessage, at string) (string, error) {
@@ -138,12 +151,19 @@ func readContent(raw json.RawMessage, at string) (string, error) {
 		Refusal *string         `json:"refusal"`
 		Data    json.RawMessage `json:"data"`
 	}
-	if err := json.Unmarshal(raw, &parts); err != nil {
+	var objects []json.RawMessage
+	if json.Unmarshal(raw, &objects) != nil || json.Unmarshal(raw, &parts) != nil {
 		return "", badValue(at, "it must be a string or a list of parts.")
 	}
 	var out strings.Builder
 	for i, p := range parts {
+		if slices.Contains([]string{"text", "input_text", "output_text", "refusal", "input_json"}, p.Type) {
+			if err := checkKeys(objects[i], fmt.Sprintf("%s[%d]", at, i), partKeys...); err != nil {
+				return "", err
+			}
+		}
 		switch {
+		case p.Type == "thinking", p.Type == "reasoning": // thoughts, which models are not shown again
 		case p.Text != nil && (p.Type == "text" || p.Type == "input_text" || p.Type == "output_text"):
 			out.WriteString(*p.Text)
 		case p.Refusal != nil && p.Type == "refusal":

@@ -75,6 +75,35 @@ func each[T any](f *fields, list string, entries []json.RawMessage,
 	return out
 }
 
+// checkKeys refuses the keys of an object within the body that are none of those known.
+func checkKeys(raw json.RawMessage, at string, known ...string) error {
+	f, err := parseFieldsAt(at, raw)
+	if err != nil {
+		return err
+	}
+	for _, name := range known {
+		f.take(name)
+	}
+	return f.end()
+}
+
+// list reads a list of objects with known keys, into a pointer to a slice.
+func (f *fields) list(name, want string, v any, known ...string) {
+	var items []json.RawMessage
+	if f.peek(name, &items) {
+		for i, raw := range items {
+			f.fail(checkKeys(raw, fmt.Sprintf("%s[%d]", f.name(name), i), known...))
+		}
+	}
+	f.read(name, want, v)
+}
+
+// peek decodes a field that is read later, and reports whether it could.
+func (f *fields) peek(name string, v any) bool {
+	raw := f.raw[name]
+	return raw != nil && json.Unmarshal(raw, v) == nil
+}
+
 // name is the whole name of a field.
 func (f *fields) name(field string) string {
 	if f.at == "" {

@@ -41,8 +41,8 @@ func (f *fields) sampling() *backend.Sampling {
 		// Only the likeliest token is left, which is what temperature 0 means.
 		s.TopP, s.Temperature = nil, new(float64)
 	}
-	var seed int64
-	if f.read("seed", "a whole number", &seed) {
+	if n := f.integer("seed", math.MinInt64, math.MaxInt64); n != nil {
+		seed := *n
 		folded := uint32(seed) ^ uint32(uint64(seed)>>32)
 		s.Seed = &folded
 	}

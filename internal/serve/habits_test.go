@@ -31,6 +31,14 @@ func TestPathsAsClientsMakeThem(t *testing.T) {
 		assert.Equal(t, 404, a.status, path)
 		assert.Contains(t, a.body, "Unknown request URL: POST", path)
 	}
+	for path, meant := range map[string]string{
+		"/openai/v1/chat/completions": "/v1/chat/completions", "/openai/deployments/x/chat/completions": "/v1/chat/completions", "/V1/Chat/Completions": "/v1/chat/completions",
+		"/v1/chat/completion": "/v1/chat/completions", "/v2/embeddings": "/v1/embeddings", "/v1/mesages": "/v1/messages", "/api/v1/models": "/v1/models",
+	} {
+		a := post(t, url+path, `{`+hello+`}`)
+		assert.Equal(t, 404, a.status, path)
+		assert.Contains(t, a.body, "Did you mean "+meant+"?", path)
+	}
 }
 
 // Before the first token of a long prompt the head is there, and comments follow.

@@ -55,6 +55,13 @@ type block struct {
 	IsError bool            `json:"is_error"`
 }
 
+// blockKeys are the keys of blocks by their type.
+var blockKeys = map[string][]string{
+	"text":        {"text", "citations"},
+	"tool_use":    {"id", "name", "input", "caller"},
+	"tool_result": {"tool_use_id", "content", "is_error"},
+}
+
 // readBlocks reads a string or a list of blocks.
 func readBlocks(raw json.RawMessage, at string) ([]block, error) {
 	var text string
@@ -62,8 +69,16 @@ func readBlocks(raw json.RawMessage, at string) ([]block, error) {
 		return []block{{Type: "text", Text: text}}, nil
 	}
 	var blocks []block
-	if err := json.Unmarshal(raw, &blocks); err != nil {
+	var objects []json.RawMessage
+	if json.Unmarshal(raw, &objects) != nil || json.Unmarshal(raw, &blocks) != nil {
 		return nil, badValue(at, "it must be a string or a list of content blocks.")
+	}
+	for i, b := range blocks {
+		if known := blockKeys[b.Type]; known != nil {
+			if err := checkKeys(objects[i], fmt.Sprintf("%s[%d]", at, i), append(known, "type", "cache_control")...); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return blocks, nil
 }
@@ -240,7 +255,8 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 		Strict      bool            `json:"strict"`
 		Examples    json.RawMessage `json:"input_examples"`
 	}
-	f.read("tools", "a list of tools", &list)
+	f.list("tools", "a list of tools", &list, "type", "name", "description", "input_schema", "strict", "input_examples",
+		"cache_control", "defer_loading", "allowed_callers", "eager_input_streaming")
 	functions := make([]functionBody, len(list))
 	for i, t := range list {
 		if at := fmt.Sprintf("tools[%d]", i); t.Type != "" && t.Type != "custom" {
@@ -260,6 +276,9 @@ func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
 		Type       string `json:"type"`
 		Name       string `json:"name"`
 		NoParallel bool   `json:"disable_parallel_tool_use"`
+	}
+	if raw := f.raw["tool_choice"]; raw != nil && string(raw) != "null" {
+		f.fail(checkKeys(raw, "tool_choice", "type", "name", "disable_parallel_tool_use"))
 	}
 	f.read("tool_choice", "an object", &asked)
 	choice := f.offer(functions, req)

@@ -196,9 +196,7 @@ func (f *fields) textFormat(req *backend.Request) {
 // responseTools reads tools and tool_choice. Tools that OpenAI carries out itself are not
 // offered; the reply tells which are.
 func (f *fields) responseTools(req *backend.Request) *backend.ToolChoice {
-	var list []functionBody
-	f.read("tools", "a list of tools", &list)
-	return f.called(slices.DeleteFunc(list, func(t functionBody) bool { return t.Type != "function" }), req)
+	return f.called(slices.DeleteFunc(f.functions(), func(t functionBody) bool { return t.Type != "function" }), req)
 }
 
 // responseToolBodies tells which tools are offered; choice is nil where none may be called.

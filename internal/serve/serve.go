@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"agent/backend"
+	"agent/internal/near"
 )
 
 // Config says how to serve. The zero value of a field is its default.
@@ -320,7 +321,7 @@ func (s *Server) routes() (http.Handler, error) {
 	for _, r := range all {
 		mux.Handle(r.path, s.handle(r))
 	}
-	mux.Handle("/", s.handle(route{path: "other", serve: notFound, open: true}))
+	mux.Handle("/", s.handle(route{path: "other", serve: notFound(all), open: true}))
 	return s.door().guard(plainPaths(mux, all))
 }
 
@@ -361,10 +362,30 @@ func pass(h http.Handler) func(http.ResponseWriter, *http.Request) error {
 	}
 }
 
-func notFound(w http.ResponseWriter, r *http.Request) error {
-	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, headerBytesMax))
-	return &apiError{status: http.StatusNotFound, code: "unknown_url",
-		message: fmt.Sprintf("Unknown request URL: %s %s. See docs/serve.md for the endpoints.", r.Method, r.URL.Path)}
+// notFound refuses a path that is none of the routes.
+func notFound(all []route) func(http.ResponseWriter, *http.Request) error {
+	return func(_ http.ResponseWriter, r *http.Request) error {
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, headerBytesMax))
+		return &apiError{status: http.StatusNotFound, code: "unknown_url",
+			message: fmt.Sprintf("Unknown request URL: %s %s.%s See docs/serve.md for the endpoints.",
+				r.Method, r.URL.Path, meantPath(r.URL.Path, all))}
+	}
+}
+
+// meantPath suggests the route for a path that ends like it, or is nearly it.
+func meantPath(wanted string, all []route) string {
+	var paths []string
+	for _, r := range all {
+		short := strings.TrimPrefix(r.path, "/v1")
+		if len(short) > 1 && strings.HasSuffix(strings.ToLower(wanted), short) {
+			return fmt.Sprintf(" Did you mean %s?", r.path)
+		}
+		paths = append(paths, r.path)
+	}
+	if best := near.Name(wanted, paths); best != "" {
+		return fmt.Sprintf(" Did you mean %s?", best)
+	}
+	return ""
 }
 
 // modelCard is an entry of /v1/models.

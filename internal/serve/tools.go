@@ -45,9 +45,32 @@ func (b *functionBody) what() function {
 
 // tools reads tools and tool_choice. nil: none may be called.
 func (f *fields) tools(req *backend.Request) *backend.ToolChoice {
+	return f.called(f.functions(), req)
+}
+
+// functions reads tools. What is said of a function beside what it is must be known.
+func (f *fields) functions() []functionBody {
+	var kinds []struct {
+		Type     string          `json:"type"`
+		Function json.RawMessage `json:"function"`
+	}
+	f.peek("tools", &kinds)
+	of := []string{"name", "description", "parameters", "strict", "cache_control"}
+	for i, t := range kinds {
+		if t.Type == "function" && t.Function != nil {
+			f.fail(checkKeys(t.Function, fmt.Sprintf("tools[%d].function", i), of...))
+		}
+	}
+	var raw []json.RawMessage
+	f.peek("tools", &raw)
+	for i, t := range kinds {
+		if t.Type == "function" {
+			f.fail(checkKeys(raw[i], fmt.Sprintf("tools[%d]", i), append(of, "type", "function", "defer_loading")...))
+		}
+	}
 	var list []functionBody
 	f.read("tools", "a list of tools", &list)
-	return f.called(list, req)
+	return list
 }
 
 // called reads which of the tools may be called.
@@ -120,6 +143,7 @@ func (f *fields) toolChoice(choice *backend.ToolChoice) bool {
 			f.fail(badValue("tool_choice", "known are none, auto, required, a function and allowed_tools."))
 		}
 	} else {
+		f.fail(checkChoice(raw, "tool_choice"))
 		var named struct {
 			functionBody
 			allowedTools
@@ -142,6 +166,25 @@ func (f *fields) toolChoice(choice *backend.ToolChoice) bool {
 		}
 	}
 	return true
+}
+
+// checkChoice refuses unknown keys of a choice, and of what stands in it.
+func checkChoice(raw json.RawMessage, at string) error {
+	if err := checkKeys(raw, at, "type", "function", "name", "allowed_tools", "mode", "tools"); err != nil {
+		return err
+	}
+	var parts map[string]json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return nil
+	}
+	for name, known := range map[string][]string{"function": {"name"}, "allowed_tools": {"mode", "tools"}} {
+		if part := parts[name]; part != nil {
+			if err := checkKeys(part, at+"."+name, known...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // chosen checks a choice against the tools there are. nil: none may be called.
@@ -194,11 +237,19 @@ func readCalls(raw json.RawMessage, at string) ([]backend.ToolCall, error) {
 			Arguments json.RawMessage `json:"arguments"`
 		} `json:"function"`
 	}
-	if err := json.Unmarshal(raw, &list); err != nil || len(list) > toolCallsMax {
+	var objects []struct {
+		Function json.RawMessage `json:"function"`
+	}
+	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &objects) != nil || len(list) > toolCallsMax {
 		return nil, badValue(at, "it must be a list of at most %d calls.", toolCallsMax)
 	}
 	var calls []backend.ToolCall
 	for i, c := range list {
+		if function := objects[i].Function; function != nil {
+			if err := checkKeys(function, fmt.Sprintf("%s[%d].function", at, i), "name", "arguments", "parsed_arguments", "strict"); err != nil {
+				return nil, err
+			}
+		}
 		if c.Function.Name == "" {
 			return nil, badValue(fmt.Sprintf("%s[%d].function.name", at, i), "it is missing.")
 		}
