@@ -19,6 +19,6 @@ type app struct{ *cli.App }
 func root(c *cli.App) *cobra.Command {
 	a := &app{c}
 	root := &cobra.Command{Use: "agentbench", Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
-	root.AddCommand(a.agentCmd(), a.compareCmd(), a.questionsCmd())
+	root.AddCommand(a.agentCmd(), a.compareCmd(), a.judgeCmd(), a.questionsCmd())
 	return root
 }
