@@ -205,8 +205,9 @@ type Delta struct {
 	Count   int            // reply tokens that came with this delta; 0 where the backend does not know
 	Tokens  []TokenLogprob // only when Request.Logprobs
 	Finish  FinishReason   // on the last delta
-	Stop    string         // on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
-	Usage   *Usage         // on the last delta
+	// on the last delta: the string of Request.Stop that ended the reply, if one did and it is known
+	Stop  string
+	Usage *Usage // on the last delta
 	// Call is a piece of a call: its ID and Name come first, then Arguments bit by bit. Only
 	// of [CallTools].
 	Call *CallDelta
@@ -313,8 +314,8 @@ func (c *Choice) Scored() bool {
 
 // Usage is the cost of the choice as that of a call.
 func (c *Choice) Usage() Usage {
-	return Usage{PromptTokens: c.EvaluatedTokens + c.CachedTokens, EvaluatedTokens: c.EvaluatedTokens, CachedTokens: c.CachedTokens,
-		CompletionTokens: c.CompletionTokens, Told: c.TokensTold}
+	return Usage{PromptTokens: c.EvaluatedTokens + c.CachedTokens, EvaluatedTokens: c.EvaluatedTokens,
+		CachedTokens: c.CachedTokens, CompletionTokens: c.CompletionTokens, Told: c.TokensTold}
 }
 
 // ScoredOption is an option with its score. Logprob is the natural log of the

@@ -152,26 +152,13 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 		open = t.syntax.Next
 	}
 	before := t.reply + open
-	name := t.names[0]
-	if len(t.names) > 1 {
-		_, n := utf8.DecodeRuneInString(t.syntax.Middle)
-		c, err := t.choose(ctx, before, t.names, []string{t.syntax.Middle[:n]})
-		if err != nil {
-			return false, err
-		}
-		name = c.Text
+	name, schema, err := t.pick(ctx, user, before)
+	if err != nil {
+		return false, err
 	}
-	tool := t.req.Tools[slices.IndexFunc(t.req.Tools, func(x Tool) bool { return x.Name == name })]
-	schema := tool.Parameters
-	if len(schema) == 0 {
-		schema = json.RawMessage(`{"type":"object","properties":{}}`)
-	}
-	if schema, err = user.ToolSchema(schema, t.choice.Strict[name]); err != nil {
-		return false, fmt.Errorf("tool %q: %w", name, err)
-	}
-	written := before + name + strings.TrimRight(t.syntax.Middle, " ")
 	req := *t.req
-	req.Prefill, req.Schema, req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = written, schema, "", nil, nil, false, 0
+	req.Prefill, req.Schema = before+name+strings.TrimRight(t.syntax.Middle, " "), schema
+	req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = "", nil, nil, false, 0
 	// What is written for the model counts, too.
 	n, err := user.CountPrompt(ctx, &req)
 	if err != nil {
@@ -197,6 +184,29 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	t.reply = before + name + t.syntax.Middle + arguments.String() + t.syntax.Close
 	t.calls++
 	return false, nil
+}
+
+// pick chooses a tool after what is written, and gives the schema of its arguments.
+func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string,
+) (name string, schema json.RawMessage, err error) {
+	name = t.names[0]
+	if len(t.names) > 1 {
+		_, n := utf8.DecodeRuneInString(t.syntax.Middle)
+		c, err := t.choose(ctx, before, t.names, []string{t.syntax.Middle[:n]})
+		if err != nil {
+			return "", nil, err
+		}
+		name = c.Text
+	}
+	tool := t.req.Tools[slices.IndexFunc(t.req.Tools, func(x Tool) bool { return x.Name == name })]
+	schema = tool.Parameters
+	if len(schema) == 0 {
+		schema = json.RawMessage(`{"type":"object","properties":{}}`)
+	}
+	if schema, err = user.ToolSchema(schema, t.choice.Strict[name]); err != nil {
+		return "", nil, fmt.Errorf("tool %q: %w", name, err)
+	}
+	return name, schema, nil
 }
 
 // text writes the reply until it ends, or a call begins.

@@ -58,7 +58,8 @@ const (
 // newTokenizerCounter counts with an injected tokenizer.json.
 func newTokenizerCounter(t TextTokenizer) *textCounter {
 	renderer, _ := t.(ChatRenderer)
-	return &textCounter{count: t.CountText, renderer: renderer, source: "tokenizer.json", exact: true, overhead: overheadUnknown}
+	return &textCounter{count: t.CountText, renderer: renderer, source: "tokenizer.json", exact: true,
+		overhead: overheadUnknown}
 }
 
 // newTiktokenCounter counts with the vocabulary of an OpenAI model, or with

@@ -100,7 +100,8 @@ func (c *tokenCheck) CountText(ctx context.Context, text string) (Count, error) 
 // noteContext warns when the worker takes less than what is configured.
 func (c *tokenCheck) noteContext(length int) {
 	if length > 0 && length < c.o.cfg.ContextLength {
-		c.o.learn(fmt.Sprintf("llm.context_length=%d", c.o.cfg.ContextLength), fmt.Sprintf("its worker takes %d tokens and refuses more", length))
+		c.o.learn(fmt.Sprintf("llm.context_length=%d", c.o.cfg.ContextLength),
+			fmt.Sprintf("its worker takes %d tokens and refuses more", length))
 	}
 }
 
@@ -195,7 +196,8 @@ type completionRequest struct {
 }
 
 // scoreEnds fills in the log-probability and number of tokens of each end.
-func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, logs []float64, tokens []int) (Usage, error) {
+func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, logs []float64, tokens []int,
+) (Usage, error) {
 	prompts := make([]string, len(ends))
 	for i, end := range ends {
 		prompts[i] = before + end
@@ -205,13 +207,15 @@ func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, lo
 	in := completionRequest{Model: o.cfg.ModelID, Prompt: prompts, Echo: true, Logprobs: 1, TokensMax: 1}
 	var resp openai.CompletionResponse
 	if err := o.post(ctx, o.cfg.ServerIP+"/completions", in, &resp); err != nil {
-		if remote := toRemoteError(err, o.cfg.APIKey); remote != nil && remote.contextError() == nil && !remote.isModelUnknown() && !remote.isNoKey() {
+		if remote := toRemoteError(err, o.cfg.APIKey); remote != nil && remote.contextError() == nil &&
+			!remote.isModelUnknown() && !remote.isNoKey() {
 			o.learn("prompt_logprobs", "choices are made from the text of a reply")
 			return Usage{}, errNoWay
 		}
 		return Usage{}, err
 	}
-	if len(resp.Choices) != len(ends) || slices.ContainsFunc(resp.Choices, func(c openai.CompletionChoice) bool { return len(c.LogProbs.Tokens) == 0 }) {
+	if len(resp.Choices) != len(ends) || slices.ContainsFunc(resp.Choices,
+		func(c openai.CompletionChoice) bool { return len(c.LogProbs.Tokens) == 0 }) {
 		o.learn("prompt_logprobs", "choices are made from the text of a reply")
 		return Usage{}, errNoWay
 	}

@@ -69,8 +69,8 @@ func NewHistory(b LanguageBackend, cfg HistoryConfig) *History {
 // Unwrap gives the backend that is recorded.
 func (h *History) Unwrap() LanguageBackend { return h.LanguageBackend }
 
-// Exchanges are the recorded calls in the order in which they ended, and how
-// many older ones were dropped. The slice is the caller's own.
+// Exchanges are the recorded calls, in the order in which they ended, and the number of older
+// ones that were dropped. The caller owns the slice.
 func (h *History) Exchanges() (exchanges []Exchange, dropped int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -202,7 +202,8 @@ type parseSlot struct {
 // Parse runs a completion to its end and reads the reply with parse. A
 // [History] in b's chain records the result next to the reply. On a parse
 // error the reply is returned with it.
-func Parse[T any](ctx context.Context, b LanguageBackend, req *Request, parse func(reply string) (T, error)) (parsed T, reply string, err error) {
+func Parse[T any](ctx context.Context, b LanguageBackend, req *Request, parse func(reply string) (T, error),
+) (parsed T, reply string, err error) {
 	slot := &parseSlot{}
 	reply, _, err = Collect(b.ChatCompletion(context.WithValue(ctx, parseKey{}, slot), req))
 	if err != nil {

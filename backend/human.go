@@ -171,7 +171,8 @@ func noneOf(options []Option, reason string) *Choice {
 // show prints the messages that were not shown before.
 func (h *Human) show(msgs []Message) {
 	from := len(h.shown)
-	if from > len(msgs) || !slices.EqualFunc(h.shown, msgs[:from], func(a, b Message) bool { return a.Role == b.Role && a.Content == b.Content }) {
+	if from > len(msgs) || !slices.EqualFunc(h.shown, msgs[:from],
+		func(a, b Message) bool { return a.Role == b.Role && a.Content == b.Content }) {
 		from = 0
 		h.printf("[a new conversation]\n")
 	}
@@ -195,7 +196,8 @@ func (h *Human) failed(verb string, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = ErrInputEnded
 	}
-	return &Error{Op: h.cfg.ModelID + ": " + verb, Err: err, Advice: "give an answer on standard input, or choose another llm"}
+	return &Error{Op: h.cfg.ModelID + ": " + verb, Err: err,
+		Advice: "give an answer on standard input, or choose another llm"}
 }
 
 // edit lets the person write in an editor.

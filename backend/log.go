@@ -59,7 +59,8 @@ func (l *logged) ChatCompletion(ctx context.Context, req *Request) iter.Seq2[Del
 				break
 			}
 		}
-		attrs := []slog.Attr{slog.Int("deltas", deltas), slog.String("finish", string(last.Finish)), slog.Bool("broken_off", broken)}
+		attrs := []slog.Attr{slog.Int("deltas", deltas), slog.String("finish", string(last.Finish)),
+			slog.Bool("broken_off", broken)}
 		attrs = append(attrs, usageAttrs(last.Usage)...)
 		if l.cfg.Text {
 			l.text(ctx, "reply", string(text))
@@ -74,7 +75,8 @@ func (l *logged) ChooseFromOptions(ctx context.Context, req *Request, options []
 	c, err := l.LanguageBackend.ChooseFromOptions(ctx, req, options)
 	attrs := []slog.Attr{slog.Int("options", len(options))}
 	if c != nil {
-		attrs = append(attrs, slog.Int("index", c.Index), slog.String("method", c.Method), slog.Bool("abstained", c.Abstained),
+		attrs = append(attrs, slog.Int("index", c.Index), slog.String("method", c.Method),
+			slog.Bool("abstained", c.Abstained),
 			slog.Int("evaluated_tokens", c.EvaluatedTokens), slog.Int("cached_tokens", c.CachedTokens),
 			slog.Int("completion_tokens", c.CompletionTokens))
 	}
@@ -111,7 +113,8 @@ func (l *logged) prompt(ctx context.Context, req *Request) {
 
 func (l *logged) text(ctx context.Context, role, text string) {
 	l.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "model: text",
-		slog.String("role", role), slog.String("text", firstRunes(l.cfg.Redact(text), logTextRunesMax)), slog.Int("bytes", len(text)))
+		slog.String("role", role), slog.String("text", firstRunes(l.cfg.Redact(text), logTextRunesMax)),
+		slog.Int("bytes", len(text)))
 }
 
 func usageAttrs(u *Usage) []slog.Attr {

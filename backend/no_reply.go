@@ -21,7 +21,8 @@ func (e *noReply) Error() string {
 	if e.came == "" {
 		return "the server answered 200 with " + e.what
 	}
-	return fmt.Sprintf("the server answered 200 with %s: %q", e.what, firstRunes(strings.Join(strings.Fields(e.came), " "), cameBytes))
+	return fmt.Sprintf("the server answered 200 with %s: %q", e.what,
+		firstRunes(strings.Join(strings.Fields(e.came), " "), cameBytes))
 }
 
 // Hint names the likely cause.

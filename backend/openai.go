@@ -168,9 +168,11 @@ func (o *OpenAI) check() error {
 	case o.cfg.ContextLength < 0:
 		return &configError{fmt.Sprintf("context_length is %d, must be positive", o.cfg.ContextLength), ""}
 	case o.cfg.ContextLength == 0 && known == 0:
-		return &configError{"the context length of model " + o.cfg.ModelID + " is not known", "set llm.context_length to the most tokens that it takes"}
+		return &configError{"the context length of model " + o.cfg.ModelID + " is not known",
+			"set llm.context_length to the most tokens that it takes"}
 	case o.cfg.ContextLength > known && known > 0 && o.cfg.ServerIP == openAIServer:
-		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d", o.cfg.ContextLength, o.cfg.ModelID, known),
+		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d", o.cfg.ContextLength,
+			o.cfg.ModelID, known),
 			"leave context_length out, or lower it"}
 	}
 	o.cfg.ContextLength = or(o.cfg.ContextLength, known)
@@ -192,7 +194,7 @@ func (o *OpenAI) ContextLength() int { return o.cfg.ContextLength }
 // server is the address for people, without a password.
 func (o *OpenAI) server() string { return ShownURL(o.cfg.ServerIP) }
 
-// Capabilities are what the server is hoped to do, less what it refused.
+// Capabilities are what the server is assumed to do, less what it has refused.
 func (o *OpenAI) Capabilities() Capabilities {
 	if o.dialect.plain {
 		o.mu.Lock()

@@ -337,7 +337,8 @@ func (o *OpenAI) askLabel(ctx context.Context, req *Request, options []Option, o
 		return labelAnswer{}, err
 	}
 	zero := 0.0
-	ask := &Request{Messages: appendToLast(req.Messages, text), Sampling: (&Sampling{Temperature: &zero}).Merge(req.Sampling),
+	ask := &Request{Messages: appendToLast(req.Messages, text),
+		Sampling:  (&Sampling{Temperature: &zero}).Merge(req.Sampling),
 		TokensMax: 1, Logprobs: true, TopLogprobs: TopLogprobsMax}
 	_, last, err := o.collect(ctx, ask)
 	if err != nil {

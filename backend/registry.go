@@ -1,9 +1,6 @@
 package backend
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Factory makes a backend of its part of a configuration. decode fills in a
 // struct with yaml tags.
@@ -13,20 +10,6 @@ type Factory func(decode func(config any) error) (LanguageBackend, error)
 // _target_. It is a plain value: whoever wires a program together fills it.
 type Registry map[string]Factory
 
-// New makes the backend of that name; an unknown name is answered with the
-// nearest known one.
-func (r Registry) New(name string, decode func(config any) error) (LanguageBackend, error) {
-	factory, ok := r[name]
-	if !ok {
-		return nil, &Error{Op: "_target_", Err: fmt.Errorf("unknown backend %q", name), Advice: r.advice(name)}
-	}
-	b, err := factory(decode)
-	if err != nil {
-		return nil, fmt.Errorf("_target_ %s: %w", name, err)
-	}
-	return b, nil
-}
-
 // Names are the known names, sorted.
 func (r Registry) Names() []string {
 	names := make([]string, 0, len(r))
@@ -35,11 +18,4 @@ func (r Registry) Names() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func (r Registry) advice(name string) string {
-	if len(r) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q?", nearest(name, r.Names()))
 }

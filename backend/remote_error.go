@@ -206,7 +206,8 @@ func (e *RemoteError) isNoKey() bool {
 func (e *RemoteError) advice() string {
 	switch {
 	case e.isNoKey():
-		return "set llm.api_key, or the environment variable that the configuration takes it from, to a valid key of this server"
+		return "set llm.api_key, or the environment variable that the configuration takes it from, to a valid " +
+			"key of this server"
 	case e.Status == http.StatusForbidden:
 		return "this key may not use this model or endpoint; ask the owner of the account"
 	case e.Status == http.StatusTooManyRequests:

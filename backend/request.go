@@ -73,9 +73,8 @@ func checkChoose(req *Request, options []Option) error {
 	return CheckOptions(options)
 }
 
-// Admit is what a backend does with a request before it works on it: check it,
-// refuse what b can't do, count its prompt, and refuse what does not fit. It
-// returns the number of tokens of the prompt.
+// Admit checks a request before a backend works on it: whether it is well formed, within what b
+// can do, and fits. It returns the prompt's tokens.
 func Admit(ctx context.Context, b LanguageBackend, req *Request) (promptTokens int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -102,7 +101,8 @@ func Admit(ctx context.Context, b LanguageBackend, req *Request) (promptTokens i
 // the limits, looks at the context, and ends with the reason and the usage.
 // Every token must be whole runes; an error ends the reply. Log-probabilities,
 // if asked for, are those of a source that is certain.
-func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Seq2[string, error]) iter.Seq2[Delta, error] {
+func Stream(ctx context.Context, b LanguageBackend, req *Request, tokens iter.Seq2[string, error],
+) iter.Seq2[Delta, error] {
 	return func(yield func(Delta, error) bool) {
 		promptTokens, err := Admit(ctx, b, req)
 		if err != nil {

@@ -108,7 +108,8 @@ func uniformChoice(options []Option, i int) *Choice {
 	c := &Choice{Index: i, Text: options[i].Text, Method: "random", Tie: len(options) > 1, OutsideMass: 0}
 	p := 1 / float64(len(options))
 	for _, o := range options {
-		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p), Probability: p, Tokens: len(scriptTokens(o.Text))})
+		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p), Probability: p,
+			Tokens: len(scriptTokens(o.Text))})
 	}
 	return c
 }
@@ -240,7 +241,8 @@ func ChooseOption(method, text string, options []Option) (*Choice, error) {
 		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p), Probability: p})
 	}
 	if c.Index < 0 {
-		return nil, fmt.Errorf("%q is not among the %d options; the nearest is %q", text, len(options), nearest(text, optionTexts(options)))
+		return nil, fmt.Errorf("%q is not among the %d options; the nearest is %q", text, len(options),
+			nearest(text, optionTexts(options)))
 	}
 	return c, nil
 }
@@ -257,7 +259,8 @@ func optionTexts(options []Option) []string {
 func nearest(text string, candidates []string) string {
 	best, bestDistance := "", math.MaxInt
 	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(firstRunes(text, textCompareRunes), firstRunes(c, textCompareRunes)); d < bestDistance {
+		d := levenshtein.ComputeDistance(firstRunes(text, textCompareRunes), firstRunes(c, textCompareRunes))
+		if d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}

@@ -96,5 +96,5 @@ func IsFileKey(name string) bool {
 // FileOf is the file or address that an entry names.
 func FileOf(entry map[string]any) (string, bool) { return TextOf(entry, fileKeys()...) }
 
-// SaveOf is the file in which an entry says to save the result.
+// SaveOf is the file in which an entry wants its result saved.
 func SaveOf(entry map[string]any) (string, bool) { return TextOf(entry, saveKeys()...) }

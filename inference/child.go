@@ -51,7 +51,9 @@ func doChild(trial, skip string) error {
 
 // runChild runs executable with more environment and hands its output to read, which may
 // end it with a cause. end is how it ended, nil for well; err says that it never ran.
-func runChild(ctx context.Context, executable string, read func(out io.Reader, cancel context.CancelCauseFunc), env ...string) (end, err error) {
+func runChild(ctx context.Context, executable string,
+	read func(out io.Reader, cancel context.CancelCauseFunc), env ...string,
+) (end, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, executable)

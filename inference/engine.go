@@ -99,11 +99,10 @@ type Engine struct {
 	parallel int
 	ubatch   int
 	slots    []*slot
-	leaves   []int32 // scratch sequences for options
-	unclean  bool    // some of them could not be emptied
+	leaves   leaves
 	release  func()
 	share    *coreShare // nil: threads are as configured
-	disk     *prefixShelf
+	disk     diskCache
 	scored   scoredPrompts
 
 	mu      sync.Mutex
@@ -115,13 +114,29 @@ type Engine struct {
 	done    chan struct{}
 	// callers make samplers outside the owner; the device outlives them.
 	callers sync.WaitGroup
-	keeping bool // the newest conversation goes to disk when the engine is closed
 
 	// Of the owner goroutine only.
-	clock     int64   // ticks, for recency
-	exclusive bool    // the last tick was an exclusive step
-	fork      []int32 // where the last two prompts parted
-	step      llama.Step
+	turn turn
+	step llama.Step
+}
+
+// leaves are scratch sequences for options.
+type leaves struct {
+	seqs    []int32
+	unclean bool // some could not be emptied
+}
+
+// diskCache is what an engine keeps of its caches on disk; without a shelf, nothing.
+type diskCache struct {
+	*prefixShelf
+	fork   []int32 // where the last two prompts parted; of the owner goroutine
+	newest bool    // the newest conversation is kept when the engine is closed; under Engine.mu
+}
+
+// turn counts what the owner goroutine does.
+type turn struct {
+	clock     int64 // for recency
+	exclusive bool  // the last one was an exclusive step
 }
 
 // slot is one sequence of the KV cache that serves one request at a time and
@@ -243,13 +258,13 @@ const cellsSpare = 512
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
 func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, disk *prefixShelf, release func()) *Engine {
-	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, disk: disk, release: release,
+	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share, disk: diskCache{prefixShelf: disk}, release: release,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
 	}
 	for i := range leaves {
-		e.leaves = append(e.leaves, int32(parallel+i))
+		e.leaves.seqs = append(e.leaves.seqs, int32(parallel+i))
 	}
 	go e.own()
 	return e
@@ -440,7 +455,7 @@ func (e *Engine) start(j *job) bool {
 	if plan.host < 0 {
 		return false
 	}
-	e.clock++
+	e.turn.clock++
 	host, donor := e.slots[plan.host], e.slots[plan.donor]
 	reuse, restored := e.restore(j, host, plan.reuse)
 	if !restored {
@@ -451,7 +466,7 @@ func (e *Engine) start(j *job) bool {
 			return true
 		}
 	}
-	host.job, host.used = j, e.clock
+	host.job, host.used = j, e.turn.clock
 	j.slot = host
 	if j.started.IsZero() {
 		j.started = time.Now()
@@ -518,13 +533,13 @@ func (e *Engine) views() []slotView {
 // rows of all jobs together. The two take turns, so that a stream of decisions
 // can't starve replies.
 func (e *Engine) tick() {
-	e.clock++
-	if j := e.readyJob(); j != nil && !(e.exclusive && e.anyPending()) {
-		e.exclusive = true
+	e.turn.clock++
+	if j := e.readyJob(); j != nil && !(e.turn.exclusive && e.anyPending()) {
+		e.turn.exclusive = true
 		e.runExclusive(j)
 		return
 	}
-	e.exclusive = false
+	e.turn.exclusive = false
 	shares := e.fill()
 	if err := e.compute(); err != nil {
 		e.recover(shares, err)
@@ -638,7 +653,7 @@ func (e *Engine) deliver(shares []share) {
 		j.stats.Evaluated += prompt
 		e.stats.Evaluated += prompt
 		j.slot.cache = append(j.slot.cache, j.tokens[from:from+s.rows]...)
-		j.slot.used = e.clock
+		j.slot.used = e.turn.clock
 		if e.uncuttable() && len(j.slot.cache) == j.keep {
 			e.keepPrefix(j)
 		}

@@ -73,21 +73,21 @@ func (e *Engine) restore(j *job, host *slot, reuse int) (tokens int, ok bool) {
 // noteFork sees where prompts part from what is cached. What two in a row part after is
 // shared by more than a conversation: it is kept.
 func (e *Engine) noteFork(j *job, donor *slot, n int) {
-	if e.disk == nil || n < prefixTokensMin || n == len(donor.cache) || n == len(j.tokens) {
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || n == len(donor.cache) || n == len(j.tokens) {
 		return
 	}
 	const near = 16 // tokens that happen to be the same after it
-	common := commonPrefix(e.fork, j.tokens[:n])
-	if common >= prefixTokensMin && common+near >= max(n, len(e.fork)) {
+	common := commonPrefix(e.disk.fork, j.tokens[:n])
+	if common >= prefixTokensMin && common+near >= max(n, len(e.disk.fork)) {
 		j.keep = max(j.keep, common)
 	}
-	e.fork = append(e.fork[:0], j.tokens[:n]...)
+	e.disk.fork = append(e.disk.fork[:0], j.tokens[:n]...)
 }
 
 // untilKept is how many tokens of a job may be computed before its state has to be kept.
 func (e *Engine) untilKept(j *job) int {
 	n := j.pending()
-	if held := len(j.slot.cache); e.disk != nil && e.uncuttable() && held < j.keep {
+	if held := len(j.slot.cache); e.disk.prefixShelf != nil && e.uncuttable() && held < j.keep {
 		return min(n, j.keep-held)
 	}
 	return n
@@ -97,7 +97,7 @@ func (e *Engine) untilKept(j *job) int {
 func (e *Engine) keepPrefix(j *job) {
 	held, n := j.slot.cache, j.keep
 	j.keep = 0
-	if e.disk == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() && len(held) > n || e.disk.has(held[:n]) {
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() && len(held) > n || e.disk.has(held[:n]) {
 		return
 	}
 	state := e.stateOf(j.slot, n)
@@ -118,8 +118,8 @@ func (e *Engine) flags() uint32 {
 func (e *Engine) stateOf(s *slot, n int) []byte {
 	seq := s.seq
 	if n != len(s.cache) {
-		leaf := e.leaves[:1]
-		if e.unclean && e.clearLeaves(e.leaves) != nil {
+		leaf := e.leaves.seqs[:1]
+		if e.leaves.unclean && e.clearLeaves(e.leaves.seqs) != nil {
 			return nil
 		}
 		defer func() { _ = e.clearLeaves(leaf) }()
@@ -139,13 +139,13 @@ func (e *Engine) stateOf(s *slot, n int) []byte {
 // can go on in another process without being evaluated again.
 func (e *Engine) KeepNewest() {
 	e.mu.Lock()
-	e.keeping = true
+	e.disk.newest = true
 	e.mu.Unlock()
 }
 
 // keepNewest does it; nothing is being computed any more.
 func (e *Engine) keepNewest() {
-	if !e.keeping || e.disk == nil {
+	if !e.disk.newest || e.disk.prefixShelf == nil {
 		return
 	}
 	newest := e.slots[0]

@@ -352,7 +352,8 @@ func (p *gbnfParser) token() error {
 		return p.unexpected("a token such as <name> or <[17]>")
 	}
 	if number, ok := strings.CutPrefix(p.text[p.at:p.at+end], "<["); ok {
-		if _, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 31); err != nil || !strings.HasSuffix(number, "]") {
+		if _, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 31); err != nil ||
+			!strings.HasSuffix(number, "]") {
 			return p.unexpected("a token's number such as <[17]>")
 		}
 	}
@@ -426,7 +427,8 @@ func (p *gbnfParser) repeat(rule []symbol, last, weight, low, high int) ([]symbo
 		times = max(1, low)
 	}
 	if weight *= times; weight > grammarRepeatMax {
-		return nil, 0, fmt.Errorf("repetitions within repetitions multiply to more than %d; use smaller ones", grammarRepeatMax)
+		return nil, 0, fmt.Errorf("repetitions within repetitions multiply to more than %d; use smaller ones",
+			grammarRepeatMax)
 	}
 	endless, rest := high == unlimited, high-low
 	if endless {

@@ -41,8 +41,9 @@ func (g *gbnf) checkStarts() error {
 				return g.leftRecursion([]int{id, to, id})
 			}
 			if ways[at] = saturated(ways[at], g.ways(id, empty, group, ways)); ways[at] > grammarWaysMax {
-				return fmt.Errorf("grammar: rule %q can begin in more than %d ways; let fewer alternatives begin with other rules, or fewer rules be empty",
-					g.names[id], grammarWaysMax)
+				return fmt.Errorf(
+					"grammar: rule %q can begin in more than %d ways; let fewer alternatives begin with other rules, or "+
+						"fewer rules be empty", g.names[id], grammarWaysMax)
 			}
 		}
 	}
@@ -271,11 +272,14 @@ func (g *gbnf) checkSearch() error {
 			s.cost = saturated(s.cost, known[next].cost)
 		}
 		if s.chain > grammarChainMax {
-			return fmt.Errorf("grammar: rule %q begins with a chain of more than %d rules; use fewer rules", g.names[id], grammarChainMax)
+			return fmt.Errorf("grammar: rule %q begins with a chain of more than %d rules; use fewer rules",
+				g.names[id], grammarChainMax)
 		}
 	}
 	if id := costly(known); id >= 0 {
-		return fmt.Errorf("grammar: too many ways lead from rule to rule, from %q among them; let fewer alternatives begin with other rules", g.names[id])
+		return fmt.Errorf(
+			"grammar: too many ways lead from rule to rule, from %q among them; let fewer alternatives begin with "+
+				"other rules", g.names[id])
 	}
 	return nil
 }

@@ -122,11 +122,11 @@ func (e *Engine) checkPrompt(prompt []int32) error {
 	return nil
 }
 
-// params checks the sampling settings and makes native ones of them.
-func (r *GenerateRequest) params() (llama.SamplerParams, error) {
+// checkSampling refuses settings that are out of bounds.
+func (r *GenerateRequest) checkSampling() error {
 	s := r.Sampling
-	bad := func(name string, v any, want string) (llama.SamplerParams, error) {
-		return llama.SamplerParams{}, fmt.Errorf("sampling: %s is %v, must be %s", name, v, want)
+	bad := func(name string, v any, want string) error {
+		return fmt.Errorf("sampling: %s is %v, must be %s", name, v, want)
 	}
 	switch {
 	case math.IsNaN(s.Temperature) || s.Temperature < 0 || s.Temperature > 100:
@@ -152,16 +152,25 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 	case len(r.StopTokens) > stopMax:
 		return bad("number of stop tokens", len(r.StopTokens), fmt.Sprintf("at most %d", stopMax))
 	}
-	if r.Grammar != "" {
-		if err := CheckGrammar(r.Grammar); err != nil {
-			return llama.SamplerParams{}, err
-		}
-	}
-	bias := make(map[int32]float32, len(s.Bias))
-	for id, b := range s.Bias {
+	for _, b := range s.Bias {
 		if !isWithin(b, 100) {
 			return bad("logit_bias", b, "-100 to 100")
 		}
+	}
+	if r.Grammar != "" {
+		return CheckGrammar(r.Grammar)
+	}
+	return nil
+}
+
+// params are the checked settings as the native sampler takes them.
+func (r *GenerateRequest) params() (llama.SamplerParams, error) {
+	if err := r.checkSampling(); err != nil {
+		return llama.SamplerParams{}, err
+	}
+	s := r.Sampling
+	bias := make(map[int32]float32, len(s.Bias))
+	for id, b := range s.Bias {
 		bias[id] = float32(b)
 	}
 	seed := rand.Uint32()
@@ -171,7 +180,8 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 	return llama.SamplerParams{Temperature: float32(s.Temperature), TopK: int32(min(s.TopK, math.MaxInt32)),
 		TopP: float32(cmp.Or(s.TopP, 1)), MinP: float32(s.MinP), RepeatPenalty: float32(cmp.Or(s.RepeatPenalty, 1)),
 		RepeatLastN: int32(min(cmp.Or(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
-		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar, Frequency: float32(s.Frequency), Presence: float32(s.Presence), Bias: bias}, nil
+		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar, Frequency: float32(s.Frequency),
+		Presence: float32(s.Presence), Bias: bias}, nil
 }
 
 // isWithin reports a number from -limit to limit.
@@ -202,7 +212,8 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 		}
 	}
 	s := &stream{ready: make(chan struct{}, 1)}
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt), promptLen: len(req.Prompt), reusable: len(req.Prompt) - 1, keep: req.Shared, sampler: sampler}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt), promptLen: len(req.Prompt),
+		reusable: len(req.Prompt) - 1, keep: req.Shared, sampler: sampler}
 	j.stats.Prompt = len(req.Prompt)
 	r := &reply{engine: e, job: j, req: req, gate: newTextGate(req.Stop), out: s}
 	j.taker = r.take
@@ -218,11 +229,13 @@ func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream,
 }
 
 // errNoNumber ends what has nothing but NaN to go by.
-var errNoNumber = &Error{Op: "compute", Err: errors.New("the model computed no valid number for the next token: its file is damaged"),
+var errNoNumber = &Error{Op: "compute",
+	Err:    errors.New("the model computed no valid number for the next token: its file is damaged"),
 	Advice: "download the model again, or try another quantisation"}
 
 // errGrammarBudget ends a reply whose grammar leaves too much open at a time.
-var errGrammarBudget = &Error{Op: "grammar", Err: errors.New("following it takes too much work: too many of its ways stay open at a time"),
+var errGrammarBudget = &Error{Op: "grammar",
+	Err:    errors.New("following it takes too much work: too many of its ways stay open at a time"),
 	Advice: "let fewer alternatives begin alike, and repetitions not contain what may be empty"}
 
 // reply turns sampled tokens into outputs and decides when to end.

@@ -89,7 +89,9 @@ func checkPattern(p string, convert func(schema []byte) (string, error)) error {
 	}
 	for _, escape := range letterEscape.FindAllString(p, -1) {
 		if kept, err := enforces("^"+escape+"$", convert); err == nil && !kept {
-			return fmt.Errorf("JSON schema: pattern %q can't be enforced: %s is not known; write a class of characters such as [a-z] or [^ ] instead", p, escape)
+			return fmt.Errorf(
+				"JSON schema: pattern %q can't be enforced: %s is not known; write a class of characters such as "+
+					"[a-z] or [^ ] instead", p, escape)
 		}
 	}
 	return fmt.Errorf("JSON schema: pattern %q can't be enforced: no look-around, back reference, or anchor inside", p)

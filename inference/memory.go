@@ -82,8 +82,9 @@ func (m Memory) check(o EngineOptions) error {
 	if m.Available == 0 || m.Need() <= m.Available {
 		return nil
 	}
-	return &Error{Op: "memory", Err: fmt.Errorf("%s are needed (weights %s, KV cache for %d tokens %s, compute %s), but only %s are free",
-		gib(m.Need()), gib(m.Weights), o.ContextLength, gib(m.KV), gib(m.Compute), gib(m.Available)),
+	return &Error{Op: "memory",
+		Err: fmt.Errorf("%s are needed (weights %s, KV cache for %d tokens %s, compute %s), but only %s are free",
+			gib(m.Need()), gib(m.Weights), o.ContextLength, gib(m.KV), gib(m.Compute), gib(m.Available)),
 		Advice: "use a smaller model or quantisation, a smaller llm.context_length, or llm.kv_type=q8_0"}
 }
 

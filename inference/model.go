@@ -425,7 +425,8 @@ func SchemaToGrammar(schema []byte) (string, error) {
 	}
 	gbnf, err := llama.SchemaToGrammar(schema)
 	if err != nil {
-		return "", &Error{Op: "JSON schema", Err: err, Advice: "simplify the schema; types, properties, items, enum, const, anyOf, $ref and pattern are known"}
+		return "", &Error{Op: "JSON schema", Err: err,
+			Advice: "simplify the schema; types, properties, items, enum, const, anyOf, $ref and pattern are known"}
 	}
 	return gbnf, CheckGrammar(gbnf)
 }

@@ -10,7 +10,7 @@ import (
 	"agent/inference/gguf"
 )
 
-// CPUDevice is what [ModelOptions].Devices call the processor.
+// CPUDevice is the name of the processor in [ModelOptions].Devices.
 const CPUDevice = "CPU"
 
 // DevicesFor are the accelerators that a model loaded with these options runs
@@ -87,8 +87,8 @@ func namedDevices(names []string, all []Device) (at []int, err error) {
 	return at, nil
 }
 
-// Placement is what of a model lies on accelerators, and the bytes needed there
-// and on the host.
+// Placement is the part of a model that lies on accelerators, and the bytes needed there and on
+// the host.
 type Placement struct {
 	Layers     int // as llama.cpp counts them: the output is the last one
 	LayersAll  int
@@ -120,7 +120,8 @@ func (p Placement) String() string {
 		s += fmt.Sprintf(", the experts of %d on the CPU", p.CPUExperts)
 	}
 	return fmt.Sprintf("%s: %s of %s there (weights %s, KV cache %s, compute %s), weights of %s on the CPU", s,
-		gib(p.Device.Need()), gib(p.Device.Available), gib(p.Device.Weights), gib(p.Device.KV), gib(p.Device.Compute), gib(p.Host.Weights))
+		gib(p.Device.Need()), gib(p.Device.Available), gib(p.Device.Weights), gib(p.Device.KV),
+		gib(p.Device.Compute), gib(p.Host.Weights))
 }
 
 // Place decides how much of a model lies on these accelerators. What the options

@@ -259,7 +259,8 @@ func (s *prefixShelf) write(tokens []int32, state []byte, flags uint32) error {
 	}
 	sum := sha256.New()
 	w := io.MultiWriter(f, sum)
-	head := prefixHead{Magic: prefixMagic, Key: s.key, Flags: flags, Tokens: uint32(len(tokens)), State: uint64(len(state))}
+	head := prefixHead{Magic: prefixMagic, Key: s.key, Flags: flags, Tokens: uint32(len(tokens)),
+		State: uint64(len(state))}
 	copy(head.Name[:], s.name)
 	err = errors.Join(binary.Write(w, binary.LittleEndian, head), binary.Write(w, binary.LittleEndian, tokens))
 	id := sum.Sum(nil)
@@ -357,7 +358,8 @@ func (s *PrefixStore) List() ([]Prefix, error) {
 		}
 		var head prefixHead
 		if binary.Read(f, binary.LittleEndian, &head) == nil && head.Magic == prefixMagic {
-			list = append(list, Prefix{Path: path, Model: string(bytes.TrimRight(head.Name[:], "\x00")), Tokens: int(head.Tokens), Bytes: st.Size(), Used: st.ModTime()})
+			list = append(list, Prefix{Path: path, Model: string(bytes.TrimRight(head.Name[:], "\x00")),
+				Tokens: int(head.Tokens), Bytes: st.Size(), Used: st.ModTime()})
 		}
 		f.Close()
 	}

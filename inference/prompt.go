@@ -61,7 +61,8 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 		extra["tools"] = guard.tools(chat.Tools)
 	}
 	in, err := json.Marshal(map[string]any{
-		"template": m.template, "messages": guard.messages(msgs), "bos": m.SpecialText(m.Info.BOS), "eos": m.SpecialText(m.Info.EOS),
+		"template": m.template, "messages": guard.messages(msgs), "bos": m.SpecialText(m.Info.BOS),
+		"eos":                   m.SpecialText(m.Info.EOS),
 		"add_generation_prompt": generation, "typed_content": m.typedContent, "extra": extra,
 	})
 	if err != nil {
@@ -88,10 +89,12 @@ func (m *Model) render(ctx context.Context, chat Chat, prefill string, generatio
 // templateAdvice guesses what a template may have refused.
 func templateAdvice(msgs []Message, err error) string {
 	if errors.Is(err, ErrTemplate) {
-		return "the fault is in the template, for this chat at least; give another with llm.chat_template=FILE, or get a newer file of this model"
+		return "the fault is in the template, for this chat at least; give another with " +
+			"llm.chat_template=FILE, or get a newer file of this model"
 	}
 	if strings.Contains(err.Error(), "Parser Error") || strings.Contains(err.Error(), "lexer") {
-		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer file of this model"
+		return "the chat template itself is broken; give another with llm.chat_template=FILE, or get a newer " +
+			"file of this model"
 	}
 	system, alternates := false, true
 	for i, m := range msgs {
@@ -107,7 +110,8 @@ func templateAdvice(msgs []Message, err error) string {
 	case !alternates:
 		return "some templates want user and assistant to alternate"
 	}
-	return "the template does not take this chat, with nothing unusual in it; give another with llm.chat_template=FILE, or get a newer file of this model"
+	return "the template does not take this chat, with nothing unusual in it; give another with " +
+		"llm.chat_template=FILE, or get a newer file of this model"
 }
 
 // SpecialText is the text of a special token; empty when the vocabulary has none.
@@ -131,34 +135,7 @@ func (m *Model) Encode(parts []Part) ([]int32, error) { return m.EncodeWithin(pa
 // tokensMax is a [ContextError] before all of it is read. One of a little more
 // is still returned. 0: any number.
 func (m *Model) EncodeWithin(parts []Part, tokensMax int) ([]int32, error) {
-	var ids []int32
-	var pending strings.Builder
-	flush := func(trimRight bool) error {
-		text := pending.String()
-		pending.Reset()
-		if trimRight {
-			text = strings.TrimRight(text, " \t\n\r\v\f")
-		}
-		if tokensMax > 0 {
-			if len(ids) > tooLongBy*tokensMax {
-				return &ContextError{Tokens: len(ids), Max: tokensMax, AtLeast: true}
-			}
-			if err := m.checkLength(text, len(ids), tokensMax); err != nil {
-				return err
-			}
-		}
-		got, err := m.fragment(text)
-		ids = append(ids, got...)
-		return err
-	}
-	trimLeft := false
-	add := func(text string) {
-		if trimLeft && pending.Len() == 0 {
-			text = strings.TrimLeft(text, " \t\n\r\v\f")
-		}
-		trimLeft = trimLeft && pending.Len() == 0 && text == ""
-		pending.WriteString(text)
-	}
+	e := encoding{m: m, tokensMax: tokensMax}
 	for _, p := range parts {
 		text := p.Text
 		for !p.Input {
@@ -166,23 +143,65 @@ func (m *Model) EncodeWithin(parts []Part, tokensMax int) ([]int32, error) {
 			if at < 0 {
 				break
 			}
-			add(text[:at])
-			if err := flush(m.vocab.Attrs[id]&llama.AttrLstrip != 0); err != nil {
+			e.add(text[:at])
+			if err := e.flush(m.vocab.Attrs[id]&llama.AttrLstrip != 0); err != nil {
 				return nil, err
 			}
-			ids = append(ids, id)
-			trimLeft = m.vocab.Attrs[id]&llama.AttrRstrip != 0
+			e.ids = append(e.ids, id)
+			e.trimLeft = m.vocab.Attrs[id]&llama.AttrRstrip != 0
 			text = text[at+length:]
 		}
-		add(text)
+		e.add(text)
 	}
-	if err := flush(false); err != nil {
+	if err := e.flush(false); err != nil {
 		return nil, err
 	}
+	ids := e.ids
 	if m.Info.AddBOS && m.Info.BOS >= 0 && (len(ids) == 0 || ids[0] != m.Info.BOS) {
 		ids = append([]int32{m.Info.BOS}, ids...)
 	}
 	return ids, nil
+}
+
+// encoding is a prompt that is being turned into tokens.
+type encoding struct {
+	m         *Model
+	tokensMax int
+	ids       []int32
+	pending   strings.Builder // text since the last control token
+	trimLeft  bool            // that token takes the white space after it
+}
+
+// blanks are the white space that control tokens take.
+const blanks = " \t\n\r\v\f"
+
+func (e *encoding) add(text string) {
+	if e.trimLeft && e.pending.Len() == 0 {
+		text = strings.TrimLeft(text, blanks)
+	}
+	e.trimLeft = e.trimLeft && e.pending.Len() == 0 && text == ""
+	e.pending.WriteString(text)
+}
+
+// flush tokenises the text that waits, without the white space at its end if the
+// control token after it takes that.
+func (e *encoding) flush(trimRight bool) error {
+	text := e.pending.String()
+	e.pending.Reset()
+	if trimRight {
+		text = strings.TrimRight(text, blanks)
+	}
+	if e.tokensMax > 0 {
+		if len(e.ids) > tooLongBy*e.tokensMax {
+			return &ContextError{Tokens: len(e.ids), Max: e.tokensMax, AtLeast: true}
+		}
+		if err := e.m.checkLength(text, len(e.ids), e.tokensMax); err != nil {
+			return err
+		}
+	}
+	got, err := e.m.fragment(text)
+	e.ids = append(e.ids, got...)
+	return err
 }
 
 // fragment tokenises text that holds no control tokens, through the cache.

@@ -343,7 +343,8 @@ func (r *renderer) ask(chat []byte) (kind byte, text []byte, err error) {
 func (r *renderer) death() error {
 	r.kill() // it may still be on its way
 	<-r.done
-	if said := string(r.said.buf); strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory") {
+	if said := string(r.said.buf); strings.Contains(said, "out of memory") ||
+		strings.Contains(said, "cannot allocate memory") {
 		return errTemplateMemory
 	}
 	return templateError("it ended the process that rendered it (%v), as recursion and deep nesting do", r.end)

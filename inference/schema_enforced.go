@@ -17,18 +17,21 @@ import (
 // keywordsOf are the keywords that constrain values of a type; those of all types
 // stand in structural.
 var keywordsOf = map[string][]string{
-	"object": {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
-		"dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"},
-	"array":  {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"},
+	"object": {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+		"minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"},
+	"array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
+		"maxContains", "unevaluatedItems"},
 	"string": {"minLength", "maxLength", "pattern", "format"},
 	"number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
 }
 
-var structural = []string{"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref", "$dynamicRef", "$recursiveRef"}
+var structural = []string{"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref",
+	"$dynamicRef", "$recursiveRef"}
 
 // neverEnforced can't be said in a grammar, or not by this converter.
 var neverEnforced = map[string][]string{
-	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies"},
+	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired",
+		"dependentSchemas", "dependencies"},
 	"array":  {"uniqueItems", "contains", "unevaluatedItems"},
 	"number": {"multipleOf"},
 	"":       {"not", "if", "$dynamicRef", "$recursiveRef"},
@@ -223,26 +226,6 @@ func (c *enforcement) each(value any, p place) error {
 	return nil
 }
 
-// values checks listed values against the type beside them; nothing else is
-// looked at by the converter.
-func values(s map[string]any, only string, p place) error {
-	for _, key := range append(slices.Clone(structural), slices.Concat(keywordsOf["string"], keywordsOf["number"])...) {
-		if _, ok := s[key]; ok && key != only && key != "type" && key != "if" {
-			return p.refuseKeyword(key, "beside "+only)
-		}
-	}
-	list, ok := s[only].([]any)
-	if only == "const" || !ok {
-		list = []any{s[only]}
-	}
-	for _, v := range list {
-		if !slices.ContainsFunc(kindsOf(v), func(kind string) bool { return s["type"] == nil || exactly(s, kind) }) {
-			return p.refuse("%s holds %s, which is not of the type beside it", only, shortJSON(v))
-		}
-	}
-	return nil
-}
-
 // kindsOf are the types that a value has.
 func kindsOf(v any) []string {
 	switch v := v.(type) {
@@ -361,75 +344,11 @@ func (c *enforcement) array(s map[string]any, p place) error {
 	return nil
 }
 
-// text checks a string. The converter takes its pattern, else its format, else
-// its length.
-func text(s map[string]any, p place) error {
-	format, isFormat := s["format"].(string)
-	if isFormat && !slices.Contains(knownFormats, format) {
-		return p.blame("format", "format %q can't be enforced; known are date, time, date-time and uuid; leave it out and check the reply yourself", format)
-	}
-	rivals := []string{"pattern", "format", "minLength", "maxLength"}
-	for i, key := range rivals[:2] {
-		if _, ok := s[key]; !ok {
-			continue
-		}
-		for _, other := range rivals[i+1:] {
-			if _, ok := s[other]; ok {
-				return p.refuseKeyword(other, "beside "+key)
-			}
-		}
-	}
-	return nil
-}
-
-func numbers(s map[string]any, why string, p place) error {
-	for _, key := range keywordsOf["number"] {
-		if _, ok := s[key]; ok {
-			return p.refuseKeyword(key, why)
-		}
-	}
-	return nil
-}
-
-// integer checks bounds; they become rules for digits.
-func integer(s map[string]any, p place) error {
-	for _, pair := range [][2]string{{"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}} {
-		if holds(s, pair[0]) && holds(s, pair[1]) {
-			return p.refuseKeyword(pair[1], "beside "+pair[0])
-		}
-	}
-	low, high := math.Inf(-1), math.Inf(1)
-	for _, key := range keywordsOf["number"][:4] {
-		value, ok := s[key]
-		if !ok {
-			continue
-		}
-		number, _ := value.(json.Number)
-		n, err := number.Float64()
-		if err != nil || math.Abs(n) > integerMax {
-			return p.blame(key, "%s must be a number between -1e15 and 1e15, not %s", key, shortJSON(value))
-		}
-		switch key {
-		case "minimum":
-			low = math.Ceil(n)
-		case "exclusiveMinimum":
-			low = math.Floor(n) + 1
-		case "maximum":
-			high = math.Floor(n)
-		case "exclusiveMaximum":
-			high = math.Ceil(n) - 1
-		}
-	}
-	if low > high {
-		return p.refuse("no whole number is between its minimum and its maximum")
-	}
-	return nil
-}
-
 // allOf checks the parts of an allOf. The converter makes one object of their
 // properties, all required, or takes the values that all of them list.
 func (c *enforcement) allOf(s map[string]any, p place) error {
-	if keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"], keywordsOf["number"]); holds(s, keys...) {
+	keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"], keywordsOf["number"])
+	if holds(s, keys...) {
 		at := slices.IndexFunc(keys, func(key string) bool { return holds(s, key) })
 		return p.refuseKeyword(keys[at], "beside allOf")
 	}
@@ -452,7 +371,8 @@ func (c *enforcement) allOf(s map[string]any, p place) error {
 		default:
 			return at.refuse("a part of allOf must be an object with properties, or an enum; write it out in one schema instead")
 		}
-		if additional, ok := part["additionalProperties"]; ok && additional != true && (additional != false || len(list) > 1) {
+		if additional, ok := part["additionalProperties"]; ok && additional != true &&
+			(additional != false || len(list) > 1) {
 			return at.refuseKeyword("additionalProperties", "in allOf")
 		}
 		if err := c.schema(part, at); err != nil {

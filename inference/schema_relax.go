@@ -45,27 +45,34 @@ func RelaxSchema(schema []byte) (relaxed []byte, left []string, err error) {
 // inOrderOf writes v with the names of objects in the order of text, of which v is a part:
 // a grammar asks for properties in the order of the schema.
 func inOrderOf(text []byte, v any) ([]byte, error) {
-	if list, ok := v.([]any); ok {
-		var old []json.RawMessage
-		if json.Unmarshal(text, &old) != nil || len(old) != len(list) {
-			return json.Marshal(v)
-		}
-		out := make([]json.RawMessage, len(list))
-		for i, one := range list {
-			var err error
-			if out[i], err = inOrderOf(old[i], one); err != nil {
-				return nil, err
-			}
-		}
-		return json.Marshal(out)
+	switch v := v.(type) {
+	case []any:
+		return listInOrderOf(text, v)
+	case map[string]any:
+		return objectInOrderOf(text, v)
 	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return json.Marshal(v)
+	return json.Marshal(v)
+}
+
+func listInOrderOf(text []byte, list []any) ([]byte, error) {
+	var old []json.RawMessage
+	if json.Unmarshal(text, &old) != nil || len(old) != len(list) {
+		return json.Marshal(list)
 	}
+	out := make([]json.RawMessage, len(list))
+	for i, one := range list {
+		var err error
+		if out[i], err = inOrderOf(old[i], one); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(out)
+}
+
+func objectInOrderOf(text []byte, object map[string]any) ([]byte, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return json.Marshal(v)
+		return json.Marshal(object)
 	}
 	out := []byte{'{'}
 	written := map[string]bool{}

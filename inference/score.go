@@ -57,14 +57,15 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		return nil, err
 	}
 	start := time.Now()
-	s := &scoring{ends: req.Ends, size: len(e.leaves), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
+	s := &scoring{ends: req.Ends, size: len(e.leaves.seqs), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
 		scores: make([]OptionScore, len(req.Options))}
 	for i, o := range req.Options {
 		s.tails = append(s.tails, o[shared:])
 		s.scores[i].Tokens = make([]float32, len(o)-shared)
 	}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1, keep: min(req.Shared, shared-1), after: s.run}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1,
+		keep: min(req.Shared, shared-1), after: s.run}
 	j.stats.Prompt = shared
 	s.job = j
 	j.finish = func(err error) { done <- err }
@@ -143,9 +144,9 @@ func (s *scoring) run(e *Engine) (done bool, err error) {
 
 // chunk scores options [from, to) in one trie.
 func (s *scoring) chunk(e *Engine, from, to int) error {
-	leaves := e.leaves[:to-from]
-	if e.unclean {
-		if err := e.clearLeaves(e.leaves); err != nil {
+	leaves := e.leaves.seqs[:to-from]
+	if e.leaves.unclean {
+		if err := e.clearLeaves(e.leaves.seqs); err != nil {
 			return err
 		}
 	}
@@ -181,7 +182,7 @@ func (e *Engine) clearLeaves(leaves []int32) error {
 			failed = err
 		}
 	}
-	e.unclean = failed != nil
+	e.leaves.unclean = failed != nil
 	return failed
 }
 

@@ -37,7 +37,8 @@ func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([
 	from := len(out) // rows before it are known
 	p := &promptScoring{prompt: prompt, sampler: sampler, out: append(out, make([]TokenLogprob, len(prompt)-1-from)...)}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(prompt[:from]), promptLen: len(prompt), reusable: from, after: p.run, finish: func(err error) { done <- err }}
+	j := &job{ctx: ctx, tokens: slices.Clone(prompt[:from]), promptLen: len(prompt), reusable: from,
+		after: p.run, finish: func(err error) { done <- err }}
 	j.stats.Prompt = len(prompt)
 	p.job = j
 	if err := e.submit(j); err != nil {

@@ -38,7 +38,7 @@ const (
 // Rows of the products: single tokens, odd numbers, and whole tiles.
 var selfTestRows = []int32{1, 2, 7, 32, 512}
 
-// SelfTest is what the native code computes on this machine.
+// SelfTest is how well the native code computes on this machine.
 type SelfTest struct {
 	Processor string       `json:"processor"`
 	Build     string       `json:"build"`
@@ -211,7 +211,8 @@ func selfTestChild(skip string, out io.Writer) error {
 			l.Taken = taken
 			for i, e := range products {
 				if !(e <= selfTestErrorMax) { // NaN is none either
-					l.Fault = fmt.Sprintf("wrong results with weights of type %s and %d rows: relative error %.2g", w.Name, selfTestRows[i], e)
+					l.Fault = fmt.Sprintf("wrong results with weights of type %s and %d rows: relative error %.2g", w.Name,
+						selfTestRows[i], e)
 					break
 				}
 				l.Error = max(l.Error, float64(e))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"agent/inference/internal/llama"
 )
 
 // availableMemory is what can be allocated without swapping, in bytes: the
@@ -98,16 +100,17 @@ const clockTick = 10 * time.Millisecond
 // programs with low priority too: the kernel groups programs by session, and they do not
 // give way to those of another one.
 func readCPUUse() (u cpuUse, ok bool) {
-	var allowed unix.CPUSet
 	var own unix.Rusage
+	allowed := allowedCores()
 	f, err := os.Open("/proc/stat")
-	if err != nil || unix.SchedGetaffinity(0, &allowed) != nil || unix.Getrusage(unix.RUSAGE_SELF, &own) != nil {
+	if err != nil || unix.Getrusage(unix.RUSAGE_SELF, &own) != nil {
 		return u, false
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan() && strings.HasPrefix(s.Text(), "cpu"); {
 		var cpu, user, nice, system, idle, wait, irq, softirq int
-		if n, _ := fmt.Sscanf(s.Text(), "cpu%d %d %d %d %d %d %d %d", &cpu, &user, &nice, &system, &idle, &wait, &irq, &softirq); n < 8 || !allowed.IsSet(cpu) {
+		if n, _ := fmt.Sscanf(s.Text(), "cpu%d %d %d %d %d %d %d %d", &cpu, &user, &nice, &system, &idle, &wait,
+			&irq, &softirq); n < 8 || !allowed.IsSet(cpu) {
 			continue
 		}
 		u.cores++
@@ -117,12 +120,21 @@ func readCPUUse() (u cpuUse, ok bool) {
 	return u, u.cores > 0
 }
 
+// allowedCores are the processors that this process may use.
+func allowedCores() (allowed unix.CPUSet) {
+	cores := llama.Cores()
+	for _, cpu := range cores {
+		allowed.Set(int(cpu))
+	}
+	if len(cores) == 0 {
+		_ = unix.SchedGetaffinity(0, &allowed) // then none is known, and callers fall back
+	}
+	return allowed
+}
+
 // PhysicalCores counts cores that this process may use, hyper-threads once.
 func PhysicalCores() int {
-	var allowed unix.CPUSet
-	if unix.SchedGetaffinity(0, &allowed) != nil {
-		return fallbackCores()
-	}
+	allowed := allowedCores()
 	cores := map[string]bool{}
 	for cpu := range 1024 {
 		if !allowed.IsSet(cpu) {
@@ -134,7 +146,10 @@ func PhysicalCores() int {
 		}
 		cores[strings.TrimSpace(string(siblings))] = true
 	}
-	return max(1, len(cores))
+	if len(cores) == 0 {
+		return fallbackCores()
+	}
+	return len(cores)
 }
 
 // processor names this processor and its features, for verdicts that hold for it alone.

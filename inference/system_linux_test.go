@@ -1,7 +1,9 @@
 package inference
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -37,4 +39,21 @@ func TestCgroupLeft(t *testing.T) {
 		assert.Equal(t, tt.left, left, name)
 	}
 	assert.Positive(t, availableMemory())
+}
+
+// With OMP_PROC_BIND the runtime of OpenMP binds a process to one core before any code of
+// Go runs; the engine still computes on all that the process was started with.
+func TestCoresDespiteBinding(t *testing.T) {
+	const child = "AGENT_TEST_COUNT_CORES"
+	if os.Getenv(child) != "" {
+		fmt.Printf("cores=%d\n", PhysicalCores())
+		return
+	}
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), child+"=1", "OMP_PROC_BIND=true")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), fmt.Sprintf("cores=%d\n", PhysicalCores()))
 }

@@ -16,7 +16,7 @@ type Tool struct {
 	Parameters        json.RawMessage // a JSON Schema
 }
 
-// Call is what an assistant asked for in an earlier turn.
+// Call is a tool call that an assistant made in an earlier turn.
 type Call struct {
 	ID, Name  string
 	Arguments json.RawMessage // a JSON object

@@ -91,7 +91,9 @@ func vetChild(trial string, out io.Writer) error {
 	fmt.Fprintln(out, stageRender)
 	if m.HasTemplate() {
 		// A template may refuse this chat; it must only come back.
-		_, _ = m.Render(context.Background(), Chat{Messages: []Message{{Role: "user", Content: "hello"}, {Role: "assistant", Content: "hi"}, {Role: "user", Content: "bye"}}}, "")
+		_, _ = m.Render(context.Background(),
+			Chat{Messages: []Message{{Role: "user", Content: "hello"}, {Role: "assistant", Content: "hi"},
+				{Role: "user", Content: "bye"}}}, "")
 	}
 	fmt.Fprintln(out, stageDone)
 	return nil
@@ -136,7 +138,8 @@ func vetCompute(m *Model, o EngineOptions, out io.Writer) error {
 // VetInChild tests this machine, and returns what tries each new file in a child process
 // running executable. Good verdicts are remembered in dir. What the machine can't compute
 // with is told to warn and switched off: call it before anything looks at the devices.
-func VetInChild(ctx context.Context, executable, dir string, warn func(string)) (func(context.Context, Trial) error, error) {
+func VetInChild(ctx context.Context, executable, dir string, warn func(string),
+) (func(context.Context, Trial) error, error) {
 	if !llama.Built {
 		return nil, nil // loading says what to do
 	}
@@ -178,7 +181,8 @@ func (t Trial) identity(machine *SelfTest) (string, error) {
 	}
 	o := t.Engine
 	t.Model.RenderExecutable = "" // the same build, wherever it lies
-	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads, o.ThreadsBatch, o.KVType, o.NoFlashAttn})
+	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads, o.ThreadsBatch,
+		o.KVType, o.NoFlashAttn})
 	if err != nil {
 		return "", err
 	}
@@ -248,7 +252,8 @@ func (t Trial) run(ctx context.Context, executable string) error {
 	case errors.Is(end, errPatience) || ctx.Err() != nil:
 		return &Error{Op: "load model", Err: end}
 	}
-	return &Error{Op: "load model", Err: fmt.Errorf("%s can't be used here: a trial %w, at %s", t.Path, end, w.doing), Advice: t.remedy(end)}
+	return &Error{Op: "load model", Err: fmt.Errorf("%s can't be used here: a trial %w, at %s", t.Path, end,
+		w.doing), Advice: t.remedy(end)}
 }
 
 // remedy is what a person can do about a trial that died.
@@ -271,7 +276,8 @@ func (t Trial) remedy(end error) string {
 	return "the file is damaged, or this llama.cpp has a fault with it; download it again or try another quantisation"
 }
 
-var errPatience = errors.New("the model took too long for a first token or its chat template does not end; it was stopped")
+var errPatience = errors.New(
+	"the model took too long for a first token or its chat template does not end; it was stopped")
 
 // vetWatch follows the child's stages.
 type vetWatch struct {

@@ -70,11 +70,7 @@ type guideData struct {
 }
 
 // instructions are the AGENTS.md files in so many tokens, the nearest before the others.
-func (u *understanding) instructions(
-	ctx context.Context,
-	tokensMax int,
-	told *event.Guides,
-) []guideBlock {
+func (u *understanding) instructions(ctx context.Context, tokensMax int, told *event.Guides) []guideBlock {
 	var out []guideBlock
 	for _, in := range slices.Backward(u.opts.Guides.Instructions) {
 		if u.opts.policy().KeepsBack(in.Path) {
@@ -92,30 +88,17 @@ func (u *understanding) instructions(
 }
 
 // guide is a file cut to so many tokens, and what is told of it. nil: there is no room.
-func (u *understanding) guide(
-	ctx context.Context,
-	path, text string,
-	tokensMax int,
-) (*guideBlock, event.GuideFile) {
+func (u *understanding) guide(ctx context.Context, path, text string, tokensMax int) (*guideBlock, event.GuideFile) {
 	file := event.GuideFile{Path: path}
 	text = u.book.scrub.Text(strings.TrimSpace(text))
 	if whole := u.count(ctx, text); tokensMax < min(guideTokensMin, whole) {
 		file.Cut = true
-		u.book.warn(
-			fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole),
-		)
+		u.book.warn(fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole))
 		return nil, file
 	} else if whole > tokensMax {
 		file.Cut = true
 		text, _ = u.shorten(ctx, text, tokensMax)
-		u.book.warn(
-			fmt.Sprintf(
-				"%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)",
-				path,
-				whole,
-				tokensMax,
-			),
-		)
+		u.book.warn(fmt.Sprintf("%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)", path, whole, tokensMax))
 	}
 	file.Tokens = u.count(ctx, text)
 	return &guideBlock{path, prose.Fenced(text)}, file
@@ -162,7 +145,8 @@ type skillQuestion struct {
 }
 
 // askSkill scores the names for a task. The list comes first: it is evaluated once.
-func (u *understanding) askSkill(ctx context.Context, q skillQuestion, task string, names []string) (*backend.Choice, error) {
+func (u *understanding) askSkill(ctx context.Context, q skillQuestion, task string, names []string,
+) (*backend.Choice, error) {
 	q.Task = task
 	req := &backend.Request{Messages: []backend.Message{
 		{Role: backend.RoleUser, Content: u.book.scrub.Text(u.words.render("skill.tmpl", q))}}}

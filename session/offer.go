@@ -72,7 +72,7 @@ func (s *Session) view(a aim) view {
 		known: s.about.wants.Known, keeps: !s.about.wants.Writes, mends: s.about.wants.Changes && s.watch.now.Size(s.about.wants.Result) > listBytesMax, replaces: s.about.wants.Replaces, counts: s.about.wants.Number,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
-	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, isData)
+	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, s.watch.computed)
 	if a.notName {
 		v.barred = a.not.Command
 	}

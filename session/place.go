@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"agent/command"
 	"agent/session/prose"
-	"agent/session/workdir"
 )
 
 // A place in a file is chosen among its own lines, which are scored: nothing can be
@@ -111,7 +109,7 @@ func (p *passage) excerpt() string {
 // file, else those around the part that shares the most with the task. The middle
 // of that part is one of them.
 func linesToShow(task string, lines []string) (numbers []int, middle int) {
-	from, to := prose.BestWindow(task, lines, placeWindow)
+	from, to, _ := prose.BestWindow(task, lines, placeWindow)
 	middle = (from + to) / 2
 	from, to = 0, len(lines)
 	if to > placeLinesMax {
@@ -126,20 +124,19 @@ func linesToShow(task string, lines []string) (numbers []int, middle int) {
 
 // linesOf are the lines of a text file that may be shown.
 func (s *Session) linesOf(path string) []string {
-	if s.opts.policy().KeepsBack(path) || !slices.Contains(s.watch.now.Paths(), path) {
+	lines := s.watch.textOf(path)
+	if text := strings.Join(lines, "\n"); s.book.scrub.Text(text) != text {
 		return nil
 	}
-	text := string(workdir.Read(s.opts.Env.WorkDir, path))
-	if text == "" || !utf8.ValidString(text) || s.book.scrub.Text(text) != text {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), "\n")
+	return lines
 }
 
 // Bounds of the passages that are shown of a long file beside its beginning.
 const (
 	passagesMax  = 3
 	passageLines = 6
+	passageRunes = 800  // of each of its lines
+	passageShare = 0.15 // of what the best one shares with the task
 )
 
 // excerpt is a passage of a file.
@@ -166,15 +163,20 @@ func (s *Session) withPassages(ctx context.Context, j job, res *command.Result, 
 // passagesAbout are the passages that share the most with a query, in their order.
 func passagesAbout(query string, lines []string) []excerpt {
 	var out []excerpt
+	var best float64
 	left := slices.Clone(lines)
 	for range passagesMax {
-		from, to := prose.BestWindow(query, left, passageLines)
-		if to == 0 {
+		from, to, score := prose.BestWindow(query, left, passageLines)
+		if best = max(best, score); to == 0 || score < best*passageShare {
 			break
 		}
 		around := (passageLines - (to - from) + 1) / 2
 		from, to = max(from-around, 0), min(to+around, len(lines))
-		out = append(out, excerpt{from + 1, to, strings.Join(lines[from:to], "\n")})
+		shown := slices.Clone(lines[from:to])
+		for i, line := range shown {
+			shown[i] = prose.Cut(line, passageRunes)
+		}
+		out = append(out, excerpt{from + 1, to, strings.Join(shown, "\n")})
 		clear(left[from:to])
 	}
 	slices.SortFunc(out, func(a, b excerpt) int { return a.From - b.From })

@@ -76,3 +76,19 @@ func TestPassages(t *testing.T) {
 	assert.Empty(t, passagesAbout("zebra", lines))
 	assert.Empty(t, passagesAbout("zebra", nil))
 }
+
+// Of a long file that the task names the first message shows its beginning and what
+// shares the most with the task; of data it shows the beginning alone.
+func TestFirstMessageShowsPassages(t *testing.T) {
+	long := strings.Repeat("The crane is grey.\n", 100) + "The filter is replaced after 340 hours. " + strings.Repeat("x", 4000) + "\n"
+	r := newRig(t, newModel(t, true), nil)
+	r.write(t, "manual.md", long)
+	r.write(t, "log.csv", "filter,hours\n"+strings.Repeat("a,1\n", 500)+"filter,340\n")
+	r.watch.look()
+	text := r.firstMessage("After how many hours is the filter replaced? Look in manual.md and log.csv.")
+	assert.Contains(t, text, "\n[lines 98-101]\nThe crane")
+	assert.Contains(t, text, "340 hours")
+	assert.NotContains(t, text, strings.Repeat("x", 1000))
+	assert.NotContains(t, text, "filter,340")
+	assert.NotContains(t, r.firstMessage("After how many hours is the filter replaced?"), "340 hours")
+}

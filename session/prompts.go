@@ -99,7 +99,8 @@ type firstData struct {
 // promptFile is a file's head with its lines in a fence of their own.
 type promptFile struct {
 	workdir.View
-	Block string
+	Block    string
+	Passages []excerpt // of a long file, about the task
 }
 
 func newPromptFile(v workdir.View) promptFile {
@@ -107,7 +108,7 @@ func newPromptFile(v workdir.View) promptFile {
 	if v.More {
 		lines = append(lines[:len(lines):len(lines)], "…")
 	}
-	return promptFile{v, prose.Fenced(strings.Join(lines, "\n"))}
+	return promptFile{View: v, Block: prose.Fenced(strings.Join(lines, "\n"))}
 }
 
 // firstMessage is the task with what lies in the work dir, as far as there is

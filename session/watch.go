@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"agent/command"
 	"agent/session/prose"
@@ -79,7 +80,11 @@ func (w *watch) list(task string, filesMax, namesMax int) firstData {
 	shown := min(len(paths), cmp.Or(len(named), filesMax), filesMax)
 	room := int64(listBytesSum)
 	for _, p := range paths[:shown] {
-		d.Files = append(d.Files, w.view(p, w.lines(p, &room)))
+		file := w.view(p, w.lines(p, &room))
+		if slices.Contains(named, p) && file.More && len(file.Lines) > 0 && !w.computed(p) && w.opts.has(AidPassages) {
+			file.Passages = passagesAbout(d.Task, w.textOf(p))
+		}
+		d.Files = append(d.Files, file)
 	}
 	names := paths[shown:]
 	d.Names = names[:min(len(names), namesMax)]
@@ -93,6 +98,18 @@ func (w *watch) view(name string, lines int) promptFile {
 		lines = 0
 	}
 	return newPromptFile(workdir.ViewOf(w.opts.Env.WorkDir, name, lines))
+}
+
+// textOf are the lines of a text file that may be shown.
+func (w *watch) textOf(name string) []string {
+	if w.opts.policy().KeepsBack(name) || !slices.Contains(w.now.Paths(), name) {
+		return nil
+	}
+	text := string(workdir.Read(w.opts.Env.WorkDir, name))
+	if text == "" || !utf8.ValidString(text) {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), "\n")
 }
 
 // lines is how many lines of a file the first message shows. Small files are
@@ -110,10 +127,15 @@ func (w *watch) lines(name string, room *int64) int {
 	return listLinesMax
 }
 
-// isData reports a file that holds one record on each line: what is in it is to be
-// computed with, and not read.
+// isData reports a file that holds one record on each line.
 func isData(name string) bool {
 	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
+}
+
+// computed reports a file whose content is to be computed with rather than read: data,
+// or a text in which a table stands.
+func (w *watch) computed(name string) bool {
+	return isData(name) || workdir.HoldsTable(w.opts.Env.WorkDir, name)
 }
 
 // shownWhole reports that the first message shows all of these files.

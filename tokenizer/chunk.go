@@ -111,7 +111,8 @@ func cuttable(top map[string]json.RawMessage) bool {
 			return false
 		}
 	}
-	if normalizer != nil && (normalizer.Type != "NFC" && normalizer.Type != "Sequence" || normalizer.Type == "Sequence" && len(normalizer.Normalizers) > 0) {
+	if normalizer != nil && (normalizer.Type != "NFC" && normalizer.Type != "Sequence" ||
+		normalizer.Type == "Sequence" && len(normalizer.Normalizers) > 0) {
 		return false
 	}
 	return pretokenizer != nil && splitsWords(pretokenizer.flat())

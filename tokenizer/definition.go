@@ -66,7 +66,8 @@ func parseDefinition(data []byte) (definition, error) {
 	if isNull(top["pre_tokenizer"]) {
 		pieceMax = pieceBytesMaxPatternless
 	}
-	return definition{data: data, pieceMax: pieceMax, normalizer: top["normalizer"], decoder: top["decoder"], cuts: cuttable(top)}, nil
+	return definition{data: data, pieceMax: pieceMax, normalizer: top["normalizer"], decoder: top["decoder"],
+		cuts: cuttable(top)}, nil
 }
 
 func isNull(v json.RawMessage) bool { return len(v) == 0 || string(v) == "null" }

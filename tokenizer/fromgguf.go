@@ -141,7 +141,8 @@ func encodeJSON(v any) ([]byte, error) {
 }
 
 func vocabError(format string, args ...any) error {
-	return &Error{Op: "build tokenizer", What: fmt.Sprintf(format, args...), Advice: "get a newer GGUF of this model, or put its tokenizer.json beside it"}
+	return &Error{Op: "build tokenizer", What: fmt.Sprintf(format, args...),
+		Advice: "get a newer GGUF of this model, or put its tokenizer.json beside it"}
 }
 
 // index maps texts to ids and checks that the parts agree.
@@ -288,7 +289,8 @@ func (v *Vocab) scoredMerges(ids map[string]int) [][2]string {
 		all = append(all, local...)
 	}
 	slices.SortStableFunc(all, func(a, b scoredMerge) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes), cmp.Compare(b.rightRunes, a.rightRunes))
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes),
+			cmp.Compare(b.rightRunes, a.rightRunes))
 	})
 	pairs := make([][2]string, len(all))
 	for i, m := range all {

@@ -37,7 +37,8 @@ func (m *Mismatch) Error() string {
 	if m.Err != nil {
 		return fmt.Sprintf("tokenizers differ on %.60q: one fails: %v", m.Text, m.Err)
 	}
-	return fmt.Sprintf("tokenizers differ on %.60q: token %d is %s and %s", m.Text, m.Index, idAt(m.A, m.Index), idAt(m.B, m.Index))
+	return fmt.Sprintf("tokenizers differ on %.60q: token %d is %s and %s", m.Text, m.Index,
+		idAt(m.A, m.Index), idAt(m.B, m.Index))
 }
 
 func idAt(ids []int, i int) string {

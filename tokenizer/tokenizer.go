@@ -221,7 +221,9 @@ func (t *Tokenizer) around(o Options) (before, after []uint32, err error) {
 // encodePiece hands text to the library in one call.
 func (t *Tokenizer) encodePiece(text string, o Options) ([]uint32, error) {
 	if len(text) > t.def.pieceMax {
-		return nil, &Error{Op: "encode text", What: fmt.Sprintf("a stretch of %d bytes has no place where it may be cut; %d are allowed", len(text), t.def.pieceMax),
+		return nil, &Error{Op: "encode text",
+			What: fmt.Sprintf("a stretch of %d bytes has no place where it may be cut; %d are allowed", len(text),
+				t.def.pieceMax),
 			Advice: "encode the text in pieces, or break it into lines"}
 	}
 	v := variant{parseSpecial: o.ParseSpecial, escapeNUL: strings.IndexByte(text, 0) >= 0}

@@ -25,7 +25,8 @@ const (
 
 // ChooseFromOptions implements backend.LanguageBackend by option scoring: the
 // prompt is computed once, then the tokens of all options as one trie.
-func (b *Backend) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+func (b *Backend) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option,
+) (*backend.Choice, error) {
 	start := time.Now()
 	cfg, err := checkChoice(req, options)
 	if err != nil {
@@ -200,7 +201,8 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	}
 	for _, o := range c.options {
 		// Prompt and option are tokenised together: a boundary may merge.
-		ids, err := c.b.model.EncodeWithin(append(parts[:len(parts):len(parts)], inference.Part{Text: o.Text, Input: true}), c.b.ContextLength())
+		ids, err := c.b.model.EncodeWithin(append(parts[:len(parts):len(parts)],
+			inference.Part{Text: o.Text, Input: true}), c.b.ContextLength())
 		if err != nil {
 			return nil, err
 		}
@@ -274,7 +276,8 @@ func (c *chooser) decide(scores []float64) *backend.Choice {
 	}
 	if c.cfg.MarginMin > 0 && choice.Margin < c.cfg.MarginMin {
 		choice.Abstained = true
-		choice.Reason = fmt.Sprintf("%q leads by %.3f nats, less than the %.3f asked for", choice.Text, choice.Margin, c.cfg.MarginMin)
+		choice.Reason = fmt.Sprintf("%q leads by %.3f nats, less than the %.3f asked for", choice.Text,
+			choice.Margin, c.cfg.MarginMin)
 		choice.Index, choice.Text = -1, ""
 	}
 	return choice

@@ -24,7 +24,8 @@ type templateHabits struct {
 func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 	const first, second = "\x02first\x03", "\x02second\x03"
 	takes := func(roles ...string) bool {
-		chat := inference.Chat{Messages: []inference.Message{{Role: roles[0], Content: first}, {Role: roles[1], Content: second}}}
+		chat := inference.Chat{Messages: []inference.Message{{Role: roles[0], Content: first},
+			{Role: roles[1], Content: second}}}
 		parts, err := m.Render(ctx, chat, "")
 		text := inference.Text(parts)
 		if errors.Is(err, inference.ErrTemplate) {
@@ -32,7 +33,8 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 		}
 		return err == nil && strings.Contains(text, first) && strings.Contains(text, second)
 	}
-	if _, err := m.Render(ctx, inference.Chat{Messages: []inference.Message{{Role: "user", Content: first}}}, ""); err != nil {
+	chat := inference.Chat{Messages: []inference.Message{{Role: "user", Content: first}}}
+	if _, err := m.Render(ctx, chat, ""); err != nil {
 		h.refused = err
 		return
 	}

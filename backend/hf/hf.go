@@ -131,7 +131,8 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	b.counter.model = model
 	b.cfg.Sampling = cfg.Sampling.Merge(cardSampling(model.File))
 	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
-		cfg.Warn(fmt.Sprintf("using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
+		cfg.Warn(fmt.Sprintf(
+			"using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
 			engine.ContextLength(), trained, cfg.ModelID))
 	}
 	if model.HasTemplate() {
@@ -185,7 +186,9 @@ func (c *Config) sayMissing() {
 }
 
 // place decides how much lies on the accelerators, and says so where it is not all.
-func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *inference.EngineOptions, on []inference.Device) error {
+func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *inference.EngineOptions,
+	on []inference.Device,
+) error {
 	if sizes.ContextLength == 0 {
 		sizes.ContextLength = inference.FittingContext(file, on, *sizes)
 	}
@@ -207,14 +210,15 @@ func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *
 }
 
 func modelOptions(c *Config) *inference.ModelOptions {
-	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.CPUExperts, MainGPU: c.MainGPU,
-		TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock, CheckTensors: c.CheckTensors,
+	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.CPUExperts,
+		MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock, CheckTensors: c.CheckTensors,
 		ChatTemplate: c.ChatTemplate, Progress: c.Progress, RenderExecutable: c.RenderExecutable}
 }
 
 func engineOptions(cfg *Config) *inference.EngineOptions {
 	return &inference.EngineOptions{ContextLength: cfg.ContextLength, Parallel: cfg.Parallel, Ubatch: cfg.Ubatch,
-		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch, ShareCores: cfg.Threads == 0 && cfg.ThreadsBatch == 0, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
+		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch,
+		ShareCores: cfg.Threads == 0 && cfg.ThreadsBatch == 0, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
 }
 
 // Close frees the model; requests in flight end with an error. Idempotent.
@@ -242,7 +246,8 @@ func (b *Backend) ContextLength() int { return b.engine.ContextLength() }
 
 // Capabilities implements backend.Capable: everything, since the model is here.
 func (b *Backend) Capabilities() backend.Capabilities {
-	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true, StopTokens: true}
+	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true,
+		StopTokens: true}
 }
 
 // Parameters is the number of weights of the model.
@@ -268,7 +273,9 @@ func (b *Backend) Device() string {
 
 // encode renders and tokenises a chat; the result is what the engine computes.
 // A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
-func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool, prefill string, tokensMax int) ([]inference.Part, []int32, error) {
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool, prefill string,
+	tokensMax int,
+) ([]inference.Part, []int32, error) {
 	chat, err := b.chat(ctx, msgs, tools)
 	if err != nil {
 		return nil, nil, err
@@ -334,7 +341,8 @@ func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter
 }
 
 // prepare turns a request into the engine's terms. trim: see [prefilled].
-func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *inference.GenerateRequest, parts []inference.Part, trim bool, err error) {
+func (b *Backend) prepare(ctx context.Context, req *backend.Request,
+) (call *inference.GenerateRequest, parts []inference.Part, trim bool, err error) {
 	if err := backend.CheckRequest(req); err != nil {
 		return nil, nil, false, err
 	}
@@ -356,8 +364,10 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request) (call *infe
 	if tokensMax == 0 {
 		tokensMax = b.cfg.TokensMax
 	}
-	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids), Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
-		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, parts, trim, nil
+	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids),
+		Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar,
+		Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, parts, trim, nil
 }
 
 // prefilled is the start of the reply as it is computed. trim: a space that ends it was
@@ -418,7 +428,8 @@ func delta(out inference.Output) backend.Delta {
 }
 
 func tokenLogprob(t inference.TokenLogprob) backend.TokenLogprob {
-	lp := backend.TokenLogprob{ID: int(t.ID), Text: strings.ToValidUTF8(string(t.Text), "\uFFFD"), Bytes: t.Text, Logprob: float64(t.Logprob)}
+	lp := backend.TokenLogprob{ID: int(t.ID), Text: strings.ToValidUTF8(string(t.Text), "\uFFFD"),
+		Bytes: t.Text, Logprob: float64(t.Logprob)}
 	for _, top := range t.Top {
 		lp.Top = append(lp.Top, tokenLogprob(top))
 	}

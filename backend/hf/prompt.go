@@ -12,10 +12,9 @@ import (
 // What stands below the chat template: prompts as plain text and as tokens, for
 // servers whose clients bring prompts of their own.
 
-// TokenizePrompt reads a prompt in which text of control tokens means control
-// tokens. The first added tokens are not in the text: the
-// beginning-of-sequence token, where the vocabulary wants one and the text
-// does not begin with it.
+// TokenizePrompt tokenises a prompt, in which the text of a control token means the token. The
+// first `added` tokens are not in the text: a beginning-of-sequence token, where the vocabulary
+// wants one and the text does not begin with it.
 func (b *Backend) TokenizePrompt(text string) (ids []int, added int, err error) {
 	got, err := b.model.Tokenize(text, inference.TokenizeOptions{ParseSpecial: true, TokensMax: b.ContextLength()})
 	if err != nil {
@@ -35,7 +34,7 @@ func (b *Backend) DetokenizePrompt(ids []int) (string, error) {
 	return strings.ToValidUTF8(text, "\uFFFD"), err
 }
 
-// PromptInfo is what a prompt begins and ends with, and the chat template.
+// PromptInfo is the text of the tokens that begin and end a prompt, and the chat template.
 func (b *Backend) PromptInfo() (bos, eos, template string) {
 	info := b.model.Info
 	if info.AddBOS {
@@ -77,13 +76,15 @@ func (b *Backend) completion(ids []int, req *backend.Request) (*inference.Genera
 		}
 	}
 	return &inference.GenerateRequest{Prompt: int32s(ids), Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax,
-		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, nil
+		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs,
+		TopLogprobs: req.TopLogprobs}, nil
 }
 
-// PromptLogprobsTokens evaluates tokens and returns for each its
-// log-probability after those before it, and its top rivals. The first one has
-// none; its Logprob is 0. Control tokens have their text.
-func (b *Backend) PromptLogprobsTokens(ctx context.Context, ids []int, top int) ([]backend.TokenLogprob, backend.Usage, error) {
+// PromptLogprobsTokens evaluates tokens and returns the log-probability of each after those
+// before it, with its `top` likeliest rivals. The first has none; its Logprob
+// is 0. Control tokens have their text.
+func (b *Backend) PromptLogprobsTokens(ctx context.Context, ids []int, top int,
+) ([]backend.TokenLogprob, backend.Usage, error) {
 	prompt := int32s(ids)
 	lps, stats, err := b.engine.PromptLogprobs(ctx, prompt, top)
 	if err != nil {

@@ -90,7 +90,9 @@ func (b *Backend) budget(req *backend.Request) int {
 // sayClosed says once that a model that thinks does not, where it can't.
 func (b *Backend) sayClosed() {
 	b.thoughts.warn.Do(func() {
-		b.cfg.Warn("the model thinks before it replies; choices, constrained replies and those with a beginning come after an empty thought")
+		b.cfg.Warn(
+			"the model thinks before it replies; choices, constrained replies and those with a beginning come " +
+				"after an empty thought")
 	})
 }
 
@@ -108,7 +110,8 @@ func (t *thoughts) withoutThought(text string) string {
 
 // thought makes a call the reply after the thought that the template opens. The model
 // thinks first, as far as it may; yield is told what. ok is false where the call ends here.
-func (b *Backend) thought(ctx context.Context, req *backend.Request, call *inference.GenerateRequest, parts []inference.Part,
+func (b *Backend) thought(ctx context.Context, req *backend.Request, call *inference.GenerateRequest,
+	parts []inference.Part,
 	yield func(backend.Delta, error) bool,
 ) (spent backend.Usage, ok bool) {
 	t := b.thinking(ctx)
@@ -147,7 +150,8 @@ func (b *Backend) think(ctx context.Context, call *inference.GenerateRequest, to
 	yield func(backend.Delta, error) bool,
 ) (text string, spent backend.Usage, ok bool) {
 	first := *call
-	first.TokensMax, first.Stop, first.Until, first.Logprobs, first.TopLogprobs = tokens, []string{b.thoughts.close}, nil, false, 0
+	first.TokensMax, first.Stop, first.Until, first.Logprobs, first.TopLogprobs = tokens,
+		[]string{b.thoughts.close}, nil, false, 0
 	var thought strings.Builder
 	for out, err := range b.engine.Generate(ctx, &first) {
 		if err != nil {

@@ -20,7 +20,8 @@ var toolsText string
 
 // toldSyntax is how toolsText says that calls are written.
 var toldSyntax = backend.ToolSyntax{
-	Open: "<tool_call>\n{\"name\": \"", Middle: "\", \"arguments\": ", Close: "}\n</tool_call>", Next: "\n<tool_call>\n{\"name\": \"",
+	Open: "<tool_call>\n{\"name\": \"", Middle: "\", \"arguments\": ", Close: "}\n</tool_call>",
+	Next: "\n<tool_call>\n{\"name\": \"",
 }
 
 // toolSyntax is found out once for a model.

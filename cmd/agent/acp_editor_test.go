@@ -19,9 +19,7 @@ type editor struct {
 	told  []sdk.SessionUpdate
 }
 
-func (e *editor) RequestPermission(
-	_ context.Context,
-	r sdk.RequestPermissionRequest,
+func (e *editor) RequestPermission(_ context.Context, r sdk.RequestPermissionRequest,
 ) (sdk.RequestPermissionResponse, error) {
 	e.mu.Lock()
 	e.asked = append(e.asked, r)
@@ -41,10 +39,7 @@ func (e *editor) SessionUpdate(_ context.Context, n sdk.SessionNotification) err
 	return nil
 }
 
-func (e *editor) ReadTextFile(
-	_ context.Context,
-	r sdk.ReadTextFileRequest,
-) (sdk.ReadTextFileResponse, error) {
+func (e *editor) ReadTextFile(_ context.Context, r sdk.ReadTextFileRequest) (sdk.ReadTextFileResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if text, open := e.buffers[r.Path]; open {
@@ -54,10 +49,7 @@ func (e *editor) ReadTextFile(
 	return sdk.ReadTextFileResponse{Content: string(data)}, err
 }
 
-func (e *editor) WriteTextFile(
-	_ context.Context,
-	r sdk.WriteTextFileRequest,
-) (sdk.WriteTextFileResponse, error) {
+func (e *editor) WriteTextFile(_ context.Context, r sdk.WriteTextFileRequest) (sdk.WriteTextFileResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.buffers == nil {
@@ -67,39 +59,23 @@ func (e *editor) WriteTextFile(
 	return sdk.WriteTextFileResponse{}, os.WriteFile(r.Path, []byte(r.Content), 0o644)
 }
 
-func (e *editor) CreateTerminal(
-	context.Context,
-	sdk.CreateTerminalRequest,
-) (sdk.CreateTerminalResponse, error) {
+func (e *editor) CreateTerminal(context.Context, sdk.CreateTerminalRequest) (sdk.CreateTerminalResponse, error) {
 	return sdk.CreateTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalCreate)
 }
 
-func (e *editor) KillTerminal(
-	context.Context,
-	sdk.KillTerminalRequest,
-) (sdk.KillTerminalResponse, error) {
+func (e *editor) KillTerminal(context.Context, sdk.KillTerminalRequest) (sdk.KillTerminalResponse, error) {
 	return sdk.KillTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalKill)
 }
 
-func (e *editor) TerminalOutput(
-	context.Context,
-	sdk.TerminalOutputRequest,
-) (sdk.TerminalOutputResponse, error) {
+func (e *editor) TerminalOutput(context.Context, sdk.TerminalOutputRequest) (sdk.TerminalOutputResponse, error) {
 	return sdk.TerminalOutputResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalOutput)
 }
 
-func (e *editor) ReleaseTerminal(
-	context.Context,
-	sdk.ReleaseTerminalRequest,
-) (sdk.ReleaseTerminalResponse, error) {
+func (e *editor) ReleaseTerminal(context.Context, sdk.ReleaseTerminalRequest) (sdk.ReleaseTerminalResponse, error) {
 	return sdk.ReleaseTerminalResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalRelease)
 }
 
-func (e *editor) WaitForTerminalExit(
-	context.Context,
-	sdk.WaitForTerminalExitRequest,
+func (e *editor) WaitForTerminalExit(context.Context, sdk.WaitForTerminalExitRequest,
 ) (sdk.WaitForTerminalExitResponse, error) {
-	return sdk.WaitForTerminalExitResponse{}, sdk.NewMethodNotFound(
-		sdk.ClientMethodTerminalWaitForExit,
-	)
+	return sdk.WaitForTerminalExitResponse{}, sdk.NewMethodNotFound(sdk.ClientMethodTerminalWaitForExit)
 }

@@ -37,26 +37,11 @@ func (e *editor) summary() []string {
 		case u.AgentMessageChunk != nil:
 			out = append(out, "agent: "+u.AgentMessageChunk.Content.Text.Text)
 		case u.ToolCall != nil:
-			out = append(
-				out,
-				fmt.Sprintf(
-					"call %s %s %s %s",
-					u.ToolCall.ToolCallId,
-					u.ToolCall.Title,
-					u.ToolCall.Kind,
-					u.ToolCall.Status,
-				),
-			)
+			out = append(out, fmt.Sprintf("call %s %s %s %s", u.ToolCall.ToolCallId, u.ToolCall.Title,
+				u.ToolCall.Kind, u.ToolCall.Status))
 		case u.ToolCallUpdate != nil:
-			out = append(
-				out,
-				fmt.Sprintf(
-					"call %s %s%s",
-					u.ToolCallUpdate.ToolCallId,
-					*u.ToolCallUpdate.Status,
-					diffs(u.ToolCallUpdate.Content),
-				),
-			)
+			out = append(out, fmt.Sprintf("call %s %s%s", u.ToolCallUpdate.ToolCallId,
+				*u.ToolCallUpdate.Status, diffs(u.ToolCallUpdate.Content)))
 		case u.Plan != nil:
 			var parts []string
 			for _, p := range u.Plan.Entries {
@@ -88,20 +73,13 @@ func (p *started) edit(t *testing.T, e *editor, fs bool) sdk.InitializeResponse 
 
 func (e *editor) newSession(t *testing.T, dir string) sdk.SessionId {
 	t.Helper()
-	res, err := e.conn.NewSession(
-		t.Context(),
-		sdk.NewSessionRequest{Cwd: dir, McpServers: []sdk.McpServer{}},
-	)
+	res, err := e.conn.NewSession(t.Context(), sdk.NewSessionRequest{Cwd: dir, McpServers: []sdk.McpServer{}})
 	require.NoError(t, err)
 	assert.Len(t, res.Modes.AvailableModes, 3)
 	return res.SessionId
 }
 
-func (e *editor) say(
-	t *testing.T,
-	id sdk.SessionId,
-	blocks ...sdk.ContentBlock,
-) sdk.PromptResponse {
+func (e *editor) say(t *testing.T, id sdk.SessionId, blocks ...sdk.ContentBlock) sdk.PromptResponse {
 	t.Helper()
 	res, err := e.conn.Prompt(t.Context(), sdk.PromptRequest{SessionId: id, Prompt: blocks})
 	require.NoError(t, err)
@@ -165,16 +143,12 @@ func TestACPRun(t *testing.T) {
 	list, err = e.conn.ListSessions(t.Context(), sdk.ListSessionsRequest{Cwd: &elsewhere})
 	require.NoError(t, err)
 	assert.Empty(t, list.Sessions)
-	_, err = e.conn.LoadSession(
-		t.Context(),
-		sdk.LoadSessionRequest{SessionId: id, Cwd: elsewhere, McpServers: []sdk.McpServer{}},
-	)
+	_, err = e.conn.LoadSession(t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: elsewhere, McpServers: []sdk.McpServer{}})
 	assert.ErrorContains(t, err, "was in another folder")
 
-	_, err = e.conn.LoadSession(
-		t.Context(),
-		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}},
-	)
+	_, err = e.conn.LoadSession(t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}})
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"user: write two numbers",
@@ -186,10 +160,7 @@ func TestACPRun(t *testing.T) {
 	assert.Len(t, e.asked, 1, "the second write is allowed for the session")
 	_, err = e.conn.CloseSession(t.Context(), sdk.CloseSessionRequest{SessionId: id})
 	require.NoError(t, err)
-	_, err = e.conn.Prompt(
-		t.Context(),
-		sdk.PromptRequest{SessionId: id, Prompt: []sdk.ContentBlock{sdk.TextBlock("x")}},
-	)
+	_, err = e.conn.Prompt(t.Context(), sdk.PromptRequest{SessionId: id, Prompt: []sdk.ContentBlock{sdk.TextBlock("x")}})
 	assert.ErrorContains(t, err, "is not open")
 }
 
@@ -227,10 +198,8 @@ func TestACPModes(t *testing.T) {
 	p.edit(t, e, false)
 	id := e.newSession(t, dir)
 	set := func(mode string) error {
-		_, err := e.conn.SetSessionMode(
-			t.Context(),
-			sdk.SetSessionModeRequest{SessionId: id, ModeId: sdk.SessionModeId(mode)},
-		)
+		_, err := e.conn.SetSessionMode(t.Context(),
+			sdk.SetSessionModeRequest{SessionId: id, ModeId: sdk.SessionModeId(mode)})
 		return err
 	}
 	assert.ErrorContains(t, set("yolo"), "known are ask, auto, never")
@@ -299,16 +268,10 @@ func TestACPFiles(t *testing.T) {
 	assert.Equal(t, "hidden", string(data))
 	assert.Contains(t, e.summary(), `call 2 completed diff open.txt "unsaved\n" "changed\n"`)
 
-	_, err = e.conn.LoadSession(
-		t.Context(),
-		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}},
-	)
+	_, err = e.conn.LoadSession(t.Context(),
+		sdk.LoadSessionRequest{SessionId: id, Cwd: dir, McpServers: []sdk.McpServer{}})
 	require.NoError(t, err)
-	assert.Contains(
-		t,
-		e.summary()[0],
-		"user: look at [open.txt][/elsewhere/notes.md]\n\nFile /elsewhere/notes.md:\n````\n``` a fence\n````",
-	)
+	assert.Contains(t, e.summary()[0], "user: look at [open.txt][/elsewhere/notes.md]\n\nFile /elsewhere/notes.md:\n````\n``` a fence\n````")
 }
 
 // TestACPPlan: a task that is split is a plan.
@@ -335,16 +298,11 @@ func TestACPMistakes(t *testing.T) {
 	e := &editor{}
 	p.edit(t, e, false)
 	for cwd, want := range map[string]string{".": "absolute path", "/nowhere/at/all": "absolute path of a folder"} {
-		_, err := e.conn.NewSession(
-			t.Context(),
-			sdk.NewSessionRequest{Cwd: cwd, McpServers: []sdk.McpServer{}},
-		)
+		_, err := e.conn.NewSession(t.Context(), sdk.NewSessionRequest{Cwd: cwd, McpServers: []sdk.McpServer{}})
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := e.conn.LoadSession(
-		t.Context(),
-		sdk.LoadSessionRequest{SessionId: "nope", Cwd: t.TempDir(), McpServers: []sdk.McpServer{}},
-	)
+	_, err := e.conn.LoadSession(t.Context(),
+		sdk.LoadSessionRequest{SessionId: "nope", Cwd: t.TempDir(), McpServers: []sdk.McpServer{}})
 	assert.ErrorContains(t, err, "nope")
 	_, err = e.conn.NewSession(t.Context(), sdk.NewSessionRequest{
 		Cwd: t.TempDir(),
@@ -379,22 +337,9 @@ func TestACPMistakes(t *testing.T) {
 func TestACPDefaultModel(t *testing.T) {
 	model := defaultModelFile(t)
 	dir := t.TempDir()
-	require.NoError(
-		t,
-		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("The meeting is on Friday.\n"), 0o644),
-	)
-	p := startProgram(
-		t,
-		"acp",
-		"--model",
-		model,
-		"--temperature",
-		"0",
-		"--max-steps",
-		"2",
-		"llm.threads=1",
-		"llm.threads_batch=1",
-	)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("The meeting is on Friday.\n"), 0o644))
+	p := startProgram(t, "acp", "--model", model, "--temperature", "0", "--max-steps", "2",
+		"llm.threads=1", "llm.threads_batch=1")
 	e := &editor{decide: func(sdk.RequestPermissionRequest) string { return "refuse" }}
 	p.edit(t, e, true)
 	res := e.say(t, e.newSession(t, dir), sdk.TextBlock("When is the meeting? Look into notes.txt."))

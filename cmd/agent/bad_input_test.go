@@ -3,8 +3,6 @@
 package main
 
 import (
-	"agent/internal/exit"
-	"agent/internal/legible"
 	"bytes"
 	"context"
 	"errors"
@@ -24,12 +22,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"agent/inference"
 	"agent/inference/gguf"
 	"agent/inference/gguf/gguftest"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+	"agent/internal/exit"
+	"agent/internal/legible"
 )
 
 // Bad input as a user meets it: the program in a process of its own. Whatever

@@ -15,8 +15,8 @@ func (a *app) cacheCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "What was evaluated once and is kept on disk",
-		Long: "A local model evaluates the fixed part of its prompts once: its KV cache is kept on disk, and so is that of a run which\n" +
-			"has a session file. llm.disk_cache_mib says how much that may be; what was unused the longest goes first.",
+		Long: `A local model evaluates the fixed part of its prompts once: its KV cache is kept on disk, and so is that of a run which
+has a session file. llm.disk_cache_mib says how much that may be; what was unused the longest goes first.`,
 	}
 	cmd.AddCommand(a.cacheListCmd(), a.cacheClearCmd())
 	return cmd
@@ -39,7 +39,8 @@ func (a *app) cacheListCmd() *cobra.Command {
 			total := int64(0)
 			for _, p := range list {
 				total += p.Bytes
-				fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\n", p.Used.Local().Format("2006-01-02 15:04"), legible.Line(p.Model, 40), p.Tokens, float64(p.Bytes)/1e6)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\n", p.Used.Local().Format("2006-01-02 15:04"),
+					legible.Line(p.Model, 40), p.Tokens, float64(p.Bytes)/1e6)
 			}
 			if err := w.Flush(); err != nil {
 				return err

@@ -1,10 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
-	"agent/internal/terminal"
 	"bufio"
 	"context"
 	"errors"
@@ -17,25 +13,32 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 )
 
-// chatFlags are the flags of `agent chat`.
-type chatFlags struct {
+// chatApp is the app with the flags of `agent chat`.
+type chatApp struct {
+	*app
+
 	system string
 	json   bool
 	values setup.Flags
 }
 
 func (a *app) chatCmd() *cobra.Command {
-	var f chatFlags
+	f := &chatApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "chat [flags] [key=value …] [MESSAGE]",
 		Short: "Talk to the model; a pipe on standard input is one message",
-		Long:  "Talk to the model. Arguments, or a pipe on standard input, are one message, and its reply goes to standard\noutput. On a terminal the talk goes on; /clear forgets it, /quit or the end of input ends it.",
+		Long: `Talk to the model. Arguments, or a pipe on standard input, are one message, and its reply goes to standard
+output. On a terminal the talk goes on; /clear forgets it, /quit or the end of input ends it.`,
 		Example: `  agent chat
   agent chat "Write a haiku about tea"
   cat notes.md | agent chat "Summarise this:"`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.chat(cmd, args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.system, "system", "", "system message at the start")
@@ -46,7 +49,7 @@ func (a *app) chatCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
+func (a *chatApp) run(cmd *cobra.Command, args []string) error {
 	_, rest := cli.Split(cmd, args)
 	message := strings.Join(rest, " ")
 	piped, err := a.Piped(cmd.Context())
@@ -58,23 +61,24 @@ func (a *app) chat(cmd *cobra.Command, args []string, f *chatFlags) error {
 	if message == "" && !talk {
 		return exit.Usagef("no message given: agent chat \"message\", or pipe one in")
 	}
-	if err := errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", f.system)); err != nil {
+	err = errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", a.system))
+	if err != nil {
 		return err
 	}
-	b, _, err := a.Open(cmd, args, f.values.Values())
+	b, _, err := a.Open(cmd, args, a.values.Values())
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	c := &conversation{app: a, b: b}
-	if f.system != "" {
-		c.msgs = append(c.msgs, backend.Message{Role: backend.RoleSystem, Content: f.system})
+	c := &conversation{app: a.app, b: b}
+	if a.system != "" {
+		c.msgs = append(c.msgs, backend.Message{Role: backend.RoleSystem, Content: a.system})
 	}
 	c.keep = len(c.msgs)
 	if talk {
 		return c.talk(cmd.Context())
 	}
-	return c.once(cmd.Context(), message, f.json)
+	return c.once(cmd.Context(), message, a.json)
 }
 
 // conversation is a chat with its history.
@@ -96,7 +100,8 @@ func (c *conversation) once(ctx context.Context, message string, asJSON bool) er
 		return backendError(err)
 	}
 	if asJSON {
-		return c.app.JSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage, "model": c.b.ModelID()})
+		return c.app.JSONLine(map[string]any{"reply": text, "finish": last.Finish, "usage": last.Usage,
+			"model": c.b.ModelID()})
 	}
 	fmt.Fprintln(c.app.Out)
 	c.cost(last)

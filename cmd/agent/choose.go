@@ -1,10 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
-	"agent/internal/terminal"
 	"bufio"
 	"bytes"
 	"cmp"
@@ -20,11 +16,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/internal/cli"
+	"agent/internal/exit"
 	"agent/internal/legible"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 )
 
-// chooseFlags are the flags of `agent choose`.
-type chooseFlags struct {
+// chooseApp is the app with the flags of `agent choose`.
+type chooseApp struct {
+	*app
+
 	options                         []string
 	method, system                  string
 	calibrate, rotate, noList, json bool
@@ -35,7 +37,7 @@ type chooseFlags struct {
 }
 
 func (a *app) chooseCmd() *cobra.Command {
-	var f chooseFlags
+	f := &chooseApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "choose [flags] [key=value …] QUESTION --option A --option B …",
 		Short: "Decide between options, with probabilities",
@@ -48,26 +50,30 @@ can, and "method" in the result says how.`,
   agent choose "Which tool reads a file?" --option read --option write --option run --json
   agent choose --batch --json <questions.jsonl
   agent choose --each reviews.csv --out labels.csv "Is it positive?" --option yes --option no`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.choose(cmd, args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.options, "option", "o", nil, "an option (repeat it for each)")
 	fl.StringVar(&f.method, "method", "sum", "how scores are formed: sum, mean, per_byte or pmi")
 	fl.StringVar(&f.system, "system", "", "system message before the question")
-	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the score under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.calibrate, "calibrate", false,
+		"subtract the score under a content-free question (contextual calibration)")
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed order")
 	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
 	fl.Float64Var(&f.minMargin, "min-margin", 0, "abstain when the winner leads by less, in nats")
 	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
-	fl.BoolVar(&f.batch, "batch", false, "read JSON lines with prompt or messages, and options, from standard input; print one result a line")
+	fl.BoolVar(&f.batch, "batch", false,
+		"read JSON lines with prompt or messages, and options, from standard input; print one result a line")
 	f.each.bind(fl)
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of backends that draw at random")
-	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("method",
+		cobra.FixedCompletions(scoringMethods(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (f *chooseFlags) config() *backend.ChooseConfig {
-	return &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate, MarginMin: f.minMargin}
+func (a *chooseApp) config() *backend.ChooseConfig {
+	return &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList, Rotate: a.rotate,
+		Calibrate: a.calibrate, MarginMin: a.minMargin}
 }
 
 // scoringMethods are the values of --method.
@@ -82,38 +88,38 @@ func checkMethod(method string) error {
 }
 
 // check refuses what can be seen to be wrong before a model is loaded.
-func (f *chooseFlags) check() error {
+func (a *chooseApp) check() error {
 	switch {
-	case f.rotate && f.noList:
+	case a.rotate && a.noList:
 		return exit.Usagef("--rotate needs the options to be listed; drop --no-list")
-	case math.IsNaN(f.minMargin) || f.minMargin < 0:
-		return exit.Usagef("--min-margin is %v, must be 0 or more nats", f.minMargin)
+	case math.IsNaN(a.minMargin) || a.minMargin < 0:
+		return exit.Usagef("--min-margin is %v, must be 0 or more nats", a.minMargin)
 	}
-	if err := checkMethod(f.method); err != nil {
+	if err := checkMethod(a.method); err != nil {
 		return err
 	}
-	if err := f.each.check(f); err != nil {
+	if err := a.checkEach(); err != nil {
 		return err
 	}
-	return terminal.CheckText("--system", f.system)
+	return terminal.CheckText("--system", a.system)
 }
 
-func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
-	if err := f.check(); err != nil {
+func (a *chooseApp) run(cmd *cobra.Command, args []string) error {
+	if err := a.check(); err != nil {
 		return err
 	}
 	_, rest := cli.Split(cmd, args)
-	item := chooseItem{Prompt: strings.Join(rest, " "), Options: f.options}
+	item := chooseItem{Prompt: strings.Join(rest, " "), Options: a.options}
 	switch {
-	case f.batch:
-		if item.Prompt != "" || len(f.options) > 0 {
+	case a.batch:
+		if item.Prompt != "" || len(a.options) > 0 {
 			return exit.Usagef("--batch reads questions and options from standard input; drop the others")
 		}
-	case f.each.file != "":
-		if err := f.checkQuestion(item.Prompt); err != nil {
+	case a.each.file != "":
+		if err := a.checkQuestion(item.Prompt); err != nil {
 			return err
 		}
-		return a.chooseEach(cmd, args, f, item.Prompt)
+		return a.decideEach(cmd, args, item.Prompt)
 	default:
 		piped, err := a.Piped(cmd.Context())
 		if err != nil {
@@ -124,40 +130,40 @@ func (a *app) choose(cmd *cobra.Command, args []string, f *chooseFlags) error {
 		} else {
 			item.Prompt = piped
 		}
-		if err := f.checkQuestion(item.Prompt); err != nil {
+		if err := a.checkQuestion(item.Prompt); err != nil {
 			return err
 		}
 	}
-	b, _, err := a.Open(cmd, args, f.values.Values())
+	b, _, err := a.Open(cmd, args, a.values.Values())
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if f.batch {
-		return a.chooseBatch(cmd.Context(), b, f)
+	if a.batch {
+		return a.decideBatch(cmd.Context(), b)
 	}
-	c, err := choose(cmd.Context(), b, f, item)
+	c, err := a.decide(cmd.Context(), b, item)
 	if err != nil {
 		return err
 	}
-	if f.json {
+	if a.json {
 		return a.JSONLine(c)
 	}
 	return a.printChoice(c)
 }
 
 // checkQuestion refuses a question without what belongs to it.
-func (f *chooseFlags) checkQuestion(question string) error {
+func (a *chooseApp) checkQuestion(question string) error {
 	switch {
 	case question == "":
 		return exit.Usagef("no question given: agent choose \"question\" --option A --option B")
-	case len(f.options) == 0:
+	case len(a.options) == 0:
 		return exit.Usagef("no options given: add --option A --option B")
 	}
-	if err := backend.CheckOptions(backend.Options(f.options...)); err != nil {
+	if err := backend.CheckOptions(backend.Options(a.options...)); err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	return terminal.CheckText("the question or an option", question+strings.Join(f.options, ""))
+	return terminal.CheckText("the question or an option", question+strings.Join(a.options, ""))
 }
 
 // chooseItem is one line of a batch.
@@ -169,10 +175,10 @@ type chooseItem struct {
 	about string // a text that the prompt is a question about
 }
 
-// choose asks for one decision. Messages are taken as they are; a prompt gets
+// decide asks for one decision. Messages are taken as they are; a prompt gets
 // the system message and the list of options.
-func choose(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item chooseItem) (*backend.Choice, error) {
-	cfg := f.config()
+func (a *chooseApp) decide(ctx context.Context, b backend.LanguageBackend, item chooseItem) (*backend.Choice, error) {
+	cfg := a.config()
 	msgs := item.Messages
 	switch {
 	case len(msgs) > 0 && item.Prompt != "":
@@ -184,10 +190,10 @@ func choose(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 	case item.Prompt == "":
 		return nil, errors.New("neither prompt nor messages is given")
 	default:
-		msgs = append(f.systemMessage(), backend.Message{Role: backend.RoleUser, Content: item.Prompt})
+		msgs = append(a.systemMessage(), backend.Message{Role: backend.RoleUser, Content: item.Prompt})
 		if item.about != "" {
 			req := backend.AboutText(item.Prompt, item.about, cfg)
-			msgs, cfg = append(f.systemMessage(), req.Messages...), req.Choose
+			msgs, cfg = append(a.systemMessage(), req.Messages...), req.Choose
 		}
 	}
 	options := backend.Options(item.Options...)
@@ -199,11 +205,11 @@ func choose(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, item
 }
 
 // systemMessage is what stands before a question.
-func (f *chooseFlags) systemMessage() []backend.Message {
-	if f.system == "" {
+func (a *chooseApp) systemMessage() []backend.Message {
+	if a.system == "" {
 		return nil
 	}
-	return []backend.Message{{Role: backend.RoleSystem, Content: f.system}}
+	return []backend.Message{{Role: backend.RoleSystem, Content: a.system}}
 }
 
 // backendError makes the failure of a model one of its exit code; what is too
@@ -219,9 +225,9 @@ func backendError(err error) error {
 // batchLineMax bounds one line of a batch.
 const batchLineMax = 64 << 20
 
-// chooseBatch answers JSON lines in order. A line that can't be answered is an
+// decideBatch answers JSON lines in order. A line that can't be answered is an
 // error line of its own in the output; the others are still answered.
-func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *chooseFlags) error {
+func (a *chooseApp) decideBatch(ctx context.Context, b backend.LanguageBackend) error {
 	in := bufio.NewScanner(a.Lines(ctx))
 	in.Buffer(make([]byte, 0, 1<<16), batchLineMax)
 	var failures []error
@@ -232,7 +238,7 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 			continue
 		}
 		n++
-		c, err := decideLine(ctx, b, f, in.Bytes())
+		c, err := a.decideLine(ctx, b, in.Bytes())
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -253,12 +259,13 @@ func (a *app) chooseBatch(ctx context.Context, b backend.LanguageBackend, f *cho
 		return errors.New("standard input is empty: give JSON lines such as {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}")
 	}
 	if len(failures) > 0 {
-		return exit.With(exit.Shared(failures), fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
+		return exit.With(exit.Shared(failures),
+			fmt.Errorf("%d of %d lines could not be decided; see their \"error\"", len(failures), n))
 	}
 	return nil
 }
 
-func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, line []byte) (*backend.Choice, error) {
+func (a *chooseApp) decideLine(ctx context.Context, b backend.LanguageBackend, line []byte) (*backend.Choice, error) {
 	var item chooseItem
 	if err := legible.CheckJSON(line); err != nil {
 		return nil, err
@@ -271,7 +278,7 @@ func decideLine(ctx context.Context, b backend.LanguageBackend, f *chooseFlags, 
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("more than one JSON value on the line")
 	}
-	return choose(ctx, b, f, item)
+	return a.decide(ctx, b, item)
 }
 
 // batchLineError says what a line should be where the decoder speaks of Go.
@@ -280,11 +287,12 @@ func batchLineError(err error) error {
 	if !errors.As(err, &typ) {
 		return fmt.Errorf("not a JSON object with prompt or messages, and options: %w", err)
 	}
-	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}", cmp.Or(typ.Field, "the line"), typ.Value)
+	return fmt.Errorf("%s: a %s is not what belongs there; give {\"prompt\":\"…\",\"options\":[\"a\",\"b\"]}",
+		cmp.Or(typ.Field, "the line"), typ.Value)
 }
 
 // printChoice prints a decision for a person.
-func (a *app) printChoice(c *backend.Choice) error {
+func (a *chooseApp) printChoice(c *backend.Choice) error {
 	width := 0
 	for _, o := range c.Options {
 		width = max(width, len([]rune(fmt.Sprintf("%q", o.Text))))
@@ -325,6 +333,7 @@ func choiceLine(c *backend.Choice) string {
 	if !math.IsNaN(c.OutsideMass) {
 		parts = append(parts, fmt.Sprintf("%.1f %% of replies are none of these", 100*c.OutsideMass))
 	}
-	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens), fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
+	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens),
+		fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
 	return strings.Join(parts, "; ")
 }

@@ -25,20 +25,22 @@ type eachFlags struct {
 
 func (e *eachFlags) bind(fl *pflag.FlagSet) {
 	fl.StringVar(&e.file, "each", "", "decide about each text of this `FILE`: lines, rows of .csv or .tsv, entries of .json or .jsonl; - is standard input")
-	fl.StringVar(&e.column, "column", "", "of --each: the column or field with the texts (default the one with the most text)")
+	fl.StringVar(&e.column, "column", "",
+		"of --each: the column or field with the texts (default the one with the most text)")
 	fl.StringVar(&e.out, "out", "", "of --each: write the labels to this `FILE`; .csv: the table with a column more, .jsonl: with probabilities")
 	fl.StringVar(&e.label, "label", decide.LabelDefault, "of --each: name of the column of labels")
 }
 
-func (e *eachFlags) check(f *chooseFlags) error {
-	switch {
+// checkEach refuses flags that do not go with --each, or without it.
+func (a *chooseApp) checkEach() error {
+	switch e := a.each; {
 	case e.file == "" && (e.column != "" || e.out != "" || e.label != decide.LabelDefault):
 		return exit.Usagef("--column, --out and --label are for --each FILE")
 	case e.file == "":
 		return nil
-	case f.batch:
+	case a.batch:
 		return exit.Usagef("--each and --batch are given; give one")
-	case len(f.options) == 1:
+	case len(a.options) == 1:
 		return exit.Usagef("--each needs at least two options")
 	case e.label == "":
 		return exit.Usagef("--label is empty")
@@ -46,40 +48,41 @@ func (e *eachFlags) check(f *chooseFlags) error {
 	return nil
 }
 
-// chooseEach decides about each text of a file.
-func (a *app) chooseEach(cmd *cobra.Command, args []string, f *chooseFlags, question string) error {
-	source, err := a.readTexts(cmd.Context(), &f.each)
+// decideEach decides about each text of a file.
+func (a *chooseApp) decideEach(cmd *cobra.Command, args []string, question string) error {
+	source, err := a.readTexts(cmd.Context())
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	if err := source.CheckWrite(f.each.out, f.each.label); err != nil {
-		return exit.Usagef("--out %s: %w", f.each.out, err)
+	if err := source.CheckWrite(a.each.out, a.each.label); err != nil {
+		return exit.Usagef("--out %s: %w", a.each.out, err)
 	}
-	b, _, err := a.Open(cmd, args, f.values.Values())
+	b, _, err := a.Open(cmd, args, a.values.Values())
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	q := decide.Question{Text: question, Options: f.options}
+	q := decide.Question{Text: question, Options: a.options}
 	judge := decide.By(func(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
-		req.Messages = append(f.systemMessage(), req.Messages...)
+		req.Messages = append(a.systemMessage(), req.Messages...)
 		return b.ChooseFromOptions(ctx, req, options)
-	}, f.config())
-	result, err := decide.Run(cmd.Context(), source, q, judge, a.eachShown(f, q, len(source.Texts)))
+	}, a.config())
+	result, err := decide.Run(cmd.Context(), source, q, judge, a.eachShown(q, len(source.Texts)))
 	if errors.Is(err, decide.ErrNoScores) {
 		return exit.With(exit.Backend, &noScoresError{b.ModelID()})
 	}
 	if err != nil {
 		return backendError(err)
 	}
-	if err := f.each.write(result); err != nil {
+	if err := a.each.write(result); err != nil {
 		return err
 	}
 	if !a.Quiet {
 		fmt.Fprintln(a.Err, result.Report())
 	}
 	if failed := result.TooLong(); len(failed) > 0 {
-		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed), len(source.Texts), failed[0].Place(), failed[0].Why)
+		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed), len(source.Texts),
+			failed[0].Place(), failed[0].Why)
 	}
 	return nil
 }
@@ -95,7 +98,8 @@ func (e *noScoresError) Error() string {
 func (e *noScoresError) Hint() string { return "use a local model: llm=hf" }
 
 // readTexts reads the texts of --each.
-func (a *app) readTexts(ctx context.Context, e *eachFlags) (*decide.Source, error) {
+func (a *chooseApp) readTexts(ctx context.Context) (*decide.Source, error) {
+	e := a.each
 	if e.file == "-" {
 		text, err := terminal.ReadBounded(a.Input(ctx), "standard input", terminal.InputBytesMax)
 		if err != nil {
@@ -112,16 +116,16 @@ func (a *app) readTexts(ctx context.Context, e *eachFlags) (*decide.Source, erro
 
 // eachShown prints each verdict as it comes, unless they go to a file; then how
 // far the work is.
-func (a *app) eachShown(f *chooseFlags, q decide.Question, total int) func(decide.Verdict) error {
+func (a *chooseApp) eachShown(q decide.Question, total int) func(decide.Verdict) error {
 	n, progress := 0, a.Progress()
 	return func(v decide.Verdict) error {
 		n++
 		switch {
-		case f.json:
+		case a.json:
 			return q.WriteLine(a.Out, v)
-		case f.each.out != "" && n == total:
+		case a.each.out != "" && n == total:
 			progress.Show("")
-		case f.each.out != "":
+		case a.each.out != "":
 			progress.Show(fmt.Sprintf("%d of %d", n, total))
 		default:
 			_, err := fmt.Fprintf(a.Out, "%s\t%s\t%s\n", v.Label, shareOf(v), legible.OneLine(v.Text.Text))

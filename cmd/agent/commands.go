@@ -1,13 +1,6 @@
 package main
 
 import (
-	"agent/command/mcp"
-	"agent/command/salvage"
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/legible"
-	"agent/internal/setup"
-	"agent/internal/terminal"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/command"
+	"agent/command/mcp"
 	"agent/command/program"
+	"agent/command/salvage"
+	"agent/internal/cli"
+	"agent/internal/exit"
+	"agent/internal/legible"
+	"agent/internal/setup"
+	"agent/internal/terminal"
 )
 
 func (a *app) commandsCmd() *cobra.Command {
@@ -30,7 +30,11 @@ func (a *app) commandsCmd() *cobra.Command {
 		Long: `What the agent may do. Besides the stock commands there are files: each Python
 file or executable in ~/.config/agent/commands, and in commands/ of a work dir
 that you trust, is a command. docs/commands.md shows how to write one.`,
-		Example: "  agent commands list\n  agent commands show python\n  agent commands check weather.py --run\n  agent commands trust\n  pbpaste | agent commands parse",
+		Example: `  agent commands list
+  agent commands show python
+  agent commands check weather.py --run
+  agent commands trust
+  pbpaste | agent commands parse`,
 	}
 	var asJSON bool
 	list := a.onCommands("list [key=value…]", "List the commands, those of files included", cobra.NoArgs, true,
@@ -42,7 +46,9 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 	for _, c := range []*cobra.Command{list, show} {
 		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	}
-	parse := a.onCommands("parse [key=value…]", "Read a model's reply on standard input, print the calls it meant and what was repaired", cobra.NoArgs, false, a.parseReply)
+	parse := a.onCommands("parse [key=value…]",
+		"Read a model's reply on standard input, print the calls it meant and what was repaired",
+		cobra.NoArgs, false, a.parseReply)
 	parse.Flags().Bool("json", true, "print JSON, which is what it always prints")
 	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
 	return cmd
@@ -51,33 +57,36 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 // onCommands is a command on all commands that a run would have here, those of
 // files and, withServers, of MCP servers too. What is wrong with a file is a
 // warning.
-func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool, run func(ctx context.Context, all *setup.Commands, args []string) error) *cobra.Command {
+func (a *app) onCommands(use, short string, check cobra.PositionalArgs, withServers bool,
+	run func(ctx context.Context, all *setup.Commands, args []string) error,
+) *cobra.Command {
 	var dir string
-	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check), RunE: func(cmd *cobra.Command, args []string) error {
-		all, rest, err := a.openCommands(cmd, args, dir)
-		if err != nil {
-			return err
-		}
-		defer all.Close()
-		if withServers {
-			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cli.WithOverrides(check),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, rest, err := a.openCommands(cmd, args, dir)
+			if err != nil {
 				return err
 			}
-		}
-		for _, change := range all.Files.Refresh(cmd.Context()) {
-			if change.Err == nil {
-				continue
+			defer all.Close()
+			if withServers {
+				if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
+					return err
+				}
 			}
-			a.Warn(change.Err.Error())
-			if hint := exit.Hint(change.Err); hint != "" {
-				a.Note("hint: " + hint)
+			for _, change := range all.Files.Refresh(cmd.Context()) {
+				if change.Err == nil {
+					continue
+				}
+				a.Warn(change.Err.Error())
+				if hint := exit.Hint(change.Err); hint != "" {
+					a.Note("hint: " + hint)
+				}
 			}
-		}
-		if err := all.Disable(); err != nil {
-			return err
-		}
-		return run(cmd.Context(), all, rest)
-	}}
+			if err := all.Disable(); err != nil {
+				return err
+			}
+			return run(cmd.Context(), all, rest)
+		}}
 	workdirFlag(cmd, &dir)
 	return cmd
 }
@@ -118,7 +127,8 @@ func infos(c *setup.Commands) []commandInfo {
 	}
 	var out []commandInfo
 	for _, s := range c.Registry.Specs() {
-		info := commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(), Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
+		info := commandInfo{Name: s.Name, Description: s.Description, Effect: s.Effect.String(),
+			Aliases: s.Aliases, Essential: s.Essential, Slots: s.Slots}
 		if p := from[s.Name]; p != nil {
 			info.File, info.Needs, info.Metadata = p.File(), p.Needs(), p.MetadataKeys()
 		}
@@ -214,7 +224,8 @@ func (a *app) commandsCheckCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE…] [key=value…]",
 		Short: "Check command files, those in force or these",
-		Long:  "Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox\nand without metadata. Without arguments those are checked that a run would take up here.",
+		Long: `Check command files: the header, the syntax, the names; with --run also the example of the header, in the sandbox
+and without metadata. Without arguments those are checked that a run would take up here.`,
 		Example: `  agent commands check
   agent commands check weather.py --run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -331,13 +342,13 @@ user data) is bound to its contents: when it is new or has changed, trust again.
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if list {
-				return a.listTrusted()
+				return listTrusted(a.Out)
 			}
 			dir := "."
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			return a.changeTrust(dir, revoke)
+			return changeTrust(a.Out, dir, revoke)
 		},
 	}
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the trust back, that in the folder's settings too")
@@ -345,7 +356,7 @@ user data) is bound to its contents: when it is new or has changed, trust again.
 	return cmd
 }
 
-func (a *app) listTrusted() error {
+func listTrusted(out io.Writer) error {
 	folders, err := setup.CommandTrust().List()
 	if err != nil {
 		return err
@@ -357,12 +368,12 @@ func (a *app) listTrusted() error {
 	folders = append(folders, configured...)
 	slices.Sort(folders)
 	for _, f := range slices.Compact(folders) {
-		fmt.Fprintln(a.Out, f)
+		fmt.Fprintln(out, f)
 	}
 	return nil
 }
 
-func (a *app) changeTrust(dir string, revoke bool) error {
+func changeTrust(out io.Writer, dir string, revoke bool) error {
 	trust := setup.CommandTrust()
 	if revoke {
 		removed, err := trust.Remove(dir)
@@ -383,9 +394,9 @@ func (a *app) changeTrust(dir string, revoke bool) error {
 	if err := trust.Add(abs, found, false); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "trusted: %s\n", setup.ProjectCommands(abs).Path)
+	fmt.Fprintf(out, "trusted: %s\n", setup.ProjectCommands(abs).Path)
 	for _, f := range found {
-		fmt.Fprintf(a.Out, "  %s\n", f.Name)
+		fmt.Fprintf(out, "  %s\n", f.Name)
 	}
 	return nil
 }
@@ -410,20 +421,20 @@ it is now. Until then it is refused, and a model is shown its old description.`,
 			if err := a.Host.Connect(cmd.Context(), all, false); err != nil {
 				return err
 			}
-			return a.acceptChange(all.Servers, rest[0])
+			return acceptChange(a.Out, all.Servers, rest[0])
 		},
 	}
 	return cmd
 }
 
-func (a *app) acceptChange(servers *mcp.Servers, name string) error {
+func acceptChange(out io.Writer, servers *mcp.Servers, name string) error {
 	for _, c := range servers.Changed() {
 		if c.Command == name {
-			fmt.Fprint(a.Out, setup.ShowChange(c))
+			fmt.Fprint(out, setup.ShowChange(c))
 			if err := servers.Accept(name); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(a.Out, "accepted")
+			_, err := fmt.Fprintln(out, "accepted")
 			return err
 		}
 	}

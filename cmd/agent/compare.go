@@ -1,14 +1,12 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
 	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,16 +14,21 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"agent/backend"
+	"agent/internal/cli"
 	"agent/internal/compare"
 	"agent/internal/config"
+	"agent/internal/exit"
 	"agent/internal/legible"
-
-	"github.com/spf13/cobra"
+	"agent/internal/setup"
 )
 
-// compareFlags are the flags of `agent compare`.
-type compareFlags struct {
+// compareApp is the app with the flags of `agent compare`.
+type compareApp struct {
+	*app
+
 	llms                      []string
 	input, html               string
 	method, system            string
@@ -36,7 +39,7 @@ type compareFlags struct {
 }
 
 func (a *app) compareCmd() *cobra.Command {
-	var f compareFlags
+	f := &compareApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "compare [flags] [key=value …] --llm A --llm B --input FILE",
 		Short: "Ask several models the same, and compare what is right, how fast, and at what cost",
@@ -55,7 +58,7 @@ docs/compare.md has an example and says what the numbers mean.`,
 		Example: `  agent compare --llm hf --llm openai --input tasks.jsonl
   agent compare --llm hf --llm "hf model_id=qwen2.5-coder-0.5b-instruct" --input tasks.jsonl --html report.html
   agent compare --llm openai --llm "openai model_id=gpt-4o" --input - --parallel 4 --json <tasks.jsonl`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.compare(cmd, args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.llms, "llm", nil, "a `configuration` to compare: an option of llm, and key=value of llm after it (repeat)")
@@ -66,18 +69,22 @@ docs/compare.md has an example and says what the numbers mean.`,
 	fl.StringVar(&f.system, "system", "", "system message before each prompt")
 	fl.StringVar(&f.method, "method", "sum", "how scores of options are formed: sum, mean, per_byte or pmi")
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed options")
-	fl.BoolVar(&f.calibrate, "calibrate", false, "subtract the scores under a content-free question (contextual calibration)")
+	fl.BoolVar(&f.calibrate, "calibrate", false,
+		"subtract the scores under a content-free question (contextual calibration)")
 	fl.BoolVar(&f.noList, "no-list", false, "do not list the options after the question")
-	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; without it and without a configured one it is 0")
+	f.values.Bind(fl, "temperature", "llm.temperature", 0.0,
+		"of sampling; without it and without a configured one it is 0")
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0, fmt.Sprintf("most tokens of a reply; without it and without a configured one %d", compare.TokensMaxDefault))
+	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0,
+		fmt.Sprintf("most tokens of a reply; without it and without a configured one %d",
+			compare.TokensMaxDefault))
 	return cmd
 }
 
-// compare composes all configurations and reads all tasks before any model is
+// run composes all configurations and reads all tasks before any model is
 // asked, so that mistakes show at once.
-func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error {
-	if err := f.check(); err != nil {
+func (a *compareApp) run(cmd *cobra.Command, args []string) error {
+	if err := a.check(); err != nil {
 		return err
 	}
 	overrides, rest := cli.Split(cmd, args)
@@ -85,17 +92,18 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 		return exit.Usagef("compare takes key=value arguments, got %q; tasks come from --input", rest[0])
 	}
 	if i := slices.IndexFunc(overrides, choosesModel); i >= 0 {
-		return exit.Usagef("%s among the arguments would take the place of every --llm; write --llm %s instead", overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
+		return exit.Usagef("%s among the arguments would take the place of every --llm; write --llm %s instead",
+			overrides[i], overrides[i][strings.Index(overrides[i], "=")+1:])
 	}
-	models, err := a.compareModels(cmd, f, overrides)
+	models, err := a.models(cmd, overrides)
 	if err != nil {
 		return err
 	}
-	tasks, err := a.compareTasks(cmd.Context(), f.input)
+	tasks, err := a.tasks(cmd.Context())
 	if err != nil {
 		return err
 	}
-	if err := checkWritable(f.html); err != nil {
+	if err := checkWritable(a.html); err != nil {
 		return fmt.Errorf("--html: %w", err)
 	}
 	progress := a.Progress()
@@ -106,24 +114,26 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *compareFlags) error 
 		}
 		progress.Show(text)
 	}
-	report := compare.Run(cmd.Context(), models, tasks, compare.Config{System: f.system, Parallel: f.parallel, Progress: update,
-		Choose: &backend.ChooseConfig{Scoring: backend.Scoring(f.method), List: !f.noList, Rotate: f.rotate, Calibrate: f.calibrate}})
+	report := compare.Run(cmd.Context(), models, tasks,
+		compare.Config{System: a.system, Parallel: a.parallel, Progress: update,
+			Choose: &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList, Rotate: a.rotate,
+				Calibrate: a.calibrate}})
 	progress.Show("")
-	return errors.Join(a.showComparison(report, f), compareError(cmd.Context(), report))
+	return errors.Join(a.show(report), compareError(cmd.Context(), report))
 }
 
-func (f *compareFlags) check() error {
+func (a *compareApp) check() error {
 	switch {
-	case len(f.llms) == 0:
+	case len(a.llms) == 0:
 		return exit.Usagef("no models given: add --llm A --llm B")
-	case f.input == "":
+	case a.input == "":
 		return exit.Usagef("no tasks given: add --input FILE, or --input - for standard input")
-	case f.rotate && f.noList:
+	case a.rotate && a.noList:
 		return exit.Usagef("--rotate needs the options to be listed; drop --no-list")
-	case f.parallel < 1:
+	case a.parallel < 1:
 		return exit.Usagef("--parallel must be at least 1")
 	}
-	return checkMethod(f.method)
+	return checkMethod(a.method)
 }
 
 // checkWritable finds out before anything is paid for that a file can't be
@@ -146,17 +156,18 @@ func choosesModel(override string) bool {
 	return ok && !strings.HasPrefix(value, "{")
 }
 
-// compareModels composes the configuration of each --llm.
-func (a *app) compareModels(cmd *cobra.Command, f *compareFlags, overrides []string) ([]compare.Model, error) {
+// models composes the configuration of each --llm.
+func (a *compareApp) models(cmd *cobra.Command, overrides []string) ([]compare.Model, error) {
 	var models []compare.Model
 	names := map[string]int{}
-	for _, spec := range f.llms {
+	for _, spec := range a.llms {
 		own, err := setup.SpecOverrides(spec)
 		if err != nil {
 			return nil, err
 		}
 		// What is said for all comes first, so that a model's own wins.
-		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), f.values.Values(), setup.SectionLLM)
+		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), a.values.Values(),
+			setup.SectionLLM)
 		if err != nil {
 			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), err)
 		}
@@ -165,7 +176,8 @@ func (a *app) compareModels(cmd *cobra.Command, f *compareFlags, overrides []str
 		if names[name]++; names[name] > 1 {
 			name += fmt.Sprintf(" #%d", names[name])
 		}
-		models = append(models, compare.Model{Name: name, Price: price(s.Price), TokensMax: s.TokensMax, Temperature: s.Temperature,
+		models = append(models, compare.Model{Name: name, Price: price(s.Price), TokensMax: s.TokensMax,
+			Temperature: s.Temperature,
 			Open: func(ctx context.Context) (backend.LanguageBackend, func(), error) {
 				m, err := a.Host.OpenModel(ctx, cfg)
 				if err != nil {
@@ -193,10 +205,10 @@ func price(p setup.Price) *compare.Price {
 	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output, Currency: p.Currency}
 }
 
-func (a *app) compareTasks(ctx context.Context, input string) ([]compare.Task, error) {
+func (a *compareApp) tasks(ctx context.Context) ([]compare.Task, error) {
 	in := a.Input(ctx)
-	if input != "-" {
-		file, err := os.Open(input)
+	if a.input != "-" {
+		file, err := os.Open(a.input)
 		if err != nil {
 			return nil, fmt.Errorf("--input: %w", err)
 		}
@@ -205,19 +217,19 @@ func (a *app) compareTasks(ctx context.Context, input string) ([]compare.Task, e
 	}
 	tasks, err := compare.ReadTasks(in)
 	if err != nil {
-		return nil, fmt.Errorf("--input %s: %w", input, err)
+		return nil, fmt.Errorf("--input %s: %w", a.input, err)
 	}
 	return tasks, nil
 }
 
-// showComparison prints the report, and then writes the page: what was paid for
+// show prints the report, and then writes the page: what was paid for
 // is seen even where the page is lost.
-func (a *app) showComparison(r *compare.Report, f *compareFlags) error {
-	show := a.printComparison
-	if f.json {
-		show = func(r *compare.Report) error { return a.JSON(r) }
+func (a *compareApp) show(r *compare.Report) error {
+	print := a.print
+	if a.json {
+		print = func(r *compare.Report) error { return a.JSON(r) }
 	}
-	return errors.Join(show(r), writePage(r, f.html))
+	return errors.Join(print(r), writePage(r, a.html))
 }
 
 // writePage writes the report as a page of HTML, if wanted.
@@ -238,7 +250,7 @@ func writePage(r *compare.Report, name string) error {
 // differencesMax bounds the tasks that are shown one by one.
 const differencesMax = 10
 
-func (a *app) printComparison(r *compare.Report) error {
+func (a *compareApp) print(r *compare.Report) error {
 	head, rows := r.Table()
 	out := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
@@ -255,30 +267,30 @@ func (a *app) printComparison(r *compare.Report) error {
 	if pairs := r.Pairs(); len(pairs) > 0 {
 		fmt.Fprintf(a.Out, "\n%s\n", strings.Join(pairs, "\n"))
 	}
-	a.printDifferences(r)
+	printDifferences(a.Out, r)
 	return nil
 }
 
 // printDifferences shows the first tasks on which not all say the same.
-func (a *app) printDifferences(r *compare.Report) {
+func printDifferences(out io.Writer, r *compare.Report) {
 	tasks := r.Differences()
 	if len(tasks) == 0 {
 		return
 	}
-	fmt.Fprintf(a.Out, "\nanswers that differ:\n")
+	fmt.Fprintf(out, "\nanswers that differ:\n")
 	for _, i := range tasks[:min(len(tasks), differencesMax)] {
 		t := r.Tasks[i]
-		fmt.Fprintf(a.Out, "  %s  %s", t.ID, legible.Line(t.Question(), 70))
+		fmt.Fprintf(out, "  %s  %s", t.ID, legible.Line(t.Question(), 70))
 		if len(t.Expected) > 0 {
-			fmt.Fprintf(a.Out, "  expected: %s", legible.Line(strings.Join(t.Expected, " | "), 30))
+			fmt.Fprintf(out, "  expected: %s", legible.Line(strings.Join(t.Expected, " | "), 30))
 		}
-		fmt.Fprintln(a.Out)
+		fmt.Fprintln(out)
 		for _, m := range r.Models {
-			fmt.Fprintf(a.Out, "     %s %s: %s\n", resultMark(m.Results[i]), m.Name, resultText(m.Results[i]))
+			fmt.Fprintf(out, "     %s %s: %s\n", resultMark(m.Results[i]), m.Name, resultText(m.Results[i]))
 		}
 	}
 	if n := len(tasks) - differencesMax; n > 0 {
-		fmt.Fprintf(a.Out, "  … and %d more; --json and --html have all\n", n)
+		fmt.Fprintf(out, "  … and %d more; --json and --html have all\n", n)
 	}
 }
 
@@ -315,7 +327,8 @@ func compareError(ctx context.Context, r *compare.Report) error {
 	case models > 0:
 		return exit.With(exit.Backend, fmt.Errorf("%d of %d models did not start", models, len(r.Models)))
 	case results > 0:
-		return exit.With(exit.Backend, fmt.Errorf("%d of %d calls failed; see their error", results, len(r.Models)*len(r.Tasks)))
+		return exit.With(exit.Backend, fmt.Errorf("%d of %d calls failed; see their error", results,
+			len(r.Models)*len(r.Tasks)))
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
 	"bytes"
 	"encoding/json"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"agent/internal/compare"
+	"agent/internal/exit"
 )
 
 // compareCommand is `agent compare` as a process, with a file of tasks.

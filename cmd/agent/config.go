@@ -1,20 +1,19 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"strings"
 	"text/tabwriter"
 
-	"agent/internal/config"
-
 	"github.com/spf13/cobra"
+
+	"agent/internal/cli"
+	"agent/internal/config"
+	"agent/internal/exit"
+	"agent/internal/setup"
 )
 
 func (a *app) configCmd() *cobra.Command {
@@ -98,24 +97,6 @@ func (a *app) showConfig(cfg *config.Config, o config.ShowOptions, asJSON bool) 
 	return a.JSON(map[string]any{"config": json.RawMessage(out), "origins": origins, "choices": cfg.Choices()})
 }
 
-// configCheck is the outcome for one composition.
-type configCheck struct {
-	Composition string   `json:"composition"` // the overrides, "" for none
-	Status      string   `json:"status"`      // ok, needs or error
-	Problem     string   `json:"problem,omitempty"`
-	Hint        string   `json:"hint,omitempty"`
-	Warnings    []string `json:"warnings,omitempty"`
-}
-
-// The statuses of a check. An option that was not chosen and only wants
-// something from the user is no error: stock openai needs a key, stock fschat a
-// model.
-const (
-	checkOK    = "ok"
-	checkNeeds = "needs"
-	checkError = "error"
-)
-
 func (a *app) configCheckCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -132,7 +113,7 @@ or a value; that is shown as "needs" and is no error.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			overrides, _ := cli.Split(cmd, args)
 			a.Host.WarnOfFolder(overrides)
-			checks, err := a.checkAll(overrides)
+			checks, err := a.Host.CheckAll(overrides)
 			if err != nil {
 				return err
 			}
@@ -143,83 +124,10 @@ or a value; that is shown as "needs" and is no error.`,
 	return cmd
 }
 
-// checkAll checks the composition of the arguments and each option.
-func (a *app) checkAll(overrides []string) ([]configCheck, error) {
-	opts, err := a.Host.Options(overrides)
-	if err != nil {
-		return nil, err
-	}
-	groups, err := config.Groups(opts)
-	if err != nil {
-		return nil, err
-	}
-	first, cfg := a.checkComposition(opts, "", true, "")
-	checks := []configCheck{first}
-	var chosen map[string]string
-	if cfg != nil {
-		chosen = cfg.Choices()
-	}
-	for _, g := range groups {
-		_, inDefaults := chosen[g.Name]
-		prefix := "+"
-		if inDefaults || cfg == nil {
-			prefix = ""
-		}
-		for _, o := range g.Options {
-			choice := g.Name + "=" + config.Quote(o.Name)
-			each := opts
-			each.Values = nil // --model belongs to the chosen option
-			each.Overrides = append(withoutGroup(overrides, g.Name), prefix+choice)
-			c, _ := a.checkComposition(each, prefix+g.Name+"="+o.Name, false, g.Name)
-			checks = append(checks, c)
-		}
-	}
-	return checks, nil
-}
-
-// withoutGroup drops the choice of a group and values below it, which may not
-// exist with another option.
-func withoutGroup(overrides []string, group string) []string {
-	return slices.DeleteFunc(slices.Clone(overrides), func(o string) bool {
-		key := strings.TrimLeft(o, "+~")
-		return strings.HasPrefix(key, group+"=") || strings.HasPrefix(key, group+".") || key == group
-	})
-}
-
-// checkComposition composes, evaluates and decodes one set of overrides, in
-// which the option of a group is tried.
-func (a *app) checkComposition(opts config.Options, name string, chosen bool, group string) (configCheck, *config.Config) {
-	c := configCheck{Composition: name, Status: checkOK}
-	cfg, err := a.Host.ComposeOptions(opts)
-	if err == nil {
-		var warnings []string
-		warnings, err = a.Host.Check(cfg, group)
-		c.Warnings = append(cfg.Warnings(), warnings...)
-	}
-	if err == nil {
-		return c, cfg
-	}
-	c.Status, c.Problem = checkError, err.Error()
-	if !chosen && onlyNeeds(err) {
-		c.Status = checkNeeds
-	}
-	c.Hint = exit.Hint(err)
-	return c, cfg
-}
-
-// onlyNeeds reports whether the user only has to supply something.
-func onlyNeeds(err error) bool {
-	var several config.Problems
-	if errors.As(err, &several) {
-		return !slices.ContainsFunc(several, func(e error) bool { return !onlyNeeds(e) })
-	}
-	return errors.Is(err, config.ErrMissing) || errors.Is(err, config.ErrUndefinedEnv)
-}
-
-func (a *app) printConfigChecks(checks []configCheck, asJSON bool) error {
+func (a *app) printConfigChecks(checks []setup.Outcome, asJSON bool) error {
 	failed := 0
 	for _, c := range checks {
-		if c.Status == checkError {
+		if c.Status == setup.OutcomeError {
 			failed++
 		}
 	}
@@ -228,7 +136,7 @@ func (a *app) printConfigChecks(checks []configCheck, asJSON bool) error {
 			return err
 		}
 	} else {
-		a.printCheckLines(checks)
+		printCheckLines(a.Out, checks)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d configurations have problems", failed, len(checks))
@@ -236,19 +144,19 @@ func (a *app) printConfigChecks(checks []configCheck, asJSON bool) error {
 	return nil
 }
 
-func (a *app) printCheckLines(checks []configCheck) {
+func printCheckLines(out io.Writer, checks []setup.Outcome) {
 	for _, c := range checks {
-		fmt.Fprintf(a.Out, "%-5s  %s\n", c.Status, cmp.Or(c.Composition, "(as given)"))
+		fmt.Fprintf(out, "%-5s  %s\n", c.Status, cmp.Or(c.Composition, "(as given)"))
 		for _, line := range strings.Split(c.Problem, "\n") {
 			if line != "" {
-				fmt.Fprintf(a.Out, "       %s\n", strings.TrimPrefix(line, "config: "))
+				fmt.Fprintf(out, "       %s\n", strings.TrimPrefix(line, "config: "))
 			}
 		}
 		if c.Hint != "" {
-			fmt.Fprintf(a.Out, "       hint: %s\n", c.Hint)
+			fmt.Fprintf(out, "       hint: %s\n", c.Hint)
 		}
 		for _, w := range c.Warnings {
-			fmt.Fprintf(a.Out, "       warning: %s\n", w)
+			fmt.Fprintf(out, "       warning: %s\n", w)
 		}
 	}
 }
@@ -284,15 +192,15 @@ func (a *app) configListCmd() *cobra.Command {
 			if asJSON {
 				return a.JSON(map[string]any{"groups": groups, "choices": chosen})
 			}
-			return a.printGroups(groups, chosen)
+			return printGroups(a.Out, groups, chosen)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) printGroups(groups []config.Group, chosen map[string]string) error {
-	out := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
+func printGroups(w io.Writer, groups []config.Group, chosen map[string]string) error {
+	out := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, g := range groups {
 		for _, o := range g.Options {
 			mark := " "

@@ -1,10 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
-	"agent/internal/setup"
-	"agent/internal/setup/setuptest"
-	"agent/internal/terminal/terminaltest"
 	"bytes"
 	"cmp"
 	"context"
@@ -23,12 +19,16 @@ import (
 	"testing"
 	"time"
 
-	"agent/configs"
-	"agent/internal/config"
-
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/configs"
+	"agent/internal/config"
+	"agent/internal/exit"
+	"agent/internal/setup"
+	"agent/internal/setup/setuptest"
+	"agent/internal/terminal/terminaltest"
 )
 
 // These tests look from outside at what a cloned folder can do: at files beyond

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/setup"
-	"agent/internal/terminal/terminaltest"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -26,6 +23,9 @@ import (
 	"agent/backend"
 	"agent/command"
 	"agent/command/stock"
+	"agent/internal/cli"
+	"agent/internal/setup"
+	"agent/internal/terminal/terminaltest"
 	"agent/session"
 )
 

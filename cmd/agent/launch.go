@@ -34,10 +34,7 @@ func (a *app) launchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "launch [flags] [key=value …] CLIENT [-- ARGUMENT…]",
 		Short: "Serve the model, and start a coding client on it",
-		Long: `Serve the model on a free port and start a coding client on it: ` + strings.Join(
-			launch.Names(),
-			", ",
-		) + `.
+		Long: `Serve the model on a free port and start a coding client on it: ` + strings.Join(launch.Names(), ", ") + `.
 
 The client gets settings of its own, in a private folder, in variables and in arguments;
 nothing of the user's own settings is changed. What stands after -- goes to the client.
@@ -57,13 +54,7 @@ runs already, and starts nothing.`,
 	}
 	f := cmd.Flags()
 	values.Bind(f, "port", "serve.port", setup.PortDefault, "of the server that --print is about")
-	values.Bind(
-		f,
-		"model-names",
-		"serve.model_names",
-		[]string(nil),
-		"names under which the model is served",
-	)
+	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
 	f.BoolVar(&show, "print", false, "show the settings and start nothing")
 	return cmd
 }
@@ -82,11 +73,8 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 	}
 	program, err := exec.LookPath(client.Program)
 	if err != nil && !show {
-		return &backend.Error{
-			Op:     "launch",
-			Err:    fmt.Errorf("there is no program %s here", client.Program),
-			Advice: "install it: " + client.Install,
-		}
+		return &backend.Error{Op: "launch", Err: fmt.Errorf("there is no program %s here", client.Program),
+			Advice: "install it: " + client.Install}
 	}
 	a.Host.Serving = true
 	model, err := a.Host.OpenModel(cmd.Context(), cfg)
@@ -99,15 +87,15 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 		Context: model.ContextLength(),
 		Reply:   model.ContextLength() / replyShare,
 	}
-	c := launched{client: client, program: program, on: on, args: rest[1:]}
+	c := launched{app: a, client: client, program: program, on: on, args: rest[1:]}
 	if show {
-		return a.printLaunch(c, model, cfg.Serve)
+		return c.print(model, cfg.Serve)
 	}
-	return a.runClient(cmd.Context(), c, model, cfg.Serve)
+	return c.run(cmd.Context(), model, cfg.Serve)
 }
 
-// printLaunch shows what a client needs for a server that runs as configured.
-func (a *app) printLaunch(c launched, model *setup.Model, cfg *setup.Serve) error {
+// print shows what a client needs for a server that runs as configured.
+func (c *launched) print(model *setup.Model, cfg *setup.Serve) error {
 	s, err := serve.New(model, serve.Config{ModelNames: cfg.ModelNames})
 	if err != nil {
 		return exit.With(exit.Usage, err)
@@ -117,19 +105,20 @@ func (a *app) printLaunch(c launched, model *setup.Model, cfg *setup.Serve) erro
 	if err != nil {
 		return err
 	}
-	return settings.Print(a.Out, c.client.Program, c.args)
+	return settings.Print(c.Out, c.client.Program, c.args)
 }
 
 // launched is a client and what it is started with.
 type launched struct {
+	*app
 	client  launch.Client
 	program string
 	on      launch.Server
 	args    []string
 }
 
-// runClient serves until the client has ended.
-func (a *app) runClient(ctx context.Context, c launched, model *setup.Model, cfg *setup.Serve) error {
+// run serves until the client has ended.
+func (c *launched) run(ctx context.Context, model *setup.Model, cfg *setup.Serve) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,18 +143,18 @@ func (a *app) runClient(ctx context.Context, c launched, model *setup.Model, cfg
 	if err != nil {
 		return err
 	}
-	a.Note(fmt.Sprintf("starting %s on %s; its settings and the log of requests are in %s",
+	c.Note(fmt.Sprintf("starting %s on %s; its settings and the log of requests are in %s",
 		c.client.Name, c.on.Model, c.on.Dir))
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(serving, l) }()
-	err = a.attach(ctx, c.program, settings, c.args)
+	err = c.attach(ctx, settings)
 	stop()
 	if failed := <-served; err == nil {
 		err = failed
 	}
 	u := s.Usage()
-	a.Note(fmt.Sprintf("%s: prompt tokens: %d evaluated, %d reused; %d generated",
+	c.Note(fmt.Sprintf("%s: prompt tokens: %d evaluated, %d reused; %d generated",
 		c.client.Name, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens))
 	return err
 }
@@ -191,32 +180,30 @@ func (c *launched) server(model *setup.Model, cfg *setup.Serve, log io.Writer) (
 }
 
 // attach runs the client on this program's own streams. Ctrl-C is the client's.
-func (a *app) attach(ctx context.Context, program string, s launch.Settings, args []string) error {
+func (c *launched) attach(ctx context.Context, s launch.Settings) error {
 	signal.Reset(os.Interrupt)
 	caught := make(chan os.Signal, 1) // caught and not ignored: a client would inherit that
 	signal.Notify(caught, os.Interrupt)
 	defer signal.Stop(caught)
 	const lastWords = 5 * time.Second
-	cmd := exec.CommandContext(ctx, program, append(s.Args, args...)...)
+	cmd := exec.CommandContext(ctx, c.program, append(s.Args, c.args...)...)
 	cmd.Env = append(os.Environ(), s.Env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.In, a.plainOut(), terminal.Undisguised(a.Err)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.In, plainOut(c.Out), terminal.Undisguised(c.Err)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = lastWords
 	err := cmd.Run()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
-		return exit.With(
-			max(ended.ExitCode(), exit.Failed),
-			fmt.Errorf("%s ended with %s", filepath.Base(program), ended.ProcessState),
-		)
+		err = fmt.Errorf("%s ended with %s", filepath.Base(c.program), ended.ProcessState)
+		return exit.With(max(ended.ExitCode(), exit.Failed), err)
 	}
 	return err
 }
 
 // plainOut is standard output itself: a client draws on the terminal.
-func (a *app) plainOut() io.Writer {
-	if out, ok := a.Out.(*terminal.Output); ok {
+func plainOut(w io.Writer) io.Writer {
+	if out, ok := w.(*terminal.Output); ok {
 		return terminal.Undisguised(out.Writer)
 	}
-	return a.Out
+	return w
 }

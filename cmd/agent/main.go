@@ -5,9 +5,9 @@ package main
 import (
 	"os"
 
-	"agent/internal/cli"
-
 	"github.com/spf13/cobra"
+
+	"agent/internal/cli"
 )
 
 func main() { os.Exit(cli.Main(customBackends(), root)) }
@@ -21,6 +21,7 @@ func root(c *cli.App) *cobra.Command {
 	a.Host.Version = version
 	root := &cobra.Command{Use: "agent", Short: "A language-model agent with the model inside the process"}
 	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
-		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.mcpCmd(), a.acpCmd(), a.launchCmd(), a.compareCmd(), a.cacheCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
+		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.mcpCmd(), a.acpCmd(), a.launchCmd(), a.compareCmd(),
+		a.cacheCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -19,8 +20,10 @@ import (
 	"agent/internal/setup"
 )
 
-// mcpFlags are the flags of `agent mcp`.
-type mcpFlags struct {
+// mcpApp is the app with the flags of `agent mcp`.
+type mcpApp struct {
+	*app
+
 	http    bool
 	keyFile string
 	disable []string
@@ -28,7 +31,7 @@ type mcpFlags struct {
 }
 
 func (a *app) mcpCmd() *cobra.Command {
-	var f mcpFlags
+	f := &mcpApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "mcp [flags] [key=value …]",
 		Short: "Offer the agent to other programs as an MCP server",
@@ -41,26 +44,15 @@ client can't ask, it is refused, unless --approve or agent.approve_rules allow i
 		Example: `  agent mcp --workdir ~/notes
   agent mcp --http --port 8090 --model qwen2.5-coder-1.5b-instruct`,
 		Args: cli.OverridesOnly("mcp"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.mcp(cmd, args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	bindWork(cmd, &f.values)
 	fl.StringArrayVar(&f.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
 	fl.BoolVar(&f.http, "http", false, "serve streamable HTTP instead of standard input and output")
 	f.values.Bind(fl, "host", "serve.host", setup.HostDefault, "address to listen on, with --http")
-	f.values.Bind(
-		fl,
-		"port",
-		"serve.port",
-		setup.PortDefault,
-		"port to listen on, with --http; 0 takes a free one",
-	)
-	fl.StringVar(
-		&f.keyFile,
-		"api-key-file",
-		"",
-		"file with the key that clients must send, with --http",
-	)
+	f.values.Bind(fl, "port", "serve.port", setup.PortDefault, "port to listen on, with --http; 0 takes a free one")
+	fl.StringVar(&f.keyFile, "api-key-file", "", "file with the key that clients must send, with --http")
 	return cmd
 }
 
@@ -72,18 +64,9 @@ type desk struct {
 }
 
 // openDesk composes and opens the model. Nobody is at standard input: a client is.
-func (a *app) openDesk(
-	cmd *cobra.Command,
-	args []string,
-	values *setup.Flags,
-	disable []string,
-) (*desk, error) {
-	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
-	cfg, _, err := a.Compose(
-		cmd,
-		args,
-		values.Values(),
-		append(setup.RunSections(), setup.SectionServe)...)
+func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, disable []string) (*desk, error) {
+	a.unattended()
+	cfg, _, err := a.Compose(cmd, args, values.Values(), append(setup.RunSections(), setup.SectionServe)...)
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +79,17 @@ func (a *app) openDesk(
 		return nil, err
 	}
 	if model.Human() {
-		return nil, exit.Usagef(
-			"llm=human reads standard input, where the client is; choose another model",
-		)
+		return nil, exit.Usagef("llm=human reads standard input, where the client is; choose another model")
 	}
 	if local, ok := backend.As[*hf.Backend](model); ok {
 		local.Remember()
 	}
 	return &desk{cfg, model, a.opener(cfg, model, disable)}, nil
+}
+
+// unattended makes questions to the terminal be answered with no: the person is elsewhere.
+func (a *app) unattended() {
+	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
 }
 
 // opener makes runs ready on one model.
@@ -121,11 +107,8 @@ func (a *app) opener(cfg *setup.Config, model *setup.Model, disable []string) wo
 			}
 			own.Servers[name] = s
 		}
-		run, err := setup.Open(
-			ctx,
-			setup.Settings{Host: &a.Host, Config: &own, Model: model, Approver: o.Ask,
-				Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true},
-		)
+		run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: &own, Model: model, Approver: o.Ask,
+			Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true})
 		if err != nil {
 			return nil, err
 		}
@@ -136,27 +119,20 @@ func (a *app) opener(cfg *setup.Config, model *setup.Model, disable []string) wo
 	}
 }
 
-func (a *app) mcp(cmd *cobra.Command, args []string, f *mcpFlags) error {
-	d, err := a.openDesk(cmd, args, &f.values, f.disable)
+func (a *mcpApp) run(cmd *cobra.Command, args []string) error {
+	d, err := a.openDesk(cmd, args, &a.values, a.disable)
 	if err != nil {
 		return err
 	}
 	defer d.model.Close()
 	ctx := cmd.Context()
-	s := mcp.New(
-		mcp.Config{
-			Model:   d.model,
-			Open:    d.open,
-			Env:     d.cfg.Env(d.cfg.Agent.Workdir),
-			Rules:   d.cfg.Agent.ApproveRules,
-			Version: version,
-		},
-	)
-	if !f.http {
+	s := mcp.New(mcp.Config{Model: d.model, Open: d.open, Env: d.cfg.Env(d.cfg.Agent.Workdir),
+		Rules: d.cfg.Agent.ApproveRules, Version: version})
+	if !a.http {
 		return s.Stdio(ctx, a.In, a.Out)
 	}
 	c := d.cfg.Serve
-	if err := c.ReadKey(f.keyFile); err != nil {
+	if err := c.ReadKey(a.keyFile); err != nil {
 		return err
 	}
 	l, err := listen(ctx, c)
@@ -165,12 +141,6 @@ func (a *app) mcp(cmd *cobra.Command, args []string, f *mcpFlags) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", s.Handler())
-	a.Note(
-		"serving " + strings.TrimSpace(
-			d.model.ModelID(),
-		) + " over MCP at http://" + l.Addr().
-			String() +
-			"/mcp",
-	)
+	a.Note(fmt.Sprintf("serving %s over MCP at http://%s/mcp", strings.TrimSpace(d.model.ModelID()), l.Addr()))
 	return serve.Door{APIKey: c.APIKey, Origins: c.Origins}.Serve(ctx, l, mux, a.serveLog(false))
 }

@@ -92,10 +92,8 @@ func scriptedLLM(t *testing.T, yaml string) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "llm"), 0o755))
-	require.NoError(
-		t,
-		os.WriteFile(filepath.Join(dir, "llm", "it.yaml"), []byte("_target_: scripted\n"+yaml), 0o644),
-	)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "llm", "it.yaml"),
+		[]byte("_target_: scripted\n"+yaml), 0o644))
 	return dir
 }
 
@@ -107,6 +105,24 @@ const writesTwice = `replies:
 choices: [pear, apple, pear]
 `
 
+// mcpArgs serve MCP with a scripted model, in a folder.
+func mcpArgs(t *testing.T, script, dir string, more ...string) []string {
+	t.Helper()
+	return append([]string{"mcp", "--config-dir", scriptedLLM(t, script), "llm=it", "--workdir", dir}, more...)
+}
+
+// notesAndSecret is a folder with notes, and a secret that a rule keeps.
+func notesAndSecret(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"notes.txt": "one\ntwo\nthree\n", "secret.txt": "hidden\n"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	return dir
+}
+
+const keepsSecret = "agent.approve_rules=[{path: secret.txt, do: deny}]"
+
 // dial connects a client to a program's standard streams.
 func (p *started) dial(t *testing.T, o *sdk.ClientOptions) *sdk.ClientSession {
 	t.Helper()
@@ -117,12 +133,7 @@ func (p *started) dial(t *testing.T, o *sdk.ClientOptions) *sdk.ClientSession {
 	return cs
 }
 
-func callTool(
-	t *testing.T,
-	cs *sdk.ClientSession,
-	name string,
-	args map[string]any,
-) *sdk.CallToolResult {
+func callTool(t *testing.T, cs *sdk.ClientSession, name string, args map[string]any) *sdk.CallToolResult {
 	t.Helper()
 	params := &sdk.CallToolParams{Name: name, Arguments: args}
 	params.SetProgressToken("p")
@@ -139,21 +150,18 @@ func fieldsOf(t *testing.T, r *sdk.CallToolResult) map[string]any {
 	return fields
 }
 
+// writeTwo has the script of writesTwice run, and gives what the client is told.
+func writeTwo(t *testing.T, cs *sdk.ClientSession) map[string]any {
+	t.Helper()
+	return fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers"}))
+}
+
 // TestMCPRun: one call is refused and one allowed by the person at the client, who
 // sees what they do, and follows the run.
 func TestMCPRun(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
-	p := startProgram(
-		t,
-		"mcp",
-		"--config-dir",
-		scriptedLLM(t, writesTwice),
-		"llm=it",
-		"--workdir",
-		dir,
-		"agent.aids.cold_logic=false",
-	)
+	p := startProgram(t, mcpArgs(t, writesTwice, dir, "agent.aids.cold_logic=false")...)
 	var asked, told []string
 	var mu sync.Mutex
 	cs := p.dial(t, &sdk.ClientOptions{
@@ -173,10 +181,8 @@ func TestMCPRun(t *testing.T) {
 			told = append(told, r.Params.Message)
 		},
 	})
-	out := fieldsOf(
-		t,
-		callTool(t, cs, "run", map[string]any{"task": "write two numbers", "folder": "in"}),
-	)
+	out := fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers",
+		"folder": "in"}))
 	assert.Equal(t, "answered", out["stop"])
 	assert.Equal(t, "done", out["answer"])
 	assert.Equal(t, []any{"b.txt"}, out["files"])
@@ -186,15 +192,12 @@ func TestMCPRun(t *testing.T) {
 	require.Len(t, asked, 2)
 	assert.Contains(t, asked[1], "writer wants to write files in "+filepath.Join(dir, "in"))
 	assert.Contains(t, asked[1], "+2")
-	require.Eventually(
-		t,
-		func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= 6 },
-		5*time.Second,
-		10*time.Millisecond,
-	)
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= 6 },
+		5*time.Second, 10*time.Millisecond)
 	assert.Regexp(t, "writer", strings.Join(told, "\n"))
 
-	for folder, want := range map[string]string{"..": "outside", "/": "outside", "nowhere": "no folder"} {
+	for folder, want := range map[string]string{"..": "outside", "/": "outside",
+		"nowhere": "no folder"} {
 		res := callTool(t, cs, "run", map[string]any{"task": "x", "folder": folder})
 		assert.True(t, res.IsError, folder)
 		assert.Contains(t, res.Content[0].(*sdk.TextContent).Text, want)
@@ -206,53 +209,28 @@ func TestMCPRun(t *testing.T) {
 // TestMCPRefuses: where the client can't ask a person, nothing is changed.
 func TestMCPRefuses(t *testing.T) {
 	dir := t.TempDir()
-	p := startProgram(
-		t,
-		"mcp",
-		"--config-dir",
-		scriptedLLM(t, writesTwice),
-		"llm=it",
-		"--workdir",
-		dir,
-		"--approve",
-		"ask",
-	)
-	res := callTool(t, p.dial(t, nil), "run", map[string]any{"task": "write two numbers"})
-	out := fieldsOf(t, res)
-	assert.Len(t, out["refused"], 2)
+	p := startProgram(t, mcpArgs(t, writesTwice, dir, "--approve", "ask")...)
+	assert.Len(t, writeTwo(t, p.dial(t, nil))["refused"], 2)
 	assert.NoFileExists(t, filepath.Join(dir, "b.txt"))
 
-	p = again(
-		t,
-		"mcp",
-		"--config-dir",
-		scriptedLLM(t, writesTwice),
-		"llm=it",
-		"--workdir",
-		dir,
-		"--approve",
-		"auto",
-	)
-	assert.Len(
-		t,
-		fieldsOf(t, callTool(t, p.dial(t, nil), "run", map[string]any{"task": "write two numbers"}))["files"],
-		2,
-	)
+	p = again(t, mcpArgs(t, writesTwice, dir, "--approve", "auto")...)
+	assert.Len(t, writeTwo(t, p.dial(t, nil))["files"], 2)
 }
 
 // TestMCPCancel: a call that the client gives up stops, and its session is kept.
 func TestMCPCancel(t *testing.T) {
-	conf := scriptedLLM(
-		t,
-		"delta_delay: 10s\nreplies: ['{\"command\": \"answer\", \"summary\": \"\", \"content\": [{\"text\": \"late\"}]}']\n",
-	)
-	p := startProgram(t, "mcp", "--config-dir", conf, "llm=it", "--workdir", t.TempDir())
+	const late = `delta_delay: 10s
+replies: ['{"command": "answer", "summary": "", "content": [{"text": "late"}]}']
+`
+	p := startProgram(t, mcpArgs(t, late, t.TempDir())...)
 	began := make(chan struct{})
 	once := sync.OnceFunc(func() { close(began) })
 	cs := p.dial(
 		t,
 		&sdk.ClientOptions{
-			ProgressNotificationHandler: func(context.Context, *sdk.ProgressNotificationClientRequest) { once() },
+			ProgressNotificationHandler: func(context.Context, *sdk.ProgressNotificationClientRequest) {
+				once()
+			},
 		},
 	)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -275,22 +253,7 @@ func TestMCPCancel(t *testing.T) {
 
 // TestMCPTools: what needs no run.
 func TestMCPTools(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(
-		t,
-		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644),
-	)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret.txt"), []byte("hidden\n"), 0o644))
-	p := startProgram(
-		t,
-		"mcp",
-		"--config-dir",
-		scriptedLLM(t, writesTwice),
-		"llm=it",
-		"--workdir",
-		dir,
-		"agent.approve_rules=[{path: secret.txt, do: deny}]",
-	)
+	p := startProgram(t, mcpArgs(t, writesTwice, notesAndSecret(t), keepsSecret)...)
 	mcpTools(t, p.dial(t, nil))
 }
 
@@ -303,43 +266,24 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 		names = append(names, tool.Name)
 		assert.NotEmpty(t, tool.Description)
 	}
-	assert.ElementsMatch(
-		t,
-		[]string{"run", "choose", "classify", "count_tokens", "read_document"},
-		names,
-	)
+	assert.ElementsMatch(t, []string{"run", "choose", "classify", "count_tokens",
+		"read_document"}, names)
 
-	chosen := fieldsOf(
-		t,
-		callTool(
-			t,
-			cs,
-			"choose",
-			map[string]any{"question": "Which?", "options": []string{"apple", "pear"}},
-		),
-	)
+	chosen := fieldsOf(t, callTool(t, cs, "choose",
+		map[string]any{"question": "Which?", "options": []string{"apple", "pear"}}))
 	assert.Equal(t, "pear", chosen["text"])
 	assert.EqualValues(t, 1, chosen["index"])
-	sorted := fieldsOf(
-		t,
-		callTool(
-			t,
-			cs,
-			"classify",
-			map[string]any{"items": []string{"red", "green", "blue"}, "options": []string{"apple", "pear"}},
-		),
-	)
+	sorted := fieldsOf(t, callTool(t, cs, "classify",
+		map[string]any{"items": []string{"red", "green", "blue"}, "options": []string{"apple", "pear"}}))
 	assert.Equal(t, map[string]any{"apple": 1.0, "pear": 1.0}, sorted["counts"])
 	assert.EqualValues(t, 1, sorted["failed"], "the script has two choices left")
 	assert.Contains(t, fmt.Sprint(sorted["results"]), "script has ended")
 	counted := fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"text": "a few words"}))
 	assert.Positive(t, counted["tokens"])
 	assert.Equal(t, false, counted["exact"])
-	assert.Greater(
-		t,
-		fieldsOf(t, callTool(t, cs, "count_tokens", map[string]any{"messages": []map[string]any{{"role": "user", "content": "a few words"}}}))["tokens"],
-		counted["tokens"],
-	)
+	assert.Greater(t, fieldsOf(t, callTool(t, cs, "count_tokens",
+		map[string]any{"messages": []map[string]any{{"role": "user",
+			"content": "a few words"}}}))["tokens"], counted["tokens"])
 
 	read := func(args map[string]any) string {
 		return callTool(t, cs, "read_document", args).Content[0].(*sdk.TextContent).Text
@@ -347,16 +291,10 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 	assert.Contains(t, read(map[string]any{"file": "notes.txt"}), "two\nthree")
 	assert.NotContains(t, read(map[string]any{"file": "notes.txt", "lines": "1-2"}), "three")
 	assert.Contains(t, read(map[string]any{"file": "secret.txt"}), "a rule of the user")
-	assert.NotContains(
-		t,
-		read(map[string]any{"file": "../" + filepath.Base(os.Getenv("HOME"))}),
-		"hidden",
-	)
-	assert.Contains(
-		t,
-		read(map[string]any{"file": "http://127.0.0.1/x"}),
-		"only files of the server's folder",
-	)
+	assert.NotContains(t,
+		read(map[string]any{"file": "../" + filepath.Base(os.Getenv("HOME"))}), "hidden")
+	assert.Contains(t, read(map[string]any{"file": "http://127.0.0.1/x"}),
+		"only files of the server's folder")
 	for name, args := range map[string]map[string]any{
 		"choose":       {"question": "Which?", "options": []string{"same", "same"}},
 		"classify":     {"items": []string{}, "options": []string{"a", "b"}},
@@ -364,15 +302,8 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 	} {
 		assert.True(t, callTool(t, cs, name, args).IsError, name)
 	}
-	assert.True(
-		t,
-		callTool(
-			t,
-			cs,
-			"choose",
-			map[string]any{"question": "Which?", "options": []string{"a", "b"}, "method": "best"},
-		).IsError,
-	)
+	assert.True(t, callTool(t, cs, "choose", map[string]any{"question": "Which?",
+		"options": []string{"a", "b"}, "method": "best"}).IsError)
 	bad, err := cs.CallTool(
 		t.Context(),
 		&sdk.CallToolParams{
@@ -385,25 +316,8 @@ func mcpTools(t *testing.T, cs *sdk.ClientSession) {
 
 // TestMCPOverHTTP: the same over streamable HTTP, with the key.
 func TestMCPOverHTTP(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(
-		t,
-		os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("one\ntwo\nthree\n"), 0o644),
-	)
 	t.Setenv("AGENT_API_KEY", "sesame")
-	p := startProgram(
-		t,
-		"mcp",
-		"--http",
-		"--port",
-		"0",
-		"--config-dir",
-		scriptedLLM(t, writesTwice),
-		"llm=it",
-		"--workdir",
-		dir,
-		"agent.approve_rules=[{path: secret.txt, do: deny}]",
-	)
+	p := startProgram(t, mcpArgs(t, writesTwice, notesAndSecret(t), keepsSecret, "--http", "--port", "0")...)
 	url := p.address(t)
 	for _, key := range []string{"", "wrong"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
@@ -433,11 +347,7 @@ func TestMCPOverHTTP(t *testing.T) {
 	)
 	require.NoError(t, err)
 	defer cs.Close()
-	assert.Len(
-		t,
-		fieldsOf(t, callTool(t, cs, "run", map[string]any{"task": "write two numbers"}))["files"],
-		2,
-	)
+	assert.Len(t, writeTwo(t, cs)["files"], 2)
 	assert.Equal(t, 1, asked)
 	mcpTools(t, cs)
 }
@@ -472,17 +382,15 @@ func TestMCPOfficialTypeScript(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join("testdata", "mcp_client.mjs"))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	args := []string{"mcp", "--config-dir", scriptedLLM(t, writesTwice), "llm=it", "--workdir", dir}
+	args := mcpArgs(t, writesTwice, dir)
 	p := startProgram(t, append(args, "--http", "--port", "0")...)
 	client := filepath.Join(t.TempDir(), "client.mjs")
 	require.NoError(t, os.WriteFile(client, source, 0o644))
 	require.NoError(t, os.Symlink(modules, filepath.Join(filepath.Dir(client), "node_modules")))
 	self, err := os.Executable()
 	require.NoError(t, err)
-	agent := filepath.Join(
-		filepath.Dir(client),
-		"agent",
-	) // the name by which this binary is the program
+	// the name by which this binary is the program
+	agent := filepath.Join(filepath.Dir(client), "agent")
 	require.NoError(t, os.Symlink(self, agent))
 	for _, how := range [][]string{{"http", p.address(t)}, append([]string{"stdio", agent}, args...)} {
 		cmd := exec.CommandContext(t.Context(), "node", append([]string{client, dir}, how...)...)

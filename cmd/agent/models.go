@@ -1,20 +1,21 @@
 package main
 
 import (
-	"agent/internal/exit"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"agent/inference/gguf"
+	"agent/internal/exit"
 	"agent/internal/hub"
 	"agent/internal/legible"
 	"agent/models"
-
-	"github.com/spf13/cobra"
 )
 
 func (a *app) modelsCmd() *cobra.Command {
@@ -35,56 +36,66 @@ user's data folder.`,
 	}
 	var yes bool
 	rm := a.storeCmd("rm REF", "Remove a model from the store, after asking", cobra.ExactArgs(1),
-		func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
-			return a.removeModel(ctx, s, args[0], yes, asJSON)
-		})
+		func(s *storeApp, ctx context.Context, args []string) error { return s.remove(ctx, args[0], yes) })
 	rm.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.AddCommand(
-		a.storeCmd("list", "What is in the catalog and in the store", cobra.NoArgs, a.listModels),
+		a.storeCmd("list", "What is in the catalog and in the store", cobra.NoArgs, (*storeApp).list),
 		a.storeCmd("path REF", "Print where a model lies; an error when it is not on this machine", cobra.ExactArgs(1),
-			func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
-				m, err := s.Locate(ctx, args[0])
-				return a.printModel(m, err, asJSON)
-			}),
+			func(s *storeApp, ctx context.Context, args []string) error { return s.print(s.Locate(ctx, args[0])) }),
 		a.storeCmd("pull [REF]", `Fetch a model; goes on where an interrupted pull stopped
-Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.`, cobra.MaximumNArgs(1), a.pullModel),
-		a.storeCmd("inspect REF", "What a model file says about itself, checked without loading it", cobra.ExactArgs(1), a.inspectModel),
+Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.`,
+			cobra.MaximumNArgs(1), (*storeApp).pull),
+		a.storeCmd("inspect REF", "What a model file says about itself, checked without loading it",
+			cobra.ExactArgs(1), (*storeApp).inspect),
 		a.storeCmd("verify [REF…]", `Hash models again and compare with what was promised of them
-Hash models again and compare with what was promised of them. Without REF every model that is here is verified.`, nil, a.verifyModels),
+Hash models again and compare with what was promised of them. Without REF every model that is here is verified.`,
+			nil, (*storeApp).verify),
 		rm)
 	return cmd
 }
 
+// storeApp is the app with the store of models.
+type storeApp struct {
+	*app
+	*hub.Store
+	asJSON bool
+}
+
 // storeCmd is a command on the store of models, with --json. What stands below
 // the first line of short is its long description.
-func (a *app) storeCmd(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, s *hub.Store, args []string, asJSON bool) error) *cobra.Command {
-	var asJSON bool
+func (a *app) storeCmd(use, short string, args cobra.PositionalArgs,
+	run func(s *storeApp, ctx context.Context, args []string) error,
+) *cobra.Command {
+	s := &storeApp{app: a}
 	short, long, _ := strings.Cut(short, "\n")
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-		store, done, err := a.Host.Store()
-		if err != nil {
-			return err
-		}
-		defer done()
-		return run(cmd.Context(), store, args, asJSON)
-	}}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, done, err := a.Host.Store()
+			if err != nil {
+				return err
+			}
+			defer done()
+			s.Store = store
+			return run(s, cmd.Context(), args)
+		}}
+	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) listModels(_ context.Context, s *hub.Store, _ []string, asJSON bool) error {
+func (s *storeApp) list(_ context.Context, _ []string) error {
 	items := s.List()
-	if asJSON {
-		return a.JSON(map[string]any{"models": items})
+	if s.asJSON {
+		return s.JSON(map[string]any{"models": items})
 	}
-	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(s.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSIZE\tQUANT\tLICENCE\tSTATE\tWHERE")
 	for _, it := range items {
 		name := it.Name
 		if it.Default {
 			name += " (default)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, hub.FormatBytes(it.Bytes), cmp.Or(it.Quant, "-"), cmp.Or(it.License, "-"), stateWords(it), cmp.Or(it.Path, "-"))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, hub.FormatBytes(it.Bytes),
+			cmp.Or(it.Quant, "-"), cmp.Or(it.License, "-"), stateWords(it), cmp.Or(it.Path, "-"))
 	}
 	return w.Flush()
 }
@@ -101,8 +112,8 @@ func stateWords(it hub.Item) string {
 	return "here"
 }
 
-// pullModel fetches a model; without a name, the catalog's default.
-func (a *app) pullModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+// pull fetches a model; without a name, the catalog's default.
+func (s *storeApp) pull(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		catalog, err := hub.ParseCatalog(models.Catalog)
 		if err != nil {
@@ -114,23 +125,22 @@ func (a *app) pullModel(ctx context.Context, s *hub.Store, args []string, asJSON
 		}
 		args = []string{e.Name}
 	}
-	m, err := s.Pull(ctx, args[0])
-	return a.printModel(m, err, asJSON)
+	return s.print(s.Pull(ctx, args[0]))
 }
 
-func (a *app) printModel(m *hub.Model, err error, asJSON bool) error {
+func (s *storeApp) print(m *hub.Model, err error) error {
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return a.JSON(m)
+	if s.asJSON {
+		return s.JSON(m)
 	}
-	_, err = fmt.Fprintln(a.Out, m.Path)
+	_, err = fmt.Fprintln(s.Out, m.Path)
 	return err
 }
 
-// verifyModels hashes the models that are named, or all that are here.
-func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJSON bool) error {
+// verify hashes the models that are named, or all that are here.
+func (s *storeApp) verify(ctx context.Context, refs []string) error {
 	if len(refs) == 0 {
 		for _, it := range s.List() {
 			if it.State == hub.StatePresent {
@@ -146,18 +156,18 @@ func (a *app) verifyModels(ctx context.Context, s *hub.Store, refs []string, asJ
 		}
 		checks = append(checks, found...)
 	}
-	if !asJSON {
+	if !s.asJSON {
 		for _, c := range checks {
 			switch {
 			case c.Want == "":
-				fmt.Fprintf(a.Out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
+				fmt.Fprintf(s.Out, "unknown  %s  %s %s (nothing to compare with)\n", c.Path, c.Algorithm, c.Got)
 			case c.OK:
-				fmt.Fprintf(a.Out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
+				fmt.Fprintf(s.Out, "ok       %s  %s %s\n", c.Path, c.Algorithm, c.Got)
 			default:
-				fmt.Fprintf(a.Out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
+				fmt.Fprintf(s.Out, "DAMAGED  %s  %s %s, expected %s\n", c.Path, c.Algorithm, c.Got, c.Want)
 			}
 		}
-	} else if err := a.JSON(map[string]any{"files": checks}); err != nil {
+	} else if err := s.JSON(map[string]any{"files": checks}); err != nil {
 		return err
 	}
 	return damaged(checks)
@@ -178,21 +188,21 @@ func damaged(checks []hub.Check) error {
 		Advice: fmt.Sprintf("remove and fetch again: agent models rm %s --yes && agent models pull %s", last.Name, last.Name)}
 }
 
-// removeModel removes a model once a person has said yes; without one, --yes is
+// remove removes a model once a person has said yes; without one, --yes is
 // needed.
-func (a *app) removeModel(ctx context.Context, s *hub.Store, ref string, yes, asJSON bool) error {
+func (s *storeApp) remove(ctx context.Context, ref string, yes bool) error {
 	plan, err := s.PlanRemoval(ref)
 	if err != nil {
 		return err
 	}
-	if !yes && !a.Attended() {
+	if !yes && !s.Attended() {
 		return exit.Usagef("remove %s: needs --yes when nobody can be asked", plan.Ref)
 	}
 	if !yes {
 		for _, f := range plan.Files {
-			fmt.Fprintln(a.Err, "  "+f)
+			fmt.Fprintln(s.Err, "  "+f)
 		}
-		if yes, err = a.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes))); err != nil {
+		if yes, err = s.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes))); err != nil {
 			return err
 		}
 		if !yes {
@@ -202,10 +212,10 @@ func (a *app) removeModel(ctx context.Context, s *hub.Store, ref string, yes, as
 	if err := plan.Do(); err != nil {
 		return err
 	}
-	if asJSON {
-		return a.JSON(plan)
+	if s.asJSON {
+		return s.JSON(plan)
 	}
-	_, err = fmt.Fprintf(a.Out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
+	_, err = fmt.Fprintf(s.Out, "removed %s (%s)\n", plan.Ref, hub.FormatBytes(plan.Bytes))
 	return err
 }
 
@@ -238,7 +248,8 @@ const f16Bytes = 2
 func inspect(in *gguf.Info) inspection {
 	out := inspection{
 		Path: in.Path, Parts: len(in.Files), Name: in.Name, Architecture: in.Architecture, Kind: string(in.Kind),
-		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{}, FileBytes: in.FileBytes, WeightBytes: in.WeightBytes,
+		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{}, FileBytes: in.FileBytes,
+		WeightBytes:   in.WeightBytes,
 		ContextTokens: in.ContextLengthTrain, Layers: in.Layers, KVBytesPerToken: in.KVBytesPerToken(f16Bytes, f16Bytes),
 		VocabSize: in.VocabSize, TokenizerModel: in.TokenizerModel, TokenizerPre: in.TokenizerPre,
 		ChatTemplate: in.ChatTemplate != "", License: in.License, Warnings: in.Warnings,
@@ -249,7 +260,7 @@ func inspect(in *gguf.Info) inspection {
 	return out
 }
 
-func (a *app) inspectModel(ctx context.Context, s *hub.Store, args []string, asJSON bool) error {
+func (s *storeApp) inspect(ctx context.Context, args []string) error {
 	m, err := s.Locate(ctx, args[0])
 	if err != nil {
 		return err
@@ -258,14 +269,14 @@ func (a *app) inspectModel(ctx context.Context, s *hub.Store, args []string, asJ
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return a.JSON(inspect(info))
+	if s.asJSON {
+		return s.JSON(inspect(info))
 	}
-	return a.printInspection(inspect(info))
+	return inspect(info).print(s.Out)
 }
 
-func (a *app) printInspection(in inspection) error {
-	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
+func (in inspection) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, legible.Visible(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")))
 	}
@@ -275,7 +286,8 @@ func (a *app) printInspection(in inspection) error {
 	row("parameters", "%s", millions(in.Parameters))
 	row("quantisation", "%s: %s", cmp.Or(in.Quant, "unknown"), mix(in.TensorTypes))
 	row("context", "%d tokens", in.ContextTokens)
-	row("kv cache", "%s per token, %s for the whole context (16 bit)", hub.FormatBytes(int64(in.KVBytesPerToken)), hub.FormatBytes(int64(in.KVBytesPerToken*float64(in.ContextTokens))))
+	row("kv cache", "%s per token, %s for the whole context (16 bit)", hub.FormatBytes(int64(in.KVBytesPerToken)),
+		hub.FormatBytes(int64(in.KVBytesPerToken*float64(in.ContextTokens))))
 	row("vocabulary", "%d tokens, %s", in.VocabSize, strings.TrimSuffix(in.TokenizerModel+"/"+in.TokenizerPre, "/"))
 	row("chat template", "%s", map[bool]string{true: "yes", false: "none"}[in.ChatTemplate])
 	row("licence", "%s", cmp.Or(in.License, "not stated"))

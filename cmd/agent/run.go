@@ -20,8 +20,10 @@ import (
 	"agent/session"
 )
 
-// runFlags are the flags of `agent run`, and of `agent sessions resume`.
-type runFlags struct {
+// runApp is the app with the flags of `agent run`, and of `agent sessions resume`.
+type runApp struct {
+	*app
+
 	json, stream, text, multirun bool
 	trust                        bool // use the commands of the work dir in this run
 	resume                       string
@@ -31,20 +33,21 @@ type runFlags struct {
 }
 
 func (a *app) runCmd() *cobra.Command {
-	var f runFlags
+	f := &runApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "run [flags] [key=value …] TASK",
 		Short: "Work on a task until it is answered",
-		Long:  "The main job: the agent works on the task with the files of the work dir, step by step, until it answers.\nA task can also come on standard input.",
+		Long: `The main job: the agent works on the task with the files of the work dir, step by step, until it answers.
+A task can also come on standard input.`,
 		Example: `  agent run "Which of the CSV files here has the most rows?"
   agent run --model qwen2.5-coder-0.5b-instruct --approve auto "Sort names.txt into sorted.txt"
   agent run llm=openai llm.model_id=gpt-4o-mini --json "Summarise notes.md" | jq .
   git log -5 | agent run "Write a changelog entry of what comes on standard input"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.multirun {
-				return a.runSweep(cmd, args, &f)
+				return f.sweep(cmd, args)
 			}
-			return a.runTask(cmd, args, &f)
+			return f.run(cmd, args)
 		},
 	}
 	fl := cmd.Flags()
@@ -73,39 +76,40 @@ func bindWork(cmd *cobra.Command, values *setup.Flags) {
 	values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
 	values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
 	values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
-	_ = cmd.RegisterFlagCompletionFunc("approve", cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("approve",
+		cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// runTask composes, opens, runs and reports one task.
-func (a *app) runTask(cmd *cobra.Command, args []string, f *runFlags) error {
-	cfg, rest, err := a.Compose(cmd, args, f.values.Values(), setup.RunSections()...)
+// run composes, opens, runs and reports one task.
+func (a *runApp) run(cmd *cobra.Command, args []string) error {
+	cfg, rest, err := a.Compose(cmd, args, a.values.Values(), setup.RunSections()...)
 	if err != nil {
 		return err
 	}
 	// Where answers to questions come on standard input, it holds no task.
 	answers := cfg.Agent.Approve == string(session.ApproveAsk) && !a.Attended()
-	task, err := a.taskText(cmd.Context(), rest, f.resume != "", answers)
+	task, err := a.taskText(cmd.Context(), rest, answers)
 	if err != nil {
 		return err
 	}
-	_, err = a.runOnce(cmd.Context(), cfg, task, f)
+	_, err = a.once(cmd.Context(), cfg, task)
 	return err
 }
 
-// runOnce works on a task with one configuration. The result is nil when the
+// once works on a task with one configuration. The result is nil when the
 // work did not begin.
-func (a *app) runOnce(ctx context.Context, cfg *setup.Config, task string, f *runFlags) (*session.Result, error) {
-	run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: cfg, Approver: a.Approver(), Attended: a.Attended(), JSON: f.json,
-		Disable: f.disable, TrustCommands: f.trust, Stream: f.stream, Text: f.text,
-		Resume: f.resume, OwnDir: f.values.Given("workdir"), NoSession: f.noSession})
+func (a *runApp) once(ctx context.Context, cfg *setup.Config, task string) (*session.Result, error) {
+	run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: cfg, Approver: a.Approver(), Attended: a.Attended(),
+		JSON: a.json, Disable: a.disable, TrustCommands: a.trust, Stream: a.stream, Text: a.text,
+		Resume: a.resume, OwnDir: a.values.Given("workdir"), NoSession: a.noSession})
 	if err != nil {
 		return nil, err
 	}
 	defer run.Close()
-	unwatch := a.watch(run, f)
-	result, err := a.work(ctx, task, run.Options, f)
+	unwatch := a.watch(run)
+	result, err := a.work(ctx, task, run.Options)
 	unwatch()
-	if result != nil && !f.json {
+	if result != nil && !a.json {
 		if result.Answer != "" {
 			fmt.Fprintln(a.Out, result.Answer)
 		}
@@ -122,9 +126,9 @@ func (a *app) runOnce(ctx context.Context, cfg *setup.Config, task string, f *ru
 // watch makes a run seen: as JSON lines, live on a terminal, or line by line.
 // Call unwatch when it has ended. A person who plays the model has the terminal
 // to themselves.
-func (a *app) watch(run *setup.Run, f *runFlags) (unwatch func()) {
+func (a *runApp) watch(run *setup.Run) (unwatch func()) {
 	o := &run.Options
-	if f.json {
+	if a.json {
 		enc := json.NewEncoder(a.Out)
 		enc.SetEscapeHTML(false)
 		o.Sink = func(ev session.Event) { _ = enc.Encode(ev) }
@@ -136,21 +140,21 @@ func (a *app) watch(run *setup.Run, f *runFlags) (unwatch func()) {
 			return unwatch
 		}
 	}
-	o.Sink = a.Events(f.stream, o.Approver != nil)
+	o.Sink = a.Events(a.stream, o.Approver != nil)
 	return func() {}
 }
 
 // work runs a new session or goes on with an earlier one, and again for as long
 // as its steps are used up and the person at the terminal lets it go on.
-func (a *app) work(ctx context.Context, task string, opts session.Options, f *runFlags) (*session.Result, error) {
-	s, err := openRun(opts, f.resume)
+func (a *runApp) work(ctx context.Context, task string, opts session.Options) (*session.Result, error) {
+	s, err := openRun(opts, a.resume)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	for {
 		r, err := s.Run(ctx, task)
-		if err != nil || r.Stop != session.StopSteps || f.json || a.Quiet || !a.Attended() {
+		if err != nil || r.Stop != session.StopSteps || a.json || a.Quiet || !a.Attended() {
 			return r, err
 		}
 		if r.Answer != "" {
@@ -175,10 +179,10 @@ func openRun(opts session.Options, resume string) (*session.Session, error) {
 	return session.Resume(path, opts)
 }
 
-// runSweep runs the task once for each combination of the overrides that have
+// sweep runs the task once for each combination of the overrides that have
 // several values, one after another, and ends with a table.
-func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
-	if f.resume != "" {
+func (a *runApp) sweep(cmd *cobra.Command, args []string) error {
+	if a.resume != "" {
 		return exit.Usagef("--multirun begins new runs; it can't go on with --resume")
 	}
 	ctx := cmd.Context()
@@ -187,7 +191,7 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	task, err := a.taskText(ctx, rest, false, false)
+	task, err := a.taskText(ctx, rest, false)
 	if err != nil {
 		return err
 	}
@@ -198,9 +202,9 @@ func (a *app) runSweep(cmd *cobra.Command, args []string, f *runFlags) error {
 		name := cli.ShownArgs(job)
 		fmt.Fprintf(a.Err, "# job %d of %d: %s\n", i+1, len(jobs), name)
 		var r *session.Result
-		cfg, err := a.Host.Compose(ctx, job, f.values.Values(), setup.RunSections()...)
+		cfg, err := a.Host.Compose(ctx, job, a.values.Values(), setup.RunSections()...)
 		if err == nil {
-			r, err = a.runOnce(ctx, cfg, task, f)
+			r, err = a.once(ctx, cfg, task)
 		}
 		if ctx.Err() != nil {
 			return err
@@ -226,17 +230,19 @@ func sweepRow(r *session.Result, err error) string {
 		return fmt.Sprintf("error\t\t\t\t\t\t%s", legible.Line(err.Error(), 40))
 	}
 	u := r.Usage
-	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000, u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
+	return fmt.Sprintf("%s\t%d\t%.1f\t%d\t%d\t%d\t%s", r.Stop, r.Steps, float64(r.WallMS)/1000,
+		u.EvaluatedTokens, u.CachedTokens, u.CompletionTokens,
 		legible.Line(r.Answer, 40))
 }
 
 // taskText is the task: the arguments, and standard input when it is piped and
 // not for answers.
-func (a *app) taskText(ctx context.Context, args []string, resume, answers bool) (string, error) {
+func (a *runApp) taskText(ctx context.Context, args []string, answers bool) (string, error) {
 	task := strings.Join(args, " ")
 	if answers {
-		if strings.TrimSpace(task) == "" && !resume {
-			return "", exit.Usagef("no task given: with --approve ask standard input is for your answers, so the task must be an argument")
+		if strings.TrimSpace(task) == "" && a.resume == "" {
+			return "", exit.Usagef("no task given: with --approve ask standard input is for your answers, " +
+				"so the task must be an argument")
 		}
 		return task, terminal.CheckText("the task", task)
 	}
@@ -244,7 +250,7 @@ func (a *app) taskText(ctx context.Context, args []string, resume, answers bool)
 	if err != nil {
 		return "", err
 	}
-	if task = withPiped(task, piped); strings.TrimSpace(task) == "" && !resume {
+	if task = withPiped(task, piped); strings.TrimSpace(task) == "" && a.resume == "" {
 		return "", exit.Usagef("no task given: agent run \"what to do\"")
 	}
 	return task, terminal.CheckText("the task", task)
@@ -319,5 +325,6 @@ func (notAllowedError) Error() string { return "stopped: what the task needs was
 
 // Hint says how to allow it.
 func (notAllowedError) Hint() string {
-	return "the events above say what was refused and by whom; --approve ask or auto allows more, agent.approve_rules just some of it"
+	return "the events above say what was refused and by whom; --approve ask or auto allows more, " +
+		"agent.approve_rules just some of it"
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
 	"agent/backend"
@@ -23,9 +23,8 @@ import (
 	"agent/examples/backend/shout"
 	"agent/inference"
 	"agent/inference/gguf/gguftest"
+	"agent/internal/cli"
 	"agent/internal/hub/hubtest"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestMain makes this test binary stand in for the program, so that scripts

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/setup"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,11 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"agent/backend"
+	"agent/internal/cli"
+	"agent/internal/exit"
 	"agent/internal/serve"
 	"agent/internal/serve/page"
-
-	"github.com/spf13/cobra"
+	"agent/internal/setup"
 )
 
 func (a *app) serveCmd() *cobra.Command {
@@ -56,12 +56,15 @@ asked about at the page.`,
 	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
 	values.Bind(f, "origin", "serve.origins", []string(nil), "web origins whose pages may call the server")
 	values.Bind(f, "max-requests", "serve.max_requests", serve.RequestsMaxDefault, "most replies in work and waiting")
-	values.Bind(f, "fastchat-controller", "serve.fastchat_controller", "", "URL of a FastChat controller to join as a worker")
+	values.Bind(f, "fastchat-controller", "serve.fastchat_controller", "",
+		"URL of a FastChat controller to join as a worker")
 	values.Bind(f, "worker-address", "serve.worker_address", "", "URL under which the cluster reaches this worker")
-	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil), "addresses or networks, besides the controller's, that may call the worker")
+	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil),
+		"addresses or networks, besides the controller's, that may call the worker")
 	f.StringVar(&o.workDir, "workdir", "", "also work on tasks in this `FOLDER`, which people at the page begin and decide about")
 	f.StringArrayVar(&o.also, "also", nil, "serve this `MODEL` too, loaded when it is asked for: as for --model, or as for --llm of agent compare (may be repeated)")
-	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault, "unload models of --also that nobody has used for so long; -1s: never")
+	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault,
+		"unload models of --also that nobody has used for so long; -1s: never")
 	f.BoolVar(&o.logJSON, "log-json", false, "log as JSON lines")
 	return cmd
 }
@@ -153,8 +156,7 @@ func (a *app) tasks(cfg *setup.Config, model *setup.Model, folder string) (*page
 	if err != nil {
 		return nil, err
 	}
-	// Nobody is at the terminal for these: the person is at the page.
-	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
+	a.unattended()
 	return page.NewTasks(page.Config{Open: a.opener(cfg, model, nil), Folder: dir, Sessions: setup.SessionsDir()}), nil
 }
 
@@ -176,7 +178,8 @@ func listen(ctx context.Context, c *setup.Serve) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, &backend.Error{Op: "serve", Err: err, Advice: "another program may use the port; choose one with --port (0: any free one)"}
+		return nil, &backend.Error{Op: "serve", Err: err,
+			Advice: "another program may use the port; choose one with --port (0: any free one)"}
 	}
 	if err := serve.CheckBind(l.Addr(), c.APIKey); err != nil {
 		l.Close()

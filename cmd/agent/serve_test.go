@@ -1,7 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
 	"bufio"
 	"context"
 	"errors"
@@ -30,6 +29,7 @@ import (
 	"agent/backend/backendtest"
 	"agent/backend/hf"
 	"agent/inference"
+	"agent/internal/exit"
 	"agent/internal/serve"
 	"agent/internal/serve/fastchattest"
 )

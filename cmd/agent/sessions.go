@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
-	"agent/internal/legible"
-	"agent/internal/setup"
 	"bytes"
 	"cmp"
 	"errors"
@@ -15,6 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"agent/internal/exit"
+	"agent/internal/legible"
+	"agent/internal/setup"
 	"agent/session"
 )
 
@@ -22,13 +22,15 @@ func (a *app) sessionsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sessions",
 		Short: "Past runs, and going on with one",
-		Long:  "Each run is kept in a file of its own, from which it can be shown and gone on with, whatever ended it.\nAn ID can be cut to what no other session begins or ends with; last is the newest.",
+		Long: `Each run is kept in a file of its own, from which it can be shown and gone on with, whatever ended it.
+An ID can be cut to what no other session begins or ends with; last is the newest.`,
 		Example: `  agent sessions list
   agent sessions show last
   agent sessions resume 4f2a19 "and now the same for March"
   agent sessions export last --html -o run.html`,
 	}
-	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd(), a.sessionsExportCmd(), a.sessionsRemoveCmd())
+	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd(), a.sessionsExportCmd(),
+		a.sessionsRemoveCmd())
 	return cmd
 }
 
@@ -132,13 +134,16 @@ func showEvent(w io.Writer, ev session.Event) error {
 }
 
 func (a *app) sessionsResumeCmd() *cobra.Command {
-	var f runFlags
+	f := &runApp{app: a}
 	cmd := &cobra.Command{
-		Use: "resume ID [key=value …] [MESSAGE]", Short: "Go on with a run, perhaps with more words", Args: cobra.MinimumNArgs(1),
-		Long: "Go on where a run ended or was cut off. A turn that the model had written is carried out without asking it again. A call\nthat changes something and was running when the process died may have taken effect or not: it is run again only if you\nallow it (--approve ask), and else the model is told to look first.",
+		Use: "resume ID [key=value …] [MESSAGE]", Short: "Go on with a run, perhaps with more words",
+		Args: cobra.MinimumNArgs(1),
+		Long: `Go on where a run ended or was cut off. A turn that the model had written is carried out without asking it again. A call
+that changes something and was running when the process died may have taken effect or not: it is run again only if you
+allow it (--approve ask), and else the model is told to look first.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.resume = args[0]
-			return a.runTask(cmd, args[1:], &f)
+			return f.run(cmd, args[1:])
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
@@ -154,7 +159,8 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "export ID --html [-o FILE]", Short: "Write a run as a page that needs nothing else", Args: cobra.ExactArgs(1),
-		Long:    "Write a run as one HTML page: steps with the tokens they cost, notes, calls with the probabilities of what was chosen,\nresults, diffs and the answer. It loads nothing, runs no script, and what stands in it is text. Secrets are hidden.",
+		Long: `Write a run as one HTML page: steps with the tokens they cost, notes, calls with the probabilities of what was chosen,
+results, diffs and the answer. It loads nothing, runs no script, and what stands in it is text. Secrets are hidden.`,
 		Example: "  agent sessions export last --html -o run.html\n  agent sessions export last --html > run.html",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !asHTML {

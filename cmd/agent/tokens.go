@@ -1,9 +1,6 @@
 package main
 
 import (
-	"agent/internal/cli"
-	"agent/internal/exit"
-	"agent/internal/terminal"
 	"context"
 	"errors"
 	"fmt"
@@ -13,18 +10,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"agent/backend"
+	"agent/internal/cli"
+	"agent/internal/exit"
 	"agent/internal/serve"
+	"agent/internal/terminal"
 	"agent/tokenizer"
 )
 
-// tokensFlags are the flags of `agent tokens`.
-type tokensFlags struct {
+// tokensApp is the app with the flags of `agent tokens`.
+type tokensApp struct {
+	*app
+
 	tokenizer, chat string
 	ids, json       bool
 }
 
 func (a *app) tokensCmd() *cobra.Command {
-	var f tokensFlags
+	f := &tokensApp{app: a}
 	cmd := &cobra.Command{
 		Use:   "tokens [flags] [key=value …] [FILE…]",
 		Short: "Exact token counts, of text or of a rendered chat",
@@ -35,7 +37,7 @@ where the count is from; only "estimate" is not exact.`,
   echo -n "Hello" | agent tokens --ids --json
   agent tokens --tokenizer tokenizer.json book.txt
   agent tokens --chat messages.json`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.tokens(cmd, args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.tokenizer, "tokenizer", "", "count with this tokenizer.json, without a model")
@@ -48,9 +50,9 @@ where the count is from; only "estimate" is not exact.`,
 // textCounter counts one text.
 type textCounter func(ctx context.Context, text string) (backend.Count, error)
 
-func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
-	if f.tokenizer != "" {
-		if f.chat != "" {
+func (a *tokensApp) run(cmd *cobra.Command, args []string) error {
+	if a.tokenizer != "" {
+		if a.chat != "" {
 			return exit.Usagef("--chat needs a model's chat template; use --model instead of --tokenizer")
 		}
 		if a.Host.Model != "" {
@@ -60,15 +62,15 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 		if err != nil {
 			return err
 		}
-		t, err := tokenizer.Open(f.tokenizer)
+		t, err := tokenizer.Open(a.tokenizer)
 		if err != nil {
 			return err
 		}
 		defer t.Close()
-		return a.countAll(cmd.Context(), files, f, countWith(t))
+		return a.countAll(cmd.Context(), files, countWith(t))
 	}
-	if _, files := cli.Split(cmd, args); f.chat != "" && len(files) > 0 {
-		return exit.Usagef("--chat counts %s alone; leave out %q", f.chat, files[0])
+	if _, files := cli.Split(cmd, args); a.chat != "" && len(files) > 0 {
+		return exit.Usagef("--chat counts %s alone; leave out %q", a.chat, files[0])
 	}
 	a.Host.Note = a.Warn // where counts come from matters here
 	b, files, err := a.Open(cmd, args, nil)
@@ -80,10 +82,10 @@ func (a *app) tokens(cmd *cobra.Command, args []string, f *tokensFlags) error {
 	if !ok {
 		return fmt.Errorf("tokens: %s can't count text", b.ModelID())
 	}
-	if f.chat != "" {
-		return a.countChat(cmd.Context(), counter, f)
+	if a.chat != "" {
+		return a.countChat(cmd.Context(), counter)
 	}
-	return a.countAll(cmd.Context(), files, f, func(ctx context.Context, text string) (backend.Count, error) {
+	return a.countAll(cmd.Context(), files, func(ctx context.Context, text string) (backend.Count, error) {
 		c, err := counter.CountText(ctx, text)
 		return c, countError(err)
 	})
@@ -111,7 +113,7 @@ func countWith(t *tokenizer.Tokenizer) textCounter {
 const countBytesMax = 1 << 30
 
 // countAll counts files, or standard input, and their sum.
-func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, count textCounter) error {
+func (a *tokensApp) countAll(ctx context.Context, files []string, count textCounter) error {
 	if len(files) == 0 {
 		text, err := terminal.ReadBounded(a.Input(ctx), "standard input", countBytesMax)
 		if err != nil {
@@ -121,7 +123,7 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 		if err != nil {
 			return fmt.Errorf("standard input: %w", err)
 		}
-		return a.printCount(c, "", f)
+		return a.printCount(c, "")
 	}
 	total := 0
 	for _, name := range files {
@@ -134,17 +136,17 @@ func (a *app) countAll(ctx context.Context, files []string, f *tokensFlags, coun
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		total += c.Tokens
-		if err := a.printCount(c, name, f); err != nil {
+		if err := a.printCount(c, name); err != nil {
 			return err
 		}
 	}
-	if len(files) > 1 && !f.json {
+	if len(files) > 1 && !a.json {
 		fmt.Fprintf(a.Out, "%d total\n", total)
 	}
 	return nil
 }
 
-func (a *app) readFile(ctx context.Context, name string) (string, error) {
+func (a *tokensApp) readFile(ctx context.Context, name string) (string, error) {
 	if name == "-" {
 		return terminal.ReadBounded(a.Input(ctx), "standard input", countBytesMax)
 	}
@@ -159,28 +161,28 @@ func (a *app) readFile(ctx context.Context, name string) (string, error) {
 	return terminal.ReadBounded(file, name, countBytesMax)
 }
 
-func (a *app) countChat(ctx context.Context, counter backend.Counter, f *tokensFlags) error {
-	raw, err := a.readFile(ctx, f.chat)
+func (a *tokensApp) countChat(ctx context.Context, counter backend.Counter) error {
+	raw, err := a.readFile(ctx, a.chat)
 	if err != nil {
 		return err
 	}
 	msgs, err := serve.ReadMessages([]byte(raw))
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.chat, err)
+		return fmt.Errorf("%s: %w", a.chat, err)
 	}
 	c, err := counter.CountChat(ctx, msgs)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.chat, countError(err))
+		return fmt.Errorf("%s: %w", a.chat, countError(err))
 	}
-	return a.printCount(c, f.chat, f)
+	return a.printCount(c, a.chat)
 }
 
 // printCount prints one count as people or programs read it.
-func (a *app) printCount(c backend.Count, name string, f *tokensFlags) error {
-	if !f.ids {
+func (a *tokensApp) printCount(c backend.Count, name string) error {
+	if !a.ids {
 		c.IDs = nil
 	}
-	if f.json {
+	if a.json {
 		line := struct {
 			File string `json:"file,omitempty"`
 			backend.Count
@@ -195,7 +197,7 @@ func (a *app) printCount(c backend.Count, name string, f *tokensFlags) error {
 		line += " (estimate)"
 	}
 	fmt.Fprintln(a.Out, line)
-	if f.ids {
+	if a.ids {
 		fmt.Fprintln(a.Out, strings.Trim(fmt.Sprint(c.IDs), "[]"))
 	}
 	return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"agent/internal/exit"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,10 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"agent/command/sandbox"
-
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"agent/command/sandbox"
+	"agent/internal/exit"
 )
 
 // plantings are files that make something happen later, outside of the sandbox:

@@ -127,7 +127,8 @@ func (a *app) agent(cmd *cobra.Command, args []string, f *agentFlags) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return exit.With(exit.Interrupted, fmt.Errorf("interrupted; %s holds what was done, and the same command goes on", f.out))
+		return exit.With(exit.Interrupted,
+			fmt.Errorf("interrupted; %s holds what was done, and the same command goes on", f.out))
 	}
 	return nil
 }
@@ -246,8 +247,8 @@ func (b *agentBench) show(r *tasks.Row, counted bool, n, total int) {
 	case !r.Solved:
 		verdict = "failed (" + legible.Line(strings.Join(r.Wrong, "; "), 80) + ")"
 	}
-	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task, r.Configuration, r.Round, verdict,
-		r.Steps, float64(r.WallMS)/1000)
+	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task,
+		r.Configuration, r.Round, verdict, r.Steps, float64(r.WallMS)/1000)
 }
 
 // runTask makes one run in a folder of its own, and verifies what it left.
@@ -300,7 +301,8 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 // options are those of `agent run` in this folder, with what a way of working
 // changes. The configuration is composed anew, since commands may depend on the
 // work dir.
-func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay, round int, dir string) (session.Options, error) {
+func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay, round int, dir string,
+) (session.Options, error) {
 	cfg, err := b.app.Host.Compose(ctx, b.args, []config.Value{engine.Fixed("agent.workdir", dir),
 		engine.Fixed("agent.approve", string(session.ApproveAuto)), engine.Fixed("agent.max_steps", task.Steps),
 		engine.Fixed("agent.max_tokens", b.flags.tokensMax)}, setup.SectionAgent)
@@ -378,8 +380,10 @@ func (b *agentBench) print(otherLoad float64) error {
 		return !known || r.Round >= f.rounds || !slices.Contains(names, r.Configuration)
 	})
 	report := &tasks.Report{
-		Machine: bench.ThisMachine(), Device: b.model.Device(), Model: b.model.ModelID(), Command: cli.ShownArgs(os.Args), Suite: b.suite.Sum,
-		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad, Configurations: tasks.Summarise(rows, names), Rows: rows,
+		Machine: bench.ThisMachine(), Device: b.model.Device(), Model: b.model.ModelID(),
+		Command: cli.ShownArgs(os.Args), Suite: b.suite.Sum,
+		Tasks: len(b.suite.Tasks), Rounds: f.rounds, OtherLoad: otherLoad,
+		Configurations: tasks.Summarise(rows, names), Rows: rows,
 	}
 	if f.screen {
 		report.Effects = tasks.Effects(rows, withoutEach())

@@ -36,7 +36,8 @@ target. A missed target is shown and is no error.`,
 		},
 	}
 	f.Add(cmd)
-	cmd.Flags().StringVar(&c.tools, "tools", "build/cpu/bin", "folder of llama-bench, llama-batched-bench and llama-server")
+	cmd.Flags().StringVar(&c.tools, "tools", "build/cpu/bin",
+		"folder of llama-bench, llama-batched-bench and llama-server")
 	cmd.Flags().IntVar(&c.rounds, "rounds", 7, "rounds that count, after one that does not")
 	cmd.Flags().StringVar(&c.agent, "agent", "bin/agent", "the `program` whose server is measured")
 	cmd.Flags().StringVar(&c.only, "only", "", "only the checks whose name contains this `word`")
@@ -72,7 +73,8 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *engine.Flags, c comp
 	if err != nil {
 		return err
 	}
-	report := &bench.Report{Machine: bench.ThisMachine(), Backend: subject.Backend.Device(), Settings: subject.Settings, Rounds: c.rounds,
+	report := &bench.Report{Machine: bench.ThisMachine(), Backend: subject.Backend.Device(),
+		Settings: subject.Settings, Rounds: c.rounds,
 		Commands: commandLines(tools, c.agent), Outcomes: outcomes, OtherLoad: otherLoad()}
 	if f.JSON {
 		return a.JSON(report)
@@ -83,7 +85,9 @@ func (a *app) compare(cmd *cobra.Command, args []string, f *engine.Flags, c comp
 // runComparison measures with both servers running where a check needs them.
 // They are gone when it returns; only then are they no longer counted as load
 // of others.
-func (a *app) runComparison(ctx context.Context, subject *engine.Subject, parts *partsWorker, tools *bench.Tools, c comparison) ([]bench.Outcome, error) {
+func (a *app) runComparison(ctx context.Context, subject *engine.Subject, parts *partsWorker,
+	tools *bench.Tools, c comparison,
+) ([]bench.Outcome, error) {
 	probes := func(servers *bench.Servers) []bench.Probe {
 		all := append(bench.StandardProbes(subject.Engine, tools, servers), bench.DelegateProbe(parts.work, tools))
 		return bench.Matching(all, c.only)
@@ -120,7 +124,8 @@ func commandLines(t *bench.Tools, agent string) []string {
 	line := func(name string, args []string) string {
 		return filepath.Join(t.Dir, name) + " " + strings.Join(args, " ")
 	}
-	return []string{cli.ShownArgs(os.Args), line("llama-bench", t.BenchArgs(512, 0)), line("llama-bench", t.BenchArgs(0, 64)),
+	return []string{cli.ShownArgs(os.Args), line("llama-bench", t.BenchArgs(512, 0)),
+		line("llama-bench", t.BenchArgs(0, 64)),
 		line("llama-batched-bench", t.BatchedArgs(4, 16, 64)), agent + " " + strings.Join(t.AgentServeArgs(8080), " "),
 		line("llama-server", t.LlamaServerArgs(8081))}
 }

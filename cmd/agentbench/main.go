@@ -1,4 +1,4 @@
-// Command agentbench measures the agent for who works on it: what it gets done
+// Command agentbench measures the agent for its developers: what it gets done
 // with a model, and how fast, beside llama.cpp's own tools. docs/dev/benchmarks.md
 // has the figures.
 package main
@@ -18,7 +18,8 @@ type app struct{ *cli.App }
 
 func root(c *cli.App) *cobra.Command {
 	a := &app{c}
-	root := &cobra.Command{Use: "agentbench", Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
+	root := &cobra.Command{Use: "agentbench",
+		Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
 	root.AddCommand(a.agentCmd(), a.compareCmd(), a.judgeCmd(), a.questionsCmd())
 	return root
 }

@@ -73,38 +73,54 @@ func (a *app) questions(cmd *cobra.Command, args []string, f *questionsFlags) er
 	}
 	defer model.Close()
 	b.model = model
-	curves, files, right := map[string][]scored{}, 0, 0
+	all, err := b.askTasks(cmd.Context(), f, questions)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all.curves)) {
+		printCurve(a, name, all.curves[name], questions[name].Threshold, f.list)
+	}
+	if all.files > 0 {
+		fmt.Fprintf(a.Out, "result: %d of %d right\n", all.right, all.files)
+	}
+	return nil
+}
+
+// askedTasks is what the model said about all tasks.
+type askedTasks struct {
+	curves       map[string][]scored // by question
+	files, right int                 // tasks whose result is a file, and those where it was found
+}
+
+// askTasks asks the questions of each task of which the answers are known.
+func (b *agentBench) askTasks(ctx context.Context, f *questionsFlags, questions map[string]ask.Question,
+) (*askedTasks, error) {
+	all := &askedTasks{curves: map[string][]scored{}}
 	for _, task := range b.suite.Tasks {
 		truth, known, err := tasks.WantsOf(filepath.Join(f.tasks, task.Name))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !known {
 			continue
 		}
-		asked, err := b.askAll(cmd.Context(), task, truth, questions)
+		asked, err := b.askAll(ctx, task, truth, questions)
 		if err != nil {
-			return fmt.Errorf("bench: task %s: %w", task.Name, err)
+			return nil, fmt.Errorf("bench: task %s: %w", task.Name, err)
 		}
 		for name, s := range asked.margins {
-			curves[name] = append(curves[name], s)
+			all.curves[name] = append(all.curves[name], s)
 		}
 		if truth.Result != "" && f.text == "" {
-			files++
+			all.files++
 			if asked.result == truth.Result || asked.result == "" && truth.Result == "several" {
-				right++
+				all.right++
 			} else if f.list {
-				fmt.Fprintf(a.Out, "%s: result in %q, not %q (%.1f)\n", task.Name, asked.result, truth.Result, asked.lead)
+				fmt.Fprintf(b.app.Out, "%s: result in %q, not %q (%.1f)\n", task.Name, asked.result, truth.Result, asked.lead)
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(curves)) {
-		printCurve(a, name, curves[name], questions[name].Threshold, f.list)
-	}
-	if files > 0 {
-		fmt.Fprintf(a.Out, "result: %d of %d right\n", right, files)
-	}
-	return nil
+	return all, nil
 }
 
 type askedTask struct {
@@ -114,7 +130,9 @@ type askedTask struct {
 }
 
 // askAll puts all questions to the model about one task.
-func (b *agentBench) askAll(ctx context.Context, task *tasks.Task, truth tasks.Wants, questions map[string]ask.Question) (*askedTask, error) {
+func (b *agentBench) askAll(ctx context.Context, task *tasks.Task, truth tasks.Wants,
+	questions map[string]ask.Question,
+) (*askedTask, error) {
 	paths, err := task.Files()
 	if err != nil {
 		return nil, err
@@ -155,5 +173,6 @@ func printCurve(a *app, name string, all []scored, threshold float64, list bool)
 		}
 	}
 	best, at := c.Best()
-	fmt.Fprintf(a.Out, "%s: AUC %.3f; %d of %d right above %.2f; %d above %.2f\n", name, c.AUC(), c.Right(threshold), len(all), threshold, best, at)
+	fmt.Fprintf(a.Out, "%s: AUC %.3f; %d of %d right above %.2f; %d above %.2f\n", name, c.AUC(),
+		c.Right(threshold), len(all), threshold, best, at)
 }

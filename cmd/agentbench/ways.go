@@ -87,7 +87,8 @@ func findWay(name string) (benchWay, error) {
 		known := benchWays()
 		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == part })
 		if i < 0 {
-			return out, exit.Usagef("--ways: there is no way of working %q; known are %s", part, strings.Join(benchWayNames(), ", "))
+			return out, exit.Usagef("--ways: there is no way of working %q; known are %s", part,
+				strings.Join(benchWayNames(), ", "))
 		}
 		changes = append(changes, known[i].change)
 	}

@@ -33,7 +33,8 @@ type share struct {
 // certain, and what was not decided.
 func (r *Result) Report() string {
 	data := map[string]any{
-		"Judged": r.Judged(), "Column": r.Source.Column, "Counts": r.Counts(), "Empty": r.Empty(), "Close": r.Close(), "Nats": CloseNats,
+		"Judged": r.Judged(), "Column": r.Source.Column, "Counts": r.Counts(), "Empty": r.Empty(),
+		"Close": r.Close(), "Nats": CloseNats,
 	}
 	var least, undecided []reported
 	for _, v := range r.LeastCertain(leastCertainMax) {

@@ -154,7 +154,8 @@ func pickColumn(header []string, column string, rows [][]string) (int, error) {
 		}), nil
 	}
 	for _, same := range []func(a, b string) bool{func(a, b string) bool { return a == b }, strings.EqualFold} {
-		if i := slices.IndexFunc(header, func(h string) bool { return same(strings.TrimSpace(h), strings.TrimSpace(column)) }); i >= 0 {
+		named := func(h string) bool { return same(strings.TrimSpace(h), strings.TrimSpace(column)) }
+		if i := slices.IndexFunc(header, named); i >= 0 {
 			return i, nil
 		}
 	}

@@ -38,7 +38,8 @@ func (s *Source) CheckWrite(name, label string) error {
 	}
 	for i, row := range s.table.rows {
 		if strings.TrimSpace(row[at]) != "" {
-			return fmt.Errorf("there is a column %q already, and row %d has %q in it; give the labels another name", label, i+1, row[at])
+			return fmt.Errorf("there is a column %q already, and row %d has %q in it; give the labels another name",
+				label, i+1, row[at])
 		}
 	}
 	return nil

@@ -221,8 +221,8 @@ func flatHTML(data []byte, baseURL *url.URL) (title, text string) {
 	}
 }
 
-// Words are the words of a page as [Converter] shows them, and those that it hides, in one
-// pass that neither recurses nor looks back: it may be run in this process.
+// Words are the words of a page, shown and hidden, found in one linear pass that does not
+// recurse. It is safe to run in this process.
 func Words(page []byte) string {
 	text, _, err := toUTF8(page, "")
 	if err != nil {

@@ -63,7 +63,8 @@ func Ending(o *sandbox.Outcome, limits command.Limits) string {
 	case o.ExitCode > 1:
 		text = texts.Say("exit_code", o.ExitCode)
 	}
-	if o.Exceeded == "memory" || (o.TimedOut || o.ExitCode != 0) && outOfMemory.Match(slices.Concat(o.Head, o.Tail, o.Stderr)) {
+	if o.Exceeded == "memory" || (o.TimedOut || o.ExitCode != 0) &&
+		outOfMemory.Match(slices.Concat(o.Head, o.Tail, o.Stderr)) {
 		text = strings.TrimSpace(text + "\n" + texts.Say("out_of_memory", limits.MemoryBytes))
 	}
 	if len(o.Left) > 0 {

@@ -25,7 +25,8 @@ func (s *Set) CheckFile(ctx context.Context, path string) (*Program, error) {
 	defer root.Close()
 	c, is := look(root, filepath.Dir(path), filepath.Base(path))
 	if !is || c.err != nil {
-		return nil, &FileError{File: path, Err: whyNot(root, c), Advice: "a command is a file that ends in .py, or one that may be executed (chmod +x)"}
+		return nil, &FileError{File: path, Err: whyNot(root, c),
+			Advice: "a command is a file that ends in .py, or one that may be executed (chmod +x)"}
 	}
 	code, err := readFile(root, c)
 	if err != nil {

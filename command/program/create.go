@@ -14,7 +14,7 @@ import (
 	"agent/internal/legible"
 )
 
-// CreateName is the command by which the agent makes others.
+// CreateName is the command with which the agent makes other commands.
 const CreateName = "create_command"
 
 // codeBytesMax bounds the code of a command that the agent makes.
@@ -164,7 +164,8 @@ func (c *creator) check(d *draft) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if def.spec.Name != d.name || def.spec.Description != d.description || len(def.spec.Slots) != len(d.fields) || len(def.needs)+len(def.metadata) > 0 {
+	if def.spec.Name != d.name || def.spec.Description != d.description ||
+		len(def.spec.Slots) != len(d.fields) || len(def.needs)+len(def.metadata) > 0 {
 		return nil, flawed("unfit", "what it says in its header is not what was given") // a text that breaks out of it
 	}
 	return &Program{definition: def, file: file, code: d.file, python: true, runner: c.set.runner}, nil
@@ -180,7 +181,8 @@ func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, e
 		return "", flawed("test_failed", map[string]any{"Test": d.testLine(), "Output": d.inCode(res.Text)})
 	}
 	if !occurs(d.expect, res.Text) {
-		return "", flawed("test_differs", map[string]any{"Test": d.testLine(), "Output": legible.Line(res.Text, 300), "Want": d.expect})
+		return "", flawed("test_differs",
+			map[string]any{"Test": d.testLine(), "Output": legible.Line(res.Text, 300), "Want": d.expect})
 	}
 	return res.Text, nil
 }
@@ -207,9 +209,11 @@ func readDraft(call *command.Call) (*draft, error) {
 		}
 	}
 	d := &draft{
-		name: plainName(textOf(entry["name"])), description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
-		fieldsText: given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
-		test: given(textOf(first(entry, "test_call", "test", "example"))), expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
+		name:        plainName(textOf(entry["name"])),
+		description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
+		fieldsText:  given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
+		test:   given(textOf(first(entry, "test_call", "test", "example"))),
+		expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
@@ -365,7 +369,8 @@ func withoutLines(code string, ranges [][2]int) string {
 // splitFields reads "city: a town, days (how many)".
 func splitFields(text string) []field {
 	var out []field
-	for _, part := range strings.FieldsFunc(strings.Trim(text, "[](){} "), func(r rune) bool { return r == ',' || r == ';' || r == '\n' }) {
+	for _, part := range strings.FieldsFunc(strings.Trim(text, "[](){} "),
+		func(r rune) bool { return r == ',' || r == ';' || r == '\n' }) {
 		name, help := part, ""
 		if at := strings.IndexAny(part, ":(="); at >= 0 {
 			name, help = part[:at], strings.Trim(part[at+1:], " ()")

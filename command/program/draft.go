@@ -171,7 +171,8 @@ func occurs(expect, output string) bool {
 	_, decimals, _ := strings.Cut(want, ".")
 	unit := math.Pow(10, -float64(len(decimals)))
 	for _, found := range numberForm.FindAllString(output, -1) {
-		if n, err := strconv.ParseFloat(found, 64); err == nil && math.Abs(n-target) <= unit/2+1e-9*math.Abs(target) && (len(decimals) > 0 || n == target) {
+		if n, err := strconv.ParseFloat(found, 64); err == nil &&
+			math.Abs(n-target) <= unit/2+1e-9*math.Abs(target) && (len(decimals) > 0 || n == target) {
 			return true
 		}
 	}

@@ -45,7 +45,7 @@ type definition struct {
 	example  map[string]any // an entry of content, nil when none is given
 }
 
-// FileError is what is wrong with a command file, with its place.
+// FileError is a mistake in a command file, with its place.
 type FileError struct {
 	File   string
 	Line   int // 0: the whole file
@@ -244,7 +244,8 @@ func (p *headerParser) define(h header) (definition, error) {
 		h.Name = stem(p.file)
 	}
 	if !nameForm.MatchString(h.Name) {
-		return d, p.at(p.lineOf("name"), fmt.Errorf("the name %q must be small letters, digits and _, 40 at most", legible.Line(h.Name, 60)))
+		return d, p.at(p.lineOf("name"), fmt.Errorf("the name %q must be small letters, digits and _, 40 at most",
+			legible.Line(h.Name, 60)))
 	}
 	description := strings.TrimSpace(h.Description)
 	if description == "" {
@@ -262,7 +263,10 @@ func (p *headerParser) define(h header) (definition, error) {
 		return d, err
 	}
 	if n := wordsOf(d.spec); n > wordsMax {
-		return d, p.at(p.lineOf("description"), fmt.Errorf("the description and the fields have %d characters, which the model reads in every prompt; %d are allowed", n, wordsMax))
+		return d, p.at(p.lineOf("description"),
+			fmt.Errorf(
+				"the description and the fields have %d characters, which the model reads in every prompt; %d are "+
+					"allowed", n, wordsMax))
 	}
 	if d.timeout, err = p.duration(h.Timeout); err != nil {
 		return d, err
@@ -297,7 +301,8 @@ func (p *headerParser) checkAliases(h header) error {
 	seen := map[string]bool{h.Name: true}
 	for _, alias := range h.Aliases {
 		if !nameForm.MatchString(alias) {
-			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q must be small letters, digits and _", legible.Line(alias, 60)))
+			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q must be small letters, digits and _",
+				legible.Line(alias, 60)))
 		}
 		if seen[alias] {
 			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q is there twice", alias))
@@ -369,7 +374,8 @@ func (p *headerParser) slots(fields []field) ([]command.Slot, error) {
 }
 
 func slotOf(f field) (command.Slot, error) {
-	slot := command.Slot{Name: f.Name, Help: strings.TrimSpace(f.Help), Options: f.Options, Lang: f.Lang, Optional: f.Optional}
+	slot := command.Slot{Name: f.Name, Help: strings.TrimSpace(f.Help), Options: f.Options, Lang: f.Lang,
+		Optional: f.Optional}
 	var names []string
 	known := f.Kind == ""
 	for _, k := range kinds {
@@ -389,7 +395,8 @@ func slotOf(f field) (command.Slot, error) {
 		return slot, fmt.Errorf("field %s: a choice needs two options or more", f.Name)
 	case slot.Kind != command.SlotEnum && len(f.Options) > 0:
 		return slot, fmt.Errorf("field %s: options are for kind: choice", f.Name)
-	case slices.ContainsFunc(f.Options, func(o string) bool { return strings.TrimSpace(o) != o || o == "" || !plainLine(o) || len(o) > 60 }):
+	case slices.ContainsFunc(f.Options,
+		func(o string) bool { return strings.TrimSpace(o) != o || o == "" || !plainLine(o) || len(o) > 60 }):
 		return slot, fmt.Errorf("field %s: an option must be one short line", f.Name)
 	case f.Lang != "" && !nameForm.MatchString(f.Lang):
 		return slot, fmt.Errorf("field %s: the language %q is no name", f.Name, legible.Line(f.Lang, 40))

@@ -52,7 +52,8 @@ func addVersion(root *os.Root, name string, code []byte) error {
 	next := 1
 	if n := len(versions); n > 0 {
 		next = versions[n-1] + 1
-		if newest, err := readFile(root, candidate{name: versionPath(name, versions[n-1])}); err == nil && bytes.Equal(newest, code) {
+		if newest, err := readFile(root, candidate{name: versionPath(name, versions[n-1])}); err == nil &&
+			bytes.Equal(newest, code) {
 			return nil
 		}
 	}

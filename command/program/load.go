@@ -42,7 +42,9 @@ func (r *runner) headerOf(ctx context.Context, it *item) (string, error) {
 		text, ok := docstring(it.code)
 		if !ok {
 			it.err = &FileError{
-				File: it.file, Line: 1, Err: errors.New("it has no header: a text in triple quotes at its start that gives name, description and fields"),
+				File: it.file, Line: 1,
+				Err: errors.New(
+					"it has no header: a text in triple quotes at its start that gives name, description and fields"),
 				Advice: "docs/commands.md has a complete example; a file whose name begins with _ is passed over",
 			}
 		}
@@ -55,7 +57,9 @@ func (r *runner) headerOf(ctx context.Context, it *item) (string, error) {
 	if isSystemError(ctx, err) {
 		return "", err
 	}
-	it.err = &FileError{File: it.file, Err: err, Advice: "an executable in commands/ must answer --describe with JSON that gives name, description and fields"}
+	it.err = &FileError{File: it.file, Err: err,
+		Advice: "an executable in commands/ must answer --describe with JSON that gives name, " +
+			"description and fields"}
 	return "", nil
 }
 

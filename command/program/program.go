@@ -112,7 +112,8 @@ func (p *Program) readContent(entries []map[string]any) ([]map[string]any, strin
 			}
 			typed, ok := typedValue(slot, value)
 			if !ok {
-				return nil, texts.Say("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind), "Value": legible.Line(fmt.Sprint(value), 60)})
+				return nil, texts.Say("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind),
+					"Value": legible.Line(fmt.Sprint(value), 60)})
 			}
 			out[i][slot.Name] = typed
 		}

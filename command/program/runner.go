@@ -155,7 +155,8 @@ func describeError(out *sandbox.Outcome) error {
 	case out.Dropped > 0:
 		return fmt.Errorf("--describe answered more than %d bytes", reportBytesMax)
 	}
-	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal, legible.Line(validText(out.Stderr), 300))
+	return fmt.Errorf("--describe ended with exit code %d %s: %s", out.ExitCode, out.Signal,
+		legible.Line(validText(out.Stderr), 300))
 }
 
 // source is Python code to look at.
@@ -229,7 +230,8 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 		return nil, err
 	}
 	defer w.remove()
-	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true, Limits: r.lookLimits(checkTimeout), AllowUnconfined: r.allowUnsandboxed}
+	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true, Limits: r.lookLimits(checkTimeout),
+		AllowUnconfined: r.allowUnsandboxed}
 	if err := r.throughPython(ctx, &job, "-c", texts.Text("check.py")); err != nil {
 		return nil, err
 	}
@@ -240,7 +242,8 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	var verdicts []verdict
 	answer := append(out.Head, out.Tail...)
 	if out.ExitCode != 0 || out.Dropped > 0 || json.Unmarshal(answer, &verdicts) != nil || len(verdicts) != len(sources) {
-		return nil, &parserError{legible.Line(fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr)), 200)}
+		said := fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr))
+		return nil, &parserError{legible.Line(said, 200)}
 	}
 	return verdicts, nil
 }

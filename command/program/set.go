@@ -114,7 +114,8 @@ func (s *Set) scan(i int) (fresh []*record, change *Change) {
 	}
 	if err != nil {
 		s.keep(i)
-		return nil, s.alarm(folder, &Change{Kind: Broken, File: folder.Path, Err: &FileError{File: folder.Path, Err: linkReason(err)}})
+		return nil, s.alarm(folder, &Change{Kind: Broken, File: folder.Path,
+			Err: &FileError{File: folder.Path, Err: linkReason(err)}})
 	}
 	defer root.Close()
 	list, err := candidates(root, folder.Path)
@@ -124,7 +125,8 @@ func (s *Set) scan(i int) (fresh []*record, change *Change) {
 	}
 	if folder.Inside != "" && len(list) > 0 {
 		if trusted, err := s.config.Trust.Trusted(folder.Inside); !trusted {
-			return nil, s.alarm(folder, &Change{Kind: Untrusted, File: folder.Path, Err: &UntrustedError{folder.Inside, namesOf(list), err}})
+			return nil, s.alarm(folder, &Change{Kind: Untrusted, File: folder.Path,
+				Err: &UntrustedError{folder.Inside, namesOf(list), err}})
 		}
 	}
 	for _, c := range list {
@@ -344,7 +346,8 @@ func (s *Set) problemOf(r *record) error {
 		}
 	}
 	if s.bytesHeld()+len(r.latest.code) > setBytesMax {
-		return &FileError{File: r.candidate.path, Err: fmt.Errorf("the command files have more than %d MiB together", setBytesMax>>20)}
+		return &FileError{File: r.candidate.path,
+			Err: fmt.Errorf("the command files have more than %d MiB together", setBytesMax>>20)}
 	}
 	return nil
 }
@@ -421,7 +424,8 @@ type UntrustedError struct {
 }
 
 func (e *UntrustedError) Error() string {
-	text := fmt.Sprintf("the commands of %s are not loaded, since the folder is not trusted: %s", e.Folder, strings.Join(e.Files[:min(len(e.Files), 5)], ", "))
+	text := fmt.Sprintf("the commands of %s are not loaded, since the folder is not trusted: %s", e.Folder,
+		strings.Join(e.Files[:min(len(e.Files), 5)], ", "))
 	if more := len(e.Files) - 5; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

@@ -191,7 +191,8 @@ func (t *Trust) read() (trustFile, error) {
 type trustFileError struct{ path string }
 
 func (e *trustFileError) Error() string {
-	return fmt.Sprintf("trusted folders: %s is damaged or of another version, so that no project's commands are trusted", e.path)
+	return fmt.Sprintf(
+		"trusted folders: %s is damaged or of another version, so that no project's commands are trusted", e.path)
 }
 
 // Hint says what a person can do about it.

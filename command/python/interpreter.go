@@ -174,7 +174,8 @@ func lookIn(folders []string, name string) (string, error) {
 // and no variable that loads other code, such as LD_PRELOAD or PYTHONHOME.
 func discoveryEnvironment(folders []string) []string {
 	env := []string{"PATH=" + strings.Join(folders, string(os.PathListSeparator))}
-	for _, name := range []string{"HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {
+	for _, name := range []string{"HOME", "USER", "LOGNAME", "TMPDIR", "PYENV_ROOT", "ASDF_DIR",
+		"ASDF_DATA_DIR", "MISE_DATA_DIR", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

@@ -16,9 +16,11 @@ import (
 func guardedAnywhere() []string {
 	return []string{
 		repositoryName, ".hg", ".jj", ".bzr", "_darcs",
-		".env", ".envrc", ".direnv", ".mise.toml", "mise.toml", ".autoenv", ".exrc", ".nvimrc", ".nvim.lua", ".vimrc", ".dir-locals.el", ".gdbinit", ".lldbinit",
+		".env", ".envrc", ".direnv", ".mise.toml", "mise.toml", ".autoenv", ".exrc", ".nvimrc", ".nvim.lua",
+		".vimrc", ".dir-locals.el", ".gdbinit", ".lldbinit",
 		".vscode", ".idea", ".zed", ".fleet", ".cursor", ".devcontainer",
-		".agents", "agents.md", "agents.override.md", ".claude", "claude.md", "claude.local.md", ".codex", ".gemini", "gemini.md", ".mcp.json", ".cursorrules", ".windsurfrules",
+		".agents", "agents.md", "agents.override.md", ".claude", "claude.md", "claude.local.md", ".codex",
+		".gemini", "gemini.md", ".mcp.json", ".cursorrules", ".windsurfrules",
 	}
 }
 

@@ -116,7 +116,9 @@ func probe(ctx context.Context) (discovery, error) {
 	var reasons []string
 	all := plans()
 	if len(all) == 0 {
-		reasons = []string{"there are no seccomp filters; they need Linux on amd64 or arm64, and a kernel and container that have them"}
+		reasons = []string{
+			"there are no seccomp filters; they need Linux on amd64 or arm64, and a kernel and container " +
+				"that have them"}
 	}
 	for _, p := range all {
 		err := try(ctx, p)
@@ -146,7 +148,8 @@ func try(ctx context.Context, p plan) error {
 	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(canary, []byte("canary"), 0o644)); err != nil {
 		return err
 	}
-	o := order{Plan: p, Canary: canary, Job: Job{Path: "/proc/self/exe", Dir: dir, Limits: Limits{Wall: 10 * time.Second}.orDefaults()}}
+	o := order{Plan: p, Canary: canary,
+		Job: Job{Path: "/proc/self/exe", Dir: dir, Limits: Limits{Wall: 10 * time.Second}.orDefaults()}}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err == nil {
 		defer listener.Close()

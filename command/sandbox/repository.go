@@ -73,7 +73,8 @@ func repositoriesBefore(ctx context.Context, job Job, p plan) (*survey, error) {
 		return nil, &RefusedError{Reasons: before.problems(), Unseen: true}
 	}
 	if len(before.found) > 0 && !p.protects() {
-		return nil, &RefusedError{Repository: before.found[0].String(), Reasons: []string{"without a private root it can't be made read-only"}}
+		return nil, &RefusedError{Repository: before.found[0].String(),
+			Reasons: []string{"without a private root it can't be made read-only"}}
 	}
 	return before, nil
 }

@@ -36,7 +36,8 @@ type survey struct {
 // is what was there before it: only what is new is found then, and folders that
 // the job closed are opened.
 func search(ctx context.Context, dir string, most int, before *survey) (*survey, error) {
-	s := &searcher{ctx: ctx, most: most, before: before, names: newGuardedNames(), survey: survey{unseen: map[string]error{}, byPath: map[string]repository{}}}
+	s := &searcher{ctx: ctx, most: most, before: before, names: newGuardedNames(),
+		survey: survey{unseen: map[string]error{}, byPath: map[string]repository{}}}
 	if before != nil && before.unseen["."] != nil {
 		return &s.survey, nil // what was in there before nobody knows
 	}

@@ -144,29 +144,35 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string {
 	if e.Unseen {
-		return "sandbox: the work dir can't be searched for git repositories, which a program must not change: " + strings.Join(e.Reasons, "; ")
+		return "sandbox: the work dir can't be searched for git repositories, which a program must not change: " +
+			strings.Join(e.Reasons, "; ")
 	}
 	if e.Repository != "" {
-		return fmt.Sprintf("sandbox: %s is a git repository, which this system can't keep from a program that may write around it: %s", e.Repository, strings.Join(e.Reasons, "; "))
+		return fmt.Sprintf(
+			"sandbox: %s is a git repository, which this system can't keep from a program that may write around "+
+				"it: %s", e.Repository, strings.Join(e.Reasons, "; "))
 	}
 	return "sandbox: this system can't confine a program: " + strings.Join(e.Reasons, "; ")
 }
 
-// Refused tells a refusal from a failure to those who do not know this type.
+// Refused marks the error as a refusal, for code that does not know its type.
 func (e *RefusedError) Refused() bool { return true }
 
 // Hint says how to allow it anyway.
 func (e *RefusedError) Hint() string {
 	if e.Unseen {
-		return "choose a smaller folder as the work dir, or make what is named readable or take it away, or accept the risk with --allow-unsandboxed"
+		return "choose a smaller folder as the work dir, or make what is named readable or take it away, or " +
+			"accept the risk with --allow-unsandboxed"
 	}
 	if e.Repository != "" {
-		return "choose a work dir without a repository, or let this program mount: user namespaces, or a container with --cap-add SYS_ADMIN; or accept the risk with --allow-unsandboxed"
+		return "choose a work dir without a repository, or let this program mount: user namespaces, or a " +
+			"container with --cap-add SYS_ADMIN; or accept the risk with --allow-unsandboxed"
 	}
-	return "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or accept the risk with --allow-unsandboxed"
+	return "allow user namespaces (on Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or " +
+		"accept the risk with --allow-unsandboxed"
 }
 
-// Report is what a system offers for confinement.
+// Report says what a system offers for confinement.
 type Report struct {
 	// Files and Network say what confines each: "private root + Landlock 7",
 	// empty when nothing does.

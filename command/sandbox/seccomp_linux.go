@@ -115,11 +115,14 @@ func (r rules) refused() []uint32 {
 	var out []uint32
 	if r.outsiders {
 		out = append(out,
-			unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM,
-			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES)
+			unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER,
+			unix.SYS_SCHED_SETPARAM,
+			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_MIGRATE_PAGES,
+			unix.SYS_MOVE_PAGES)
 	}
 	if r.signals {
-		out = append(out, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_SEND_SIGNAL)
+		out = append(out, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO,
+			unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_SEND_SIGNAL)
 	}
 	if r.metadata {
 		out = append(out, unix.SYS_FCHOWNAT, unix.SYS_INOTIFY_ADD_WATCH)
@@ -140,7 +143,8 @@ func (r rules) ignored() []uint32 {
 	if !r.metadata {
 		return nil
 	}
-	return append([]uint32{unix.SYS_FCHOWN, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_UTIMENSAT}, legacyModeCalls()...)
+	return append([]uint32{unix.SYS_FCHOWN, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2,
+		unix.SYS_UTIMENSAT}, legacyModeCalls()...)
 }
 
 // attributeCalls change attributes beside the content of a file.
@@ -167,11 +171,14 @@ func filter(r rules) []unix.SockFilter {
 	f.ret(failure(unix.ENOSYS))
 	f.refuse(unix.ENOSYS, absent()...)
 	f.refuse(unix.EPERM, append(denied(), r.refused()...)...)
-	for _, c := range append([]modeCall{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2}, {unix.SYS_MKNODAT, 2}}, legacyModeArguments()...) {
+	for _, c := range append([]modeCall{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2},
+		{unix.SYS_MKNODAT, 2}}, legacyModeArguments()...) {
 		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument, otherOwner))
 	}
-	for _, c := range append([]modeCall{{unix.SYS_OPENAT, 3}}, legacyOpenCalls()...) { // without O_CREAT the mode means nothing
-		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument-1, unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY), hasBits(c.argument, otherOwner))
+	// without O_CREAT the mode means nothing
+	for _, c := range append([]modeCall{{unix.SYS_OPENAT, 3}}, legacyOpenCalls()...) {
+		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument-1, unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY),
+			hasBits(c.argument, otherOwner))
 	}
 	f.refuse(0, r.ignored()...)
 	f.refuseIf(unix.SYS_CLONE, unix.EPERM, hasBits(0, namespaceFlags))

@@ -49,7 +49,8 @@ type watch struct {
 // startWatch watches the processes below init until stop is called. It calls kill
 // once if they use too much.
 func startWatch(init int, o *order, kill func(pids []int)) *watch {
-	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(), done: make(chan struct{})}
+	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(),
+		done: make(chan struct{})}
 	if o.Plan.View {
 		w.inMemory = uint64(tmpMemory().bytes(w.limits) + shmMemory().bytes(w.limits))
 	}

@@ -126,7 +126,8 @@ func newMapping() (*mapping.IndexMappingImpl, error) {
 		analyzer: {en.PossessiveName, lowercase.Name, porter.Name},
 		asked:    {en.PossessiveName, lowercase.Name, en.StopName, porter.Name},
 	} {
-		err := m.AddCustomAnalyzer(name, map[string]any{"type": custom.Name, "tokenizer": unicode.Name, "token_filters": filters})
+		err := m.AddCustomAnalyzer(name, map[string]any{"type": custom.Name, "tokenizer": unicode.Name,
+			"token_filters": filters})
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +158,8 @@ type filesReport struct {
 }
 
 // search brings the index up to date and looks for the words of a query.
-func (x *index) search(ctx context.Context, dir, words string, most int, withheld func(path string) bool) (filesReport, error) {
+func (x *index) search(ctx context.Context, dir, words string, most int, withheld func(path string) bool,
+) (filesReport, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	root, err := os.OpenRoot(dir)
@@ -190,7 +192,8 @@ func (x *index) search(ctx context.Context, dir, words string, most int, withhel
 
 // report begins a report with what is searched.
 func (x *index) report(words string, s seen) filesReport {
-	r := filesReport{Query: shown(words), NotSearched: s.left, Withheld: s.withheld, Partly: s.partly, Files: x.textFiles()}
+	r := filesReport{Query: shown(words), NotSearched: s.left, Withheld: s.withheld, Partly: s.partly,
+		Files: x.textFiles()}
 	if s.cut {
 		r.Cut = x.bounds.entries
 	}
@@ -238,7 +241,8 @@ func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 		}
 		chunks := chunksOf(c.text)
 		for i, c := range chunks {
-			err := batch.Index(chunkID(f.path, i), map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")), fieldPath: searchable(f.path)})
+			err := batch.Index(chunkID(f.path, i),
+				map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")), fieldPath: searchable(f.path)})
 			if err != nil {
 				return err
 			}

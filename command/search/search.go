@@ -82,7 +82,8 @@ func New(c Config) (*Searcher, error) {
 		return s, nil
 	case SearXNG:
 		if c.URL == "" {
-			return nil, &Error{Op: "search", Detail: "provider searxng needs the URL of an instance", Advice: "set search.url, such as http://localhost:8888"}
+			return nil, &Error{Op: "search", Detail: "provider searxng needs the URL of an instance",
+				Advice: "set search.url, such as http://localhost:8888"}
 		}
 		base, err := checkURL(c.URL)
 		s.web = searxng{base}
@@ -102,7 +103,8 @@ func New(c Config) (*Searcher, error) {
 func checkURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &Error{Op: "search", Detail: "search.url is no http or https URL", Advice: "write it like http://localhost:8888"}
+		return nil, &Error{Op: "search", Detail: "search.url is no http or https URL",
+			Advice: "write it like http://localhost:8888"}
 	}
 	return u, nil
 }
@@ -126,12 +128,14 @@ const (
 // Commands returns the commands to register.
 func (s *Searcher) Commands() []command.Command {
 	slots := []command.Slot{{Name: "query", Help: texts.Text("query.md"), Kind: command.SlotLine}}
-	files := command.Spec{Name: filesName, Description: texts.Text("search_files.md"), Slots: slots, Effect: command.EffectRead}
+	files := command.Spec{Name: filesName, Description: texts.Text("search_files.md"), Slots: slots,
+		Effect: command.EffectRead}
 	if s.web == nil {
 		files.Name, files.Aliases = searchName, []string{filesName}
 		return []command.Command{command.Func(files, s.searchFiles)}
 	}
-	web := command.Spec{Name: searchName, Description: texts.Text("search.md"), Slots: slots, Effect: command.EffectNetwork}
+	web := command.Spec{Name: searchName, Description: texts.Text("search.md"), Slots: slots,
+		Effect: command.EffectNetwork}
 	return []command.Command{command.Func(web, s.searchWeb), command.Func(files, s.searchFiles)}
 }
 
@@ -174,7 +178,8 @@ func (s *Searcher) withheld(env *command.Env) func(path string) bool {
 			return true
 		}
 		// What is found is text of a file, as a reader shows it.
-		return env.KeptBack != nil && (env.KeptBack(command.ReaderName, path) || env.KeptBack(searchName, path) || env.KeptBack(filesName, path))
+		return env.KeptBack != nil && (env.KeptBack(command.ReaderName, path) || env.KeptBack(searchName, path) ||
+			env.KeptBack(filesName, path))
 	}
 }
 

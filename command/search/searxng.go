@@ -45,7 +45,8 @@ func (searxng) read(body []byte) ([]hit, error) {
 		return nil, errNoResults
 	}
 	if len(answer.Results) == 0 && len(answer.Unresponsive) > 0 {
-		return nil, fmt.Errorf("none of its engines answered: %s", legible.Clip(plain(fmt.Sprint(answer.Unresponsive)), textBytesMax))
+		return nil, fmt.Errorf("none of its engines answered: %s",
+			legible.Clip(plain(fmt.Sprint(answer.Unresponsive)), textBytesMax))
 	}
 	var found []hit
 	for _, r := range answer.Results {

@@ -76,7 +76,8 @@ func (s *Searcher) ask(ctx context.Context, query, key string) ([]hit, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case limited.Err() != nil:
-			return nil, &Error{Op: op, Detail: fmt.Sprintf("no answer within %s", s.config.Timeout), Advice: "try again later, or raise search.timeout"}
+			return nil, &Error{Op: op, Detail: fmt.Sprintf("no answer within %s", s.config.Timeout),
+				Advice: "try again later, or raise search.timeout"}
 		}
 		return nil, withoutKey(err, key)
 	}
@@ -98,7 +99,8 @@ func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.H
 	req.Header.Set("User-Agent", "agent")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, &Error{Op: op, Detail: u.Host + " can't be reached", Err: cause(err), Advice: "check the network and search.url"}
+		return nil, &Error{Op: op, Detail: u.Host + " can't be reached", Err: cause(err),
+			Advice: "check the network and search.url"}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax+1))
@@ -124,7 +126,8 @@ func cause(err error) error {
 
 // refused explains a status that is no success.
 func (s *Searcher) refused(op string, resp *http.Response) error {
-	e := &Error{Op: op, Detail: fmt.Sprintf("it refused with status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
+	e := &Error{Op: op, Detail: fmt.Sprintf("it refused with status %d %s", resp.StatusCode,
+		http.StatusText(resp.StatusCode))}
 	detail, advice := s.web.refusal(resp.StatusCode)
 	switch {
 	case detail != "":
@@ -158,7 +161,8 @@ func checkJSON(op, contentType string, body []byte) error {
 	kind, _, _ := mime.ParseMediaType(contentType)
 	start := strings.TrimSpace(string(body[:min(len(body), 64)]))
 	if kind == "text/html" || strings.HasPrefix(start, "<") {
-		return &Error{Op: op, Detail: "it answered with a web page instead of JSON", Advice: "check that search.url is the provider's API and needs no login"}
+		return &Error{Op: op, Detail: "it answered with a web page instead of JSON",
+			Advice: "check that search.url is the provider's API and needs no login"}
 	}
 	return &Error{Op: op, Detail: fmt.Sprintf("its answer is no JSON (%s, begins with %q)", kind, legible.Clip(start, 20))}
 }
@@ -184,11 +188,13 @@ func tidy(found []hit, most int) []hit {
 	for _, h := range found {
 		place := strings.TrimSpace(h.Place)
 		u, err := url.Parse(place)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(place) > placeBytesMax || seen[place] {
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
+			len(place) > placeBytesMax || seen[place] {
 			continue
 		}
 		seen[place] = true
-		out = append(out, hit{Title: legible.Clip(plain(h.Title), titleBytesMax), Place: plain(place), Text: legible.Clip(plain(h.Text), textBytesMax)})
+		out = append(out, hit{Title: legible.Clip(plain(h.Title), titleBytesMax), Place: plain(place),
+			Text: legible.Clip(plain(h.Text), textBytesMax)})
 		if len(out) == most {
 			break
 		}

@@ -93,7 +93,8 @@ func (c *fileChange) plainDiff() string {
 		end++
 	}
 	old, now = old[start:len(old)-end], now[start:len(now)-end]
-	out = append(out, texts.Say("preview_place", map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
+	out = append(out, texts.Say("preview_place",
+		map[string]int{"Line": start + 1, "Removed": len(old), "Added": len(now)}))
 	for _, line := range old {
 		out = append(out, "-"+strings.TrimSuffix(line, "\n"))
 	}

@@ -94,7 +94,8 @@ func (c *fileChange) editable() *command.Result {
 	case c.info == nil:
 		return nil
 	case c.binary:
-		return failed("binary", map[string]any{"Path": c.path, "Size": c.info.Size(), "Start": strings.ToValidUTF8(clip(c.raw), "?")})
+		return failed("binary", map[string]any{"Path": c.path, "Size": c.info.Size(),
+			"Start": strings.ToValidUTF8(clip(c.raw), "?")})
 	case !c.known || !c.inPlace():
 		return failed("not_editable", map[string]any{"Path": c.path, "Encoding": c.encoding, "Size": c.info.Size()})
 	}
@@ -218,7 +219,8 @@ func lineEndings(text string) iter.Seq[string] {
 var (
 	textKeys = []string{"text", "content", "contents", "data", "body", "code", "file_text"}
 	oldKeys  = []string{"old", "old_text", "old_string", "old_str", "search", "find", "before", "target", "original"}
-	newKeys  = append([]string{"new", "new_text", "new_string", "new_str", "replacement", "replace", "replace_with", "with", "after"}, textKeys...)
+	newKeys  = append([]string{"new", "new_text", "new_string", "new_str", "replacement", "replace",
+		"replace_with", "with", "after"}, textKeys...)
 )
 
 const editsMax = 50 // of one entry

@@ -55,7 +55,8 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 		}
 	}
 	return r.extracted(found, map[string]any{
-		"Head": p.head(1, p.total), "What": clip(what), "Found": len(found), "Chunks": len(chunks), "Asked": len(picked), "Next": rest.line, "Within": rest.within,
+		"Head": p.head(1, p.total), "What": clip(what), "Found": len(found), "Chunks": len(chunks),
+		"Asked": len(picked), "Next": rest.line, "Within": rest.within,
 	}), nil
 }
 

@@ -189,7 +189,8 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 		return nil, err
 	}
 	address := resp.Request.URL.String()
-	return &source{name: address, size: int64(len(data)), data: data, contentType: resp.Header.Get("Content-Type"), address: address}, nil
+	return &source{name: address, size: int64(len(data)), data: data,
+		contentType: resp.Header.Get("Content-Type"), address: address}, nil
 }
 
 // fetchReason is the error without the address, which the message already has.

@@ -124,7 +124,8 @@ func (l *listing) list(pattern string) *command.Result {
 	if len(l.found) == 0 {
 		return l.render(texts.Say("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
 	}
-	return l.render(texts.Say("list_head", map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("list_head",
+		map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
 // matchesGlob reports whether a file matches: by its whole path, or by its name
@@ -197,7 +198,9 @@ func (l *listing) realPaths(top string) func(name string) string {
 
 // withholds reports a file that must not be listed, by any of its paths.
 func (l *listing) withholds(paths ...string) bool {
-	return l.env.Withheld != nil && slices.ContainsFunc(paths, func(name string) bool { return l.env.Withheld(l.command, name) })
+	return l.env.Withheld != nil && slices.ContainsFunc(paths, func(name string) bool {
+		return l.env.Withheld(l.command, name)
+	})
 }
 
 // render writes the head and a line for each file, as far as there is room.
@@ -228,7 +231,8 @@ func (l *listing) line(f listedFile) string {
 	if about == "" && !(l.env.KeptBack != nil && l.env.KeptBack(command.ReaderName, f.path)) {
 		about = first
 	}
-	return texts.Say("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(), "Kind": kind, "About": about})
+	return texts.Say("list_line", map[string]any{"Path": shownPath(f.path), "Size": f.info.Size(),
+		"Kind": kind, "About": about})
 }
 
 // shownPath is a path that always stays on one line.

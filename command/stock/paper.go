@@ -92,7 +92,8 @@ const (
 
 // openLarge reads a text file line by line, each time from the start.
 func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
-	tooLarge := failed("too_large", map[string]any{"Path": src.name, "Size": src.size, "Max": r.limits.FileBytes, "Done": "read"})
+	tooLarge := failed("too_large", map[string]any{"Path": src.name, "Size": src.size,
+		"Max": r.limits.FileBytes, "Done": "read"})
 	if src.size > scanBytesMax {
 		return nil, tooLarge, nil
 	}
@@ -211,7 +212,8 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	if written, ok := phraseField(entry, "page", "pages"); ok && len(p.pages) > 0 {
 		first, last, ok := parseRange(written, len(p.pages))
 		if !ok {
-			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages), "Total": max(p.pagesTotal, len(p.pages)), "Range": clip(written)})
+			return 0, 0, failed("bad_page", map[string]any{"Path": p.name, "Pages": len(p.pages),
+				"Total": max(p.pagesTotal, len(p.pages)), "Range": clip(written)})
 		}
 		to := p.total
 		if last < len(p.pages) {
@@ -282,7 +284,8 @@ func (p *paper) section(from, to, limit int) *command.Result {
 			shown = n
 		case n == from: // not even one line fits: show its start
 			head := legible.Head(line.text, limit)
-			broken = "\n" + head + "\n" + texts.Say("line_left_out", map[string]any{"Line": from, "Bytes": line.size - len(head), "Next": len(head)})
+			broken = "\n" + head + "\n" + texts.Say("line_left_out",
+				map[string]any{"Line": from, "Bytes": line.size - len(head), "Next": len(head)})
 			out.WriteString(broken)
 			shown = n
 		default:
@@ -290,7 +293,8 @@ func (p *paper) section(from, to, limit int) *command.Result {
 		}
 	}
 	if shown < to {
-		out.WriteString("\n" + texts.Say("left_out", map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
+		out.WriteString("\n" + texts.Say("left_out",
+			map[string]any{"Lines": to - shown, "Bytes": rest, "From": shown + 1, "To": to}))
 	}
 	return &command.Result{Text: out.String(), Truncated: broken != "" || shown < to}
 }

@@ -92,7 +92,8 @@ type pythonTask struct {
 }
 
 // runCode runs the code in the sandbox.
-func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string) (*sandbox.Outcome, error) {
+func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string,
+) (*sandbox.Outcome, error) {
 	found, err := p.python.Find(ctx, env.WorkDir)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:            python.Isolated("-c", texts.Text("state.py")+"\n"+texts.Text("run.py")),
+		Args:            python.Isolated("-c", strings.Join([]string{texts.Text("state.py"), texts.Text("tables.py"), texts.Text("run.py")}, "\n")),
 		Dir:             dir,
 		Stdin:           stdin,
 		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"), // plots go to files: there is no screen

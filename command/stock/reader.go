@@ -64,7 +64,8 @@ func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command
 	for _, entry := range call.Content {
 		name, _ := command.FileOf(entry)
 		save, _ := command.SaveOf(entry)
-		lines = append(lines, texts.Say("reader_preview", map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
+		lines = append(lines, texts.Say("reader_preview",
+			map[string]any{"Name": shownPath(name), "Web": isWebAddress(name), "Save": shownPath(save)}))
 	}
 	return strings.Join(lines, "\n"), nil
 }
@@ -187,12 +188,14 @@ func (r *reading) open(src *source, raw bool) (*paper, *command.Result, error) {
 	if src.open != nil {
 		return r.openLarge(src)
 	}
-	if format := document.Sniff(filepath.Base(src.name), src.contentType, src.data); format != "" && !(raw && format == document.HTML) {
+	if format := document.Sniff(filepath.Base(src.name), src.contentType, src.data); format != "" &&
+		!(raw && format == document.HTML) {
 		return r.convert(src, format)
 	}
 	text, encoding, ok := legible.Decode(src.data)
 	if !ok {
-		return nil, failed("binary", map[string]any{"Path": src.name, "Size": src.size, "Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
+		return nil, failed("binary", map[string]any{"Path": src.name, "Size": src.size,
+			"Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
 	}
 	lines := splitLines(text)
 	return &paper{name: src.name, size: src.size, form: encoding, total: len(lines), each: eachOf(lines)}, nil, nil
@@ -205,7 +208,8 @@ const documentWall = 30 * time.Second
 func (r *reading) convert(src *source, format document.Format) (*paper, *command.Result, error) {
 	text, err := r.documents.Convert(r.ctx, document.Source{
 		Format: format, Data: src.data, ContentType: src.contentType, URL: src.address,
-	}, document.Limits{Wall: min(documentWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond), MemoryBytes: r.limits.MemoryBytes})
+	}, document.Limits{Wall: min(documentWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond),
+		MemoryBytes: r.limits.MemoryBytes})
 	var bad *document.Error
 	switch {
 	case errors.As(err, &bad):
@@ -213,7 +217,8 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 	case err != nil:
 		return nil, nil, fmt.Errorf("reader: %s: %w", src.name, err)
 	}
-	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut, pagesTotal: text.PagesTotal}
+	p := &paper{name: src.name, size: src.size, form: string(format), title: text.Title, cut: text.Cut,
+		pagesTotal: text.PagesTotal}
 	if text.Note != "" {
 		p.form += ", " + text.Note
 	}

@@ -86,7 +86,8 @@ func (c *replaceCommand) Preview(ctx context.Context, env *command.Env, call *co
 }
 
 // plan works out what a call would change.
-func (c *replaceCommand) plan(ctx context.Context, env *command.Env, call *command.Call) (*fileWriter, []replaced, *command.Result, error) {
+func (c *replaceCommand) plan(ctx context.Context, env *command.Env, call *command.Call,
+) (*fileWriter, []replaced, *command.Result, error) {
 	if len(call.Content) != 1 {
 		return nil, nil, failed("replace_fields", nil), nil
 	}
@@ -112,8 +113,22 @@ func (c *replaceCommand) plan(ctx context.Context, env *command.Env, call *comma
 	l.walk(".", func(name string) bool {
 		return slices.ContainsFunc(globs, func(glob string) bool { return matchesGlob(glob, name) })
 	})
-	var out []replaced
-	for _, f := range l.found {
+	out := replaceIn(l.found, w, find, anywhere, text)
+	switch {
+	case len(out) == 0:
+		root.Close()
+		return nil, nil, failed("replace_nothing",
+			map[string]any{"Old": clip(old), "Files": clip(pattern), "Looked": len(l.found)}), nil
+	case len(out) > replaceFilesMax || l.more > 0:
+		root.Close()
+		return nil, nil, failed("replace_many", replaceFilesMax), nil
+	}
+	return w, out, nil, nil
+}
+
+// replaceIn puts text in place of what find finds in files. anywhere finds it within words, too.
+func replaceIn(files []listedFile, w *fileWriter, find, anywhere *regexp.Regexp, text string) (out []replaced) {
+	for _, f := range files {
 		if !f.info.Mode().IsRegular() || w.guarded(f.path) {
 			continue
 		}
@@ -126,15 +141,7 @@ func (c *replaceCommand) plan(ctx context.Context, env *command.Env, call *comma
 			out = append(out, replaced{change, n, len(anywhere.FindAllStringIndex(change.raw, -1)) - n})
 		}
 	}
-	switch {
-	case len(out) == 0:
-		root.Close()
-		return nil, nil, failed("replace_nothing", map[string]any{"Old": clip(old), "Files": clip(pattern), "Looked": len(l.found)}), nil
-	case len(out) > replaceFilesMax || l.more > 0:
-		root.Close()
-		return nil, nil, failed("replace_many", replaceFilesMax), nil
-	}
-	return w, out, nil, nil
+	return out
 }
 
 // globsOf are the patterns in a field: one, or several with commas or spaces

@@ -1,6 +1,6 @@
-// Package stock is the built-in commands: think, list, reader, writer, edit, replace,
-// python, decide and answer, and with them in one list those that other packages make: delegate,
-// create_command, search.
+// Package stock has the built-in commands: think, list, reader, writer, edit, replace,
+// python, decide and answer. Its list also names those that other packages make: delegate,
+// create_command and search.
 package stock
 
 import (
@@ -28,7 +28,8 @@ type Parts struct {
 // Standard returns a registry of the built-in commands that need nothing else.
 func Standard() (*command.Registry, error) {
 	reg := command.NewRegistry()
-	if err := register(reg, Think(), List(), Reader(), Writer(), Edit(), Replace(), Python(), Decide(), Answer()); err != nil {
+	if err := register(reg, Think(), List(), Reader(), Writer(), Edit(), Replace(), Python(), Decide(),
+		Answer()); err != nil {
 		return nil, err
 	}
 	// What models call a command that may be registered later, or not at all.

@@ -22,8 +22,9 @@ import (
 // changed.
 func Writer() command.Command {
 	return &writerCommand{describe(command.Spec{
-		Name:    "writer",
-		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit_file", "replace_in_file", "append"},
+		Name: "writer",
+		Aliases: []string{"write", "write_file", "save", "save_file", "create_file", "edit_file",
+			"replace_in_file", "append"},
 		Slots: []command.Slot{
 			{Name: "file", Kind: command.SlotLine, Target: true},
 			{Name: "text", Kind: command.SlotText, Partial: true},
@@ -123,7 +124,8 @@ type fileWriter struct {
 }
 
 func newFileWriter(ctx context.Context, root *os.Root, env *command.Env) *fileWriter {
-	return &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.OrDefaults().FileBytes, buffers: buffers{ctx, env}}
+	return &fileWriter{root: root, workDir: env.WorkDir, bytesMax: env.Limits.OrDefaults().FileBytes,
+		buffers: buffers{ctx, env}}
 }
 
 // buffers reads and writes by the editor, where there is one.
@@ -256,7 +258,8 @@ func (w *fileWriter) tooLarge(c *fileChange) *command.Result {
 	if int64(len(c.text)) <= w.bytesMax {
 		return nil
 	}
-	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax, "Done": "written"})
+	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax,
+		"Done": "written"})
 }
 
 // compare reads the current content of a path.

@@ -137,7 +137,8 @@ func (c *checker) kind() *fault {
 	}
 	kind, ok := architectures()[in.Architecture]
 	if !ok {
-		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture), nearest(in.Architecture, architectures()))
+		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture),
+			nearest(in.Architecture, architectures()))
 	}
 	in.Kind = kind
 	if c.isModel() && len(in.Tensors) == 0 && c.f.Has(tokenizerKey("tokens")) {
@@ -324,7 +325,8 @@ func (c *checker) rope() *fault {
 		return faultf(adviceDamaged, "%s is %d, and must be even", c.arch("rope.dimension_count"), dims)
 	case in.Architecture == "qwen2" || in.Architecture == "llama":
 		if dims != uint64(in.KeyLength) || in.KeyLength != in.ValueLength {
-			return faultf(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s", in.KeyLength, in.ValueLength, dims, in.Architecture)
+			return faultf(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s",
+				in.KeyLength, in.ValueLength, dims, in.Architecture)
 		}
 	}
 	scaling, fault := c.optionalText(c.arch("rope.scaling.type"))
@@ -397,7 +399,8 @@ func (c *checker) weights() *fault {
 			continue
 		}
 		// llama.cpp keeps vectors in float; its operations abort on others.
-		if len(t.Shape) < 2 && !t.Type.isFloat() && !t.Type.isInteger() || in.Kind == Text && t.isWeight() && t.Type.isInteger() {
+		if len(t.Shape) < 2 && !t.Type.isFloat() && !t.Type.isInteger() ||
+			in.Kind == Text && t.isWeight() && t.Type.isInteger() {
 			return faultf(adviceDamaged, "tensor %q has type %v, which cannot be computed with", t.Name, t.Type)
 		}
 	}
@@ -409,7 +412,8 @@ func (c *checker) weights() *fault {
 
 // isWeight reports the tensors that are multiplied with, by their names.
 func (t Tensor) isWeight() bool {
-	for _, part := range []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate.", "token_embd", "output."} {
+	for _, part := range []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
+		"ffn_gate.", "token_embd", "output."} {
 		if strings.Contains(t.Name, part) {
 			return true
 		}
@@ -429,178 +433,11 @@ func (c *checker) embeddingTable() *fault {
 	}
 	t := in.Tensors[i]
 	if len(t.Shape) != 2 || t.Shape[0] != uint64(in.EmbeddingLength) {
-		return faultf(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape, in.EmbeddingLength)
+		return faultf(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape,
+			in.EmbeddingLength)
 	}
 	if _, _, n, ok := c.f.Type(tokenizerKey("tokens")); ok && n != t.Shape[1] {
 		return faultf(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1], n)
-	}
-	return nil
-}
-
-// vocabulary checks the tokenizer.
-func (c *checker) vocabulary() error {
-	switch c.info.Kind {
-	case Projector, Adapter, Other:
-		return nil
-	}
-	for _, check := range []func() *fault{c.tokenizer, c.vocabArrays, c.vocabTypes} {
-		if fault := check(); fault != nil {
-			return fault.in(c.f.Path)
-		}
-	}
-	v, err := c.f.Vocab()
-	if err != nil || v == nil {
-		return err
-	}
-	for _, check := range []func(*Vocab) *fault{distinctTokens, c.specialTokens, usableSpecials} {
-		if fault := check(v); fault != nil {
-			return fault.in(c.f.Path)
-		}
-	}
-	c.info.VocabSize = len(v.Tokens)
-	return nil
-}
-
-// tokenizer checks that the kinds of tokenizer and pre-tokenizer are known.
-func (c *checker) tokenizer() *fault {
-	model, fault := c.optionalText(tokenizerKey("model"))
-	if fault != nil {
-		return fault
-	}
-	if model == "" {
-		if c.info.Kind.Chats() || c.info.Kind == Vocabulary {
-			return faultf(adviceReconvert, "tokenizer.ggml.model is missing: the file has no vocabulary")
-		}
-		return nil
-	}
-	if !tokenizers()[model] {
-		return faultf(adviceNotLoaded, "unknown tokenizer %s%s", quote(model), nearest(model, tokenizers()))
-	}
-	pre, fault := c.optionalText(tokenizerKey("pre"))
-	if fault != nil {
-		return fault
-	}
-	c.info.TokenizerModel, c.info.TokenizerPre = model, pre
-	if model != "gpt2" {
-		return nil
-	}
-	if pre == "" {
-		c.warn("tokenizer.ggml.pre is missing: text is split in a default way, and answers may be worse")
-	} else if !pretokenizers()[pre] {
-		return faultf(adviceNotLoaded, "unknown pre-tokenizer %s%s", quote(pre), nearest(pre, pretokenizers()))
-	}
-	return nil
-}
-
-// vocabArrays checks types and lengths of the vocabulary's arrays.
-func (c *checker) vocabArrays() *fault {
-	if m := c.info.TokenizerModel; m == "" || m == "none" || m == "no_vocab" {
-		return nil
-	}
-	tokens, fault := c.arrayLength("tokens", String)
-	switch {
-	case fault != nil:
-		return fault
-	case tokens == 0:
-		return faultf(adviceReconvert, "tokenizer.ggml.tokens is missing or empty")
-	case tokens > tokensMax:
-		return faultf(adviceDamaged, "the vocabulary has %d tokens, more than the %d allowed", tokens, tokensMax)
-	}
-	for key, elems := range map[string][]ValueType{"scores": {Float32, Int32}, "token_type": {Int32}} {
-		n, fault := c.arrayLength(key, elems...)
-		if fault != nil {
-			return fault
-		}
-		if n != 0 && n != tokens {
-			return faultf(adviceDamaged, "tokenizer.ggml.%s has %d values for %d tokens", key, n, tokens)
-		}
-	}
-	merges, fault := c.arrayLength("merges", String)
-	if fault != nil {
-		return fault
-	}
-	if merges == 0 && c.info.TokenizerModel == "gpt2" && c.info.TokenizerPre != "kimi-k2" && !c.f.Has(tokenizerKey("merges")) {
-		return faultf(adviceReconvert, "tokenizer.ggml.merges is missing")
-	}
-	return nil
-}
-
-// arrayLength is the length of a vocabulary array; 0 when absent.
-func (c *checker) arrayLength(name string, elems ...ValueType) (uint64, *fault) {
-	e := c.f.entry(tokenizerKey(name))
-	if e == nil {
-		return 0, nil
-	}
-	if e.typ != Array || !slices.Contains(elems, e.elem) {
-		return 0, faultf(adviceReconvert, "%s must be an array of %v, and is %s", e.key, elems[0], e.display())
-	}
-	return e.n, nil
-}
-
-// vocabTypes checks the types of ids and flags, on which llama.cpp insists.
-func (c *checker) vocabTypes() *fault {
-	for i := range c.f.entries {
-		e := &c.f.entries[i]
-		name, ok := strings.CutPrefix(e.key, "tokenizer.ggml.")
-		if !ok {
-			continue
-		}
-		want := e.typ
-		switch {
-		case strings.HasSuffix(name, "_token_id"), name == "token_type_count":
-			want = Uint32
-		case name == "add_bos_token", name == "add_eos_token", name == "add_sep_token", name == "add_space_prefix", name == "remove_extra_whitespaces":
-			want = Bool
-		}
-		if e.typ != want {
-			return faultf(adviceReconvert, "%s must be a %v, and is %v %s", e.key, want, e.typ, e.display())
-		}
-	}
-	return nil
-}
-
-// distinctTokens checks what llama.cpp asserts: each token's text has one id.
-func distinctTokens(v *Vocab) *fault {
-	seen := make(map[string]int, len(v.Tokens))
-	for id, text := range v.Tokens {
-		if text == "" {
-			text = fmt.Sprintf("[EMPTY_%d]", id) // as llama.cpp renames it
-		}
-		if first, dup := seen[text]; dup {
-			return faultf(adviceDamaged, "tokens %d and %d of the vocabulary are both %s", first, id, quote(text))
-		}
-		seen[text] = id
-	}
-	return nil
-}
-
-// specialTokens checks that the ids of special tokens exist. Only those that
-// begin and end a text matter; llama.cpp drops the others.
-func (c *checker) specialTokens(v *Vocab) *fault {
-	for _, s := range v.specials() {
-		id, ok := c.f.Uint(tokenizerKey(s.key))
-		switch {
-		case !ok || id < uint64(len(v.Tokens)):
-		case id != math.MaxUint32 && (s.key == "bos_token_id" || s.key == "eos_token_id"):
-			return faultf(adviceDamaged, "%s is %d, and the vocabulary has %d tokens", tokenizerKey(s.key), id, len(v.Tokens))
-		default:
-			c.warn("%s is %d, which the vocabulary does not have: ignored", tokenizerKey(s.key), id)
-		}
-	}
-	return nil
-}
-
-// usableSpecials checks that tokens which are to be added exist, which
-// llama.cpp asserts at the first text.
-func usableSpecials(v *Vocab) *fault {
-	for _, s := range []struct {
-		name string
-		add  bool
-		id   int
-	}{{"begin", v.AddBOS, v.BOS}, {"end", v.AddEOS, v.EOS}, {"separator", v.AddSEP && v.Model == "bert", v.SEP}} {
-		if s.add && s.id == NoToken {
-			return faultf(adviceReconvert, "the vocabulary asks for a token at the %s of each text and names none", s.name)
-		}
 	}
 	return nil
 }

@@ -174,7 +174,9 @@ func (f *File) header(d *decoder) (tensors, kvs uint64) {
 	case v == 1:
 		d.fail(adviceReconvert, "GGUF version 1 is no longer supported")
 	case v != 0 && v&0xffff == 0:
-		d.fail("get the little-endian file of this model", "big-endian GGUF files are not supported (version reads as %d, byte-swapped %d)", v, bits.ReverseBytes32(v))
+		d.fail("get the little-endian file of this model",
+			"big-endian GGUF files are not supported (version reads as %d, byte-swapped %d)", v,
+			bits.ReverseBytes32(v))
 	case v < 2 || v > 3:
 		d.fail(adviceNotLoaded, "GGUF version %d is not supported (2 and 3 are)", v)
 	}
@@ -383,7 +385,8 @@ func (t *Tensor) measure() *fault {
 	}
 	info := tensorTypes[t.Type]
 	if row%info.block != 0 {
-		return faultf(adviceDamaged, "tensor %q has rows of %d elements, not a multiple of the %d of type %v", t.Name, row, info.block, t.Type)
+		return faultf(adviceDamaged, "tensor %q has rows of %d elements, not a multiple of the %d of type %v",
+			t.Name, row, info.block, t.Type)
 	}
 	elements, ok := product(t.Shape)
 	if !ok {
@@ -430,11 +433,14 @@ func (f *File) layout(d *decoder) {
 	next := int64(0)
 	for _, t := range f.Tensors {
 		if t.Offset != next {
-			d.fail(adviceDamaged, "tensor %q lies at offset %d of the tensor data, not at %d where the one before it ends", t.Name, t.Offset, next)
+			d.fail(adviceDamaged,
+				"tensor %q lies at offset %d of the tensor data, not at %d where the one before it ends", t.Name,
+				t.Offset, next)
 			return
 		}
 		if t.Bytes > f.Size-start-next {
-			d.fail(adviceDamaged, "the file ends inside tensor %q: it has %d bytes and needs at least %d", t.Name, f.Size, need(start, next, t.Bytes))
+			d.fail(adviceDamaged, "the file ends inside tensor %q: it has %d bytes and needs at least %d", t.Name,
+				f.Size, need(start, next, t.Bytes))
 			return
 		}
 		// The padding after the last tensor may be missing from the file.

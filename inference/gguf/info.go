@@ -64,10 +64,11 @@ var notChat = map[Kind]struct{ what, advice string }{
 	Diffusion:      {"a diffusion language model, which is not supported", adviceOtherModel},
 	Draft:          {"a draft model, which only works beside the model it was made for", adviceOtherModel},
 	Audio:          {"a speech model: it cannot write", adviceOtherModel},
-	Projector:      {"a projector (mmproj): the vision or audio part of another model", "name the language model's own .gguf file, which lies beside it"},
-	Adapter:        {"an adapter (LoRA), not a whole model", "name the base model's .gguf file"},
-	Vocabulary:     {"a vocabulary without weights", adviceOtherModel},
-	Other:          {"a data file, not a model", adviceOtherModel},
+	Projector: {"a projector (mmproj): the vision or audio part of another model",
+		"name the language model's own .gguf file, which lies beside it"},
+	Adapter:    {"an adapter (LoRA), not a whole model", "name the base model's .gguf file"},
+	Vocabulary: {"a vocabulary without weights", adviceOtherModel},
+	Other:      {"a data file, not a model", adviceOtherModel},
 }
 
 // RequireChat is an error for files that are whole but cannot chat.

@@ -13,7 +13,8 @@ const sniffBytes = 512
 var lookalikes = []struct {
 	prefix, is, advice string
 }{
-	{"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file it stands for", "run: git lfs pull, or download the file itself"},
+	{"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file it stands for",
+		"run: git lfs pull, or download the file itself"},
 	{"PK\x03\x04", "a zip archive (perhaps a PyTorch checkpoint)", adviceNotGGUF},
 	{"lmgg", "a GGML file, the format before GGUF", "get a GGUF of this model; GGML files cannot be loaded any more"},
 	{"fmgg", "a GGMF file, an old format before GGUF", "get a GGUF of this model; GGMF files cannot be loaded any more"},
@@ -54,14 +55,19 @@ func lookalike(head []byte, size int64) (what, advice string) {
 	}
 	text := bytes.ToLower(bytes.TrimLeft(head, " \t\r\n\ufeff\xef\xbb\xbf"))
 	switch {
-	case bytes.HasPrefix(text, []byte("<!doctype")), bytes.HasPrefix(text, []byte("<html")), bytes.HasPrefix(text, []byte("<head")):
-		return "not a GGUF model: it is a web page (HTML)", "use the file's download link (…/resolve/…), not the page about it (…/blob/…)"
+	case bytes.HasPrefix(text, []byte("<!doctype")), bytes.HasPrefix(text, []byte("<html")),
+		bytes.HasPrefix(text, []byte("<head")):
+		return "not a GGUF model: it is a web page (HTML)",
+			"use the file's download link (…/resolve/…), not the page about it (…/blob/…)"
 	case bytes.HasPrefix(text, []byte("<?xml")):
-		return "not a GGUF model: it is an XML document, perhaps a server's error message", "look at the file, and download the model again"
+		return "not a GGUF model: it is an XML document, perhaps a server's error message",
+			"look at the file, and download the model again"
 	case isSafetensors(head, size):
-		return "not a GGUF model: it is a safetensors file", "get a GGUF of this model, or convert it with llama.cpp's convert_hf_to_gguf.py"
+		return "not a GGUF model: it is a safetensors file",
+			"get a GGUF of this model, or convert it with llama.cpp's convert_hf_to_gguf.py"
 	case bytes.HasPrefix(text, []byte("{")), bytes.HasPrefix(text, []byte("[")):
-		return "not a GGUF model: it is JSON text, perhaps a server's error message", "look at the file, and download the model again"
+		return "not a GGUF model: it is JSON text, perhaps a server's error message",
+			"look at the file, and download the model again"
 	case allZero(head):
 		return "not a GGUF model: it begins with zeros, as an unfinished download does", adviceDamaged
 	}

@@ -89,7 +89,8 @@ func (c *checker) part(path string, no int, count int64) error {
 	for key, want := range map[string]int64{"split.no": int64(no), "split.count": count} {
 		got, fault := splitNumber(p, key, Uint16)
 		if fault == nil && (got != want || !p.Has(key)) {
-			fault = faultf("download all parts of one model into one directory", "%s is %d, and by the file's name it is %d", key, got, want)
+			fault = faultf("download all parts of one model into one directory",
+				"%s is %d, and by the file's name it is %d", key, got, want)
 		}
 		if fault != nil {
 			return fault.in(path)
@@ -104,7 +105,8 @@ func (c *checker) part(path string, no int, count int64) error {
 func (c *checker) allParts() error {
 	want, fault := splitNumber(c.f, "split.tensors.count", Int32)
 	if fault == nil && want != int64(len(c.info.Tensors)) {
-		fault = faultf("download all parts of one model into one directory", "the parts hold %d tensors together, and %d are expected", len(c.info.Tensors), want)
+		fault = faultf("download all parts of one model into one directory",
+			"the parts hold %d tensors together, and %d are expected", len(c.info.Tensors), want)
 	}
 	seen := make(map[string]bool, len(c.info.Tensors))
 	for _, t := range c.info.Tensors {

@@ -73,7 +73,8 @@ func (f *File) vocabDefaults() *Vocab {
 	if !ok || model == "none" || model == "no_vocab" {
 		return nil
 	}
-	v := &Vocab{Model: model, BOS: NoToken, EOS: NoToken, EOT: NoToken, EOM: NoToken, UNK: NoToken, SEP: NoToken, PAD: NoToken, MASK: NoToken}
+	v := &Vocab{Model: model, BOS: NoToken, EOS: NoToken, EOT: NoToken, EOM: NoToken, UNK: NoToken,
+		SEP: NoToken, PAD: NoToken, MASK: NoToken}
 	v.Pre, _ = f.String(tokenizerKey("pre"))
 	switch model {
 	case "llama":
@@ -99,7 +100,8 @@ func (f *File) vocabDefaults() *Vocab {
 // preDefaults are what llama.cpp sets for some pre-tokenizers.
 func (v *Vocab) preDefaults() {
 	switch v.Pre {
-	case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "tekken":
+	case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+		"jina-v5-nano", "tekken":
 		v.IgnoreMerges, v.AddBOS = true, true
 	case "minicpm5", "youtu", "granite-embed-multi-97m":
 		v.IgnoreMerges = true
@@ -124,7 +126,8 @@ func (f *File) readSpecials(v *Vocab) {
 		}
 	}
 	for key, flag := range map[string]*bool{
-		"add_bos_token": &v.AddBOS, "add_eos_token": &v.AddEOS, "add_sep_token": &v.AddSEP, "add_space_prefix": &v.AddSpacePrefix,
+		"add_bos_token": &v.AddBOS, "add_eos_token": &v.AddEOS, "add_sep_token": &v.AddSEP,
+		"add_space_prefix": &v.AddSpacePrefix,
 	} {
 		if b, ok := f.Bool(tokenizerKey(key)); ok {
 			*flag = b
@@ -141,6 +144,7 @@ type specialToken struct {
 func (v *Vocab) specials() []specialToken {
 	return []specialToken{
 		{"bos_token_id", &v.BOS}, {"eos_token_id", &v.EOS}, {"eot_token_id", &v.EOT}, {"eom_token_id", &v.EOM},
-		{"unknown_token_id", &v.UNK}, {"seperator_token_id", &v.SEP}, {"padding_token_id", &v.PAD}, {"mask_token_id", &v.MASK},
+		{"unknown_token_id", &v.UNK}, {"seperator_token_id", &v.SEP}, {"padding_token_id", &v.PAD},
+		{"mask_token_id", &v.MASK},
 	}
 }

@@ -20,6 +20,9 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 using json = common_json;
 
@@ -116,12 +119,28 @@ static void keep_little_freed_memory() {
 // libgomp reads this in a constructor of default priority, which runs later
 // where it is linked statically. A user's own setting stands.
 #ifdef __linux__
-__attribute__((constructor(101))) static void spin_briefly() {
+static cpu_set_t cores_at_start;
+
+__attribute__((constructor(101))) static void before_openmp() {
+    // With OMP_PROC_BIND libgomp binds the first thread, and so all that it starts, to one core.
+    sched_getaffinity(0, sizeof cores_at_start, &cores_at_start);
     if (!std::getenv("OMP_WAIT_POLICY")) {
         setenv("GOMP_SPINCOUNT", "50000", 0);
     }
 }
 #endif
+
+int32_t ag_cores(int32_t * ids, int32_t max) {
+    int32_t n = 0;
+#ifdef __linux__
+    for (int32_t cpu = 0; cpu < CPU_SETSIZE && n < max; cpu++) {
+        if (CPU_ISSET(cpu, &cores_at_start)) {
+            ids[n++] = cpu;
+        }
+    }
+#endif
+    return n;
+}
 
 void ag_init(int log_level) {
     static std::once_flag once;

@@ -24,7 +24,7 @@ extern "C" {
 /* Raise the number, here and in internal/llama/llama.go, whenever this header
  * changes. A binary linked against an older archive then fails at link, and the
  * missing name says what to do. */
-#define AG_ABI agent_native_abi_8__run_make_native
+#define AG_ABI agent_native_abi_9__run_make_native
 extern const int AG_ABI;
 
 /* Codes. Positive ones of ag_step are llama_decode's own. */
@@ -54,7 +54,10 @@ int ag_add_rpc_server(const char *endpoint, ag_buf *err);
 int ag_load_modules(const char *dir, ag_buf *err);
 int ag_system_info(ag_buf *json, ag_buf *err); /* {"devices":[…],"trouble":"…","features":"…","max_sequences":N,…} */
 
-/* Machine. The first two may be called before ag_init. */
+/* Machine. The first three may be called before ag_init. */
+/* Numbers of the processors that this process was started with: asked of a thread later,
+ * OpenMP may have bound it to one of them. At most max; returns their count, 0: unknown. */
+int32_t ag_cores(int32_t *ids, int32_t max);
 /* Space-separated instruction sets that the kernels need, and those of them that
  * are missing here. Where any is missing, call nothing that computes. */
 int ag_instructions(ag_buf *needed, ag_buf *lacking, ag_buf *err);

@@ -28,6 +28,8 @@ var arrows = []rule{
 	{"internal/cli", []string{"backend", "inference", "internal/config", "internal/exit", "internal/hub", "internal/near", "internal/setup", "internal/terminal"}},
 	{"internal/setup", []string{"backend", "backend/hf", "command/...", "configs", "inference", "internal/config", "internal/exit", "internal/hub",
 		"internal/legible", "internal/near", "internal/serve", "models", "session", "session/guide", "tokenizer"}},
+	{"internal/doctor", []string{"backend", "backend/hf", "command/python", "command/search", "command/stock", "configs", "inference",
+		"internal/bench", "internal/bench/engine", "internal/config", "internal/exit", "internal/legible", "internal/setup"}},
 	{"internal/setup/setuptest", []string{"configs", "internal/config"}},
 	{"internal/terminal", []string{"internal/bounded", "internal/legible", "session"}},
 	{"internal/terminal/terminaltest", nil},

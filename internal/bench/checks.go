@@ -57,7 +57,8 @@ func StandardProbes(e Engine, t *Tools, s *Servers) []Probe {
 
 func prefillProbe(e Engine, t *Tools) Probe {
 	return Probe{
-		Checks: []Check{{Name: "prefill 512", Ours: "agent", Theirs: "llama-bench pp512", Unit: "tokens/s", Target: prefillTarget}},
+		Checks: []Check{{Name: "prefill 512", Ours: "agent", Theirs: "llama-bench pp512", Unit: "tokens/s",
+			Target: prefillTarget}},
 		Round: alternate(
 			speed(func(ctx context.Context) (Work, error) { return e.Prefill(ctx, promptTokens) }),
 			func(ctx context.Context) (float64, error) { return t.Prefill(ctx, promptTokens) }),
@@ -66,7 +67,8 @@ func prefillProbe(e Engine, t *Tools) Probe {
 
 func decodeProbe(e Engine, t *Tools) Probe {
 	return Probe{
-		Checks: []Check{{Name: "decode 64", Ours: "agent", Theirs: "llama-bench tg64", Unit: "tokens/s", Target: decodeTarget}},
+		Checks: []Check{{Name: "decode 64", Ours: "agent", Theirs: "llama-bench tg64", Unit: "tokens/s",
+			Target: decodeTarget}},
 		Round: alternate(
 			speed(func(ctx context.Context) (Work, error) { return e.Decode(ctx, genTokens) }),
 			func(ctx context.Context) (float64, error) { return t.Decode(ctx, genTokens) }),
@@ -75,7 +77,8 @@ func decodeProbe(e Engine, t *Tools) Probe {
 
 func togetherProbe(e Engine, t *Tools) Probe {
 	return Probe{
-		Checks: []Check{{Name: "4 at once", Ours: "agent", Theirs: "llama-batched-bench", Unit: "tokens/s", Target: togetherTarget}},
+		Checks: []Check{{Name: "4 at once", Ours: "agent", Theirs: "llama-batched-bench", Unit: "tokens/s",
+			Target: togetherTarget}},
 		Round: alternate(
 			speed(func(ctx context.Context) (Work, error) {
 				return e.DecodeTogether(ctx, togetherCount, togetherPrompt, genTokens)
@@ -101,8 +104,10 @@ func schemaProbe(e Engine) Probe {
 func chooseProbe(e Engine) Probe {
 	return Probe{
 		Checks: []Check{
-			{Name: "choose of 32", Ours: "choose", Theirs: "prefill of its 1000 tokens", Unit: "s", Target: chooseTarget, AtMost: true},
-			{Name: "choose gain", Ours: "together", Theirs: "one by one, prefix reused", Unit: "options/s", Target: oneByOneTarget},
+			{Name: "choose of 32", Ours: "choose", Theirs: "prefill of its 1000 tokens", Unit: "s",
+				Target: chooseTarget, AtMost: true},
+			{Name: "choose gain", Ours: "together", Theirs: "one by one, prefix reused", Unit: "options/s",
+				Target: oneByOneTarget},
 		},
 		Round: func(ctx context.Context, flip bool) ([]Pair, error) {
 			prompt, err := e.NewQuestion(ctx, questionTokens)
@@ -135,8 +140,10 @@ func (s *Servers) probe(n int) Probe {
 	round := 0
 	return Probe{
 		Checks: []Check{
-			{Name: fmt.Sprintf("%d clients", n), Ours: "agent serve", Theirs: llamaServer, Unit: "tokens/s", Target: serveTarget},
-			{Name: fmt.Sprintf("%d clients, first token", n), Ours: "after", Theirs: llamaServer, Unit: "s", Target: firstTokenTarget, AtMost: true},
+			{Name: fmt.Sprintf("%d clients", n), Ours: "agent serve", Theirs: llamaServer, Unit: "tokens/s",
+				Target: serveTarget},
+			{Name: fmt.Sprintf("%d clients, first token", n), Ours: "after", Theirs: llamaServer, Unit: "s",
+				Target: firstTokenTarget, AtMost: true},
 		},
 		Round: func(ctx context.Context, flip bool) ([]Pair, error) {
 			round++

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Served is what clients that asked a server at the same time got together.
+// Served is the throughput that clients got from a server together.
 type Served struct {
 	Tokens     int           // of all replies, as the server counts them
 	Wall       time.Duration // from the first request to the end of the last reply

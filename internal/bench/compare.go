@@ -22,7 +22,7 @@ type Check struct {
 // Pair is one measurement of both sides.
 type Pair struct{ Ours, Theirs float64 }
 
-// Probe is what is measured together in a round; it answers one check or more.
+// Probe is one measurement of a round, which answers one or more checks.
 type Probe struct {
 	Checks []Check
 	// Round measures every check once, in the order of Checks. flip asks for

@@ -15,7 +15,7 @@ const (
 // in a session of its own. The tokens of the work are those of the replies.
 type Parts func(ctx context.Context, prompts []string, atOnce int) (PartsWork, error)
 
-// PartsWork is what the parts took, and what of their prompts was computed.
+// PartsWork is how long the parts took, and how many tokens of their prompts were computed.
 type PartsWork struct {
 	Work
 	Evaluated, Prompts int // prompt tokens computed, and all of them

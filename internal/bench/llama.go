@@ -19,7 +19,7 @@ type Tools struct {
 	Settings Settings
 }
 
-// Settings are what both sides of a comparison must have in common.
+// Settings are the same on both sides of a comparison.
 type Settings struct {
 	Model     string `json:"model"`
 	Threads   int    `json:"threads"`

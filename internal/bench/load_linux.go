@@ -66,9 +66,8 @@ func machineTicks() (busy, total float64, ok bool) {
 // ticksPerSecond is the kernel's USER_HZ, 100 on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// OwnSeconds are those of processors that this process and what it ran have
-// used so far; -1 when unknown. They say what work costs on a busy machine,
-// where the wall time is that of the others, too.
+// OwnSeconds are the processor seconds of this process and its children so far; -1 when unknown.
+// On a busy machine they measure work better than wall time, which others share.
 func OwnSeconds() float64 { return ownTicks() / ticksPerSecond }
 
 // ownTicks are the ticks of this process and of the tools it ran.

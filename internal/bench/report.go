@@ -40,7 +40,8 @@ const otherLoadNoisy = 0.05
 // Print writes the report as a table.
 func (r *Report) Print(w io.Writer) error {
 	s := r.Settings
-	fmt.Fprintf(w, "machine   %s, %d cores, %s; model on %s\n", r.Machine.CPU, r.Machine.Cores, r.Machine.System, r.Backend)
+	fmt.Fprintf(w, "machine   %s, %d cores, %s; model on %s\n", r.Machine.CPU, r.Machine.Cores,
+		r.Machine.System, r.Backend)
 	fmt.Fprintf(w, "model     %s\n", s.Model)
 	fmt.Fprintf(w, "settings  threads %d, ubatch %d, KV %s, flash attention %s, load mode %s, the same on both sides\n",
 		s.Threads, s.Ubatch, s.KVType, s.FlashAttn, s.LoadMode)
@@ -56,7 +57,9 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	if r.OtherLoad > otherLoadNoisy {
-		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so these ratios are uncertain; run it again when it is quiet\n", 100*r.OtherLoad)
+		fmt.Fprintf(w,
+			"\nnote: other processes used %.0f %% of the machine meanwhile, so these ratios are uncertain; run it "+
+				"again when it is quiet\n", 100*r.OtherLoad)
 	}
 	fmt.Fprintf(w, "\n%s\n", strings.Join(r.Commands, "\n"))
 	return nil

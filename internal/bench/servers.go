@@ -46,7 +46,8 @@ func StartServers(ctx context.Context, agent string, t *Tools) (*Servers, error)
 	} {
 		port, err := freePort(ctx)
 		if err == nil {
-			*start.into, err = startServer(ctx, start.program, start.args(port), "http://"+net.JoinHostPort(loopback, strconv.Itoa(port)))
+			*start.into, err = startServer(ctx, start.program, start.args(port),
+				"http://"+net.JoinHostPort(loopback, strconv.Itoa(port)))
 		}
 		if err != nil {
 			s.Close()
@@ -71,7 +72,8 @@ func (t *Tools) AgentServeArgs(port int) []string {
 	args := []string{"serve", "--quiet", "--host", loopback, "--port", strconv.Itoa(port), "--model", s.Model,
 		"llm.parallel=" + strconv.Itoa(serveSlots), "llm.context_length=" + strconv.Itoa(serveContext),
 		"llm.threads=" + strconv.Itoa(s.Threads), "llm.ubatch_size=" + strconv.Itoa(s.Ubatch), "llm.kv_type=" + s.KVType,
-		"llm.flash_attn=" + strconv.FormatBool(s.FlashAttn != "off"), "llm.mmap=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mmap")),
+		"llm.flash_attn=" + strconv.FormatBool(s.FlashAttn != "off"),
+		"llm.mmap=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mmap")),
 		"llm.mlock=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mlock"))}
 	if s.GPULayers >= 0 {
 		args = append(args, "llm.gpu_layers="+strconv.Itoa(s.GPULayers))
@@ -88,7 +90,8 @@ func (t *Tools) LlamaServerArgs(port int) []string {
 	threads := strconv.Itoa(s.Threads)
 	args := []string{"--host", loopback, "--port", strconv.Itoa(port), "-m", s.Model, "-np", strconv.Itoa(serveSlots),
 		"-c", strconv.Itoa(serveContext), "-kvu", "-cb", "-t", threads, "-tb", threads, "-ub", strconv.Itoa(s.Ubatch),
-		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "--fit", "off", "--cache-ram", "0", "--no-webui", "-lv", "1"}
+		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "--fit", "off", "--cache-ram",
+		"0", "--no-webui", "-lv", "1"}
 	if s.GPULayers >= 0 {
 		args = append(args, "-ngl", strconv.Itoa(s.GPULayers))
 	}

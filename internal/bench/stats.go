@@ -50,7 +50,8 @@ func (s Spread) MarshalJSON() ([]byte, error) {
 		Low    *float64  `json:"quartile_low"`
 		High   *float64  `json:"quartile_high"`
 		Values []float64 `json:"values"`
-	}{finite(s.Mean), finite(s.Stddev), finite(s.Median), finite(s.Low), finite(s.High), slices.DeleteFunc(slices.Clone(s.Values), notFinite)})
+	}{finite(s.Mean), finite(s.Stddev), finite(s.Median), finite(s.Low), finite(s.High),
+		slices.DeleteFunc(slices.Clone(s.Values), notFinite)})
 }
 
 func notFinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }

@@ -35,7 +35,8 @@ func storyPrompts(n, round int) []string {
 	prompts := make([]string, n)
 	for i := range prompts {
 		number := strconv.Itoa(100*round + i + 1)
-		prompts[i] = strings.NewReplacer("{{.Number}}", number, "{{.Subject}}", subjects[i%len(subjects)]).Replace(strings.TrimSpace(storyText))
+		prompts[i] = strings.NewReplacer("{{.Number}}", number, "{{.Subject}}",
+			subjects[i%len(subjects)]).Replace(strings.TrimSpace(storyText))
 	}
 	return prompts
 }

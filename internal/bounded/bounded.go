@@ -21,8 +21,8 @@ func Read(r io.Reader, max int64) ([]byte, error) {
 	return data, nil
 }
 
-// File reads a regular file of at most max bytes. It does not wait for who writes
-// into a pipe.
+// File reads a regular file of at most max bytes. It never waits for a writer, as reading a pipe
+// would.
 func File(path string, max int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	return regular(f, err, max)

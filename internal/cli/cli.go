@@ -31,8 +31,7 @@ type App struct {
 	Host setup.Host
 }
 
-// New makes the app of a program with the backends that were added to those
-// built in.
+// New makes the app of a program; custom backends join those built in.
 func New(in io.Reader, out, err io.Writer, custom backend.Registry) *App {
 	a := &App{Terminal: terminal.Terminal{In: in, Out: &terminal.Output{Writer: out}, Err: err}}
 	a.Host = setup.Host{Backends: custom, In: in, Out: terminal.Undisguised(err),
@@ -73,9 +72,11 @@ func (a *App) Root(root *cobra.Command) *cobra.Command {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return refuseEmpty(cmd.Flags()) }
 	f := root.PersistentFlags()
-	f.StringVar(&a.Host.Model, "model", "", "local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
+	f.StringVar(&a.Host.Model, "model", "",
+		"local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
 	f.StringArrayVar(&a.Host.ConfigDirs, "config-dir", nil, "search this folder for configuration before ./configs")
-	f.BoolVar(&a.Host.TrustFolder, "trust-folder", false, "allow what configs and .env of this folder ask for, and follow its AGENTS.md and skills, this time")
+	f.BoolVar(&a.Host.TrustFolder, "trust-folder", false,
+		"allow what configs and .env of this folder ask for, and follow its AGENTS.md and skills, this time")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress on stderr")
 	strictUsage(root)
 	return root
@@ -146,7 +147,8 @@ func OverridesOnly(what string) cobra.PositionalArgs {
 
 // Compose makes the configuration of a command line and decodes the sections
 // that the command reads. The other arguments are returned.
-func (a *App) Compose(cmd *cobra.Command, args []string, flags []config.Value, sections ...setup.Section) (*setup.Config, []string, error) {
+func (a *App) Compose(cmd *cobra.Command, args []string, flags []config.Value, sections ...setup.Section,
+) (*setup.Config, []string, error) {
 	overrides, rest := Split(cmd, args)
 	cfg, err := a.Host.Compose(cmd.Context(), overrides, flags, sections...)
 	return cfg, rest, err

@@ -49,7 +49,8 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	switch {
 	case err == nil, exit.Has(err):
 		return err
-	case !cmd.HasSubCommands() && cmd.Name() != "help" && strings.HasPrefix(err.Error(), "unknown command"): // cobra.NoArgs
+	// cobra.NoArgs
+	case !cmd.HasSubCommands() && cmd.Name() != "help" && strings.HasPrefix(err.Error(), "unknown command"):
 		return exit.Usagef("%s takes no arguments, got %q", cmd.CommandPath(), config.Shown(args[0]))
 	}
 	return exit.Usagef("%w (usage: %s)", err, cmd.UseLine())
@@ -89,14 +90,16 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown) && takesText(cmd):
 		return exit.Usagef("unknown flag: -%s; text that begins with - goes after --", unknown.GetSpecifiedShortnames())
 	case errors.As(err, &invalid):
-		return exit.Usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(), flagWords(invalid.GetFlag().Value.Type()))
+		return exit.Usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(),
+			flagWords(invalid.GetFlag().Value.Type()))
 	}
 	return exit.With(exit.Usage, err)
 }
 
 // takesText reports a command among whose arguments is text, such as a task.
 func takesText(cmd *cobra.Command) bool {
-	return cmd.Args == nil && (cmd.Name() == "run" || cmd.Name() == "chat" || cmd.Name() == "choose") || cmd.Name() == "resume"
+	return cmd.Args == nil && (cmd.Name() == "run" || cmd.Name() == "chat" || cmd.Name() == "choose") ||
+		cmd.Name() == "resume"
 }
 
 // nearestFlag suggests the flag that was meant, if any is near.
@@ -115,7 +118,8 @@ func nearestFlag(cmd *cobra.Command, name string) string {
 }
 
 // namingFlags name a file, a folder, a model or a run.
-var namingFlags = []string{"model", "config-dir", "workdir", "tokenizer", "chat", "html", "resume", "api-key-file", "tasks", "out", "output", "transcripts", "tools"}
+var namingFlags = []string{"model", "config-dir", "workdir", "tokenizer", "chat", "html", "resume",
+	"api-key-file", "tasks", "out", "output", "transcripts", "tools"}
 
 // refuseEmpty refuses a flag that was given and names nothing, as an unset
 // variable of a shell does: it would be taken for one that was not given.
@@ -168,10 +172,11 @@ func unknownSubcommand(cmd *cobra.Command, name string) error {
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
 		return exit.Usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(), near[0])
 	}
-	return exit.Usagef("unknown command %q for %q (%s --help lists those that there are)", name, cmd.CommandPath(), cmd.CommandPath())
+	return exit.Usagef("unknown command %q for %q (%s --help lists those that there are)", name,
+		cmd.CommandPath(), cmd.CommandPath())
 }
 
-// AtLeastOne refuses numbers of which there is nothing to do.
+// AtLeastOne refuses flags below 1.
 func AtLeastOne(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		if n, err := cmd.Flags().GetInt(name); err != nil || n < 1 {

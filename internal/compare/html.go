@@ -62,7 +62,8 @@ type taskRow struct {
 type answerCell struct{ Class, Mark, Text, Note string }
 
 func (r *Report) page() *page {
-	p := &page{Report: r, Seconds: fmt.Sprintf("%.1f", float64(r.WallMS)/1000), Matrix: r.matrix(), Left: max(0, len(r.Tasks)-rowsMax)}
+	p := &page{Report: r, Seconds: fmt.Sprintf("%.1f", float64(r.WallMS)/1000), Matrix: r.matrix(),
+		Left: max(0, len(r.Tasks)-rowsMax)}
 	p.Head, p.Table = r.Table()
 	for _, plot := range []plot{r.accuracyPlot(), r.latencyPlot(), r.speedPlot(), r.costPlot()} {
 		if plot.any() {
@@ -194,7 +195,9 @@ func (r *Report) newPlot(title, axis string) plot {
 
 // bars fills a plot with bars from 0 to the largest value, or to top. mark
 // writes the numbers of the axis.
-func (r *Report) bars(title, axis string, top float64, mark func(float64) string, value func(*Summary) *float64, text func(*Summary) string) plot {
+func (r *Report) bars(title, axis string, top float64, mark func(float64) string,
+	value func(*Summary) *float64, text func(*Summary) string,
+) plot {
 	p := r.newPlot(title, axis)
 	for _, m := range r.Models {
 		if v := value(&m.Summary); v != nil && top < *v {
@@ -251,7 +254,8 @@ func (r *Report) costPlot() plot {
 // latencyPlot has a dot for each task, on a logarithmic axis, since models
 // differ by powers of ten.
 func (r *Report) latencyPlot() plot {
-	p := r.newPlot("Latency", "ms for each task, logarithmic; the long line is the median, the dashed one the 90th percentile")
+	p := r.newPlot("Latency",
+		"ms for each task, logarithmic; the long line is the median, the dashed one the 90th percentile")
 	scale := r.latencyScale()
 	p.Ticks = scale.ticks(number)
 	for i, m := range r.Models {

@@ -22,8 +22,7 @@ type Report struct {
 	started time.Time
 }
 
-// ModelReport is what one model did. Results has one entry for each task; nil
-// where it was not asked.
+// ModelReport is the results of one model, one for each task; nil where it was not asked.
 type ModelReport struct {
 	Name    string    `json:"name"`
 	Model   string    `json:"model"` // as the backend names it
@@ -50,8 +49,8 @@ type Tokens struct {
 	Reply  int `json:"reply"`
 }
 
-// Result is what came of one task. Method is "reply" for text, else how the
-// choice was obtained; see backend.Choice.
+// Result is the outcome of one task. Method is "reply" for text, else how the choice was made;
+// see backend.Choice.
 type Result struct {
 	Task        string   `json:"task"`
 	Kind        string   `json:"kind"` // chat or choose
@@ -205,7 +204,8 @@ func summarise(m *ModelReport, tasks []Task) Summary {
 	slices.Sort(s.Methods)
 	s.Accuracy = share(s.Right, s.Expected)
 	s.AccuracyLow, s.AccuracyHigh = wilson(s.Right, s.Expected)
-	s.LatencyMedianMS, s.LatencyP90MS, s.FirstTextMedianMS = quantile(walls, 0.5), quantile(walls, 0.9), quantile(firsts, 0.5)
+	s.LatencyMedianMS, s.LatencyP90MS, s.FirstTextMedianMS = quantile(walls, 0.5), quantile(walls, 0.9),
+		quantile(firsts, 0.5)
 	if replyTokens > 0 && replyTime > 0 {
 		v := float64(replyTokens) / replyTime.Seconds()
 		s.TokensPerSecond = &v

@@ -36,7 +36,7 @@ type Model struct {
 	Temperature *float64
 }
 
-// Price is what tokens cost, for one million of them.
+// Price is the price of a million tokens.
 type Price struct {
 	Input       float64  `json:"input"`
 	CachedInput *float64 `json:"cached_input,omitempty"` // nil: as Input
@@ -75,7 +75,8 @@ func Run(ctx context.Context, models []Model, tasks []Task, cfg Config) *Report 
 		}
 	}
 	for i := len(r.Models); i < len(models); i++ { // not even begun
-		r.Models = append(r.Models, &ModelReport{Name: models[i].Name, Price: models[i].Price, Results: make([]*Result, len(tasks))})
+		r.Models = append(r.Models, &ModelReport{Name: models[i].Name, Price: models[i].Price,
+			Results: make([]*Result, len(tasks))})
 	}
 	r.finish()
 	return r
@@ -160,8 +161,9 @@ func (m *modelRun) ask(ctx context.Context, t *Task) *Result {
 }
 
 func (m *modelRun) request(t *Task) *backend.Request {
-	req := &backend.Request{Messages: t.Messages, TokensMax: firstPositive(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
-		Sampling: &backend.Sampling{Temperature: m.temperature()}}
+	req := &backend.Request{Messages: t.Messages,
+		TokensMax: firstPositive(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
+		Sampling:  &backend.Sampling{Temperature: m.temperature()}}
 	own := backend.ChooseConfig{List: true}
 	if m.cfg.Choose != nil {
 		own = *m.cfg.Choose

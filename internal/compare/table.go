@@ -10,7 +10,8 @@ import (
 // Table is the summary of each model in words, a row for each. What nothing is
 // known of is a dash.
 func (r *Report) Table() (head []string, rows [][]string) {
-	head = []string{"model", "done", "failed", "accuracy", "median ms", "p90 ms", "tokens/s", "prompt", "reply", "cost", "counts", "method"}
+	head = []string{"model", "done", "failed", "accuracy", "median ms", "p90 ms", "tokens/s", "prompt",
+		"reply", "cost", "counts", "method"}
 	for _, m := range r.Models {
 		rows = append(rows, m.tableRow(len(r.Tasks)))
 	}
@@ -30,8 +31,10 @@ func (m *ModelReport) tableRow(tasks int) []string {
 	if m.Error != "" {
 		methods = "did not start"
 	}
-	return []string{m.Name, fmt.Sprintf("%d/%d", s.Done, tasks), strconv.Itoa(s.Failed), accuracy, numberOr(s.LatencyMedianMS), numberOr(s.LatencyP90MS),
-		numberOr(s.TokensPerSecond), strconv.Itoa(s.Tokens.Prompt), strconv.Itoa(s.Tokens.Reply), cost, dash(s.Counts), dash(methods)}
+	return []string{m.Name, fmt.Sprintf("%d/%d", s.Done, tasks), strconv.Itoa(s.Failed), accuracy,
+		numberOr(s.LatencyMedianMS), numberOr(s.LatencyP90MS),
+		numberOr(s.TokensPerSecond), strconv.Itoa(s.Tokens.Prompt), strconv.Itoa(s.Tokens.Reply), cost,
+		dash(s.Counts), dash(methods)}
 }
 
 // Pairs tells how often each two models agree, a line for each pair.

@@ -88,7 +88,8 @@ func overridesIn(repo *repository, environ []string, from string) ([]*override, 
 			}
 			out = append(out, &override{kind: changeKey, key: path, value: v, text: path + "=", soft: true, origin: at})
 		case repo.isGroup(key) && vars[name] != "":
-			out = append(out, &override{kind: changeKey, key: key, value: newString(vars[name], at), text: key + "=", origin: at})
+			out = append(out, &override{kind: changeKey, key: key, value: newString(vars[name], at),
+				text: key + "=", origin: at})
 		}
 	}
 	return out, nil

@@ -76,25 +76,24 @@ func (p *exprParser) text(quote byte) ([]*expr, error) {
 	for p.pos < len(p.s) {
 		run := countRun(p.s[p.pos:], '\\')
 		next := p.s[p.pos+run:]
-		atQuote := quote != 0 && next != "" && next[0] == quote
-		atRef := strings.HasPrefix(next, "${")
+		atQuote, atRef := quote != 0 && strings.HasPrefix(next, string(quote)), strings.HasPrefix(next, "${")
 		p.pos += run
+		if atRef || atQuote {
+			lit.WriteString(strings.Repeat(`\`, run/2))
+		}
 		switch {
 		case (atRef || atQuote) && run%2 == 1:
-			lit.WriteString(strings.Repeat(`\`, run/2))
-			width := 1
+			protected := next[:1]
 			if atRef {
-				width = 2
+				protected = next[:2]
 			}
-			lit.WriteString(next[:width])
-			p.pos += width
+			lit.WriteString(protected)
+			p.pos += len(protected)
 		case atQuote:
-			lit.WriteString(strings.Repeat(`\`, run/2))
 			flush()
 			p.pos++
 			return parts, nil
 		case atRef:
-			lit.WriteString(strings.Repeat(`\`, run/2))
 			flush()
 			e, err := p.interpolation()
 			if err != nil {

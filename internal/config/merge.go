@@ -32,7 +32,8 @@ func mergeKey(dst *node, key string, src *node) error {
 	case old.kind == kindMap && src.kind == kindMap:
 		return mergeInto(old, src)
 	case old.isContainer() && src.isContainer() && old.kind != src.kind:
-		return problem(src.origin, joinDots(dst.path(), key), "%s can't be merged with %s from %s", src.kind, old.kind, old.origin)
+		return problem(src.origin, joinDots(dst.path(), key), "%s can't be merged with %s from %s", src.kind,
+			old.kind, old.origin)
 	default:
 		dst.set(key, src.clone())
 	}
@@ -79,7 +80,8 @@ func (o *override) apply(root *node, rt *runtime) error {
 	}
 	value := o.value.clone()
 	if o.kind == addKey && !value.isContainer() {
-		if existing := newResolver(root, rt, nil).lookup(root, o.key); existing != nil && existing.kind != kindNull && !existing.isMissing() {
+		if existing := newResolver(root, rt, nil).lookup(root, o.key); existing != nil &&
+			existing.kind != kindNull && !existing.isMissing() {
 			return problem(o.origin, o.key, "already exists, set in %s", existing.origin).
 				advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
 		}

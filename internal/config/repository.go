@@ -323,7 +323,7 @@ func (r *repository) groups() []string {
 	return out
 }
 
-// Group is a folder of configurations of which one is chosen.
+// Group is a folder of configurations, one of which is chosen.
 type Group struct {
 	Name    string   `json:"name"`
 	Options []Option `json:"options"`

@@ -241,7 +241,8 @@ func orRoot(path string) string {
 }
 
 func (r *resolver) missing(n, target *node) error {
-	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)", target.path(), target.origin).is(ErrMissing).
+	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)", target.path(),
+		target.origin).is(ErrMissing).
 		advise("set it with %s=VALUE", target.path())
 }
 
@@ -327,9 +328,11 @@ func (r *resolver) notFound(n, at *node, path []string) error {
 	name := path[len(path)-1]
 	where := strings.Join(path, ".")
 	if !at.isContainer() {
-		return problem(n.origin, n.path(), "interpolation refers to %s, but %s is %s", where, orRoot(strings.Join(path[:len(path)-1], ".")), at.kind)
+		return problem(n.origin, n.path(), "interpolation refers to %s, but %s is %s", where,
+			orRoot(strings.Join(path[:len(path)-1], ".")), at.kind)
 	}
-	return problem(n.origin, n.path(), "interpolation refers to %s, which does not exist%s", where, near.Hint(name, at.keys))
+	return problem(n.origin, n.path(), "interpolation refers to %s, which does not exist%s", where,
+		near.Hint(name, at.keys))
 }
 
 // lookup is the evaluated value at a dotted path, or nil when there is none.

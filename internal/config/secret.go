@@ -34,9 +34,8 @@ var (
 // shownMax is how much of an argument is printed.
 const shownMax = 200
 
-// Shown is an argument of the command line as it may be printed: without what
-// it gives to keys that name a secret, be they in a dict or in a text such as
-// "openai api_key=…".
+// Shown is a command-line argument as it may be printed: without the values of keys that name a
+// secret, in a dict or in a text such as "openai api_key=…".
 func Shown(text string) string {
 	shown := hideSecrets(text)
 	if len(shown) > shownMax {
@@ -100,7 +99,8 @@ func secretKey(key string) bool {
 
 // secretPath reports whether any part of a dotted path names a secret.
 func secretPath(p string) bool {
-	return slices.ContainsFunc(strings.FieldsFunc(p, func(r rune) bool { return strings.ContainsRune("./@+~[]", r) }), secretKey)
+	return slices.ContainsFunc(strings.FieldsFunc(p,
+		func(r rune) bool { return strings.ContainsRune("./@+~[]", r) }), secretKey)
 }
 
 // secretInText finds text that looks like a well-known kind of key, or a URL

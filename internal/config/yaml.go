@@ -39,7 +39,8 @@ func parseYAML(name string, data []byte) (*node, error) {
 	case kindNull:
 		return newMap(at), nil
 	default:
-		return nil, problem(top.origin, "", "a configuration file holds a mapping of keys to values, this one is %s", top.kind)
+		return nil, problem(top.origin, "",
+			"a configuration file holds a mapping of keys to values, this one is %s", top.kind)
 	}
 }
 
@@ -300,7 +301,8 @@ func (b *yamlBuilder) scalar(y *yaml.Node) (*node, error) {
 
 func (b *yamlBuilder) tagged(y *yaml.Node) (*node, error) {
 	at := b.at(y)
-	want, ok := map[string]kind{"!!null": kindNull, "!!bool": kindBool, "!!int": kindInt, "!!float": kindFloat, "!!str": kindString}[y.ShortTag()]
+	want, ok := map[string]kind{"!!null": kindNull, "!!bool": kindBool, "!!int": kindInt, "!!float": kindFloat,
+		"!!str": kindString}[y.ShortTag()]
 	if !ok {
 		return nil, b.unknownTag(y)
 	}

@@ -72,7 +72,7 @@ func Shared(failures []error) int {
 	return code
 }
 
-// Hint is what an error advises to do, "" for none.
+// Hint is the advice of an error, "" for none.
 func Hint(err error) string {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {

@@ -24,7 +24,7 @@ import (
 	"agent/internal/near"
 )
 
-// Server is what a client is to use.
+// Server is the server that a client is to use.
 type Server struct {
 	URL     string // without a path
 	Key     string
@@ -45,7 +45,7 @@ type Client struct {
 	args  []string          // templates, before those of the user
 }
 
-// Settings are a client's for one server.
+// Settings are what one client needs for one server.
 type Settings struct {
 	Files map[string]string // by their absolute path
 	Env   []string
@@ -102,7 +102,7 @@ func clients() []Client {
 	}
 }
 
-// Names are those of the clients that are known.
+// Names are the known clients.
 func Names() []string {
 	var out []string
 	for _, c := range clients() {
@@ -117,12 +117,8 @@ func Find(name string) (Client, error) {
 	if i := slices.IndexFunc(all, func(c Client) bool { return c.Name == name }); i >= 0 {
 		return all[i], nil
 	}
-	return Client{}, fmt.Errorf(
-		"unknown client %q%s: known are %s",
-		name,
-		near.Hint(name, Names()),
-		strings.Join(Names(), ", "),
-	)
+	return Client{}, fmt.Errorf("unknown client %q%s: known are %s", name, near.Hint(name, Names()),
+		strings.Join(Names(), ", "))
 }
 
 // Settings are those for one server.

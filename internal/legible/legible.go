@@ -1,6 +1,5 @@
-// Package legible has what the program has in common about texts that are not
-// its own: files in any encoding, words of strangers, and what of both a person's
-// terminal may be sent.
+// Package legible makes texts of others safe to read and to show: files in any
+// encoding, words of strangers, and what of both a terminal may be sent.
 //
 // Its functions are pure and never fail.
 package legible

@@ -23,9 +23,9 @@ func Unseen(r rune) bool {
 	return BreaksLine(r) || unicode.In(r, unicode.Cf, unicode.Co)
 }
 
-// Visible is text that a person may be shown: what is no text stands as an
-// escape such as \x1b or \u202e. Line breaks and tabs stay, and the return
-// before a line break goes. Visible text stays as it is.
+// Visible is text that is safe to show a person: what is no text becomes an escape such as \x1b
+// or \u202e. Line breaks and tabs stay, a carriage return before a line break goes. Visible text
+// is returned unchanged.
 func Visible(text string) string {
 	out, _, err := transform.String(&escaper{}, text)
 	if err != nil { // does not happen: the escaper never refuses a text

@@ -23,15 +23,10 @@ type chatCall struct {
 	stream, withUsage bool
 }
 
-// readChat understands a request's body.
-func (s *Server) readChat(data []byte) (*chatCall, error) {
-	f, err := parseFields(data)
-	if err != nil {
-		return nil, err
-	}
+// readChat understands a request.
+func (m *model) readChat(f *fields) (*chatCall, error) {
 	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}, n: f.count()}
 	c.stream, c.withUsage = f.streaming()
-	model := f.text("model")
 	f.messages(c.req)
 	f.tokensMax(c.req)
 	c.req.Logprobs = f.flag("logprobs")
@@ -42,16 +37,7 @@ func (s *Server) readChat(data []byte) (*chatCall, error) {
 	}
 	f.constraint(c.req)
 	c.tools = f.tools(c.req)
-	if err := f.end(); err != nil {
-		return nil, err
-	}
-	if c.model, err = s.modelName(model); err != nil {
-		return nil, err
-	}
-	if err := s.able(c.req); err != nil {
-		return nil, err
-	}
-	return c, s.ableTools(c.req, c.tools)
+	return c, m.endCall(f, c)
 }
 
 // tokensMax reads the limit of a reply under both of its names; -1 is none.
@@ -172,7 +158,8 @@ func readContent(raw json.RawMessage, at string) (string, error) {
 		case p.Data != nil && p.Type == "input_json":
 			out.Write(p.Data)
 		default:
-			return "", unsupported(fmt.Sprintf("%s[%d]", at, i), "is of a type that this server does not support; it takes text.")
+			return "", unsupported(fmt.Sprintf("%s[%d]", at, i),
+				"is of a type that this server does not support; it takes text.")
 		}
 	}
 	return out.String(), nil
@@ -218,19 +205,18 @@ func constrained(seq iter.Seq2[backend.Delta, error], req *backend.Request) iter
 }
 
 // chat serves /v1/chat/completions.
-func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	c, err := s.readChat(data)
+func (m *model) chat(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readChat(f)
 	if err != nil {
 		return err
 	}
 	if c.stream {
-		return s.chatStream(w, r, c)
+		out := newEvents(w)
+		defer out.close()
+		return m.answer(r, c.replies(m.backend), &chatStream{events: out, chatCall: c,
+			frame: m.newChatAnswer(c, "chat.completion.chunk"), greeted: make([]bool, c.n)})
 	}
-	return s.chatWhole(w, r, c)
+	return m.answer(r, c.replies(m.backend), newChatWhole(w, c, m.newChatAnswer(c, "chat.completion")))
 }
 
 // The answers of /v1/chat/completions.
@@ -287,106 +273,118 @@ type (
 )
 
 // chatWhole answers in one piece.
-func (s *Server) chatWhole(w http.ResponseWriter, r *http.Request, c *chatCall) error {
-	out := s.newChatAnswer(c, "chat.completion")
-	out.Usage = &usageBody{}
-	texts := make([]strings.Builder, c.n)
+type chatWhole struct {
+	whole
+	answer chatAnswer
+	texts  []strings.Builder // of the choices
+}
+
+func newChatWhole(w http.ResponseWriter, c *chatCall, answer chatAnswer) *chatWhole {
+	answer.Usage = &usageBody{}
 	for i := range c.n {
-		out.Choices = append(out.Choices, chatChoice{Index: i, Message: &chatMessage{Role: "assistant"}})
+		choice := chatChoice{Index: i, Message: &chatMessage{Role: "assistant"}}
 		if c.req.Logprobs {
-			out.Choices[i].Logprobs = &chatLogprobs{Content: []chatToken{}}
+			choice.Logprobs = &chatLogprobs{Content: []chatToken{}}
 		}
+		answer.Choices = append(answer.Choices, choice)
 	}
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil {
-			return err
-		}
-		choice := &out.Choices[ev.choice]
-		if d := ev.Call; d != nil {
-			choice.Message.addCall(d)
-			continue
-		}
-		texts[ev.choice].WriteString(ev.Text)
-		choice.Message.Thought += ev.Thought
-		if choice.Logprobs != nil {
-			choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
-		}
-		if ev.Finish != "" {
-			choice.FinishReason = finishReason(ev.Finish)
-			out.Usage.add(ev.Usage, ev.choice == 0)
-		}
+	return &chatWhole{whole: whole{w}, answer: answer, texts: make([]strings.Builder, c.n)}
+}
+
+func (c *chatWhole) add(ev event) error {
+	choice := &c.answer.Choices[ev.choice]
+	if d := ev.Call; d != nil {
+		choice.Message.addCall(d)
+		return nil
 	}
-	for i := range out.Choices {
+	c.texts[ev.choice].WriteString(ev.Text)
+	choice.Message.Thought += ev.Thought
+	if choice.Logprobs != nil {
+		choice.Logprobs.Content = append(choice.Logprobs.Content, chatTokens(ev.Tokens)...)
+	}
+	if ev.Finish != "" {
+		choice.FinishReason = finishReason(ev.Finish)
+		c.answer.Usage.add(ev.Usage, ev.choice == 0)
+	}
+	return nil
+}
+
+func (c *chatWhole) end() error {
+	for i := range c.texts {
 		// Without a word beside calls there is no content, as OpenAI has it.
-		if text := texts[i].String(); text != "" || out.Choices[i].Message.ToolCalls == nil {
-			out.Choices[i].Message.Content = &text
+		message := c.answer.Choices[i].Message
+		if text := c.texts[i].String(); text != "" || message.ToolCalls == nil {
+			message.Content = &text
 		}
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return writeJSON(c.w, http.StatusOK, c.answer)
 }
 
 // chatStream answers as events.
-func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatCall) error {
-	out := newEvents(w)
-	defer out.end()
-	frame := s.newChatAnswer(c, "chat.completion.chunk")
-	usage := &usageBody{}
-	greeted := make([]bool, c.n)
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil {
-			return out.fail(err)
-		}
-		if ev.Finish != "" {
-			usage.add(ev.Usage, ev.choice == 0)
-		}
-		if !greeted[ev.choice] {
-			greeted[ev.choice] = true
-			greeting := &chatDelta{Role: "assistant"}
-			if ev.Call == nil {
-				greeting.Content = new(string)
-			}
-			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: greeting})); err != nil {
-				return err
-			}
-		}
-		if ev.Call != nil {
-			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{ToolCalls: []chatCallBody{callBody(ev.Call)}}})); err != nil {
-				return err
-			}
-		}
-		if ev.Thought != "" {
-			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{Thought: ev.Thought}})); err != nil {
-				return err
-			}
-		}
-		if ev.Text != "" || len(ev.Tokens) > 0 {
-			choice := chatChoice{Index: ev.choice, Delta: &chatDelta{Content: &ev.Text}}
-			if c.req.Logprobs {
-				choice.Logprobs = &chatLogprobs{Content: chatTokens(ev.Tokens)}
-			}
-			if err := out.send(frame.with(choice)); err != nil {
-				return err
-			}
-		}
-		if ev.Finish != "" {
-			if err := out.send(frame.with(chatChoice{Index: ev.choice, Delta: &chatDelta{}, FinishReason: finishReason(ev.Finish)})); err != nil {
-				return err
-			}
-		}
+type chatStream struct {
+	*events
+	*chatCall
+	frame   chatAnswer
+	usage   usageBody
+	greeted []bool // choices whose role was told
+}
+
+func (c *chatStream) add(ev event) error {
+	if ev.Finish != "" {
+		c.usage.add(ev.Usage, ev.choice == 0)
 	}
-	if c.withUsage {
-		last := frame.with()
-		last.Usage = usage
-		if err := out.send(last); err != nil {
+	for _, choice := range c.choices(ev) {
+		choice.Index = ev.choice
+		if err := c.send(c.frame.with(choice)); err != nil {
 			return err
 		}
 	}
-	return out.done()
+	return nil
 }
 
-func (s *Server) newChatAnswer(c *chatCall, object string) chatAnswer {
+// choices are what there is to send of a delta, each in an event of its own.
+func (c *chatStream) choices(ev event) (out []chatChoice) {
+	if !c.greeted[ev.choice] {
+		c.greeted[ev.choice] = true
+		greeting := &chatDelta{Role: "assistant"}
+		if ev.Call == nil {
+			greeting.Content = new(string)
+		}
+		out = append(out, chatChoice{Delta: greeting})
+	}
+	if ev.Call != nil {
+		out = append(out, chatChoice{Delta: &chatDelta{ToolCalls: []chatCallBody{callBody(ev.Call)}}})
+	}
+	if ev.Thought != "" {
+		out = append(out, chatChoice{Delta: &chatDelta{Thought: ev.Thought}})
+	}
+	if ev.Text != "" || len(ev.Tokens) > 0 {
+		choice := chatChoice{Delta: &chatDelta{Content: &ev.Text}}
+		if c.req.Logprobs {
+			choice.Logprobs = &chatLogprobs{Content: chatTokens(ev.Tokens)}
+		}
+		out = append(out, choice)
+	}
+	if ev.Finish != "" {
+		out = append(out, chatChoice{Delta: &chatDelta{}, FinishReason: finishReason(ev.Finish)})
+	}
+	return out
+}
+
+func (c *chatStream) end() error {
+	if c.withUsage {
+		last := c.frame.with()
+		last.Usage = &c.usage
+		if err := c.send(last); err != nil {
+			return err
+		}
+	}
+	return c.done()
+}
+
+func (m *model) newChatAnswer(c *chatCall, object string) chatAnswer {
 	out := chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
-	if b, ok := backend.As[fingerprinter](s.backend); ok {
+	if b, ok := backend.As[fingerprinter](m.backend); ok {
 		out.SystemFingerprint = b.Fingerprint()
 	}
 	return out

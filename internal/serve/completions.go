@@ -14,9 +14,9 @@ import (
 	"agent/backend"
 )
 
-// TextModel is a backend that works on plain text and tokens, below its chat
-// template; a local model does. It is what /v1/completions needs, and the
-// prompts that a FastChat cluster sends.
+// TextModel is a backend that works on plain text and tokens, below its chat template, as a
+// local model does. /v1/completions needs one, and so do the plain prompts of a FastChat
+// cluster.
 type TextModel interface {
 	// TokenizePrompt reads text of control tokens as control tokens. The first
 	// added tokens are not in the text (a beginning-of-sequence token).
@@ -98,51 +98,53 @@ type completionCall struct {
 	logprobs          bool
 }
 
-// readCompletion understands a request's body.
-func (s *Server) readCompletion(data []byte) (*completionCall, error) {
-	texts, ok := backend.As[TextModel](s.backend)
+// readCompletion understands a request.
+func (m *model) readCompletion(f *fields) (*completionCall, error) {
+	texts, ok := backend.As[TextModel](m.backend)
 	if !ok {
 		return nil, &apiError{status: http.StatusBadRequest, code: "unsupported_endpoint",
 			message: "The backend of this server completes no plain text; use /v1/chat/completions."}
 	}
-	f, err := parseFields(data)
-	if err != nil {
-		return nil, err
-	}
 	c := &completionCall{texts: texts, n: f.count()}
-	req := &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop"), TokensMax: completionTokens}
+	common := textCall{ // to all prompts
+		req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop"), TokensMax: completionTokens}}
 	c.stream, c.withUsage = f.streaming()
-	model := f.text("model")
-	none := false
-	if n := f.integer("max_tokens", 0, 1<<31-1); n != nil {
-		req.TokensMax, none = int(*n), *n == 0
-	}
-	if n := f.integer("logprobs", 0, backend.TopLogprobsMax); n != nil {
-		req.Logprobs, req.TopLogprobs = true, int(*n)
-	}
-	c.logprobs = req.Logprobs
-	echo := f.flag("echo")
+	f.textLimits("max_tokens", &common)
+	c.logprobs = common.req.Logprobs
+	common.echo = f.flag("echo")
 	f.bestOf(c.n)
-	f.constraint(req)
+	f.constraint(common.req)
 	prompts := f.prompts(texts)
-	if err := f.end(); err != nil {
-		return nil, err
-	}
-	if c.model, err = s.modelName(model); err != nil {
+	var err error
+	if c.model, err = m.end(f); err != nil {
 		return nil, err
 	}
 	if len(prompts)*c.n > choicesMax {
 		return nil, badValue("n", "%d prompts of %d replies each are more than %d.", len(prompts), c.n, choicesMax)
 	}
 	for _, p := range prompts {
-		if n := len(p.ids); n > s.backend.ContextLength() || n == s.backend.ContextLength() && !none {
-			return nil, contextExceeded(&backend.ContextError{Tokens: len(p.ids), Max: s.backend.ContextLength()})
+		n, most := len(p.ids), m.backend.ContextLength()
+		if n > most || n == most && !common.none {
+			return nil, contextExceeded(&backend.ContextError{Tokens: n, Max: most})
 		}
 		for i := range c.n {
-			c.calls = append(c.calls, textCall{prompt: p, req: seeded(req, i), echo: echo, none: none})
+			call := common
+			call.prompt, call.req = p, seeded(common.req, i)
+			c.calls = append(c.calls, call)
 		}
 	}
-	return c, s.able(req)
+	return c, m.able(common.req, nil)
+}
+
+// textLimits reads how long a completion of plain text may be, and which log-probabilities
+// it has.
+func (f *fields) textLimits(tokens string, c *textCall) {
+	if n := f.integer(tokens, 0, 1<<31-1); n != nil {
+		c.req.TokensMax, c.none = int(*n), *n == 0
+	}
+	if n := f.integer("logprobs", 0, backend.TopLogprobsMax); n != nil {
+		c.req.Logprobs, c.req.TopLogprobs = true, int(*n)
+	}
 }
 
 // bestOf takes best_of where it changes nothing.
@@ -220,12 +222,8 @@ func newTextPrompt(m TextModel, text string) (textPrompt, error) {
 }
 
 // completions serves /v1/completions.
-func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	c, err := s.readCompletion(data)
+func (m *model) completions(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readCompletion(f)
 	if err != nil {
 		return err
 	}
@@ -234,9 +232,11 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		replies = append(replies, c.calls[i].start(c.texts))
 	}
 	if c.stream {
-		return s.completionStream(w, r, c, replies)
+		out := newEvents(w)
+		defer out.close()
+		return m.answer(r, replies, newTextStream(out, c))
 	}
-	return s.completionWhole(w, r, c, replies)
+	return m.answer(r, replies, newTextWhole(w, c))
 }
 
 // The answers of /v1/completions.
@@ -269,7 +269,8 @@ type (
 )
 
 func newTextLogprobs() *textLogprobs {
-	return &textLogprobs{Tokens: []string{}, TokenLogprobs: []*float64{}, TopLogprobs: []map[string]float64{}, TextOffset: []int{}}
+	return &textLogprobs{Tokens: []string{}, TokenLogprobs: []*float64{},
+		TopLogprobs: []map[string]float64{}, TextOffset: []int{}}
 }
 
 // add appends tokens.
@@ -339,81 +340,95 @@ func runeLength(b byte) int {
 
 // since is what was added after the first n tokens.
 func (l *textLogprobs) since(n int) *textLogprobs {
-	return &textLogprobs{Tokens: l.Tokens[n:], TokenLogprobs: l.TokenLogprobs[n:], TopLogprobs: l.TopLogprobs[n:], TextOffset: l.TextOffset[n:]}
+	return &textLogprobs{Tokens: l.Tokens[n:], TokenLogprobs: l.TokenLogprobs[n:],
+		TopLogprobs: l.TopLogprobs[n:], TextOffset: l.TextOffset[n:]}
 }
 
 func newTextAnswer(c *completionCall) textAnswer {
 	return textAnswer{ID: newID("cmpl-"), Object: "text_completion", Created: time.Now().Unix(), Model: c.model}
 }
 
-// completionWhole answers in one piece.
-func (s *Server) completionWhole(w http.ResponseWriter, r *http.Request, c *completionCall, replies []reply) error {
-	out := newTextAnswer(c)
-	out.Usage = &usageBody{}
-	texts := make([]strings.Builder, len(replies))
-	for i := range replies {
-		out.Choices = append(out.Choices, textChoice{Index: i})
-		if c.logprobs {
-			out.Choices[i].Logprobs = newTextLogprobs()
-		}
-	}
-	for ev, err := range s.run(r, replies) {
-		if err != nil {
-			return err
-		}
-		choice := &out.Choices[ev.choice]
-		texts[ev.choice].WriteString(ev.Text)
-		if c.logprobs {
-			choice.Logprobs.add(ev.Tokens)
-		}
-		if ev.Finish != "" {
-			choice.FinishReason = finishReason(ev.Finish)
-			out.Usage.add(ev.Usage, ev.choice%c.n == 0)
-		}
-	}
-	for i := range out.Choices {
-		out.Choices[i].Text = texts[i].String()
-	}
-	return writeJSON(w, http.StatusOK, out)
+// textWhole answers in one piece.
+type textWhole struct {
+	whole
+	answer textAnswer
+	texts  []strings.Builder // of the choices
+	n      int               // choices of a prompt
 }
 
-// completionStream answers as events.
-func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *completionCall, replies []reply) error {
-	out := newEvents(w)
-	defer out.end()
-	frame := newTextAnswer(c)
-	usage := &usageBody{}
-	logprobs := make([]*textLogprobs, len(replies))
-	for i := range logprobs {
-		logprobs[i] = newTextLogprobs()
-	}
-	for ev, err := range s.run(r, replies) {
-		if err != nil {
-			return out.fail(err)
-		}
-		choice := textChoice{Index: ev.choice, Text: ev.Text, FinishReason: finishReason(ev.Finish)}
+func newTextWhole(w http.ResponseWriter, c *completionCall) *textWhole {
+	t := &textWhole{whole: whole{w}, answer: newTextAnswer(c), texts: make([]strings.Builder, len(c.calls)), n: c.n}
+	t.answer.Usage = &usageBody{}
+	for i := range c.calls {
+		t.answer.Choices = append(t.answer.Choices, textChoice{Index: i})
 		if c.logprobs {
-			all := logprobs[ev.choice]
-			before := len(all.Tokens)
-			all.add(ev.Tokens)
-			choice.Logprobs = all.since(before)
+			t.answer.Choices[i].Logprobs = newTextLogprobs()
 		}
-		if ev.Finish != "" {
-			usage.add(ev.Usage, ev.choice%c.n == 0)
-		}
-		if ev.Text == "" && ev.Finish == "" && len(ev.Tokens) == 0 {
-			continue
-		}
-		frame.Choices = []textChoice{choice}
-		if err := out.send(frame); err != nil {
+	}
+	return t
+}
+
+func (t *textWhole) add(ev event) error {
+	choice := &t.answer.Choices[ev.choice]
+	t.texts[ev.choice].WriteString(ev.Text)
+	if choice.Logprobs != nil {
+		choice.Logprobs.add(ev.Tokens)
+	}
+	if ev.Finish != "" {
+		choice.FinishReason = finishReason(ev.Finish)
+		t.answer.Usage.add(ev.Usage, ev.choice%t.n == 0)
+	}
+	return nil
+}
+
+func (t *textWhole) end() error {
+	for i := range t.answer.Choices {
+		t.answer.Choices[i].Text = t.texts[i].String()
+	}
+	return writeJSON(t.w, http.StatusOK, t.answer)
+}
+
+// textStream answers as events.
+type textStream struct {
+	*events
+	*completionCall
+	frame  textAnswer
+	usage  usageBody
+	tokens []*textLogprobs // of the choices
+}
+
+func newTextStream(out *events, c *completionCall) *textStream {
+	t := &textStream{events: out, completionCall: c, frame: newTextAnswer(c)}
+	for range c.calls {
+		t.tokens = append(t.tokens, newTextLogprobs())
+	}
+	return t
+}
+
+func (t *textStream) add(ev event) error {
+	choice := textChoice{Index: ev.choice, Text: ev.Text, FinishReason: finishReason(ev.Finish)}
+	if t.logprobs {
+		all := t.tokens[ev.choice]
+		before := len(all.Tokens)
+		all.add(ev.Tokens)
+		choice.Logprobs = all.since(before)
+	}
+	if ev.Finish != "" {
+		t.usage.add(ev.Usage, ev.choice%t.n == 0)
+	}
+	if ev.Text == "" && ev.Finish == "" && len(ev.Tokens) == 0 {
+		return nil
+	}
+	t.frame.Choices = []textChoice{choice}
+	return t.send(t.frame)
+}
+
+func (t *textStream) end() error {
+	if t.withUsage {
+		t.frame.Choices, t.frame.Usage = []textChoice{}, &t.usage
+		if err := t.send(t.frame); err != nil {
 			return err
 		}
 	}
-	if c.withUsage {
-		frame.Choices, frame.Usage = []textChoice{}, usage
-		if err := out.send(frame); err != nil {
-			return err
-		}
-	}
-	return out.done()
+	return t.done()
 }

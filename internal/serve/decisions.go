@@ -72,28 +72,16 @@ type (
 )
 
 // decisions serves /v1/decisions.
-func (s *Server) decisions(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	model := f.text("model")
+func (m *model) decisions(f *fields, w http.ResponseWriter, r *http.Request) (err error) {
 	input := f.decisionInput()
 	questions := f.questions()
-	if err := f.end(); err != nil {
-		return err
-	}
 	out := decisionBody{Answers: []map[string]any{}}
-	if out.Model, err = s.modelName(model); err != nil {
+	if out.Model, err = m.end(f); err != nil {
 		return err
 	}
-	err = s.timed(r, func(r *http.Request) error {
+	err = m.timed(r, func(r *http.Request) error {
 		for _, q := range questions {
-			a, err := s.decide(r, input, q, &out.Usage)
+			a, err := m.decide(r, input, q, &out.Usage)
 			if err != nil {
 				return err
 			}
@@ -275,17 +263,18 @@ func (q *question) ask(input []backend.Message) ([]backend.Message, error) {
 }
 
 // decide answers one question and adds its cost.
-func (s *Server) decide(r *http.Request, input []backend.Message, q question, usage *decisionUsage) (map[string]any, error) {
+func (m *model) decide(r *http.Request, input []backend.Message, q question, usage *decisionUsage,
+) (map[string]any, error) {
 	msgs, err := q.ask(input)
 	if err != nil {
 		return nil, err
 	}
-	choice, err := s.backend.ChooseFromOptions(r.Context(), &backend.Request{Messages: msgs}, q.options())
+	choice, err := m.backend.ChooseFromOptions(r.Context(), &backend.Request{Messages: msgs}, q.options())
 	if err != nil {
 		return nil, err
 	}
 	cost := choice.Usage()
-	s.metrics.usage(&cost)
+	m.metrics.usage(&cost)
 	usage.InputTokens += cost.PromptTokens
 	usage.InputTokensDetails.CachedTokens += cost.CachedTokens
 	usage.OutputTokens += cost.CompletionTokens
@@ -316,7 +305,8 @@ func (q *question) answer(c *backend.Choice) map[string]any {
 	case "score":
 		a["confidence"], a["score"], a["probabilities"] = confidence, expectation(c), q.levelProbabilities(c)
 	default:
-		a["choice"], a["confidence"], a["probabilities"] = q.Choices[c.Index].value, confidence, q.choiceProbabilities(c, known)
+		a["choice"], a["confidence"], a["probabilities"] = q.Choices[c.Index].value, confidence,
+			q.choiceProbabilities(c, known)
 	}
 	return a
 }

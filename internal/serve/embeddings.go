@@ -17,49 +17,52 @@ type embeddingItem struct {
 	Embedding any    `json:"embedding"` // numbers, or base64 of little-endian 32-bit floats
 }
 
+// embedded are the vectors of a request's texts.
+type embedded struct {
+	model   string // under which it answers
+	vectors [][]float32
+	tokens  int
+}
+
 // embeddings serves /v1/embeddings.
-func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	model := f.text("model")
+func (m *model) embeddings(f *fields, w http.ResponseWriter, r *http.Request) error {
 	format := f.text("encoding_format")
 	if format != "" && format != "float" && format != "base64" {
 		f.fail(badValue("encoding_format", "it must be float or base64."))
 	}
-	dimensions := f.integer("dimensions", 1, 1<<20)
-	texts := s.inputTexts(f)
-	if err := f.end(); err != nil {
-		return err
-	}
-	if model, err = s.modelName(model); err != nil {
-		return err
-	}
-	vectors, tokens, err := s.embed(r, texts)
+	e, err := m.readAndEmbed(f, r)
 	if err != nil {
 		return err
 	}
-	if dimensions != nil && int(*dimensions) != len(vectors[0]) {
-		return unsupported("dimensions", "other than the model's own are not supported by this server.")
-	}
-	items := make([]embeddingItem, len(vectors))
-	for i, v := range vectors {
+	items := make([]embeddingItem, len(e.vectors))
+	for i, v := range e.vectors {
 		items[i] = embeddingItem{Object: "embedding", Index: i, Embedding: v}
 		if format == "base64" {
 			items[i].Embedding = base64Floats(v)
 		}
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": items, "model": model,
-		"usage": map[string]int{"prompt_tokens": tokens, "total_tokens": tokens}})
+	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": items, "model": e.model,
+		"usage": map[string]int{"prompt_tokens": e.tokens, "total_tokens": e.tokens}})
+}
+
+// readAndEmbed reads the rest of a request, and carries it out.
+func (m *model) readAndEmbed(f *fields, r *http.Request) (e embedded, err error) {
+	dimensions := f.integer("dimensions", 1, 1<<20)
+	texts := m.inputTexts(f)
+	if e.model, err = m.end(f); err != nil {
+		return e, err
+	}
+	if e.vectors, e.tokens, err = m.embed(r, texts); err != nil {
+		return e, err
+	}
+	if dimensions != nil && int(*dimensions) != len(e.vectors[0]) {
+		return e, unsupported("dimensions", "other than the model's own are not supported by this server.")
+	}
+	return e, nil
 }
 
 // inputTexts reads a text, texts, or tokens where the backend can read those.
-func (s *Server) inputTexts(f *fields) []string {
+func (m *model) inputTexts(f *fields) []string {
 	raw := f.take("input")
 	if raw == nil {
 		f.fail(badValue("input", "it is missing."))
@@ -75,14 +78,14 @@ func (s *Server) inputTexts(f *fields) []string {
 		checkInputs(f, texts)
 		return texts
 	}
-	m, ok := backend.As[TextModel](s.backend)
+	reader, ok := backend.As[TextModel](m.backend)
 	if !ok {
 		f.fail(unsupported("input", "as token ids is not supported by the backend of this server."))
 		return nil
 	}
 	var texts []string
 	for _, ids := range lists {
-		text, err := m.DetokenizePrompt(ids)
+		text, err := reader.DetokenizePrompt(ids)
 		if err != nil {
 			f.fail(badValue("input", "%v.", err))
 		}
@@ -104,18 +107,18 @@ func checkInputs(f *fields, texts []string) {
 }
 
 // embed asks the backend, within the limits of the server.
-func (s *Server) embed(r *http.Request, texts []string) (vectors [][]float32, tokens int, err error) {
-	e, ok := backend.As[backend.Embedder](s.backend)
+func (m *model) embed(r *http.Request, texts []string) (vectors [][]float32, tokens int, err error) {
+	e, ok := backend.As[backend.Embedder](m.backend)
 	if !ok {
 		return nil, 0, &apiError{status: http.StatusBadRequest, code: "unsupported_endpoint",
 			message: "The model of this server makes no embeddings."}
 	}
-	err = s.timed(r, func(r *http.Request) error {
+	err = m.timed(r, func(r *http.Request) error {
 		vectors, tokens, err = e.Embed(r.Context(), texts)
 		return err
 	})
 	if err == nil {
-		s.metrics.usage(&backend.Usage{PromptTokens: tokens, EvaluatedTokens: tokens})
+		m.metrics.usage(&backend.Usage{PromptTokens: tokens, EvaluatedTokens: tokens})
 	}
 	return vectors, tokens, err
 }

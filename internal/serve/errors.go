@@ -139,7 +139,8 @@ func explain(ctx context.Context, err error) error {
 	case errors.Is(err, backend.ErrUnsupported):
 		return &apiError{status: http.StatusBadRequest, code: "unsupported_parameter", message: err.Error()}
 	case errors.As(err, &remote):
-		return &apiError{status: gatewayStatus(remote.Status), code: "upstream_error", param: remote.Param, message: err.Error()}
+		return &apiError{status: gatewayStatus(remote.Status), code: "upstream_error", param: remote.Param,
+			message: err.Error()}
 	}
 	return &apiError{status: http.StatusInternalServerError, code: "internal_error", message: err.Error()}
 }
@@ -151,7 +152,8 @@ func isPlain(err error) bool {
 	var tooLong *backend.ContextError
 	var remote *backend.RemoteError
 	var refused *backend.ChatRefusedError
-	return !errors.As(err, &api) && !errors.As(err, &refused) && !errors.As(err, &tooLong) && !errors.As(err, &remote) && !errors.Is(err, backend.ErrUnsupported) &&
+	return !errors.As(err, &api) && !errors.As(err, &refused) && !errors.As(err, &tooLong) &&
+		!errors.As(err, &remote) && !errors.Is(err, backend.ErrUnsupported) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
@@ -163,8 +165,9 @@ func contextExceeded(e *backend.ContextError) *apiError {
 		more = " or more"
 	}
 	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages", tooLong: e,
-		message: fmt.Sprintf("This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
-			"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
+		message: fmt.Sprintf(
+			"This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
+				"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
 }
 
 // textName is what the text is called that does not fit, by path, where it is not

@@ -179,7 +179,9 @@ func (f *fields) texts(name string) []string {
 }
 
 // indifferent are fields that change nothing in a reply, and may have any value.
-var indifferent = []string{"user", "metadata", "store", "service_tier", "verbosity", "prediction", "cache_prompt", "parallel_tool_calls", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+var indifferent = []string{"user", "metadata", "store", "service_tier", "verbosity", "prediction",
+	"cache_prompt", "parallel_tool_calls", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+	"prompt_cache_options"}
 
 // neutral are fields that can't be honoured, with the values that ask for nothing.
 var neutral = map[string][]string{
@@ -231,7 +233,8 @@ func (f *fields) leftover(name string) {
 	}
 	allowed, listed := neutral[name]
 	switch {
-	case string(raw) == "null", f.at == "" && slices.Contains(indifferent, name), f.at == "" && slices.Contains(allowed, string(raw)):
+	case string(raw) == "null", f.at == "" && slices.Contains(indifferent, name),
+		f.at == "" && slices.Contains(allowed, string(raw)):
 	case listed && f.at == "":
 		f.fail(unsupported(name, "is not supported by this server."))
 	default:

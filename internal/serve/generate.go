@@ -155,33 +155,33 @@ func (f *fields) format(raw json.RawMessage, at string, req *backend.Request) {
 	f.fail(format.end())
 }
 
-// able refuses what the backend can't do.
-func (s *Server) able(req *backend.Request) error {
+// able refuses what the backend can't do. tools are nil where none may be called.
+func (m *model) able(req *backend.Request, tools *backend.ToolChoice) error {
 	switch {
-	case len(req.Schema) > 0 && !s.caps.Schema:
+	case len(req.Schema) > 0 && !m.caps.Schema:
 		return unsupported("response_format", "asks for JSON, which the backend of this server can't enforce.")
-	case req.Grammar != "" && !s.caps.Grammar:
+	case req.Grammar != "" && !m.caps.Grammar:
 		return unsupported("grammar", "is not known to the backend of this server.")
-	case req.Logprobs && !s.caps.Logprobs:
+	case req.Logprobs && !m.caps.Logprobs:
 		return unsupported("logprobs", "are not given by the backend of this server.")
-	case len(req.StopTokens) > 0 && !s.caps.StopTokens:
+	case len(req.StopTokens) > 0 && !m.caps.StopTokens:
 		return unsupported("stop_token_ids", "are not known to the backend of this server.")
-	case req.Prefill != "" && !s.caps.Prefill:
+	case req.Prefill != "" && !m.caps.Prefill:
 		return unsupported("continue_final_message", "is not possible with the backend of this server.")
 	}
-	return nil
+	return m.ableTools(req, tools)
 }
 
 // enter counts n replies in, or refuses them when too many wait. leave undoes it.
-func (s *Server) enter(n int) (leave func(), err error) {
-	if s.draining.Load() {
+func (m *model) enter(n int) (leave func(), err error) {
+	if m.draining.Load() {
 		return nil, errShutdown
 	}
-	if s.load.Add(int64(n)) > int64(s.cfg.RequestsMax) {
-		s.load.Add(-int64(n))
+	if m.load.Add(int64(n)) > int64(m.cfg.RequestsMax) {
+		m.load.Add(-int64(n))
 		return nil, errBusy
 	}
-	return func() { s.load.Add(-int64(n)) }, nil
+	return func() { m.load.Add(-int64(n)) }, nil
 }
 
 // reply is one stream of a backend.
@@ -195,9 +195,9 @@ type event struct {
 
 // run produces the replies of one request within the limits of queue and time,
 // and yields their deltas as they come. An error ends it.
-func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
+func (m *model) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 	return func(yield func(event, error) bool) {
-		leave, err := s.enter(len(replies))
+		leave, err := m.enter(len(replies))
 		if err != nil {
 			yield(event{}, err)
 			return
@@ -206,15 +206,15 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 		start := time.Now()
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		whole := time.AfterFunc(s.cfg.RequestWithin, func() { cancel(errTooLong) })
+		whole := time.AfterFunc(m.cfg.RequestWithin, func() { cancel(errTooLong) })
 		defer whole.Stop()
-		first := time.AfterFunc(s.cfg.FirstTokenWithin, func() { cancel(errSlow) })
+		first := time.AfterFunc(m.cfg.FirstTokenWithin, func() { cancel(errSlow) })
 		defer first.Stop()
 		began := false
 		for ev, err := range merge(ctx, replies) {
 			var panicked *panicError
 			if errors.As(err, &panicked) {
-				s.logPanic(r.URL.Path, panicked.value, panicked.stack)
+				logPanic(m.log, r.URL.Path, panicked.value, panicked.stack)
 				err = errMistake
 			}
 			if err != nil {
@@ -224,10 +224,10 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 			if !began {
 				began = true
 				first.Stop()
-				s.metrics.firstToken.observe(time.Since(start))
+				m.metrics.firstToken.observe(time.Since(start))
 			}
 			if ev.Usage != nil {
-				s.metrics.usage(ev.Usage)
+				m.metrics.usage(ev.Usage)
 				if c, ok := r.Context().Value(costKey{}).(*cost); ok {
 					c.add(ev.Usage)
 				}
@@ -240,13 +240,13 @@ func (s *Server) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 }
 
 // timed carries out what is no stream of tokens, within the same limits.
-func (s *Server) timed(r *http.Request, do func(*http.Request) error) error {
-	leave, err := s.enter(1)
+func (m *model) timed(r *http.Request, do func(*http.Request) error) error {
+	leave, err := m.enter(1)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.RequestWithin, errTooLong)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), m.cfg.RequestWithin, errTooLong)
 	defer cancel()
 	if err := do(r.WithContext(ctx)); err != nil {
 		return explain(ctx, err)
@@ -254,58 +254,57 @@ func (s *Server) timed(r *http.Request, do func(*http.Request) error) error {
 	return nil
 }
 
+// writer puts replies into the form of a wire, in one piece or as events.
+type writer interface {
+	// add takes a delta and sends what is to be sent of it.
+	add(event) error
+	// fail tells of an error where a part of the answer is out; else it returns what is
+	// to be the answer.
+	fail(error) error
+	// end completes the answer.
+	end() error
+}
+
+// whole is what writers of one piece share: an error is the answer.
+type whole struct{ w http.ResponseWriter }
+
+func (whole) fail(err error) error { return err }
+
+// answer has replies produced and written.
+func (m *model) answer(r *http.Request, replies []reply, to writer) error {
+	for ev, err := range m.run(r, replies) {
+		if err != nil {
+			return to.fail(err)
+		}
+		if err := to.add(ev); err != nil {
+			return err
+		}
+	}
+	return to.end()
+}
+
 // merge runs replies side by side. The first one starts alone, so that the
 // others find its prompt computed.
 func merge(ctx context.Context, replies []reply) iter.Seq2[event, error] {
-	return func(yield func(event, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		type item struct {
-			event
-			err  error
-			done bool
-		}
-		items := make(chan item)
-		send := func(it item) bool {
-			select {
-			case items <- it:
-				return true
-			case <-ctx.Done():
-				return false
-			}
-		}
-		start := func(i int) {
-			wg.Go(func() {
-				// A panic here would end the process; one in the handler's own
-				// goroutine does not.
-				defer func() {
-					if p := recover(); p != nil {
-						send(item{err: &panicError{p, debug.Stack()}})
-					}
-				}()
-				for d, err := range replies[i](ctx) {
-					if !send(item{event: event{i, d}, err: err}) {
-						return
-					}
-				}
-				send(item{done: true})
-			})
-		}
-		if len(replies) == 1 {
+	if len(replies) == 1 {
+		return func(yield func(event, error) bool) {
 			for d, err := range replies[0](ctx) {
 				if !yield(event{0, d}, err) {
 					return
 				}
 			}
-			return
 		}
-		start(0)
+	}
+	return func(yield func(event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		j := &joint{ctx: ctx, items: make(chan item)}
+		defer j.wait.Wait()
+		defer cancel()
+		j.start(0, replies[0])
 		for started, running := 1, 1; running > 0; {
 			var it item
 			select {
-			case it = <-items:
+			case it = <-j.items:
 			case <-ctx.Done():
 				yield(event{}, ctx.Err())
 				return
@@ -318,11 +317,51 @@ func merge(ctx context.Context, replies []reply) iter.Seq2[event, error] {
 				return
 			}
 			for ; started < len(replies); started++ {
-				start(started)
+				j.start(started, replies[started])
 				running++
 			}
 		}
 	}
+}
+
+// joint is where replies that run side by side come together.
+type joint struct {
+	ctx   context.Context // of all of them
+	items chan item
+	wait  sync.WaitGroup
+}
+
+type item struct {
+	event
+	err  error
+	done bool // the reply is complete
+}
+
+func (j *joint) send(it item) bool {
+	select {
+	case j.items <- it:
+		return true
+	case <-j.ctx.Done():
+		return false
+	}
+}
+
+// start runs reply i. A panic in its goroutine would end the process; one in the handler's
+// own does not, so it goes there.
+func (j *joint) start(i int, r reply) {
+	j.wait.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				j.send(item{err: &panicError{p, debug.Stack()}})
+			}
+		}()
+		for d, err := range r(j.ctx) {
+			if !j.send(item{event: event{i, d}, err: err}) {
+				return
+			}
+		}
+		j.send(item{done: true})
+	})
 }
 
 // usageBody is usage as OpenAI's protocol has it.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,14 +23,14 @@ import (
 	"agent/internal/legible"
 )
 
-// Door is who may call a server.
+// Door says who may call a server.
 type Door struct {
 	APIKey  backend.Secret // as in [Config]
 	Origins []string
 }
 
-// Keep is h for those who have the key, where there is one, and for no page of a
-// stranger.
+// Keep wraps h: it answers only those who have the key, if one is set, and no page of another
+// origin.
 func (d Door) Keep(h http.Handler) (http.Handler, error) {
 	return d.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var api *apiError
@@ -59,7 +60,8 @@ func (d Door) guard(next http.Handler) (http.Handler, error) {
 			return
 		}
 		if err := cross.Check(r); err != nil && r.Method != http.MethodOptions {
-			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed", message: "Pages of this origin may not call this server."}).write(w, r)
+			(&apiError{status: http.StatusForbidden, code: "origin_not_allowed",
+				message: "Pages of this origin may not call this server."}).write(w, r)
 			return
 		}
 		if d.allowOrigin(w, r) {
@@ -130,15 +132,15 @@ func allowedHeaders(asked []string) string {
 	return strings.Join(names, ", ")
 }
 
-// endpoint wraps one route: method, key, errors, panics, log and metrics.
-func (s *Server) endpoint(rt route) http.Handler {
+// handle wraps one route: method, key, errors, panics, log and metrics.
+func (s *Server) handle(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), costKey{}, &out.cost))
 		err := s.call(rt, out, r)
 		if err != nil {
-			err = s.answerError(out, r, err)
+			err = answerError(out, r, err)
 		}
 		took := time.Since(start)
 		s.metrics.request(rt.path, out.status, took)
@@ -150,7 +152,7 @@ func (s *Server) endpoint(rt route) http.Handler {
 func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.logPanic(rt.path, p, debug.Stack())
+			logPanic(s.log, rt.path, p, debug.Stack())
 			err = errMistake
 		}
 	}()
@@ -167,17 +169,26 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
-	t, release, err := s.target(rt, w, r)
+	if rt.serve != nil {
+		return rt.serve(w, r)
+	}
+	var f *fields
+	if rt.method == http.MethodPost {
+		if f, err = readFields(w, r); err != nil {
+			return err
+		}
+	}
+	m, release, err := s.target(r.Context(), f)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return rt.serve(t, w, r)
+	return rt.ask(m, f, w, r)
 }
 
 // logPanic records a mistake of this program with where it was made.
-func (s *Server) logPanic(path string, value any, stack []byte) {
-	s.log.Error("panic", "path", path, "panic", value, "stack", string(stack))
+func logPanic(log *slog.Logger, path string, value any, stack []byte) {
+	log.Error("panic", "path", path, "panic", value, "stack", string(stack))
 }
 
 // checkKey compares the client's key in constant time, over hashes so that
@@ -204,7 +215,7 @@ func (d Door) checkKey(w http.ResponseWriter, r *http.Request) error {
 
 // answerError tells the client what went wrong, unless it is gone or has part
 // of an answer already, and returns what to log.
-func (s *Server) answerError(w *recorder, r *http.Request, err error) error {
+func answerError(w *recorder, r *http.Request, err error) error {
 	cause := err
 	err = explain(r.Context(), err)
 	var api *apiError
@@ -225,7 +236,8 @@ const statusGone = 499
 
 // logRequest writes one line, with no text of the request.
 func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Duration, err error) {
-	attrs := []any{"method", r.Method, "path", rt.path, "status", w.status, "ms", took.Milliseconds(), "from", r.RemoteAddr}
+	attrs := []any{"method", r.Method, "path", rt.path, "status", w.status, "ms", took.Milliseconds(),
+		"from", r.RemoteAddr}
 	var api *apiError
 	if errors.As(err, &api) && api.code != "" {
 		attrs = append(attrs, "code", api.code)
@@ -235,7 +247,8 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		return
 	}
 	if u := w.cost.of(); u.PromptTokens > 0 {
-		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens, "completion_tokens", u.CompletionTokens)
+		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens,
+			"completion_tokens", u.CompletionTokens)
 	}
 	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
@@ -306,6 +319,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
+// readFields reads a body that is an object.
+func readFields(w http.ResponseWriter, r *http.Request) (*fields, error) {
+	data, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	return parseFields(data)
+}
+
 // readBody reads a request's body within limits of size and time. The time
 // limit is lifted afterwards: a deadline that stays on the connection would
 // look like a client that goes away.
@@ -319,11 +341,13 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &apiError{status: http.StatusRequestEntityTooLarge, code: "request_too_large",
 			message: fmt.Sprintf("The body has more than %d bytes.", tooBig.Limit)}
 	case err != nil:
-		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete", message: "The body did not arrive in time or whole."}
+		return nil, &apiError{status: http.StatusRequestTimeout, code: "body_incomplete",
+			message: "The body did not arrive in time or whole."}
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	if err := legible.CheckJSON(data); err != nil {
-		return nil, &apiError{status: http.StatusBadRequest, code: "invalid_json", message: "The body is not valid: " + err.Error() + "."}
+		return nil, &apiError{status: http.StatusBadRequest, code: "invalid_json",
+			message: "The body is not valid: " + err.Error() + "."}
 	}
 	return data, nil
 }

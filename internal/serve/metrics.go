@@ -79,7 +79,8 @@ func (h *histogram) write(w io.Writer, name, labels string) {
 }
 
 func newMetrics(s *Server) *metrics {
-	return &metrics{server: s, requests: map[requestKey]int64{}, took: map[string]*histogram{}, firstToken: &histogram{}}
+	return &metrics{server: s, requests: map[requestKey]int64{},
+		took: map[string]*histogram{}, firstToken: &histogram{}}
 }
 
 // request counts one request. Paths are those of routes, a small fixed set.
@@ -121,16 +122,18 @@ func (m *metrics) text() string {
 		fmt.Fprintf(&out, "%s %v\n", name, v)
 	}
 	head("agent_info", "gauge", "What is served; always 1.")
-	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.names[0]))
-	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.", m.server.backend.ContextLength())
+	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.first.names[0]))
+	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.",
+		m.server.first.backend.ContextLength())
 	one("agent_start_time_seconds", "gauge", "When the server started, in Unix time.", m.server.started.Unix())
-	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.load.Load())
+	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.first.load.Load())
 	one("agent_prompt_tokens_total", "counter", "Prompt tokens of all replies, as sent.", m.prompt.Load())
 	one("agent_prompt_cached_tokens_total", "counter", "Prompt tokens taken from an earlier request.", m.cached.Load())
 	one("agent_prompt_evaluated_tokens_total", "counter", "Prompt tokens computed.", m.evaluated.Load())
 	one("agent_completion_tokens_total", "counter", "Tokens generated.", m.completion.Load())
 	if w := m.server.worker; w != nil {
-		one("agent_cluster_registered", "gauge", "1 while the FastChat controller knows this worker.", map[bool]int{true: 1}[w.registered.Load()])
+		one("agent_cluster_registered", "gauge", "1 while the FastChat controller knows this worker.",
+			map[bool]int{true: 1}[w.registered.Load()])
 	}
 	m.writeRequests(&out, head)
 	head("agent_first_token_seconds", "histogram", "From a request's arrival to its reply's first token.")
@@ -141,7 +144,8 @@ func (m *metrics) text() string {
 func (m *metrics) writeRequests(out io.Writer, head func(name, kind, help string)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	head("agent_requests_total", "counter", "Requests answered, by endpoint and HTTP status; 499 is a client that went away.")
+	head("agent_requests_total", "counter",
+		"Requests answered, by endpoint and HTTP status; 499 is a client that went away.")
 	lines := make([]string, 0, len(m.requests))
 	for k, n := range m.requests {
 		lines = append(lines, fmt.Sprintf("agent_requests_total{path=%s,status=\"%d\"} %d\n", label(k.path), k.status, n))

@@ -1,11 +1,9 @@
 package serve
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"strings"
 	"time"
@@ -29,24 +27,9 @@ const latest = ":latest"
 // ollamaAdvice are options that change nothing in a reply of this server: how a model is
 // loaded and computed, which the one who started the server has decided.
 var ollamaAdvice = []string{
-	"num_ctx",
-	"num_batch",
-	"num_gpu",
-	"main_gpu",
-	"num_thread",
-	"num_keep",
-	"numa",
-	"low_vram",
-	"use_mmap",
-	"use_mlock",
-	"vocab_only",
-	"f16_kv",
-	"logits_all",
-	"embedding_only",
-	"rope_frequency_base",
-	"rope_frequency_scale",
-	"repeat_last_n",
-	"penalize_newline",
+	"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "numa", "low_vram", "use_mmap", "use_mlock",
+	"vocab_only", "f16_kv", "logits_all", "embedding_only", "rope_frequency_base", "rope_frequency_scale",
+	"repeat_last_n", "penalize_newline",
 }
 
 // ollamaOff are options that are not had here, and the value at which each does nothing.
@@ -104,79 +87,50 @@ func (f *fields) ollamaFormat(req *backend.Request) {
 // ollamaCall is a request to /api/chat or /api/generate, understood.
 type ollamaCall struct {
 	*chatCall
-	load string // nothing is asked: why the answer is empty
-	key  string // of the text in an answer
+	asked string // the model's name, as answers repeat it
+	key   string // of the text in an answer
+	load  string // why an answer is empty, where nothing is asked
 }
 
 // readOllama reads what both have.
-func (s *Server) readOllama(w http.ResponseWriter, r *http.Request) (*fields, *ollamaCall, error) {
-	data, err := readBody(w, r)
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return nil, nil, err
-	}
-	c := &ollamaCall{chatCall: &chatCall{req: &backend.Request{}, n: 1, stream: true}}
-	if raw := f.take("stream"); raw != nil {
-		f.raw["stream"] = raw
-		c.stream = f.flag("stream")
-	}
-	c.model = f.text("model")
+func (f *fields) readOllama(key string) *ollamaCall {
+	c := &ollamaCall{chatCall: &chatCall{req: &backend.Request{}, n: 1, stream: true}, key: key, load: "load"}
+	f.read("stream", "true or false", &c.stream)
+	_ = json.Unmarshal(f.raw["model"], &c.asked)
 	f.ollamaOptions(c.req)
 	f.ollamaFormat(c.req)
 	c.req.Logprobs = f.flag("logprobs")
 	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
 		c.req.TopLogprobs = int(*n)
 	}
-	c.load = "load"
 	if keep := f.take("keep_alive"); string(keep) == "0" || string(keep) == `"0"` {
 		c.load = "unload"
 	}
 	f.take("think") // models here don't
-	return f, c, nil
-}
-
-// able checks what was read.
-func (c *ollamaCall) able(s *Server, f *fields) error {
-	if err := f.end(); err != nil {
-		return err
-	}
-	if _, err := s.modelName(strings.TrimSuffix(c.model, latest)); err != nil {
-		return err
-	}
-	if err := s.able(c.req); err != nil {
-		return err
-	}
-	return s.ableTools(c.req, c.tools)
+	return c
 }
 
 // ollamaChat serves /api/chat.
-func (s *Server) ollamaChat(w http.ResponseWriter, r *http.Request) error {
-	f, c, err := s.readOllama(w, r)
-	if err != nil {
-		return err
-	}
-	c.key = "message"
+func (m *model) ollamaChat(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c := f.readOllama("message")
 	var list []json.RawMessage
 	f.read("messages", "a list of messages", &list)
 	for i, raw := range list {
-		m, err := readOllamaMessage(raw, fmt.Sprintf("messages[%d]", i))
+		msg, err := readOllamaMessage(raw, fmt.Sprintf("messages[%d]", i))
 		if err != nil {
 			f.fail(err)
 			break
 		}
-		c.req.Messages = append(c.req.Messages, m)
+		c.req.Messages = append(c.req.Messages, msg)
 	}
 	c.tools = f.tools(c.req)
-	if err := c.able(s, f); err != nil {
+	if err := m.endCall(f, c.chatCall); err != nil {
 		return err
 	}
-	if len(c.req.Messages) > 0 {
-		c.load = ""
+	if len(c.req.Messages) == 0 {
+		return c.loaded(w)
 	}
-	return s.ollamaAnswer(w, r, c, c.replies(s.backend))
+	return m.ollamaAnswer(w, r, c, c.replies(m.backend))
 }
 
 // readOllamaMessage reads one message: the fields of OpenAI's, and some more.
@@ -198,12 +152,8 @@ func readOllamaMessage(raw json.RawMessage, at string) (backend.Message, error) 
 }
 
 // ollamaGenerate serves /api/generate: a chat of one message, or with raw plain text.
-func (s *Server) ollamaGenerate(w http.ResponseWriter, r *http.Request) error {
-	f, c, err := s.readOllama(w, r)
-	if err != nil {
-		return err
-	}
-	c.key = "response"
+func (m *model) ollamaGenerate(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c := f.readOllama("response")
 	prompt, system, raw := f.text("prompt"), f.text("system"), f.flag("raw")
 	for _, name := range []string{"suffix", "template"} {
 		if f.text(name) != "" {
@@ -216,41 +166,36 @@ func (s *Server) ollamaGenerate(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if system != "" && !raw {
-		c.req.Messages = append(
-			c.req.Messages,
-			backend.Message{Role: backend.RoleSystem, Content: system},
-		)
+		c.req.Messages = []backend.Message{{Role: backend.RoleSystem, Content: system}}
 	}
 	c.req.Messages = append(c.req.Messages, backend.Message{Role: backend.RoleUser, Content: prompt})
-	if err := c.able(s, f); err != nil {
+	err := m.endCall(f, c.chatCall)
+	switch {
+	case err != nil:
+		return err
+	case prompt == "":
+		return c.loaded(w)
+	case !raw:
+		return m.ollamaAnswer(w, r, c, c.replies(m.backend))
+	}
+	replies, err := m.rawReplies(prompt, c.req)
+	if err != nil {
 		return err
 	}
-	if prompt == "" {
-		return s.ollamaAnswer(w, r, c, nil)
-	}
-	c.load = ""
-	replies := c.replies(s.backend)
-	if raw {
-		if replies, err = s.rawReplies(prompt, c.req); err != nil {
-			return err
-		}
-	}
-	return s.ollamaAnswer(w, r, c, replies)
+	return m.ollamaAnswer(w, r, c, replies)
 }
 
 // rawReplies continue plain text.
-func (s *Server) rawReplies(prompt string, req *backend.Request) ([]reply, error) {
-	m, ok := backend.As[TextModel](s.backend)
+func (m *model) rawReplies(prompt string, req *backend.Request) ([]reply, error) {
+	texts, ok := backend.As[TextModel](m.backend)
 	if !ok {
 		return nil, unsupported("raw", "is not supported by the backend of this server.")
 	}
-	p, err := newTextPrompt(m, prompt)
+	p, err := newTextPrompt(texts, prompt)
 	if err != nil {
 		return nil, err
 	}
-	return []reply{func(ctx context.Context) iter.Seq2[backend.Delta, error] {
-		return constrained(m.CompleteTokens(ctx, p.ids, req), req)
-	}}, nil
+	return []reply{(&textCall{prompt: p, req: req}).start(texts)}, nil
 }
 
 // The answers of /api/chat and /api/generate.
@@ -290,7 +235,7 @@ type (
 
 // part is a piece of an answer.
 func (c *ollamaCall) part(text string, calls ...ollamaToolCall) ollamaBody {
-	b := ollamaBody{Model: c.model, CreatedAt: time.Now().UTC()}
+	b := ollamaBody{Model: c.asked, CreatedAt: time.Now().UTC()}
 	if c.key == "message" {
 		b.Message = &ollamaMessage{Role: "assistant", Content: text, ToolCalls: calls}
 	} else {
@@ -299,48 +244,52 @@ func (c *ollamaCall) part(text string, calls ...ollamaToolCall) ollamaBody {
 	return b
 }
 
-// ollamaAnswer answers in one piece, or as lines.
-func (s *Server) ollamaAnswer(
-	w http.ResponseWriter,
-	r *http.Request,
-	c *ollamaCall,
-	replies []reply,
-) error {
-	if c.load != "" {
-		last := c.part("")
-		last.Done, last.Reason = true, c.load
-		return writeJSON(w, http.StatusOK, last)
+// loaded is the answer where nothing is asked.
+func (c *ollamaCall) loaded(w http.ResponseWriter) error {
+	last := c.part("")
+	last.Done, last.Reason = true, c.load
+	return writeJSON(w, http.StatusOK, last)
+}
+
+func (m *model) ollamaAnswer(w http.ResponseWriter, r *http.Request, c *ollamaCall, replies []reply) error {
+	return m.answer(r, replies, &ollamaWriter{lines: lines{w: w}, c: c, start: time.Now()})
+}
+
+// ollamaWriter answers in one piece, or as lines.
+type ollamaWriter struct {
+	lines
+	c     *ollamaCall
+	start time.Time
+	text  strings.Builder
+	calls ollamaCalls
+	last  ollamaBody // of an answer in one piece
+}
+
+func (o *ollamaWriter) add(ev event) error {
+	part := o.c.part(ev.Text, o.calls.add(ev)...)
+	part.Logprobs = chatTokens(ev.Tokens)
+	if ev.Finish != "" {
+		part.finish(ev, time.Since(o.start))
 	}
-	start := time.Now()
-	var whole ollamaBody
-	var text strings.Builder
-	var calls ollamaCalls
-	out := &lines{w: w}
-	for ev, err := range s.run(r, replies) {
-		if err != nil {
-			return out.fail(err)
-		}
-		part := c.part(ev.Text, calls.add(ev)...)
-		part.Logprobs = chatTokens(ev.Tokens)
-		text.WriteString(ev.Text)
-		whole.Logprobs = append(whole.Logprobs, part.Logprobs...)
-		if ev.Finish != "" {
-			part.finish(ev, time.Since(start))
-			whole.Reason, whole.ollamaCost = part.Reason, part.ollamaCost
-		}
-		said := ev.Text != "" || ev.Finish != "" || part.Message != nil && len(part.Message.ToolCalls) > 0
-		if c.stream && said {
-			if err := out.send(part); err != nil {
-				return err
-			}
-		}
-	}
-	if c.stream {
+	if !o.c.stream {
+		o.text.WriteString(ev.Text)
+		part.Logprobs = append(o.last.Logprobs, part.Logprobs...)
+		o.last = part
 		return nil
 	}
-	last := c.part(text.String(), calls.done...)
-	last.Done, last.Reason, last.ollamaCost, last.Logprobs = true, whole.Reason, whole.ollamaCost, whole.Logprobs
-	return writeJSON(w, http.StatusOK, last)
+	if ev.Text == "" && ev.Finish == "" && (part.Message == nil || len(part.Message.ToolCalls) == 0) {
+		return nil
+	}
+	return o.send(part)
+}
+
+func (o *ollamaWriter) end() error {
+	if o.c.stream {
+		return nil
+	}
+	last := o.c.part(o.text.String(), o.calls.done...)
+	last.Done, last.Reason, last.ollamaCost, last.Logprobs = true, o.last.Reason, o.last.ollamaCost, o.last.Logprobs
+	return writeJSON(o.w, http.StatusOK, last)
 }
 
 // finish says how the reply ended and what it cost.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,16 +16,9 @@ import (
 // What Ollama's wire tells of models, and embeddings.
 
 // ollamaEmbed serves /api/embed, and /api/embeddings of earlier days.
-func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	model := f.text("model")
+func (m *model) ollamaEmbed(f *fields, w http.ResponseWriter, r *http.Request) error {
+	var asked string
+	_ = json.Unmarshal(f.raw["model"], &asked)
 	f.take("keep_alive")
 	f.take("truncate") // a text that does not fit is refused
 	f.ollamaOptions(&backend.Request{})
@@ -32,31 +26,16 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 	if one {
 		f.raw["input"] = f.take("prompt")
 	}
-	dimensions := f.integer("dimensions", 1, 1<<20)
-	texts := s.inputTexts(f)
-	if err := f.end(); err != nil {
-		return err
-	}
-	if _, err := s.modelName(strings.TrimSuffix(model, latest)); err != nil {
-		return err
-	}
 	start := time.Now()
-	vectors, tokens, err := s.embed(r, texts)
+	e, err := m.readAndEmbed(f, r)
 	if err != nil {
 		return err
 	}
-	if dimensions != nil && int(*dimensions) != len(vectors[0]) {
-		return unsupported("dimensions", "other than the model's own are not supported by this server.")
-	}
 	if one {
-		return writeJSON(w, http.StatusOK, map[string]any{"embedding": vectors[0]})
+		return writeJSON(w, http.StatusOK, map[string]any{"embedding": e.vectors[0]})
 	}
-	return writeJSON(
-		w,
-		http.StatusOK,
-		map[string]any{"model": model, "embeddings": vectors, "total_duration": time.Since(start),
-			"load_duration": 0, "prompt_eval_count": tokens},
-	)
+	return writeJSON(w, http.StatusOK, map[string]any{"model": asked, "embeddings": e.vectors,
+		"total_duration": time.Since(start), "load_duration": 0, "prompt_eval_count": e.tokens})
 }
 
 // ollamaCard is an entry of /api/tags and /api/ps.
@@ -79,12 +58,12 @@ type ollamaDetails struct {
 	QuantizationLevel string   `json:"quantization_level"`
 }
 
-func (s *Server) ollamaDetails() ollamaDetails {
+func (m *model) ollamaDetails() ollamaDetails {
 	d := ollamaDetails{Family: ollamaFamily, Families: []string{ollamaFamily}}
-	if _, local := backend.As[TextModel](s.backend); local {
+	if _, local := backend.As[TextModel](m.backend); local {
 		d.Format = "gguf"
 	}
-	if n := backend.ParametersOf(s.backend); n > 0 {
+	if n := backend.ParametersOf(m.backend); n > 0 {
 		d.ParameterSize = fmt.Sprintf("%.1fM", float64(n)/1e6)
 	}
 	return d
@@ -94,76 +73,51 @@ func (s *Server) ollamaDetails() ollamaDetails {
 const ollamaFamily = "agent"
 
 // ollamaTags serves /api/tags and /api/ps.
-func (s *Server) ollamaTags(w http.ResponseWriter, r *http.Request) error {
+func (m *model) ollamaTags(_ *fields, w http.ResponseWriter, _ *http.Request) error {
 	var cards []ollamaCard
-	for _, name := range s.names {
+	for _, name := range m.names {
 		sum := sha256.Sum256([]byte(name))
 		if !strings.Contains(name, ":") {
 			name += latest
 		}
-		cards = append(
-			cards,
-			ollamaCard{
-				Name:       name,
-				Model:      name,
-				ModifiedAt: s.started.UTC(),
-				Digest:     hex.EncodeToString(sum[:]),
-				Details:    s.ollamaDetails(),
-				Context:    s.backend.ContextLength(),
-			},
-		)
+		cards = append(cards, ollamaCard{Name: name, Model: name, ModifiedAt: m.started.UTC(),
+			Digest: hex.EncodeToString(sum[:]), Details: m.ollamaDetails(), Context: m.backend.ContextLength()})
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"models": cards})
 }
 
 // ollamaShow serves /api/show.
-func (s *Server) ollamaShow(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
+func (m *model) ollamaShow(f *fields, w http.ResponseWriter, r *http.Request) error {
+	if name := f.take("name"); name != nil && cmp.Or(string(f.raw["model"]), `""`) == `""` {
+		f.raw["model"] = name // of earlier days
 	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	name := cmp.Or(f.text("model"), f.text("name"))
-	for _, ignored := range []string{"name", "verbose", "system", "template", "options"} {
+	for _, ignored := range []string{"verbose", "system", "template", "options"} {
 		f.take(ignored)
 	}
-	if err := f.end(); err != nil {
-		return err
-	}
-	if _, err := s.modelName(strings.TrimSuffix(name, latest)); err != nil {
+	if _, err := m.end(f); err != nil {
 		return err
 	}
 	capable := []string{"completion"}
-	if backend.CanCallTools(s.backend) {
+	if backend.CanCallTools(m.backend) {
 		capable = append(capable, "tools")
 	}
-	if _, ok := backend.As[backend.Embedder](s.backend); ok {
+	if _, ok := backend.As[backend.Embedder](m.backend); ok {
 		capable = append(capable, "embedding")
 	}
-	return writeJSON(
-		w,
-		http.StatusOK,
-		map[string]any{
-			"modelfile":    "",
-			"parameters":   "",
-			"template":     "",
-			"license":      "",
-			"modified_at":  s.started.UTC(),
-			"details":      s.ollamaDetails(),
-			"capabilities": capable,
-			"model_info": map[string]any{
-				"general.architecture":           ollamaFamily,
-				"general.parameter_count":        backend.ParametersOf(s.backend),
-				ollamaFamily + ".context_length": s.backend.ContextLength(),
-			},
+	return writeJSON(w, http.StatusOK, map[string]any{
+		"modelfile": "", "parameters": "", "template": "", "license": "",
+		"modified_at":  m.started.UTC(),
+		"details":      m.ollamaDetails(),
+		"capabilities": capable,
+		"model_info": map[string]any{
+			"general.architecture":           ollamaFamily,
+			"general.parameter_count":        backend.ParametersOf(m.backend),
+			ollamaFamily + ".context_length": m.backend.ContextLength(),
 		},
-	)
+	})
 }
 
-func (s *Server) ollamaVersion(w http.ResponseWriter, r *http.Request) error {
+func (m *model) ollamaVersion(_ *fields, w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"version": ollamaVersion})
 }
 
@@ -171,13 +125,13 @@ func (s *Server) ollamaVersion(w http.ResponseWriter, r *http.Request) error {
 func ollamaEndpoints() []route {
 	get, post := http.MethodGet, http.MethodPost
 	return []route{
-		{method: get, path: ollamaPath + "version", serve: (*Server).ollamaVersion},
-		{method: get, path: ollamaPath + "tags", serve: (*Server).ollamaTags},
-		{method: get, path: ollamaPath + "ps", serve: (*Server).ollamaTags},
-		{method: post, path: ollamaPath + "show", serve: (*Server).ollamaShow},
-		{method: post, path: ollamaPath + "chat", serve: (*Server).ollamaChat},
-		{method: post, path: ollamaPath + "generate", serve: (*Server).ollamaGenerate},
-		{method: post, path: ollamaPath + "embed", serve: (*Server).ollamaEmbed},
-		{method: post, path: ollamaPath + "embeddings", serve: (*Server).ollamaEmbed},
+		{method: get, path: ollamaPath + "version", ask: (*model).ollamaVersion},
+		{method: get, path: ollamaPath + "tags", ask: (*model).ollamaTags},
+		{method: get, path: ollamaPath + "ps", ask: (*model).ollamaTags},
+		{method: post, path: ollamaPath + "show", ask: (*model).ollamaShow},
+		{method: post, path: ollamaPath + "chat", ask: (*model).ollamaChat},
+		{method: post, path: ollamaPath + "generate", ask: (*model).ollamaGenerate},
+		{method: post, path: ollamaPath + "embed", ask: (*model).ollamaEmbed},
+		{method: post, path: ollamaPath + "embeddings", ask: (*model).ollamaEmbed},
 	}
 }

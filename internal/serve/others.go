@@ -1,8 +1,6 @@
 package serve
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,16 +29,16 @@ type other struct {
 	Another
 	of *Server
 
-	mu     sync.Mutex // held while it is loaded or given up
-	server *Server    // nil: not loaded
-	users  int        // requests in work
-	used   time.Time
-	idle   *time.Timer
+	mu    sync.Mutex // held while it is loaded or given up
+	model *model     // nil: not loaded
+	users int        // requests in work
+	used  time.Time
+	idle  *time.Timer
 }
 
 // another is the model of that name, which the client asks for; nil: none of these.
 func (s *Server) another(name string) *other {
-	name = strings.TrimSuffix(name, ":latest") // Ollama's clients add it
+	name = strings.TrimSuffix(name, latest) // Ollama's clients add it
 	for _, o := range s.others {
 		if o.Name == name {
 			return o
@@ -49,56 +47,40 @@ func (s *Server) another(name string) *other {
 	return nil
 }
 
-// target is the server of the model that a request names: s, or that of another model,
-// which is kept until release is called.
-func (s *Server) target(rt route, w http.ResponseWriter, r *http.Request) (t *Server, release func(), err error) {
-	if len(s.others) == 0 || rt.method != http.MethodPost {
-		return s, func() {}, nil
+// target is the model that a request names. Another than the first is kept until release
+// is called.
+func (s *Server) target(ctx context.Context, f *fields) (m *model, release func(), err error) {
+	var asked string
+	if f != nil {
+		_ = json.Unmarshal(f.raw["model"], &asked) // what is wrong with it is told by who reads all of it
 	}
-	data, err := readBody(w, r)
-	if err != nil {
-		return nil, nil, err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(data))
-	var asked struct {
-		Model string `json:"model"`
-	}
-	_ = json.Unmarshal(data, &asked) // what is wrong with it is told by who reads all of it
-	o := s.another(asked.Model)
+	o := s.another(asked)
 	if o == nil {
-		return s, func() {}, nil
+		return s.first, func() {}, nil
 	}
-	if t, err = o.take(context.WithoutCancel(r.Context())); err != nil {
+	if m, err = o.take(context.WithoutCancel(ctx)); err != nil {
 		return nil, nil, err
 	}
-	return t, o.release, nil
+	return m, o.release, nil
 }
 
 // take loads the model, unless it is, and counts one user more.
-func (o *other) take(ctx context.Context) (*Server, error) {
+func (o *other) take(ctx context.Context) (*model, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.server == nil {
+	if o.model == nil {
 		b, err := o.open(ctx)
 		if err != nil {
 			return nil, &apiError{status: http.StatusServiceUnavailable, code: "model_not_loaded", param: "model",
 				message: fmt.Sprintf("The model %q can't be loaded: %v.", o.Name, err)}
 		}
-		cfg := o.of.cfg
-		cfg.ModelNames, cfg.Others, cfg.Page, cfg.Tasks, cfg.Worker = []string{o.Name}, nil, nil, nil, nil
-		t, err := New(b, cfg)
-		if err != nil {
-			closeBackend(b)
-			return nil, err
-		}
-		t.metrics = o.of.metrics
-		o.server = t
+		o.model = o.of.newModel(b, []string{o.Name})
 	}
 	o.users++
 	if o.idle != nil {
 		o.idle.Stop()
 	}
-	return o.server, nil
+	return o.model, nil
 }
 
 // open loads the model. Where that fails others are given up, the one longest unused
@@ -115,7 +97,7 @@ func (o *other) open(ctx context.Context) (backend.LanguageBackend, error) {
 
 func (s *Server) giveUpOldest(but *other) bool {
 	idle := slices.DeleteFunc(slices.Clone(s.others), func(o *other) bool { return o == but })
-	slices.SortFunc(idle, func(a, b *other) int { return cmp.Compare(a.lastUse().UnixNano(), b.lastUse().UnixNano()) })
+	slices.SortFunc(idle, func(a, b *other) int { return a.lastUse().Compare(b.lastUse()) })
 	return slices.ContainsFunc(idle, (*other).giveUp)
 }
 
@@ -154,12 +136,12 @@ func (o *other) giveUp() bool {
 }
 
 func (o *other) unload() bool {
-	if o.server == nil || o.users > 0 {
+	if o.model == nil || o.users > 0 {
 		return false
 	}
 	o.of.log.Info("unloading", "model", o.Name)
-	closeBackend(o.server.backend)
-	o.server = nil
+	closeBackend(o.model.backend)
+	o.model = nil
 	return true
 }
 
@@ -182,8 +164,8 @@ func (o *other) state() (state string, contextLength int) {
 		return "loading", 0
 	}
 	defer o.mu.Unlock()
-	if o.server == nil {
+	if o.model == nil {
 		return "not loaded", 0
 	}
-	return "loaded", o.server.backend.ContextLength()
+	return "loaded", o.model.backend.ContextLength()
 }

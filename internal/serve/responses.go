@@ -31,54 +31,70 @@ type responseCall struct {
 	echo         map[string]any // what the reply repeats of the request
 }
 
-func (s *Server) readResponse(data []byte) (*responseCall, error) {
-	f, err := parseFields(data)
+// response serves /v1/responses.
+func (m *model) response(f *fields, w http.ResponseWriter, r *http.Request) error {
+	c, err := m.readResponse(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &responseCall{chatCall: chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}, n: 1}, store: true}
+	rw := &responseWriter{w: w, store: &m.responses, c: c, body: map[string]any{
+		"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model,
+		"status": "in_progress", "output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil,
+	}}
+	maps.Copy(rw.body, c.echo)
+	if c.stream {
+		rw.out = newEvents(w)
+		defer rw.out.close()
+	}
+	return m.answer(r, c.replies(m.backend), rw)
+}
+
+// advisory are fields for which a model here has no use, and which only tell servers about
+// each other.
+var advisory = []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options",
+	"service_tier", "prompt", "max_tool_calls"}
+
+// readResponse understands a request.
+func (m *model) readResponse(f *fields) (*responseCall, error) {
+	req := &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop")}
+	c := &responseCall{chatCall: chatCall{req: req, n: 1, stream: f.flag("stream")}, store: true}
 	c.instructions, c.previous = f.text("instructions"), f.text("previous_response_id")
 	f.read("store", "true or false", &c.store)
-	c.stream = f.flag("stream")
-	model := f.text("model")
-	f.items(c.req)
+	f.items(req)
 	if n := f.integer("max_output_tokens", 1, 1<<31-1); n != nil {
-		c.req.TokensMax = int(*n)
+		req.TokensMax = int(*n)
 	}
 	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
-		c.req.TopLogprobs, c.req.Logprobs = int(*n), *n > 0
+		req.TopLogprobs, req.Logprobs = int(*n), *n > 0
 	}
-	f.textFormat(c.req)
+	f.textFormat(req)
 	asked := f.raw["tool_choice"]
 	if asked == nil {
 		asked = json.RawMessage(`"auto"`)
 	}
-	c.tools = f.responseTools(c.req)
-	c.echo = map[string]any{"temperature": c.req.Sampling.Temperature, "top_p": c.req.Sampling.TopP, "max_output_tokens": zeroIsNull(c.req.TokensMax),
+	c.tools = f.responseTools(req)
+	c.echo = map[string]any{
+		"temperature": req.Sampling.Temperature, "top_p": req.Sampling.TopP, "max_output_tokens": zeroIsNull(req.TokensMax),
 		"instructions": zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous), "store": c.store,
-		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked, "tools": responseToolBodies(c.req.Tools, c.tools)}
+		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked,
+		"tools": responseToolBodies(req.Tools, c.tools),
+	}
 	if raw := f.take("metadata"); raw != nil {
 		c.echo["metadata"] = raw
 	}
-	// What a model here has no use for, and what only tells servers about each other.
-	for _, name := range []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options", "service_tier", "prompt", "max_tool_calls"} {
+	for _, name := range advisory {
 		if raw := f.take(name); raw != nil && !harmlessResponse(name, raw) {
 			f.fail(unsupported(name, "is not supported by this server."))
 		}
 	}
-	if err := f.end(); err != nil {
+	var err error
+	if c.model, err = m.end(f); err != nil {
 		return nil, err
 	}
-	if c.model, err = s.modelName(model); err != nil {
+	if err := m.responses.continued(c); err != nil {
 		return nil, err
 	}
-	if err := s.continued(c); err != nil {
-		return nil, err
-	}
-	if err := s.able(c.req); err != nil {
-		return nil, err
-	}
-	return c, s.ableTools(c.req, c.tools)
+	return c, m.able(req, c.tools)
 }
 
 // harmlessResponse reports that a field asks for nothing that would change the reply.
@@ -197,19 +213,21 @@ func (f *fields) responseTools(req *backend.Request) *backend.ToolChoice {
 func responseToolBodies(tools []backend.Tool, choice *backend.ToolChoice) []map[string]any {
 	out := []map[string]any{}
 	for _, t := range tools {
-		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description, "parameters": t.Parameters,
-			"strict": choice != nil && choice.Strict[t.Name]})
+		out = append(out, map[string]any{"type": "function", "name": t.Name, "description": t.Description,
+			"parameters": t.Parameters, "strict": choice != nil && choice.Strict[t.Name]})
 	}
 	return out
 }
 
 // continued puts what came before in front of the input.
-func (s *Server) continued(c *responseCall) error {
+func (s *responseStore) continued(c *responseCall) error {
 	if c.previous != "" {
-		before, ok := s.responses.get(c.previous)
+		before, ok := s.get(c.previous)
 		if !ok {
 			return &apiError{status: http.StatusNotFound, code: "previous_response_not_found", param: "previous_response_id",
-				message: fmt.Sprintf("There is no response %q here: it was not stored, or so many came after it that it was dropped.", c.previous)}
+				message: fmt.Sprintf(
+					"There is no response %q here: it was not stored, or so many came after it that it was "+
+						"dropped.", c.previous)}
 		}
 		c.req.Messages = append(before, c.req.Messages...)
 	}
@@ -234,220 +252,6 @@ func (s *Server) continued(c *responseCall) error {
 	}
 	c.req.Messages = rest
 	return nil
-}
-
-// responseItem is a piece of the output that is being written.
-type responseItem struct {
-	body map[string]any
-	text strings.Builder
-	call bool
-}
-
-// responseWriter makes items of deltas, and events where they are streamed.
-type responseWriter struct {
-	c        *responseCall
-	body     map[string]any
-	items    []*responseItem
-	send     func(kind string, fields map[string]any) error
-	finish   backend.FinishReason
-	usage    usageBody
-	logprobs []chatToken
-}
-
-func (s *Server) response(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	c, err := s.readResponse(data)
-	if err != nil {
-		return err
-	}
-	var out *events
-	if c.stream {
-		out = newEvents(w)
-		defer out.end()
-	}
-	rw := &responseWriter{c: c, body: map[string]any{"id": newID("resp_"), "object": "response", "created_at": time.Now().Unix(), "model": c.model,
-		"status": "in_progress", "output": []any{}, "error": nil, "incomplete_details": nil, "usage": nil}}
-	maps.Copy(rw.body, c.echo)
-	sequence := 0
-	rw.send = func(kind string, fields map[string]any) error {
-		if !c.stream {
-			return nil
-		}
-		event := map[string]any{"type": kind, "sequence_number": sequence}
-		sequence++
-		maps.Copy(event, fields)
-		return out.sendNamed(kind, event)
-	}
-	begun := false
-	for ev, err := range s.run(r, c.replies(s.backend)) {
-		if err != nil && c.stream {
-			return out.fail(err)
-		}
-		if err != nil {
-			return err
-		}
-		if !begun {
-			begun = true
-			for _, kind := range []string{"response.created", "response.in_progress"} {
-				if err := rw.send(kind, map[string]any{"response": maps.Clone(rw.body)}); err != nil {
-					return err
-				}
-			}
-		}
-		if err := rw.add(ev.Delta); err != nil {
-			return err
-		}
-	}
-	if err := rw.end(); err != nil {
-		return err
-	}
-	if c.store {
-		s.responses.put(rw.body["id"].(string), rw.conversation())
-	}
-	if c.stream {
-		return nil
-	}
-	return writeJSON(w, http.StatusOK, rw.body)
-}
-
-func (rw *responseWriter) add(d backend.Delta) error {
-	switch {
-	case d.Call != nil && d.Call.Name != "":
-		if err := rw.close(); err != nil {
-			return err
-		}
-		return rw.open(true, map[string]any{"id": newID("fc_"), "type": "function_call", "status": "in_progress", "call_id": d.Call.ID, "name": d.Call.Name, "arguments": ""})
-	case d.Call != nil:
-		return rw.write("response.function_call_arguments.delta", d.Call.Arguments, nil)
-	case d.Text != "" || len(d.Tokens) > 0:
-		if len(rw.items) == 0 || rw.items[len(rw.items)-1].call {
-			if err := rw.message(); err != nil {
-				return err
-			}
-		}
-		tokens := chatTokens(d.Tokens)
-		rw.logprobs = append(rw.logprobs, tokens...)
-		return rw.write("response.output_text.delta", d.Text, map[string]any{"content_index": 0, "logprobs": tokens})
-	}
-	if d.Finish != "" {
-		rw.finish = d.Finish
-		rw.usage.add(d.Usage, true)
-	}
-	return nil
-}
-
-// message begins an item of text.
-func (rw *responseWriter) message() error {
-	if err := rw.open(false, map[string]any{"id": newID("msg_"), "type": "message", "status": "in_progress", "role": "assistant", "content": []any{}}); err != nil {
-		return err
-	}
-	return rw.tell("response.content_part.added", map[string]any{"content_index": 0, "part": textPart("", nil)})
-}
-
-func textPart(text string, logprobs []chatToken) map[string]any {
-	if logprobs == nil {
-		logprobs = []chatToken{}
-	}
-	return map[string]any{"type": "output_text", "text": text, "annotations": []any{}, "logprobs": logprobs}
-}
-
-func (rw *responseWriter) open(call bool, body map[string]any) error {
-	rw.items = append(rw.items, &responseItem{body: body, call: call})
-	return rw.send("response.output_item.added", map[string]any{"output_index": len(rw.items) - 1, "item": maps.Clone(body)})
-}
-
-// tell sends an event about the newest item.
-func (rw *responseWriter) tell(kind string, fields map[string]any) error {
-	event := map[string]any{"output_index": len(rw.items) - 1, "item_id": rw.items[len(rw.items)-1].body["id"]}
-	maps.Copy(event, fields)
-	return rw.send(kind, event)
-}
-
-func (rw *responseWriter) write(kind, text string, more map[string]any) error {
-	rw.items[len(rw.items)-1].text.WriteString(text)
-	event := map[string]any{"delta": text}
-	maps.Copy(event, more)
-	return rw.tell(kind, event)
-}
-
-// close ends the newest item.
-func (rw *responseWriter) close() error {
-	if len(rw.items) == 0 {
-		return nil
-	}
-	item := rw.items[len(rw.items)-1]
-	text := item.text.String()
-	item.body["status"] = "completed"
-	if rw.finish == backend.FinishLength || rw.finish == backend.FinishContext {
-		item.body["status"] = "incomplete"
-	}
-	if item.call {
-		item.body["arguments"] = text
-		if err := rw.tell("response.function_call_arguments.done", map[string]any{"arguments": text, "name": item.body["name"]}); err != nil {
-			return err
-		}
-	} else {
-		part := textPart(text, rw.logprobs)
-		item.body["content"] = []any{part}
-		if err := rw.tell("response.output_text.done", map[string]any{"content_index": 0, "text": text, "logprobs": part["logprobs"]}); err != nil {
-			return err
-		}
-		if err := rw.tell("response.content_part.done", map[string]any{"content_index": 0, "part": part}); err != nil {
-			return err
-		}
-	}
-	return rw.send("response.output_item.done", map[string]any{"output_index": len(rw.items) - 1, "item": item.body})
-}
-
-// end completes the response.
-func (rw *responseWriter) end() error {
-	if len(rw.items) == 0 { // a reply of no token
-		if err := rw.message(); err != nil {
-			return err
-		}
-	}
-	if err := rw.close(); err != nil {
-		return err
-	}
-	output := []any{}
-	for _, item := range rw.items {
-		output = append(output, item.body)
-	}
-	kind := "response.completed"
-	rw.body["output"], rw.body["status"] = output, "completed"
-	if rw.finish == backend.FinishLength || rw.finish == backend.FinishContext {
-		kind = "response.incomplete"
-		rw.body["status"], rw.body["incomplete_details"] = "incomplete", map[string]any{"reason": "max_output_tokens"}
-	}
-	rw.body["usage"] = map[string]any{"input_tokens": rw.usage.PromptTokens, "output_tokens": rw.usage.CompletionTokens, "total_tokens": rw.usage.TotalTokens,
-		"input_tokens_details":  map[string]any{"cached_tokens": rw.usage.PromptTokensDetails.CachedTokens},
-		"output_tokens_details": map[string]any{"reasoning_tokens": rw.usage.CompletionTokensDetails.ReasoningTokens}}
-	return rw.send(kind, map[string]any{"response": rw.body})
-}
-
-// conversation is what a next request goes on with; instructions are not a part of it.
-func (rw *responseWriter) conversation() []backend.Message {
-	msgs := slices.Clone(rw.c.req.Messages)
-	if rw.c.instructions != "" {
-		msgs[0].Content = strings.TrimPrefix(strings.TrimPrefix(msgs[0].Content, rw.c.instructions), "\n\n")
-		if msgs[0].Content == "" {
-			msgs = msgs[1:]
-		}
-	}
-	reply := backend.Message{Role: backend.RoleAssistant}
-	for _, item := range rw.items {
-		if !item.call {
-			reply.Content += item.text.String()
-			continue
-		}
-		id, _ := item.body["call_id"].(string)
-		name, _ := item.body["name"].(string)
-		reply.Calls = append(reply.Calls, backend.ToolCall{ID: id, Name: name, Arguments: argumentsOf(json.RawMessage(item.text.String()))})
-	}
-	return append(msgs, reply)
 }
 
 // responseStore keeps the conversations of the newest responses, in memory.

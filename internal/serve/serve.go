@@ -1,8 +1,13 @@
 // Package serve puts any [backend.LanguageBackend] behind HTTP: as a server
-// that speaks OpenAI's protocol, and as a worker of a FastChat cluster.
+// that speaks the protocols of OpenAI, Anthropic and Ollama, and as a worker of
+// a FastChat cluster.
 //
 // Make a [Server] with [New] and run it with [Server.Serve], or mount
 // [Server.Handler]. The endpoints are described in docs/serve.md.
+//
+// Each protocol is a codec in files of its own: it reads the fields of a body
+// into calls of the model that the body names, and a writer puts their deltas
+// into its form. Limits, queue, errors and counts are the same for all.
 //
 // Promises: a request is carried out as it was asked or refused with a reason
 // that names the field, never partly; a prompt that does not fit is refused
@@ -22,7 +27,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"agent/backend"
@@ -90,27 +94,22 @@ const (
 	completionTokens = 16 // max_tokens of /v1/completions when absent, as the protocol has it
 )
 
-// Server serves one backend. It is safe for concurrent use.
+// Server serves one backend, and others beside it. It is safe for concurrent use.
 type Server struct {
-	cfg       Config
-	backend   backend.LanguageBackend
-	caps      backend.Capabilities
-	names     []string
-	started   time.Time
-	log       *slog.Logger
-	handler   http.Handler
-	metrics   *metrics
-	worker    *worker // nil: no cluster
-	responses responseStore
-	others    []*other
-
-	load     atomic.Int64 // replies in work and waiting
-	draining atomic.Bool
+	cfg     Config
+	names   []string // of all models
+	first   *model
+	others  []*other
+	worker  *worker // nil: no cluster
+	started time.Time
+	log     *slog.Logger
+	metrics *metrics
+	handler http.Handler
 }
 
 // New makes a server of b, which stays the caller's to close.
 func New(b backend.LanguageBackend, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, backend: b, caps: backend.CapabilitiesOf(b), started: time.Now(), log: cfg.Log}
+	s := &Server{cfg: cfg, started: time.Now(), log: cfg.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -121,18 +120,22 @@ func New(b backend.LanguageBackend, cfg Config) (*Server, error) {
 	if s.cfg.KeepAlive == 0 {
 		s.cfg.KeepAlive = KeepAliveDefault
 	}
-	if err := s.setNames(); err != nil {
+	names, err := namesOf(b, cfg.ModelNames)
+	if err != nil {
 		return nil, err
 	}
+	s.names = slices.Clone(names)
 	for _, a := range cfg.Others {
-		if slices.Contains(s.names, a.Name) || s.another(a.Name) != nil {
+		if slices.Contains(s.names, a.Name) {
 			return nil, fmt.Errorf("serve: two models are called %q", a.Name)
 		}
+		s.names = append(s.names, a.Name)
 		s.others = append(s.others, &other{Another: a, of: s})
 	}
 	s.metrics = newMetrics(s)
+	s.first = s.newModel(b, names)
 	if cfg.Worker != nil {
-		w, err := newWorker(s, *cfg.Worker)
+		w, err := newWorker(s.first, *cfg.Worker)
 		if err != nil {
 			return nil, err
 		}
@@ -152,27 +155,28 @@ func orDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-func (s *Server) setNames() error {
-	for _, n := range s.cfg.ModelNames {
+// namesOf are the configured names of a model, or one made of its id.
+func namesOf(b backend.LanguageBackend, configured []string) (names []string, err error) {
+	for _, n := range configured {
 		if n = strings.TrimSpace(n); n == "" {
-			return errors.New("serve: an empty model name")
+			return nil, errors.New("serve: an empty model name")
 		}
-		s.names = append(s.names, n)
+		names = append(names, n)
 	}
-	if len(s.names) == 0 {
-		id := s.backend.ModelID()
-		s.names = []string{strings.TrimSuffix(path.Base(strings.ReplaceAll(id, `\`, "/")), ".gguf")}
+	if len(names) == 0 {
+		file := path.Base(strings.ReplaceAll(b.ModelID(), `\`, "/"))
+		names = []string{strings.TrimSuffix(file, ".gguf")}
 	}
-	return nil
+	return names, nil
 }
 
 func (s *Server) door() Door { return Door{s.cfg.APIKey, s.cfg.Origins} }
 
-// Usage is what all replies so far cost.
+// Usage is the cost of all replies so far.
 func (s *Server) Usage() backend.Usage {
 	m := s.metrics
-	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()), CachedTokens: int(m.cached.Load()),
-		CompletionTokens: int(m.completion.Load())}
+	return backend.Usage{PromptTokens: int(m.prompt.Load()), EvaluatedTokens: int(m.evaluated.Load()),
+		CachedTokens: int(m.cached.Load()), CompletionTokens: int(m.completion.Load())}
 }
 
 // Handler serves all endpoints, with the checks of keys and origins.
@@ -264,8 +268,8 @@ func (s *Server) join(ctx context.Context, addr net.Addr) *sync.WaitGroup {
 
 // drain ends an HTTP server politely, then firmly.
 func (s *Server) drain(ctx context.Context, h *http.Server, cancelWork context.CancelCauseFunc) {
-	s.draining.Store(true)
-	if n := s.load.Load(); n > 0 {
+	s.first.draining.Store(true)
+	if n := s.first.load.Load(); n > 0 {
 		s.log.Info("shutting down; waiting for replies in work", "replies", n, "at_most", s.cfg.DrainWithin)
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainWithin)
@@ -282,56 +286,54 @@ func (s *Server) drain(ctx context.Context, h *http.Server, cancelWork context.C
 	}
 }
 
-// route is one endpoint.
+// route is one endpoint: serve answers it for the server, or ask for the model
+// that the body names.
 type route struct {
 	method, path string
-	serve        func(*Server, http.ResponseWriter, *http.Request) error
+	serve        func(http.ResponseWriter, *http.Request) error
+	ask          func(*model, *fields, http.ResponseWriter, *http.Request) error
 	open         bool // no key needed
 	cluster      bool // for members of the FastChat cluster only
 }
 
-// endpoints are all routes but the worker's.
-func endpoints() []route {
+// endpoints are the routes of the server, and those of OpenAI's and Anthropic's wires.
+func (s *Server) endpoints() []route {
+	get, post := http.MethodGet, http.MethodPost
 	return []route{
-		{method: http.MethodGet, path: "/health", serve: (*Server).health, open: true},
-		{method: http.MethodGet, path: "/metrics", serve: (*Server).serveMetrics},
-		{method: http.MethodGet, path: "/v1/models", serve: (*Server).listModels},
-		{method: http.MethodGet, path: "/v1/models/{id...}", serve: (*Server).showModel},
-		{method: http.MethodPost, path: "/v1/chat/completions", serve: (*Server).chat},
-		{method: http.MethodPost, path: messagesPath, serve: (*Server).messages},
-		{method: http.MethodPost, path: messagesPath + "/count_tokens", serve: (*Server).countMessages},
-		{method: http.MethodPost, path: "/v1/responses", serve: (*Server).response},
-		{method: http.MethodPost, path: "/v1/completions", serve: (*Server).completions},
-		{method: http.MethodPost, path: "/v1/embeddings", serve: (*Server).embeddings},
-		{method: http.MethodPost, path: "/v1/decisions", serve: (*Server).decisions},
-		{method: http.MethodPost, path: "/tokenize", serve: (*Server).tokenize},
-		{method: http.MethodPost, path: "/detokenize", serve: (*Server).detokenize},
-		{method: http.MethodGet, path: "/tokenizer_info", serve: (*Server).tokenizerInfo},
+		{method: get, path: "/health", serve: s.health, open: true},
+		{method: get, path: "/metrics", serve: s.serveMetrics},
+		{method: get, path: "/v1/models", serve: s.listModels},
+		{method: get, path: "/v1/models/{id...}", serve: s.showModel},
+		{method: post, path: "/v1/chat/completions", ask: (*model).chat},
+		{method: post, path: messagesPath, ask: (*model).messages},
+		{method: post, path: messagesPath + "/count_tokens", ask: (*model).countMessages},
+		{method: post, path: "/v1/responses", ask: (*model).response},
+		{method: post, path: "/v1/completions", ask: (*model).completions},
+		{method: post, path: "/v1/embeddings", ask: (*model).embeddings},
+		{method: post, path: "/v1/decisions", ask: (*model).decisions},
+		{method: post, path: "/tokenize", ask: (*model).tokenize},
+		{method: post, path: "/detokenize", ask: (*model).detokenize},
+		{method: get, path: "/tokenizer_info", ask: (*model).tokenizerInfo},
 	}
 }
 
 // routes builds the handler.
 func (s *Server) routes() (http.Handler, error) {
-	mux := http.NewServeMux()
-	all := append(endpoints(), ollamaEndpoints()...)
+	all := append(s.endpoints(), ollamaEndpoints()...)
 	if s.worker != nil {
-		all = append(all, workerEndpoints()...)
+		all = append(all, s.worker.endpoints()...)
 	}
-	for _, p := range []struct {
-		handler http.Handler
-		paths   []string
-		open    bool
-	}{{s.cfg.Page, []string{"/{$}", "/page/"}, true}, {s.cfg.Tasks, []string{"/tasks", "/tasks/"}, false}} {
-		for _, path := range p.paths {
-			if p.handler != nil {
-				all = append(all, route{path: path, serve: pass(p.handler), open: p.open})
-			}
-		}
+	if p := s.cfg.Page; p != nil {
+		all = append(all, route{path: "/{$}", serve: pass(p), open: true}, route{path: "/page/", serve: pass(p), open: true})
 	}
+	if t := s.cfg.Tasks; t != nil {
+		all = append(all, route{path: "/tasks", serve: pass(t)}, route{path: "/tasks/", serve: pass(t)})
+	}
+	mux := http.NewServeMux()
 	for _, r := range all {
-		mux.Handle(r.path, s.endpoint(r))
+		mux.Handle(r.path, s.handle(r))
 	}
-	mux.Handle("/", s.endpoint(route{path: "other", serve: (*Server).notFound, open: true}))
+	mux.Handle("/", s.handle(route{path: "other", serve: notFound, open: true}))
 	return s.door().guard(plainPaths(mux, all))
 }
 
@@ -358,21 +360,21 @@ func plainPaths(mux *http.ServeMux, all []route) http.Handler {
 
 // health says whether requests are taken.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
-	if s.draining.Load() {
+	if s.first.draining.Load() {
 		return errShutdown
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "in_flight": s.load.Load()})
+	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "in_flight": s.first.load.Load()})
 }
 
 // pass hands requests to a handler that answers all of them itself.
-func pass(h http.Handler) func(*Server, http.ResponseWriter, *http.Request) error {
-	return func(_ *Server, w http.ResponseWriter, r *http.Request) error {
+func pass(h http.Handler) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		h.ServeHTTP(w, r)
 		return nil
 	}
 }
 
-func (s *Server) notFound(w http.ResponseWriter, r *http.Request) error {
+func notFound(w http.ResponseWriter, r *http.Request) error {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, headerBytesMax))
 	return &apiError{status: http.StatusNotFound, code: "unknown_url",
 		message: fmt.Sprintf("Unknown request URL: %s %s. See docs/serve.md for the endpoints.", r.Method, r.URL.Path)}
@@ -393,26 +395,21 @@ type modelCard struct {
 }
 
 func (s *Server) card(name string) modelCard {
-	card := modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", ContextLength: s.backend.ContextLength(),
-		State: "loaded", Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
+	card := modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", State: "loaded",
+		ContextLength: s.first.backend.ContextLength(),
+		Type:          "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
 	if o := s.another(name); o != nil {
 		card.State, card.ContextLength = o.state()
 	}
 	return card
 }
 
-// Names are those of all models.
-func (s *Server) Names() []string {
-	names := slices.Clone(s.names)
-	for _, o := range s.others {
-		names = append(names, o.Name)
-	}
-	return names
-}
+// Names are the names of all models.
+func (s *Server) Names() []string { return slices.Clone(s.names) }
 
 func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	var cards []modelCard
-	for _, n := range s.Names() {
+	for _, n := range s.names {
 		cards = append(cards, s.card(n))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards, "has_more": false})
@@ -422,22 +419,9 @@ func (s *Server) showModel(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("id")
 	if s.another(name) == nil {
 		var err error
-		if name, err = s.modelName(name); err != nil {
+		if name, err = s.first.named(name); err != nil {
 			return err
 		}
 	}
 	return writeJSON(w, http.StatusOK, s.card(name))
-}
-
-// modelName checks the model that a client asks for. The backend's own id is
-// known too; no name means the first one.
-func (s *Server) modelName(asked string) (string, error) {
-	switch {
-	case asked == "" || asked == s.backend.ModelID():
-		return s.names[0], nil
-	case slices.Contains(s.names, asked):
-		return asked, nil
-	}
-	return "", &apiError{status: http.StatusNotFound, code: "model_not_found", param: "model",
-		message: fmt.Sprintf("The model %q does not exist here. This server has: %s.", asked, strings.Join(s.Names(), ", "))}
 }

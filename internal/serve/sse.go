@@ -30,7 +30,7 @@ const (
 	silence      = 10 * time.Second
 )
 
-// newEvents begins a stream; end must be called before the handler returns.
+// newEvents begins a stream; close must be called before the handler returns.
 func newEvents(w http.ResponseWriter) *events {
 	e := &events{w: w, conn: http.NewResponseController(w)}
 	e.mu.Lock()
@@ -39,8 +39,8 @@ func newEvents(w http.ResponseWriter) *events {
 	return e
 }
 
-// end ends the comments.
-func (e *events) end() {
+// close ends the comments.
+func (e *events) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = true

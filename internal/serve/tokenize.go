@@ -19,16 +19,7 @@ type tokenAnswer struct {
 // tokenize serves /tokenize: of "content" or "prompt" (plain text, in which
 // control tokens are text), or of "messages" (the rendered chat). With "add_special_tokens"
 // the text is a prompt, in which they are what they say.
-func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	model := f.text("model")
+func (m *model) tokenize(f *fields, w http.ResponseWriter, r *http.Request) (err error) {
 	var text string
 	has := f.read("content", "a string", &text) || f.read("prompt", "a string", &text)
 	var req backend.Request
@@ -38,23 +29,20 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 		f.fail(badValue("content", "give content, or messages."))
 	}
 	special := f.take("add_special_tokens")
-	if err := f.end(); err != nil {
-		return err
-	}
-	if _, err := s.modelName(model); err != nil {
+	if _, err := m.end(f); err != nil {
 		return err
 	}
 	var count backend.Count
 	if special != nil && has {
-		count, err = s.promptTokens(text, string(special) == "true")
+		count, err = m.promptTokens(text, string(special) == "true")
 	} else {
-		count, err = s.count(r, text, req.Messages)
+		count, err = m.count(r, text, req.Messages)
 	}
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs, Source: count.Source, Exact: count.Exact,
-		ContextLength: s.backend.ContextLength()})
+	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs, Source: count.Source,
+		Exact: count.Exact, ContextLength: m.backend.ContextLength()})
 }
 
 // tokenizer is a backend that reads prompts with control tokens in them.
@@ -63,17 +51,18 @@ type tokenizer interface {
 	PromptInfo() (bos, eos, template string)
 }
 
-func (s *Server) tokenizer() (tokenizer, error) {
-	if t, ok := backend.As[tokenizer](s.backend); ok {
+func (m *model) tokenizer() (tokenizer, error) {
+	if t, ok := backend.As[tokenizer](m.backend); ok {
 		return t, nil
 	}
-	return nil, &apiError{status: http.StatusNotFound, code: "no_tokenizer", message: "The backend of this server does not tell its tokens; a local model does."}
+	return nil, &apiError{status: http.StatusNotFound, code: "no_tokenizer",
+		message: "The backend of this server does not tell its tokens; a local model does."}
 }
 
 // tokenizerInfo serves /tokenizer_info, by which evaluation harnesses learn how prompts are
 // made.
-func (s *Server) tokenizerInfo(w http.ResponseWriter, r *http.Request) error {
-	t, err := s.tokenizer()
+func (m *model) tokenizerInfo(_ *fields, w http.ResponseWriter, _ *http.Request) error {
+	t, err := m.tokenizer()
 	if err != nil {
 		return err
 	}
@@ -83,28 +72,16 @@ func (s *Server) tokenizerInfo(w http.ResponseWriter, r *http.Request) error {
 }
 
 // detokenize serves /detokenize.
-func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) error {
-	t, err := s.tokenizer()
+func (m *model) detokenize(f *fields, w http.ResponseWriter, _ *http.Request) error {
+	t, err := m.tokenizer()
 	if err != nil {
 		return err
 	}
-	data, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	f, err := parseFields(data)
-	if err != nil {
-		return err
-	}
-	model := f.text("model")
 	var ids []int
 	if !f.read("tokens", "a list of token ids", &ids) {
 		f.fail(badValue("tokens", "they are missing."))
 	}
-	if err := f.end(); err != nil {
-		return err
-	}
-	if _, err := s.modelName(model); err != nil {
+	if _, err := m.end(f); err != nil {
 		return err
 	}
 	text, err := t.DetokenizePrompt(ids)
@@ -116,8 +93,8 @@ func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) error {
 
 // promptTokens is a prompt as it is sent to /v1/completions: text of control tokens means
 // them.
-func (s *Server) promptTokens(text string, special bool) (backend.Count, error) {
-	t, err := s.tokenizer()
+func (m *model) promptTokens(text string, special bool) (backend.Count, error) {
+	t, err := m.tokenizer()
 	if err != nil {
 		return backend.Count{}, err
 	}
@@ -132,18 +109,18 @@ func (s *Server) promptTokens(text string, special bool) (backend.Count, error) 
 }
 
 // count counts a chat, or else a text.
-func (s *Server) count(r *http.Request, text string, msgs []backend.Message) (backend.Count, error) {
-	if err := s.checkFits(text, msgs); err != nil {
+func (m *model) count(r *http.Request, text string, msgs []backend.Message) (backend.Count, error) {
+	if err := m.checkFits(text, msgs); err != nil {
 		return backend.Count{}, err
 	}
-	c, ok := backend.As[backend.Counter](s.backend)
+	c, ok := backend.As[backend.Counter](m.backend)
 	switch {
 	case ok && msgs != nil:
 		return c.CountChat(r.Context(), msgs)
 	case ok:
 		return c.CountText(r.Context(), text)
 	case msgs != nil:
-		n, err := s.backend.CountTokens(r.Context(), msgs)
+		n, err := m.backend.CountTokens(r.Context(), msgs)
 		return backend.Count{Tokens: n, Source: "backend", Exact: true}, err
 	}
 	return backend.Count{}, unsupported("content", "can't be counted by the backend of this server; messages can.")
@@ -154,8 +131,8 @@ func (s *Server) count(r *http.Request, text string, msgs []backend.Message) (ba
 type fitter interface{ CheckFits(text string) error }
 
 // checkFits refuses to count what would hold a core for a minute.
-func (s *Server) checkFits(text string, msgs []backend.Message) error {
-	f, ok := backend.As[fitter](s.backend)
+func (m *model) checkFits(text string, msgs []backend.Message) error {
+	f, ok := backend.As[fitter](m.backend)
 	if !ok {
 		return nil
 	}

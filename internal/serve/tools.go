@@ -161,13 +161,13 @@ func (f *fields) chosen(choice *backend.ToolChoice, tools []backend.Tool) *backe
 }
 
 // ableTools refuses tools that the backend can't be given, and schemas that are none.
-func (s *Server) ableTools(req *backend.Request, choice *backend.ToolChoice) error {
+func (m *model) ableTools(req *backend.Request, choice *backend.ToolChoice) error {
 	called := slices.ContainsFunc(req.Messages, func(m backend.Message) bool { return len(m.Calls) > 0 })
 	if len(req.Tools) == 0 && !called {
 		return nil
 	}
-	user, ok := backend.As[backend.ToolUser](s.backend)
-	if !ok || !backend.CanCallTools(s.backend) {
+	user, ok := backend.As[backend.ToolUser](m.backend)
+	if !ok || !backend.CanCallTools(m.backend) {
 		return unsupported("tools", "are not supported by the backend of this server; a local model has them.")
 	}
 	for i, t := range req.Tools {

@@ -45,9 +45,9 @@ const (
 	controllerBytesMax = 1 << 20
 )
 
-// worker is the side of a server that belongs to a cluster.
+// worker is a model as a FastChat cluster sees it.
 type worker struct {
-	server     *Server
+	model      *model
 	cfg        WorkerConfig
 	controller string // without a slash at the end
 	marks      marks
@@ -61,7 +61,7 @@ type worker struct {
 	peers map[netip.Addr]bool // the controller's addresses
 }
 
-func newWorker(s *Server, cfg WorkerConfig) (*worker, error) {
+func newWorker(m *model, cfg WorkerConfig) (*worker, error) {
 	if cfg.HeartBeat <= 0 {
 		cfg.HeartBeat = HeartBeatDefault
 	}
@@ -70,24 +70,25 @@ func newWorker(s *Server, cfg WorkerConfig) (*worker, error) {
 			continue
 		}
 		if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https" {
-			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001", name, backend.ShownURL(u))
+			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001",
+				name, backend.ShownURL(u))
 		}
 	}
-	w := &worker{server: s, cfg: cfg, controller: strings.TrimRight(cfg.Controller, "/"), marks: newMarks(),
+	k := &worker{model: m, cfg: cfg, controller: strings.TrimRight(cfg.Controller, "/"), marks: newMarks(),
 		client: &http.Client{Timeout: controllerWithin}, peers: map[netip.Addr]bool{}}
 	own := strings.TrimRight(cfg.Address, "/")
-	w.address.Store(&own)
-	return w, nil
+	k.address.Store(&own)
+	return k, nil
 }
 
 // admit lets the cluster's members call the worker's endpoints.
-func (w *worker) admit(r *http.Request) error {
-	if !w.calledByName(withoutPort(r.Host)) {
+func (k *worker) admit(r *http.Request) error {
+	if !k.calledByName(withoutPort(r.Host)) {
 		return &apiError{status: http.StatusForbidden, code: "host_not_allowed",
 			message: "The worker's endpoints answer under an address or the name in --worker-address only."}
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err == nil && w.allowed(from.Addr().Unmap()) {
+	if err == nil && k.allowed(from.Addr().Unmap()) {
 		return nil
 	}
 	return &apiError{status: http.StatusForbidden, code: "address_not_allowed",
@@ -98,37 +99,38 @@ func (w *worker) admit(r *http.Request) error {
 // No key is asked for here, and a web page in a browser on a member's machine
 // comes from an address that is allowed; but a page that has its own name lead
 // here (DNS rebinding) sends that name, which it can't make an address.
-func (w *worker) calledByName(host string) bool {
+func (k *worker) calledByName(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil || host == "" || strings.EqualFold(host, "localhost") {
 		return true
 	}
-	own, err := url.Parse(w.name())
+	own, err := url.Parse(k.name())
 	return err == nil && strings.EqualFold(host, own.Hostname())
 }
 
-func (w *worker) allowed(from netip.Addr) bool {
+func (k *worker) allowed(from netip.Addr) bool {
 	if from.IsLoopback() {
 		return true
 	}
-	for _, p := range w.cfg.Allow {
+	for _, p := range k.cfg.Allow {
 		if p.Contains(from) {
 			return true
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.peers[from]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.peers[from]
 }
 
 // stay registers with the controller and reports to it until ctx ends, through
 // restarts of the controller. At the end the controller is asked to look at its
 // workers again, so that it sends no more clients here.
-func (w *worker) stay(ctx context.Context, listening net.Addr) {
-	defer w.leave(ctx)
+func (k *worker) stay(ctx context.Context, listening net.Addr) {
+	defer k.leave(ctx)
 	for {
-		wait := w.cfg.HeartBeat
-		if err := w.report(ctx, listening); err != nil && ctx.Err() == nil {
-			w.server.log.Warn("the FastChat controller can't be reached; trying again", "controller", backend.ShownURL(w.controller), "error", err, "in", controllerRetry)
+		wait := k.cfg.HeartBeat
+		if err := k.report(ctx, listening); err != nil && ctx.Err() == nil {
+			k.model.log.Warn("the FastChat controller can't be reached; trying again",
+				"controller", backend.ShownURL(k.controller), "error", err, "in", controllerRetry)
 			wait = min(wait, controllerRetry)
 		}
 		select {
@@ -141,40 +143,42 @@ func (w *worker) stay(ctx context.Context, listening net.Addr) {
 
 // report registers, or sends a heart beat and registers again when the
 // controller has forgotten this worker.
-func (w *worker) report(ctx context.Context, listening net.Addr) error {
-	if err := w.locate(ctx, listening); err != nil {
+func (k *worker) report(ctx context.Context, listening net.Addr) error {
+	if err := k.locate(ctx, listening); err != nil {
 		return err
 	}
-	if w.registered.Load() {
+	if k.registered.Load() {
 		var known struct {
 			Exist *bool `json:"exist"`
 		}
-		err := w.tell(ctx, "/receive_heart_beat", map[string]any{"worker_name": w.name(), "queue_length": w.server.load.Load()}, &known)
-		if err != nil {
+		beat := map[string]any{"worker_name": k.name(), "queue_length": k.model.load.Load()}
+		if err := k.tell(ctx, "/receive_heart_beat", beat, &known); err != nil {
 			return err
 		}
 		if known.Exist != nil && *known.Exist {
 			return nil
 		}
-		w.registered.Store(false)
-		w.server.log.Info("the controller has forgotten this worker; registering again", "controller", backend.ShownURL(w.controller))
+		k.registered.Store(false)
+		k.model.log.Info("the controller has forgotten this worker; registering again",
+			"controller", backend.ShownURL(k.controller))
 	}
-	err := w.tell(ctx, "/register_worker", map[string]any{"worker_name": w.name(), "check_heart_beat": true,
-		"worker_status": w.status(), "multimodal": false}, nil)
+	err := k.tell(ctx, "/register_worker", map[string]any{"worker_name": k.name(), "check_heart_beat": true,
+		"worker_status": k.status(), "multimodal": false}, nil)
 	if err != nil {
 		return err
 	}
-	w.registered.Store(true)
-	w.server.log.Info("registered with the FastChat controller", "controller", backend.ShownURL(w.controller), "worker", backend.ShownURL(w.name()), "models", w.server.names)
+	k.registered.Store(true)
+	k.model.log.Info("registered with the FastChat controller", "controller", backend.ShownURL(k.controller),
+		"worker", backend.ShownURL(k.name()), "models", k.model.names)
 	return nil
 }
 
-func (w *worker) name() string { return *w.address.Load() }
+func (k *worker) name() string { return *k.address.Load() }
 
 // locate learns the controller's addresses, which may call here, and this
 // worker's own address if none is configured.
-func (w *worker) locate(ctx context.Context, listening net.Addr) error {
-	u, err := url.Parse(w.controller)
+func (k *worker) locate(ctx context.Context, listening net.Addr) error {
+	u, err := url.Parse(k.controller)
 	if err != nil {
 		return err
 	}
@@ -184,19 +188,19 @@ func (w *worker) locate(ctx context.Context, listening net.Addr) error {
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
+	k.mu.Lock()
 	for _, a := range found {
-		w.peers[a.Unmap()] = true
+		k.peers[a.Unmap()] = true
 	}
-	w.mu.Unlock()
-	if w.name() != "" {
+	k.mu.Unlock()
+	if k.name() != "" {
 		return nil
 	}
 	own, err := ownAddress(listening, found)
 	if err != nil {
 		return err
 	}
-	w.address.Store(&own)
+	k.address.Store(&own)
 	return nil
 }
 
@@ -226,17 +230,17 @@ func ownAddress(listening net.Addr, peers []netip.Addr) (string, error) {
 }
 
 // tell posts to the controller.
-func (w *worker) tell(ctx context.Context, path string, in, out any) error {
+func (k *worker) tell(ctx context.Context, path string, in, out any) error {
 	data, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.controller+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.controller+path, bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := w.client.Do(req)
+	resp, err := k.client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -259,20 +263,21 @@ func (w *worker) tell(ctx context.Context, path string, in, out any) error {
 
 // leave makes the controller look at its workers, and so drop this one, which
 // no longer answers. The protocol has no way to sign off.
-func (w *worker) leave(ctx context.Context) {
-	if !w.registered.Load() {
+func (k *worker) leave(ctx context.Context) {
+	if !k.registered.Load() {
 		return
 	}
-	w.registered.Store(false)
+	k.registered.Store(false)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controllerWithin)
 	defer cancel()
-	if err := w.tell(ctx, "/refresh_all_workers", struct{}{}, nil); err != nil {
-		w.server.log.Info("the controller was not told that this worker leaves; it will find out within 90 seconds", "error", err)
+	if err := k.tell(ctx, "/refresh_all_workers", struct{}{}, nil); err != nil {
+		k.model.log.Info("the controller was not told that this worker leaves; it will find out within 90 seconds",
+			"error", err)
 	}
 }
 
 // status is what the controller asks of a worker. The queue is what is in work
 // and waiting, by whatever endpoint it came.
-func (w *worker) status() map[string]any {
-	return map[string]any{"model_names": w.server.names, "speed": 1, "queue_length": w.server.load.Load()}
+func (k *worker) status() map[string]any {
+	return map[string]any{"model_names": k.model.names, "speed": 1, "queue_length": k.model.load.Load()}
 }

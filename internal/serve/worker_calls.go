@@ -28,16 +28,18 @@ const (
 // last: each repeats the whole text so far.
 const workerTick = 40 * time.Millisecond
 
-// workerEndpoints are what controller and API server call. All take POST.
-func workerEndpoints() []route {
-	calls := map[string]func(*Server, http.ResponseWriter, *http.Request) error{
-		"/worker_generate_stream":   (*Server).workerStream,
-		"/worker_generate":          (*Server).workerWhole,
-		"/worker_get_status":        (*Server).workerStatus,
-		"/worker_get_embeddings":    (*Server).workerEmbeddings,
-		"/worker_get_conv_template": (*Server).workerTemplate,
-		"/count_token":              (*Server).workerCount,
-		"/model_details":            (*Server).workerDetails,
+// endpoints are what controller and API server call. All take POST.
+func (k *worker) endpoints() []route {
+	calls := map[string]func(http.ResponseWriter, *http.Request) error{
+		"/worker_generate_stream":   k.stream,
+		"/worker_generate":          k.generate,
+		"/worker_get_embeddings":    k.embeddings,
+		"/count_token":              k.countToken,
+		"/worker_get_status":        tells(func() any { return k.status() }),
+		"/worker_get_conv_template": tells(func() any { return map[string]any{"conv": k.marks.template()} }),
+		"/model_details": tells(func() any {
+			return map[string]int{"context_length": k.model.backend.ContextLength()}
+		}),
 	}
 	var out []route
 	for path, call := range calls {
@@ -46,66 +48,58 @@ func workerEndpoints() []route {
 	return out
 }
 
-func (s *Server) workerStatus(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, s.worker.status())
+// tells answers with a value, whatever the request says.
+func tells(value func() any) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error { return writeJSON(w, http.StatusOK, value()) }
 }
 
-func (s *Server) workerDetails(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]int{"context_length": s.backend.ContextLength()})
-}
-
-func (s *Server) workerTemplate(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]any{"conv": s.worker.marks.template()})
-}
-
-// workerCount counts a prompt as it will be computed. A failure is an HTTP
+// countToken counts a prompt as it will be computed. A failure is an HTTP
 // error: a number would be taken for a count.
-func (s *Server) workerCount(w http.ResponseWriter, r *http.Request) error {
-	data, err := readBody(w, r)
+func (k *worker) countToken(w http.ResponseWriter, r *http.Request) error {
+	f, err := readFields(w, r)
 	if err != nil {
 		return err
 	}
-	var in struct {
-		Prompt string `json:"prompt"`
+	prompt := f.text("prompt")
+	if f.err != nil {
+		return f.err
 	}
-	if err := json.Unmarshal(data, &in); err != nil {
-		return badValue("prompt", "it must be a string.")
-	}
-	n, err := s.countPrompt(r.Context(), in.Prompt)
+	n, err := k.countPrompt(r.Context(), prompt)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, map[string]int{"count": n, "error_code": 0})
 }
 
-func (s *Server) countPrompt(ctx context.Context, prompt string) (int, error) {
+func (k *worker) countPrompt(ctx context.Context, prompt string) (int, error) {
 	msgs, chat, err := decodeChat(prompt)
 	if err != nil {
 		return 0, badValue("prompt", "%v.", err)
 	}
-	if err := s.checkFits(prompt, nil); err != nil {
+	b := k.model.backend
+	if err := k.model.checkFits(prompt, nil); err != nil {
 		return 0, err
 	}
 	if chat {
-		return s.backend.CountTokens(ctx, msgs)
+		return b.CountTokens(ctx, msgs)
 	}
-	if m, ok := backend.As[TextModel](s.backend); ok {
+	if m, ok := backend.As[TextModel](b); ok {
 		ids, _, err := m.TokenizePrompt(prompt)
 		return len(ids), err
 	}
-	if c, ok := backend.As[backend.Counter](s.backend); ok {
+	if c, ok := backend.As[backend.Counter](b); ok {
 		count, err := c.CountText(ctx, prompt)
 		return count.Tokens, err
 	}
 	return 0, unsupported("prompt", "as plain text can't be counted by the backend of this worker.")
 }
 
-// workerEmbeddings makes vectors; like all calls that compute, it tells errors
-// in FastChat's own way.
-func (s *Server) workerEmbeddings(w http.ResponseWriter, r *http.Request) error {
-	answer, err := s.embedForCluster(w, r)
+// embeddings makes vectors; like all calls that compute, it tells errors in
+// FastChat's own way.
+func (k *worker) embeddings(w http.ResponseWriter, r *http.Request) error {
+	answer, err := k.embed(w, r)
 	if err != nil {
-		failed, gone := s.clusterError(r, err)
+		failed, gone := clusterError(r, err)
 		if gone {
 			return errGone
 		}
@@ -114,12 +108,8 @@ func (s *Server) workerEmbeddings(w http.ResponseWriter, r *http.Request) error 
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-func (s *Server) embedForCluster(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
-	data, err := readBody(w, r)
-	if err != nil {
-		return nil, err
-	}
-	f, err := parseFields(data)
+func (k *worker) embed(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	f, err := readFields(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +120,7 @@ func (s *Server) embedForCluster(w http.ResponseWriter, r *http.Request) (map[st
 	if err := f.end(); err != nil {
 		return nil, err
 	}
-	vectors, tokens, err := s.embed(r, texts)
+	vectors, tokens, err := k.model.embed(r, texts)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +144,7 @@ type workerAnswer struct {
 }
 
 // clusterError is an error as FastChat tells it. gone: there is nobody to tell.
-func (s *Server) clusterError(r *http.Request, err error) (answer workerAnswer, gone bool) {
+func clusterError(r *http.Request, err error) (answer workerAnswer, gone bool) {
 	err = explain(r.Context(), err)
 	var api *apiError
 	if !errors.As(err, &api) {
@@ -174,13 +164,13 @@ func (s *Server) clusterError(r *http.Request, err error) (answer workerAnswer, 
 	return workerAnswer{Text: api.message, ErrorCode: code}, false
 }
 
-// workerWhole serves /worker_generate.
-func (s *Server) workerWhole(w http.ResponseWriter, r *http.Request) error {
+// generate serves /worker_generate.
+func (k *worker) generate(w http.ResponseWriter, r *http.Request) error {
 	var last workerAnswer
-	for a, err := range s.workerReply(w, r) {
+	for a, err := range k.reply(w, r) {
 		if err != nil {
 			var gone bool
-			if last, gone = s.clusterError(r, err); gone {
+			if last, gone = clusterError(r, err); gone {
 				return errGone
 			}
 			break
@@ -190,9 +180,9 @@ func (s *Server) workerWhole(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, last)
 }
 
-// workerStream serves /worker_generate_stream: JSON objects, each ended by a
+// stream serves /worker_generate_stream: JSON objects, each ended by a
 // NUL byte.
-func (s *Server) workerStream(w http.ResponseWriter, r *http.Request) error {
+func (k *worker) stream(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	conn := http.NewResponseController(w)
 	send := func(a workerAnswer) error {
@@ -210,9 +200,9 @@ func (s *Server) workerStream(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	var sent time.Time
-	for a, err := range s.workerReply(w, r) {
+	for a, err := range k.reply(w, r) {
 		if err != nil {
-			failed, gone := s.clusterError(r, err)
+			failed, gone := clusterError(r, err)
 			if gone {
 				return errGone
 			}
@@ -238,10 +228,10 @@ func (s *Server) workerStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// workerReply reads a request and yields the reply as it grows.
-func (s *Server) workerReply(w http.ResponseWriter, r *http.Request) iter.Seq2[workerAnswer, error] {
+// reply reads a request and yields the reply as it grows.
+func (k *worker) reply(w http.ResponseWriter, r *http.Request) iter.Seq2[workerAnswer, error] {
 	return func(yield func(workerAnswer, error) bool) {
-		call, logprobs, err := s.readWorkerCall(w, r)
+		call, logprobs, err := k.readCall(w, r)
 		if err != nil {
 			yield(workerAnswer{}, err)
 			return
@@ -251,7 +241,7 @@ func (s *Server) workerReply(w http.ResponseWriter, r *http.Request) iter.Seq2[w
 		if logprobs {
 			answer.Logprobs = newTextLogprobs()
 		}
-		for ev, err := range s.run(r, []reply{call}) {
+		for ev, err := range k.model.run(r, []reply{call}) {
 			if err != nil {
 				yield(workerAnswer{}, err)
 				return
@@ -270,49 +260,40 @@ func (s *Server) workerReply(w http.ResponseWriter, r *http.Request) iter.Seq2[w
 	}
 }
 
-// readWorkerCall understands a request of the API server: an encoded
-// conversation, or a prompt of plain text.
-func (s *Server) readWorkerCall(w http.ResponseWriter, r *http.Request) (call reply, logprobs bool, err error) {
-	data, err := readBody(w, r)
-	if err != nil {
-		return nil, false, err
-	}
-	f, err := parseFields(data)
+// readCall understands a request of the API server: an encoded conversation, or
+// a prompt of plain text.
+func (k *worker) readCall(w http.ResponseWriter, r *http.Request) (call reply, logprobs bool, err error) {
+	f, err := readFields(w, r)
 	if err != nil {
 		return nil, false, err
 	}
 	f.take("model") // a worker has one
 	prompt := f.text("prompt")
-	req := &backend.Request{Sampling: f.sampling(), Stop: slices.DeleteFunc(f.texts("stop"), func(s string) bool { return s == "" }),
-		StopTokens: s.stopTokens(f)}
+	stops := slices.DeleteFunc(f.texts("stop"), func(s string) bool { return s == "" })
+	req := &backend.Request{Sampling: f.sampling(), Stop: stops, StopTokens: k.stopTokens(f)}
 	c := &textCall{req: req, echo: true} // echo is FastChat's default
-	if n := f.integer("max_new_tokens", 0, 1<<31-1); n != nil {
-		req.TokensMax, c.none = int(*n), *n == 0
-	}
-	if n := f.integer("logprobs", 0, backend.TopLogprobsMax); n != nil {
-		req.Logprobs, req.TopLogprobs = true, int(*n)
-	}
+	f.textLimits("max_new_tokens", c)
 	f.read("echo", "true or false", &c.echo)
 	if err := f.end(); err != nil {
 		return nil, false, err
 	}
-	if err := s.able(req); err != nil {
+	if err := k.model.able(req, nil); err != nil {
 		return nil, false, err
 	}
-	call, err = s.workerCall(prompt, c)
+	call, err = k.start(prompt, c)
 	return call, req.Logprobs, err
 }
 
 // stopTokens reads FastChat's stop_token_ids. They go to the model as ids: most
 // are control tokens, which have no text, and the text of an ordinary one may
 // come in another way too.
-func (s *Server) stopTokens(f *fields) []int {
+func (k *worker) stopTokens(f *fields) []int {
 	var list []*int // a null would be read as token 0
 	f.read("stop_token_ids", "a list of token ids", &list)
 	if len(list) > stopTokensMax {
 		f.fail(badValue("stop_token_ids", "%d tokens, at most %d are supported.", len(list), stopTokensMax))
 	}
-	m, _ := backend.As[TextModel](s.backend)
+	m, _ := backend.As[TextModel](k.model.backend)
 	var ids []int
 	for i, id := range list {
 		if id == nil || !known(m, *id) {
@@ -333,8 +314,8 @@ func known(m TextModel, id int) bool {
 	return err == nil
 }
 
-// workerCall is the reply to a prompt, with the settings of c.
-func (s *Server) workerCall(prompt string, c *textCall) (reply, error) {
+// start is the reply to a prompt, with the settings of c.
+func (k *worker) start(prompt string, c *textCall) (reply, error) {
 	msgs, chat, err := decodeChat(prompt)
 	switch {
 	case err != nil:
@@ -345,12 +326,15 @@ func (s *Server) workerCall(prompt string, c *textCall) (reply, error) {
 		return nil, badValue("max_new_tokens", "it is 0, must be 1 or more for a conversation.")
 	case chat:
 		c.req.Messages = msgs
-		return func(ctx context.Context) iter.Seq2[backend.Delta, error] { return s.backend.ChatCompletion(ctx, c.req) }, nil
+		return func(ctx context.Context) iter.Seq2[backend.Delta, error] {
+			return k.model.backend.ChatCompletion(ctx, c.req)
+		}, nil
 	}
-	s.worker.warnRaw()
-	m, ok := backend.As[TextModel](s.backend)
+	k.warnRaw()
+	m, ok := backend.As[TextModel](k.model.backend)
 	if !ok {
-		return nil, unsupported("prompt", "as plain text can't be completed by the backend of this worker; it takes conversations.")
+		return nil, unsupported("prompt",
+			"as plain text can't be completed by the backend of this worker; it takes conversations.")
 	}
 	if c.prompt, err = newTextPrompt(m, prompt); err != nil {
 		return nil, err
@@ -362,9 +346,10 @@ func (s *Server) workerCall(prompt string, c *textCall) (reply, error) {
 }
 
 // warnRaw says once that a prompt came without this worker's template.
-func (w *worker) warnRaw() {
-	w.warnedRaw.Do(func() {
-		w.server.log.Warn("a prompt came as plain text, not as a conversation: a raw completion, or a client that renders chats by a " +
-			"template of its own, as FastChat's web page does. It is continued as it is; such a chat template may not be this model's")
+func (k *worker) warnRaw() {
+	k.warnedRaw.Do(func() {
+		k.model.log.Warn("a prompt came as plain text, not as a conversation: a raw completion, or a client " +
+			"that renders chats by a template of its own, as FastChat's web page does. It is continued as it is; " +
+			"such a chat template may not be this model's")
 	})
 }

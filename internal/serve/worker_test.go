@@ -251,7 +251,7 @@ func TestWorkerAdmits(t *testing.T) {
 func TestWorkerIsNotReachedByRebinding(t *testing.T) {
 	s, err := New(wordy(), Config{APIKey: "k", ModelNames: []string{"tiny"}, Worker: &WorkerConfig{Controller: "http://127.0.0.1:1"}})
 	require.NoError(t, err)
-	for _, rt := range workerEndpoints() {
+	for _, rt := range s.worker.endpoints() {
 		for host, want := range map[string]bool{"evil.example": true, "127.0.0.1": false} {
 			req := httptest.NewRequest(rt.method, rt.path, strings.NewReader("{}"))
 			req.Host, req.RemoteAddr = host, "127.0.0.1:5"

@@ -63,7 +63,8 @@ type Agent struct {
 
 func decodeAgent(cfg *config.Config) (*Agent, error) {
 	d := session.DefaultLimits()
-	c := &Agent{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax, Guides: true, GuideTokensMax: d.GuideTokensMax}
+	c := &Agent{Workdir: ".", StepsMax: d.StepsMax, ResultTokensMax: d.ResultTokensMax, Guides: true,
+		GuideTokensMax: d.GuideTokensMax}
 	c.DelegateMax.Depth, c.DelegateMax.Width = d.DepthMax, d.WidthMax
 	if err := decode(cfg, SectionAgent, c); err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func ProjectCommands(workDir string) program.Folder {
 	return program.Folder{Path: filepath.Join(workDir, commandsFolder), Inside: workDir}
 }
 
-// CommandTrust is in which folders commands may be used.
+// CommandTrust lists the folders whose commands may be used.
 func CommandTrust() *program.Trust {
 	return program.OpenTrust(filepath.Join(StateDir(), "trusted_commands.json"))
 }
@@ -62,8 +62,10 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir), Env: c.Env(workDir)}
-	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits, AllowUnsandboxed: out.Env.AllowUnsandboxed}
+	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir),
+		Env: c.Env(workDir)}
+	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits,
+		AllowUnsandboxed: out.Env.AllowUnsandboxed}
 	user := userCommandsDir()
 	if user != "" {
 		files.Folders = append(files.Folders, program.Folder{Path: user})
@@ -88,10 +90,11 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	return out, err
 }
 
-// Env is what the commands of a work dir are given.
+// Env is the environment of the commands of a work dir.
 func (c *Config) Env(workDir string) *command.Env {
 	a := c.Agent
-	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(), AllowUnsandboxed: a.AllowUnsandboxed, Web: a.web}
+	return &command.Env{WorkDir: workDir, Metadata: a.Metadata, Limits: a.commandLimits(),
+		AllowUnsandboxed: a.AllowUnsandboxed, Web: a.web}
 }
 
 // Close ends what the commands have started.
@@ -136,7 +139,8 @@ func (h *Host) Connect(ctx context.Context, c *Commands, asked bool) error {
 	c.Servers = servers
 	if !asked {
 		for _, change := range servers.Changed() {
-			h.Warn((&mcp.ChangedError{Change: change}).Error() + "; see the change and accept it with: agent commands accept " + change.Command)
+			h.Warn((&mcp.ChangedError{Change: change}).Error() +
+				"; see the change and accept it with: agent commands accept " + change.Command)
 		}
 	}
 	for _, tool := range servers.Commands() {

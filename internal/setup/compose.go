@@ -65,7 +65,8 @@ func SpecOverrides(spec string) ([]string, error) {
 // that the command reads: the stock one, the user's folders, the environment
 // with .env, --model and the overrides. Flags are set after everything else.
 // What the folder asks for must be allowed.
-func (h *Host) Compose(ctx context.Context, overrides []string, flags []config.Value, sections ...Section) (*Config, error) {
+func (h *Host) Compose(ctx context.Context, overrides []string, flags []config.Value, sections ...Section,
+) (*Config, error) {
 	cfg, asked, err := h.compose(overrides, flags)
 	if err != nil {
 		return nil, err
@@ -152,7 +153,8 @@ func (h *Host) chooseModel(opts *config.Options, folder folderFiles) error {
 		if model == "" {
 			model, source = folder.env["AGENT_MODEL"], ".env AGENT_MODEL"
 		}
-		if model == "" || llm != "" || cmp.Or(os.Getenv("AGENT_LLM"), folder.env["AGENT_LLM"]) != "" || slices.ContainsFunc(opts.Overrides, namesModel) {
+		if model == "" || llm != "" || cmp.Or(os.Getenv("AGENT_LLM"), folder.env["AGENT_LLM"]) != "" ||
+			slices.ContainsFunc(opts.Overrides, namesModel) {
 			return nil
 		}
 	}

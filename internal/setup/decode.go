@@ -42,7 +42,7 @@ type Config struct {
 	own []string // warnings of decoding
 }
 
-// Warnings are those of composing and of decoding.
+// Warnings come from composing and decoding.
 func (c *Config) Warnings() []string { return append(c.Config.Warnings(), c.own...) }
 
 // Decode decodes sections; only llm must be there.

@@ -9,15 +9,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Flags are flags that stand for configuration keys. Only those that were given
-// on the command line become values, so that the configuration holds otherwise.
+// Flags are flags that set configuration keys. Only those given on the command line become
+// values; for the others the configuration holds.
 type Flags struct {
 	set  *pflag.FlagSet
 	keys map[string]string // flag name to key
 }
 
-// Bind adds a flag for a key. The type of def is the type of the flag; it is
-// what --help shows and sets nothing.
+// Bind adds a flag for a key. Its type is that of def, which --help shows and which sets
+// nothing.
 func (v *Flags) Bind(fs *pflag.FlagSet, name, key string, def any, usage string) {
 	v.set = fs
 	if v.keys == nil {
@@ -46,7 +46,7 @@ func (v *Flags) Bind(fs *pflag.FlagSet, name, key string, def any, usage string)
 // Given reports a flag that was on the command line.
 func (v *Flags) Given(name string) bool { return v.set != nil && v.set.Changed(name) }
 
-// Values are those of the flags that were given.
+// Values are the values of the flags that were given.
 func (v *Flags) Values() []config.Value {
 	var out []config.Value
 	if v.set == nil {

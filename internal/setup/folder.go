@@ -47,7 +47,8 @@ func (h *Host) readFolder() (folderFiles, error) {
 	}
 	if len(refused) > 0 && !h.toldRefused {
 		h.toldRefused = true
-		h.Warn(fmt.Sprintf(".env of this folder does not set %s; export what you mean yourself", legible.Visible(strings.Join(refused, ", "))))
+		h.Warn(fmt.Sprintf(".env of this folder does not set %s; export what you mean yourself",
+			legible.Visible(strings.Join(refused, ", "))))
 	}
 	return folderFiles{folderConfigs, env}, nil
 }
@@ -58,11 +59,13 @@ func isOwnVariable(name string) bool {
 	if slices.Contains([]string{"HOME", "PATH", "TMPDIR", "AGENT_MODELS_DIR", "TRANSFORMERS_OFFLINE"}, name) {
 		return true
 	}
-	if slices.ContainsFunc([]string{"XDG_", "HF_", "HUGGING", "LD_", "DYLD_", "PYTHON", "PIP_", "GGML_", "GIT_", "SSL_CERT_"},
+	if slices.ContainsFunc([]string{"XDG_", "HF_", "HUGGING", "LD_", "DYLD_", "PYTHON", "PIP_", "GGML_",
+		"GIT_", "SSL_CERT_"},
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return name != hubTokenVariable
 	}
-	return slices.Contains([]string{"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}, strings.ToLower(name))
+	return slices.Contains([]string{"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"},
+		strings.ToLower(name))
 }
 
 // hubTokenVariable is a provider's key that no configuration names.
@@ -189,7 +192,8 @@ func (h *Host) allowFolder(ctx context.Context, asked []config.Change) error {
 	if !h.Attended {
 		return exit.With(exit.Refused, &folderError{asked})
 	}
-	shown := fmt.Sprintf("This folder, %s, asks for settings that are yours to make:\n%s", legible.Visible(folder), showAsked(asked))
+	shown := fmt.Sprintf("This folder, %s, asks for settings that are yours to make:\n%s",
+		legible.Visible(folder), showAsked(asked))
 	yes, err := h.Confirm(ctx, shown, "Use them here, as long as they stay the same?")
 	if err != nil {
 		return err
@@ -200,7 +204,7 @@ func (h *Host) allowFolder(ctx context.Context, asked []config.Change) error {
 	return trust.AddFile(folder, program.FoundFile{Name: keysOf(asked), Hash: mark})
 }
 
-// FolderTrust is what was allowed to folders.
+// FolderTrust lists the folders whose settings were allowed.
 func FolderTrust() *program.Trust {
 	return program.OpenTrust(filepath.Join(StateDir(), "trusted_folders.json"))
 }

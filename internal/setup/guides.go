@@ -54,20 +54,11 @@ func (h *Host) followGuides(ctx context.Context, folder string, g guide.Guides) 
 	case trust.Holds(folder, guidesNo):
 		return false, nil
 	case !h.Attended:
-		h.Warn(
-			fmt.Sprintf(
-				"%s of %s are not followed, since the folder is not trusted; --trust-folder follows them",
-				guideNames(g),
-				oneVisible(folder),
-			),
-		)
+		h.Warn(fmt.Sprintf("%s of %s are not followed, since the folder is not trusted; --trust-folder follows them",
+			guideNames(g), oneVisible(folder)))
 		return false, nil
 	}
-	shown := fmt.Sprintf(
-		"The folder %s has words of its own for agents: %s\n",
-		legible.Visible(folder),
-		guideNames(g),
-	)
+	shown := fmt.Sprintf("The folder %s has words of its own for agents: %s\n", legible.Visible(folder), guideNames(g))
 	yes, err := h.Confirm(ctx, shown, "Follow them here, now and later? Look at them first.")
 	if err != nil {
 		return false, err

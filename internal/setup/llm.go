@@ -24,7 +24,7 @@ type LLM struct {
 	settings any // what its factory reads
 }
 
-// Common is what the section of every backend that is built in may hold.
+// Common are the keys that the section of every built-in backend has.
 type Common struct {
 	ModelID          string `yaml:"model_id"`
 	ContextLength    int    `yaml:"context_length"` // 0: as the model has it
@@ -36,7 +36,7 @@ type Common struct {
 	remote bool // the model is on a server
 }
 
-// Price is what a million tokens cost, for `agent compare`.
+// Price is the price of a million tokens, for `agent compare`.
 type Price struct {
 	Input       *float64 `yaml:"input"`
 	CachedInput *float64 `yaml:"cached_input"` // nil: as Input
@@ -247,14 +247,16 @@ func closeBackend(b backend.LanguageBackend) {
 // check refuses what no backend can draw tokens by, and prices of which no
 // cost can be told.
 func (c *Common) check(cfg *config.Config) error {
-	if err := checkLeast(cfg, "llm", []atLeast{{"context_length", int64(c.ContextLength), 0}, {"max_tokens", int64(c.TokensMax), 0}}); err != nil {
+	least := []atLeast{{"context_length", int64(c.ContextLength), 0}, {"max_tokens", int64(c.TokensMax), 0}}
+	if err := checkLeast(cfg, "llm", least); err != nil {
 		return err
 	}
 	for _, v := range []struct {
 		key   string
 		value *float64
 		most  float64
-	}{{"temperature", c.Temperature, 100}, {"top_p", c.TopP, 1}, {"min_p", c.MinP, 1}, {"repeat_penalty", c.RepeatPenalty, 10}} {
+	}{{"temperature", c.Temperature, 100}, {"top_p", c.TopP, 1}, {"min_p", c.MinP, 1},
+		{"repeat_penalty", c.RepeatPenalty, 10}} {
 		switch {
 		case v.value == nil:
 		case *v.value < 0:

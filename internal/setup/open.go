@@ -13,7 +13,7 @@ import (
 	"agent/session"
 )
 
-// Settings is what a run is made of besides its configuration.
+// Settings are what a run needs besides its configuration.
 type Settings struct {
 	Host     *Host
 	Config   *Config          // with the sections of [RunSections]

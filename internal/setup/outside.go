@@ -20,7 +20,8 @@ type Search struct {
 }
 
 func (c *Search) searcher() (*search.Searcher, error) {
-	return search.New(search.Config{Provider: c.Provider, URL: c.URL, APIKey: c.APIKey, Results: c.Results, Timeout: c.Timeout})
+	return search.New(search.Config{Provider: c.Provider, URL: c.URL, APIKey: c.APIKey, Results: c.Results,
+		Timeout: c.Timeout})
 }
 
 func decodeSearch(cfg *config.Config) (*Search, error) {
@@ -28,7 +29,8 @@ func decodeSearch(cfg *config.Config) (*Search, error) {
 	if err := decode(cfg, SectionSearch, c); err != nil {
 		return nil, err
 	}
-	if err := checkLeast(cfg, "search", []atLeast{{"results", int64(c.Results), 0}, {"timeout", int64(c.Timeout), 0}}); err != nil {
+	least := []atLeast{{"results", int64(c.Results), 0}, {"timeout", int64(c.Timeout), 0}}
+	if err := checkLeast(cfg, "search", least); err != nil {
 		return nil, err
 	}
 	if c.Provider == search.Brave && c.APIKey == "" && !cfg.Has("agent.metadata."+search.APIKeyMetadata) {

@@ -45,8 +45,10 @@ const (
 const keyFileBytesMax = 4096
 
 func decodeServe(cfg *config.Config) (*Serve, error) {
-	c := &Serve{Host: HostDefault, Port: PortDefault, RequestsMax: serve.RequestsMaxDefault, FirstTokenWithin: serve.FirstTokenWithinDefault,
-		RequestWithin: serve.RequestWithinDefault, DrainWithin: serve.DrainWithinDefault, FastChatHeartBeat: serve.HeartBeatDefault}
+	c := &Serve{Host: HostDefault, Port: PortDefault, RequestsMax: serve.RequestsMaxDefault,
+		FirstTokenWithin: serve.FirstTokenWithinDefault,
+		RequestWithin:    serve.RequestWithinDefault, DrainWithin: serve.DrainWithinDefault,
+		FastChatHeartBeat: serve.HeartBeatDefault}
 	if err := decode(cfg, SectionServe, c); err != nil {
 		return nil, err
 	}
@@ -73,8 +75,10 @@ func (c *Serve) check(bad func(key, format string, args ...any) error) error {
 			return bad(d.key, "is %s; it must be more than 0, such as 30s", d.value)
 		}
 	}
-	for _, u := range []struct{ key, url string }{{"fastchat_controller", c.FastChat}, {"worker_address", c.WorkerAddress}} {
-		if p, err := url.Parse(u.url); u.url != "" && (err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https") {
+	for _, u := range []struct{ key, url string }{{"fastchat_controller", c.FastChat},
+		{"worker_address", c.WorkerAddress}} {
+		if p, err := url.Parse(u.url); u.url != "" &&
+			(err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https") {
 			return bad(u.key, "%q is not an http or https URL like http://127.0.0.1:21001", backend.ShownURL(u.url))
 		}
 	}
@@ -121,7 +125,8 @@ func (c *Serve) Server(log *slog.Logger) serve.Config {
 	out := serve.Config{ModelNames: c.ModelNames, APIKey: c.APIKey, Origins: c.Origins, RequestsMax: c.RequestsMax,
 		FirstTokenWithin: c.FirstTokenWithin, RequestWithin: c.RequestWithin, DrainWithin: c.DrainWithin, Log: log}
 	if c.FastChat != "" {
-		out.Worker = &serve.WorkerConfig{Controller: c.FastChat, Address: c.WorkerAddress, HeartBeat: c.FastChatHeartBeat, Allow: c.workerAllow}
+		out.Worker = &serve.WorkerConfig{Controller: c.FastChat, Address: c.WorkerAddress,
+			HeartBeat: c.FastChatHeartBeat, Allow: c.workerAllow}
 	}
 	return out
 }

@@ -84,16 +84,20 @@ func (q *approver) question(ctx context.Context, p *session.Proposal, shown stri
 	}
 	w := q.t.Err
 	if p.MayHaveRun {
-		fmt.Fprintln(w, "This call had begun when the run was cut off. It may have taken effect; look before you allow it again.")
+		fmt.Fprintln(w,
+			"This call had begun when the run was cut off. It may have taken effect; look before you "+
+				"allow it again.")
 	}
 	name := legible.Visible(p.Call.Command)
 	fmt.Fprintf(w, "%s wants to %s:\n%s\n", name, effectWords(p), indented(shown))
-	return q.t.ask(ctx, fmt.Sprintf("allow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ", name, show))
+	return q.t.ask(ctx,
+		fmt.Sprintf("allow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ", name, show))
 }
 
 // effectWords say what a call would do.
 func effectWords(p *session.Proposal) string {
-	words := map[string]string{"write": "write files", "execute": "run code", "network": "reach the network", "read": "read files"}
+	words := map[string]string{"write": "write files", "execute": "run code", "network": "reach the network",
+		"read": "read files"}
 	if w := words[p.Spec.Effect.String()]; w != "" {
 		return w
 	}

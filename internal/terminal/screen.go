@@ -13,8 +13,8 @@ import (
 // for reading along, and nothing beside the work of a model.
 const interval = 100 * time.Millisecond
 
-// View is what is drawn: lines without line breaks. They may be styled, and are
-// cut to the terminal's width. tick counts the drawings.
+// View draws lines without line breaks, which may be styled and are cut to the terminal's width.
+// tick counts the drawings.
 type View func(columns, tick int) []string
 
 // Screen keeps a few lines at the bottom of a terminal up to date, below text

@@ -17,7 +17,7 @@ import (
 	"agent/session/workdir"
 )
 
-// Evidence is what an answer is held against.
+// Evidence is what an answer is checked against.
 type Evidence struct {
 	Task, Answer string
 	Wants        event.Wants
@@ -49,7 +49,7 @@ func (e Evidence) bounded() Evidence {
 	return e
 }
 
-// Doubt is what speaks against an answer.
+// Doubt is a reason against an answer.
 type Doubt struct {
 	Check  string // that found it
 	Reason string // a template in checks.tmpl
@@ -59,7 +59,7 @@ type Doubt struct {
 	Sure   bool   // a run that leaves it so has not done its task
 }
 
-// Doubts are what the checks find, but for those that are to be skipped.
+// Doubts are the findings of all checks that are not skipped.
 func Doubts(e Evidence, skip func(check string) bool) []Doubt {
 	e = e.bounded()
 	var out []Doubt

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Problem is what is wrong with a file.
+// Problem is a fault of a file.
 type Problem struct {
 	Reason string // a template in checks.tmpl
 	Name   string

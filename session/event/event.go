@@ -51,7 +51,7 @@ type Event struct {
 	Session, Parent string
 }
 
-// Payload is what an [Event] carries.
+// Payload is the data of an [Event].
 type Payload interface {
 	// EventType is the value of "type" in the JSON line.
 	EventType() string
@@ -96,7 +96,7 @@ type Approval struct {
 	Rule    string `json:"rule,omitempty"` // the rule that decided, or had a person asked
 }
 
-// CommandResult is what the model is shown of a command's result.
+// CommandResult is a command's result as the model sees it.
 type CommandResult struct {
 	Step      int      `json:"step"`
 	Command   string   `json:"command"`
@@ -130,7 +130,7 @@ const (
 	CommandRefused = "untrusted"
 )
 
-// CommandChange is what happened to one command, or to the file of one.
+// CommandChange is a change of a command, or of its file.
 type CommandChange struct {
 	Change  string `json:"change"`
 	Command string `json:"command,omitempty"`
@@ -170,7 +170,7 @@ type SubtaskStarted struct {
 	Try    int      `json:"try"`             // from 1
 }
 
-// SubtaskEnded is what a child session came to.
+// SubtaskEnded is the outcome of a child session.
 type SubtaskEnded struct {
 	Number int    `json:"number"`
 	Answer string `json:"answer"`
@@ -195,8 +195,7 @@ type Usage struct {
 	RepairedReplies  int     `json:"repaired_replies"`
 }
 
-// Computed is the number of tokens that cost time: it is what a token budget
-// counts.
+// Computed is the number of tokens that cost time; token budgets count it.
 func (u Usage) Computed() int { return u.EvaluatedTokens + u.CompletionTokens }
 
 // AddCall adds what one call of a backend cost; nil is nothing.

@@ -40,7 +40,7 @@ const (
 	descriptionRunes = 1024
 )
 
-// Guides are what may join the context of a task.
+// Guides are the texts for agents that may join the context of a task.
 type Guides struct {
 	Instructions []Instructions // the outermost first
 	Skills       []Skill
@@ -123,7 +123,8 @@ func ofOne(dir, name string) Guides {
 	}
 	defer root.Close()
 	path := filepath.Join(name, instructionsName)
-	switch text, err := readText(func(p string) ([]byte, error) { return bounded.Within(root, p, fileBytesMax) }, instructionsName); {
+	read := func(p string) ([]byte, error) { return bounded.Within(root, p, fileBytesMax) }
+	switch text, err := readText(read, instructionsName); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		g.problem(path, err)
@@ -147,21 +148,13 @@ func OfUser(home string) Guides {
 }
 
 // addSkills reads each SKILL.md of a folder.
-func (g *Guides) addSkills(
-	files fs.FS,
-	name string,
-	read func(string) ([]byte, error),
-	folder string,
-) {
+func (g *Guides) addSkills(files fs.FS, name string, read func(string) ([]byte, error), folder string) {
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
 		return // there are none
 	}
 	if len(entries) > skillsMax {
-		g.Problems = append(
-			g.Problems,
-			fmt.Sprintf("%s has %d entries; %d are looked at", name, len(entries), skillsMax),
-		)
+		g.Problems = append(g.Problems, fmt.Sprintf("%s has %d entries; %d are looked at", name, len(entries), skillsMax))
 		entries = entries[:skillsMax]
 	}
 	for _, e := range entries {
@@ -230,11 +223,8 @@ func parseSkill(text string) (Skill, error) {
 	}
 	switch {
 	case !validName.MatchString(s.Name) || len(s.Name) > nameBytesMax:
-		return s, fmt.Errorf(
-			"its name %q must be of a-z, 0-9 and single dashes, at most %d",
-			legible.Line(s.Name, nameBytesMax),
-			nameBytesMax,
-		)
+		return s, fmt.Errorf("its name %q must be of a-z, 0-9 and single dashes, at most %d",
+			legible.Line(s.Name, nameBytesMax), nameBytesMax)
 	case s.Description == "":
 		return s, errors.New("its description is missing")
 	case len([]rune(s.Description)) > descriptionRunes:

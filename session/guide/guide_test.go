@@ -35,28 +35,16 @@ func TestOfFolder(t *testing.T) {
 	write(t, skill("mail", "Write mails.\r\n", "Be polite."), repo, ".agents/skills/mail/SKILL.md")
 	write(t, "no folder", repo, ".agents/skills/README.md")
 	g := OfFolder(work)
-	assert.Equal(
-		t,
-		[]Instructions{{"../../AGENTS.md", "whole"}, {"AGENTS.md", "part"}},
-		g.Instructions,
-	)
+	assert.Equal(t, []Instructions{{"../../AGENTS.md", "whole"}, {"AGENTS.md", "part"}}, g.Instructions)
 	require.Len(t, g.Skills, 2)
 	assert.Equal(t, "near", g.Skills[0].Text)
-	assert.Equal(
-		t,
-		Skill{"mail", "Write mails.", "../../.agents/skills/mail/SKILL.md", "Be polite."},
-		g.Skills[1],
-	)
+	assert.Equal(t, Skill{"mail", "Write mails.", "../../.agents/skills/mail/SKILL.md", "Be polite."}, g.Skills[1])
 	assert.Empty(t, g.Problems)
 	assert.Equal(t, repo, Root(work))
 
 	alone := filepath.Join(top, "alone")
 	write(t, " \n", alone, "AGENTS.md")
-	assert.False(
-		t,
-		OfFolder(alone).Any(),
-		"without a repository nothing above counts, and blank is nothing",
-	)
+	assert.False(t, OfFolder(alone).Any(), "without a repository nothing above counts, and blank is nothing")
 }
 
 // TestWhatCanNotBeUsed: each is told, and the others are there.

@@ -37,7 +37,7 @@ type Show struct {
 	Costs  []StepCost
 }
 
-// StepCost is what one step cost.
+// StepCost is the cost of one step.
 type StepCost struct {
 	Step            int
 	EvaluatedTokens int

@@ -68,8 +68,8 @@ type Header struct {
 	Mode    string `json:"mode"`
 }
 
-// OpenTurn is what a turn asks for, so that a run killed before its end
-// carries it out without asking the model again.
+// OpenTurn is a turn whose calls are not all carried out: a run that was killed goes on with it,
+// without asking the model again.
 type OpenTurn struct {
 	Calls   []*command.Call    `json:"calls,omitempty"`
 	Repairs []string           `json:"repairs,omitempty"`
@@ -133,8 +133,7 @@ type Entry struct {
 	Tokens int `json:"-"` // counted once, 0 = not yet
 }
 
-// Done is a call that was carried out: what it was, in which state of the
-// work dir, and what came of it.
+// Done is a call that was carried out, the state of the work dir then, and its result.
 type Done struct {
 	Key     string `json:"key"`   // of the call
 	State   string `json:"state"` // of the work dir before it ran
@@ -149,7 +148,7 @@ type Done struct {
 	Next Phase  `json:"next,omitempty"`
 }
 
-// Withheld remembers what was held back, and by which checks.
+// Withheld is an answer that was held back, and the checks that did it.
 type Withheld struct {
 	Count   int             `json:"count"`
 	Tried   map[string]bool `json:"tried,omitempty"`   // checks that have held an answer back, or warned

@@ -37,8 +37,8 @@ func frame(v any) ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-// Lost is what of a session file could not be read: the disk damaged it, or
-// the process was killed while it wrote.
+// Lost is the part of a session file that could not be read: the disk damaged it, or the process
+// was killed while writing.
 type Lost struct {
 	Records int   `json:"records"` // as far as their numbers tell
 	Bytes   int64 `json:"bytes"`

@@ -17,7 +17,7 @@ import (
 	"agent/internal/near"
 )
 
-// Action is what a [Rule] does.
+// Action is the effect of a [Rule].
 type Action string
 
 // What a rule does with a call that it speaks about.

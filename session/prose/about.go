@@ -65,9 +65,9 @@ func LinesAbout(query, text string, tokensMax int, counted func(string) int) []s
 }
 
 // BestWindow is the part of at most n lines, from one up to before another, from 0,
-// that shares the most different words with a query, rare ones counting more. Of
-// equals it is the shortest, and the first.
-func BestWindow(query string, lines []string, n int) (from, to int) {
+// that shares the most different words with a query, rare ones counting more, and how
+// much that is. Of equals it is the shortest, and the first.
+func BestWindow(query string, lines []string, n int) (from, to int, score float64) {
 	wanted, inLines := wordSet(query), map[string]int{}
 	words := make([]map[string]bool, len(lines))
 	for i, line := range lines {
@@ -76,22 +76,21 @@ func BestWindow(query string, lines []string, n int) (from, to int) {
 			inLines[w]++
 		}
 	}
-	most := 0.0
 	for start := range lines {
-		seen, score := map[string]bool{}, 0.0
+		seen, sum := map[string]bool{}, 0.0
 		for end := start; end < min(start+n, len(lines)); end++ {
 			for w := range words[end] {
 				if wanted[w] && !seen[w] {
 					seen[w] = true
-					score += math.Log(float64(len(lines)+1) / float64(inLines[w]))
+					sum += math.Log(float64(len(lines)+1) / float64(inLines[w]))
 				}
 			}
-			if better := score - most; better > 1e-9 || better > -1e-9 && score > 0 && end+1-start < to-from {
-				from, to, most = start, end+1, score
+			if better := sum - score; better > 1e-9 || better > -1e-9 && sum > 0 && end+1-start < to-from {
+				from, to, score = start, end+1, sum
 			}
 		}
 	}
-	return from, to
+	return from, to, score
 }
 
 func shortLine(line string) string { return Cut(strings.TrimSpace(line), 2*LineRunes) }

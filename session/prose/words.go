@@ -65,8 +65,8 @@ func FirstSentence(text string) string {
 	return text
 }
 
-// Overlapping cuts a text into parts of at most size runes, each of which
-// begins with the end of the one before. There is always one.
+// Overlapping cuts a text into parts of at most size runes; each begins with the end of the one
+// before. There is always one.
 func Overlapping(text []rune, size, overlap int) []string {
 	var out []string
 	for len(text) > size {

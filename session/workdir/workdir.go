@@ -170,7 +170,7 @@ func (s Snapshot) differs(before Snapshot, path string) bool {
 	return !ok || old.sum != s.files[path].sum
 }
 
-// View is what a prompt tells of a file.
+// View is a file as a prompt shows it.
 type View struct {
 	Path   string
 	Size   string

@@ -1,5 +1,5 @@
 """Runs one piece of code the way a notebook does. It is given to python -c after
-state.py; the code comes as JSON on standard input, which is empty afterwards."""
+state.py and tables.py; the code comes as JSON on standard input, which is empty afterwards."""
 
 import ast
 import io
@@ -19,6 +19,7 @@ FRAMES_MAX = 4
 LINE_MAX = 200
 VALUE_MAX = 400  # of a variable that is shown in place of output
 VALUE_MARK = "\x1e"  # before that variable; python.go knows it, too
+TABLE_MAX = 1 << 20  # bytes of a file that is looked at after an error
 HINT_MAX, HINTS_MAX = 60, 3  # of the variables of a line that failed
 PLAIN = (bool, int, float, str, list, tuple, dict, set)
 
@@ -37,6 +38,8 @@ def main():
     sys.argv = ["code.py"]
     # With this, tracebacks and inspect find the lines of code that has no file.
     linecache.cache[NAME] = (len(source), None, source.splitlines(True), NAME)
+    sys.modules["tablefile"] = tablefile = types.ModuleType("tablefile")
+    tablefile.rows = rows
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     state = open_state(folder)
@@ -232,6 +235,7 @@ def explain(error, source, state):
         print("Processes can't share locks or sockets here. Use threads: multiprocessing.pool.ThreadPool or concurrent.futures.ThreadPoolExecutor.", file=sys.stderr)
     if calls:
         show_values(calls[-1][0], frames[-1].line or "")
+    show_table(source)
     lost = state.lost.get(getattr(error, "name", None)) if isinstance(error, NameError) else None
     if lost:
         print(f"{error.name} was not kept from the earlier call: {lost}. Make it again.", file=sys.stderr)
@@ -246,6 +250,24 @@ def show_values(frame, text):
     names = [n for n in dict.fromkeys(re.findall(r"[^\W\d]\w*", text)) if type(values.get(n)) in PLAIN]
     for name in names[:HINTS_MAX]:
         print(f"{name} is {short.repr(values[name])[:2 * HINT_MAX]}", file=sys.stderr)
+
+
+def show_table(source):
+    """Prints a row of the table that the code names, as rows() reads it: one with
+    text in a column of numbers if there is any, since that is what code trips over."""
+    for name in re.findall(r"""["']([^"'\n]+\.\w+)["']""", source):
+        try:
+            table = rows(name) if os.path.getsize(name) <= TABLE_MAX else []
+        except (OSError, ValueError):
+            continue
+        for at, row in sorted(enumerate(table), key=lambda item: not odd(item[1], table)):
+            print(f'rows("{name}")[{at}] is {repr(row)[: 2 * LINE_MAX]}', file=sys.stderr)
+            return
+
+
+def odd(row, table):
+    """Whether a row has text where most have numbers."""
+    return any(isinstance(v, str) and 2 * sum(isinstance(r.get(k), (int, float)) for r in table) > len(table) for k, v in row.items())
 
 
 def place_of(filename):

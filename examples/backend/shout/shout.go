@@ -32,6 +32,7 @@ func (m *Model) ChatCompletion(ctx context.Context, req *backend.Request) iter.S
 	})
 }
 
-func (m *Model) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+func (m *Model) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option,
+) (*backend.Choice, error) {
 	return backend.ChooseByReply(ctx, m, req, options)
 }

@@ -32,7 +32,8 @@ const rpcAdvice = "write host:port, start ggml-rpc-server there, or unset " + rp
 // addDevices makes the devices of the configured servers usable. ggml ends the
 // process when a server does not answer, so each is dialled here before.
 func addDevices() error {
-	for _, server := range strings.FieldsFunc(os.Getenv(rpcServersEnv), func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, server := range strings.FieldsFunc(os.Getenv(rpcServersEnv),
+		func(r rune) bool { return r == ',' || r == ' ' }) {
 		conn, err := net.DialTimeout("tcp", server, rpcDialTimeout)
 		if err != nil {
 			return &Error{Op: rpcServersEnv + ": " + server, Detail: err.Error(), Advice: rpcAdvice}

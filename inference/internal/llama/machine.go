@@ -13,8 +13,15 @@ import (
 	"unsafe"
 )
 
-// Instructions are the instruction sets that the native code needs, and those of
-// them that this processor, or its system, lacks.
+// Cores lists the processors that this process was started with, by the system's
+// numbers; none where that is unknown.
+func Cores() []int32 {
+	ids := make([]int32, 1024)
+	return ids[:C.ag_cores((*C.int32_t)(&ids[0]), C.int32_t(len(ids)))]
+}
+
+// Instructions are the instruction sets that the native code needs, and those missing on this
+// processor or its system.
 func Instructions() (needed, lacking string, err error) {
 	var n, l, buf C.ag_buf
 	code := C.ag_instructions(&n, &l, &buf)
@@ -57,7 +64,8 @@ func SelfTest(buffer string, weightType int, rows []int32, threads int) (errors 
 	var buf C.ag_buf
 	var code C.int
 	theComputer().hold(func(func() bool) {
-		code = C.ag_selftest(name, C.int32_t(weightType), (*C.int32_t)(&rows[0]), C.int32_t(len(rows)), C.int32_t(threads), (*C.float)(&errors[0]), &buf)
+		code = C.ag_selftest(name, C.int32_t(weightType), (*C.int32_t)(&rows[0]), C.int32_t(len(rows)),
+			C.int32_t(threads), (*C.float)(&errors[0]), &buf)
 	})
 	if code == C.AG_NOT_TAKEN {
 		C.ag_buf_free(&buf)

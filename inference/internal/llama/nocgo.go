@@ -13,6 +13,9 @@ func Init(int) {}
 // Live is always 0 without the native engine.
 func Live() int { return 0 }
 
+// Cores is unknown without the native engine.
+func Cores() []int32 { return nil }
+
 // System fails without the native engine.
 func System() (SystemInfo, error) { return SystemInfo{}, notBuilt("system info") }
 

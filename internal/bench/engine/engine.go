@@ -50,7 +50,9 @@ func New(ctx context.Context, b *hf.Backend, together *inference.Engine) (*Engin
 		e.list, err = e.model.Tokenize(bench.ListPrompt, inference.TokenizeOptions{AddSpecial: true})
 		return e, err
 	}
-	parts, err := e.model.Render(ctx, inference.Chat{Messages: []inference.Message{{Role: string(backend.RoleUser), Content: bench.ListPrompt}}}, "")
+	parts, err := e.model.Render(ctx,
+		inference.Chat{Messages: []inference.Message{{Role: string(backend.RoleUser),
+			Content: bench.ListPrompt}}}, "")
 	if err != nil {
 		return nil, err
 	}
@@ -129,13 +131,15 @@ const warmUpTokens = 16
 // Decode implements bench.Engine. The first token belongs to the prompt, so n
 // more are generated and timed.
 func (e *Engine) Decode(ctx context.Context, n int) (bench.Work, error) {
-	if _, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(1), TokensMax: warmUpTokens}); err != nil {
+	warmUp := &inference.GenerateRequest{Prompt: e.randomPrompt(1), TokensMax: warmUpTokens}
+	if _, err := timeReply(ctx, e.single, warmUp); err != nil {
 		return bench.Work{}, err
 	}
 	return untilLong(func() (bench.Work, error) { return decodeAfter(ctx, e.single, e.randomPrompt(1), n, "") })
 }
 
-func decodeAfter(ctx context.Context, engine *inference.Engine, prompt []int32, n int, grammar string) (bench.Work, error) {
+func decodeAfter(ctx context.Context, engine *inference.Engine, prompt []int32, n int, grammar string,
+) (bench.Work, error) {
 	r, err := timeReply(ctx, engine, &inference.GenerateRequest{Prompt: prompt, TokensMax: n + 1, Grammar: grammar})
 	if err == nil && r.tokens < n+1 {
 		err = fmt.Errorf("%w: %d of %d tokens", errEndedEarly, r.tokens, n+1)
@@ -209,7 +213,8 @@ func (e *Engine) Choose(ctx context.Context, options int, oneByOne bool) (bench.
 	}
 	start := time.Now()
 	for _, c := range calls {
-		if _, err := e.single.Score(ctx, &inference.ScoreRequest{Prompt: e.question, Options: c, Ends: e.model.EndTokens()}); err != nil {
+		req := &inference.ScoreRequest{Prompt: e.question, Options: c, Ends: e.model.EndTokens()}
+		if _, err := e.single.Score(ctx, req); err != nil {
 			return bench.Work{}, err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Flags are those of every measurement of speed.
+// Flags are shared by all measurements of speed.
 type Flags struct {
 	JSON   bool
 	values setup.Flags
@@ -33,7 +33,7 @@ func (f *Flags) Add(cmd *cobra.Command) {
 	f.values.Bind(fs, "flash-attn", "llm.flash_attn", false, "flash attention; --flash-attn=false switches it off")
 }
 
-// Values are those of the flags that were given, and what a measurement sets.
+// Values are the settings of the flags that were given, and those that a measurement needs.
 func (f *Flags) Values(contextLength, parallel int) []config.Value {
 	return append(f.values.Values(), Fixed("llm.context_length", contextLength), Fixed("llm.parallel", parallel))
 }
@@ -85,6 +85,10 @@ func Open(a *cli.App, cmd *cobra.Command, f *Flags, args []string, contextLength
 	if err != nil {
 		return nil, err
 	}
+	// As many threads as the tool compared with: an engine that may choose leaves cores to that
+	// tool for a moment after it has ended.
+	local := cfg.LLM.Local()
+	local.Threads = cmp.Or(local.Threads, inference.PhysicalCores())
 	m, err := a.Host.OpenModel(cmd.Context(), cfg)
 	if err != nil {
 		return nil, err

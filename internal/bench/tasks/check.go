@@ -50,7 +50,8 @@ const numbersMax = 3
 
 // prepare compiles a check, and refuses one that could never fail or never hold.
 func (c *Check) prepare(files fs.FS) (err error) {
-	conditions := c.Number != nil || len(c.Has)+len(c.Lacks)+len(c.Lines)+len(c.Set) > 0 || c.Match != "" || c.MatchNot != "" || c.Is != "" || c.Unchanged
+	conditions := c.Number != nil || len(c.Has)+len(c.Lacks)+len(c.Lines)+len(c.Set) > 0 || c.Match != "" ||
+		c.MatchNot != "" || c.Is != "" || c.Unchanged
 	switch {
 	case (c.Of != "") == (c.Run != ""):
 		return errors.New("it needs either of or run")

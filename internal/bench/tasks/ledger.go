@@ -42,8 +42,8 @@ type run struct {
 	round               int
 }
 
-// Ledger is a file of rows, to which each run is added when it ends. A suite
-// that was cut off goes on where it was.
+// Ledger is a file of rows, one added as each run ends, so that an interrupted suite goes on
+// where it was.
 type Ledger struct {
 	key  string
 	path string

@@ -28,7 +28,7 @@ type Report struct {
 	Rows           []Row           `json:"runs"`
 }
 
-// Configuration is what one way of working came to, over all tasks and rounds.
+// Configuration is the outcome of one way of working, over all tasks and rounds.
 type Configuration struct {
 	Name            string           `json:"name"`
 	Runs            int              `json:"runs"`
@@ -68,8 +68,8 @@ func (s Share) add(row Row) Share {
 	return s
 }
 
-// Summarise adds up rows, by configuration in the order of names. The first one
-// is what the others are compared with.
+// Summarise adds up rows by configuration, in the order of names. The others are compared with
+// the first.
 func Summarise(rows []Row, names []string) []Configuration {
 	var out []Configuration
 	for _, name := range names {
@@ -145,9 +145,12 @@ const otherLoadNoisy = 0.05
 
 // Print writes the report as tables.
 func (r *Report) Print(w io.Writer) error {
-	fmt.Fprintf(w, "machine  %s, %d cores, %s; model on %s, threads %d\n", r.Machine.CPU, r.Machine.Cores, r.Machine.System, r.Device, r.Threads)
+	fmt.Fprintf(w, "machine  %s, %d cores, %s; model on %s, threads %d\n", r.Machine.CPU, r.Machine.Cores,
+		r.Machine.System, r.Device, r.Threads)
 	fmt.Fprintf(w, "model    %s\n", r.Model)
-	fmt.Fprintf(w, "suite    %s, %d tasks, %d rounds: the first at temperature 0, others warmer with a seed each\n\n", r.Suite, r.Tasks, r.Rounds)
+	fmt.Fprintf(w,
+		"suite    %s, %d tasks, %d rounds: the first at temperature 0, others warmer with a seed each\n\n",
+		r.Suite, r.Tasks, r.Rounds)
 	table := r.printConfigurations
 	if len(r.Effects) > 0 {
 		table = r.printEffects // the configurations of a screen are many, and none is of interest
@@ -156,7 +159,9 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	if r.OtherLoad > otherLoadNoisy {
-		fmt.Fprintf(w, "\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain; processor times are less so\n", 100*r.OtherLoad)
+		fmt.Fprintf(w,
+			"\nnote: other processes used %.0f %% of the machine meanwhile, so wall times are uncertain; "+
+				"processor times are less so\n", 100*r.OtherLoad)
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", r.Command)
 	return err
@@ -164,15 +169,19 @@ func (r *Report) Print(w io.Writer) error {
 
 func (r *Report) printConfigurations(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "CONFIGURATION\tSOLVED\tRATE\tBY ROUND\tVS FIRST\tINVALID\tRAN INVALID\tSTEPS\tEVALUATED\tREUSED\tGENERATED\tWALL\tMEDIAN\tPROCESSOR\tMEDIAN")
+	fmt.Fprintln(t,
+		"CONFIGURATION\tSOLVED\tRATE\tBY ROUND\tVS FIRST\tINVALID\tRAN "+
+			"INVALID\tSTEPS\tEVALUATED\tREUSED\tGENERATED\tWALL\tMEDIAN\tPROCESSOR\tMEDIAN")
 	for i, c := range r.Configurations {
 		versus := "–"
 		if i > 0 {
 			versus = fmt.Sprintf("+%d −%d", c.Better, c.Worse)
 		}
-		fmt.Fprintf(t, "%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\t%.0f s\t%.1f s\n", c.Name, c.Solved, c.Runs, 100*c.SuccessRate,
-			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens, c.CachedTokens, c.GeneratedTokens, c.WallSeconds, c.WallMedian,
-			c.ProcessorSeconds, c.ProcessorMedian)
+		fmt.Fprintf(t,
+			"%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\t%.0f s\t%.1f s\n", c.Name,
+			c.Solved, c.Runs, 100*c.SuccessRate,
+			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens, c.CachedTokens,
+			c.GeneratedTokens, c.WallSeconds, c.WallMedian, c.ProcessorSeconds, c.ProcessorMedian)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -50,7 +50,7 @@ func SplitWay(name string) []string {
 	return strings.Split(name, "+")
 }
 
-// Effect is what a factor did, averaged over what the others were.
+// Effect is the gain of one factor, averaged over the settings of the others.
 type Effect struct {
 	Factor  string `json:"factor"` // by the name of its absence
 	With    Share  `json:"with"`
@@ -69,7 +69,7 @@ type Effect struct {
 	InvalidWithout   int     `json:"invalid_replies_without"`
 }
 
-// Effects are those of all factors, from the rows of whole rounds of a [Screen].
+// Effects are the effects of all factors, from the rows of whole rounds of a [Screen].
 func Effects(rows []Row, factors []string) []Effect {
 	perTask := map[string]Share{}
 	for _, r := range rows {
@@ -140,10 +140,14 @@ func oneIf(b bool) float64 {
 // printEffects writes what each factor did.
 func (r *Report) printEffects(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "FACTOR\tSOLVED WITH\tWITHOUT\tGAIN IN TASKS\tINVALID WITH\tWITHOUT\tSTEPS WITH\tWITHOUT\tPROCESSOR WITH\tWITHOUT")
+	fmt.Fprintln(t,
+		"FACTOR\tSOLVED WITH\tWITHOUT\tGAIN IN TASKS\tINVALID WITH\tWITHOUT\tSTEPS WITH\tWITHOUT\tPROCESSOR "+
+			"WITH\tWITHOUT")
 	for _, e := range r.Effects {
-		fmt.Fprintf(t, "%s\t%d of %d\t%d of %d\t%+.2f ± %.2f\t%d\t%d\t%.2f\t%.2f\t%.1f s\t%.1f s\n", strings.TrimPrefix(e.Factor, "no_"), e.With.Solved, e.With.Runs,
-			e.Without.Solved, e.Without.Runs, e.Gain, e.Error, e.InvalidWith, e.InvalidWithout, e.StepsWith, e.StepsWithout, e.ProcessorWith, e.ProcessorWithout)
+		fmt.Fprintf(t, "%s\t%d of %d\t%d of %d\t%+.2f ± %.2f\t%d\t%d\t%.2f\t%.2f\t%.1f s\t%.1f s\n",
+			strings.TrimPrefix(e.Factor, "no_"), e.With.Solved, e.With.Runs,
+			e.Without.Solved, e.Without.Runs, e.Gain, e.Error, e.InvalidWith, e.InvalidWithout, e.StepsWith,
+			e.StepsWithout, e.ProcessorWith, e.ProcessorWithout)
 	}
 	return t.Flush()
 }

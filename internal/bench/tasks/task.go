@@ -124,7 +124,9 @@ func Load(dir string) (*Suite, error) {
 
 // Half gives the tasks of one half, or all.
 func (s *Suite) Half(half Half) []*Task {
-	return slices.DeleteFunc(slices.Clone(s.Tasks), func(t *Task) bool { return half != "" && t.Counted != (half == Counted) })
+	return slices.DeleteFunc(slices.Clone(s.Tasks), func(t *Task) bool {
+		return half != "" && t.Counted != (half == Counted)
+	})
 }
 
 // loadTask reads one task, and adds all of it to sum.

@@ -45,7 +45,8 @@ func Start(t *testing.T) *Cluster {
 	c := &Cluster{t: t, python: python, dir: t.TempDir(), port: freePort(t), API: "http://127.0.0.1:" + api + "/v1"}
 	c.Controller = "http://127.0.0.1:" + c.port
 	c.startController()
-	c.run("-m", "fastchat.serve.openai_api_server", "--host", "127.0.0.1", "--port", api, "--controller-address", c.Controller)
+	c.run("-m", "fastchat.serve.openai_api_server", "--host", "127.0.0.1", "--port", api,
+		"--controller-address", c.Controller)
 	Eventually(t, func() bool { return answers(c.API + "/models") })
 	return c
 }

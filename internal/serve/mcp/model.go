@@ -41,10 +41,7 @@ type scoredOption struct {
 }
 
 // choose decides one question.
-func (s *Server) choose(
-	ctx context.Context,
-	_ *sdk.CallToolRequest,
-	in chooseInput,
+func (s *Server) choose(ctx context.Context, _ *sdk.CallToolRequest, in chooseInput,
 ) (*sdk.CallToolResult, judgement, error) {
 	if strings.TrimSpace(in.Question) == "" {
 		return nil, judgement{}, errors.New("the question is empty")
@@ -115,10 +112,7 @@ type classifyOutput struct {
 
 // classify decides about each text. One that can't be decided has an error of its
 // own, and the others are decided all the same.
-func (s *Server) classify(
-	ctx context.Context,
-	req *sdk.CallToolRequest,
-	in classifyInput,
+func (s *Server) classify(ctx context.Context, req *sdk.CallToolRequest, in classifyInput,
 ) (*sdk.CallToolResult, classifyOutput, error) {
 	out := classifyOutput{Results: []judgement{}, Counts: map[string]int{}}
 	switch {
@@ -172,10 +166,7 @@ type countOutput struct {
 }
 
 // countTokens counts a text or a chat.
-func (s *Server) countTokens(
-	ctx context.Context,
-	_ *sdk.CallToolRequest,
-	in countInput,
+func (s *Server) countTokens(ctx context.Context, _ *sdk.CallToolRequest, in countInput,
 ) (*sdk.CallToolResult, countOutput, error) {
 	out := countOutput{Context: s.cfg.Model.ContextLength()}
 	counter, ok := backend.As[backend.Counter](s.cfg.Model)
@@ -209,10 +200,7 @@ type readInput struct {
 }
 
 // readDocument reads as the agent's own command does, within the same rules.
-func (s *Server) readDocument(
-	ctx context.Context,
-	_ *sdk.CallToolRequest,
-	in readInput,
+func (s *Server) readDocument(ctx context.Context, _ *sdk.CallToolRequest, in readInput,
 ) (*sdk.CallToolResult, any, error) {
 	reader := stock.Reader()
 	entry := map[string]any{"file": in.File}

@@ -35,10 +35,7 @@ type runOutput struct {
 }
 
 // run works on a task to its end.
-func (s *Server) run(
-	ctx context.Context,
-	req *sdk.CallToolRequest,
-	in runInput,
+func (s *Server) run(ctx context.Context, req *sdk.CallToolRequest, in runInput,
 ) (*sdk.CallToolResult, runOutput, error) {
 	var out runOutput
 	if strings.TrimSpace(in.Task) == "" {
@@ -53,10 +50,7 @@ func (s *Server) run(
 		return nil, out, err
 	}
 	defer leave()
-	run, err := s.cfg.Open(
-		ctx,
-		work.Order{Folder: folder, Ask: approver(req.Session), Resume: in.Session},
-	)
+	run, err := s.cfg.Open(ctx, work.Order{Folder: folder, Ask: approver(req.Session), Resume: in.Session})
 	if err != nil {
 		return nil, out, err
 	}
@@ -135,11 +129,10 @@ func (w *watcher) progress(message string, total int) {
 		return
 	}
 	w.told++
-	_ = w.req.Session.NotifyProgress(
-		w.ctx,
-		&sdk.ProgressNotificationParams{ProgressToken: token, Message: message,
-			Progress: float64(w.told), Total: float64(total)},
-	) // a client that is gone cancels the call
+	// a client that is gone cancels the call
+	_ = w.req.Session.NotifyProgress(w.ctx,
+		&sdk.ProgressNotificationParams{ProgressToken: token, Message: message, Progress: float64(w.told),
+			Total: float64(total)})
 }
 
 // What a person may answer.
@@ -216,12 +209,6 @@ func question(p *session.Proposal, shown string) string {
 	if p.MayHaveRun {
 		again = "\nThis call had begun when the run was cut off. It may have taken effect."
 	}
-	return fmt.Sprintf(
-		"%s wants to %s in %s:%s\n\n%s",
-		legible.Visible(p.Call.Command),
-		work.Effect(p),
-		p.WorkDir,
-		again,
-		shown,
-	)
+	return fmt.Sprintf("%s wants to %s in %s:%s\n\n%s", legible.Visible(p.Call.Command),
+		work.Effect(p), p.WorkDir, again, shown)
 }

@@ -130,7 +130,8 @@ func (t *Tasks) index(w http.ResponseWriter, _ *http.Request) {
 		if len(out.Past) == listedMax {
 			break
 		}
-		out.Past = append(out.Past, listed{ID: info.ID, Task: info.Task, State: "ended", Stop: info.Stop, Started: info.Started.Format("2006-01-02 15:04")})
+		out.Past = append(out.Past, listed{ID: info.ID, Task: info.Task, State: "ended", Stop: info.Stop,
+			Started: info.Started.Format("2006-01-02 15:04")})
 	}
 	reply(w, http.StatusOK, out)
 }
@@ -188,7 +189,8 @@ func (t *Tasks) find(w http.ResponseWriter, r *http.Request) *task {
 			return k
 		}
 	}
-	refuse(w, http.StatusNotFound, "there is no task %q: this server has been started again, or it was long ago", r.PathValue("id"))
+	refuse(w, http.StatusNotFound,
+		"there is no task %q: this server has been started again, or it was long ago", r.PathValue("id"))
 	return nil
 }
 

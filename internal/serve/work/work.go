@@ -18,7 +18,7 @@ import (
 	"agent/session"
 )
 
-// Order is what a client asks for.
+// Order is a task as a client asks for it.
 type Order struct {
 	Folder  string                // absolute
 	Ask     session.Approver      // the person at the client; nil: nobody can be asked
@@ -50,11 +50,7 @@ func (r *Run) Start(resume string) (*session.Session, error) {
 		return nil, err
 	}
 	if old.WorkDir != r.Options.Env.WorkDir {
-		return nil, fmt.Errorf(
-			"the session %s was in another folder, %s",
-			legible.OneLine(resume),
-			old.WorkDir,
-		)
+		return nil, fmt.Errorf("the session %s was in another folder, %s", legible.OneLine(resume), old.WorkDir)
 	}
 	return session.Resume(path, r.Options)
 }
@@ -86,8 +82,8 @@ func Folder(root, name string) (string, error) {
 // to what was not shown is none.
 const previewMax = 32 << 10
 
-// Shown is what a call would do, as a person is asked about it. False: it is too
-// long to be shown.
+// Shown is a call in the form in which a person is asked about it. False: it is too long to
+// show.
 func Shown(p *session.Proposal) (string, bool) {
 	if len(p.Preview) > previewMax {
 		return "", false
@@ -95,14 +91,11 @@ func Shown(p *session.Proposal) (string, bool) {
 	return legible.Visible(p.Preview), true
 }
 
-// TooLong refuses a call of which not all can be shown.
+// TooLong refuses a call that can't be shown whole.
 func TooLong(p *session.Proposal) session.Decision {
 	return session.Decision{
-		Reason: fmt.Sprintf(
-			"what %s would do is too long to be shown: %d bytes. Do it in smaller parts.",
-			p.Call.Command,
-			len(p.Preview),
-		),
+		Reason: fmt.Sprintf("what %s would do is too long to be shown: %d bytes. Do it in smaller parts.",
+			p.Call.Command, len(p.Preview)),
 	}
 }
 

@@ -1,12 +1,8 @@
-package main
+package doctor
 
 import (
-	"agent/internal/cli"
-	"agent/internal/setup"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,33 +11,35 @@ import (
 	"agent/configs"
 	"agent/internal/bench"
 	"agent/internal/config"
+	"agent/internal/setup"
 )
 
 func TestTheQuickestWayIsChosen(t *testing.T) {
-	way := func(device string, flash bool, prefill, decode float64) *deviceSpeed {
-		return &deviceSpeed{Device: device, FlashAttn: flash, Prefill: bench.NewSpread([]float64{prefill}), Decode: bench.NewSpread([]float64{decode})}
+	way := func(device string, flash bool, prefill, decode float64) *Way {
+		return &Way{Device: device, FlashAttn: flash,
+			Prefill: bench.NewSpread([]float64{prefill}), Decode: bench.NewSpread([]float64{decode})}
 	}
-	broken := &deviceSpeed{Device: "CUDA9", FlashAttn: true, Error: "out of memory"}
+	broken := &Way{Device: "CUDA9", FlashAttn: true, Error: "out of memory"}
 	for name, c := range map[string]struct {
-		ways []*deviceSpeed
+		ways []*Way
 		want string
 	}{
-		"the quicker device":                {[]*deviceSpeed{way("CUDA0", true, 900, 90), way("CPU", true, 90, 9), broken}, "CUDA0"},
-		"the CPU where it is quicker":       {[]*deviceSpeed{way("Vulkan0", true, 50, 5), way("CPU", true, 90, 9)}, "CPU"},
-		"no attention where that is":        {[]*deviceSpeed{way("CPU", true, 100, 10), way("CPU", false, 300, 10)}, "CPU, flash attention off"},
-		"a little is no reason":             {[]*deviceSpeed{way("CPU", false, 103, 10.3), way("CPU", true, 100, 10)}, "CPU"},
-		"a little slower an accelerator is": {[]*deviceSpeed{way("CPU", true, 103, 10.3), way("CUDA0", true, 100, 10)}, "CUDA0"},
-		"the reply weighs as well":          {[]*deviceSpeed{way("CUDA0", true, 1000, 1), way("CPU", true, 100, 10)}, "CPU"},
-		"none":                              {[]*deviceSpeed{broken}, ""},
+		"the quicker device":                {[]*Way{way("CUDA0", true, 900, 90), way("CPU", true, 90, 9), broken}, "CUDA0"},
+		"the CPU where it is quicker":       {[]*Way{way("Vulkan0", true, 50, 5), way("CPU", true, 90, 9)}, "CPU"},
+		"no attention where that is":        {[]*Way{way("CPU", true, 100, 10), way("CPU", false, 300, 10)}, "CPU, flash attention off"},
+		"a little is no reason":             {[]*Way{way("CPU", false, 103, 10.3), way("CPU", true, 100, 10)}, "CPU"},
+		"a little slower an accelerator is": {[]*Way{way("CPU", true, 103, 10.3), way("CUDA0", true, 100, 10)}, "CUDA0"},
+		"the reply weighs as well":          {[]*Way{way("CUDA0", true, 1000, 1), way("CPU", true, 100, 10)}, "CPU"},
+		"none":                              {[]*Way{broken}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			best := chooseWay(c.ways)
+			best := quickest(c.ways)
 			if c.want == "" {
 				assert.Nil(t, best)
 				return
 			}
 			require.NotNil(t, best)
-			assert.Equal(t, c.want, best.name())
+			assert.Equal(t, c.want, best.String())
 		})
 	}
 }
@@ -70,14 +68,16 @@ func TestTheChoiceIsWrittenIntoTheFileThatIsThere(t *testing.T) {
 	// And it is what a run then reads.
 	home := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", home)
-	a := &app{cli.New(strings.NewReader(""), io.Discard, io.Discard, nil)}
-	require.NoError(t, a.writeWay(&deviceSpeed{Device: "CPU"}, true))
-	text, err := os.ReadFile(filepath.Join(home, "agent", "configs", "llm", "hf.yaml"))
+	best := &Way{Device: "CPU"}
+	path, err := (&Speeds{Best: best, Ways: []*Way{{Device: "CUDA0"}, best}}).Write()
+	require.NoError(t, err)
+	assert.Equal(t, filepath.Join(home, "agent", "configs", "llm", "hf.yaml"), path)
+	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Len(t, string(text), len(stock)+len("CPU")+len("false")-len("true"))
 	cfg, err := config.Compose(config.Options{OptionalDirs: []string{setup.ConfigDir()}, Embedded: configs.FS})
 	require.NoError(t, err)
-	decoded, err := a.Host.Decode(cfg, setup.SectionLLM)
+	decoded, err := (&setup.Host{}).Decode(cfg, setup.SectionLLM)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"CPU"}, decoded.LLM.Local().Devices)
 	assert.False(t, decoded.LLM.Local().FlashAttn)

@@ -1,9 +1,10 @@
-package main
+package doctor
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"agent/backend"
@@ -25,16 +25,30 @@ import (
 	"agent/internal/setup"
 )
 
-// What `doctor --bench` measures, in llama-bench's terms.
+// What is measured, in llama-bench's terms.
 const (
-	benchPrompt = 512
-	benchReplyN = 32
+	promptTokens = 512
+	replyTokens  = 32
+	// TokensMax is the context that a measurement needs.
+	TokensMax = promptTokens + replyTokens + 64
 	// A choice other than the program's own must gain that much.
-	benchGain = 1.05
+	gainMin = 1.05
+	// Of an error that is told in a table.
+	errorWidth = 200
 )
 
-// deviceSpeed is one way to run the model, and how quick it was.
-type deviceSpeed struct {
+// Speeds are the speeds of a model on each device.
+type Speeds struct {
+	Model        string `json:"model"`
+	PromptTokens int    `json:"prompt_tokens"`
+	ReplyTokens  int    `json:"reply_tokens"`
+	Rounds       int    `json:"rounds"`
+	Ways         []*Way `json:"ways"`
+	Best         *Way   `json:"-"`
+}
+
+// Way is one way to run the model, and how quick it was.
+type Way struct {
 	Device    string       `json:"device"`
 	FlashAttn bool         `json:"flash_attn"`
 	Prefill   bench.Spread `json:"prefill_tokens_per_second"`
@@ -46,60 +60,43 @@ type deviceSpeed struct {
 }
 
 // seconds are those of a prompt and a reply as they were measured.
-func (d *deviceSpeed) seconds() float64 {
-	return benchPrompt/d.Prefill.Median + benchReplyN/d.Decode.Median
+func (w *Way) seconds() float64 { return promptTokens/w.Prefill.Median + replyTokens/w.Decode.Median }
+
+func (w *Way) String() string {
+	if w.FlashAttn {
+		return w.Device
+	}
+	return w.Device + ", flash attention off"
 }
 
-func (d *deviceSpeed) name() string {
-	if d.FlashAttn {
-		return d.Device
-	}
-	return d.Device + ", flash attention off"
-}
-
-// doctorBench measures the configured model on each device, in rounds in which
-// all take their turn, and writes the choice down when asked.
-func (a *app) doctorBench(cmd *cobra.Command, args []string, rounds int, write, asJSON bool) error {
-	ctx := cmd.Context()
-	var none engine.Flags
-	values := none.Values(benchPrompt+benchReplyN+64, 1)
-	cfg, err := engine.Compose(a.App, cmd, args, values)
-	if err != nil {
-		return err
-	}
+// Measure runs the configured model on each device, and on the CPU with and without flash
+// attention. The ways take turns, `rounds` times.
+func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds int) (*Speeds, error) {
 	sys, err := inference.System()
 	if err != nil {
-		return exit.With(exit.Backend, err)
+		return nil, exit.With(exit.Backend, err)
 	}
-	ways, done, err := a.openWays(ctx, cfg, sys.Devices)
-	model := cfg.LLM.ModelID
+	ways, done, err := openWays(ctx, host, cfg, sys.Devices)
+	s := &Speeds{Model: cfg.LLM.ModelID, PromptTokens: promptTokens, ReplyTokens: replyTokens, Rounds: rounds, Ways: ways}
 	defer done()
+	if err == nil {
+		err = measure(ctx, ways, rounds)
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := measureWays(ctx, ways, rounds); err != nil {
-		return err
+	if s.Best = quickest(ways); s.Best == nil {
+		return nil, exit.With(exit.Backend, fmt.Errorf("doctor: no device could run %s: %s", s.Model, ways[0].Error))
 	}
-	best := chooseWay(ways)
-	if best == nil {
-		return exit.With(exit.Backend, fmt.Errorf("doctor: no device could run %s: %s", model, ways[0].Error))
-	}
-	best.Chosen = true
-	if asJSON {
-		err = a.JSON(map[string]any{"model": model, "rounds": rounds, "prompt_tokens": benchPrompt, "reply_tokens": benchReplyN, "ways": ways})
-	} else {
-		err = a.printWays(model, rounds, ways, best)
-	}
-	if err != nil || !write {
-		return err
-	}
-	several := slices.ContainsFunc(ways, func(w *deviceSpeed) bool { return w.Device != ways[0].Device })
-	return a.writeWay(best, several)
+	s.Best.Chosen = true
+	return s, nil
 }
 
 // openWays loads the model on each device. One that it can't be loaded on has an
 // error and no engine. done closes all.
-func (a *app) openWays(ctx context.Context, cfg *setup.Config, devices []inference.Device) (ways []*deviceSpeed, done func(), err error) {
+func openWays(ctx context.Context, host *setup.Host, cfg *setup.Config, devices []inference.Device) (
+	ways []*Way, done func(), err error,
+) {
 	var closers []func()
 	done = func() {
 		for _, c := range slices.Backward(closers) {
@@ -112,14 +109,14 @@ func (a *app) openWays(ctx context.Context, cfg *setup.Config, devices []inferen
 			continue // a library of the CPU, such as BLAS
 		}
 		s.Devices, s.GPULayers, s.FlashAttn = []string{d.Name}, nil, true
-		way := &deviceSpeed{Device: d.Name, FlashAttn: true}
+		way := &Way{Device: d.Name, FlashAttn: true}
 		ways = append(ways, way)
-		m, err := a.Host.OpenLLM(ctx, cfg.LLM)
+		m, err := host.OpenLLM(ctx, cfg.LLM)
 		if ctx.Err() != nil {
 			return nil, done, context.Cause(ctx)
 		}
 		if err != nil {
-			way.Error = legible.Line(err.Error(), 200)
+			way.Error = legible.Line(err.Error(), errorWidth)
 			continue
 		}
 		closers = append(closers, m.Close)
@@ -133,37 +130,37 @@ func (a *app) openWays(ctx context.Context, cfg *setup.Config, devices []inferen
 		if d.Accelerator {
 			continue
 		}
-		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: 1, Ubatch: s.Ubatch,
-			Threads: s.Threads, ThreadsBatch: s.ThreadsBatch, NoFlashAttn: true})
+		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: 1,
+			Ubatch: s.Ubatch, Threads: s.Threads, ThreadsBatch: s.ThreadsBatch, NoFlashAttn: true})
 		if err != nil {
 			return nil, done, err
 		}
 		closers = append(closers, off.Close)
-		ways = append(ways, &deviceSpeed{Device: d.Name, engine: engine.Of(b, off)})
+		ways = append(ways, &Way{Device: d.Name, engine: engine.Of(b, off)})
 	}
 	return ways, done, nil
 }
 
-// measureWays lets all take turns: what else happens on the machine meets all.
+// measure lets all take turns: what else happens on the machine meets all.
 // The first round warms up and is not counted.
-func measureWays(ctx context.Context, ways []*deviceSpeed, rounds int) error {
-	prefill, decode := map[*deviceSpeed][]float64{}, map[*deviceSpeed][]float64{}
+func measure(ctx context.Context, ways []*Way, rounds int) error {
+	prefill, decode := map[*Way][]float64{}, map[*Way][]float64{}
 	for round := range rounds + 1 {
 		for i := range ways {
 			w := ways[(i+round)%len(ways)]
 			if w.engine == nil || w.Error != "" {
 				continue
 			}
-			p, err := w.engine.Prefill(ctx, benchPrompt)
+			p, err := w.engine.Prefill(ctx, promptTokens)
 			var d bench.Work
 			if err == nil {
-				d, err = w.engine.Decode(ctx, benchReplyN)
+				d, err = w.engine.Decode(ctx, replyTokens)
 			}
 			switch {
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
 			case err != nil:
-				w.Error = legible.Line(err.Error(), 200)
+				w.Error = legible.Line(err.Error(), errorWidth)
 			case round > 0:
 				prefill[w] = append(prefill[w], float64(p.Tokens)/p.Wall.Seconds())
 				decode[w] = append(decode[w], float64(d.Tokens)/d.Wall.Seconds())
@@ -176,20 +173,20 @@ func measureWays(ctx context.Context, ways []*deviceSpeed, rounds int) error {
 	return nil
 }
 
-// chooseWay finds the quickest way. What gains little loses against what the
+// quickest finds the quickest way. What gains little loses against what the
 // program does by itself: the accelerator before the CPU, flash attention on.
-func chooseWay(ways []*deviceSpeed) (best *deviceSpeed) {
-	ordered := slices.DeleteFunc(slices.Clone(ways), func(w *deviceSpeed) bool { return w.Error != "" })
-	slices.SortStableFunc(ordered, func(x, y *deviceSpeed) int { return preference(y) - preference(x) })
+func quickest(ways []*Way) (best *Way) {
+	ordered := slices.DeleteFunc(slices.Clone(ways), func(w *Way) bool { return w.Error != "" })
+	slices.SortStableFunc(ordered, func(x, y *Way) int { return preference(y) - preference(x) })
 	for _, w := range ordered {
-		if best == nil || best.seconds() > w.seconds()*benchGain {
+		if best == nil || best.seconds() > w.seconds()*gainMin {
 			best = w
 		}
 	}
 	return best
 }
 
-func preference(w *deviceSpeed) (n int) {
+func preference(w *Way) (n int) {
 	if w.Device != inference.CPUDevice {
 		n += 2
 	}
@@ -199,62 +196,62 @@ func preference(w *deviceSpeed) (n int) {
 	return n
 }
 
-func (a *app) printWays(model string, rounds int, ways []*deviceSpeed, best *deviceSpeed) error {
-	fmt.Fprintf(a.Out, "%s, %d rounds, medians in tokens/s (quartiles)\n", model, rounds)
-	w := tabwriter.NewWriter(a.Out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(w, "device\tflash attention\tprompt of %d\treply of %d\t\n", benchPrompt, benchReplyN)
-	for _, d := range ways {
+// Print writes a table for people.
+func (s *Speeds) Print(out io.Writer) error {
+	fmt.Fprintf(out, "%s, %d rounds, medians in tokens/s (quartiles)\n", s.Model, s.Rounds)
+	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(table, "device\tflash attention\tprompt of %d\treply of %d\t\n", promptTokens, replyTokens)
+	for _, w := range s.Ways {
 		attention, mark := "on", ""
-		if !d.FlashAttn {
+		if !w.FlashAttn {
 			attention = "off"
 		}
-		if d == best {
+		if w.Chosen {
 			mark = "chosen"
 		}
-		if d.Error != "" {
-			fmt.Fprintf(w, "%s\t%s\t%s\t\t\n", d.Device, attention, d.Error)
+		if w.Error != "" {
+			fmt.Fprintf(table, "%s\t%s\t%s\t\t\n", w.Device, attention, w.Error)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Device, attention, spreadText(d.Prefill), spreadText(d.Decode), mark)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", w.Device, attention, spreadText(w.Prefill), spreadText(w.Decode), mark)
 	}
-	return w.Flush()
+	return table.Flush()
 }
 
 func spreadText(s bench.Spread) string {
 	return fmt.Sprintf("%.1f (%.1f–%.1f)", s.Median, s.Low, s.High)
 }
 
-// writeWay puts the choice into the user's llm/hf.yaml, which stands for the
-// built-in one from then on. devices: there is more than one to choose from.
-func (a *app) writeWay(best *deviceSpeed, devices bool) error {
+// Write puts the quickest way into the user's llm/hf.yaml, which stands for the
+// built-in one from then on, and says where that is.
+func (s *Speeds) Write() (path string, err error) {
 	dir := setup.ConfigDir()
 	if dir == "" {
-		return errors.New("doctor: there is no home folder to write the choice to; set XDG_CONFIG_HOME")
+		return "", errors.New("doctor: there is no home folder to write the choice to; set XDG_CONFIG_HOME")
 	}
-	path := filepath.Join(dir, "llm", "hf.yaml")
+	path = filepath.Join(dir, "llm", "hf.yaml")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		text, err = configs.FS.ReadFile("llm/hf.yaml")
 	}
 	if err != nil {
-		return fmt.Errorf("doctor: %w", err)
+		return "", fmt.Errorf("doctor: %w", err)
 	}
-	set := map[string]any{"flash_attn": best.FlashAttn}
-	if devices {
-		set["devices"] = []any{best.Device}
+	set := map[string]any{"flash_attn": s.Best.FlashAttn}
+	if slices.ContainsFunc(s.Ways, func(w *Way) bool { return w.Device != s.Best.Device }) {
+		set["devices"] = []any{s.Best.Device}
 	}
 	changed, err := setTopKeys(string(text), set)
 	if err != nil {
-		return fmt.Errorf("doctor: %s: %w; set llm.devices and llm.flash_attn there yourself", path, err)
+		return "", fmt.Errorf("doctor: %s: %w; set llm.devices and llm.flash_attn there yourself", path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("doctor: %w", err)
+		return "", fmt.Errorf("doctor: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
-		return fmt.Errorf("doctor: %w", err)
+		return "", fmt.Errorf("doctor: %w", err)
 	}
-	_, err = fmt.Fprintf(a.Err, "agent: %s is the choice in %s\n", best.name(), path)
-	return err
+	return path, nil
 }
 
 // setTopKeys replaces the lines of top-level keys, or adds them, and leaves all
