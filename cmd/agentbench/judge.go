@@ -54,7 +54,8 @@ code is then 1.`,
 }
 
 func (a *app) judge(cmd *cobra.Command, task *tasks.Task, dir, answer string) error {
-	wrong, err := task.Verify(cmd.Context(), tasks.Outcome{Dir: dir, Answer: answer, Run: pythonRunner(&command.Env{WorkDir: dir})})
+	left := tasks.Outcome{Dir: dir, Answer: answer, Run: pythonRunner(&command.Env{WorkDir: dir})}
+	wrong, err := task.Verify(cmd.Context(), left)
 	if err != nil {
 		return err
 	}
