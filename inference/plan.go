@@ -100,19 +100,14 @@ type workView struct {
 // then prefill in the order of arrival, up to budget rows in all. Once a tick
 // has enough rows of prompts to keep the device busy, no further prompt joins
 // it: together they would all have their first token after the last of them.
-// While replies are being written, a prompt comes in pieces of that size, so
-// that it does not stall them. The result has the rows of each job.
+// The result has the rows of each job.
 func planTick(jobs []workView, budget, enough int) []int {
-	rows, replies := make([]int, len(jobs)), false
+	rows := make([]int, len(jobs))
 	for i, j := range jobs {
 		if j.decode && budget > 0 {
 			rows[i] = 1
 			budget--
-			replies = true
 		}
-	}
-	if replies {
-		budget = min(budget, enough)
 	}
 	for i, j := range jobs {
 		if !j.decode && enough > 0 {
