@@ -13,6 +13,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -158,6 +159,7 @@ type Kind struct {
 	Question  string
 	Threshold float64 // nats by which yes must be likelier than no; measured
 	Unscored  bool    // the command is offered, too, where nothing can be scored
+	NoFile    bool    // what such a task says to make is no file of the work dir
 }
 
 // Call is one canonical use of a command.
@@ -258,18 +260,10 @@ type Limits struct {
 // OrDefaults fills the zero fields from [DefaultLimits].
 func (l Limits) OrDefaults() Limits {
 	d := DefaultLimits()
-	if l.TimeoutMS <= 0 {
-		l.TimeoutMS = d.TimeoutMS
-	}
-	if l.MemoryBytes <= 0 {
-		l.MemoryBytes = d.MemoryBytes
-	}
-	if l.OutputBytes <= 0 {
-		l.OutputBytes = d.OutputBytes
-	}
-	if l.FileBytes <= 0 {
-		l.FileBytes = d.FileBytes
-	}
+	l.TimeoutMS = cmp.Or(max(l.TimeoutMS, 0), d.TimeoutMS)
+	l.MemoryBytes = cmp.Or(max(l.MemoryBytes, 0), d.MemoryBytes)
+	l.OutputBytes = cmp.Or(max(l.OutputBytes, 0), d.OutputBytes)
+	l.FileBytes = cmp.Or(max(l.FileBytes, 0), d.FileBytes)
 	return l
 }
 

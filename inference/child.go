@@ -18,8 +18,8 @@ import (
 const offEnv = "AGENT_BUFFERS_OFF"
 
 // RunChild does the work of a child process when this process is one. Programs that use
-// [VetInChild], [SelfTestInChild] or [ModelOptions].RenderExecutable call it first thing in main; child is false in any
-// other process.
+// [VetInChild], [SelfTestInChild] or [ModelOptions].RenderExecutable call it first thing in
+// main; child is false in any other process.
 func RunChild() (code int, child bool) {
 	if code, child := runRenderChild(); child {
 		return code, true

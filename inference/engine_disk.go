@@ -97,7 +97,8 @@ func (e *Engine) untilKept(j *job) int {
 func (e *Engine) keepPrefix(j *job) {
 	held, n := j.slot.cache, j.keep
 	j.keep = 0
-	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() && len(held) > n || e.disk.has(held[:n]) {
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() && len(held) > n ||
+		e.disk.has(held[:n]) {
 		return
 	}
 	state := e.stateOf(j.slot, n)
@@ -113,8 +114,8 @@ func (e *Engine) flags() uint32 {
 	return 0
 }
 
-// stateOf is the state of a slot's first n tokens; nil where it can't be had, which costs
-// time and nothing else.
+// stateOf is the state of a slot's first n tokens. nil: it can't be read, which costs time
+// and nothing else.
 func (e *Engine) stateOf(s *slot, n int) []byte {
 	seq := s.seq
 	if n != len(s.cache) {
@@ -154,7 +155,8 @@ func (e *Engine) keepNewest() {
 			newest = s
 		}
 	}
-	if n := len(newest.cache); n >= prefixTokensMin && int(e.dev.SeqPosMax(newest.seq)) == n-1 && !e.disk.has(newest.cache) {
+	if n := len(newest.cache); n >= prefixTokensMin && int(e.dev.SeqPosMax(newest.seq)) == n-1 &&
+		!e.disk.has(newest.cache) {
 		if state := e.stateOf(newest, n); len(state) > 0 {
 			e.disk.keep(newest.cache, state, e.flags())
 		}

@@ -201,7 +201,8 @@ func loadNative(ctx context.Context, path string, opts *ModelOptions) (*llama.Mo
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &Error{Op: "load model", Err: err, Advice: cmp.Or(hintOf(err), "`agent models inspect FILE` shows what the file holds")}
+		return nil, &Error{Op: "load model", Err: err,
+			Advice: cmp.Or(hintOf(err), "`agent models inspect FILE` shows what the file holds")}
 	}
 	return native, nil
 }

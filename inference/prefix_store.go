@@ -231,7 +231,7 @@ func (s *prefixShelf) forget(p *prefixEntry) {
 	_ = os.Remove(p.path)
 }
 
-// has reports whether all of tokens can be had from the shelf.
+// has reports whether the shelf holds all of tokens.
 func (s *prefixShelf) has(tokens []int32) bool {
 	_, n := s.find(tokens, len(tokens))
 	return n == len(tokens)

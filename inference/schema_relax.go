@@ -42,8 +42,8 @@ func RelaxSchema(schema []byte) (relaxed []byte, left []string, err error) {
 	return relaxed, left, err
 }
 
-// inOrderOf writes v with the names of objects in the order of text, of which v is a part:
-// a grammar asks for properties in the order of the schema.
+// inOrderOf writes v, which is a part of text, with its keys in the order of text: a grammar
+// asks for properties in the order of the schema.
 func inOrderOf(text []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case []any:

@@ -162,7 +162,8 @@ func (t *SelfTest) runChild(ctx context.Context, executable string) error {
 		return context.Cause(ctx)
 	}
 	if !at.Begin {
-		return &Error{Op: "self-test", Err: end, Advice: "this native code does not run on this machine; build it here (`make agent`)"}
+		return &Error{Op: "self-test", Err: end,
+			Advice: "this native code does not run on this machine; build it here (`make agent`)"}
 	}
 	t.unsure = t.unsure || errors.Is(end, errNoEnd)
 	at.Begin, at.Fault = false, fmt.Sprintf("%v with weights of type %s", end, at.Type)
@@ -230,7 +231,8 @@ func (t *SelfTest) avoidFaults(warn func(string)) error {
 	for _, b := range t.Faulty() {
 		if !b.Extra && b.Device == "CPU" {
 			return &Error{Op: "self-test", Err: fmt.Errorf("the native code does not compute on this machine: %s", b.Fault),
-				Advice: "build it again here with another compiler, or use the portable package; `agent doctor --selftest` repeats the test"}
+				Advice: "build it again here with another compiler, or use the portable package; `agent doctor " +
+					"--selftest` repeats the test"}
 		}
 		if err := llama.DisableBuffer(b.Name); err != nil {
 			return err

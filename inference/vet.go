@@ -264,7 +264,8 @@ func (t Trial) remedy(end error) string {
 	}
 	switch died.signal() {
 	case syscall.SIGILL:
-		return "the native code has an instruction that does not work here; `agent doctor --selftest` looks for it, and `make agent` builds it on this machine"
+		return "the native code has an instruction that does not work here; `agent doctor --selftest` looks " +
+			"for it, and `make agent` builds it on this machine"
 	case syscall.SIGKILL:
 		advice := "memory ran out, most likely"
 		if file, err := CheckFile(t.Path); err == nil {

@@ -29,6 +29,7 @@ type view struct {
 	replaces bool     // it asks for a text to be replaced in several files
 	counts   bool     // it asks for a number alone
 	known    bool     // all that is known, not guessed
+	made     string   // the command that has just made another one
 }
 
 // workStepsMin steps must be left for an answer to be put off.
@@ -57,6 +58,8 @@ func offer(p journal.Phase, v view) []command.Spec {
 		early && (p == journal.PhaseFresh || p == journal.PhaseWithheld) && v.missing,
 		early && p == journal.PhaseFresh && !v.shown:
 		specs = work
+	case early && p == journal.PhaseDone && v.made != "": // it is to be used
+		specs = matching(work, func(c command.Spec) bool { return c.Name != v.made })
 	}
 	if readers := matching(specs, readsFile); len(readers) > 0 && v.mustLook(p) {
 		return readers
@@ -73,6 +76,9 @@ func (s *Session) view(a aim) view {
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, s.watch.computed)
+	if last := s.calls.running.Command; s.about.makes(last) {
+		v.made = last
+	}
 	if a.notName {
 		v.barred = a.not.Command
 	}

@@ -23,10 +23,19 @@ type understanding struct {
 }
 
 // askWants finds out what the task wants, where the model can be trusted with
-// questions of that kind. A resumed run knows it.
+// questions of that kind, and where it is not about something else than files. A
+// resumed run knows it.
 func (u *understanding) askWants(ctx context.Context) error {
 	if u.wants.Known || u.opts.mode() != modeSlots || !u.opts.has(AidQuestions) {
 		return nil
+	}
+	if err := u.suit(ctx); err != nil {
+		return err
+	}
+	for name, suits := range u.suits {
+		if suits && u.makes(name) {
+			return nil
+		}
 	}
 	w, err := wants.Of(ctx, u.choose, u.folder())
 	var unscored *ask.UnscoredError
@@ -42,6 +51,13 @@ func (u *understanding) askWants(ctx context.Context) error {
 	u.wants = w
 	u.book.emit(&w)
 	return nil
+}
+
+// makes reports a command that makes something else than files, as another command is.
+func (u *understanding) makes(name string) bool {
+	return slices.ContainsFunc(u.opts.allowed(), func(spec command.Spec) bool {
+		return spec.Name == name && spec.For != nil && spec.For.NoFile
+	})
 }
 
 // folder is the task with what was there when it was given. Names that a secret

@@ -209,7 +209,7 @@ type splitter struct {
 	tokens      int // of the thought
 }
 
-// part puts what a delta has of the thought in its place.
+// part moves the thought within a delta to its own field.
 func (s *splitter) part(d *backend.Delta) {
 	thought, text := s.push(d.Text)
 	if s.state == inThought {

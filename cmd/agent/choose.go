@@ -79,7 +79,7 @@ func (a *chooseApp) config() *backend.ChooseConfig {
 // scoringMethods are the values of --method.
 func scoringMethods() []string { return []string{"sum", "mean", "per_byte", "pmi"} }
 
-// checkMethod refuses a --method that there is not.
+// checkMethod refuses an unknown --method.
 func checkMethod(method string) error {
 	if !slices.Contains(scoringMethods(), method) {
 		return exit.Usagef("--method: %q is none of %s", method, strings.Join(scoringMethods(), ", "))

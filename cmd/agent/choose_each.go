@@ -24,10 +24,14 @@ type eachFlags struct {
 }
 
 func (e *eachFlags) bind(fl *pflag.FlagSet) {
-	fl.StringVar(&e.file, "each", "", "decide about each text of this `FILE`: lines, rows of .csv or .tsv, entries of .json or .jsonl; - is standard input")
+	fl.StringVar(&e.file, "each", "",
+		"decide about each text of this `FILE`: lines, rows of .csv or .tsv, entries of .json or .jsonl; - is "+
+			"standard input")
 	fl.StringVar(&e.column, "column", "",
 		"of --each: the column or field with the texts (default the one with the most text)")
-	fl.StringVar(&e.out, "out", "", "of --each: write the labels to this `FILE`; .csv: the table with a column more, .jsonl: with probabilities")
+	fl.StringVar(&e.out, "out", "",
+		"of --each: write the labels to this `FILE`; .csv: the table with a column more, .jsonl: with "+
+			"probabilities")
 	fl.StringVar(&e.label, "label", decide.LabelDefault, "of --each: name of the column of labels")
 }
 

@@ -61,7 +61,8 @@ docs/compare.md has an example and says what the numbers mean.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVar(&f.llms, "llm", nil, "a `configuration` to compare: an option of llm, and key=value of llm after it (repeat)")
+	fl.StringArrayVar(&f.llms, "llm", nil,
+		"a `configuration` to compare: an option of llm, and key=value of llm after it (repeat)")
 	fl.StringVarP(&f.input, "input", "i", "", "`file` with a task on each line, as JSON; - is standard input")
 	fl.StringVar(&f.html, "html", "", "also write a page with tables and plots to this `file`")
 	fl.BoolVar(&f.json, "json", false, "print the whole report as JSON")

@@ -68,7 +68,8 @@ func bindWork(cmd *cobra.Command, values *setup.Flags) {
 	fl := cmd.Flags()
 	values.Bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
 	values.Bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
-	values.Bind(fl, "overseer", "agent.overseer", "", "a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
+	values.Bind(fl, "overseer", "agent.overseer", "",
+		"a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
 	values.Bind(fl, "qa", "agent.qa", false, "let the model check its answer, and go on if it falls short")
 	values.Bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
 	values.Bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")

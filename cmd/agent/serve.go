@@ -61,15 +61,18 @@ asked about at the page.`,
 	values.Bind(f, "worker-address", "serve.worker_address", "", "URL under which the cluster reaches this worker")
 	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil),
 		"addresses or networks, besides the controller's, that may call the worker")
-	f.StringVar(&o.workDir, "workdir", "", "also work on tasks in this `FOLDER`, which people at the page begin and decide about")
-	f.StringArrayVar(&o.also, "also", nil, "serve this `MODEL` too, loaded when it is asked for: as for --model, or as for --llm of agent compare (may be repeated)")
+	f.StringVar(&o.workDir, "workdir", "",
+		"also work on tasks in this `FOLDER`, which people at the page begin and decide about")
+	f.StringArrayVar(&o.also, "also", nil,
+		"serve this `MODEL` too, loaded when it is asked for: as for --model, or as for --llm of agent compare "+
+			"(may be repeated)")
 	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault,
 		"unload models of --also that nobody has used for so long; -1s: never")
 	f.BoolVar(&o.logJSON, "log-json", false, "log as JSON lines")
 	return cmd
 }
 
-// serveFlags are those that are no settings.
+// serveFlags are the flags that are no settings.
 type serveFlags struct {
 	keyFile, workDir string
 	logJSON          bool

@@ -20,6 +20,6 @@ func root(c *cli.App) *cobra.Command {
 	a := &app{c}
 	root := &cobra.Command{Use: "agentbench",
 		Short: "What the agent gets done with a model, and how fast, beside llama.cpp's own tools"}
-	root.AddCommand(a.agentCmd(), a.compareCmd(), a.questionsCmd())
+	root.AddCommand(a.agentCmd(), a.compareCmd(), a.judgeCmd(), a.questionsCmd())
 	return root
 }

@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,15 +34,9 @@ func DefaultLimits() Limits {
 
 func (l Limits) orDefaults() Limits {
 	d := DefaultLimits()
-	if l.Wall <= 0 {
-		l.Wall = d.Wall
-	}
-	if l.MemoryBytes <= 0 {
-		l.MemoryBytes = d.MemoryBytes
-	}
-	if l.TextBytes <= 0 {
-		l.TextBytes = d.TextBytes
-	}
+	l.Wall = cmp.Or(max(l.Wall, 0), d.Wall)
+	l.MemoryBytes = cmp.Or(max(l.MemoryBytes, 0), d.MemoryBytes)
+	l.TextBytes = cmp.Or(max(l.TextBytes, 0), d.TextBytes)
 	return l
 }
 

@@ -22,12 +22,11 @@ const codeBytesMax = 64 << 10
 
 // createThreshold is for the question create_command_for.md: see
 // docs/dev/experiments.md.
-const createThreshold = 1.5
+const createThreshold = 2.1
 
 // Create returns the command with which the agent makes commands for itself. It
-// takes a Python function, parses it and tries it in the sandbox, checks that the
-// expected output came out, and saves exactly the file that was tried in folder,
-// with every version in .history below it. set, which watches that folder,
+// takes a Python function, parses it, tries it in the sandbox on one call, and saves
+// exactly the file that was tried in folder, with every version in .history below it. set, which watches that folder,
 // registers it at its next refresh.
 func Create(set *Set, folder string) command.Command {
 	return &creator{set: set, folder: folder, spec: createSpec()}
@@ -40,13 +39,13 @@ func createSpec() command.Spec {
 		Aliases:     []string{"new_command", "make_command", "define_command", "create_tool"},
 		Description: texts.Text("create_command.md"),
 		Effect:      command.EffectExecute,
-		For:         &command.Kind{Question: texts.Text("create_command_for.md"), Threshold: createThreshold, Unscored: true},
+		For: &command.Kind{Question: texts.Text("create_command_for.md"), Threshold: createThreshold,
+			Unscored: true, NoFile: true},
 		Slots: []command.Slot{
 			{Name: "name", Kind: command.SlotLine},
 			{Name: "description", Kind: command.SlotLine},
 			{Name: "code", Kind: command.SlotCode, Lang: "python"},
 			{Name: "test_call", Kind: command.SlotLine},
-			{Name: "test_output", Kind: command.SlotLine},
 			{Name: "fields", Kind: command.SlotLine, Optional: true},
 		},
 	}
@@ -171,7 +170,8 @@ func (c *creator) check(d *draft) (*Program, error) {
 	return &Program{definition: def, file: file, code: d.file, python: true, runner: c.set.runner}, nil
 }
 
-// try runs the test call and compares what came out.
+// try runs the test call. What it should give is not asked for: small models write
+// a right function beside a wrong number.
 func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, error) {
 	res, err := p.Run(ctx, env, &command.Call{Command: d.name, Summary: "test", Content: []map[string]any{d.values}})
 	if err != nil {
@@ -180,10 +180,6 @@ func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, e
 	if res.Failed {
 		return "", flawed("test_failed", map[string]any{"Test": d.testLine(), "Output": d.inCode(res.Text)})
 	}
-	if !occurs(d.expect, res.Text) {
-		return "", flawed("test_differs",
-			map[string]any{"Test": d.testLine(), "Output": legible.Line(res.Text, 300), "Want": d.expect})
-	}
 	return res.Text, nil
 }
 
@@ -191,7 +187,7 @@ func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, e
 type draft struct {
 	name, description string
 	fieldsText, code  string
-	test, expect      string
+	test              string
 
 	fields   []field
 	values   map[string]any // of the test
@@ -212,8 +208,7 @@ func readDraft(call *command.Call) (*draft, error) {
 		name:        plainName(textOf(entry["name"])),
 		description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
 		fieldsText:  given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
-		test:   given(textOf(first(entry, "test_call", "test", "example"))),
-		expect: given(textOf(first(entry, "test_output", "expect", "expected", "expected_output"))),
+		test: given(textOf(first(entry, "test_call", "test", "example"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):

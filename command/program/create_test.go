@@ -23,7 +23,7 @@ func newCreateRig(t *testing.T) *rig {
 // create calls create_command with the fields in their order.
 func (r *rig) create(fields ...string) *command.Result {
 	content := map[string]any{}
-	for i, name := range []string{"name", "description", "fields", "code", "test_call", "test_output"} {
+	for i, name := range []string{"name", "description", "fields", "code", "test_call"} {
 		if i < len(fields) {
 			content[name] = fields[i]
 		}
@@ -35,7 +35,7 @@ const toCelsius = "def fahrenheit(degrees):\n    return (degrees - 32) * 5 / 9\n
 
 func TestCreate(t *testing.T) {
 	r := newCreateRig(t)
-	res := r.create("fahrenheit", "Convert Fahrenheit to Celsius.", "degrees", toCelsius, "degrees=212", "100")
+	res := r.create("fahrenheit", "Convert Fahrenheit to Celsius.", "degrees", toCelsius, "degrees=212")
 	assert.False(t, res.Failed, res.Text)
 	assert.Equal(t, "Made the command fahrenheit. Its test fahrenheit(degrees=212) printed: 100.0\nUse it from the next step on. It is there in later runs too.", res.Text)
 	assert.Equal(t, "added fahrenheit", r.refresh())
@@ -68,7 +68,7 @@ func TestCreateSavesWhatWasShown(t *testing.T) {
 	c, err := r.reg.Resolve(CreateName)
 	require.NoError(t, err)
 	call := &command.Call{Command: CreateName, Content: []map[string]any{{
-		"name": "fahrenheit", "description": "Convert: \"F\" to C # really", "fields": "degrees: in Fahrenheit", "code": toCelsius, "test": "212", "expect": "100",
+		"name": "fahrenheit", "description": "Convert: \"F\" to C # really", "fields": "degrees: in Fahrenheit", "code": toCelsius, "test": "212",
 	}}}
 	shown, err := c.(command.Previewer).Preview(context.Background(), r.env, call)
 	require.NoError(t, err)
@@ -110,32 +110,31 @@ if __name__ == "__main__":
 // Weak models write one thing in many forms.
 func TestCreateIsLenient(t *testing.T) {
 	tests := []struct {
-		name                       string
-		fields, code, test, expect string
-		content                    map[string]any
-		want                       string
+		name               string
+		fields, code, test string
+		content            map[string]any
+		want               string
 	}{
-		{"a call as test", "degrees", toCelsius, "fahrenheit(212)", "100.0", map[string]any{"degrees": 32.0}, "0.0"},
-		{"text in Python's quotes", "name", "def greet(name):\n    return f'Hello, {name}!'", `greet('Ann O\'Hara')`, "hello, ann o'hara", nil, ""},
-		{"a named call", "degrees", toCelsius, "fahrenheit(degrees=212)", "100 ", nil, ""},
-		{"an object as test", "degrees", toCelsius, `{"degrees": 212}`, "100", nil, ""},
-		{"the field by another name", "temperature in Fahrenheit", toCelsius, "temperature=212", "100", map[string]any{"degrees": 32.0}, "0.0"},
-		{"rounded expectation", "degrees", toCelsius, "100", "37.78", nil, ""},
-		{"it prints", "degrees", "def run(degrees):\n    print((degrees - 32) * 5 / 9)", "212", "100", nil, ""},
-		{"it is tried in the code", "degrees", toCelsius + "\nprint(fahrenheit(50))\nif __name__ == '__main__':\n    print(fahrenheit(68))\n", "212", "100", map[string]any{"degrees": 32.0}, "0.0"},
-		{"no function", "degrees", "celsius = (degrees - 32) * 5 / 9\nprint(celsius)", "degrees=212", "100", map[string]any{"degrees": 32.0}, "0.0"},
-		{"fenced", "degrees", "```python\n" + toCelsius + "```", "212", "100", nil, ""},
-		{"a helper beside it", "degrees", "import math\ndef celsius(f):\n    return (f - 32) * 5 / 9\ndef fahrenheit(degrees):\n    return math.floor(celsius(degrees))", "212", "100", map[string]any{"degrees": 33.0}, "0"},
-		{"text", "name", "def greet(name):\n    return f'Hello, {name}!'", `name="Ann, it's you"`, "hello, ann", nil, ""},
-		{"two fields in order", "a, b", "def add(a, b):\n    return a + b", "2, 3", "5", nil, ""},
-		{"a default", "a, b", "def add(a, b=1):\n    return a + b", "a=2", "3", nil, ""},
-		{"a list", "numbers", "def total(numbers):\n    return sum(numbers)", "numbers=[1, 2, 3]", "6", map[string]any{"numbers": []any{1, 1}}, "2"},
-		{"no fields", "", "def six():\n    return 6", "", "6", nil, ""},
+		{"a call as test", "degrees", toCelsius, "fahrenheit(212)", map[string]any{"degrees": 32.0}, "0.0"},
+		{"text in Python's quotes", "name", "def greet(name):\n    return f'Hello, {name}!'", `greet('Ann O\'Hara')`, nil, ""},
+		{"a named call", "degrees", toCelsius, "fahrenheit(degrees=212)", nil, ""},
+		{"an object as test", "degrees", toCelsius, `{"degrees": 212}`, nil, ""},
+		{"the field by another name", "temperature in Fahrenheit", toCelsius, "temperature=212", map[string]any{"degrees": 32.0}, "0.0"},
+		{"it prints", "degrees", "def run(degrees):\n    print((degrees - 32) * 5 / 9)", "212", nil, ""},
+		{"it is tried in the code", "degrees", toCelsius + "\nprint(fahrenheit(50))\nif __name__ == '__main__':\n    print(fahrenheit(68))\n", "212", map[string]any{"degrees": 32.0}, "0.0"},
+		{"no function", "degrees", "celsius = (degrees - 32) * 5 / 9\nprint(celsius)", "degrees=212", map[string]any{"degrees": 32.0}, "0.0"},
+		{"fenced", "degrees", "```python\n" + toCelsius + "```", "212", nil, ""},
+		{"a helper beside it", "degrees", "import math\ndef celsius(f):\n    return (f - 32) * 5 / 9\ndef fahrenheit(degrees):\n    return math.floor(celsius(degrees))", "212", map[string]any{"degrees": 33.0}, "0"},
+		{"text", "name", "def greet(name):\n    return f'Hello, {name}!'", `name="Ann, it's you"`, nil, ""},
+		{"two fields in order", "a, b", "def add(a, b):\n    return a + b", "2, 3", nil, ""},
+		{"a default", "a, b", "def add(a, b=1):\n    return a + b", "a=2", nil, ""},
+		{"a list", "numbers", "def total(numbers):\n    return sum(numbers)", "numbers=[1, 2, 3]", map[string]any{"numbers": []any{1, 1}}, "2"},
+		{"no fields", "", "def six():\n    return 6", "", nil, ""},
 	}
 	r := newCreateRig(t)
 	name := func(i int) string { return "made_" + string(rune('a'+i)) }
 	for i, tt := range tests {
-		res := r.create(name(i), "Does something.", tt.fields, tt.code, tt.test, tt.expect)
+		res := r.create(name(i), "Does something.", tt.fields, tt.code, tt.test)
 		require.False(t, res.Failed, "%s: %s", tt.name, res.Text)
 	}
 	assert.NotContains(t, r.refresh(), "broken")
@@ -156,27 +155,24 @@ func TestCreateRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no name", nil, `the name "" must be one word`},
-		{"bad name", []string{"2 much!", "d", "", "x", "", "1"}, `the name "2 much!" must be one word`},
-		{"path as name", []string{"../../evil", "d", "", "x", "", "1"}, "must be one word"},
-		{"essential", []string{"answer", "d", "", "def f(): return 1", "", "1"}, `the name "answer" belongs to the stock command answer. Choose another name.`},
-		{"alias of the essential", []string{"finish", "d", "", "def f(): return 1", "", "1"}, `the name "finish" belongs to the stock command answer`},
-		{"alias of a stock command", []string{"cat", "d", "", "def f(): return 1", "", "1"}, `belongs to the stock command reader`},
-		{"itself", []string{"create_command", "d", "", "def f(): return 1", "", "1"}, `belongs to the stock command create_command`},
-		{"a person's", []string{"mine", "d", "", "def f(): return 1", "", "1"}, `is taken by`},
-		{"no description", []string{"new", " ", "", "def f(): return 1", "", "1"}, "say in one line what it does"},
-		{"no code", []string{"new", "d", "", "", "", "1"}, "give its Python code"},
-		{"no expectation", []string{"new", "d", "", "def f(): return 1", "", ""}, "as test_call give a call with values, such as new(), and as test_output what it gives"},
-		{"syntax", []string{"new", "d", "a", "def f(a):\n    return (a", "1", "1"}, "line 2 of the code: SyntaxError: '(' was never closed"},
-		{"fixed", []string{"new", "d", "degrees", "degrees = 212\nprint((degrees - 32) * 5 / 9)", "212", "100"}, "the code sets degrees itself"},
-		{"no function", []string{"new", "d", "a, b", "import sys\nprint(sys.stdin.read())", "1, 2", "1"}, "the code must define a function, such as: def new(a, b):"},
-		{"no test", []string{"new", "d", "None", "def f(a):\n    return a", "None", "None"}, "such as new(a=…), and as"},
-		{"bad test", []string{"new", "d", "a, b", "def f(a, b):\n    return a", "1", "1"}, `the test "1" can't be read. Write it like new(a=…, b=…).`},
-		{"test raises", []string{"new", "d", "a", "def f(a):\n    b = 0\n    return a / b", "1", "1"}, "its test new(a=1) failed:\nTraceback (most recent call last):\n  File \"new.py\", line 3, in f\n    return a / b\n           ~~^~~\nZeroDivisionError: division by zero"},
-		{"another result", []string{"new", "d", "a", "def f(a):\n    return a + 1", "1", "3"}, `new(a=1) gave 2, not 3. If 2 is wrong, mend the code. If 2 is right, make it again with test_output: 2`},
-		{"number within another", []string{"new", "d", "a", "def f(a):\n    return 1000", "1", "100"}, `gave 1000, not 100.`},
-		{"out of the header", []string{"new", "a\"\"\"\nimport os\n\"\"\"", "a", "def f(a):\n    return a", "1", "1"}, "must not have three quotes in a row"},
-		{"control characters", []string{"new", "a\x1b]0;x\x07", "a", "def f(a):\n    return a", "1", "1"}, "The command was not made"},
-		{"needs by the back door", []string{"new", "d", "a", "r'''\nneeds: [network]\n'''\ndef f(a):\n    import socket\n    return socket.create_connection(('127.0.0.1', 1))", "1", "1"}, "its test new(a=1) failed"},
+		{"bad name", []string{"2 much!", "d", "", "x", ""}, `the name "2 much!" must be one word`},
+		{"path as name", []string{"../../evil", "d", "", "x", ""}, "must be one word"},
+		{"essential", []string{"answer", "d", "", "def f(): return 1", ""}, `the name "answer" belongs to the stock command answer. Choose another name.`},
+		{"alias of the essential", []string{"finish", "d", "", "def f(): return 1", ""}, `the name "finish" belongs to the stock command answer`},
+		{"alias of a stock command", []string{"cat", "d", "", "def f(): return 1", ""}, `belongs to the stock command reader`},
+		{"itself", []string{"create_command", "d", "", "def f(): return 1", ""}, `belongs to the stock command create_command`},
+		{"a person's", []string{"mine", "d", "", "def f(): return 1", ""}, `is taken by`},
+		{"no description", []string{"new", " ", "", "def f(): return 1", ""}, "say in one line what it does"},
+		{"no code", []string{"new", "d", "", "", ""}, "give its Python code"},
+		{"syntax", []string{"new", "d", "a", "def f(a):\n    return (a", "1"}, "line 2 of the code: SyntaxError: '(' was never closed"},
+		{"fixed", []string{"new", "d", "degrees", "degrees = 212\nprint((degrees - 32) * 5 / 9)", "212"}, "the code sets degrees itself"},
+		{"no function", []string{"new", "d", "a, b", "import sys\nprint(sys.stdin.read())", "1, 2"}, "the code must define a function, such as: def new(a, b):"},
+		{"no test", []string{"new", "d", "None", "def f(a):\n    return a", "None"}, "such as new(a=…)."},
+		{"bad test", []string{"new", "d", "a, b", "def f(a, b):\n    return a", "1"}, `the test "1" can't be read. Write it like new(a=…, b=…).`},
+		{"test raises", []string{"new", "d", "a", "def f(a):\n    b = 0\n    return a / b", "1"}, "its test new(a=1) failed:\nTraceback (most recent call last):\n  File \"new.py\", line 3, in f\n    return a / b\n           ~~^~~\nZeroDivisionError: division by zero"},
+		{"out of the header", []string{"new", "a\"\"\"\nimport os\n\"\"\"", "a", "def f(a):\n    return a", "1"}, "must not have three quotes in a row"},
+		{"control characters", []string{"new", "a\x1b]0;x\x07", "a", "def f(a):\n    return a", "1"}, "The command was not made"},
+		{"needs by the back door", []string{"new", "d", "a", "r'''\nneeds: [network]\n'''\ndef f(a):\n    import socket\n    return socket.create_connection(('127.0.0.1', 1))", "1"}, "its test new(a=1) failed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,12 +189,12 @@ func TestCreateRefuses(t *testing.T) {
 
 func TestCreateKeepsWhatAPersonChanged(t *testing.T) {
 	r := newCreateRig(t)
-	res := r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212", "100")
+	res := r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212")
 	require.False(t, res.Failed, res.Text)
 	require.Equal(t, "added fahrenheit", r.refresh())
 	r.writeUser("fahrenheit.py", script(fahrenheit, fahrenheitCode))
 	require.Equal(t, "changed fahrenheit", r.refresh())
-	res = r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212", "100")
+	res = r.create("fahrenheit", "Convert.", "degrees", toCelsius, "212")
 	assert.True(t, res.Failed, "a person has changed it: it is no longer the agent's own")
 	assert.Contains(t, res.Text, "is taken by")
 }
@@ -210,32 +206,9 @@ func TestCreateCannotSave(t *testing.T) {
 	c, err := r.reg.Resolve(CreateName)
 	require.NoError(t, err)
 	_, err = c.Run(context.Background(), r.env, &command.Call{Content: []map[string]any{{
-		"name": "new", "description": "d", "fields": "", "code": "def f():\n    return 1", "expect": "1",
+		"name": "new", "description": "d", "fields": "", "code": "def f():\n    return 1",
 	}}})
 	assert.Error(t, err)
-}
-
-func TestOccurs(t *testing.T) {
-	tests := []struct {
-		expect, output string
-		want           bool
-	}{
-		{"100", "100.0", true},
-		{"100", "It is 100 °C", true},
-		{"100", "1000", false},
-		{"100", "37.78 100.0", true},
-		{"37.78", "37.77777777777778", true},
-		{"37.7", "37.77777777777778", false},
-		{"38", "37.77777777777778", false},
-		{"-40.0", "-40.0", true},
-		{"Hello,  Ann", "hello, ann!", true},
-		{`"Oslo"`, "Oslo", true},
-		{"Oslo", "Bergen", false},
-		{"", "anything", false},
-	}
-	for _, tt := range tests {
-		assert.Equal(t, tt.want, occurs(tt.expect, tt.output), "%q in %q", tt.expect, tt.output)
-	}
 }
 
 // The model reads the words of this command in every prompt.

@@ -2,8 +2,6 @@ package program
 
 import (
 	"encoding/json"
-	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +18,7 @@ import (
 // its value.
 func (d *draft) readTest() error {
 	required := slices.ContainsFunc(d.fields, func(f field) bool { return !f.Optional })
-	if d.expect == "" || d.test == "" && required {
+	if d.test == "" && required {
 		return flawed("no_test", d.exampleTest())
 	}
 	values, ok := d.parseTest()
@@ -152,33 +150,4 @@ func (d *draft) header() (string, error) {
 		return "", flawed("unfit", "its description and test must not have three quotes in a row")
 	}
 	return text, err
-}
-
-var numberForm = regexp.MustCompile(`[-+]?\d+(?:\.\d+)?`)
-
-// occurs reports whether the expected text is in the output. A number is also
-// found when the output has it with more digits: 37.78 in 37.77777.
-func occurs(expect, output string) bool {
-	plain := func(s string) string { return strings.Join(strings.Fields(strings.ToLower(s)), " ") }
-	want := strings.Trim(plain(expect), "`'\"")
-	if want == "" {
-		return false
-	}
-	if !isNumberText(want) {
-		return strings.Contains(plain(output), want)
-	}
-	target, _ := strconv.ParseFloat(want, 64)
-	_, decimals, _ := strings.Cut(want, ".")
-	unit := math.Pow(10, -float64(len(decimals)))
-	for _, found := range numberForm.FindAllString(output, -1) {
-		if n, err := strconv.ParseFloat(found, 64); err == nil &&
-			math.Abs(n-target) <= unit/2+1e-9*math.Abs(target) && (len(decimals) > 0 || n == target) {
-			return true
-		}
-	}
-	return false
-}
-
-func isNumberText(text string) bool {
-	return numberForm.FindString(text) == text
 }

@@ -95,8 +95,8 @@ func (o *order) become() error {
 	}
 	memory := min(uint64(o.Job.Limits.MemoryBytes), old.Max)
 	limit := unix.Rlimit{Cur: memory, Max: memory}
-	at := uintptr(unsafe.Pointer(&limit))
-	if _, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_AS, at, 0, 0, 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_AS,
+		uintptr(unsafe.Pointer(&limit)), 0, 0, 0); errno != 0 {
 		return errno
 	}
 	_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)),

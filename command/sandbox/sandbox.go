@@ -17,6 +17,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,27 +79,13 @@ func DefaultLimits() Limits {
 
 func (l Limits) orDefaults() Limits {
 	d := DefaultLimits()
-	if l.Wall <= 0 {
-		l.Wall = d.Wall
-	}
-	if l.MemoryBytes <= 0 {
-		l.MemoryBytes = d.MemoryBytes
-	}
-	if l.FileBytes <= 0 {
-		l.FileBytes = d.FileBytes
-	}
-	if l.DiskBytes <= 0 {
-		l.DiskBytes = d.DiskBytes
-	}
-	if l.Files <= 0 {
-		l.Files = d.Files
-	}
-	if l.OutputBytes <= 0 {
-		l.OutputBytes = d.OutputBytes
-	}
-	if l.Processes <= 0 {
-		l.Processes = d.Processes
-	}
+	l.Wall = cmp.Or(max(l.Wall, 0), d.Wall)
+	l.MemoryBytes = cmp.Or(max(l.MemoryBytes, 0), d.MemoryBytes)
+	l.FileBytes = cmp.Or(max(l.FileBytes, 0), d.FileBytes)
+	l.DiskBytes = cmp.Or(max(l.DiskBytes, 0), d.DiskBytes)
+	l.Files = cmp.Or(max(l.Files, 0), d.Files)
+	l.OutputBytes = cmp.Or(max(l.OutputBytes, 0), d.OutputBytes)
+	l.Processes = cmp.Or(max(l.Processes, 0), d.Processes)
 	return l
 }
 

@@ -56,6 +56,21 @@ func TestPythonRowsAreWritten(t *testing.T) {
 	assert.Equal(t, "13.5", strings.TrimSpace(res.Text))
 }
 
+func TestPythonSavesRows(t *testing.T) {
+	python, env := newPython(t), workDir(t, map[string]string{"a.csv": "x;y\nü;12,50\nq;3,00\n"})
+	res := runCommand(t, python, env, map[string]any{"code": "from tablefile import rows, save\nfor f in ('b.csv', 'b.tsv', 'b.json'):\n    save((r for r in rows('a.csv') if r['y'] > 5), f)"})
+	require.False(t, res.Failed, res.Text)
+	for name, want := range map[string]string{
+		"b.csv": "x,y\nü,\"12,50\"\n", "b.tsv": "x\ty\nü\t12,50\n", "b.json": "[\n  {\n    \"x\": \"ü\",\n    \"y\": 12.5\n  }\n]",
+	} {
+		got, err := os.ReadFile(filepath.Join(env.WorkDir, name))
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got))
+	}
+	res = runCommand(t, python, env, map[string]any{"code": "from tablefile import rows\nrows([{'a': 1}])"})
+	assert.Contains(t, res.Text, "save(ROWS, FILE)")
+}
+
 // After an error code is shown a row of the table that it names, an odd one first.
 func TestPythonShowsTableAfterError(t *testing.T) {
 	python, env := newPython(t), workDir(t, nil)

@@ -65,7 +65,7 @@ func sources(t testing.TB) []source {
 		}
 		rel := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(p, top), string(filepath.Separator)))
 		switch {
-		case d.IsDir() && rel != "" && passedOver(rel):
+		case d.IsDir() && rel != "" && (passedOver(rel) || ownModule(p)):
 			return filepath.SkipDir
 		case d.IsDir() || path.Ext(rel) != ".go":
 			return nil
@@ -86,6 +86,12 @@ func passedOver(dir string) bool {
 	base := path.Base(dir)
 	return base == "testdata" || base[0] == '.' || base[0] == '_' ||
 		dir == "third_party" || dir == "build" || dir == "bin"
+}
+
+// ownModule: the folder is another module, of a program that only checks this one.
+func ownModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // report fails the test with every finding on a line of its own.

@@ -1,6 +1,7 @@
-// Package doctor finds out what this machine has of what the agent needs, and on
-// which device a model runs the quickest. Examine never fails: what is missing is
-// a finding, with what to do about it.
+// Package doctor examines this machine: [Examine] says whether all that the agent
+// needs is there, [Measure] on which device a model runs fastest.
+//
+// Examine never fails: what is missing is a [Finding], with what to do about it.
 package doctor
 
 import (
@@ -83,7 +84,8 @@ func examineComputing(ctx context.Context, again bool) []Finding {
 			Detail: fmt.Sprintf("%d weight types, relative error at most %.1g: %s", len(b.Types), b.Worst,
 				strings.Join(b.Types, " "))}
 		if b.Fault != "" {
-			f.Status, f.Detail, f.Hint = "warn", b.Fault, "it is switched off on this machine; `agent doctor --selftest` tests again"
+			f.Status, f.Detail, f.Hint = "warn", b.Fault,
+				"it is switched off on this machine; `agent doctor --selftest` tests again"
 		}
 		out = append(out, f)
 	}
@@ -149,8 +151,8 @@ func workDir(cfg *config.Config) string {
 	return "."
 }
 
-// examineSystem names what only Linux has of the program, so that nobody counts
-// on it elsewhere. Confinement is the sandbox's line.
+// examineSystem names what works on Linux only, so that nobody counts on it
+// elsewhere. Confinement has a line of its own.
 func examineSystem(goos string) []Finding {
 	if goos == "linux" {
 		return nil

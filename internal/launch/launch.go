@@ -55,7 +55,7 @@ type Settings struct {
 //go:embed settings
 var templates embed.FS
 
-// clients are those that are known.
+// clients are the known ones.
 func clients() []Client {
 	return []Client{
 		{Name: "aider", Program: "aider", Install: "pip install aider-chat",

@@ -62,14 +62,7 @@ func (f *fields) tokensMax(req *backend.Request) {
 func (f *fields) messages(req *backend.Request) {
 	var list []json.RawMessage
 	f.read("messages", "a list of messages", &list)
-	for i, raw := range list {
-		m, err := readMessage(raw, fmt.Sprintf("messages[%d]", i))
-		if err != nil {
-			f.fail(err)
-			return
-		}
-		req.Messages = append(req.Messages, m)
-	}
+	req.Messages = each(f, "messages", list, readMessage)
 	generationPrompt := true
 	f.read("add_generation_prompt", "true or false", &generationPrompt)
 	continued := f.flag("continue_final_message")

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"math"
@@ -156,22 +155,11 @@ func (f *fields) bestOf(n int) {
 
 // prompts reads a text, a list of texts, a list of token ids, or a list of such
 // lists.
-func (f *fields) prompts(m TextModel) []textPrompt {
-	raw := f.take("prompt")
-	var ids []int
-	var lists [][]int
-	switch {
-	case raw == nil:
-		f.fail(badValue("prompt", "it is missing."))
-		return nil
-	case json.Unmarshal(raw, &ids) == nil && len(ids) > 0:
-		lists = [][]int{ids}
-	case json.Unmarshal(raw, &lists) == nil && len(lists) > 0:
-	default:
-		f.raw["prompt"] = raw
+func (f *fields) prompts(m TextModel) (out []textPrompt) {
+	lists, tokens := f.tokenLists("prompt")
+	if !tokens {
 		return f.textPrompts(m)
 	}
-	var out []textPrompt
 	for _, ids := range lists {
 		text, err := m.DetokenizePrompt(ids)
 		if err == nil && len(ids) == 0 {
@@ -187,6 +175,10 @@ func (f *fields) prompts(m TextModel) []textPrompt {
 
 func (f *fields) textPrompts(m TextModel) []textPrompt {
 	texts := f.texts("prompt")
+	if texts == nil {
+		f.fail(badValue("prompt", "it is missing."))
+		return nil
+	}
 	if len(texts) > choicesMax {
 		f.fail(badValue("prompt", "%d prompts are more than %d.", len(texts), choicesMax))
 		return nil
@@ -288,22 +280,16 @@ func (l *textLogprobs) add(tokens []backend.TokenLogprob) {
 		l.TokenLogprobs = append(l.TokenLogprobs, &p)
 		top := map[string]float64{}
 		for _, rival := range t.Top {
-			top[rival.Text] = max(finite(rival.Logprob), impossibleIn(top, rival.Text))
+			// Tokens that are parts of characters share a text.
+			if q, known := top[rival.Text]; !known || finite(rival.Logprob) > q {
+				top[rival.Text] = finite(rival.Logprob)
+			}
 		}
 		if len(top) > 0 {
 			top[t.Text] = p // the token itself is always there
 		}
 		l.TopLogprobs = append(l.TopLogprobs, top)
 	}
-}
-
-// impossibleIn is what a map holds for a text; tokens that are parts of
-// characters share one.
-func impossibleIn(m map[string]float64, text string) float64 {
-	if v, ok := m[text]; ok {
-		return v
-	}
-	return impossible
 }
 
 // advance counts the characters that a token completes.

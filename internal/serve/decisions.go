@@ -107,16 +107,7 @@ func (f *fields) decisionInput() []backend.Message {
 		f.fail(badValue("input", "it must be a string or a list of messages."))
 		return nil
 	}
-	var out []backend.Message
-	for i, item := range items {
-		at := fmt.Sprintf("input[%d]", i)
-		m, err := readDecisionMessage(item, at)
-		if err != nil {
-			f.fail(err)
-		}
-		out = append(out, m)
-	}
-	return out
+	return each(f, "input", items, readDecisionMessage)
 }
 
 // readDecisionMessage reads an item of the input, which is a message of text.
@@ -144,16 +135,7 @@ func (f *fields) questions() []question {
 	if len(list) == 0 || len(list) > questionsMax {
 		f.fail(badValue("questions", "there are %d, must be 1 to %d.", len(list), questionsMax))
 	}
-	var out []question
-	for i, raw := range list {
-		q, err := readQuestion(raw, fmt.Sprintf("questions[%d]", i))
-		if err != nil {
-			f.fail(err)
-			break
-		}
-		out = append(out, q)
-	}
-	return out
+	return each(f, "questions", list, readQuestion)
 }
 
 func readQuestion(raw json.RawMessage, at string) (question, error) {

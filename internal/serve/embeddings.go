@@ -3,7 +3,6 @@ package serve
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"math"
 	"net/http"
 
@@ -34,12 +33,9 @@ func (m *model) embeddings(f *fields, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	items := make([]embeddingItem, len(e.vectors))
-	for i, v := range e.vectors {
-		items[i] = embeddingItem{Object: "embedding", Index: i, Embedding: v}
-		if format == "base64" {
-			items[i].Embedding = base64Floats(v)
-		}
+	var items []embeddingItem
+	for i, v := range encoded(e.vectors, format) {
+		items = append(items, embeddingItem{Object: "embedding", Index: i, Embedding: v})
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": items, "model": e.model,
 		"usage": map[string]int{"prompt_tokens": e.tokens, "total_tokens": e.tokens}})
@@ -62,20 +58,13 @@ func (m *model) readAndEmbed(f *fields, r *http.Request) (e embedded, err error)
 }
 
 // inputTexts reads a text, texts, or tokens where the backend can read those.
-func (m *model) inputTexts(f *fields) []string {
-	raw := f.take("input")
-	if raw == nil {
-		f.fail(badValue("input", "it is missing."))
-		return nil
-	}
-	var ids []int
-	var lists [][]int
-	if json.Unmarshal(raw, &ids) == nil && len(ids) > 0 {
-		lists = [][]int{ids}
-	} else if json.Unmarshal(raw, &lists) != nil || len(lists) == 0 {
-		f.raw["input"] = raw
-		texts := f.texts("input")
-		checkInputs(f, texts)
+func (m *model) inputTexts(f *fields) (texts []string) {
+	defer func() { checkInputs(f, texts) }()
+	lists, tokens := f.tokenLists("input")
+	if !tokens {
+		if texts = f.texts("input"); texts == nil {
+			f.fail(badValue("input", "it is missing."))
+		}
 		return texts
 	}
 	reader, ok := backend.As[TextModel](m.backend)
@@ -83,7 +72,6 @@ func (m *model) inputTexts(f *fields) []string {
 		f.fail(unsupported("input", "as token ids is not supported by the backend of this server."))
 		return nil
 	}
-	var texts []string
 	for _, ids := range lists {
 		text, err := reader.DetokenizePrompt(ids)
 		if err != nil {
@@ -91,7 +79,6 @@ func (m *model) inputTexts(f *fields) []string {
 		}
 		texts = append(texts, text)
 	}
-	checkInputs(f, texts)
 	return texts
 }
 
@@ -123,10 +110,18 @@ func (m *model) embed(r *http.Request, texts []string) (vectors [][]float32, tok
 	return vectors, tokens, err
 }
 
-func base64Floats(v []float32) string {
-	raw := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+// encoded are vectors as numbers, or in the format base64.
+func encoded(vectors [][]float32, format string) []any {
+	out := make([]any, len(vectors))
+	for i, v := range vectors {
+		out[i] = v
+		if format == "base64" {
+			raw := make([]byte, 0, 4*len(v))
+			for _, x := range v {
+				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+			}
+			out[i] = base64.StdEncoding.EncodeToString(raw)
+		}
 	}
-	return base64.StdEncoding.EncodeToString(raw)
+	return out
 }

@@ -45,6 +45,36 @@ func parseFieldsAt(at string, data []byte) (*fields, error) {
 	return f, nil
 }
 
+// object reads a field that is an object, of which nothing may be left.
+func (f *fields) object(name string, read func(*fields)) {
+	raw := f.take(name)
+	if raw == nil {
+		return
+	}
+	inner, err := parseFieldsAt(f.name(name), raw)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	read(inner)
+	f.fail(inner.end())
+}
+
+// each reads the entries of a list, up to the first with a fault.
+func each[T any](f *fields, list string, entries []json.RawMessage,
+	read func(raw json.RawMessage, at string) (T, error),
+) (out []T) {
+	for i, raw := range entries {
+		one, err := read(raw, fmt.Sprintf("%s[%d]", list, i))
+		if err != nil {
+			f.fail(err)
+			break
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
 // checkKeys refuses the keys of an object within the body that are none of those known.
 func checkKeys(raw json.RawMessage, at string, known ...string) error {
 	f, err := parseFieldsAt(at, raw)
@@ -205,6 +235,18 @@ func (f *fields) texts(name string) []string {
 		f.fail(badValue(f.name(name), "it must be a string or a list of strings."))
 	}
 	return many
+}
+
+// tokenLists reads token ids, or lists of them. False: it is another thing, and not read.
+func (f *fields) tokenLists(name string) (lists [][]int, ok bool) {
+	var ids []int
+	if json.Unmarshal(f.raw[name], &ids) == nil && len(ids) > 0 {
+		lists = [][]int{ids}
+	} else if json.Unmarshal(f.raw[name], &lists) != nil || len(lists) == 0 {
+		return nil, false
+	}
+	f.take(name)
+	return lists, true
 }
 
 // indifferent are fields that change nothing in a reply, and may have any value.

@@ -94,19 +94,13 @@ func (f *fields) count() int {
 // streaming reads whether and how a reply streams.
 func (f *fields) streaming() (stream, withUsage bool) {
 	stream = f.flag("stream")
-	if raw := f.take("stream_options"); raw != nil {
-		opts, err := parseFieldsAt("stream_options", raw)
-		if err != nil {
-			f.fail(err)
-			return stream, false
-		}
+	f.object("stream_options", func(opts *fields) {
 		withUsage = opts.flag("include_usage")
 		opts.flag("include_obfuscation")
-		f.fail(opts.end())
 		if !stream {
 			f.fail(badValue("stream_options", "it is only allowed when stream is true."))
 		}
-	}
+	})
 	return stream, withUsage
 }
 

@@ -235,17 +235,11 @@ func (f *fields) outputConfig(req *backend.Request) {
 		Schema json.RawMessage `json:"schema"`
 	}
 	asked := f.read("output_format", "an object", &format) // its name of earlier days
-	if raw := f.take("output_config"); raw != nil {
-		config, err := parseFieldsAt("output_config", raw)
-		if err != nil {
-			f.fail(err)
-			return
-		}
+	f.object("output_config", func(config *fields) {
 		config.take("effort") // advice to a model that thinks, as the next
 		config.take("task_budget")
 		asked = config.read("format", "an object", &format) || asked
-		f.fail(config.end())
-	}
+	})
 	if asked && (format.Type != "json_schema" || len(format.Schema) == 0) {
 		f.fail(badValue("output_config.format", "it must have the type json_schema, and a schema."))
 	}

@@ -29,7 +29,7 @@ const latest = ":latest"
 var ollamaAdvice = []string{
 	"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "numa", "low_vram", "use_mmap", "use_mlock",
 	"vocab_only", "f16_kv", "logits_all", "embedding_only", "rope_frequency_base", "rope_frequency_scale",
-	"repeat_last_n", "penalize_newline",
+	"repeat_last_n", "penalize_newline", "mirostat_tau", "mirostat_eta",
 }
 
 // ollamaOff are options that are not had here, and the value at which each does nothing.
@@ -43,30 +43,21 @@ var ollamaOff = map[string]float64{
 
 // ollamaOptions reads "options": how tokens are drawn, where a reply ends.
 func (f *fields) ollamaOptions(req *backend.Request) {
-	raw := f.take("options")
-	if raw == nil {
-		raw = json.RawMessage("{}")
-	}
-	o, err := parseFieldsAt("options", raw)
-	if err != nil {
-		f.fail(err)
-		return
-	}
-	req.Sampling, req.Stop = o.sampling(), o.stops("stop")
-	if n := o.integer("num_predict", -2, 1<<31-1); n != nil && *n > 0 {
-		req.TokensMax = int(*n)
-	}
-	for _, name := range ollamaAdvice {
-		o.take(name)
-	}
-	o.take("mirostat_tau")
-	o.take("mirostat_eta")
-	for name, off := range ollamaOff {
-		if x := o.number(name, -1e9, 1e9); x != nil && *x != off {
-			o.fail(unsupported("options."+name, "is not supported by this server."))
+	req.Sampling = &backend.Sampling{}
+	f.object("options", func(o *fields) {
+		req.Sampling, req.Stop = o.sampling(), o.stops("stop")
+		if n := o.integer("num_predict", -2, 1<<31-1); n != nil && *n > 0 {
+			req.TokensMax = int(*n)
 		}
-	}
-	f.fail(o.end())
+		for _, name := range ollamaAdvice {
+			o.take(name)
+		}
+		for name, off := range ollamaOff {
+			if x := o.number(name, -1e9, 1e9); x != nil && *x != off {
+				o.fail(unsupported("options."+name, "is not supported by this server."))
+			}
+		}
+	})
 }
 
 // ollamaFormat reads "format": json, or a schema.
@@ -115,14 +106,7 @@ func (m *model) ollamaChat(f *fields, w http.ResponseWriter, r *http.Request) er
 	c := f.readOllama("message")
 	var list []json.RawMessage
 	f.read("messages", "a list of messages", &list)
-	for i, raw := range list {
-		msg, err := readOllamaMessage(raw, fmt.Sprintf("messages[%d]", i))
-		if err != nil {
-			f.fail(err)
-			break
-		}
-		c.req.Messages = append(c.req.Messages, msg)
-	}
+	c.req.Messages = each(f, "messages", list, readOllamaMessage)
 	c.tools = f.tools(c.req)
 	if err := m.endCall(f, c.chatCall); err != nil {
 		return err

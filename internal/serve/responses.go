@@ -185,20 +185,12 @@ func readItem(raw json.RawMessage, at string, req *backend.Request) error {
 
 // textFormat reads text.format, which is response_format elsewhere.
 func (f *fields) textFormat(req *backend.Request) {
-	raw := f.take("text")
-	if raw == nil {
-		return
-	}
-	text, err := parseFieldsAt("text", raw)
-	if err != nil {
-		f.fail(err)
-		return
-	}
-	text.take("verbosity") // advice to models that know it
-	if format := text.take("format"); format != nil {
-		f.format(format, "text.format", req)
-	}
-	f.fail(text.end())
+	f.object("text", func(text *fields) {
+		text.take("verbosity") // advice to models that know it
+		if format := text.take("format"); format != nil {
+			f.format(format, "text.format", req)
+		}
+	})
 }
 
 // responseTools reads tools and tool_choice. Tools that OpenAI carries out itself are not

@@ -16,6 +16,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,13 +115,11 @@ func New(b backend.LanguageBackend, cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	orDefault(&s.cfg.RequestsMax, RequestsMaxDefault)
-	orDefault(&s.cfg.FirstTokenWithin, FirstTokenWithinDefault)
-	orDefault(&s.cfg.RequestWithin, RequestWithinDefault)
-	orDefault(&s.cfg.DrainWithin, DrainWithinDefault)
-	if s.cfg.KeepAlive == 0 {
-		s.cfg.KeepAlive = KeepAliveDefault
-	}
+	s.cfg.RequestsMax = cmp.Or(max(cfg.RequestsMax, 0), RequestsMaxDefault)
+	s.cfg.FirstTokenWithin = cmp.Or(max(cfg.FirstTokenWithin, 0), FirstTokenWithinDefault)
+	s.cfg.RequestWithin = cmp.Or(max(cfg.RequestWithin, 0), RequestWithinDefault)
+	s.cfg.DrainWithin = cmp.Or(max(cfg.DrainWithin, 0), DrainWithinDefault)
+	s.cfg.KeepAlive = cmp.Or(cfg.KeepAlive, KeepAliveDefault)
 	names, err := namesOf(b, cfg.ModelNames)
 	if err != nil {
 		return nil, err
@@ -148,12 +147,6 @@ func New(b backend.LanguageBackend, cfg Config) (*Server, error) {
 	}
 	s.handler = h
 	return s, nil
-}
-
-func orDefault[T int | time.Duration](v *T, def T) {
-	if *v <= 0 {
-		*v = def
-	}
 }
 
 // namesOf are the configured names of a model, or one made of its id.
@@ -216,7 +209,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := httpServer(work, s.handler, s.log)
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
-	joined := s.join(ctx, l.Addr())
+	var joined sync.WaitGroup
+	if s.worker != nil {
+		joined.Go(func() { s.worker.stay(ctx, l.Addr()) })
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -256,15 +252,6 @@ func (d Door) Serve(ctx context.Context, l net.Listener, h http.Handler, log *sl
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
-}
-
-// join registers with the cluster, if there is one, and keeps it up.
-func (s *Server) join(ctx context.Context, addr net.Addr) *sync.WaitGroup {
-	var wg sync.WaitGroup
-	if s.worker != nil {
-		wg.Go(func() { s.worker.stay(ctx, addr) })
-	}
-	return &wg
 }
 
 // drain ends an HTTP server politely, then firmly.

@@ -91,7 +91,7 @@ type allowedTools struct {
 	Tools []functionBody `json:"tools"`
 }
 
-// offer puts tools into a request, as any of which may be called.
+// offer puts tools into a request; any of them may be called.
 func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolChoice {
 	choice := &backend.ToolChoice{Strict: map[string]bool{}}
 	if len(list) > toolsMax {

@@ -124,14 +124,7 @@ func (k *worker) embed(w http.ResponseWriter, r *http.Request) (map[string]any, 
 	if err != nil {
 		return nil, err
 	}
-	out := make([]any, len(vectors))
-	for i, v := range vectors {
-		out[i] = v
-		if format == "base64" {
-			out[i] = base64Floats(v)
-		}
-	}
-	return map[string]any{"embedding": out, "token_num": tokens}, nil
+	return map[string]any{"embedding": encoded(vectors, format), "token_num": tokens}, nil
 }
 
 // workerAnswer is a reply so far: text is all of it.

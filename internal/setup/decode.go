@@ -128,8 +128,8 @@ func (h *Host) checkOverseer(c *Config) error {
 	return e
 }
 
-// checkNames finds names of commands that there are not. Those of files and of
-// MCP servers are known only in a run: where there are any, a name may be one.
+// checkNames finds names of unknown commands. The commands of files and of MCP
+// servers are known only in a run: where there are any, a name may be one of them.
 func (c *Config) checkNames() error {
 	dir, err := filepath.Abs(c.Agent.Workdir)
 	if err != nil {

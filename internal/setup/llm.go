@@ -144,7 +144,7 @@ func (l *LLM) refill(into any) error {
 	return nil
 }
 
-// unknownBackend names those that there are, and the nearest.
+// unknownBackend names the known backends, and the nearest.
 func unknownBackend(cfg *config.Config, target string, backends backend.Registry) error {
 	names := backends.Names()
 	for _, e := range builtin() {
@@ -244,8 +244,8 @@ func closeBackend(b backend.LanguageBackend) {
 	}
 }
 
-// check refuses what no backend can draw tokens by, and prices of which no
-// cost can be told.
+// check refuses sampling settings that no backend can use, and prices from which
+// no cost follows.
 func (c *Common) check(cfg *config.Config) error {
 	least := []atLeast{{"context_length", int64(c.ContextLength), 0}, {"max_tokens", int64(c.TokensMax), 0}}
 	if err := checkLeast(cfg, "llm", least); err != nil {

@@ -40,7 +40,7 @@ def main():
     # With this, tracebacks and inspect find the lines of code that has no file.
     linecache.cache[NAME] = (len(source), None, source.splitlines(True), NAME)
     sys.modules["tablefile"] = tablefile = types.ModuleType("tablefile")
-    tablefile.rows = rows
+    tablefile.rows, tablefile.save = rows, save
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     state = open_state(folder)

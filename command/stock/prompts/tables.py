@@ -1,8 +1,10 @@
-"""The module tablefile of code that run.py runs: rows(file), the rows of a table as dicts."""
+"""The module tablefile of code that run.py runs: rows(FILE) reads a table as dicts, and
+save(ROWS, FILE) writes one."""
 
 import io
 import itertools
 import json
+import os
 import re
 
 PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d+)?")
@@ -14,6 +16,8 @@ RULE = re.compile(r"[\s|:=+-]*[-=]{2,}[\s|:=+-]*")
 def rows(file):
     """The rows of a table: CSV with any separator, HTML, markdown, JSON, or columns
     that are aligned with spaces. Numbers are numbers, unless that would be a guess."""
+    if not isinstance(file, (str, os.PathLike)):
+        raise TypeError("rows() takes the name of a file; save(ROWS, FILE) writes a table")
     with open(file, "rb") as f:
         text = decoded(f.read())
     for read in (json_table, html_table, markdown_table, separated_table, aligned_table):
@@ -21,6 +25,21 @@ def rows(file):
         if table:
             return table if isinstance(table[0], dict) else with_header(table)
     raise ValueError(f"{file} has no table that rows() can read; open it and read its text")
+
+
+def save(table, file):
+    """Writes rows as JSON, as tab-separated values or as CSV, by the name of the file."""
+    table = list(table)
+    with open(file, "w", encoding="utf-8", newline="") as f:
+        if str(file).endswith(".json"):
+            json.dump(table, f, ensure_ascii=False, indent=2)
+            return
+        import csv
+
+        names = list(dict.fromkeys(name for row in table for name in row))
+        writer = csv.DictWriter(f, names, delimiter="\t" if str(file).endswith(".tsv") else ",", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
 
 
 def decoded(raw):

@@ -2,7 +2,8 @@
 
 package llama
 
-// cuBLAS is looked for beside the program, where it was when this was built, and where NVIDIA's installer puts it.
+// cuBLAS is looked for beside the program, where it was when this was built, and where
+// NVIDIA's installer puts it.
 
 // #cgo LDFLAGS: -L${SRCDIR}/../../../build/lib -L${SRCDIR}/../../../build/lib/cuda -lagent_llama
 // #cgo LDFLAGS: -lcublas -lstdc++ -lm -lpthread -Wl,--as-needed -lgomp -ldl -lrt

@@ -10,9 +10,9 @@ import (
 
 // computer is the one OS thread of this process on which models load and compute.
 //
-// OpenMP gives each calling thread a team of its own. Once there are two teams
-// (two engines, or one thread that converts weights and one that computes) it counts more threads than
-// cores, and its threads sleep at each barrier instead of spinning: decoding
+// OpenMP gives each calling thread a team of its own. Once there are two teams (two
+// engines, or one thread that converts weights and one that computes) it counts more
+// threads than cores, and its threads sleep at each barrier instead of spinning: decoding
 // was measured at 0.55 of its speed from then on, with the other team idle.
 type computer struct {
 	work    chan func()

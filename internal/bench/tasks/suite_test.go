@@ -41,22 +41,24 @@ func solutionsOf(t *testing.T, dir, name string) (s solutions) {
 	return s
 }
 
-func TestTheSuiteIsSolvedByWhatIsRightAndNothingElse(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", "bench", "tasks")
-	suite, err := Load(dir)
-	require.NoError(t, err)
+func TestTheSuitesAreSolvedByWhatIsRightAndNothingElse(t *testing.T) {
 	byKind := map[string]int{}
-	for _, task := range suite.Tasks {
-		byKind[task.Kind]++
-		t.Run(task.Name, func(t *testing.T) {
-			known := solutionsOf(t, dir, task.Name)
-			for _, s := range known.Right {
-				assert.Empty(t, verify(t, task, s), "%+v", s)
-			}
-			for _, s := range append(known.Wrong, solution{}) {
-				assert.NotEmpty(t, verify(t, task, s), "%+v", s)
-			}
-		})
+	for _, name := range []string{"tasks", "commands"} {
+		dir := filepath.Join("..", "..", "..", "bench", name)
+		suite, err := Load(dir)
+		require.NoError(t, err)
+		for _, task := range suite.Tasks {
+			byKind[task.Kind]++
+			t.Run(task.Name, func(t *testing.T) {
+				known := solutionsOf(t, dir, task.Name)
+				for _, s := range known.Right {
+					assert.Empty(t, verify(t, task, s), "%+v", s)
+				}
+				for _, s := range append(known.Wrong, solution{}) {
+					assert.NotEmpty(t, verify(t, task, s), "%+v", s)
+				}
+			})
+		}
 	}
 	for _, kind := range kinds {
 		assert.GreaterOrEqual(t, byKind[kind], 2, kind)
