@@ -67,7 +67,8 @@ func (b *Backend) folded(ctx context.Context, msgs []backend.Message) []backend.
 	}
 	if late {
 		h.told.Do(func() {
-			b.cfg.Warn("the chat template takes system messages only at the start; the text of a later one stands before the user text that follows it")
+			b.cfg.Warn("the chat template takes system messages only at the start; " +
+				"the text of a later one stands before the user text that follows it")
 		})
 	}
 	var out []backend.Message

@@ -54,7 +54,8 @@ func splitPrinted(line []byte) (printed, message []byte) {
 	if end := bytes.TrimRight(message, "\r\n"); len(end) > 0 { // a bar of progress is overwritten
 		message = message[bytes.LastIndexByte(end, '\r')+1:]
 	}
-	isMessage := bytes.HasPrefix(bytes.TrimSpace(message), []byte("{")) && bytes.Contains(message, []byte(`"jsonrpc"`))
+	isMessage := bytes.HasPrefix(bytes.TrimSpace(message), []byte("{")) &&
+		bytes.Contains(message, []byte(`"jsonrpc"`))
 	if !isMessage && len(line) <= messageBytesMax {
 		return line, nil
 	}

@@ -44,7 +44,8 @@ func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 // outOfMemory is how programs and libraries say that they get no memory, for
 // themselves or for a thread.
-var outOfMemory = regexp.MustCompile(`MemoryError|bad_alloc|(?i:memory allocation|out of memory|(?:not enough|insufficient) memory|` +
+var outOfMemory = regexp.MustCompile(`MemoryError|bad_alloc|` +
+	`(?i:memory allocation|out of memory|(?:not enough|insufficient) memory|` +
 	`(?:cannot|can't|could not|unable to|failed to) allocate|ENOMEM|can't start new thread|pthread_create|` +
 	`thread creation failed|(?:create|start|spawn)[a-z ]{0,16} thread|failed to map segment|` +
 	`(?:thread|fork|what\(\):)[^\n]{0,80}resource temporarily unavailable)`)

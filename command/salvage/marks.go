@@ -17,16 +17,20 @@ const (
 
 // The tokens at which a turn begins and ends, which some servers leave in its text.
 var (
-	turnStart = regexp.MustCompile(`^(?:<\|begin_of_text\|>|<s>)?(?:<\|im_start\|>assistant\n|<\|start_header_id\|>assistant<\|end_header_id\|>|` +
-		`<start_of_turn>model\n|<\|turn>model\n|<\|assistant\|>|<｜Assistant｜>|<\|CHATBOT_TOKEN\|>|<\|START_RESPONSE\|>)`)
-	turnEnd = regexp.MustCompile(`(?:\s*(?:<\|(?:im_end|eot_id|eom_id|eot|end|endoftext|end_of_text|END_RESPONSE|END_OF_TURN_TOKEN|` +
+	turnStart = regexp.MustCompile(`^(?:<\|begin_of_text\|>|<s>)?(?:` +
+		`<\|im_start\|>assistant\n|<\|start_header_id\|>assistant<\|end_header_id\|>|` +
+		`<start_of_turn>model\n|<\|turn>model\n|<\|assistant\|>|<｜Assistant｜>|` +
+		`<\|CHATBOT_TOKEN\|>|<\|START_RESPONSE\|>)`)
+	turnEnd = regexp.MustCompile(`(?:\s*(?:<\|(?:im_end|eot_id|eom_id|eot|end|` +
+		`endoftext|end_of_text|END_RESPONSE|END_OF_TURN_TOKEN|` +
 		`user|observation)\|>|</s>|<end_of_turn>|<turn\|>|<｜end▁of▁sentence｜>))+$`)
 )
 
 // turnText is a reply without the tokens at its start and end.
 func (s *salvage) turnText(text string) string {
 	out := strings.TrimSpace(text[len(turnStart.FindString(text)):])
-	if at := turnEnd.FindStringIndex(out); at != nil && !(strings.HasSuffix(out, "</s>") && strings.Contains(out, "<s>")) {
+	struck := strings.HasSuffix(out, "</s>") && strings.Contains(out, "<s>")
+	if at := turnEnd.FindStringIndex(out); at != nil && !struck {
 		out = strings.TrimSpace(out[:at[0]])
 	}
 	if out != text {

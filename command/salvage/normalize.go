@@ -14,9 +14,11 @@ const answerName = "answer"
 // Keys that models write for the fields of a call, first the canonical one.
 var (
 	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "recipient_name", "name"}
-	contentKeys = []string{"content", "arguments", "parameters", "params", "args", "action_input", "tool_input", "tool_args", "input"}
+	contentKeys = []string{"content", "arguments", "parameters", "params", "args",
+		"action_input", "tool_input", "tool_args", "input"}
 	notesKeys   = []string{"notes", "note", "thought", "thoughts", "reasoning"}
-	wrapperKeys = []string{"command", "calls", "tool_calls", "tool_uses", "function_call", "functioncall", "tool_call", "commands", "call", "response"}
+	wrapperKeys = []string{"command", "calls", "tool_calls", "tool_uses", "function_call",
+		"functioncall", "tool_call", "commands", "call", "response"}
 )
 
 // normalizer turns values into calls.

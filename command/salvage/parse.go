@@ -100,97 +100,6 @@ func (s *salvage) climb(text string, rungs ...rung) []ParsedCall {
 	return nil
 }
 
-// onlyThought turns a reply of nothing but reasoning into a think call.
-func (s *salvage) onlyThought(thought string) Parsed {
-	if thought == "" {
-		return Parsed{Repairs: s.repairs}
-	}
-	n := s.normalizer()
-	call := n.named("think", thought)
-	s.repairs.add(n.repairs...)
-	return Parsed{[]ParsedCall{call}, s.repairs}
-}
-
-var reasoningTags = [...][2]string{
-	{"<think>", "</think>"},
-	{"<thinking>", "</thinking>"},
-	{"<thought>", "</thought>"},
-	{"<reasoning>", "</reasoning>"},
-	{"<seed:think>", "</seed:think>"},
-	{"[THINK]", "[/THINK]"},
-	{"<|START_THINKING|>", "<|END_THINKING|>"},
-	{"<|begin_of_thought|>", "<|end_of_thought|>"},
-	{"<|channel>thought", "<channel|>"},
-	{"◁think▷", "◁/think▷"},
-}
-
-// bareAnalysis is a thought of Harmony without its tokens, which some servers take out.
-var bareAnalysis = regexp.MustCompile(`^analysis((?s:.*?))assistant(?:final|commentary\s+to=)`)
-
-// removeReasoning takes off the block in which reasoning models think first.
-// Calls that they only considered there must not run.
-func (s *salvage) removeReasoning(text string) (rest, thought string) {
-	if m := bareAnalysis.FindStringSubmatchIndex(text); m != nil {
-		s.repairs.add(RepairReasoning)
-		rest = strings.TrimPrefix(text[m[3]+len("assistant"):], "final")
-		return strings.TrimSpace(rest), strings.TrimSpace(text[m[2]:m[3]])
-	}
-	for _, tags := range reasoningTags {
-		if inside, ok := strings.CutPrefix(text, tags[0]); ok {
-			s.repairs.add(RepairReasoning)
-			end, after := endOfReasoning(inside, tags[1])
-			if end < 0 {
-				inside, rest, _ = strings.Cut(inside, tags[1])
-				return strings.TrimSpace(rest), strings.TrimSpace(inside)
-			}
-			return strings.TrimSpace(inside[after:]), strings.TrimSpace(inside[:end])
-		}
-		// Some chat templates end the prompt with the opening tag. Reasoning does
-		// not begin like a call: there the tag is part of a value.
-		if end, after := endOfReasoning(text, tags[1]); end >= 0 && !s.beginsCall(text) && !strings.Contains(text[:end], tags[0]) {
-			if rest = strings.TrimSpace(text[after:]); rest != "" {
-				s.repairs.add(RepairReasoning)
-				return rest, strings.TrimSpace(text[:end])
-			}
-		}
-	}
-	return text, ""
-}
-
-// endOfReasoning finds the first closing tag, outside fences, that ends its line
-// or stands before a call. Other ones are only mentioned.
-func endOfReasoning(text, tag string) (end, after int) {
-	for pos, fences := 0, 0; ; {
-		next := strings.Index(text[pos:], tag)
-		if next < 0 {
-			return -1, -1
-		}
-		fences += strings.Count(text[pos:pos+next], "```")
-		end, after = pos+next, pos+next+len(tag)
-		rest := strings.TrimLeft(text[after:], " \t\r")
-		if fences%2 == 0 && (rest == "" || strings.IndexByte("\n{[<`", rest[0]) >= 0) {
-			return end, after
-		}
-		pos = after
-	}
-}
-
-// beginsCall reports a text that starts like a call.
-func (s *salvage) beginsCall(text string) bool {
-	if strings.IndexByte("{[(<`\"'", text[0]) >= 0 || actionAtStart.MatchString(text) {
-		return true
-	}
-	m := callPattern.FindStringSubmatch(text)
-	if m == nil {
-		m = wordPattern.FindStringSubmatch(text)
-	}
-	if m == nil {
-		return false
-	}
-	l, ok := s.known(m[len(m)-1])
-	return ok && l.Command != nil
-}
-
 func (s *salvage) normalizer() *normalizer { return &normalizer{reg: s.reg, budget: s.budget} }
 
 // accept turns a value into calls, and keeps the repairs if there are any.
@@ -411,7 +320,7 @@ func (s *salvage) wordCall(word string, spec command.Spec, rest string) []Parsed
 	if rest == "" {
 		return s.oneCall(word, nil)
 	}
-	if len(spec.Slots) > 0 && spec.Slots[0].Kind != command.SlotCode && spec.Slots[0].Kind != command.SlotText {
+	if s := spec.Slots; len(s) > 0 && s[0].Kind != command.SlotCode && s[0].Kind != command.SlotText {
 		rest = unquoted(rest)
 	}
 	return s.oneCall(word, rest)
@@ -419,7 +328,8 @@ func (s *salvage) wordCall(word string, spec command.Spec, rest string) []Parsed
 
 // unquoted is a text without the quotes around all of it.
 func unquoted(text string) string {
-	if len(text) < 2 || strings.IndexByte("`\"'", text[0]) < 0 || strings.Count(text, text[:1]) != 2 || text[len(text)-1] != text[0] {
+	quoted := len(text) > 1 && strings.IndexByte("`\"'", text[0]) >= 0 && text[len(text)-1] == text[0]
+	if !quoted || strings.Count(text, text[:1]) != 2 {
 		return text
 	}
 	return text[1 : len(text)-1]

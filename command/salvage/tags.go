@@ -21,9 +21,10 @@ const space = `((?:[A-Za-z_]{1,20}:|｜DSML｜)?)`
 var (
 	functionStart  = regexp.MustCompile(`^<function=` + commandName + `>`)
 	parameterStart = regexp.MustCompile(`<parameter=` + commandName + `>`)
-	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function|function_call) name=["']` + commandName + `["'][^<>]{0,200}>`)
-	pairsStart     = regexp.MustCompile(`^<tool_call>\s*` + commandName + `\s*(?:<arg_key>|</tool_call>)`)
-	pairStart      = regexp.MustCompile(`<arg_key>\s*` + commandName + `\s*</arg_key>\s*<arg_value>`)
+	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function|function_call) ` +
+		`name=["']` + commandName + `["'][^<>]{0,200}>`)
+	pairsStart = regexp.MustCompile(`^<tool_call>\s*` + commandName + `\s*(?:<arg_key>|</tool_call>)`)
+	pairStart  = regexp.MustCompile(`<arg_key>\s*` + commandName + `\s*</arg_key>\s*<arg_value>`)
 )
 
 // elements reads a call written as elements at the start of text:

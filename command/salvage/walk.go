@@ -123,7 +123,8 @@ func Within(text string, reg *command.Registry) []command.Call {
 
 // gapPattern is what may stand before and between calls that a reply states: the
 // marks that models put around calls.
-var gapPattern = regexp.MustCompile("(?i)^(?:[*#]{0,3}(?:action|(?:tool|function)[ _]calls?)[*]{0,2}:[*]{0,2})?(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
+var gapPattern = regexp.MustCompile("(?i)^(?:[*#]{0,3}(?:action|(?:tool|function)[ _]calls?)[*]{0,2}:[*]{0,2})?" +
+	"(?:[\\s,;]|```[a-z0-9_+.-]*\\n|```$|" +
 	`</?[a-z_:]{0,20}(?:tool|function|action)?_?calls?>|</?tools?_(?:prefix|suffix)>|</?｜DSML｜function_calls>|` +
 	`<[|｜]/?[a-z_▁/]{1,40}[|｜]>|\[/?TOOL_(?:CALLS?|REQUEST)\]|\[END_TOOL_REQUEST\]|functools|>>>)*$`)
 

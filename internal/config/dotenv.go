@@ -38,7 +38,8 @@ func ReadDotEnv(file string) (map[string]string, error) {
 		return nil, nil // a Python virtual environment is sometimes called .env
 	}
 	if err != nil || !info.Mode().IsRegular() || info.Size() > fileBytesMax {
-		return nil, problem(Origin{File: file}, "", "can't be read, or is no file of at most %d bytes", fileBytesMax)
+		return nil, problem(Origin{File: file}, "", "can't be read, or is no file of at most %d bytes",
+			fileBytesMax)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

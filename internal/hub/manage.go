@@ -91,7 +91,8 @@ func (s *Store) folderItems() []Item {
 	for _, dir := range s.cfg.ModelDirs {
 		files, _ := ggufFiles(dir)
 		for _, c := range candidates(files) {
-			item := Item{Name: filepath.Join(dir, c.first()), Source: SourcePath, State: StatePresent, Quant: quantOf(c.first()), Parts: len(c.parts)}
+			item := Item{Name: filepath.Join(dir, c.first()), Source: SourcePath,
+				State: StatePresent, Quant: quantOf(c.first()), Parts: len(c.parts)}
 			item.addParts(dir, c.parts)
 			out = append(out, item)
 		}

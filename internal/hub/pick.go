@@ -65,7 +65,8 @@ var (
 	splitName = regexp.MustCompile(`(?i)^(.*)-([0-9]{5})-of-([0-9]{5})(\.gguf)$`)
 	quantPart = regexp.MustCompile(`(?i)(?:^|[-._/])((?:I?Q|TQ)[0-9]+(?:_[0-9A-Z]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?:$|[-._/])`)
 	variant   = regexp.MustCompile(`(?i)(?:^|[-._/])(UD|i1)[-._]$`) // a maker's own mix of types
-	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix|lora|adapter|control[-_]?vector|cvector|ggml-vocab|` +
+	notModel  = regexp.MustCompile(`(?i)(?:^|[-._/])(?:mmproj|imatrix|lora|adapter|` +
+		`control[-_]?vector|cvector|ggml-vocab|` +
 		`mtp|nextn|draft|drafter|speculator|medusa|eagle[0-9]?)(?:$|[-._/])`)
 )
 

@@ -77,7 +77,8 @@ func (s *Store) understand(ref string) (reference, error) {
 		return reference{kind: refHub, hub: h}, nil
 	}
 	if strings.Contains(ref, "://") && !strings.HasPrefix(ref, "hf://") {
-		return reference{}, fail(op, ErrNotFound, "download the file and give its path, or name OWNER/REPO of the hub", "the address is of no hub that is known here")
+		return reference{}, fail(op, ErrNotFound,
+			"download the file and give its path, or name OWNER/REPO of the hub", "the address is of no hub that is known here")
 	}
 	id, idErr := parseHubID(ref)
 	if idErr == nil && !looksLikePath(ref) {
@@ -120,7 +121,8 @@ func looksLikePath(ref string) bool {
 		}
 	}
 	repo, _, tagged := strings.Cut(ref, ":")
-	return isGGUF(ref) && !(tagged && checkRepo(repo) == nil) || ref == "." || ref == ".." || filepath.IsAbs(ref) || strings.Contains(ref, `\`)
+	return isGGUF(ref) && !(tagged && checkRepo(repo) == nil) || ref == "." || ref == ".." ||
+		filepath.IsAbs(ref) || strings.Contains(ref, `\`)
 }
 
 // missingPath explains a path that is not there, with the nearest file that is.
@@ -202,7 +204,8 @@ func parsePage(page string) (hubRef, error) {
 	if len(parts) < 2 {
 		return hubRef{}, errors.New("the address names no repository")
 	}
-	if slices.Contains([]string{"datasets", "spaces", "collections", "papers", "docs", "blog", "api"}, parts[0]) {
+	others := []string{"datasets", "spaces", "collections", "papers", "docs", "blog", "api"}
+	if slices.Contains(others, parts[0]) {
 		return hubRef{}, fmt.Errorf("the address is of %s, not of a model", parts[0])
 	}
 	repo, quant, _ := strings.Cut(parts[1], ":")

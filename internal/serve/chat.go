@@ -92,8 +92,10 @@ func ReadMessages(list []byte) ([]backend.Message, error) {
 }
 
 // echoed is what other servers add to their replies, and clients send back.
-var echoed = []string{"annotations", "reasoning_content", "reasoning", "reasoning_details", "reasoning_items", "thinking", "thinking_blocks",
-	"provider_specific_fields", "extra_content", "metadata", "id", "created", "created_at", "model", "finish_reason", "stop_reason", "logprobs", "usage"}
+var echoed = []string{"annotations", "reasoning_content", "reasoning", "reasoning_details",
+	"reasoning_items", "thinking", "thinking_blocks",
+	"provider_specific_fields", "extra_content", "metadata", "id", "created", "created_at",
+	"model", "finish_reason", "stop_reason", "logprobs", "usage"}
 
 // readMessage reads one message of text.
 func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
@@ -137,7 +139,8 @@ func readMessage(raw json.RawMessage, at string) (backend.Message, error) {
 }
 
 // partKeys are those of a part that is text.
-var partKeys = []string{"type", "text", "refusal", "data", "annotations", "citations", "logprobs", "cache_control", "id"}
+var partKeys = []string{"type", "text", "refusal", "data", "annotations", "citations",
+	"logprobs", "cache_control", "id"}
 
 // readContent reads text, or a list of parts that are all text.
 func readContent(raw json.RawMessage, at string) (string, error) {

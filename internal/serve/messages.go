@@ -75,7 +75,8 @@ func readBlocks(raw json.RawMessage, at string) ([]block, error) {
 	}
 	for i, b := range blocks {
 		if known := blockKeys[b.Type]; known != nil {
-			if err := checkKeys(objects[i], fmt.Sprintf("%s[%d]", at, i), append(known, "type", "cache_control")...); err != nil {
+			place := fmt.Sprintf("%s[%d]", at, i)
+			if err := checkKeys(objects[i], place, append(known, "type", "cache_control")...); err != nil {
 				return nil, err
 			}
 		}

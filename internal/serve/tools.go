@@ -246,7 +246,8 @@ func readCalls(raw json.RawMessage, at string) ([]backend.ToolCall, error) {
 	var calls []backend.ToolCall
 	for i, c := range list {
 		if function := objects[i].Function; function != nil {
-			if err := checkKeys(function, fmt.Sprintf("%s[%d].function", at, i), "name", "arguments", "parsed_arguments", "strict"); err != nil {
+			place := fmt.Sprintf("%s[%d].function", at, i)
+			if err := checkKeys(function, place, "name", "arguments", "parsed_arguments", "strict"); err != nil {
 				return nil, err
 			}
 		}
