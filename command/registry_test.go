@@ -160,7 +160,7 @@ func TestSpecsAreTerse(t *testing.T) {
 			words += len(slot.Name) + len(slot.Help)
 		}
 	}
-	assert.Less(t, words, 900, "bytes of prompt, about four to a token")
+	assert.Less(t, words, 800, "bytes of prompt, about four to a token")
 }
 
 func TestTextSlot(t *testing.T) {

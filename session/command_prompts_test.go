@@ -19,7 +19,7 @@ import (
 )
 
 // commandTokensMax is what the words about one command may cost in a prompt.
-const commandTokensMax = 64
+const commandTokensMax = 60
 
 // kindTokens may come on top where a command is shown for one kind of task alone.
 const kindTokens = 50

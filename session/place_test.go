@@ -84,11 +84,16 @@ func TestFirstMessageShowsPassages(t *testing.T) {
 	r := newRig(t, newModel(t, true), nil)
 	r.write(t, "manual.md", long)
 	r.write(t, "log.csv", "filter,hours\n"+strings.Repeat("a,1\n", 500)+"filter,340\n")
+	r.write(t, "stock.txt", "item;pieces\nbolt;1200\nnut;850\nhook;310\n")
 	r.watch.look()
+	assert.NotContains(t, r.firstMessage("Look in manual.md."), "[lines", "it is not known to write nothing")
+	r.about.wants = Wants{Known: true}
 	text := r.firstMessage("After how many hours is the filter replaced? Look in manual.md and log.csv.")
 	assert.Contains(t, text, "\n[lines 98-101]\nThe crane")
 	assert.Contains(t, text, "340 hours")
 	assert.NotContains(t, text, strings.Repeat("x", 1000))
 	assert.NotContains(t, text, "filter,340")
+	assert.NotContains(t, text, "tablefile", "it is plain CSV")
+	assert.Contains(t, r.firstMessage("How many nuts are in stock.txt?"), `rows("stock.txt")`)
 	assert.NotContains(t, r.firstMessage("After how many hours is the filter replaced?"), "340 hours")
 }

@@ -101,6 +101,7 @@ type promptFile struct {
 	workdir.View
 	Block    string
 	Passages []excerpt // of a long file, about the task
+	Table    bool      // it holds one that code reads best by the module tablefile
 }
 
 func newPromptFile(v workdir.View) promptFile {
@@ -119,7 +120,7 @@ func (s *Session) firstMessage(task string) string {
 	free := max(limit-system-s.speaker.count(ctx, task), 0)
 	given := s.speaker.givenWithin(ctx, s.place.given, free/4)
 	for files, names := listFilesMax, listNamesMax; ; {
-		d := s.watch.list(task, files, names)
+		d := s.watch.list(task, s.about.wants.Known && !s.about.wants.Writes, files, names)
 		d.Given, d.Guides = given, s.talk.guides
 		text := s.book.scrub.Text(s.words.render("first.tmpl", d))
 		switch {

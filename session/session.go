@@ -231,7 +231,7 @@ func (s *Session) begin(ctx context.Context, task string) error {
 		s.watch.first, s.held, s.about.wants = s.watch.now, journal.Withheld{}, Wants{}
 	}
 	s.takeUp(task)
-	if err := s.about.takeGuides(ctx, task); err != nil {
+	if err := errors.Join(s.about.askWants(ctx), s.about.takeGuides(ctx, task)); err != nil {
 		return err
 	}
 	switch {

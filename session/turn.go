@@ -32,9 +32,6 @@ func (s *Session) work(ctx context.Context, task string) (*Result, error) {
 	if err := s.begin(ctx, task); err != nil {
 		return res, err
 	}
-	if err := s.about.askWants(ctx); err != nil {
-		return res, err
-	}
 	for s.clock.left() > 0 {
 		out, err := s.step(ctx)
 		if err != nil {

@@ -69,8 +69,8 @@ const (
 )
 
 // list shows the work dir for a first message: so many files with their first
-// lines, and so many more by name.
-func (w *watch) list(task string, filesMax, namesMax int) firstData {
+// lines, so many more by name, and of long ones passages, where they are wanted.
+func (w *watch) list(task string, passages bool, filesMax, namesMax int) firstData {
 	paths := w.now.Paths()
 	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.More, Date: w.opts.Now().Format(time.DateOnly)}
 	named := w.named(d.Task)
@@ -81,8 +81,12 @@ func (w *watch) list(task string, filesMax, namesMax int) firstData {
 	room := int64(listBytesSum)
 	for _, p := range paths[:shown] {
 		file := w.view(p, w.lines(p, &room))
-		if slices.Contains(named, p) && file.More && len(file.Lines) > 0 && !w.computed(p) && w.opts.has(AidPassages) {
-			file.Passages = passagesAbout(d.Task, w.textOf(p))
+		if slices.Contains(named, p) && len(file.Lines) > 0 {
+			plain := path.Ext(p) == ".csv" && !strings.ContainsAny(file.Lines[0], ";\t|")
+			file.Table = w.opts.has(AidTables) && !plain && workdir.HoldsTable(w.opts.Env.WorkDir, p)
+			if passages && file.More && !w.computed(p) && w.opts.has(AidPassages) {
+				file.Passages = passagesAbout(d.Task, w.textOf(p))
+			}
 		}
 		d.Files = append(d.Files, file)
 	}
@@ -135,7 +139,7 @@ func isData(name string) bool {
 // computed reports a file whose content is to be computed with rather than read: data,
 // or a text in which a table stands.
 func (w *watch) computed(name string) bool {
-	return isData(name) || workdir.HoldsTable(w.opts.Env.WorkDir, name)
+	return isData(name) || w.opts.has(AidTables) && workdir.HoldsTable(w.opts.Env.WorkDir, name)
 }
 
 // shownWhole reports that the first message shows all of these files.

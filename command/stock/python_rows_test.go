@@ -71,11 +71,17 @@ func TestPythonSavesRows(t *testing.T) {
 	assert.Contains(t, res.Text, "save(ROWS, FILE)")
 }
 
-// After an error code is shown a row of the table that it names, an odd one first.
+// After an error code is shown a row of the table that it names, an odd one first, where
+// the csv module reads another table or none.
 func TestPythonShowsTableAfterError(t *testing.T) {
 	python, env := newPython(t), workDir(t, nil)
 	require.NoError(t, os.WriteFile(filepath.Join(env.WorkDir, "h.csv"), []byte("day;hours\n1;7,5\n2;n/a\n3;8\n"), 0o600))
 	res := runCommand(t, python, env, map[string]any{"code": "from tablefile import rows\nsum(row['hours'] for row in rows('h.csv'))"})
 	assert.True(t, res.Failed)
 	assert.Contains(t, res.Text, `rows("h.csv")[1] is {'day': 2, 'hours': 'n/a'}`)
+
+	require.NoError(t, os.WriteFile(filepath.Join(env.WorkDir, "p.csv"), []byte("day,hours\n1,7.5\n2,n/a\n3,8\n"), 0o600))
+	res = runCommand(t, python, env, map[string]any{"code": "import csv\n[float(row['hours']) for row in csv.DictReader(open('p.csv'))]"})
+	assert.True(t, res.Failed)
+	assert.NotContains(t, res.Text, "tablefile", "the csv module reads it the same way")
 }

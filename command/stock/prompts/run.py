@@ -267,15 +267,18 @@ def show_values(frame, text):
 
 
 def show_table(source):
-    """Prints a row of the table that the code names, as rows() reads it: one with
-    text in a column of numbers if there is any, since that is what code trips over."""
+    """Prints a row of the table that the code names, as rows() reads it, where the csv
+    module reads it otherwise: one with text in a column of numbers if there is any, since
+    that is what code trips over."""
     for name in re.findall(r"""["']([^"'\n]+\.\w+)["']""", source):
         try:
             table = rows(name) if os.path.getsize(name) <= TABLE_MAX else []
         except (OSError, ValueError):
             continue
+        if not table or list(table[0]) == plain_header(name):
+            continue
         for at, row in sorted(enumerate(table), key=lambda item: not odd(item[1], table)):
-            print(f'rows("{name}")[{at}] is {repr(row)[: 2 * LINE_MAX]}', file=sys.stderr)
+            print(f'After `from tablefile import rows` rows("{name}")[{at}] is {repr(row)[: 2 * LINE_MAX]}', file=sys.stderr)
             return
 
 

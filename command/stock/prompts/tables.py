@@ -27,6 +27,17 @@ def rows(file):
     raise ValueError(f"{file} has no table that rows() can read; open it and read its text")
 
 
+def plain_header(file):
+    """The first row of a file as csv.reader has it, None where it has none."""
+    import csv
+
+    with open(file, encoding="utf-8", errors="replace", newline="") as f:
+        try:
+            return next(csv.reader(f), None)
+        except csv.Error:
+            return None
+
+
 def save(table, file):
     """Writes rows as JSON, as tab-separated values or as CSV, by the name of the file."""
     table = list(table)
