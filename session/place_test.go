@@ -97,3 +97,20 @@ func TestFirstMessageShowsPassages(t *testing.T) {
 	assert.Contains(t, r.firstMessage("How many nuts are in stock.txt?"), `rows("stock.txt")`)
 	assert.NotContains(t, r.firstMessage("After how many hours is the filter replaced?"), "340 hours")
 }
+
+// Code about a table that is no plain CSV begins by reading it.
+func TestCodeBeginsByReadingTheTable(t *testing.T) {
+	r := newRig(t, newModel(t, true), nil)
+	r.write(t, "stock.txt", "item;pieces\nbolt;1200\nnut;850\nhook;310\n")
+	r.write(t, "b.md", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")
+	r.write(t, "plain.csv", "a,b\n1,2\n3,4\n5,6\n")
+	r.write(t, "semi.csv", "a;b\n1;2\n3;4\n5;6\n")
+	r.watch.look()
+	const one, both = "from tablefile import rows\n", "from tablefile import rows, save\n"
+	assert.Equal(t, one+"table = rows(\"stock.txt\")\n", r.watch.opening([]string{"plain.csv", "stock.txt"}, false))
+	assert.Equal(t, both+"table = rows(\"semi.csv\")\n", r.watch.opening([]string{"semi.csv"}, true))
+	assert.Equal(t, both, r.watch.opening([]string{"stock.txt", "b.md"}, false))
+	assert.Empty(t, r.watch.opening([]string{"plain.csv", "a.txt", "none.txt"}, true))
+	r.watch.opts.Aids = map[Aid]bool{AidTables: false}
+	assert.Empty(t, r.watch.opening([]string{"stock.txt"}, false))
+}

@@ -225,6 +225,10 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	d.write("\n" + prose.FenceMark + slot.Lang + "\n")
 	closing := "\n" + prose.FenceMark + "\n"
 	body := ""
+	if slot.Kind == command.SlotCode && d.opening != "" {
+		body = d.opening
+		d.write(body)
+	}
 	for range blockPartsMax {
 		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()})
 		if err != nil {
@@ -383,6 +387,7 @@ type draft struct {
 	files     []string      // that a field can name
 	place     *passage      // from which lines of a file are chosen
 	targets   []string      // that the task wants to be written
+	opening   string        // what code begins with
 	number    bool          // the answer is to be a number alone
 	addresses []string      // of the web
 	not       *command.Call // its choices are not offered again

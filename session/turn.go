@@ -234,6 +234,7 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.about.wants.Result)...)
 	d.place = &passage{lines: s.linesOf, task: s.talk.task}
 	d.targets, d.number = s.about.targets(), s.about.wants.Number
+	d.opening = s.watch.opening(v.files, s.about.wants.Writes)
 	if s.opts.Env.Web.Allow {
 		d.addresses = s.talk.seenAddresses()
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -82,8 +83,7 @@ func (w *watch) list(task string, passages bool, filesMax, namesMax int) firstDa
 	for _, p := range paths[:shown] {
 		file := w.view(p, w.lines(p, &room))
 		if slices.Contains(named, p) && len(file.Lines) > 0 {
-			plain := path.Ext(p) == ".csv" && !strings.ContainsAny(file.Lines[0], ";\t|")
-			file.Table = w.opts.has(AidTables) && !plain && workdir.HoldsTable(w.opts.Env.WorkDir, p)
+			file.Table = w.holdsTable(p)
 			if passages && file.More && !w.computed(p) && w.opts.has(AidPassages) {
 				file.Passages = passagesAbout(d.Task, w.textOf(p))
 			}
@@ -134,6 +134,30 @@ func (w *watch) lines(name string, room *int64) int {
 // isData reports a file that holds one record on each line.
 func isData(name string) bool {
 	return slices.Contains([]string{".csv", ".tsv", ".jsonl", ".log"}, path.Ext(name))
+}
+
+// opening is what code about such tables begins with: small models go on with what
+// stands there, and do not take up what they are told of it.
+func (w *watch) opening(files []string, writes bool) string {
+	tables := slices.DeleteFunc(slices.Clone(files), func(name string) bool { return !w.holdsTable(name) })
+	switch {
+	case len(tables) == 0:
+		return ""
+	case len(tables) > 1:
+		return "from tablefile import rows, save\n"
+	case writes:
+		return fmt.Sprintf("from tablefile import rows, save\ntable = rows(%q)\n", tables[0])
+	}
+	return fmt.Sprintf("from tablefile import rows\ntable = rows(%q)\n", tables[0])
+}
+
+// holdsTable reports a file with a table that is no plain CSV.
+func (w *watch) holdsTable(name string) bool {
+	if !w.opts.has(AidTables) || !workdir.HoldsTable(w.opts.Env.WorkDir, name) {
+		return false
+	}
+	head := workdir.ViewOf(w.opts.Env.WorkDir, name, 1).Lines
+	return path.Ext(name) != ".csv" || len(head) > 0 && strings.ContainsAny(head[0], ";\t|")
 }
 
 // computed reports a file whose content is to be computed with rather than read: data,
