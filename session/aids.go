@@ -24,7 +24,7 @@ const (
 	AidWorkFirst   Aid = "work_first"   // the answer is no choice before there was work, where the task plainly needs some
 	AidOtherWay    Aid = "other_way"    // what failed and would be done again is done with another command
 	AidResultHeads Aid = "result_heads" // a result shows how the files begin that it changed
-	AidTables      Aid = "tables"       // code is told how to read a table that is no plain CSV, and comes first there
+	AidTables      Aid = "tables"       // code comes first where there is a table, and begins by reading one that is no plain CSV
 	AidPassages    Aid = "passages"     // of a long file, the passages that share the most with the task
 	AidErrorLine   Aid = "error_line"   // a failure shows the line of code that it names
 	AidRestate     Aid = "restate"      // from the fourth on, each result ends with the task in one line
