@@ -168,7 +168,7 @@ func TestSmallFilesAreShownWhole(t *testing.T) {
 // measured at; a person switches each aid by its name, whatever the size.
 func TestAidsFollowTheModelsSize(t *testing.T) {
 	const small, large, unknown = 500_000_000, 7_000_000_000, 0
-	binding := []Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate}
+	binding := []Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate, AidTables}
 	for _, parameters := range []int64{135_000_000, small, 1_543_714_304, 2_000_000_000, large, 70_000_000_000, unknown} {
 		claims := backend.Capabilities{Prefill: true, ExactChoice: true}
 		sized := backend.NewScripted(backend.ScriptedConfig{Parameters: parameters, Claims: &claims})

@@ -81,7 +81,7 @@ func TestPassages(t *testing.T) {
 // shares the most with the task; of data it shows the beginning alone.
 func TestFirstMessageShowsPassages(t *testing.T) {
 	long := strings.Repeat("The crane is grey.\n", 100) + "The filter is replaced after 340 hours. " + strings.Repeat("x", 4000) + "\n"
-	r := newRig(t, newModel(t, true), nil)
+	r := newRig(t, newModel(t, true), func(o *Options) { o.Aids = map[Aid]bool{AidTables: true} })
 	r.write(t, "manual.md", long)
 	r.write(t, "log.csv", "filter,hours\n"+strings.Repeat("a,1\n", 500)+"filter,340\n")
 	r.write(t, "stock.txt", "item;pieces\nbolt;1200\nnut;850\nhook;310\n")
@@ -100,7 +100,7 @@ func TestFirstMessageShowsPassages(t *testing.T) {
 
 // Code about a table that is no plain CSV begins by reading it.
 func TestCodeBeginsByReadingTheTable(t *testing.T) {
-	r := newRig(t, newModel(t, true), nil)
+	r := newRig(t, newModel(t, true), func(o *Options) { o.Aids = map[Aid]bool{AidTables: true} })
 	r.write(t, "stock.txt", "item;pieces\nbolt;1200\nnut;850\nhook;310\n")
 	r.write(t, "b.md", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")
 	r.write(t, "plain.csv", "a,b\n1,2\n3,4\n5,6\n")
