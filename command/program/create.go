@@ -26,8 +26,8 @@ const createThreshold = 2.1
 
 // Create returns the command with which the agent makes commands for itself. It
 // takes a Python function, parses it, tries it in the sandbox on one call, and saves
-// exactly the file that was tried in folder, with every version in .history below it. set, which watches that folder,
-// registers it at its next refresh.
+// exactly the file that was tried in folder, with every version in .history below it.
+// set, which watches that folder, registers it at its next refresh.
 func Create(set *Set, folder string) command.Command {
 	return &creator{set: set, folder: folder, spec: createSpec()}
 }

@@ -2,6 +2,7 @@
 state.py and tables.py; the code comes as JSON on standard input, which is empty afterwards."""
 
 import ast
+import collections
 import io
 import itertools
 import json
@@ -277,14 +278,16 @@ def show_table(source):
             continue
         if not table or list(table[0]) == plain_header(name):
             continue
-        for at, row in sorted(enumerate(table), key=lambda item: not odd(item[1], table)):
-            print(f'After `from tablefile import rows` rows("{name}")[{at}] is {repr(row)[: 2 * LINE_MAX]}', file=sys.stderr)
-            return
+        at = odd_row(table)
+        print(f'After `from tablefile import rows` rows("{name}")[{at}] is {repr(table[at])[: 2 * LINE_MAX]}', file=sys.stderr)
+        return
 
 
-def odd(row, table):
-    """Whether a row has text where most have numbers."""
-    return any(isinstance(v, str) and 2 * sum(isinstance(r.get(k), (int, float)) for r in table) > len(table) for k, v in row.items())
+def odd_row(table):
+    """The first row with text where most have numbers, else the first of all."""
+    counts = collections.Counter(k for row in table for k, v in row.items() if isinstance(v, (int, float)))
+    mostly = {k for k, n in counts.items() if 2 * n > len(table)}
+    return next((at for at, row in enumerate(table) if any(isinstance(row.get(k), str) for k in mostly)), 0)
 
 
 def place_of(filename):

@@ -126,7 +126,7 @@ def separated_table(text):
     """CSV: the separator that cuts most lines into equally many cells."""
     import csv
 
-    best = []
+    agreeing, table = 1, None
     for separator in ",;\t|":
         reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
         lines = [[cell.strip() for cell in row] for row in reader if any(map(str.strip, row))]
@@ -134,9 +134,10 @@ def separated_table(text):
         width = max(sorted(set(widths)), key=widths.count, default=0)
         same = [row for row in lines if len(row) == width]
         # Lines of prose have commas, too: a table is most of its file.
-        if len(same) > max(len(best), 1) and 5 * len(same) >= 4 * len(lines):
-            best = same
-    return best
+        if len(same) > agreeing and 5 * len(same) >= 4 * len(lines):
+            agreeing = len(same)
+            table = lines[lines.index(same[0]) :]  # a short row is one, too
+    return table
 
 
 def aligned_table(text):
@@ -164,7 +165,10 @@ def with_header(table):
     for at, name in enumerate(table[0], 1):
         name = f"column {at}" if headless or not name else name
         names.append(name if name not in names else f"{name} {at}")
-    body = [row[: len(names)] + [""] * (len(names) - len(row)) for row in table[not headless :]]
+    for row in table:
+        if len(row) > len(names):
+            raise ValueError(f"a row has {len(row)} cells, and the header {len(names)}: {row}")
+    body = [row + [""] * (len(names) - len(row)) for row in table[not headless :]]
     columns = [numbers(column) for column in zip(*body)]
     return [dict(zip(names, row)) for row in zip(*columns)]
 
