@@ -6,7 +6,7 @@ each option's log-probability with that of `agent choose`; llama-server beside i
     bench/lmeval.py --model MODEL.gguf --kv bf16
     bench/lmeval.py score http://127.0.0.1:8080/v1 MODEL-NAME 20   # a server that runs
 """
-import argparse, json, logging, math, os, pathlib, subprocess, sys, tempfile, time
+import argparse, json, logging, os, pathlib, subprocess, sys, tempfile, time
 
 import beside
 
@@ -57,12 +57,6 @@ def moved(server, text):
     return sum(p for at, p in zip(got["text_offset"], got["token_logprobs"]) if start <= at < len(text))
 
 
-def added_up(logprobs):
-    """The logarithm of the sum of probabilities."""
-    most = max(logprobs)
-    return most + math.log(sum(math.exp(p - most) for p in logprobs))
-
-
 def score(v1, model, count):
     rows = [(text, [" " + o for o in options], gold) for text, options, gold in questions(count)]
     acc, logprobs, took = evaluate(v1, model, rows, True)
@@ -71,12 +65,13 @@ def score(v1, model, count):
 
 
 def chosen(args, rows):
-    """Log-probabilities by `agent choose`, in a process of its own."""
+    """Log-probabilities by `agent choose`, in a process of its own: of the options alone, which
+    "mean" scores, without the end of the reply."""
     lines = "".join(json.dumps({"messages": [{"role": "user", "content": text}], "options": options}) + "\n" for text, options, _ in rows)
-    command = [(args.agent or ["bin/agent"])[0], "choose", "-q", "--batch", "--json", "--model", args.model, f"llm.kv_type={args.kv}", f"llm.threads={args.threads}",
+    command = [(args.agent or ["bin/agent"])[0], "choose", "-q", "--batch", "--json", "--method", "mean", "--model", args.model, f"llm.kv_type={args.kv}", f"llm.threads={args.threads}",
                f"llm.context_length={args.context}"]
     out = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return [[o["logprob"] for o in json.loads(line)["options"]] for line in out.splitlines()]
+    return [[o["logprob"] * o["tokens"] for o in json.loads(line)["options"]] for line in out.splitlines()]
 
 
 def main():
@@ -84,7 +79,6 @@ def main():
         return score(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     p = beside.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     p.add_argument("--count", type=int, default=len(FORMS) * len(CAPITALS))
-    p.add_argument("--ends", nargs="+", default=["<|im_end|>", "<|endoftext|>", "<file_sep>"], help="texts of the tokens that end a reply; `agent choose` adds up their probabilities")
     args = p.parse_args()
     rows = questions(args.count)
     with beside.servers(args) as served:
@@ -92,12 +86,10 @@ def main():
         rendered = []
         for text, options, gold in rows:  # as the model's own template has it
             ids = ours.post("/tokenize", {"messages": [{"role": "user", "content": text}]})["tokens"]
-            rendered.append((ours.post("/detokenize", {"tokens": ids})["prompt"], [o + end for end in args.ends for o in options], gold))
-        _, logprobs, took = evaluate(ours.url + "/v1", "m", rendered, True)
-        over_http = [[added_up(row[i :: 4]) - moved(ours, text) for i in range(4)] for row, (text, _, _) in zip(logprobs, rendered)]
-        right = sum(max(range(4), key=row.__getitem__) == gold for row, (_, _, gold) in zip(over_http, rows))
-        requests = sum(map(len, logprobs))
-        print(f"agent serve   {right} of {len(rows)} right, {requests} requests in {took:.0f} s ({requests / took:.1f}/s)", flush=True)
+            rendered.append((ours.post("/detokenize", {"tokens": ids})["prompt"], options, gold))
+        acc, logprobs, took = evaluate(ours.url + "/v1", "m", rendered, True)
+        over_http = [[p - moved(ours, text) for p in row] for row, (text, _, _) in zip(logprobs, rendered)]
+        print(f"agent serve   {acc:.3f} right, {4 * len(rows)} requests in {took:.0f} s ({4 * len(rows) / took:.1f}/s)", flush=True)
         for other in served[1:]:
             for remote in (True, False):
                 try:
