@@ -64,15 +64,22 @@ func TestPDFsThatViewersOpen(t *testing.T) {
 
 // The time for a page does not grow with their number.
 func TestManyPages(t *testing.T) {
-	pages := make([]string, 3000)
-	for i := range pages {
-		pages[i] = fmt.Sprintf("This is page number %d of the ledger.", i+1)
+	took := func(n int) time.Duration {
+		pages := make([]string, n)
+		for i := range pages {
+			pages[i] = fmt.Sprintf("This is page number %d of the ledger.", i+1)
+		}
+		data, least := documenttest.PDF(pages...), time.Hour
+		for range 3 { // of a busy machine the best moment counts
+			began := time.Now()
+			text := read(t, data)
+			least = min(least, time.Since(began))
+			require.Len(t, text.Pages, n)
+			assert.Equal(t, pages[n-2]+"\n", text.Pages[n-2])
+		}
+		return least
 	}
-	began := time.Now()
-	text := read(t, documenttest.PDF(pages...))
-	require.Len(t, text.Pages, len(pages))
-	assert.Equal(t, "This is page number 2999 of the ledger.\n", text.Pages[2998])
-	assert.Less(t, time.Since(began), 20*time.Second)
+	assert.Less(t, took(2000), 40*took(200), "ten times the pages, not a hundred times the time")
 }
 
 // Values of fields and notes are read where they stand, shown or not.
