@@ -81,8 +81,17 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 func TestTokensOfPrompts(t *testing.T) {
 	url := start(t, textModel{talkative()}, serve.Config{})
 	assert.JSONEq(t, `{"bos_token":"<s>","eos_token":"</s>","pad_token":"</s>","chat_template":"{{ x }}"}`, get(t, url+"/tokenizer_info").body)
-	assert.Equal(t, []any{1.0, 97.0}, post(t, url+"/tokenize", `{"prompt":"a","add_special_tokens":true}`).json["tokens"])
-	assert.Equal(t, []any{97.0}, post(t, url+"/v1/tokenize", `{"prompt":"a","add_special_tokens":false}`).json["tokens"])
+	for body, want := range map[string][]any{
+		`{"prompt":"a","add_special_tokens":true}`: {1.0, 97.0}, `{"prompt":"a","add_special_tokens":false}`: {97.0}, `{"prompt":"<s>","add_special_tokens":false}`: {60.0, 115.0, 62.0},
+		`{"content":"a","add_special_tokens":true}`: {1.0, 97.0}, `{"content":"","add_special_tokens":true}`: {1.0},
+		`{"content":"<s>a","add_special_tokens":true}`: {1.0, 60.0, 115.0, 62.0, 97.0}, `{"add_special_tokens":false,"content":"é"}`: {233.0},
+	} {
+		a := post(t, url+"/tokenize", body)
+		assert.Equal(t, want, a.json["tokens"], "%s %s", body, a.body)
+		assert.EqualValues(t, len(want), a.json["count"], body)
+		assert.Equal(t, a.body, post(t, url+"/v1/tokenize", body).body)
+	}
+	assert.Equal(t, 400, post(t, url+"/tokenize", `{"content":"a","add_special_tokens":"yes"}`).status)
 	assert.Equal(t, "ab", post(t, url+"/detokenize", `{"tokens":[97,98]}`).json["prompt"])
 	assert.Equal(t, 400, post(t, url+"/detokenize", `{}`).status)
 	other := start(t, talkative(), serve.Config{})
