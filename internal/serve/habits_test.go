@@ -3,6 +3,7 @@ package serve_test
 import (
 	"bufio"
 	"context"
+	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -96,4 +97,64 @@ func TestTokensOfPrompts(t *testing.T) {
 	assert.Equal(t, 400, post(t, url+"/detokenize", `{}`).status)
 	other := start(t, talkative(), serve.Config{})
 	assert.Equal(t, 404, get(t, other+"/tokenizer_info").status)
+}
+
+// atOnce gives its whole reply, the reason of its end and the cost in one delta.
+type atOnce struct{ *backend.Scripted }
+
+func (b atOnce) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
+	return func(yield func(backend.Delta, error) bool) {
+		var all backend.Delta
+		for d, err := range b.Scripted.ChatCompletion(ctx, req) {
+			if err != nil {
+				yield(d, err)
+				return
+			}
+			all.Text, all.Tokens = all.Text+d.Text, append(all.Tokens, d.Tokens...)
+			all.Finish, all.Usage = d.Finish, d.Usage
+		}
+		yield(all, nil)
+	}
+}
+
+// Why and with what cost a reply ended is told where that comes with text, too.
+func TestEndThatComesWithText(t *testing.T) {
+	url := start(t, atOnce{talkative()}, serve.Config{})
+	for _, stream := range []string{"false", "true"} {
+		for path, tt := range map[string]struct {
+			body  string
+			tells []string
+		}{
+			"/v1/chat/completions": {`{"max_tokens":2,"stream_options":{"include_usage":true},` + hello, []string{`"finish_reason":"length"`, `"completion_tokens":2`}},
+			"/v1/responses":        {`{"max_output_tokens":2,"input":"x"`, []string{`"status":"incomplete"`, `"reason":"max_output_tokens"`, `"output_tokens":2`}},
+			"/v1/messages":         {`{"max_tokens":2,` + hello, []string{`"stop_reason":"max_tokens"`, `"output_tokens":2`}},
+			"/api/chat":            {`{"options":{"num_predict":2},` + hello, []string{`"done_reason":"length"`, `"eval_count":2`}},
+			"/api/generate":        {`{"options":{"num_predict":2},"prompt":"x"`, []string{`"done_reason":"length"`, `"eval_count":2`}},
+		} {
+			if stream == "false" {
+				tt.body = strings.Replace(tt.body, `"stream_options":{"include_usage":true},`, "", 1)
+			}
+			a := post(t, url+path, tt.body+`,"stream":`+stream+`}`)
+			for _, want := range append(tt.tells, "one, two,") {
+				assert.Contains(t, a.body, want, path)
+			}
+		}
+	}
+}
+
+// Log-probabilities are sent where OpenAI's clients ask for them.
+func TestLogprobsOfResponses(t *testing.T) {
+	url := start(t, talkative(), serve.Config{}) + "/v1/responses"
+	for fields, logprobs := range map[string]bool{
+		`"include":["message.output_text.logprobs"]`: true, `"top_logprobs":2`: true, `"include":["reasoning.encrypted_content"]`: false,
+		`"include":[]`: false, `"include":null`: false, `"top_logprobs":0`: false,
+		`"include":["file_search_call.results","message.output_text.logprobs"],"top_logprobs":0`: true,
+	} {
+		for _, stream := range []string{"false", "true"} {
+			a := post(t, url, `{"input":"x","max_output_tokens":2,`+fields+`,"stream":`+stream+`}`)
+			require.Equal(t, 200, a.status, a.body)
+			assert.Equal(t, logprobs, strings.Contains(a.body, `"logprob":`), "%s %s", fields, a.body)
+		}
+	}
+	assert.Equal(t, 400, post(t, url, `{"input":"x","include":"logprobs"}`).status)
 }
