@@ -95,6 +95,11 @@ func TestPDFForms(t *testing.T) {
 		"a ticked box":    {"/Subtype /Widget /FT /Btn /T (agree) /V /Yes /AS /Yes", "[agree: Yes]"},
 		"an unticked box": {"/Subtype /Widget /FT /Btn /T (agree) /V /Off /AS /Off", ""},
 		"another button":  {"/Subtype /Widget /FT /Btn /T (size) /V /Large /AS /Off", ""},
+		"a named button":  {"/Subtype /Widget /FT /Btn /T (pay) /V /1 /AS /1 /Opt [(Cash) (Card)]", "[pay: Card]"},
+		"a number":        {"/Subtype /Widget /FT /Tx /T (sum) /V 42.5", "[sum: 42.5]"},
+		"a signature":     {"/Subtype /Widget /FT /Sig /T (by) /V << /Type /Sig /Name (Mia Muster) >>", "[by: signed Mia Muster]"},
+		"what it asks":    {"/Subtype /Widget /FT /Tx /T (f1_01[0]) /TU (First name) /V (Mia)", "[f1_01[0] (First name): Mia]"},
+		"asks its name":   {"/Subtype /Widget /FT /Tx /T (name) /TU (name) /V (Mia)", "[name: Mia]"},
 		"a password":      {"/Subtype /Widget /FT /Tx /Ff 8192 /T (pin) /V (1234)", ""},
 		"empty":           {"/Subtype /Widget /FT /Tx /T (name)", ""},
 		"wide":            {"/Subtype /Widget /FT /Tx /T (name) /V <FEFF004D00EF>", "[name: Mï]"},
@@ -182,5 +187,24 @@ func TestCharacterSets(t *testing.T) {
 				assert.Contains(t, note, tt.note)
 			}
 		})
+	}
+}
+
+// Lines are told apart in whichever direction they run.
+func TestPDFTurnedText(t *testing.T) {
+	const at = "BT /F1 12 Tf MATRIX Tm (LINE) Tj ET "
+	for name, matrices := range map[string][3]string{
+		"upright":     {"1 0 0 1 20 200", "1 0 0 1 20 180", "1 0 0 1 70 180"},
+		"to the top":  {"0 1 -1 0 100 20", "0 1 -1 0 120 20", "0 1 -1 0 120 70"},
+		"to the foot": {"0 -1 1 0 120 200", "0 -1 1 0 100 200", "0 -1 1 0 100 150"},
+		"to the left": {"-1 0 0 -1 280 100", "-1 0 0 -1 280 120", "-1 0 0 -1 230 120"},
+		"slanted":     {"1 .2 -.2 1 20 200", "1 .2 -.2 1 20 180", "1 .2 -.2 1 68 182"},
+		"scaled":      {"0 2 -2 0 100 20", "0 2 -2 0 140 20", "0 2 -2 0 140 120"},
+	} {
+		var drawn strings.Builder
+		for i, m := range matrices {
+			drawn.WriteString(strings.NewReplacer("MATRIX", m, "LINE", []string{"First", "Second", "more"}[i]).Replace(at))
+		}
+		assert.Equal(t, []string{"First\nSecond more\n"}, read(t, documenttest.PDFOf([]byte(drawn.String()))).Pages, name)
 	}
 }
