@@ -52,12 +52,12 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 		}
 		return "done", ctx.Err()
 	})
-	url := start(t, b, serve.Config{})
-	for _, path := range []string{"/v1/chat/completions", "/v1/responses", "/v1/messages"} {
-		body := `{"stream":true,"input":"x"}`
-		if path != "/v1/responses" {
-			body = `{"stream":true,` + hello + `}`
-		}
+	url := start(t, textModel{b}, serve.Config{})
+	for path, body := range map[string]string{
+		"/v1/chat/completions": hello, "/v1/messages": hello, "/v1/responses": `"input":"x"`, "/v1/completions": `"prompt":"x"`,
+		"/chat/completions": hello + `,"max_tokens":5`, "//v1/messages": hello + `,"max_tokens":5`, "/v1/responses/": `"input":[{"role":"user","content":"x"}]`,
+	} {
+		body = `{"stream":true,` + body + `}`
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, strings.NewReader(body))
