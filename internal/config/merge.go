@@ -271,7 +271,7 @@ func (o *override) delete(root *node, rt *runtime) error {
 	last := parts[len(parts)-1]
 	switch {
 	case existing == nil || at == nil || at.child(last) == nil:
-		return o.noSuchKey(root).(*Error).advise("only a key that exists can be deleted")
+		return o.noSuchKey(root).(*Error).advise("only a key that exists can be deleted%s", o.maybeText())
 	case existing.kind == kindNull || existing.isMissing():
 		return problem(o.origin, o.key, "can't be deleted, it has no value")
 	case o.value != nil && o.value.kind != kindNull && !o.value.equal(existing):
