@@ -72,6 +72,15 @@ func TestTemplatesThatRefuse(t *testing.T) {
 			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
 		"takes a role it does not know for the user's": {template: "{% for m in messages %}{% if m.role == 'assistant' %}A: {{ m.content }}\n{% else %}U: {{ m.content }}\n{% endif %}{% endfor %}A:",
 			want: "U: Be brief.\nU: One.\nU: Two.\nA: Yes.\nU: Three.\nA:"},
+		"shows the last alone": {template: "{% set m = messages[-1] %}" + turn + end, warnings: 1,
+			want: "<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"drops the assistant's": {template: "{% for m in messages %}{% if m.role != 'assistant' %}" + turn + "{% endif %}{% endfor %}" + end, warnings: 1,
+			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne.<|im_end|>\n<|im_start|>user\nTwo.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"shows the first alone": {template: "{% set m = messages[0] %}" + turn + end, warnings: 1,
+			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n"},
+		"shows none": {template: "Hello", warnings: 1, want: "Hello"},
+		"quotes": {template: "{% for m in messages %}{{ m.role }}: {{ m.content | tojson }}\n{% endfor %}",
+			want: "system: \"Be brief.\"\nuser: \"One.\"\nuser: \"Two.\"\nassistant: \"Yes.\"\nuser: \"Three.\"\n"},
 		"refuses everything": {template: "{{ raise_exception('tools must be given') }}", refused: "tools must be given", warnings: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
