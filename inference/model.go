@@ -39,14 +39,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says what a person can do about it.
 func (e *Error) Hint() string {
-	if e.Advice != "" {
-		return e.Advice
-	}
-	var inner interface{ Hint() string }
-	if errors.As(e.Err, &inner) {
-		return inner.Hint()
-	}
-	return ""
+	return cmp.Or(e.Advice, hintOf(e.Err))
 }
 
 // ModelOptions configure loading; nil means the defaults. Names follow

@@ -217,8 +217,7 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 	}
 	for try := range triesMax {
 		res, err := d.try(ctx, t, try)
-		var over *backend.ContextError
-		if errors.As(err, &over) { // its own failure: what the others did stands
+		if _, ok := errors.AsType[*backend.ContextError](err); ok { // its own failure: what the others did stands
 			t.done.stop, t.done.reason = StopError, err.Error()
 			return ctx.Err()
 		}

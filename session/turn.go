@@ -210,8 +210,7 @@ func (s *Session) ask(ctx context.Context, a aim) (*turn, error) {
 		return nil, err
 	}
 	t, err := s.askOnce(ctx, a)
-	var over *backend.ContextError
-	if errors.As(err, &over) {
+	if _, ok := errors.AsType[*backend.ContextError](err); ok {
 		if err := s.talk.compact(ctx, s.speaker.promptLimit()/2); err != nil {
 			return nil, err
 		}
@@ -251,8 +250,7 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 		return nil, err
 	}
 	content, err := d.fillSlots(ctx, spec)
-	var bad *slotError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*slotError](err); ok {
 		return s.talk.unusable(d.text.String(), note, bad), nil
 	}
 	if err != nil {

@@ -133,8 +133,7 @@ func look(root *os.Root, path, name string) (candidate, bool) {
 
 // linkReason explains a link that leads out of the folder.
 func linkReason(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
 	if strings.Contains(err.Error(), "escapes") {
@@ -151,8 +150,7 @@ func readFile(root *os.Root, c candidate) ([]byte, error) {
 		max = pythonBytesMax
 	}
 	data, err := bounded.Within(root, c.name, max)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, fmt.Errorf("not read: %w", linkReason(err))
 	}
 	return data, err

@@ -195,8 +195,7 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 
 // fetchReason is the error without the address, which the message already has.
 func fetchReason(err error) string {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	var elsewhere *elsewhereError

@@ -141,8 +141,7 @@ func openRegular(path string) (*os.File, int64, error) {
 
 // openError keeps the cause, so that errors.Is(err, fs.ErrNotExist) holds.
 func openError(path string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("open %s: %w", path, err)

@@ -63,8 +63,7 @@ func Compose(opts Options) (*Config, error) {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))},
-		folder: opts.Folder.Environ}
+	c := &Config{env: variables(slices.Concat(opts.Environ, opts.Folder.Environ)), folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -198,8 +197,7 @@ func (m *composer) chooseOption(o *override) error {
 	}
 	if o.kind == addKey {
 		m.walker.appended = append(m.walker.appended, &defaultEntry{
-			group: o.key, name: c.name, names: c.names, isList: c.isList,
-			pkg: o.pkg, hasPkg: o.hasPkg, appended: true, origin: o.origin,
+			group: o.key, option: c.option, pkg: o.pkg, hasPkg: o.hasPkg, appended: true, origin: o.origin,
 		})
 		return nil
 	}
@@ -229,13 +227,10 @@ func (c *Config) merge(repo *repository, files []placedFile) error {
 // applyAll performs the value overrides in order.
 func (c *Config) applyAll(overrides []*override) error {
 	for _, o := range overrides {
-		err := o.apply(c.root, c.rt)
-		var e *Error
-		if o.soft && errors.As(err, &e) {
+		err := o.apply(c.root, c.env)
+		if e, ok := errors.AsType[*Error](err); ok && o.soft {
 			c.warn(e.Origin, "%s: %s", e.Key, e.Msg)
-			continue
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
 	}

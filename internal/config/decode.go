@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -308,9 +309,7 @@ func structFields(v reflect.Value) map[string]structField {
 			continue
 		}
 		if strings.Contains(options, "inline") {
-			for k, f := range structFields(reflect.Indirect(v.Field(i))) {
-				out[k] = f
-			}
+			maps.Copy(out, structFields(reflect.Indirect(v.Field(i))))
 			continue
 		}
 		if name == "" {

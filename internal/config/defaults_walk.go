@@ -1,8 +1,8 @@
 package config
 
 import (
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"agent/internal/near"
@@ -23,10 +23,7 @@ type placedFile struct {
 
 // choice is a group's option and who chose it.
 type choice struct {
-	name   string
-	names  []string
-	isList bool
-	isNull bool
+	option
 	origin Origin
 	used   bool
 	inList bool // chosen by "override" in a defaults list
@@ -75,7 +72,7 @@ func flatten(n, parent *defaultsNode, seen map[string]bool, out *[]placedFile) e
 		}
 	}
 	e := n.entry
-	if len(n.children) > 0 || e.dropped || e.isNull || e.isList || e.option() == missingMark {
+	if len(n.children) > 0 || e.dropped || e.isNull || e.isList || e.chosen() == missingMark {
 		return nil
 	}
 	if e.isSelf() {
@@ -126,7 +123,7 @@ func (w *defaultsWalker) loadEntry(e *defaultEntry) (*configFile, error) {
 	if e.isNull || e.isList {
 		return nil, nil
 	}
-	if e.option() == missingMark {
+	if e.chosen() == missingMark {
 		return nil, w.mustChoose(e)
 	}
 	f, err := w.repo.load(e.configPath())
@@ -176,7 +173,7 @@ func (w *defaultsWalker) visitChildren(n *defaultsNode, file *configFile, deferr
 		n.children = append(n.children, nodes...)
 	}
 	for _, c := range later {
-		if err := w.visitDeferred(e, c); err != nil {
+		if err := w.visitDeferred(c); err != nil {
 			return err
 		}
 	}
@@ -228,8 +225,7 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 		}
 		seen = d.overrideKey()
 		if _, decided := w.choices[seen]; !decided {
-			w.choices[seen] = &choice{name: d.name, names: d.names, isList: d.isList, isNull: d.isNull,
-				origin: d.origin, inList: true}
+			w.choices[seen] = &choice{option: d.option, origin: d.origin, inList: true}
 		}
 	}
 	return nil
@@ -264,13 +260,9 @@ func (w *defaultsWalker) applyChoice(d *defaultEntry) {
 	if !d.isGroup() {
 		return
 	}
-	key := d.overrideKey()
-	c, ok := w.choices[key]
-	if !ok {
-		return
+	if c := w.choices[d.overrideKey()]; c != nil {
+		d.option, d.origin, c.used = c.option, c.origin, true
 	}
-	d.name, d.names, d.isList, d.isNull, d.origin = c.name, c.names, c.isList, c.isNull, c.origin
-	c.used = true
 }
 
 // expandNames makes one entry per option of a list.
@@ -285,7 +277,7 @@ func (e *defaultEntry) expandNames(parent *defaultEntry) []*defaultEntry {
 }
 
 // visitDeferred resolves an option given as an interpolation of other choices.
-func (w *defaultsWalker) visitDeferred(parent *defaultEntry, n *defaultsNode) error {
+func (w *defaultsWalker) visitDeferred(n *defaultsNode) error {
 	known := newMap(n.entry.origin)
 	for key, option := range w.known {
 		known.set(key, newString(option, n.entry.origin))
@@ -297,16 +289,10 @@ func (w *defaultsWalker) visitDeferred(parent *defaultEntry, n *defaultsNode) er
 	holder := newString(*field, n.entry.origin)
 	known.set("defaults", newList(n.entry.origin))
 	known.set("_choice_", holder)
-	r := newResolver(known, nil, nil)
-	v, err := r.resolve(holder)
+	v, err := newResolver(known, nil, nil).resolve(holder)
 	if err != nil || v.kind != kindString {
-		keys := make([]string, 0, len(w.known))
-		for k := range w.known {
-			keys = append(keys, k)
-		}
-		sort.Strings(keys)
 		return problem(n.entry.origin, "defaults", "can't resolve %s from the groups chosen so far (%s)",
-			*field, listed(keys))
+			*field, listed(sortedKeys(w.known)))
 	}
 	*field = v.text
 	return w.visit(n, true)
@@ -396,11 +382,4 @@ func (w *defaultsWalker) unused() error {
 	return out.asError()
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -66,7 +66,7 @@ func resolveEnv(r *resolver, n *node, args []*node) (*node, error) {
 		return nil, err
 	}
 	name := args[0].display()
-	if v, ok := r.rt.lookupEnv(name); ok {
+	if v, ok := r.env[name]; ok {
 		out := newString(v, n.origin)
 		if secretEnv.MatchString(name) && !isPlaceholder(v) {
 			out.secret = true

@@ -74,13 +74,13 @@ func place(content *node, pkg string) *node {
 var errNoKey = errors.New("no such key")
 
 // apply performs one value override on the tree.
-func (o *override) apply(root *node, rt *runtime) error {
+func (o *override) apply(root *node, env map[string]string) error {
 	if o.kind == deleteKey {
-		return o.delete(root, rt)
+		return o.delete(root, env)
 	}
 	value := o.value.clone()
 	if o.kind == addKey && !value.isContainer() {
-		if existing := newResolver(root, rt, nil).lookup(root, o.key); existing != nil &&
+		if existing := newResolver(root, env, nil).lookup(root, o.key); existing != nil &&
 			existing.kind != kindNull && !existing.isMissing() {
 			return problem(o.origin, o.key, "already exists, set in %s", existing.origin).
 				advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
@@ -100,18 +100,16 @@ func (o *override) noSuchKey(root *node) error {
 		next := at.child(p)
 		if next == nil || (i < len(parts)-1 && !next.isContainer()) {
 			where := strings.Join(parts[:i+1], ".")
-			msg := "there is no such key"
 			if next != nil {
-				where = strings.Join(parts[:i+2], ".")
-				msg = "there is no such key, since " + strings.Join(parts[:i+1], ".") + " is " + next.kind.String()
-				return problem(o.origin, where, "%s", msg).advise("to add it write +%s", o.shown())
+				return problem(o.origin, strings.Join(parts[:i+2], "."), "there is no such key, since %s is %s", where,
+					next.kind).advise("to add it write +%s", o.shown())
 			}
 			if at.kind == kindList {
 				return problem(o.origin, where, "the list has no such item, it has %d", len(at.items)).
 					advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
 			}
-			e := problem(o.origin, where, "%s%s", msg, o.suggestion(root, at, parts, i))
-			return e.advise("to add it write +%s%s", o.shown(), o.maybeText())
+			return problem(o.origin, where, "there is no such key%s", o.suggestion(root, at, parts, i)).
+				advise("to add it write +%s%s", o.shown(), o.maybeText())
 		}
 		at = next
 	}
@@ -128,8 +126,7 @@ func (o *override) maybeText() string {
 
 // suggestion offers the nearest sibling, with the whole path.
 func (o *override) suggestion(root, at *node, parts []string, i int) string {
-	candidates := at.keys
-	n := near.Name(parts[i], candidates)
+	n := near.Name(parts[i], at.keys)
 	if n == "" {
 		return near.Hint(o.key, allPaths(root))
 	}
@@ -162,10 +159,10 @@ func update(root *node, key string, value *node, add bool) error {
 			if at.kind == kindList || (next == nil && !add) {
 				return errNoKey
 			}
-			next = newMap(value.origin)
 			if !add {
 				return errNoKey
 			}
+			next = newMap(value.origin)
 			at.set(p, next)
 		}
 		at = next
@@ -241,8 +238,8 @@ func checkKeys(old, value *node) error {
 }
 
 // delete removes a key. Like Hydra it can't delete what is null or not set.
-func (o *override) delete(root *node, rt *runtime) error {
-	existing := newResolver(root, rt, nil).lookup(root, o.key)
+func (o *override) delete(root *node, env map[string]string) error {
+	existing := newResolver(root, env, nil).lookup(root, o.key)
 	parts := strings.Split(o.key, ".")
 	at := root
 	for _, p := range parts[:len(parts)-1] {

@@ -1,10 +1,11 @@
 package config
 
 import (
+	"cmp"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -16,9 +17,11 @@ const redactedMark = "[redacted]"
 const secretBytesMin = 4
 
 var (
-	secretName  = regexp.MustCompile(`(?:^|[_.])(?:api_?keys?|access_key|private_key|secret_key|secrets?|token|tokens?_secret|passwords?|passwd|passphrase|pwd|authorization|credentials?|bearer|cookie)$`)
-	firstToken  = regexp.MustCompile(`(?:^|[_.])(?:timeout|time|wait|delay)(?:_[a-z]+)*_token$`)
-	vocabToken  = regexp.MustCompile(`(?:^|[_.])(?:pad|eos|bos|unk|sep|cls|mask|image|stop|start|end|eot|eom|prefix|suffix|middle)_token$`)
+	secretName = regexp.MustCompile(`(?:^|[_.])(?:api_?keys?|access_key|private_key|secret_key|secrets?|token|` +
+		`tokens?_secret|passwords?|passwd|passphrase|pwd|authorization|credentials?|bearer|cookie)$`)
+	firstToken = regexp.MustCompile(`(?:^|[_.])(?:timeout|time|wait|delay)(?:_[a-z]+)*_token$`)
+	vocabToken = regexp.MustCompile(`(?:^|[_.])(?:pad|eos|bos|unk|sep|cls|mask|image|stop|start|end|eot|eom|` +
+		`prefix|suffix|middle)_token$`)
 	secretEnv   = regexp.MustCompile(`(?i)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|_PAT)$`)
 	secretTexts = regexp.MustCompile(`\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}`)
 	urlPassword = regexp.MustCompile(`://[^/\s:@]*:([^@/\s]+)@`)
@@ -34,8 +37,8 @@ var (
 // shownMax is how much of an argument is printed.
 const shownMax = 200
 
-// Shown is a command-line argument as it may be printed: without the values of keys that name a
-// secret, in a dict or in a text such as "openai api_key=…".
+// Shown is a command-line argument as it may be printed: without the values of
+// keys that name a secret, in a dict or in a text such as "openai api_key=…".
 func Shown(text string) string {
 	shown := hideSecrets(text)
 	if len(shown) > shownMax {
@@ -140,17 +143,9 @@ func (s secretSet) add(value string) {
 // list returns the values, longest first, so that replacing one never leaves a
 // part of another.
 func (s secretSet) list() []string {
-	out := make([]string, 0, len(s))
-	for v := range s {
-		out = append(out, v)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if len(out[i]) != len(out[j]) {
-			return len(out[i]) > len(out[j])
-		}
-		return out[i] < out[j]
+	return slices.SortedFunc(maps.Keys(s), func(a, b string) int {
+		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
 	})
-	return out
 }
 
 // scrub replaces every secret in s.
@@ -197,28 +192,12 @@ func (s secretSet) collect(n *node, inSecret bool) {
 // redact returns a copy of a tree with its secrets replaced.
 func (s secretSet) redact(n *node, inSecret bool) *node {
 	inSecret = inSecret || (n.parent != nil && n.parent.kind == kindMap && secretKey(n.key))
-	c := *n
-	c.parent, c.key = nil, ""
-	switch n.kind {
-	case kindMap:
-		c.keys, c.fields = nil, make(map[string]*node, len(n.keys))
-		for _, k := range n.keys {
-			c.set(k, s.redact(n.fields[k], inSecret))
+	if !n.isContainer() && n.kind != kindNull {
+		if shown, changed := s.redactScalar(n, inSecret); changed {
+			return newString(shown, n.origin)
 		}
-		return &c
-	case kindList:
-		c.items = nil
-		for _, it := range n.items {
-			c.push(s.redact(it, inSecret))
-		}
-		return &c
-	case kindNull:
-		return &c
 	}
-	if shown, changed := s.redactScalar(n, inSecret); changed {
-		return newString(shown, n.origin)
-	}
-	return &c
+	return n.mapped(func(child *node) *node { return s.redact(child, inSecret) })
 }
 
 var pureEnv = regexp.MustCompile(`^\$\{oc\.env:[A-Za-z_][A-Za-z0-9_]*\}$`)

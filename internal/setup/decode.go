@@ -119,8 +119,7 @@ func (h *Host) checkOverseer(c *Config) error {
 		return nil
 	}
 	msg := err.Error()
-	var inner *config.Error
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*config.Error](err); ok {
 		msg = inner.Key + ": " + inner.Msg // its place is within the text
 	}
 	e := badValue(c.Config, "agent.overseer", "%s", msg)

@@ -72,8 +72,7 @@ func inUse(path string, err error) error {
 
 // bare is the cause of a path error: our own errors name the path already.
 func bare(err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*os.PathError](err); ok {
 		return pathError.Err
 	}
 	return err
