@@ -312,10 +312,7 @@ func chooseFunction(functions []function, name string, takesFields bool) (functi
 	ordered := slices.Clone(functions)
 	slices.Reverse(ordered)
 	rank := func(f function) int {
-		r := slices.Index([]string{name, "run", "main"}, f.Name)
-		if r < 0 {
-			r = 3
-		}
+		r := slices.Index([]string{name, "run", "main", f.Name}, f.Name) // the last is any other
 		if takesFields && len(f.Arguments) == 0 {
 			r += 4
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -157,15 +158,7 @@ func newWebClient(web command.Web) *http.Client {
 // isPrivate reports an address that is allowed although it is not public.
 func isPrivate(address string, private []netip.Prefix) bool {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return false
-	}
-	for _, p := range private {
-		if p.Contains(at.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return err == nil && slices.ContainsFunc(private, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
 }
 
 // get fetches one page of at most max bytes.

@@ -266,14 +266,8 @@ func (f *File) readString(d *decoder, e *entry, what string) {
 		d.skip(n, what)
 		return
 	}
-	buf := make([]byte, n)
-	if _, err := io.ReadFull(d.r, buf); err != nil {
-		d.fail("check the disk", "reading %s: %v", what, err)
-		return
-	}
-	d.off += int64(n)
 	f.keptBytes += n
-	e.text, e.kept = string(buf), true
+	e.text, e.kept = d.bytes(n, what), true
 }
 
 // readArray checks an array's elements and remembers where they are.
