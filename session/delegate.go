@@ -290,12 +290,12 @@ func (s *Session) childOptions(d *delegation, id string, t *subtask, try int) Op
 
 // warmer is the sampling of a further try.
 func warmer(base *backend.Sampling, number, try int) *backend.Sampling {
-	temperature, seed := triedTemperature, uint32(number*triesMax+try)
+	temperature := triedTemperature
 	if base != nil && base.Temperature != nil {
 		temperature = max(temperature, *base.Temperature)
 	}
 	temperature += triedWarmer * float64(try)
-	return (&backend.Sampling{Temperature: &temperature, Seed: &seed}).Merge(base)
+	return (&backend.Sampling{Temperature: &temperature, Seed: new(uint32(number*triesMax + try))}).Merge(base)
 }
 
 // result makes one result of the subtasks' answers.

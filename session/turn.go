@@ -199,8 +199,7 @@ func (s *Session) repeats(t *turn) (*command.Call, journal.Done) {
 const redraftTemperature = 0.7
 
 func redraftSampling(step, try int) *backend.Sampling {
-	temperature, seed := redraftTemperature, uint32(step*redraftsMax+try)
-	return &backend.Sampling{Temperature: &temperature, Seed: &seed}
+	return &backend.Sampling{Temperature: new(redraftTemperature), Seed: new(uint32(step*redraftsMax + try))}
 }
 
 // ask gets one turn of the model. A prompt that turns out too long is

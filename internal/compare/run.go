@@ -163,7 +163,7 @@ func (m *modelRun) ask(ctx context.Context, t *Task) *Result {
 
 func (m *modelRun) request(t *Task) *backend.Request {
 	req := &backend.Request{Messages: t.Messages,
-		TokensMax: firstPositive(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
+		TokensMax: cmp.Or(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
 		Sampling:  &backend.Sampling{Temperature: cmp.Or(m.Temperature, m.cfg.Temperature, new(float64))}}
 	own := backend.ChooseConfig{List: true}
 	if m.cfg.Choose != nil {
@@ -181,15 +181,6 @@ func (m *modelRun) request(t *Task) *backend.Request {
 		req.Choose, req.TokensMax = &own, 0
 	}
 	return req
-}
-
-func firstPositive(values ...int) int {
-	for _, v := range values {
-		if v > 0 {
-			return v
-		}
-	}
-	return 0
 }
 
 func (m *modelRun) choose(ctx context.Context, req *backend.Request, t *Task, r *Result) error {

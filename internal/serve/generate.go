@@ -406,8 +406,7 @@ func seeded(req *backend.Request, i int) *backend.Request {
 		return req
 	}
 	own, sampling := *req, *req.Sampling
-	seed := *sampling.Seed + uint32(i)
-	sampling.Seed = &seed
+	sampling.Seed = new(*sampling.Seed + uint32(i))
 	own.Sampling = &sampling
 	return &own
 }
