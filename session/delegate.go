@@ -304,7 +304,8 @@ func (d *delegation) result() *command.Result {
 	var parts []string
 	for _, t := range d.parts {
 		parts = append(parts, d.parent.words.render("delegated.tmpl", delegatedData{
-			Number: t.Number, Text: t.Text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop, Reason: t.done.reason,
+			Number: t.Number, Text: t.Text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop,
+			Reason: t.done.reason,
 		}))
 		res.Failed = res.Failed || !t.done.ok()
 		res.Files = mergeSorted(res.Files, t.done.files)
@@ -355,7 +356,8 @@ func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 		return start
 	case *Result:
 		return &SubtaskEnded{
-			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage,
+			Error: p.Error, Try: try,
 		}
 	}
 	return data
@@ -385,9 +387,10 @@ func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text s
 	for _, f := range files {
 		paths = append(paths, f.Path)
 	}
+	question := sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text})
 	choice, err := sp.choose(ctx, &backend.Request{Messages: []backend.Message{
 		{Role: backend.RoleSystem, Content: sp.words.render("relevant_system.tmpl", nil)},
-		{Role: backend.RoleUser, Content: sp.scrub.Text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
+		{Role: backend.RoleUser, Content: sp.scrub.Text(question)},
 	}}, sp.scrub.Distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
 	if err != nil {
 		return nil, err

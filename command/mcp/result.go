@@ -35,7 +35,8 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 			parts = append(parts, part)
 		}
 	}
-	if answer.StructuredContent != nil && !slices.ContainsFunc(parts, func(part string) bool { return sameJSON(part, answer.StructuredContent) }) {
+	said := func(part string) bool { return sameJSON(part, answer.StructuredContent) }
+	if answer.StructuredContent != nil && !slices.ContainsFunc(parts, said) {
 		if raw, err := json.MarshalIndent(answer.StructuredContent, "", "  "); err == nil {
 			parts = append(parts, string(raw))
 		}
@@ -84,7 +85,8 @@ func contentText(c sdk.Content) string {
 		if c.Resource.Text != "" {
 			return c.Resource.Text
 		}
-		return texts.Say("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI), "Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
+		return texts.Say("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI),
+			"Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
 	}
 	return ""
 }

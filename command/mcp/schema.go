@@ -168,7 +168,8 @@ func fieldName(name string) string {
 func (r *reducer) field(name string, property any) field {
 	p := r.plain(property)
 	description, _ := p["description"].(string)
-	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0), slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
+	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0),
+		slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
 	if options, values := enumOf(p); len(options) > 0 {
 		f.slot.Kind, f.slot.Options, f.values = command.SlotEnum, options, values
 		return f

@@ -137,7 +137,8 @@ func within[T any](ctx context.Context, s *server, do func(context.Context) (T, 
 	if ctx.Err() != nil {
 		return out.value, ctx.Err()
 	}
-	e := &Error{Server: s.name, Detail: fmt.Sprintf("it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
+	e := &Error{Server: s.name, Detail: fmt.Sprintf(
+		"it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
 	e.Advice = s.printedBy(p)
 	return out.value, e
 }
@@ -241,7 +242,8 @@ func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []
 	seen, looked := map[string]bool{}, 0
 	for t, err := range pages(ctx, l.session) {
 		if errors.Is(err, errSamePage) {
-			return out, append(leftOut, fmt.Sprintf("mcp server %q: its list of tools does not end: %v; what came before is used", s.name, err)), nil
+			return out, append(leftOut, fmt.Sprintf(
+				"mcp server %q: its list of tools does not end: %v; what came before is used", s.name, err)), nil
 		}
 		if err != nil {
 			return nil, nil, err
@@ -326,7 +328,8 @@ func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams, 
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case limited.Err() != nil:
-		return nil, &Error{Server: s.name, Detail: fmt.Sprintf("no answer within %s; it may still be at work", timeout), Advice: "raise mcp.servers." + s.name + ".timeout"}
+		return nil, &Error{Server: s.name, Detail: fmt.Sprintf("no answer within %s; it may still be at work", timeout),
+			Advice: "raise mcp.servers." + s.name + ".timeout"}
 	case errors.As(err, &answered):
 		return nil, s.failure("call it", err, nil)
 	}
@@ -382,7 +385,8 @@ func (s *server) close() {
 
 // failure is an error with what the program printed last.
 func (s *server) failure(what string, err error, l *link) error {
-	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))}
+	why := s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))
+	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + why}
 	if l != nil {
 		e.Advice = s.printedBy(l.process)
 	}

@@ -96,10 +96,9 @@ func derivable(n number, known []number) bool {
 	for i, a := range newest {
 		for _, b := range newest[i+1:] {
 			x, y := a.value, b.value
-			for _, v := range []float64{x + y, x - y, x * y, x / y, y / x, (x + y) / 2, 100 * x / y, 100 * y / x, 100 * (x - y) / y, 100 * (y - x) / x} {
-				if n.rounds(v) {
-					return true
-				}
+			if slices.ContainsFunc([]float64{x + y, x - y, x * y, x / y, y / x, (x + y) / 2,
+				100 * x / y, 100 * y / x, 100 * (x - y) / y, 100 * (y - x) / x}, n.rounds) {
+				return true
 			}
 		}
 	}

@@ -228,8 +228,9 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // OfBackend is the cost as backends tell it.
 func (u Usage) OfBackend() backend.Usage {
 	return backend.Usage{
-		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens, CompletionTokens: u.CompletionTokens,
-		Prefill: time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
+		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens,
+		CompletionTokens: u.CompletionTokens,
+		Prefill:          time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
 	}
 }
 
@@ -273,7 +274,8 @@ func (*Result) EventType() string         { return "result" }
 // All are one of each type, empty.
 func All() []Payload {
 	return []Payload{
-		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{},
+		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{},
+		&SubtaskStarted{}, &SubtaskEnded{},
 		&Commands{}, &Guides{}, &Wants{},
 	}
 }

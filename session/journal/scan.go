@@ -50,7 +50,8 @@ func (l Lost) Any() bool { return l.Records > 0 || l.Bytes > 0 }
 
 // String says what was lost, for a person.
 func (l Lost) String() string {
-	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records, prose.Plural(l.Records), l.Bytes, prose.Plural(int(min(l.Bytes, 2))), l.Offset)
+	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records,
+		prose.Plural(l.Records), l.Bytes, prose.Plural(int(min(l.Bytes, 2))), l.Offset)
 }
 
 // line is one record of a session file: of this package, or an event.

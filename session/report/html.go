@@ -195,7 +195,8 @@ func (it *item) part(data event.Payload) {
 		it.add("", e.Task)
 		it.add("files", strings.Join(e.Files, "\n"))
 	case *event.SubtaskEnded:
-		it.head("good", fmt.Sprintf("part %d: %s", e.Number, e.Stop), fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall(e.WallMS)))
+		took := fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall(e.WallMS))
+		it.head("good", fmt.Sprintf("part %d: %s", e.Number, e.Stop), took)
 		if e.Stop != event.StopAnswered {
 			it.Class = "bad"
 		}
