@@ -94,7 +94,7 @@ func resolveSelect(r *resolver, n *node, args []*node) (*node, error) {
 		return nil, err
 	}
 	key := args[0].display()
-	dots := countRun(key, '.')
+	dots := countRun(key, ".")
 	v := newNull(n.origin)
 	if len(args) == 2 {
 		v = args[1]
