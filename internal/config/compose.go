@@ -145,7 +145,7 @@ func (m *composer) sortOut(o *override) error {
 		return m.valueOverride(o)
 	case o.kind == forceKey:
 		return problem(o.origin, o.key,
-			"a group can't be forced with ++").advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
+			"a group can't be forced with ++").Advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
 	case o.kind == deleteKey:
 		return m.deleteGroup(o)
 	}
@@ -159,7 +159,7 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s",
+	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).Advise("groups: %s",
 		listed(groups))
 }
 
@@ -190,7 +190,7 @@ func (m *composer) chooseOption(o *override) error {
 		}
 	default:
 		return problem(o.origin, o.key, "the option of a group must be a name or a list of names, got %s", o.value.kind).
-			advise("options: %s", listed(m.repo.options(o.key)))
+			Advise("options: %s", listed(m.repo.options(o.key)))
 	}
 	if !o.foreign {
 		m.repo.own(o.key, append(c.names, c.name)...)

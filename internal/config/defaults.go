@@ -125,7 +125,7 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 	default:
 		return problem(value.origin, "defaults", "option of %s must be a name, a list of names or null, got %s",
 			e.group, value.kind).
-			advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
+			Advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
 	}
 	return nil
 }

@@ -320,7 +320,7 @@ func (w *defaultsWalker) remember(e *defaultEntry) error {
 	key := e.overrideKey()
 	if prev, ok := w.known[key]; ok && prev != e.name {
 		return problem(e.origin, "defaults", "%s is chosen twice: %s and %s", key, e.name, prev).
-			advise("to change a choice write \"override %s: %s\"", key, prev)
+			Advise("to change a choice write \"override %s: %s\"", key, prev)
 	}
 	w.known[key] = e.name
 	group := e.groupPath()
@@ -337,7 +337,7 @@ func (w *defaultsWalker) mustChoose(e *defaultEntry) error {
 		key = e.overrideKey()
 	}
 	return problem(e.origin, key, "an option must be chosen").is(ErrMissing).
-		advise("add %s=OPTION; options: %s", key, listed(w.repo.options(e.groupPath())))
+		Advise("add %s=OPTION; options: %s", key, listed(w.repo.options(e.groupPath())))
 }
 
 func (w *defaultsWalker) notFound(e *defaultEntry) error {
@@ -353,7 +353,7 @@ func (w *defaultsWalker) notFound(e *defaultEntry) error {
 	if e.groupPath() == "" {
 		err = problem(e.origin, "defaults", "there is no configuration %q%s", name, near.Hint(name, options))
 	}
-	return err.advise("known: %s", listed(options))
+	return err.Advise("known: %s", listed(options))
 }
 
 // unused reports choices and deletions that met no group.
@@ -370,7 +370,7 @@ func (w *defaultsWalker) unused() error {
 			err = problem(c.origin, key, "no defaults list has this group and package, did you mean %s?", listed(keys))
 		}
 		if !c.inList {
-			err = err.advise("to add the group write +%s=%s", key, c.name)
+			err = err.Advise("to add the group write +%s=%s", key, c.name)
 		}
 		out = append(out, err)
 	}

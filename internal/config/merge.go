@@ -83,7 +83,7 @@ func (o *override) apply(root *node, env map[string]string) error {
 		if existing := newResolver(root, env, nil).lookup(root, o.key); existing != nil &&
 			existing.kind != kindNull && !existing.isMissing() {
 			return problem(o.origin, o.key, "already exists, set in %s", existing.origin).
-				advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
+				Advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
 		}
 	}
 	err := update(root, o.key, value, o.kind != changeKey)
@@ -102,14 +102,14 @@ func (o *override) noSuchKey(root *node) error {
 			where := strings.Join(parts[:i+1], ".")
 			if next != nil {
 				return problem(o.origin, strings.Join(parts[:i+2], "."), "there is no such key, since %s is %s", where,
-					next.kind).advise("to add it write +%s", o.shown())
+					next.kind).Advise("to add it write +%s", o.shown())
 			}
 			if at.kind == kindList {
 				return problem(o.origin, where, "the list has no such item, it has %d", len(at.items)).
-					advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
+					Advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
 			}
 			return problem(o.origin, where, "there is no such key%s", o.suggestion(root, at, parts, i)).
-				advise("to add it write +%s%s", o.shown(), o.maybeText())
+				Advise("to add it write +%s%s", o.shown(), o.maybeText())
 		}
 		at = next
 	}
@@ -226,7 +226,7 @@ func checkKeys(old, value *node) error {
 		o := old.fields[k]
 		if o == nil {
 			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s", near.Hint(k, old.keys)).
-				advise("to add it write + before the override")
+				Advise("to add it write + before the override")
 		}
 		if o.kind == kindMap && value.fields[k].kind == kindMap {
 			if err := checkKeys(o, value.fields[k]); err != nil {
@@ -250,14 +250,14 @@ func (o *override) delete(root *node, env map[string]string) error {
 	last := parts[len(parts)-1]
 	switch {
 	case existing == nil || at == nil || at.child(last) == nil:
-		return o.noSuchKey(root).(*Error).advise("only a key that exists can be deleted")
+		return o.noSuchKey(root).(*Error).Advise("only a key that exists can be deleted")
 	case existing.kind == kindNull || existing.isMissing():
 		return problem(o.origin, o.key, "can't be deleted, it has no value")
 	case o.value != nil && o.value.kind != kindNull && !o.value.equal(existing):
 		return problem(o.origin, o.key, "is not deleted, its value is another one than given")
 	case at.kind != kindMap:
 		return problem(o.origin, o.key, "an item of a list can't be deleted").
-			advise("give the whole list: %s=[…]", strings.Join(parts[:len(parts)-1], "."))
+			Advise("give the whole list: %s=[…]", strings.Join(parts[:len(parts)-1], "."))
 	}
 	at.remove(last)
 	return nil

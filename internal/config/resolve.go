@@ -115,7 +115,7 @@ func (r *resolver) parse(n *node) (*expr, error) {
 	e, err := parseText(n.text)
 	if err != nil {
 		return nil, problem(n.origin, n.path(), "%s", err).
-			advise(`write \${ for a literal ${; quote special characters in arguments`)
+			Advise(`write \${ for a literal ${; quote special characters in arguments`)
 	}
 	r.parsed[n.text] = e
 	return e, nil
@@ -231,7 +231,7 @@ func orRoot(path string) string {
 func (r *resolver) missing(n, target *node) error {
 	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)", target.path(),
 		target.origin).is(ErrMissing).
-		advise("set it with %s=VALUE", target.path())
+		Advise("set it with %s=VALUE", target.path())
 }
 
 // find returns the value in the tree that a reference names.

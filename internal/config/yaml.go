@@ -70,7 +70,7 @@ var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line \d+: )?(.*)$`)
 func syntaxError(name string, data []byte, err error) error {
 	if line, column := tabIndent(data); line > 0 {
 		return problem(Origin{name, line, column}, "", "a tab is used for indentation").
-			advise("YAML indents with spaces only")
+			Advise("YAML indents with spaces only")
 	}
 	msg := strings.SplitN(err.Error(), "\n", 2)[0]
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
@@ -255,7 +255,7 @@ func (b *yamlBuilder) key(y *yaml.Node) (string, error) {
 	}
 	if y.Kind != yaml.ScalarNode {
 		return "", problem(b.at(y), "", "a key must be a name, not a list or mapping").
-			advise("quote a value that starts with { or [, such as a template: \"{{ x }}\"")
+			Advise("quote a value that starts with { or [, such as a template: \"{{ x }}\"")
 	}
 	n, err := b.scalar(y)
 	if err != nil {
