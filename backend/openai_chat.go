@@ -264,7 +264,8 @@ func strictIn(v any) bool {
 // 'temperature' is not supported" or "Unrecognized request argument: top_k".
 var (
 	refusedParam = regexp.MustCompile(`(?i)(?:unsupported|unrecognized|unknown|unexpected|extra)[^:']*[:']\s*'?([a-z_]+)`)
-	refusedValue = regexp.MustCompile(`(?i)unsupported|unrecognized|unknown|not supported|not permitted|not allowed|does not support|only the default`)
+	refusedValue = regexp.MustCompile(`(?i)unsupported|unrecognized|unknown|does not support|` +
+		`not (?:supported|permitted|allowed)|only the default`)
 )
 
 // whatInstead says what is done without a parameter. Others are never left out.

@@ -153,7 +153,8 @@ func stringsOf(v any) []string {
 
 var (
 	plainField = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|markdown|html|xml|json|ya?ml|code|script|patch|diff|document|sql|source|(?:new|old|file)_?(?:text|content|contents|str|string))$`)
+	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|document|markdown|html|xml|json|ya?ml|` +
+		`code|source|script|sql|patch|diff|(?:new|old|file)_?(?:text|contents?|str|string))$`)
 )
 
 // fieldName is a property's name in a form that a model can write.

@@ -184,7 +184,9 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 // transport connects to the server; its program runs already.
 func (s *server) transport(l *link) (sdk.Transport, error) {
 	if s.config.URL != "" {
-		return &sdk.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax}, nil
+		return &sdk.StreamableClientTransport{
+			Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax,
+		}, nil
 	}
 	if s.config.Dir == "" {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -195,7 +197,8 @@ func (s *server) transport(l *link) (sdk.Transport, error) {
 	if l.process, err = startProcess(s.config, s.dir); err != nil {
 		return nil, err
 	}
-	return &sdk.IOTransport{Reader: newMessages(l.process.out, l.process.stderr), Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
+	messages := newMessages(l.process.out, l.process.stderr)
+	return &sdk.IOTransport{Reader: messages, Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
 }
 
 // httpClient sends the configured headers, to this server and no other, and
@@ -239,24 +242,27 @@ func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool,
 // list asks for the tools. Tools over the limits are left out with a warning.
 func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []string, err error) {
 	s.stale.Store(false)
+	note := func(format string, args ...any) {
+		leftOut = append(leftOut, fmt.Sprintf("mcp server %q: ", s.name)+fmt.Sprintf(format, args...))
+	}
 	seen, looked := map[string]bool{}, 0
 	for t, err := range pages(ctx, l.session) {
 		if errors.Is(err, errSamePage) {
-			return out, append(leftOut, fmt.Sprintf(
-				"mcp server %q: its list of tools does not end: %v; what came before is used", s.name, err)), nil
+			note("its list of tools does not end: %v; what came before is used", err)
+			return out, leftOut, nil
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 		if looked++; len(out) == toolsMax || looked > definedMax {
-			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: it has more than %d tools; the others are left out", s.name, len(out)))
+			note("it has more than %d tools; the others are left out", len(out))
 			return out, leftOut, nil
 		}
 		if seen[t.Name] {
 			continue
 		}
 		if err := checkDefinition(t); err != nil {
-			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, legible.OneLine(t.Name), err))
+			note("its tool %q is left out: %v", legible.OneLine(t.Name), err)
 			continue
 		}
 		seen[t.Name] = true

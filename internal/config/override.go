@@ -56,7 +56,8 @@ const (
 	packagePattern = `(?:` + keyPattern + `|` + segmentPattern + `(?:\.` + segmentPattern + `)+)`
 )
 
-var keyRegexp = regexp.MustCompile(`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
+var keyRegexp = regexp.MustCompile(
+	`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
 
 // parseOverride reads one argument in Hydra's grammar.
 func parseOverride(text string) (*override, error) {

@@ -28,8 +28,11 @@ var (
 	numberWord = regexp.MustCompile(`[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?`)
 	// noQuantity is what has digits and is no number: names, dates, times,
 	// versions, positions in a list.
-	noQuantity = regexp.MustCompile(`(?m)\b\d{4}-\d{2}(?:-\d{2})?\b|\b\d{1,2}:\d{2}(?::\d{2})?\b|\b\d+(?:\.\d+){2,}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|[\p{L}_]+[\d_][\w]*|\b\d+(?:st|nd|rd|th)\b|^\s*\d+[.)]\s|(?i:\b(?:line|lines|row|page|step|year|version|number)s? \d+(?:\.\d+)*)`)
-	scaled     = regexp.MustCompile(`^\s*(?i:million|thousand|billion|[kmb]n?\b)`)
+	noQuantity = regexp.MustCompile(`(?m)\b\d{4}-\d{2}(?:-\d{2})?\b|\b\d{1,2}:\d{2}(?::\d{2})?\b` +
+		`|\b\d+(?:\.\d+){2,}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b` +
+		`|[\p{L}_]+[\d_][\w]*|\b\d+(?:st|nd|rd|th)\b|^\s*\d+[.)]\s` +
+		`|(?i:\b(?:line|row|page|step|year|version|number)s? \d+(?:\.\d+)*)`)
+	scaled = regexp.MustCompile(`^\s*(?i:million|thousand|billion|[kmb]n?\b)`)
 )
 
 // numbersIn finds the quantities in a text.

@@ -230,7 +230,8 @@ func (u Usage) OfBackend() backend.Usage {
 	return backend.Usage{
 		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens,
 		CompletionTokens: u.CompletionTokens,
-		Prefill:          time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
+		Prefill:          time.Duration(u.PrefillMS * float64(time.Millisecond)),
+		Decode:           time.Duration(u.DecodeMS * float64(time.Millisecond)),
 	}
 }
 
@@ -375,7 +376,9 @@ const choiceOptionsMax = 12
 func Chosen(field string, c *backend.Choice) ChoiceMade {
 	made := ChoiceMade{Field: field, Method: c.Method, OutsideMass: known(c.OutsideMass)}
 	for i, o := range c.Options {
-		made.Options = append(made.Options, ScoredChoice{Text: strings.TrimSpace(o.Text), Probability: known(o.Probability), Chosen: i == c.Index})
+		made.Options = append(made.Options, ScoredChoice{
+			Text: strings.TrimSpace(o.Text), Probability: known(o.Probability), Chosen: i == c.Index,
+		})
 	}
 	made.More = max(len(made.Options)-choiceOptionsMax, 0)
 	made.Options = likeliest(made.Options, choiceOptionsMax)

@@ -143,7 +143,8 @@ func (r Rule) matches(spec command.Spec, t command.Targets) bool {
 	case r.Do == Allow:
 		return spec.Effect != command.EffectExecute && r.covers(t)
 	}
-	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
+	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) &&
+		(r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
 }
 
 // Withholds finds the rule for which a command that only reads must not show a

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -88,10 +89,7 @@ func newPage(run *journal.Show) *page {
 		}
 	}
 	p.Steps = slices.DeleteFunc(p.Steps, func(s *step) bool { return len(s.Items) == 0 })
-	stop := string(run.Stop)
-	if stop == "" {
-		stop = cutOff
-	}
+	stop := cmp.Or(string(run.Stop), cutOff)
 	p.Facts = [][2]string{
 		{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}, {"ended", stop}, {"steps", fmt.Sprint(run.Steps)},
 	}
