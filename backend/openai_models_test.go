@@ -70,6 +70,8 @@ func TestAnswersWithoutAReply(t *testing.T) {
 		{"text/html; charset=utf-8", "", "a web page"},
 		{"", "  <html>" + strings.Repeat("x", 200), "a web page"},
 		{"text/plain", "It is running", `no stream of events: "It is running"`},
+		{"text/event-stream", "event: content_block_delta\ndata: {\"delta\":{\"text\":\"Hi\"}}\n\n", `no reply in it: "{\"delta\"`},
+		{"application/json", `{"model":"m","message":{"role":"assistant","content":"Hi"},"done":true}`, `no reply in it: "{\"model\"`},
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", c.kind)
@@ -86,5 +88,44 @@ func TestAnswersWithoutAReply(t *testing.T) {
 		var ours *Error
 		require.ErrorAs(t, last, &ours)
 		assert.Contains(t, ours.Advice, "/v1", c.body)
+	}
+}
+
+// Replies of every form are read, and what a server says of its failure is told.
+func TestRepliesOfEveryForm(t *testing.T) {
+	const end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+	for body, want := range map[string]string{
+		"data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n" + end:                                                                        "",
+		"data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"thinking\",\"thinking\":[]},{\"type\":\"text\",\"text\":\"Hello\"}]}}]}\n\n" + end: "",
+		"data: {\"choices\":[{\"delta\":{\"content\":null,\"refusal\":\"Hello\"}}]}\n\n" + end:                                                       "",
+		"data: {\"choices\":[{\"text\":\"Hello\"}]}\n\n" + end:                                                                                       "",
+		`{"choices":[{"message":{"content":[{"type":"text","text":"Hel"},{"type":"text","text":"lo"}]},"finish_reason":"stop"}]}`:                    "",
+		"data: {\"choices\":null}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n" + end:                                            "",
+		"data: {\"error\":\"out of memory\"}\n\n":                                                                                                    "out of memory",
+		"data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n":                                                                         "out of memory",
+		"data: {\"object\":\"error\",\"message\":\"out of memory\"}\n\n":                                                                             "out of memory",
+		"event: error\ndata: {\"message\":\"out of memory\"}\n\n":                                                                                    "out of memory",
+		"error: {\"code\":500,\"message\":\"out of memory\"}\n\n":                                                                                    "out of memory",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"H\"}}]}\n\ndata: {\"error\":\"out of memory\"}\n\n":                                           "out of memory",
+		"data: {\"type\":\"error\",\"error\":{\"type\":\"x\",\"message\":\"out of memory\"}}\n\n":                                                    "out of memory",
+		`{"error":"out of memory"}`: "out of memory",
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			if body[0] == '{' {
+				w.Header().Set("Content-Type", "application/json")
+			}
+			fmt.Fprint(w, body)
+		}))
+		o, err := NewOpenAI(OpenAIConfig{ModelID: "m", ServerIP: h.URL + "/v1", APIKey: "k", ContextLength: 2048})
+		require.NoError(t, err)
+		text, _, err := Collect(o.ChatCompletion(t.Context(), &Request{Messages: []Message{{Role: RoleUser, Content: "hi"}}}))
+		h.Close()
+		if want != "" {
+			assert.ErrorContains(t, err, want, body)
+			continue
+		}
+		require.NoError(t, err, body)
+		assert.Equal(t, "Hello", text, body)
 	}
 }

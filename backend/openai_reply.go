@@ -22,15 +22,35 @@ type chunk struct {
 	ErrorCode int             `json:"error_code"`
 	Text      string          `json:"text"`
 	Object    string          `json:"object"`
-	Message   string          `json:"message"`
+	Message   json.RawMessage `json:"message"`
 }
 
 type chunkChoice struct {
-	openai.ChatCompletionStreamChoice
-	Message struct {
-		Content string `json:"content"`
-		Refusal string `json:"refusal"`
-	} `json:"message"`
+	Index          int                                        `json:"index"`
+	Delta, Message said                                       // Message: of a whole answer
+	Text           string                                     `json:"text"` // of /completions
+	Logprobs       *openai.ChatCompletionStreamChoiceLogprobs `json:"logprobs"`
+	FinishReason   string                                     `json:"finish_reason"`
+}
+
+type said struct {
+	Content parts  `json:"content"`
+	Refusal string `json:"refusal"`
+}
+
+// parts is a text, or a list of parts of which some are text, as Mistral's models that think
+// send it.
+type parts string
+
+func (p *parts) UnmarshalJSON(raw []byte) error {
+	var list []struct{ Text string }
+	if json.Unmarshal(raw, &list) != nil {
+		return json.Unmarshal(raw, (*string)(p))
+	}
+	for _, one := range list {
+		*p += parts(one.Text)
+	}
+	return nil
 }
 
 // failure is the error that a chunk tells of.
@@ -41,8 +61,8 @@ func (c *chunk) failure(key Secret) error {
 		e.Message = detailText(c.Error)
 	case c.ErrorCode != 0:
 		e.Message, e.Code = c.Text, fmt.Sprint(c.ErrorCode)
-	case c.Object == "error":
-		e.Message = c.Message
+	case c.Object == "error", len(c.Choices) == 0 && strings.HasPrefix(string(c.Message), `"`):
+		e.Message = detailText(c.Message)
 	default:
 		return nil
 	}
@@ -72,6 +92,9 @@ func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStr
 		if err != nil {
 			if r.complete(err) {
 				break
+			}
+			if !r.chosen && r.came != "" {
+				return &noReply{"no reply in it", r.came}
 			}
 			return err
 		}
@@ -109,11 +132,11 @@ func (r *replyReader) take(c *chunk) error {
 		}
 		r.chosen = true
 		if choice.FinishReason != "" {
-			r.finish = string(choice.FinishReason)
+			r.finish = choice.FinishReason
 		}
-		piece := choice.Delta.Content + choice.Delta.Refusal + choice.Message.Content + choice.Message.Refusal
+		piece := string(choice.Delta.Content+choice.Message.Content) + choice.Delta.Refusal + choice.Message.Refusal
 		d := Delta{}
-		d.Text, r.stopped = r.filter.Push(piece)
+		d.Text, r.stopped = r.filter.Push(piece + choice.Text)
 		if choice.Logprobs != nil {
 			d.Tokens = toTokens(choice.Logprobs.Content)
 			r.tokens += len(d.Tokens)

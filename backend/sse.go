@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -68,6 +69,9 @@ func (b *sseBody) step() {
 		return
 	}
 	value, isData := bytes.CutPrefix(line, []byte("data:"))
+	if told, isError := bytes.CutPrefix(line, []byte("error:")); isError { // as llama-server did
+		value, isData = slices.Concat([]byte(`{"error":`), told, []byte("}")), true
+	}
 	if !isData {
 		if !b.seen && len(b.start) < cameBytes && line[0] != ':' {
 			b.start += string(line) + " "
@@ -117,6 +121,9 @@ func (b *sseBody) emit() {
 		return
 	}
 	b.done, b.seen = data == "[DONE]", true
+	if told, ok := strings.CutPrefix(data, `{"error"`); ok {
+		data = `{ "error"` + told // else the library reads it itself, and knows objects alone
+	}
 	b.out.WriteString("data: " + data + "\n\n")
 }
 

@@ -3,11 +3,10 @@
     with beside.servers(args) as served:   # args of a parser that beside.arguments() extended
         for server in served: …            # server.name, server.url, server.pid
 """
-import contextlib, json, os, subprocess, sys, time, urllib.error, urllib.request
+import contextlib, json, os, socket, subprocess, sys, time, urllib.error, urllib.request
 from dataclasses import dataclass
 
 READY_SECONDS = 120
-PORT = int(os.environ.get("BESIDE_PORT", "8390"))
 
 
 @dataclass
@@ -36,15 +35,21 @@ def arguments(parser):
     return parser
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
+
+
 def commands(args):
     """Name, port and command line of each server."""
-    for i, agent in enumerate(args.agent or ["bin/agent"]):
-        port = str(PORT + i)
+    for agent in args.agent or ["bin/agent"]:
+        port = free_port()
         threads = [f"llm.threads={args.threads}"] if args.threads else []
         yield agent, port, [agent, "serve", "-q", "--port", port, "--model", args.model, "--model-names", "m", f"llm.parallel={args.parallel}",
                             f"llm.context_length={args.context}", f"llm.kv_type={args.kv}", *threads]
     if args.llama:
-        port = str(PORT + len(args.agent or [""]))
+        port = free_port()
         threads = ["-t", str(args.threads), "-tb", str(args.threads)] if args.threads else []
         yield "llama-server", port, [args.llama, "--jinja", "--port", port, "-m", args.model, "-a", "m", "-np", str(args.parallel), "-c", str(args.context), "-kvu",
                                      "-ctk", args.kv, "-ctv", args.kv, "--cache-ram", "0", "--no-webui", "-lv", "1", *threads]

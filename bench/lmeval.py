@@ -6,7 +6,7 @@ each option's log-probability with that of `agent choose`; llama-server beside i
     bench/lmeval.py --model MODEL.gguf --kv bf16
     bench/lmeval.py score http://127.0.0.1:8080/v1 MODEL-NAME 20   # a server that runs
 """
-import argparse, json, logging, os, pathlib, subprocess, sys, tempfile, time, urllib.request
+import argparse, json, logging, os, pathlib, subprocess, sys, tempfile, time
 
 import beside
 
@@ -25,7 +25,7 @@ def questions(count):
     out, cities = [], list(CAPITALS.values())
     for n, form in enumerate(FORMS):
         for i, (country, city) in enumerate(CAPITALS.items()):
-            options = [cities[(i + k * (n + 3)) % len(cities)] for k in range(4)]
+            options = [cities[(i + k * (2 * n + 1)) % len(cities)] for k in range(4)]
             options[0], options[(i + n) % 4] = options[(i + n) % 4], options[0]
             out.append((form.format(country), options, options.index(city)))
     return out[:count]
@@ -49,9 +49,12 @@ def evaluate(v1, model, rows, remote):
     return got["results"]["capitals"]["acc,none"], [[float(r[0][0]) for r in s["resps"]] for s in samples], time.monotonic() - start
 
 
-def post(root, path, body):
-    req = urllib.request.Request(root + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(req))
+def moved(server, text):
+    """Log-probability of the white space at the end of a prompt: the harness counts it with
+    what follows."""
+    got = server.post("/v1/completions", {"model": "m", "prompt": text, "max_tokens": 1, "logprobs": 1, "echo": True, "temperature": 0})["choices"][0]["logprobs"]
+    start = len(text.rstrip())
+    return sum(p for at, p in zip(got["text_offset"], got["token_logprobs"]) if start <= at < len(text))
 
 
 def score(v1, model, count):
@@ -62,14 +65,13 @@ def score(v1, model, count):
 
 
 def chosen(args, rows):
-    """Log-probabilities by `agent choose`, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = pathlib.Path(folder, "q.jsonl")
-        table.write_text("".join(json.dumps({"messages": [{"role": "user", "content": text}], "options": options}) + "\n" for text, options, _ in rows))
-        command = [(args.agent or ["bin/agent"])[0], "choose", "-q", "--json", "--model", args.model, "--each", str(table), f"llm.kv_type={args.kv}", f"llm.threads={args.threads}",
-                   f"llm.context_length={args.context}"]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [[o["logprob"] for o in json.loads(line)["options"]] for line in out.splitlines()]
+    """Log-probabilities by `agent choose`, in a process of its own: of the options alone, which
+    "mean" scores, without the end of the reply."""
+    lines = "".join(json.dumps({"messages": [{"role": "user", "content": text}], "options": options}) + "\n" for text, options, _ in rows)
+    command = [(args.agent or ["bin/agent"])[0], "choose", "-q", "--batch", "--json", "--method", "mean", "--model", args.model, f"llm.kv_type={args.kv}", f"llm.threads={args.threads}",
+               f"llm.context_length={args.context}"]
+    out = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [[o["logprob"] * o["tokens"] for o in json.loads(line)["options"]] for line in out.splitlines()]
 
 
 def main():
@@ -77,7 +79,6 @@ def main():
         return score(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     p = beside.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     p.add_argument("--count", type=int, default=len(FORMS) * len(CAPITALS))
-    p.add_argument("--end", default="<|im_end|>", help="text of the token that ends an assistant's turn")
     args = p.parse_args()
     rows = questions(args.count)
     with beside.servers(args) as served:
@@ -85,14 +86,15 @@ def main():
         rendered = []
         for text, options, gold in rows:  # as the model's own template has it
             ids = ours.post("/tokenize", {"messages": [{"role": "user", "content": text}]})["tokens"]
-            rendered.append((ours.post("/detokenize", {"tokens": ids})["prompt"], [o + args.end for o in options], gold))
-        acc, over_http, took = evaluate(ours.url + "/v1", "m", rendered, True)
+            rendered.append((ours.post("/detokenize", {"tokens": ids})["prompt"], options, gold))
+        acc, logprobs, took = evaluate(ours.url + "/v1", "m", rendered, True)
+        over_http = [[p - moved(ours, text) for p in row] for row, (text, _, _) in zip(logprobs, rendered)]
         print(f"agent serve   {acc:.3f} right, {4 * len(rows)} requests in {took:.0f} s ({4 * len(rows) / took:.1f}/s)", flush=True)
         for other in served[1:]:
             for remote in (True, False):
                 try:
                     acc, _, took = evaluate(other.url + "/v1", "m", rendered, remote)
-                    print(f"{other.name}  {acc:.3f} right in {took:.0f} s")
+                    print(f"{other.name}  {acc:.3f} right in {took:.0f} s", flush=True)
                 except BaseException as e:  # the harness exits in some cases
                     print(f"{other.name}, tokenizer_backend={'remote' if remote else 'None'}: {type(e).__name__}: {' '.join(str(e).split())[:200]}", flush=True)
     apart = [abs(a - b) for x, y in zip(over_http, chosen(args, rows)) for a, b in zip(x, y)]

@@ -3,8 +3,10 @@
 package inference
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"math"
 	"os"
@@ -80,4 +82,23 @@ func TestNotANumber(t *testing.T) {
 	defer emb.Close()
 	_, err = emb.Embed(context.Background(), prompt)
 	assert.ErrorContains(t, err, "no valid number for the embedding")
+}
+
+// A model whose prompts begin with a token of their own is tried as any other.
+func TestVetOfAModelWithABeginning(t *testing.T) {
+	raw, err := os.ReadFile(defaultModel(t))
+	require.NoError(t, err)
+	key := []byte("tokenizer.ggml.add_bos_token\x07\x00\x00\x00") // and a boolean
+	at := bytes.Index(raw, key)
+	require.GreaterOrEqual(t, at, 0)
+	for _, begins := range []byte{0, 1} {
+		raw[at+len(key)] = begins
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		require.NoError(t, os.WriteFile(path, raw, 0o600))
+		trial, err := json.Marshal(Trial{Path: path})
+		require.NoError(t, err)
+		var out bytes.Buffer
+		require.NoError(t, vetChild(string(trial), &out), "add_bos_token %d", begins)
+		assert.Contains(t, out.String(), stageDone)
+	}
 }

@@ -169,8 +169,8 @@ func TestStopTokens(t *testing.T) {
 func TestPromptLogprobsFake(t *testing.T) {
 	d := newFakeDevice(1024)
 	e := newFakeEngine(d, 512, 2, 64)
-	prompt := fakePrompt(1, 300)
-	for _, c := range []struct{ tokens, evaluated int }{{300, 299}, {300, 0}, {200, 0}, {300, 0}} {
+	prompt := fakePrompt(1, 513)
+	for _, c := range []struct{ tokens, evaluated int }{{300, 299}, {300, 0}, {200, 0}, {512, 212}, {511, 0}} {
 		prompt := prompt[:c.tokens]
 		got, stats, err := e.PromptLogprobs(t.Context(), prompt, 0)
 		require.NoError(t, err)
@@ -180,6 +180,8 @@ func TestPromptLogprobsFake(t *testing.T) {
 			assert.Equal(t, fakeLogprob(prompt[:i+1], prompt[i+1]), lp.Logprob)
 		}
 	}
+	_, _, err := e.PromptLogprobs(t.Context(), prompt, 0)
+	assert.ErrorContains(t, err, "prompt has 513 tokens", "a whole context is no more")
 	forked := append(slices.Clone(prompt[:250]), fakePrompt(7, 30)...)
 	got, stats, err := e.PromptLogprobs(t.Context(), forked, 0)
 	require.NoError(t, err)

@@ -106,8 +106,8 @@ func (e *Engine) Generate(ctx context.Context, req *GenerateRequest) iter.Seq2[O
 	}
 }
 
-// checkPrompt refuses what must not reach native code, and what can't fit.
-func (e *Engine) checkPrompt(prompt []int32) error {
+// checkPrompt refuses what must not reach native code, and what can't fit with more tokens after it.
+func (e *Engine) checkPrompt(prompt []int32, more int) error {
 	if len(prompt) == 0 {
 		return errors.New("the prompt is empty")
 	}
@@ -116,7 +116,7 @@ func (e *Engine) checkPrompt(prompt []int32) error {
 			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id, e.traits.vocabSize)
 		}
 	}
-	if len(prompt) >= e.traits.contextMax {
+	if len(prompt)+more > e.traits.contextMax {
 		return &ContextError{Tokens: len(prompt), Max: e.traits.contextMax}
 	}
 	return nil
@@ -189,7 +189,7 @@ func isWithin(x, limit float64) bool { return math.Abs(x) <= limit }
 
 // startReply submits a request and returns the stream of its tokens.
 func (e *Engine) startReply(ctx context.Context, req *GenerateRequest) (*stream, error) {
-	if err := e.checkPrompt(req.Prompt); err != nil {
+	if err := e.checkPrompt(req.Prompt, 1); err != nil {
 		return nil, err
 	}
 	params, err := req.params()

@@ -84,12 +84,12 @@ func (e *Engine) checkScore(req *ScoreRequest) (shared int, err error) {
 	if len(req.Options) == 0 {
 		return 0, errors.New("score: no options")
 	}
-	if err := e.checkPrompt(req.Prompt); err != nil {
+	if err := e.checkPrompt(req.Prompt, 1); err != nil {
 		return 0, err
 	}
 	longest := 0
 	for i, o := range req.Options {
-		if err := e.checkPrompt(o); err != nil {
+		if err := e.checkPrompt(o, 1); err != nil {
 			return 0, fmt.Errorf("option %d: %w", i+1, err)
 		}
 		longest = max(longest, len(o))

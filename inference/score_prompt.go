@@ -14,7 +14,7 @@ import (
 // its tokens but the first, given all before it, with the top rivals (0 to 20).
 // What was computed of a prompt that begins alike is not computed again.
 func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([]TokenLogprob, RequestStats, error) {
-	if err := e.checkPrompt(prompt); err != nil {
+	if err := e.checkPrompt(prompt, 0); err != nil {
 		return nil, RequestStats{}, err
 	}
 	params, err := (&GenerateRequest{Logprobs: true, TopLogprobs: top}).params()

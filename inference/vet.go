@@ -14,6 +14,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -131,7 +132,8 @@ func vetCompute(m *Model, o EngineOptions, out io.Writer) error {
 		fmt.Fprintf(out, "%sthe tokens after the prompt\n", stageDoing)
 	}
 	fmt.Fprintf(out, "%sa decision\n", stageDoing)
-	_, err = e.Score(ctx, &ScoreRequest{Prompt: ids, Options: [][]int32{ids[:1], ids[len(ids)-1:]}})
+	options := [][]int32{append(slices.Clone(ids), ids[0]), append(slices.Clone(ids), ids[len(ids)-1])}
+	_, err = e.Score(ctx, &ScoreRequest{Prompt: ids, Options: options})
 	return err
 }
 

@@ -50,21 +50,17 @@ func (c *counter) open(cfg *Config) (*tokenizer.Tokenizer, error) {
 	}
 	if diff := tokenizer.Compare(encodeWith(tok), c.encode); diff != nil {
 		_ = tok.Close()
-		tell := cfg.Warn
-		if from == builtTokenizer {
-			tell = cfg.Note // nobody asked for that one
+		if from != "" {
+			cfg.Warn(fmt.Sprintf("%s is not used for counting: it and the model's own vocabulary differ: %v", from, diff))
 		}
-		tell(fmt.Sprintf("%s is not used for counting: it and the model's own vocabulary differ: %v", from, diff))
 		return nil, nil
 	}
 	return tok, nil
 }
 
-// builtTokenizer is what messages call a tokenizer that nobody asked for.
-const builtTokenizer = "the tokenizer built from the file"
-
 // find opens the configured tokenizer.json, else the one beside the model,
-// else one built from the model file. None is not an error.
+// else one built from the model file, which nobody asked for: from is empty.
+// None is not an error.
 func (c *counter) find(cfg *Config) (tok *tokenizer.Tokenizer, from string, err error) {
 	if cfg.TokenizerPath != "" {
 		tok, err = tokenizer.Open(cfg.TokenizerPath)
@@ -85,7 +81,7 @@ func (c *counter) find(cfg *Config) (tok *tokenizer.Tokenizer, from string, err 
 		return nil, "", err
 	}
 	tok, err = tokenizer.FromBytes(json)
-	return tok, builtTokenizer, err
+	return tok, "", err
 }
 
 // BuildTokenizer makes a tokenizer.json from a GGUF file's metadata.

@@ -19,6 +19,7 @@ type templateHabits struct {
 	system bool      // a system message is refused, or left out
 	later  bool      // so is one that is not the first message
 	turns  bool      // so are two turns of one role
+	lost   bool      // turns that alternate are left out, which nothing can mend
 
 	refused error // a chat of one user text is
 }
@@ -28,7 +29,7 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 	takes := func(roles ...string) bool {
 		var chat inference.Chat
 		for i, role := range roles {
-			text := fmt.Sprintf("\x02%d\x03", i)
+			text := fmt.Sprintf("730514%d98216", i) // which nobody quotes, or writes in capitals
 			chat.Messages = append(chat.Messages, inference.Message{Role: role, Content: text})
 		}
 		parts, err := m.Render(ctx, chat, "")
@@ -46,6 +47,9 @@ func (h *templateHabits) find(ctx context.Context, m *inference.Model) {
 	chat := inference.Chat{Messages: []inference.Message{{Role: "user", Content: "x"}}}
 	if _, err := m.Render(ctx, chat, ""); err != nil {
 		h.refused = err
+		return
+	}
+	if h.lost = !takes("user", "assistant", "user"); h.lost {
 		return
 	}
 	h.system = !takes("system", "user")
@@ -90,6 +94,10 @@ func (b *Backend) templateHabits(ctx context.Context) *templateHabits {
 		h.find(context.WithoutCancel(ctx), b.model)
 		if h.refused != nil {
 			b.cfg.Warn("the chat template refuses even a plain chat: " + lastLine(h.refused.Error()))
+		}
+		if h.lost {
+			b.cfg.Warn("the chat template leaves out messages, which the model does not see; " +
+				"give another one with llm.chat_template=FILE")
 		}
 		if h.system {
 			b.cfg.Warn("the chat template takes no system message; its text stands before the first user text")

@@ -72,6 +72,15 @@ func TestTemplatesThatRefuse(t *testing.T) {
 			want: "<|im_start|>user\nBe brief.\n\nOne.\n\nTwo.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
 		"takes a role it does not know for the user's": {template: "{% for m in messages %}{% if m.role == 'assistant' %}A: {{ m.content }}\n{% else %}U: {{ m.content }}\n{% endif %}{% endfor %}A:",
 			want: "U: Be brief.\nU: One.\nU: Two.\nA: Yes.\nU: Three.\nA:"},
+		"shows the last alone": {template: "{% set m = messages[-1] %}" + turn + end, warnings: 1,
+			want: "<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"drops the assistant's": {template: "{% for m in messages %}{% if m.role != 'assistant' %}" + turn + "{% endif %}{% endfor %}" + end, warnings: 1,
+			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nOne.<|im_end|>\n<|im_start|>user\nTwo.<|im_end|>\n<|im_start|>user\nThree.<|im_end|>\n<|im_start|>assistant\n"},
+		"shows the first alone": {template: "{% set m = messages[0] %}" + turn + end, warnings: 1,
+			want: "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n"},
+		"shows none": {template: "Hello", warnings: 1, want: "Hello"},
+		"quotes": {template: "{% for m in messages %}{{ m.role }}: {{ m.content | tojson }}\n{% endfor %}",
+			want: "system: \"Be brief.\"\nuser: \"One.\"\nuser: \"Two.\"\nassistant: \"Yes.\"\nuser: \"Three.\"\n"},
 		"refuses everything": {template: "{{ raise_exception('tools must be given') }}", refused: "tools must be given", warnings: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,4 +106,39 @@ func TestTemplatesThatRefuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A template that takes the date is known by it.
+func TestTemplatesWithTheDate(t *testing.T) {
+	for template, want := range map[string]bool{
+		`Today is {{ strftime_now("%d %b %Y") }}`: true, `{%- set today = strftime_now("%Y-%m-%d") %}`: true,
+		`{%- if not date_string is defined %}{%- set date_string = "26 Jul 2024" %}{%- endif %}`: true, `{{ datetime.now().strftime("%Y") }}`: true, `{{ now () }}`: true,
+		`{{ messages[0].content }}`: false, `{{ known(messages) }}`: false, `You know a lot up to now.`: false, `{{ updated }}`: false, ``: false,
+	} {
+		assert.Equal(t, want, dated.MatchString(template), template)
+	}
+}
+
+// A fingerprint is another one for whatever may change a reply, and else the same.
+func TestFingerprint(t *testing.T) {
+	seen := map[string]int{}
+	for i, change := range []func(*Config){
+		func(*Config) {}, func(c *Config) { c.ModelID = "a name" }, func(c *Config) { c.Warn = func(string) {} },
+		func(c *Config) { c.ContextLength = 256 }, func(c *Config) { c.KVType = "bf16" }, func(c *Config) { c.Ubatch = 64 },
+		func(c *Config) { c.ThreadsBatch = 2 }, func(c *Config) { c.NoFlashAttn = true },
+	} {
+		c := Config{ModelID: "m", Path: modelPath(t), ContextLength: 512, Threads: 1, ThreadsBatch: 1}
+		change(&c)
+		b, err := Open(t.Context(), c)
+		require.NoError(t, err)
+		f := b.Fingerprint()
+		require.NoError(t, b.Close())
+		assert.Regexp(t, "^fp_[0-9a-f]{12}_varies$", f)
+		if first, ok := seen[f]; ok {
+			assert.True(t, first == 0 && i < 3, "change %d is told", i)
+		} else {
+			seen[f] = i
+		}
+	}
+	assert.Len(t, seen, 6)
 }

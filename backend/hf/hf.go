@@ -51,10 +51,7 @@ type Config struct {
 	NoFlashAttn  bool
 
 	Progress func(done float64) // loading, 0 to 1
-	// Note is told what makes no difference to results, such as why counts come
-	// from one vocabulary and not from another. May be nil.
-	Note func(msg string)
-	Warn func(msg string) // what a person should know
+	Warn     func(msg string)   // what a person should know
 	// Vet runs before native code sees the file; [inference.VetInChild] makes one. May be nil.
 	Vet func(ctx context.Context, t inference.Trial) error
 	// RenderExecutable renders chat templates in processes of its own; see
@@ -99,9 +96,6 @@ type Backend struct {
 // Open checks, loads and prepares a model. Cancelling ctx ends the load.
 func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	cfg.ModelID = cmp.Or(cfg.ModelID, cfg.Path)
-	if cfg.Note == nil {
-		cfg.Note = func(string) {}
-	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
 	}
@@ -201,8 +195,6 @@ func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *
 		c.Warn(p.String() + ", which may be more than fits; lower llm.gpu_layers, or leave it out")
 	case p.Layers < p.LayersAll && c.GPULayers == nil, p.CPUExperts > 0 && c.CPUExperts == nil:
 		c.Warn(p.String())
-	default:
-		c.Note(p.String())
 	}
 	options.GPULayers, options.CPUExperts = &p.Layers, &p.CPUExperts
 	return p.CheckHost(*sizes)

@@ -152,6 +152,9 @@ func (s *storeApp) verify(ctx context.Context, refs []string) error {
 	checks := []hub.Check{}
 	for _, ref := range refs {
 		found, err := s.Verify(ctx, ref)
+		if err == nil && len(found) > 0 && found[0].Want == "" {
+			_, err = gguf.Check(found[0].Path) // nobody promised a hash, but it is to be a whole model
+		}
 		if err != nil {
 			return err
 		}

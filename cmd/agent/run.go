@@ -252,7 +252,7 @@ func (a *runApp) taskText(ctx context.Context, args []string, answers bool) (str
 		return "", err
 	}
 	if task = withPiped(task, piped); strings.TrimSpace(task) == "" && a.resume == "" {
-		return "", exit.Usagef("no task given: agent run \"what to do\"")
+		return "", exit.Usagef("no task given: agent run \"what to do\"; one that looks like a setting goes after --")
 	}
 	return task, terminal.CheckText("the task", task)
 }

@@ -94,6 +94,7 @@ func TestServeLocal(t *testing.T) {
 		}, backendtest.Options{Prompt: "Tell me about water in two sentences."})
 	})
 	t.Run("tools", func(t *testing.T) { toolsOverHTTP(t, url) })
+	t.Run("log-probabilities end with the text", func(t *testing.T) { logprobsEndWithTheText(t, url) })
 	t.Run("streams side by side", func(t *testing.T) { streamsSideBySide(t, b, url) })
 	for client, base := range map[string]string{"openai": url, "anthropic": strings.TrimSuffix(url, "/v1"), "ollama": strings.TrimSuffix(url, "/v1")} {
 		t.Run("the official Python client of "+client, func(t *testing.T) {

@@ -72,7 +72,6 @@ func (a *tokensApp) run(cmd *cobra.Command, args []string) error {
 	if _, files := cli.Split(cmd, args); a.chat != "" && len(files) > 0 {
 		return exit.Usagef("--chat counts %s alone; leave out %q", a.chat, files[0])
 	}
-	a.Host.Note = a.Warn // where counts come from matters here
 	b, files, err := a.Open(cmd, args, nil)
 	if err != nil {
 		return err

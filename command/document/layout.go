@@ -24,6 +24,19 @@ func (m matrix) times(n matrix) matrix {
 // height is the length to which m maps a vertical unit.
 func (m matrix) height() float64 { return math.Hypot(m[2], m[3]) }
 
+// upright turns the page, by quarters, so that what at writes runs to the right.
+func (m matrix) upright(at matrix) matrix {
+	switch {
+	case math.Abs(at[1]) > math.Abs(at[0]) && at[1] > 0:
+		return m.times(matrix{0, -1, 1, 0, 0, 0})
+	case math.Abs(at[1]) > math.Abs(at[0]):
+		return m.times(matrix{0, 1, -1, 0, 0, 0})
+	case at[0] < 0:
+		return m.times(matrix{-1, 0, 0, -1, 0, 0})
+	}
+	return m
+}
+
 // run is a piece of text on a page: from (x, y) to end on the same line.
 type run struct {
 	text      string

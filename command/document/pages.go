@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ledongthuc/pdf"
@@ -96,11 +97,15 @@ func withoutPage(form pdf.Value, seen map[string]bool) (out []string) {
 // itself it has from the fields around it.
 func field(widget pdf.Value) (name, value string) {
 	var names []string
+	var tip string // what a person is told that the field is
 	var held, kind, options pdf.Value
 	flags := int64(0)
 	for at, depth := widget, 0; !at.IsNull() && depth < treeDepthMax; at, depth = at.Key("Parent"), depth+1 {
 		if own := textOfValue(at.Key("T")); own != "" {
 			names = append([]string{own}, names...)
+		}
+		if tip == "" {
+			tip = textOfValue(at.Key("TU"))
 		}
 		if held.IsNull() {
 			held = at.Key("V")
@@ -124,7 +129,12 @@ func field(widget pdf.Value) (name, value string) {
 			value = ""
 		}
 	}
-	return cmp.Or(strings.Join(names, "."), "field"), value
+	if tip != "" && !slices.Contains(names, tip) {
+		tip = " (" + tip + ")"
+	} else {
+		tip = ""
+	}
+	return cmp.Or(strings.Join(names, "."), "field") + tip, value
 }
 
 // fieldValue is a value as a person sees it: of a list, all that is chosen, by the words of
@@ -132,7 +142,14 @@ func field(widget pdf.Value) (name, value string) {
 func fieldValue(v, options pdf.Value) string {
 	switch v.Kind() {
 	case pdf.Name:
+		if n, err := strconv.Atoi(v.Name()); err == nil && options.Index(n).Kind() == pdf.String {
+			return textOfValue(options.Index(n)) // of a button
+		}
 		return legible.OneLine(v.Name())
+	case pdf.Integer, pdf.Real:
+		return v.String()
+	case pdf.Dict: // a signature
+		return strings.TrimSpace("signed " + textOfValue(v.Key("Name")))
 	case pdf.Array:
 		var chosen []string
 		for i := range min(v.Len(), marginMax) {

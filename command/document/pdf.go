@@ -231,8 +231,10 @@ func (in *interpreter) show(raw string) {
 	}
 	at := matrix{in.g.size * in.g.scale, 0, 0, in.g.size, 0, in.g.rise}.times(in.tm).times(in.g.ctm)
 	in.advance((width*in.g.size + float64(codes)*in.g.charSpace + float64(spaces)*in.g.wordSpace) * in.g.scale)
-	end := in.tm.times(in.g.ctm)
-	in.out.add(run{text: text, x: at[4], y: at[5], end: end[4], size: at.height()})
+	end := in.tm.times(in.g.ctm).upright(at)
+	size := at.height()
+	at = at.upright(at)
+	in.out.add(run{text: text, x: at[4], y: at[5], end: end[4], size: size})
 }
 
 func (in *interpreter) advance(x float64) { in.tm = matrix{1, 0, 0, 1, x, 0}.times(in.tm) }

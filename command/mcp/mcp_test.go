@@ -319,12 +319,17 @@ func TestSlowServers(t *testing.T) {
 // TestEndlessTools: a server that lists tools without end gives those that it
 // has in the first pages.
 func TestEndlessTools(t *testing.T) {
-	s := open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", nil)}})
-	s.find(t, "same")
-	assert.Contains(t, s.warned(), "the others are left out")
-	s = open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", map[string]string{"SAME_PAGE": "1"})}})
-	s.find(t, "same")
-	assert.Contains(t, s.warned(), "does not end")
+	for _, env := range []map[string]string{
+		nil, {"PAGES_IN_TURN": "1"}, {"PAGES_IN_TURN": "2"}, {"PAGES_IN_TURN": "-1"}, {"PAGES_THEN": "nothing"}, {"PAGES_THEN": "nothing", "PAGES_IN_TURN": "3"}, {"PAGES_THEN": "others"},
+	} {
+		s := open(t, Options{Servers: map[string]Server{"pages": program(t, "pages", env)}})
+		s.find(t, "same")
+		told := "does not end"
+		if env["PAGES_THEN"] == "others" {
+			told = "the others are left out"
+		}
+		assert.Contains(t, s.warned(), told, "%v", env)
+	}
 }
 
 // TestWarnsAtOnce: what goes wrong with one server is told while another one

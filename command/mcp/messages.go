@@ -3,6 +3,7 @@ package mcp
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"io"
 )
 
@@ -56,8 +57,35 @@ func splitPrinted(line []byte) (printed, message []byte) {
 	}
 	isMessage := bytes.HasPrefix(bytes.TrimSpace(message), []byte("{")) &&
 		bytes.Contains(message, []byte(`"jsonrpc"`))
+	printed = line[:len(line)-len(message)]
 	if !isMessage && len(line) <= messageBytesMax {
+		if meant := asMessages(bytes.TrimSpace(message)); meant != nil {
+			return printed, meant
+		}
 		return line, nil
 	}
-	return line[:len(line)-len(message)], message
+	return printed, message
+}
+
+// asMessages is what a line was meant as that is no message: a batch, which an older version
+// of the protocol has, or an answer without its version.
+func asMessages(line []byte) (out []byte) {
+	var batch []json.RawMessage
+	if json.Unmarshal(line, &batch) != nil {
+		batch = []json.RawMessage{line}
+	}
+	for _, one := range batch {
+		var m struct {
+			Version           string `json:"jsonrpc"`
+			ID, Result, Error json.RawMessage
+		}
+		if json.Unmarshal(one, &m) != nil || m.Version == "" && (m.ID == nil || m.Result == nil && m.Error == nil) {
+			return nil
+		}
+		if m.Version == "" {
+			one = append([]byte(`{"jsonrpc":"2.0",`), one[1:]...)
+		}
+		out = append(append(out, one...), '\n')
+	}
+	return out
 }

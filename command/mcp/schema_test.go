@@ -237,7 +237,14 @@ func TestMessagesAmongWords(t *testing.T) {
 		"DEBUG sent " + message + "\n" + message:  {message, "DEBUG sent " + message + "\n"},
 		"{\"jsonrpc\": \n":                        {"{\"jsonrpc\": \n", ""}, // broken, which the transport tells
 		"\r\n" + message:                          {message, "\r\n"},
-		"[" + message + "]\n":                     {"", "[" + message + "]\n"},
+		"[" + message + "]\n":                     {message + "\n", ""},
+		" [" + message + ", " + message + "]":     {message + "\n" + message + "\n", ""},
+		`{"id":1,"result":{}}` + "\n":             {`{"jsonrpc":"2.0","id":1,"result":{}}` + "\n", ""},
+		`[{"id":"a","error":{"code":1}}]`:         {`{"jsonrpc":"2.0","id":"a","error":{"code":1}}` + "\n", ""},
+		`{"id":1,"method":"GET","msg":"x"}`:       {"", `{"id":1,"method":"GET","msg":"x"}`}, // a log
+		`{"error":"x"}`:                           {"", `{"error":"x"}`},
+		`[1, 2]`:                                  {"", `[1, 2]`},
+		`[]`:                                      {"", `[]`},
 	} {
 		words := &tail{max: 1000}
 		got, err := io.ReadAll(newMessages(io.NopCloser(strings.NewReader(out)), words))

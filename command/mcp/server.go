@@ -212,14 +212,14 @@ func (s *server) httpClient() *http.Client {
 	}
 }
 
-// errSamePage: a cursor came again, and would for ever.
-var errSamePage = errors.New("a page says that it is followed by one that was read")
+// errPages: a cursor came again, or new ones would for ever.
+var errPages = fmt.Errorf("its pages come again, or are more than %d", definedMax)
 
 // pages are the tools of all pages of a server's list.
 func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool, error] {
 	return func(yield func(*sdk.Tool, error) bool) {
 		read := map[string]bool{}
-		for cursor := ""; !read[cursor]; {
+		for cursor := ""; !read[cursor] && len(read) < definedMax; {
 			read[cursor] = true
 			page, err := session.ListTools(ctx, &sdk.ListToolsParams{Cursor: cursor})
 			if err != nil {
@@ -235,7 +235,7 @@ func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool,
 				return
 			}
 		}
-		yield(nil, errSamePage)
+		yield(nil, errPages)
 	}
 }
 
@@ -247,7 +247,7 @@ func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []
 	}
 	seen, looked := map[string]bool{}, 0
 	for t, err := range pages(ctx, l.session) {
-		if errors.Is(err, errSamePage) {
+		if errors.Is(err, errPages) {
 			note("its list of tools does not end: %v; what came before is used", err)
 			return out, leftOut, nil
 		}

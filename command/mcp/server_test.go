@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,9 +61,13 @@ func TestMain(m *testing.M) {
 // endlessPages lists a tool, and another one, and never comes to an end.
 func endlessPages(slowly bool) {
 	cursor := func(n int) int { return n }
-	if os.Getenv("SAME_PAGE") != "" {
-		cursor = func(int) int { return 7 }
+	switch turn, _ := strconv.Atoi(os.Getenv("PAGES_IN_TURN")); {
+	case turn > 0:
+		cursor = func(n int) int { return n % turn }
+	case turn < 0: // far numbers
+		cursor = func(n int) int { return 1<<40 - n }
 	}
+	tools := `{"name":"same","inputSchema":{"type":"object"}}`
 	lines := bufio.NewScanner(os.Stdin)
 	for n := 0; lines.Scan(); n++ {
 		var request struct {
@@ -80,7 +85,13 @@ func endlessPages(slowly bool) {
 			if slowly {
 				time.Sleep(300 * time.Millisecond)
 			}
-			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"same","inputSchema":{"type":"object"}}],"nextCursor":"%d"}}`+"\n", id, cursor(n))
+			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"tools":[%s],"nextCursor":"%d"}}`+"\n", id, tools, cursor(n))
+			switch os.Getenv("PAGES_THEN") {
+			case "nothing":
+				tools = ""
+			case "others":
+				tools = fmt.Sprintf(`{"name":"other_%d","inputSchema":{"type":"object"}}`, n)
+			}
 		default:
 			fmt.Printf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"unknown"}}`+"\n", id)
 		}

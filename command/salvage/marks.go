@@ -53,8 +53,11 @@ var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier + commandName,
 	// Harmony without its tokens, which some servers take out
 	`(?:assistant)?commentary\s+to=functions\.` + commandName + `\s*(?:json|code)?`,
-	// Functionary: >>>name
+	// Functionary: >>>name, or <|recipient|>name<|content|>
 	`>>>` + commandName + `\n`,
+	`(?:<\|from\|>\s*assistant\s*)?<\|recipient\|>\s*` + commandName + `\s*<\|content\|>`,
+	// Solar: <|tool_call:name|>name<|tool_call:args|>
+	`(?:<\|tool_call:begin\|>[^<]{0,64})?<\|tool_call:name\|>` + commandName + `<\|tool_call:args\|>`,
 }, "|") + `)\s*`)
 
 // nameOf is the name in a match of markedStart or harmonyStart.
@@ -94,7 +97,7 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 	return s.oneCall(nameOf(m), v), start + end
 }
 
-var controlToken = regexp.MustCompile(`^(?:<\|[a-z_]{1,40}\|>|<tool_code>)\s*`)
+var controlToken = regexp.MustCompile(`^(?:<\|[a-z_]{1,40}\|>|<(?:execute_)?tool(?:_code)?>)\s*`)
 
 // markedCode reads a control token and a call as code writes it: Llama's
 // <|python_tag|>name.call(...)

@@ -15,6 +15,9 @@ type tagForm struct {
 
 const commandName = `([A-Za-z_][A-Za-z0-9_.-]{0,63})`
 
+// vendor is a prefix that some models put before GLM's names of elements, as LongCat does.
+const vendor = `(?:[a-z]{1,20}_)?`
+
 // space is a prefix that a dialect puts before the names of its elements.
 const space = `((?:[A-Za-z_]{1,20}:|｜DSML｜)?)`
 
@@ -23,8 +26,10 @@ var (
 	parameterStart = regexp.MustCompile(`<parameter=` + commandName + `>`)
 	invokeStart    = regexp.MustCompile(`^<` + space + `(invoke|function|function_call) ` +
 		`name=["']` + commandName + `["'][^<>]{0,200}>`)
-	pairsStart = regexp.MustCompile(`^<tool_call>\s*` + commandName + `\s*(?:<arg_key>|</tool_call>)`)
-	pairStart  = regexp.MustCompile(`<arg_key>\s*` + commandName + `\s*</arg_key>\s*<arg_value>`)
+	pairsStart = regexp.MustCompile(`^<(` + vendor + `)tool_call>\s*` + commandName +
+		`\s*(?:<` + vendor + `arg_key>|</` + vendor + `tool_call>)`)
+	pairStart = regexp.MustCompile(`<` + vendor + `arg_key>\s*` + commandName +
+		`\s*</` + vendor + `arg_key>\s*<` + vendor + `arg_value>`)
 )
 
 // elements reads a call written as elements at the start of text:
@@ -49,9 +54,10 @@ func (s *salvage) elements(text string) ([]ParsedCall, int) {
 		})
 	}
 	if m := pairsStart.FindStringSubmatchIndex(text); m != nil {
-		return s.element(text, text[m[2]:m[3]], m[3], tagForm{
-			open: "<tool_call>", end: "</tool_call>",
-			parameter: pairStart, parameterOpen: "<arg_value>", parameterClose: "</arg_value>",
+		prefix := text[m[2]:m[3]]
+		return s.element(text, text[m[4]:m[5]], m[5], tagForm{
+			open: "<" + prefix + "tool_call>", end: "</" + prefix + "tool_call>", parameter: pairStart,
+			parameterOpen: "<" + prefix + "arg_value>", parameterClose: "</" + prefix + "arg_value>",
 		})
 	}
 	return nil, 0

@@ -185,12 +185,19 @@ func TestResultIsBounded(t *testing.T) {
 }
 
 func TestLongLineIsShownAroundTheWord(t *testing.T) {
-	line := strings.Repeat("hay ", 500) + "the needle is here " + strings.Repeat("é straw ", 500)
-	env := folder(t, map[string]string{"a.txt": "first\n" + line + "\nlast\n"})
-	r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
-	assert.Contains(t, r.Text, "a.txt:2\n")
-	assert.Contains(t, r.Text, "the needle is here")
-	assert.Less(t, len(r.Text), 700)
+	hay, straw, wide := strings.Repeat("hay ", 500), strings.Repeat(" é straw", 500), strings.Repeat("干し草", 500)
+	for name, line := range map[string]string{
+		"in the middle": hay + "the needle is here" + straw, "at the start": "the needle is here" + straw, "at the end": hay + "the needle is here",
+		"after wide letters": wide + " the needle is here " + wide, "in JSON": `{"a":[` + strings.Repeat(`{"b":1},`, 500) + `{"c":"the needle is here"}]}`,
+		"after tabs": strings.Repeat("\t\t1", 900) + "\tthe needle is here\t" + hay, "in capitals": hay + "THE NEEDLE IS HERE" + straw,
+		"between letters": strings.Repeat("x", 3000) + " the needle is here " + strings.Repeat("y", 3000),
+	} {
+		env := folder(t, map[string]string{"a.txt": "first\n" + line + "\nlast\n"})
+		r := run(t, newSearcher(t, Config{}).Commands()[0], env, "needle")
+		assert.Contains(t, r.Text, "a.txt:2\n", name)
+		assert.Contains(t, strings.ToLower(r.Text), "the needle is here", name)
+		assert.Less(t, len(r.Text), 900, name)
+	}
 }
 
 func TestOneFileDoesNotHideTheOthers(t *testing.T) {

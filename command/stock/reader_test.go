@@ -289,10 +289,19 @@ func TestReaderHostile(t *testing.T) {
 
 // A line that is too long to be shown at once is read on, to its end.
 func TestReaderReadsALongLineOn(t *testing.T) {
-	line := strings.Repeat("abcdé", 400)
-	for name, limit := range map[string]int64{"held": 1 << 20, "large": 1000} {
-		env := workDir(t, map[string]string{"long.txt": "first\n" + line + "\nlast\n"})
-		env.Limits = command.Limits{OutputBytes: 700, FileBytes: limit}
+	type file struct {
+		line, last string
+		bytes      int64
+	}
+	accents := strings.Repeat("abcdé", 400)
+	for name, f := range map[string]file{
+		"held": {accents, "\nlast\n", 1 << 20}, "large": {accents, "\nlast\n", 1000}, "the last line": {accents, "", 1 << 20},
+		"the last line, large": {accents, "", 1000}, "wide letters": {strings.Repeat("漢字", 400), "\n", 1 << 20}, "outside the plane": {strings.Repeat("👩‍🚀", 300), "\n", 1000},
+		"spaces": {strings.Repeat("word ", 500) + "end", "\n", 1 << 20}, "JSON": {strings.Repeat(`{"a":"[b]"},`, 300), "\nlast\n", 1000},
+	} {
+		line := f.line
+		env := workDir(t, map[string]string{"long.txt": "first\n" + line + f.last})
+		env.Limits = command.Limits{OutputBytes: 700, FileBytes: f.bytes}
 		var got strings.Builder
 		for next := "2"; next != ""; {
 			r := runCommand(t, Reader(), env, map[string]any{"file": "long.txt", "lines": next})

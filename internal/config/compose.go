@@ -208,13 +208,24 @@ func (m *composer) chooseOption(o *override) error {
 // merge puts the files together, each at its package.
 func (c *Config) merge(repo *repository, files []placedFile) error {
 	c.root = newMap(Origin{})
+	chosen := map[string]*node{}
 	for _, f := range files {
 		loaded, err := repo.load(f.path)
 		if err != nil {
 			return err
 		}
-		if err := mergeInto(c.root, place(loaded.content, f.pkg)); err != nil {
+		content := place(loaded.content, f.pkg)
+		if err := mergeInto(c.root, content); err != nil {
 			return err
+		}
+		if f.chosen {
+			chosen[content.origin.File] = content
+		}
+	}
+	for _, file := range sortedKeys(chosen) {
+		if lost, by := replaced(chosen[file], c.root, chosen); lost != nil {
+			c.warn(lost.origin, "%s is not used, since %s sets it later; what is to win goes last in the "+
+				"defaults list, after _self_", by.path(), by.origin)
 		}
 	}
 	if h := c.root.fields["hydra"]; h != nil {

@@ -19,6 +19,7 @@ type placedFile struct {
 	path    string
 	pkg     string
 	primary bool
+	chosen  bool // on the command line or in the environment
 }
 
 // choice is a group's option and who chose it.
@@ -84,7 +85,7 @@ func flatten(n, parent *defaultsNode, seen map[string]bool, out *[]placedFile) e
 		}
 		seen[key] = true
 	}
-	*out = append(*out, placedFile{e.configPath(), e.finalPackage(true), e.primary})
+	*out = append(*out, placedFile{e.configPath(), e.finalPackage(true), e.primary, isUsers(e.origin) && !e.primary})
 	return nil
 }
 

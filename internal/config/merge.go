@@ -40,6 +40,24 @@ func mergeKey(dst *node, key string, src *node) error {
 	return nil
 }
 
+// replaced finds the first value of a file that was chosen which a file that was not chosen
+// has replaced in the whole. What is built in gives way to anything.
+func replaced(value, now *node, chosen map[string]*node) (lost, by *node) {
+	switch {
+	case now == nil, chosen[now.origin.File] != nil && now.kind != kindMap, isStock(value.origin), isEmpty(value),
+		value.isMissing():
+	case value.kind == kindMap && now.kind == kindMap:
+		for _, key := range value.keys {
+			if lost, by = replaced(value.fields[key], now.fields[key], chosen); lost != nil {
+				return lost, by
+			}
+		}
+	case !sameText(value, now):
+		return value, now
+	}
+	return nil, nil
+}
+
 // expandReference replaces `${other}` by a copy of the mapping or list that it
 // points to, so that what is merged into it stays local.
 func expandReference(dst *node, key string, old *node) *node {
@@ -250,7 +268,7 @@ func (o *override) delete(root *node, env map[string]string) error {
 	last := parts[len(parts)-1]
 	switch {
 	case existing == nil || at == nil || at.child(last) == nil:
-		return o.noSuchKey(root).(*Error).Advise("only a key that exists can be deleted")
+		return o.noSuchKey(root).(*Error).Advise("only a key that exists can be deleted%s", o.maybeText())
 	case existing.kind == kindNull || existing.isMissing():
 		return problem(o.origin, o.key, "can't be deleted, it has no value")
 	case o.value != nil && o.value.kind != kindNull && !o.value.equal(existing):

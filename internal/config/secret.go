@@ -17,11 +17,11 @@ const redactedMark = "[redacted]"
 const secretBytesMin = 4
 
 var (
-	secretName = regexp.MustCompile(`(?:^|[_.])(?:api_?keys?|access_key|private_key|secret_key|secrets?|token|` +
-		`tokens?_secret|passwords?|passwd|passphrase|pwd|authorization|credentials?|bearer|cookie)$`)
-	firstToken = regexp.MustCompile(`(?:^|[_.])(?:timeout|time|wait|delay)(?:_[a-z]+)*_token$`)
-	vocabToken = regexp.MustCompile(`(?:^|[_.])(?:pad|eos|bos|unk|sep|cls|mask|image|stop|start|end|eot|eom|` +
-		`prefix|suffix|middle)_token$`)
+	secretName = regexp.MustCompile(`(?:^|[_.])(?:api_?keys?|secrets?|token|tokens?_secret|passwords?|passwd|` +
+		`passphrase|pwd|authorization|credentials?|bearer|cookie|` +
+		`(?:access|private|secret|signing|encryption|master|account|subscription|shared)_key)$`)
+	plainToken = regexp.MustCompile(`(?:^|[_.])(?:timeout|first|max|min|per|for|pad|eos|bos|unk|sep|cls|mask|` +
+		`image|stop|start|end|eot|eom|prefix|suffix|middle)_token$`)
 	secretEnv   = regexp.MustCompile(`(?i)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|_PAT)$`)
 	secretTexts = regexp.MustCompile(`\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}`)
 	urlPassword = regexp.MustCompile(`://[^/\s:@]*:([^@/\s]+)@`)
@@ -97,7 +97,7 @@ func secretSpans(text string, pair *regexp.Regexp) (spans [][2]int) {
 // pad_token.
 func secretKey(key string) bool {
 	k := strings.ToLower(strings.ReplaceAll(camelHump.ReplaceAllString(key, "${1}_${2}"), "-", "_"))
-	return secretName.MatchString(k) && !vocabToken.MatchString(k) && !firstToken.MatchString(k)
+	return secretName.MatchString(k) && !plainToken.MatchString(k)
 }
 
 // secretPath reports whether any part of a dotted path names a secret.

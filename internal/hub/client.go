@@ -250,6 +250,8 @@ func (c *client) statusError(resp *http.Response) error {
 		if wait := retryAfter(resp); wait > 0 {
 			e.Advice = fmt.Sprintf("too many requests; the hub asks to wait %s", wait.Round(time.Second))
 		}
+	case resp.StatusCode < http.StatusInternalServerError:
+		e.Reason, e.Advice = ErrAccess, "the hub gives it to nobody so; see "+c.shown+"/"+repo
 	default:
 		e.Advice = "the hub has trouble answering; try again later, or check HF_ENDPOINT and proxies"
 	}

@@ -56,7 +56,7 @@ func setUp(t *testing.T) *fixture {
 	dir := t.TempDir()
 	f.cfg = hub.Config{
 		Endpoint: f.URL(), CacheDir: filepath.Join(dir, "hub"), ModelDirs: []string{filepath.Join(dir, "models")}, StateDir: filepath.Join(dir, "state"),
-		RetryWait: time.Millisecond, IdleTimeout: 2 * time.Second,
+		RetryWait: time.Millisecond, IdleTimeout: time.Minute,
 		Note: func(s string) { f.notes = append(f.notes, s) },
 	}
 	return f
@@ -182,6 +182,9 @@ func TestTransfer(t *testing.T) {
 				f.leavePartial(t, tt.partial(f.data))
 			}
 			f.Misbehave(tt.faults)
+			if tt.faults.StallFor > 0 {
+				f.cfg.IdleTimeout = tt.faults.StallFor / 3
+			}
 			m, err := f.store().Resolve(t.Context(), repo)
 			require.NoError(t, err)
 			got, err := os.ReadFile(m.Path)

@@ -151,7 +151,7 @@ func nearestFile(path string) string {
 	}
 	var names []string
 	for _, e := range entries {
-		if isGGUF(e.Name()) {
+		if isGGUF(e.Name()) && e.Name() != filepath.Base(path) { // which may be a link to nowhere
 			names = append(names, e.Name())
 		}
 	}

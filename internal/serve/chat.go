@@ -85,6 +85,9 @@ func ReadMessages(list []byte) ([]backend.Message, error) {
 	if err := legible.CheckJSON(list); err != nil {
 		return nil, err
 	}
+	if err := json.Unmarshal(list, new(json.RawMessage)); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
 	f := &fields{raw: map[string]json.RawMessage{"messages": list}}
 	var req backend.Request
 	f.messages(&req)

@@ -18,10 +18,14 @@ func TestReadMessages(t *testing.T) {
 		`[{"role":"user","contnt":"x"}]`:                                             `messages[0].contnt`,
 		`[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]`: `messages[0].content[0]`,
 		`[{"role":"robot","content":"x"}]`:                                           `messages[0].role`,
-		`[]`:                                                                         `at least one message`,
-		`{"role":"user"}`:                                                            `a list of messages`,
-		`[{"role":"user","content":"\ud83d"}]`:                                       `half of a character`,
-		"[{\"role\":\"user\",\"content\":\"\xff\"}]":                                 `not valid UTF-8`,
+		`[{"role":"user","content":"x"}] and more`:                                   `not JSON: invalid character 'a' after`,
+		`[{"role":"user","content":"x"},]`:                                           `not JSON: invalid character ']'`,
+		`[{"role":"user","content":"x"`:                                              `not JSON: unexpected end`,
+		`hello`:                                                                      `not JSON: invalid character 'h'`, ``: `not JSON: unexpected end`,
+		`[]`:                                   `at least one message`,
+		`{"role":"user"}`:                      `a list of messages`,
+		`[{"role":"user","content":"\ud83d"}]`: `half of a character`,
+		"[{\"role\":\"user\",\"content\":\"\xff\"}]": `not valid UTF-8`,
 	} {
 		msgs, err := ReadMessages([]byte(list))
 		if want == "" {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"agent/internal/near"
 )
@@ -277,6 +278,12 @@ var neutral = map[string][]string{
 	"container":            nil,
 	"compaction":           nil,
 	"thread":               nil,
+
+	// What llama-server, vLLM and Qwen's own service have besides, at its default.
+	"id_slot": {"-1"}, "mirostat": {"0"}, "typical_p": {"1"}, "tfs_z": {"1"}, "dynatemp_range": {"0"},
+	"dry_multiplier": {"0"}, "xtc_probability": {"0"}, "length_penalty": {"1"}, "echo": {"false"},
+	"skip_special_tokens": {"true"}, "spaces_between_special_tokens": {"true"}, "include_reasoning": {"false"},
+	"enable_thinking": {"false"}, "think": {"false"}, "thinking": {`{"type":"disabled"}`}, "transforms": {"[]"},
 }
 
 // end refuses what is left and returns the first error.
@@ -295,8 +302,8 @@ func (f *fields) leftover(name string) {
 		raw = compact.Bytes()
 	}
 	var number float64
-	if string(raw) != "null" && json.Unmarshal(raw, &number) == nil && number == 0 {
-		raw = json.RawMessage("0") // -0.0, too
+	if string(raw) != "null" && json.Unmarshal(raw, &number) == nil {
+		raw = strconv.AppendFloat(nil, number+0, 'g', -1, 64) // -0.0 is 0, and 1.0 is 1
 	}
 	allowed, listed := neutral[name]
 	switch {

@@ -3,6 +3,7 @@ package serve_test
 import (
 	"bufio"
 	"context"
+	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,12 +52,12 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 		}
 		return "done", ctx.Err()
 	})
-	url := start(t, b, serve.Config{})
-	for _, path := range []string{"/v1/chat/completions", "/v1/responses", "/v1/messages"} {
-		body := `{"stream":true,"input":"x"}`
-		if path != "/v1/responses" {
-			body = `{"stream":true,` + hello + `}`
-		}
+	url := start(t, textModel{b}, serve.Config{})
+	for path, body := range map[string]string{
+		"/v1/chat/completions": hello, "/v1/messages": hello, "/v1/responses": `"input":"x"`, "/v1/completions": `"prompt":"x"`,
+		"/chat/completions": hello + `,"max_tokens":5`, "//v1/messages": hello + `,"max_tokens":5`, "/v1/responses/": `"input":[{"role":"user","content":"x"}]`,
+	} {
+		body = `{"stream":true,` + body + `}`
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, strings.NewReader(body))
@@ -81,10 +82,79 @@ func TestStreamsSaySomethingMeanwhile(t *testing.T) {
 func TestTokensOfPrompts(t *testing.T) {
 	url := start(t, textModel{talkative()}, serve.Config{})
 	assert.JSONEq(t, `{"bos_token":"<s>","eos_token":"</s>","pad_token":"</s>","chat_template":"{{ x }}"}`, get(t, url+"/tokenizer_info").body)
-	assert.Equal(t, []any{1.0, 97.0}, post(t, url+"/tokenize", `{"prompt":"a","add_special_tokens":true}`).json["tokens"])
-	assert.Equal(t, []any{97.0}, post(t, url+"/v1/tokenize", `{"prompt":"a","add_special_tokens":false}`).json["tokens"])
+	for body, want := range map[string][]any{
+		`{"prompt":"a","add_special_tokens":true}`: {1.0, 97.0}, `{"prompt":"a","add_special_tokens":false}`: {97.0}, `{"prompt":"<s>","add_special_tokens":false}`: {60.0, 115.0, 62.0},
+		`{"content":"a","add_special_tokens":true}`: {1.0, 97.0}, `{"content":"","add_special_tokens":true}`: {1.0},
+		`{"content":"<s>a","add_special_tokens":true}`: {1.0, 60.0, 115.0, 62.0, 97.0}, `{"add_special_tokens":false,"content":"é"}`: {233.0},
+	} {
+		a := post(t, url+"/tokenize", body)
+		assert.Equal(t, want, a.json["tokens"], "%s %s", body, a.body)
+		assert.EqualValues(t, len(want), a.json["count"], body)
+		assert.Equal(t, a.body, post(t, url+"/v1/tokenize", body).body)
+	}
+	assert.Equal(t, 400, post(t, url+"/tokenize", `{"content":"a","add_special_tokens":"yes"}`).status)
 	assert.Equal(t, "ab", post(t, url+"/detokenize", `{"tokens":[97,98]}`).json["prompt"])
 	assert.Equal(t, 400, post(t, url+"/detokenize", `{}`).status)
 	other := start(t, talkative(), serve.Config{})
 	assert.Equal(t, 404, get(t, other+"/tokenizer_info").status)
+}
+
+// atOnce gives its whole reply, the reason of its end and the cost in one delta.
+type atOnce struct{ *backend.Scripted }
+
+func (b atOnce) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
+	return func(yield func(backend.Delta, error) bool) {
+		var all backend.Delta
+		for d, err := range b.Scripted.ChatCompletion(ctx, req) {
+			if err != nil {
+				yield(d, err)
+				return
+			}
+			all.Text, all.Tokens = all.Text+d.Text, append(all.Tokens, d.Tokens...)
+			all.Finish, all.Usage = d.Finish, d.Usage
+		}
+		yield(all, nil)
+	}
+}
+
+// Why and with what cost a reply ended is told where that comes with text, too.
+func TestEndThatComesWithText(t *testing.T) {
+	url := start(t, atOnce{talkative()}, serve.Config{})
+	for _, stream := range []string{"false", "true"} {
+		for path, tt := range map[string]struct {
+			body  string
+			tells []string
+		}{
+			"/v1/chat/completions": {`{"max_tokens":2,"stream_options":{"include_usage":true},` + hello, []string{`"finish_reason":"length"`, `"completion_tokens":2`}},
+			"/v1/responses":        {`{"max_output_tokens":2,"input":"x"`, []string{`"status":"incomplete"`, `"reason":"max_output_tokens"`, `"output_tokens":2`}},
+			"/v1/messages":         {`{"max_tokens":2,` + hello, []string{`"stop_reason":"max_tokens"`, `"output_tokens":2`}},
+			"/api/chat":            {`{"options":{"num_predict":2},` + hello, []string{`"done_reason":"length"`, `"eval_count":2`}},
+			"/api/generate":        {`{"options":{"num_predict":2},"prompt":"x"`, []string{`"done_reason":"length"`, `"eval_count":2`}},
+		} {
+			if stream == "false" {
+				tt.body = strings.Replace(tt.body, `"stream_options":{"include_usage":true},`, "", 1)
+			}
+			a := post(t, url+path, tt.body+`,"stream":`+stream+`}`)
+			for _, want := range append(tt.tells, "one, two,") {
+				assert.Contains(t, a.body, want, path)
+			}
+		}
+	}
+}
+
+// Log-probabilities are sent where OpenAI's clients ask for them.
+func TestLogprobsOfResponses(t *testing.T) {
+	url := start(t, talkative(), serve.Config{}) + "/v1/responses"
+	for fields, logprobs := range map[string]bool{
+		`"include":["message.output_text.logprobs"]`: true, `"top_logprobs":2`: true, `"include":["reasoning.encrypted_content"]`: false,
+		`"include":[]`: false, `"include":null`: false, `"top_logprobs":0`: false,
+		`"include":["file_search_call.results","message.output_text.logprobs"],"top_logprobs":0`: true,
+	} {
+		for _, stream := range []string{"false", "true"} {
+			a := post(t, url, `{"input":"x","max_output_tokens":2,`+fields+`,"stream":`+stream+`}`)
+			require.Equal(t, 200, a.status, a.body)
+			assert.Equal(t, logprobs, strings.Contains(a.body, `"logprob":`), "%s %s", fields, a.body)
+		}
+	}
+	assert.Equal(t, 400, post(t, url, `{"input":"x","include":"logprobs"}`).status)
 }

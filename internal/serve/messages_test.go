@@ -204,13 +204,20 @@ func TestMessagesRefusals(t *testing.T) {
 // A conversation of very many parts is read in a time that grows with its length alone.
 func TestMessagesOfManyParts(t *testing.T) {
 	url := start(t, newToolModel("x", ""), serve.Config{}) + messagesPath
-	begun := time.Now()
-	parts := strings.Repeat(`{"type":"text","text":""},`, 100_000) + strings.Repeat(`{"type":"text","text":"a"},`, 300_000)
-	a := post(t, url, `{"messages":[{"role":"user","content":[`+strings.TrimSuffix(parts, ",")+`]}]}`)
-	assert.Contains(t, a.body, "prompt is too long")
-	a = post(t, url, `{"messages":[`+strings.TrimSuffix(strings.Repeat(`{"role":"user","content":"a"},`, 300_000), ",")+`]}`)
-	assert.Contains(t, a.body, "prompt is too long")
-	assert.Less(t, time.Since(begun), 30*time.Second)
+	took := func(n int) time.Duration {
+		least := time.Hour
+		for range 2 { // of a busy machine the better moment counts
+			begun := time.Now()
+			parts := strings.Repeat(`{"type":"text","text":""},`, n/3) + strings.Repeat(`{"type":"text","text":"a"},`, n)
+			a := post(t, url, `{"messages":[{"role":"user","content":[`+strings.TrimSuffix(parts, ",")+`]}]}`)
+			assert.Contains(t, a.body, "prompt is too long")
+			a = post(t, url, `{"messages":[`+strings.TrimSuffix(strings.Repeat(`{"role":"user","content":"a"},`, n), ",")+`]}`)
+			assert.Contains(t, a.body, "prompt is too long")
+			least = min(least, time.Since(begun))
+		}
+		return least
+	}
+	assert.Less(t, took(150_000), 40*took(15_000), "ten times the parts, not a hundred times the time")
 }
 
 // messageOf puts a streamed message together, as the official client does, and checks the order.

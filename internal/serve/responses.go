@@ -51,7 +51,7 @@ func (m *model) response(f *fields, w http.ResponseWriter, r *http.Request) erro
 
 // advisory are fields for which a model here has no use, and which only tell servers about
 // each other.
-var advisory = []string{"reasoning", "include", "client_metadata", "truncation", "background", "stream_options",
+var advisory = []string{"reasoning", "client_metadata", "truncation", "background", "stream_options",
 	"service_tier", "prompt", "max_tool_calls"}
 
 // readResponse understands a request.
@@ -67,6 +67,9 @@ func (m *model) readResponse(f *fields) (*responseCall, error) {
 	if n := f.integer("top_logprobs", 0, backend.TopLogprobsMax); n != nil {
 		req.TopLogprobs, req.Logprobs = int(*n), *n > 0
 	}
+	var include []string
+	f.read("include", "a list of texts", &include)
+	req.Logprobs = req.Logprobs || slices.Contains(include, "message.output_text.logprobs")
 	f.textFormat(req)
 	asked := f.raw["tool_choice"]
 	if asked == nil {

@@ -63,6 +63,10 @@ func (rw *responseWriter) add(ev event) error {
 }
 
 func (rw *responseWriter) addDelta(d backend.Delta) error {
+	if d.Finish != "" { // perhaps with the last of the text
+		rw.reason = d.Finish
+		rw.usage.add(d.Usage, true)
+	}
 	switch {
 	case d.Call != nil && d.Call.Name != "":
 		if err := rw.close(); err != nil {
@@ -81,10 +85,6 @@ func (rw *responseWriter) addDelta(d backend.Delta) error {
 		tokens := chatTokens(d.Tokens)
 		rw.logprobs = append(rw.logprobs, tokens...)
 		return rw.write("response.output_text.delta", d.Text, map[string]any{"content_index": 0, "logprobs": tokens})
-	}
-	if d.Finish != "" {
-		rw.reason = d.Finish
-		rw.usage.add(d.Usage, true)
 	}
 	return nil
 }

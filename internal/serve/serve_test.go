@@ -257,7 +257,8 @@ func TestRequestsAreHonoured(t *testing.T) {
 		"prefill": {`{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"{"}],"continue_final_message":true,"add_generation_prompt":false}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{}, Prefill: "{"}},
 		"fields that ask for nothing": {`{` + hello + `,"user":"me","metadata":{"a":"b"},"tools":[],"tool_choice":"none","presence_penalty":0,"frequency_penalty":0.0,
-			"logit_bias":{ },"store":true,"verbosity":"low","service_tier":"flex","chat_template_kwargs":{"enable_thinking": false},"max_tokens":-1,"audio":null,"modalities":["text"],"n":1,"stream":false,"parallel_tool_calls":true}`,
+			"logit_bias":{ },"store":true,"verbosity":"low","service_tier":"flex","chat_template_kwargs":{"enable_thinking": false},"max_tokens":-1,"audio":null,"modalities":["text"],"n":1,"stream":false,"parallel_tool_calls":true,
+			"best_of":1.0,"mirostat":-0.0,"typical_p":1.0,"id_slot":-1,"enable_thinking":false,"think":false,"thinking":{"type": "disabled"},"skip_special_tokens":true,"xtc_probability":0.0,"length_penalty":1e0,"echo":false}`,
 			backend.Request{Messages: user, Sampling: &backend.Sampling{PresencePenalty: number(0), FrequencyPenalty: number(0)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -296,6 +297,10 @@ func TestRefusals(t *testing.T) {
 		"misspelt parameters":  {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f","paramters":{}}}]}`, 400, "unknown_parameter", "tools[0].function.paramters", "parameters"},
 		"misspelt tool choice": {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","function":{"nme":"f"}}}`, 400, "unknown_parameter", "tool_choice.function.nme", "name"},
 		"misspelt response's":  {"/v1/responses", `{"input":"x","tools":[{"type":"function","name":"f","paramters":{}}]}`, 400, "unknown_parameter", "tools[0].paramters", "parameters"},
+		"another sampler":      {chat, `{` + hello + `,"mirostat":2}`, 400, "unsupported_parameter", "mirostat", "not supported"},
+		"less of the typical":  {chat, `{` + hello + `,"typical_p":0.5}`, 400, "unsupported_parameter", "typical_p", "not supported"},
+		"thinking of Qwen's":   {chat, `{` + hello + `,"enable_thinking":true}`, 400, "unsupported_parameter", "enable_thinking", "not supported"},
+		"marks of turns":       {chat, `{` + hello + `,"skip_special_tokens":false}`, 400, "unsupported_parameter", "skip_special_tokens", "not supported"},
 		"half a seed":          {chat, `{` + hello + `,"seed":1.5}`, 400, "invalid_value", "seed", "whole"},
 		"tools of no use":      {chat, `{` + hello + `,"tools":[{"type":"function","function":{"name":"f"}}]}`, 400, "unsupported_parameter", "tools", "local model"},
 		"a nameless tool":      {chat, `{` + hello + `,"tools":[{"type":"function"}]}`, 400, "invalid_value", "tools[0].function.name", ""},

@@ -28,13 +28,14 @@ func (m *model) tokenize(f *fields, w http.ResponseWriter, r *http.Request) (err
 	} else if !has {
 		f.fail(badValue("content", "give content, or messages."))
 	}
-	special := f.take("add_special_tokens")
+	var special bool
+	asked := f.read("add_special_tokens", "true or false", &special)
 	if _, err := m.end(f); err != nil {
 		return err
 	}
 	var count backend.Count
-	if special != nil && has {
-		count, err = m.promptTokens(text, string(special) == "true")
+	if asked && has {
+		count, err = m.promptTokens(text, special)
 	} else {
 		count, err = m.count(r, text, req.Messages)
 	}

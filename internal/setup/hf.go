@@ -195,7 +195,7 @@ func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
 		Threads: s.Threads, ThreadsBatch: s.ThreadsBatch,
 		Parallel: s.Parallel, Ubatch: s.Ubatch, KVType: s.KVType, NoMmap: !s.Mmap, Mlock: s.Mlock,
 		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn, CacheDir: KVDir(), CacheBytes: s.DiskCacheMiB << 20,
-		Progress: update, Warn: o.Warn, Note: o.Note, Vet: vet, RenderExecutable: exe})
+		Progress: update, Warn: o.Warn, Vet: vet, RenderExecutable: exe})
 	end()
 	if err != nil {
 		return nil, exit.With(exit.Backend, err)

@@ -33,7 +33,6 @@ type Host struct {
 	Attended bool      // a person can be asked
 	Warn     func(msg string)
 	Tell     func(msg string) // something that is no warning
-	Note     func(msg string) // told how a local model is used; nil: nobody cares
 	// Confirm shows something and asks a question about it.
 	Confirm  func(ctx context.Context, shown, question string) (bool, error)
 	Loading  func(what string) (update func(done float64), end func())
