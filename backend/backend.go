@@ -453,9 +453,8 @@ func Collect(seq iter.Seq2[Delta, error]) (text string, last Delta, err error) {
 			return string(buf), last, e
 		}
 		buf = append(buf, d.Text...)
-		tokens := append(last.Tokens, d.Tokens...)
+		d.Tokens = append(last.Tokens, d.Tokens...)
 		last = d
-		last.Tokens = tokens
 	}
 	return string(buf), last, nil
 }

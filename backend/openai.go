@@ -140,8 +140,7 @@ type configError struct{ text, advice string }
 func (e *configError) Error() string { return e.text }
 
 func configAdvice(err error) string {
-	var c *configError
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*configError](err); ok {
 		return c.advice
 	}
 	return ""

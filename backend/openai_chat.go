@@ -68,7 +68,7 @@ func (o *OpenAI) open(ctx context.Context, req *Request, count Count) (*openai.C
 		if err == nil {
 			return stream, nil
 		}
-		if ctx.Err() != nil || !o.adapt(err, req, fields) {
+		if ctx.Err() != nil || !o.adapt(err, fields) {
 			return nil, err
 		}
 	}
@@ -264,7 +264,8 @@ func strictIn(v any) bool {
 // 'temperature' is not supported" or "Unrecognized request argument: top_k".
 var (
 	refusedParam = regexp.MustCompile(`(?i)(?:unsupported|unrecognized|unknown|unexpected|extra)[^:']*[:']\s*'?([a-z_]+)`)
-	refusedValue = regexp.MustCompile(`(?i)unsupported|unrecognized|unknown|not supported|not permitted|not allowed|does not support|only the default`)
+	refusedValue = regexp.MustCompile(`(?i)unsupported|unrecognized|unknown|does not support|` +
+		`not (?:supported|permitted|allowed)|only the default`)
 )
 
 // whatInstead says what is done without a parameter. Others are never left out.
@@ -288,7 +289,7 @@ func whatInstead(param string) (string, bool) {
 
 // adapt learns from a refusal which parameter the server does not take, and
 // reports whether the request should be sent again without it.
-func (o *OpenAI) adapt(err error, req *Request, sent wireFields) bool {
+func (o *OpenAI) adapt(err error, sent wireFields) bool {
 	remote := toRemoteError(err, o.cfg.APIKey)
 	if remote == nil || remote.Status != http.StatusBadRequest && remote.Status != http.StatusUnprocessableEntity {
 		return false

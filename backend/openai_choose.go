@@ -296,8 +296,8 @@ func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []O
 		}
 		wg.Wait()
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, firstError(errs)
+	if err := cmp.Or(errs...); err != nil { // the first
+		return nil, err
 	}
 	p := make([]float64, n)
 	var usage Usage
@@ -315,15 +315,6 @@ func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []O
 	return c.withUsage(&usage), nil
 }
 
-func firstError(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // labelAnswer is each option's probability in one order of the list.
 type labelAnswer struct {
 	p     []float64
@@ -336,9 +327,8 @@ func (o *OpenAI) askLabel(ctx context.Context, req *Request, options []Option, o
 	if err != nil {
 		return labelAnswer{}, err
 	}
-	zero := 0.0
 	ask := &Request{Messages: appendToLast(req.Messages, text),
-		Sampling:  (&Sampling{Temperature: &zero}).Merge(req.Sampling),
+		Sampling:  (&Sampling{Temperature: new(0.0)}).Merge(req.Sampling),
 		TokensMax: 1, Logprobs: true, TopLogprobs: TopLogprobsMax}
 	_, last, err := o.collect(ctx, ask)
 	if err != nil {
@@ -364,10 +354,8 @@ func (o *OpenAI) askLabel(ctx context.Context, req *Request, options []Option, o
 
 // rivals are the most likely tokens at one place, the one drawn included.
 func rivals(t TokenLogprob) []TokenLogprob {
-	for _, r := range t.Top {
-		if r.Text == t.Text {
-			return t.Top
-		}
+	if slices.ContainsFunc(t.Top, func(r TokenLogprob) bool { return r.Text == t.Text }) {
+		return t.Top
 	}
 	return append([]TokenLogprob{t}, t.Top...)
 }
@@ -377,9 +365,8 @@ func (o *OpenAI) collect(ctx context.Context, req *Request) (text string, last D
 	var buf strings.Builder
 	err = o.chat(ctx, req, func(d Delta, err error) bool {
 		buf.WriteString(d.Text)
-		tokens := append(last.Tokens, d.Tokens...)
+		d.Tokens = append(last.Tokens, d.Tokens...)
 		last = d
-		last.Tokens = tokens
 		return err == nil
 	})
 	return buf.String(), last, err
@@ -464,9 +451,8 @@ func (o *OpenAI) askText(req *Request, options []Option) (*Request, error) {
 	for _, option := range options {
 		longest = max(longest, len(option.Text))
 	}
-	zero := 0.0
 	ask := &Request{Messages: msgs, Prefill: req.Prefill,
-		Sampling: (&Sampling{Temperature: &zero}).Merge(req.Sampling), TokensMax: answerTokens + longest}
+		Sampling: (&Sampling{Temperature: new(0.0)}).Merge(req.Sampling), TokensMax: answerTokens + longest}
 	if o.info.Reasoning {
 		ask.TokensMax += thinkTokens
 	}

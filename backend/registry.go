@@ -1,6 +1,9 @@
 package backend
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Factory makes a backend of its part of a configuration. decode fills in a
 // struct with yaml tags.
@@ -11,11 +14,4 @@ type Factory func(decode func(config any) error) (LanguageBackend, error)
 type Registry map[string]Factory
 
 // Names are the known names, sorted.
-func (r Registry) Names() []string {
-	names := make([]string, 0, len(r))
-	for name := range r {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (r Registry) Names() []string { return slices.Sorted(maps.Keys(r)) }

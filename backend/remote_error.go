@@ -262,8 +262,7 @@ func (o *OpenAI) explain(ctx context.Context, verb string, err error) error {
 		return err
 	}
 	op := o.cfg.ModelID + ": " + verb
-	var none *noReply
-	if errors.As(err, &none) {
+	if none, ok := errors.AsType[*noReply](err); ok {
 		return &Error{Op: op, Err: plainError(o.cfg.APIKey.redact(none.Error())), Advice: none.Hint()}
 	}
 	remote := toRemoteError(err, o.cfg.APIKey)
@@ -285,8 +284,7 @@ func (o *OpenAI) explain(ctx context.Context, verb string, err error) error {
 
 // redactError keeps an error's chain unless its text holds the key.
 func (o *OpenAI) redactError(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the URL is in the advice
 	}
 	if clean := o.cfg.APIKey.redact(err.Error()); clean != err.Error() {

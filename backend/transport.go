@@ -189,8 +189,7 @@ func (p retryPolicy) check(ctx context.Context, resp *http.Response, err error) 
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	var elsewhere *elsewhereError
-	if errors.As(err, &elsewhere) {
+	if _, ok := errors.AsType[*elsewhereError](err); ok {
 		return false, nil
 	}
 	if err != nil {
@@ -294,8 +293,7 @@ func (t *idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // silenceOr is the silence that ended the context, else err.
 func silenceOr(ctx context.Context, err error) error {
-	var silence *errSilence
-	if errors.As(context.Cause(ctx), &silence) {
+	if silence, ok := errors.AsType[*errSilence](context.Cause(ctx)); ok {
 		return silence
 	}
 	return err

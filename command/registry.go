@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -288,12 +289,7 @@ func (r *Registry) nearest(folded string) string {
 	for _, name := range r.order {
 		try(name)
 	}
-	aliases := make([]string, 0, len(r.aliases))
-	for alias := range r.aliases {
-		aliases = append(aliases, alias)
-	}
-	slices.Sort(aliases)
-	for _, alias := range aliases {
+	for _, alias := range slices.Sorted(maps.Keys(r.aliases)) {
 		try(alias)
 	}
 	if bestDistance > suggestDistanceMax {

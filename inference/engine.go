@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,6 @@ type device interface {
 type traits struct {
 	vocabSize  int
 	contextMax int
-	ends       []int32
 	piece      func(int32) []byte // text of a token; nil for control tokens
 	partial    bool               // sequences can be shared and cut at any token
 	window     bool               // of a state on disk only the newest part is there: it can't be cut
@@ -93,16 +93,15 @@ type traits struct {
 // and computes on the thread that all engines of the process share. All methods
 // are safe for concurrent use.
 type Engine struct {
-	traits   traits
-	dev      device
-	parallel int
-	ubatch   int
-	slots    []*slot
-	leaves   leaves
-	release  func()
-	share    *coreShare // nil: threads are as configured
-	disk     diskCache
-	scored   scoredPrompts
+	traits  traits
+	dev     device
+	ubatch  int
+	slots   []*slot
+	leaves  leaves
+	release func()
+	share   *coreShare // nil: threads are as configured
+	disk    diskCache
+	scored  scoredPrompts
 
 	mu      sync.Mutex
 	queue   []*job
@@ -195,7 +194,7 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 		return nil, &Error{Op: "start engine", Err: err,
 			Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
 	}
-	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength, ends: m.ends,
+	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength,
 		partial: !m.Info.Recurrent && !m.Info.Hybrid, window: m.Info.SlidingWindow > 0, mapped: m.Mapped, piece: m.replyPiece}
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
@@ -264,7 +263,7 @@ const cellsSpare = 512
 func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, disk *prefixShelf,
 	release func(),
 ) *Engine {
-	e := &Engine{traits: tr, dev: dev, parallel: parallel, ubatch: ubatch, share: share,
+	e := &Engine{traits: tr, dev: dev, ubatch: ubatch, share: share,
 		disk: diskCache{prefixShelf: disk}, release: release, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
@@ -296,9 +295,8 @@ func (e *Engine) Close() {
 		return
 	}
 	e.mu.Lock()
-	first := !e.closing
-	e.closing = true
-	if first {
+	if !e.closing {
+		e.closing = true
 		e.dev.Abort(true)
 	}
 	e.mu.Unlock()
@@ -348,10 +346,7 @@ func (e *Engine) submit(j *job) error {
 func (e *Engine) cancelled() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	wanted := false
-	for _, j := range e.active {
-		wanted = wanted || j.ctx.Err() == nil
-	}
+	wanted := slices.ContainsFunc(e.active, func(j *job) bool { return j.ctx.Err() == nil })
 	if !wanted && len(e.active) > 0 && !e.closing {
 		e.dev.Abort(true)
 	}

@@ -571,7 +571,7 @@ func TestCloseWithWorkInFlight(t *testing.T) {
 	d := newFakeDevice(1024)
 	entered, _ := blocked(d, from(1))
 	released := 0
-	tr := traits{vocabSize: fakeVocab, contextMax: 512, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
+	tr := traits{vocabSize: fakeVocab, contextMax: 512, partial: true, piece: fakePiece}
 	e := newEngine(d, tr, 2, 64, 8, nil, nil, func() { released++ })
 	var wg sync.WaitGroup
 	for i := range 5 {

@@ -324,7 +324,7 @@ func fakePiece(id int32) []byte { return fmt.Appendf(nil, "%d ", id) }
 
 // newFakeEngine runs the scheduler on a fake device.
 func newFakeEngine(d *fakeDevice, contextMax, parallel, ubatch int) *Engine {
-	tr := traits{vocabSize: fakeVocab, contextMax: contextMax, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
+	tr := traits{vocabSize: fakeVocab, contextMax: contextMax, partial: true, piece: fakePiece}
 	return newEngine(d, tr, parallel, ubatch, 8, nil, nil, nil)
 }
 

@@ -299,8 +299,7 @@ func (r *reply) take(s *llama.Sample) (done bool, err error) {
 	out.Text += r.gate.flush()
 	out.Stop = r.gate.by
 	j.stats.Decode = time.Since(r.first)
-	stats := j.stats
-	out.Stats = &stats
+	out.Stats = new(j.stats)
 	r.push(out, len(piece))
 	return true, nil
 }

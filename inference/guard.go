@@ -111,8 +111,7 @@ func enforces(p string, convert func(schema []byte) (string, error)) (bool, erro
 
 // jsonError adds the line to a JSON syntax error.
 func jsonError(text []byte, err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		line := 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
 		return fmt.Errorf("line %d: %w", line, err)
 	}

@@ -38,16 +38,7 @@ func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says what a person can do about it.
-func (e *Error) Hint() string {
-	if e.Advice != "" {
-		return e.Advice
-	}
-	var inner interface{ Hint() string }
-	if errors.As(e.Err, &inner) {
-		return inner.Hint()
-	}
-	return ""
-}
+func (e *Error) Hint() string { return cmp.Or(e.Advice, hintOf(e.Err)) }
 
 // ModelOptions configure loading; nil means the defaults. Names follow
 // llama.cpp and go-llama.cpp, so that people who know those find them.
@@ -251,10 +242,7 @@ func (m *Model) describe(ctx context.Context, opts *ModelOptions) (err error) {
 			m.longest = max(m.longest, len(m.vocab.Piece(id)))
 		}
 	}
-	m.template = m.Info.ChatTemplate
-	if opts.ChatTemplate != "" {
-		m.template = opts.ChatTemplate
-	}
+	m.template = cmp.Or(opts.ChatTemplate, m.Info.ChatTemplate)
 	m.typedContent = m.needsTypedContent(ctx)
 	return ctx.Err()
 }
@@ -267,24 +255,22 @@ func (m *Model) needsTypedContent(ctx context.Context) bool {
 	}
 	const probe = "\x02probe\x03"
 	parts, err := m.render(ctx, Chat{Messages: []Message{{Role: "user", Content: probe}}}, "", false)
-	if err == nil && strings.Contains(joinParts(parts), probe) || errors.Is(err, ErrTemplate) {
+	if err == nil && strings.Contains(Text(parts), probe) || errors.Is(err, ErrTemplate) {
 		return false
 	}
 	m.typedContent = true
 	parts, err = m.render(ctx, Chat{Messages: []Message{{Role: "user", Content: probe}}}, "", false)
-	return err == nil && strings.Contains(joinParts(parts), probe)
+	return err == nil && strings.Contains(Text(parts), probe)
 }
 
-func joinParts(parts []Part) string {
+// Text is the rendered prompt as one string.
+func Text(parts []Part) string {
 	var b strings.Builder
 	for _, p := range parts {
 		b.WriteString(p.Text)
 	}
 	return b.String()
 }
-
-// Text is the rendered prompt as one string.
-func Text(parts []Part) string { return joinParts(parts) }
 
 // TokenizeOptions say how plain text is read.
 type TokenizeOptions struct {
@@ -439,12 +425,12 @@ func (m *Model) Close() {
 		return
 	}
 	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return
-	}
+	closed := m.closed
 	m.closed = true
 	m.mu.Unlock()
+	if closed {
+		return
+	}
 	m.users.Wait()
 	m.renderers.close()
 	m.native.Close()

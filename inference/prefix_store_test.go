@@ -20,7 +20,7 @@ func storedEngine(t *testing.T, dir, key string, change func(*traits)) (*Engine,
 	t.Helper()
 	store := OpenPrefixStore(dir, 1<<30)
 	d := newFakeDevice(4096)
-	tr := traits{vocabSize: fakeVocab, contextMax: 2048, ends: []int32{fakeEnd}, partial: true, piece: fakePiece}
+	tr := traits{vocabSize: fakeVocab, contextMax: 2048, partial: true, piece: fakePiece}
 	if change != nil {
 		change(&tr)
 	}
@@ -180,7 +180,7 @@ func TestStoreWithoutRoom(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	store := OpenPrefixStore(filepath.Join(file, "below"), 1<<30)
-	e := newEngine(newFakeDevice(4096), traits{vocabSize: fakeVocab, contextMax: 2048, ends: []int32{fakeEnd}, partial: true, piece: fakePiece},
+	e := newEngine(newFakeDevice(4096), traits{vocabSize: fakeVocab, contextMax: 2048, partial: true, piece: fakePiece},
 		2, 64, 8, nil, store.shelf("model", "tiny.gguf"), nil)
 	replied(t, e, sibling(1), 500)
 	e.Close()

@@ -44,7 +44,7 @@ func (nullSampler) Close()                     {}
 
 func nullEngine(b *testing.B, parallel int) *Engine {
 	word := []byte(" word")
-	tr := traits{vocabSize: 50_000, contextMax: 1 << 30, ends: []int32{0}, partial: true, piece: func(int32) []byte { return word }}
+	tr := traits{vocabSize: 50_000, contextMax: 1 << 30, partial: true, piece: func(int32) []byte { return word }}
 	e := newEngine(&nullDevice{}, tr, parallel, ubatchDefault, leavesMax, nil, nil, nil)
 	b.Cleanup(e.Close)
 	return e

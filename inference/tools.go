@@ -34,7 +34,7 @@ func (m *Model) ToolSyntax(ctx context.Context) (s ToolSyntax, ok bool) {
 	ask := Chat{Messages: []Message{{Role: "user", Content: "?"}},
 		Tools: []Tool{{Name: first, Description: "probe", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}}
 	before, err := m.render(ctx, ask, "", true)
-	if err != nil || !strings.Contains(joinParts(before), first) {
+	if err != nil || !strings.Contains(Text(before), first) {
 		return s, false
 	}
 	written := func(calls ...Call) (string, bool) {
@@ -43,7 +43,7 @@ func (m *Model) ToolSyntax(ctx context.Context) (s ToolSyntax, ok bool) {
 		if err != nil {
 			return "", false
 		}
-		reply, ok := strings.CutPrefix(joinParts(parts), joinParts(before))
+		reply, ok := strings.CutPrefix(Text(parts), Text(before))
 		return m.untilEnd(reply), ok
 	}
 	one, ok := written(Call{"call00001", first, args})

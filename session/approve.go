@@ -159,7 +159,8 @@ func (g *gate) hideFiles(d decided) {
 
 func (g *gate) tellDecision(j job, d decided) {
 	g.book.emit(&Approval{
-		Step: g.clock.steps, Command: j.call.Command, Mode: string(g.opts.approve()), Allowed: d.Allow, Reason: d.Reason, By: d.by, Rule: d.rule,
+		Step: g.clock.steps, Command: j.call.Command, Mode: string(g.opts.approve()), Allowed: d.Allow,
+		Reason: d.Reason, By: d.by, Rule: d.rule,
 	})
 }
 

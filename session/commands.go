@@ -32,7 +32,8 @@ func (s *Session) refreshCommands(ctx context.Context) {
 	if news.none() {
 		return
 	}
-	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.talk.tell(s.words.render("commands.tmpl", news)), Next: s.phase})
+	text := s.talk.tell(s.words.render("commands.tmpl", news))
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: text, Next: s.phase})
 }
 
 // fingerprints tell when what a command says of itself has changed, by name.

@@ -284,9 +284,7 @@ func lastExchange(entries []*journal.Entry) int {
 }
 
 func (c compaction) rebuild(summary *journal.Entry) []*journal.Entry {
-	out := append([]*journal.Entry{}, c.tasks...)
-	out = append(out, summary)
-	return append(out, c.tail...)
+	return slices.Concat(c.tasks, []*journal.Entry{summary}, c.tail)
 }
 
 // summarise makes one entry of older ones: their calls in a line each, and what
@@ -304,15 +302,12 @@ func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, ro
 	if err != nil {
 		c.warn("no summary by the model: " + err.Error())
 	}
-	text := c.tell(c.words.render("summary.tmpl", map[string]string{"Digest": prose.Fenced(digest), "Summary": fencedIf(words)}))
-	return &journal.Entry{Kind: journal.KindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
-}
-
-func fencedIf(text string) string {
-	if text == "" {
-		return ""
+	shown := map[string]string{"Digest": prose.Fenced(digest), "Summary": ""}
+	if words != "" {
+		shown["Summary"] = prose.Fenced(words)
 	}
-	return prose.Fenced(text)
+	text := c.tell(c.words.render("summary.tmpl", shown))
+	return &journal.Entry{Kind: journal.KindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
 }
 
 func (c *conversation) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {

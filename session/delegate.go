@@ -217,8 +217,7 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 	}
 	for try := range triesMax {
 		res, err := d.try(ctx, t, try)
-		var over *backend.ContextError
-		if errors.As(err, &over) { // its own failure: what the others did stands
+		if _, ok := errors.AsType[*backend.ContextError](err); ok { // its own failure: what the others did stands
 			t.done.stop, t.done.reason = StopError, err.Error()
 			return ctx.Err()
 		}
@@ -291,12 +290,12 @@ func (s *Session) childOptions(d *delegation, id string, t *subtask, try int) Op
 
 // warmer is the sampling of a further try.
 func warmer(base *backend.Sampling, number, try int) *backend.Sampling {
-	temperature, seed := triedTemperature, uint32(number*triesMax+try)
+	temperature := triedTemperature
 	if base != nil && base.Temperature != nil {
 		temperature = max(temperature, *base.Temperature)
 	}
 	temperature += triedWarmer * float64(try)
-	return (&backend.Sampling{Temperature: &temperature, Seed: &seed}).Merge(base)
+	return (&backend.Sampling{Temperature: &temperature, Seed: new(uint32(number*triesMax + try))}).Merge(base)
 }
 
 // result makes one result of the subtasks' answers.
@@ -305,7 +304,8 @@ func (d *delegation) result() *command.Result {
 	var parts []string
 	for _, t := range d.parts {
 		parts = append(parts, d.parent.words.render("delegated.tmpl", delegatedData{
-			Number: t.Number, Text: t.Text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop, Reason: t.done.reason,
+			Number: t.Number, Text: t.Text, Answer: t.done.answer, OK: t.done.ok(), Stop: t.done.stop,
+			Reason: t.done.reason,
 		}))
 		res.Failed = res.Failed || !t.done.ok()
 		res.Files = mergeSorted(res.Files, t.done.files)
@@ -356,7 +356,8 @@ func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 		return start
 	case *Result:
 		return &SubtaskEnded{
-			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage, Error: p.Error, Try: try,
+			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage,
+			Error: p.Error, Try: try,
 		}
 	}
 	return data
@@ -386,9 +387,10 @@ func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text s
 	for _, f := range files {
 		paths = append(paths, f.Path)
 	}
+	question := sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text})
 	choice, err := sp.choose(ctx, &backend.Request{Messages: []backend.Message{
 		{Role: backend.RoleSystem, Content: sp.words.render("relevant_system.tmpl", nil)},
-		{Role: backend.RoleUser, Content: sp.scrub.Text(sp.words.render("relevant.tmpl", relevantData{Files: files, Task: text}))},
+		{Role: backend.RoleUser, Content: sp.scrub.Text(question)},
 	}}, sp.scrub.Distinct(append(slices.Clone(paths), sp.words.render("none", nil))))
 	if err != nil {
 		return nil, err

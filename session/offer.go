@@ -69,10 +69,13 @@ func offer(p journal.Phase, v view) []command.Spec {
 
 // view is what the next offer goes by.
 func (s *Session) view(a aim) view {
+	wants := s.about.wants
 	v := view{
-		commands: s.about.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(), splits: s.place.mayDelegate(&s.opts),
+		commands: s.about.offered(), stepsLeft: s.clock.left(), ends: a.phase.Ends(),
+		splits:    s.place.mayDelegate(&s.opts),
 		workFirst: s.opts.has(AidWorkFirst), lookFirst: s.opts.has(AidLookFirst) && s.opts.readOnly(),
-		known: s.about.wants.Known, keeps: !s.about.wants.Writes, mends: s.about.wants.Changes && s.watch.now.Size(s.about.wants.Result) > listBytesMax, replaces: s.about.wants.Replaces, counts: s.about.wants.Number,
+		known: wants.Known, keeps: !wants.Writes, replaces: wants.Replaces, counts: wants.Number,
+		mends:    wants.Changes && s.watch.now.Size(wants.Result) > listBytesMax,
 		heldBack: s.held.Work && s.opts.has(AidColdLogic), files: s.watch.now.Named(s.talk.task),
 	}
 	v.shown, v.data = s.watch.shownWhole(v.files), slices.ContainsFunc(v.files, s.watch.computed)
@@ -114,7 +117,7 @@ func runsCode(specs []command.Spec) bool {
 
 // readsFile reports a command that reads a file.
 func readsFile(c command.Spec) bool {
-	return c.Effect == command.EffectRead && slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotFile })
+	return c.Effect == command.EffectRead && hasSlot(c, command.SlotFile)
 }
 
 // unfit reports a command that does not fit what the task wants: one that writes
@@ -162,13 +165,14 @@ func (v view) asksText() bool {
 func changesMany(c command.Spec) bool { return c.Effect == command.EffectWrite && len(c.Folders) > 0 }
 
 // hasPlace reports a command that changes chosen lines of a file.
-func hasPlace(c command.Spec) bool {
-	return slices.ContainsFunc(c.Slots, func(slot command.Slot) bool { return slot.Kind == command.SlotPlace })
+func hasPlace(c command.Spec) bool { return hasSlot(c, command.SlotPlace) }
+
+func hasSlot(c command.Spec, kind command.SlotKind) bool {
+	return slices.ContainsFunc(c.Slots, func(s command.Slot) bool { return s.Kind == kind })
 }
 
 // hasCode reports a command that runs code and wants nothing else.
 func hasCode(c command.Spec) bool {
-	return c.Effect == command.EffectExecute && len(c.Slots) > 0 && !slices.ContainsFunc(c.Slots, func(slot command.Slot) bool {
-		return slot.Kind != command.SlotCode && !slot.Optional
-	})
+	wantsMore := func(s command.Slot) bool { return s.Kind != command.SlotCode && !s.Optional }
+	return c.Effect == command.EffectExecute && len(c.Slots) > 0 && !slices.ContainsFunc(c.Slots, wantsMore)
 }

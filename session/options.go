@@ -50,9 +50,9 @@ func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, f := range []struct{ field, def *int }{
 		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
-		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax}, {&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
-		{&l.GuideTokensMax, &d.GuideTokensMax},
-		{&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
+		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax},
+		{&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
+		{&l.GuideTokensMax, &d.GuideTokensMax}, {&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
 	} {
 		if *f.field <= 0 {
 			*f.field = *f.def
@@ -165,7 +165,9 @@ func (o *Options) finalName() string {
 
 // allowedNames are the commands that are worth trying after one was refused.
 func (o *Options) allowedNames(refused string) []string {
-	return namesOf(matching(o.Registry.Specs(), func(c command.Spec) bool { return c.Name != refused && !o.policy().Hopeless(c) }))
+	return namesOf(matching(o.Registry.Specs(), func(c command.Spec) bool {
+		return c.Name != refused && !o.policy().Hopeless(c)
+	}))
 }
 
 // offered are the commands of the fixed part of the prompt: not those that are for
@@ -201,7 +203,8 @@ func (o *Options) withheld() []string {
 // readOnly reports a run in which nothing can be changed, because what could
 // is not allowed.
 func (o *Options) readOnly() bool {
-	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), func(c command.Spec) bool { return c.Effect.Consequential() })
+	changes := func(c command.Spec) bool { return c.Effect.Consequential() }
+	return len(o.withheld()) > 0 && !slices.ContainsFunc(o.offered(), changes)
 }
 
 func (o *Options) approve() ApproveMode {

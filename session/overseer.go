@@ -52,7 +52,8 @@ func NewOverseer(b backend.LanguageBackend) (Overseer, error) {
 func (sp *speaker) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
 	parts := prose.Overlapping([]rune(p.Preview), overseerPartRunes, overseerOverlapRunes)
 	if len(parts) > overseerPartsMax {
-		return Verdict{Reason: sp.words.render("overseer_too_long", overseerPartsMax*(overseerPartRunes-overseerOverlapRunes))}, nil
+		most := overseerPartsMax * (overseerPartRunes - overseerOverlapRunes)
+		return Verdict{Reason: sp.words.render("overseer_too_long", most)}, nil
 	}
 	for i, part := range parts {
 		o, err := sp.judge(ctx, "overseer", overseerData{

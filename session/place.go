@@ -149,7 +149,8 @@ type excerpt struct {
 // passages that share the most with the task; a call for a part of the file has
 // chosen itself.
 func (s *Session) withPassages(ctx context.Context, j job, res *command.Result, text string) string {
-	if res.Failed || !res.Truncated || !readsFile(j.spec) || !s.opts.has(AidPassages) || len(j.call.Content) != 1 || len(j.call.Content[0]) != 1 {
+	alone := len(j.call.Content) == 1 && len(j.call.Content[0]) == 1
+	if res.Failed || !res.Truncated || !readsFile(j.spec) || !s.opts.has(AidPassages) || !alone {
 		return text
 	}
 	found := passagesAbout(s.talk.task, s.linesOf(s.watch.last))

@@ -22,7 +22,8 @@ var promptFiles embed.FS
 type prompts struct{ t *template.Template }
 
 func newPrompts() (prompts, error) {
-	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"optional": optionalSlots}).ParseFS(promptFiles, "prompts/*.tmpl")
+	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"optional": optionalSlots}).
+		ParseFS(promptFiles, "prompts/*.tmpl")
 	if err != nil {
 		return prompts{}, fmt.Errorf("session: prompts: %w", err)
 	}

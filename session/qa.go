@@ -120,7 +120,8 @@ func (c checker) evidence(answer string) check.Evidence {
 	c.watch.look()
 	now, first := c.watch.now, c.watch.first
 	offered := c.opts.offered()
-	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, func(e *journal.Entry) bool { return e.Kind == journal.KindResult && e.Digest != "" })
+	ran := func(e *journal.Entry) bool { return e.Kind == journal.KindResult && e.Digest != "" }
+	worked := len(now.Named(c.task)) > 0 || slices.ContainsFunc(c.entries, ran)
 	return check.Evidence{
 		Task: c.task, Answer: answer, Wants: *c.wants, Seen: strings.Join(c.shown(), "\n"),
 		Worked:   worked && !c.has(journal.KindSummary), // what is summed up may hold the number

@@ -16,7 +16,8 @@ import (
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
 func openTurnOf(scrub redact.Scrubber, t *turn) *journal.OpenTurn {
-	open := &journal.OpenTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices), Problem: scrub.Text(t.problem)}
+	open := &journal.OpenTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices),
+		Problem: scrub.Text(t.problem)}
 	for _, call := range t.calls {
 		if len(call.Content) > 0 && !reflect.DeepEqual(redact.Copy(scrub, call.Content), call.Content) {
 			return nil

@@ -125,11 +125,7 @@ func (s *Session) runSafely(ctx context.Context, j job) (res *command.Result, er
 
 // errorText is an error with its advice.
 func errorText(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		return err.Error() + "\n" + h.Hint()
-	}
-	return err.Error()
+	return strings.TrimSuffix(err.Error()+"\n"+hintOf(err), "\n")
 }
 
 // resultText is a result as the model is shown it.

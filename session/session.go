@@ -98,7 +98,8 @@ func newSession(opts Options, at place) (*Session, error) {
 			s.book.emit(&d)
 		}
 	}
-	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock, restate: opts.has(AidRestate), renew: s.systemPrompt}
+	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock, restate: opts.has(AidRestate),
+		renew: s.systemPrompt}
 	s.calls = newCalls(s.book, at.above)
 	s.gate = &gate{conversation: s.talk, opts: &s.opts, calls: s.calls}
 	s.watch = &watch{opts: &s.opts, focus: at.focus, spoiled: map[string]bool{}}
@@ -223,7 +224,8 @@ func (s *Session) begin(ctx context.Context, task string) error {
 		return err
 	}
 	s.clock.before, s.speaker.budget.before = s.clock.steps, s.speaker.budget.usage
-	s.book.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.talk.task, WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(), Resumed: s.resumed})
+	s.book.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.talk.task, WorkDir: s.opts.Env.WorkDir,
+		Mode: s.opts.mode(), Resumed: s.resumed})
 	s.tellWithheld()
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
@@ -239,7 +241,8 @@ func (s *Session) begin(ctx context.Context, task string) error {
 		s.add(&journal.Entry{Kind: journal.KindTask, Text: s.firstMessage(s.talk.task)})
 	case task != "":
 		s.phase = journal.PhaseFresh
-		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: s.words.render("followup.tmpl", firstData{Task: task, Guides: s.talk.guides})})
+		text := s.words.render("followup.tmpl", firstData{Task: task, Guides: s.talk.guides})
+		s.add(&journal.Entry{Kind: journal.KindTask, Step: s.clock.steps, Text: text})
 	}
 	return nil
 }
@@ -271,7 +274,8 @@ func (s *Session) openLog() error {
 func (s *Session) systemPrompt() string {
 	offered := s.opts.offered()
 	s.talk.known = fingerprints(offered)
-	d := systemData{Commands: offered, Final: s.opts.finalName(), Code: runsCode(offered), ReadOnly: s.opts.readOnly(), Plain: !s.opts.has(AidNote)}
+	d := systemData{Commands: offered, Final: s.opts.finalName(), Code: runsCode(offered),
+		ReadOnly: s.opts.readOnly(), Plain: !s.opts.has(AidNote)}
 	for _, spec := range d.Commands {
 		if n := len(spec.Slots); spec.Final && n > 0 {
 			d.Open = spec.Slots[n-1].Name

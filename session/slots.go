@@ -159,7 +159,8 @@ func (d *draft) begin(slot command.Slot) {
 
 func (d *draft) fillLine(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
-	text, err := d.whole(ctx, slot, generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
+	line := generation{tokensMax: d.limits.LineTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()}
+	text, err := d.whole(ctx, slot, line)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,8 @@ var (
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.words.render("final", nil))
 	mark := d.text.Len()
-	text, end, err := d.generate(ctx, generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()})
+	answer := generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()}
+	text, end, err := d.generate(ctx, answer)
 	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) && !isNumber.MatchString(text) {
 		d.take(mark)
 		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, grammar: numberAnswer})
@@ -224,13 +226,14 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
 	d.write("\n" + prose.FenceMark + slot.Lang + "\n")
 	closing := "\n" + prose.FenceMark + "\n"
+	block := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()}
 	body := ""
 	if slot.Kind == command.SlotCode && d.opening != "" {
 		body = d.opening
 		d.write(body)
 	}
 	for range blockPartsMax {
-		part, end, err := d.generate(ctx, generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()})
+		part, end, err := d.generate(ctx, block)
 		if err != nil {
 			return nil, err
 		}
@@ -303,7 +306,8 @@ func (d *draft) fillFile(ctx context.Context, slot command.Slot) (any, error) {
 	if slot.Web {
 		paths = append(paths, d.addresses...)
 	}
-	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, func(p string) bool { return strings.ContainsAny(p, "\r\n") }) {
+	broken := func(path string) bool { return strings.ContainsAny(path, "\r\n") }
+	if len(paths) == 0 || len(paths) > filesChoiceMax || slices.ContainsFunc(paths, broken) {
 		return d.fillLine(ctx, slot)
 	}
 	return d.fillChoice(ctx, slot, paths)

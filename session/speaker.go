@@ -20,9 +20,12 @@ func (e *BackendError) Error() string { return "model: " + e.Err.Error() }
 func (e *BackendError) Unwrap() error { return e.Err }
 
 // Hint passes on the advice of the backend's own error.
-func (e *BackendError) Hint() string {
+func (e *BackendError) Hint() string { return hintOf(e.Err) }
+
+// hintOf is the advice of an error, "" for none.
+func hintOf(err error) string {
 	var h interface{ Hint() string }
-	if errors.As(e.Err, &h) {
+	if errors.As(err, &h) {
 		return h.Hint()
 	}
 	return ""

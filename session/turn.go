@@ -77,7 +77,8 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	s.calls.pending, s.calls.had = nil, nil
 	if out.message != "" {
 		s.phase = out.next
-		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest, Next: out.next})
+		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest,
+			Next: out.next})
 	}
 	s.saveStep()
 	return out, nil
@@ -91,9 +92,10 @@ func (s *Session) lastWords(ctx context.Context, res *Result, stop Stop) *Result
 	if s.opts.mode() != modeSlots || final == "" {
 		return res
 	}
-	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: s.words.render("last_words.tmpl", lastWordsData{
+	text := s.words.render("last_words.tmpl", lastWordsData{
 		reminder: s.talk.reminder(), Loop: stop == StopLoop, Final: final,
-	})})
+	})
+	s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: text})
 	s.phase = journal.PhaseLastWords
 	t, err := s.ask(ctx, aim{phase: s.phase})
 	if err != nil || len(t.calls) == 0 {
@@ -135,7 +137,10 @@ const redraftsMax = 2
 // repeats a call is drawn again: in the prompt it would teach repetition.
 func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 	t, err := s.ask(ctx, aim{phase: s.phase})
-	for try := 0; try < redraftsMax && err == nil && s.opts.mode() == modeSlots && s.opts.has(AidCircleBreak); try++ {
+	if s.opts.mode() != modeSlots || !s.opts.has(AidCircleBreak) {
+		return t, err
+	}
+	for try := 0; try < redraftsMax && err == nil; try++ {
 		call, done := s.repeats(t)
 		if call == nil {
 			break
@@ -151,7 +156,8 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 // nothing. If that does not help, only the answer is left after what had worked
 // (unless one was just held back), and another command after what had failed.
 func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
-	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call, notName: try == redraftsMax-1 || done.Failed && s.opts.has(AidOtherWay)}
+	again := aim{phase: circling(done), sampling: redraftSampling(s.clock.steps, try), not: call,
+		notName: try == redraftsMax-1 || done.Failed && s.opts.has(AidOtherWay)}
 	cmd, err := s.opts.Registry.Resolve(call.Command)
 	switch {
 	case err != nil || done.Failed:
@@ -174,9 +180,11 @@ func (s *Session) otherAim(call *command.Call, done journal.Done, try int) aim {
 
 // hasChoice reports a command one of whose fields can be chosen another way.
 func (s *Session) hasChoice(spec command.Spec) bool {
+	files := func() bool {
+		return len(s.watch.choices(s.talk.task, s.view(aim{}).mustLook(s.phase))) > 1
+	}
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		files := slot.Kind == command.SlotFile && len(s.watch.choices(s.talk.task, s.view(aim{}).mustLook(s.phase))) > 1
-		return !slot.Optional && (files || slot.Kind == command.SlotEnum)
+		return !slot.Optional && (slot.Kind == command.SlotEnum || slot.Kind == command.SlotFile && files())
 	})
 }
 
@@ -199,8 +207,7 @@ func (s *Session) repeats(t *turn) (*command.Call, journal.Done) {
 const redraftTemperature = 0.7
 
 func redraftSampling(step, try int) *backend.Sampling {
-	temperature, seed := redraftTemperature, uint32(step*redraftsMax+try)
-	return &backend.Sampling{Temperature: &temperature, Seed: &seed}
+	return &backend.Sampling{Temperature: new(redraftTemperature), Seed: new(uint32(step*redraftsMax + try))}
 }
 
 // ask gets one turn of the model. A prompt that turns out too long is
@@ -210,8 +217,7 @@ func (s *Session) ask(ctx context.Context, a aim) (*turn, error) {
 		return nil, err
 	}
 	t, err := s.askOnce(ctx, a)
-	var over *backend.ContextError
-	if errors.As(err, &over) {
+	if _, ok := errors.AsType[*backend.ContextError](err); ok {
 		if err := s.talk.compact(ctx, s.speaker.promptLimit()/2); err != nil {
 			return nil, err
 		}
@@ -251,8 +257,7 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 		return nil, err
 	}
 	content, err := d.fillSlots(ctx, spec)
-	var bad *slotError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*slotError](err); ok {
 		return s.talk.unusable(d.text.String(), note, bad), nil
 	}
 	if err != nil {
@@ -272,7 +277,8 @@ func (s *Session) writeNote(ctx context.Context, d *draft, p journal.Phase) (str
 		start = s.words.start(p, s.watch.last)
 	}
 	d.write(s.words.render("note", nil) + start)
-	rest, _, err := d.generate(ctx, generation{tokensMax: d.limits.NoteTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()})
+	line := generation{tokensMax: d.limits.NoteTokensMax, stop: []string{"\n"}, rut: prose.ProseRut()}
+	rest, _, err := d.generate(ctx, line)
 	if err != nil {
 		return "", err
 	}
@@ -297,7 +303,8 @@ func (d *draft) command(ctx context.Context, specs []command.Spec) (command.Spec
 // unusable is a turn whose fields can't be read.
 func (c *conversation) unusable(text, note string, bad *slotError) *turn {
 	c.invalid(text, bad.Error())
-	return &turn{text: text, note: note, problem: c.words.render("bad_slot", map[string]string{"Name": bad.name, "Problem": bad.problem})}
+	problem := c.words.render("bad_slot", map[string]string{"Name": bad.name, "Problem": bad.problem})
+	return &turn{text: text, note: note, problem: problem}
 }
 
 type lastWordsData struct {
@@ -429,8 +436,10 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 }
 
 func (s *Session) unknown(name string) reply {
-	look := s.opts.Registry.Lookup(name)
-	return told(s.words.render("unknown", reasonData{Name: prose.OneLine(name, 60), Nearest: look.Suggestion, Names: s.opts.Registry.Names()}), journal.PhaseFailed)
+	reg := s.opts.Registry
+	return told(s.words.render("unknown", reasonData{
+		Name: prose.OneLine(name, 60), Nearest: reg.Lookup(name).Suggestion, Names: reg.Names(),
+	}), journal.PhaseFailed)
 }
 
 // circle answers a call that was already made, with its result and with the

@@ -122,7 +122,7 @@ func FromBytes(data []byte) (*Tokenizer, error) {
 		return nil, err
 	}
 	t := &Tokenizer{def: def, variants: make(map[variant]native)}
-	if _, err := t.load(variant{}); err != nil {
+	if err := t.load(variant{}); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -318,31 +318,31 @@ func (t *Tokenizer) with(v variant, f func(native)) error {
 		case n != nil:
 			return nil
 		}
-		if _, err := t.load(v); err != nil {
+		if err := t.load(v); err != nil {
 			return err
 		}
 	}
 }
 
 // load makes a variant unless another call already has.
-func (t *Tokenizer) load(v variant) (native, error) {
+func (t *Tokenizer) load(v variant) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return nil, ErrClosed
-	}
-	if n := t.variants[v]; n != nil {
-		return n, nil
+	switch {
+	case t.closed:
+		return ErrClosed
+	case t.variants[v] != nil:
+		return nil
 	}
 	data, err := t.def.bytes(v.escapeNUL)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n, err := openNative(data, v.parseSpecial)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	live.Add(1)
 	t.variants[v] = n
-	return n, nil
+	return nil
 }

@@ -1,6 +1,7 @@
 package hf
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -55,9 +56,7 @@ func checkChoice(req *backend.Request, options []backend.Option) (backend.Choose
 	if req.Choose != nil {
 		cfg = *req.Choose
 	}
-	if cfg.Scoring == "" {
-		cfg.Scoring = backend.ScoreSum
-	}
+	cfg.Scoring = cmp.Or(cfg.Scoring, backend.ScoreSum)
 	known := []backend.Scoring{backend.ScoreSum, backend.ScoreMean, backend.ScorePerByte, backend.ScorePMI}
 	switch {
 	case !slices.Contains(known, cfg.Scoring):

@@ -75,8 +75,7 @@ func (c *counter) find(cfg *Config) (tok *tokenizer.Tokenizer, from string, err 
 	}
 	json, err := BuildTokenizer(cfg.Path)
 	if err != nil {
-		var unsupported *tokenizer.UnsupportedError
-		if errors.As(err, &unsupported) {
+		if _, ok := errors.AsType[*tokenizer.UnsupportedError](err); ok {
 			return nil, "", nil // the engine's vocabulary counts exactly too
 		}
 		return nil, "", err

@@ -9,6 +9,7 @@
 package hf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +95,7 @@ type Backend struct {
 
 // Open checks, loads and prepares a model. Cancelling ctx ends the load.
 func Open(ctx context.Context, cfg Config) (*Backend, error) {
-	if cfg.ModelID == "" {
-		cfg.ModelID = cfg.Path
-	}
+	cfg.ModelID = cmp.Or(cfg.ModelID, cfg.Path)
 	if cfg.Warn == nil {
 		cfg.Warn = func(string) {}
 	}
@@ -352,12 +351,8 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request,
 	if len(ids) >= b.ContextLength() {
 		return nil, nil, false, &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
 	}
-	tokensMax := req.TokensMax
-	if tokensMax == 0 {
-		tokensMax = b.cfg.TokensMax
-	}
 	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids),
-		Sampling: b.sampling(req.Sampling), TokensMax: tokensMax,
+		Sampling: b.sampling(req.Sampling), TokensMax: cmp.Or(req.TokensMax, b.cfg.TokensMax),
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar,
 		Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, parts, trim, nil
 }
@@ -391,13 +386,10 @@ func or[T any](p *T, def T) T {
 
 // translate makes backend errors of the engine's.
 func (b *Backend) translate(ctx context.Context, err error) error {
-	var tooLong *inference.ContextError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &tooLong):
-		return &backend.ContextError{Tokens: tooLong.Tokens, Max: tooLong.Max, AtLeast: tooLong.AtLeast}
-	case ctx.Err() != nil:
+	if e, ok := errors.AsType[*inference.ContextError](err); ok {
+		return &backend.ContextError{Tokens: e.Tokens, Max: e.Max, AtLeast: e.AtLeast}
+	}
+	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
@@ -413,8 +405,7 @@ func delta(out inference.Output) backend.Delta {
 		d.Tokens = []backend.TokenLogprob{tokenLogprob(*out.Logprob)}
 	}
 	if out.Stats != nil {
-		u := usage(*out.Stats)
-		d.Usage = &u
+		d.Usage = new(usage(*out.Stats))
 	}
 	return d
 }

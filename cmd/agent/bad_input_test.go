@@ -86,8 +86,7 @@ func (p *commandLine) run(stdin io.Reader, args ...string) ending {
 	start := time.Now()
 	err := cmd.Run()
 	require.NoError(p.t, ctx.Err(), "%q did not end; stderr: %s", args, tail(errs.String()))
-	var ended *exec.ExitError
-	if !errors.As(err, &ended) {
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 		require.NoError(p.t, err)
 	}
 	p.assertNoProcess(cmd.Process.Pid)

@@ -215,8 +215,7 @@ func (a *chooseApp) systemMessage() []backend.Message {
 // backendError makes the failure of a model one of its exit code; what is too
 // long is the user's.
 func backendError(err error) error {
-	var tooLong *backend.ContextError
-	if errors.As(err, &tooLong) {
+	if _, ok := errors.AsType[*backend.ContextError](err); ok {
 		return err
 	}
 	return exit.With(exit.Backend, err)

@@ -192,8 +192,7 @@ func (c *launched) attach(ctx context.Context, s launch.Settings) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = lastWords
 	err := cmd.Run()
-	var ended *exec.ExitError
-	if errors.As(err, &ended) {
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s ended with %s", filepath.Base(c.program), ended.ProcessState)
 		return exit.With(max(ended.ExitCode(), exit.Failed), err)
 	}

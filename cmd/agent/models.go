@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -309,11 +310,8 @@ func millions(n uint64) string {
 
 // mix is "Q4_K 168, F32 121": the tensor types, most frequent first.
 func mix(types map[string]int) string {
-	names := make([]string, 0, len(types))
-	for name := range types {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(types[b]-types[a], cmp.Compare(a, b)) })
+	byNumber := func(a, b string) int { return cmp.Or(types[b]-types[a], cmp.Compare(a, b)) }
+	names := slices.SortedFunc(maps.Keys(types), byNumber)
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", name, types[name])
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -35,9 +36,7 @@ const hostileTemplate = `{% macro f(x) %}{{ f(x) }}{% endmacro %}
 func hostileRequests() map[string]any {
 	chat := func(word string, more map[string]any) map[string]any {
 		body := map[string]any{"model": "tiny", "max_tokens": 40, "messages": []any{map[string]any{"role": "user", "content": word}}}
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		return body
 	}
 	pattern := func(p string) map[string]any {

@@ -314,12 +314,11 @@ func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay
 		return session.Options{}, err
 	}
 	opts := run.Options
-	temperature, seed := 0.0, uint32(round)
-	if round > 0 {
-		temperature = benchTemperature
-	}
 	sampling := b.model.Sampling
-	sampling.Temperature, sampling.Seed = &temperature, &seed
+	sampling.Temperature, sampling.Seed = new(0.0), new(uint32(round))
+	if round > 0 {
+		*sampling.Temperature = benchTemperature
+	}
 	opts.Sampling = &sampling
 	way.change(&opts)
 	return opts, nil
@@ -328,18 +327,16 @@ func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay
 // transcript is the file for what happens in a run, or nothing.
 func (b *agentBench) transcript(task *tasks.Task, way benchWay, round int) (io.WriteCloser, error) {
 	if b.flags.transcripts == "" {
-		return discard{}, nil
+		return struct {
+			io.Writer
+			io.Closer
+		}{io.Discard, io.NopCloser(nil)}, nil
 	}
 	if err := os.MkdirAll(b.flags.transcripts, 0o755); err != nil {
 		return nil, err
 	}
 	return os.Create(filepath.Join(b.flags.transcripts, fmt.Sprintf("%s.%s.%d.txt", task.Name, way.name, round)))
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-func (discard) Close() error                { return nil }
 
 func newRow(task *tasks.Task, way benchWay, round int, r *session.Result, wall time.Duration) *tasks.Row {
 	return &tasks.Row{

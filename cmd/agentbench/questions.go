@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -157,13 +157,7 @@ func (b *agentBench) askAll(ctx context.Context, task *tasks.Task, truth tasks.W
 // in use, and at the best one there is.
 func printCurve(a *app, name string, all []scored, threshold float64, list bool) {
 	slices.SortFunc(all, func(x, y scored) int {
-		switch {
-		case x.margin > y.margin:
-			return -1
-		case x.margin < y.margin:
-			return 1
-		}
-		return strings.Compare(x.task, y.task)
+		return cmp.Or(cmp.Compare(y.margin, x.margin), cmp.Compare(x.task, y.task))
 	})
 	c := tasks.Curve{}
 	for _, s := range all {

@@ -83,7 +83,7 @@ func withoutEach() []string {
 func findWay(name string) (benchWay, error) {
 	out := benchWay{name: name}
 	var changes []func(*session.Options)
-	for _, part := range strings.Split(name, "+") {
+	for part := range strings.SplitSeq(name, "+") {
 		known := benchWays()
 		i := slices.IndexFunc(known, func(w benchWay) bool { return w.name == part })
 		if i < 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -213,7 +214,7 @@ func fromValues(kind string, list []json.RawMessage, column string) (*Source, er
 	}
 	s := &Source{}
 	if len(fields) > 0 {
-		names := sortedKeys(fields)
+		names := slices.Sorted(maps.Keys(fields))
 		at, err := pickColumn(names, column, nil)
 		if err != nil {
 			return nil, err
@@ -232,13 +233,4 @@ func fromValues(kind string, list []json.RawMessage, column string) (*Source, er
 		s.Texts = append(s.Texts, Text{kind, i + 1, strings.TrimSpace(command.AsText(v))})
 	}
 	return s, nil
-}
-
-func sortedKeys(m map[string]int) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -89,7 +89,8 @@ func replacements(values []string) []string {
 	var forms []string
 	for _, v := range values {
 		quoted, _ := json.Marshal(v)
-		forms = append(forms, v, strings.Trim(string(quoted), `"`), url.QueryEscape(v), base64.StdEncoding.EncodeToString([]byte(v)))
+		forms = append(forms, v, strings.Trim(string(quoted), `"`), url.QueryEscape(v),
+			base64.StdEncoding.EncodeToString([]byte(v)))
 	}
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string

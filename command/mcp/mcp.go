@@ -187,7 +187,8 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 func (a *Servers) warnOfLeftFields(warn func(string)) {
 	for _, t := range a.tools {
 		if left := t.input.left; left > 0 {
-			warn(fmt.Sprintf("mcp server %q: of its tool %q %d optional fields are not offered, since it has so many", t.server.name, legible.OneLine(t.name), left))
+			warn(fmt.Sprintf("mcp server %q: of its tool %q %d optional fields are not offered, since it has so many",
+				t.server.name, legible.OneLine(t.name), left))
 		}
 	}
 }
@@ -244,7 +245,8 @@ func (a *Servers) nameTools(o Options) {
 			name = commandName(t.server.name + "_" + t.name)
 		}
 		if used[name] || taken(name) || wanted[name] > 1 {
-			o.Warn(fmt.Sprintf("mcp server %q: its tool %q is left out: there is another command %q", t.server.name, legible.OneLine(t.name), name))
+			o.Warn(fmt.Sprintf("mcp server %q: its tool %q is left out: there is another command %q",
+				t.server.name, legible.OneLine(t.name), name))
 			continue
 		}
 		used[name] = true

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -29,9 +30,7 @@ func program(t *testing.T, kind string, env map[string]string) Server {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	all := map[string]string{"MCP_TEST_SERVER": kind, "API_TOKEN": token, "ROOT_DIR": "/data/files"}
-	for k, v := range env {
-		all[k] = v
-	}
+	maps.Copy(all, env)
 	return Server{Command: exe, Env: all}
 }
 

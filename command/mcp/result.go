@@ -35,7 +35,8 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 			parts = append(parts, part)
 		}
 	}
-	if answer.StructuredContent != nil && !slices.ContainsFunc(parts, func(part string) bool { return sameJSON(part, answer.StructuredContent) }) {
+	said := func(part string) bool { return sameJSON(part, answer.StructuredContent) }
+	if answer.StructuredContent != nil && !slices.ContainsFunc(parts, said) {
 		if raw, err := json.MarshalIndent(answer.StructuredContent, "", "  "); err == nil {
 			parts = append(parts, string(raw))
 		}
@@ -66,15 +67,20 @@ func sameJSON(text string, value any) bool {
 	return err == nil && json.Unmarshal(raw, &plain) == nil && reflect.DeepEqual(read, plain)
 }
 
+// notShown says that there is something that a model can't read.
+func notShown(what, mimeType string, data []byte) string {
+	return texts.Say("not_shown", map[string]any{"What": what, "Type": legible.OneLine(mimeType), "Bytes": len(data)})
+}
+
 // contentText is one piece of an answer as text.
 func contentText(c sdk.Content) string {
 	switch c := c.(type) {
 	case *sdk.TextContent:
 		return c.Text
 	case *sdk.ImageContent:
-		return texts.Say("not_shown", map[string]any{"What": "image", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
+		return notShown("image", c.MIMEType, c.Data)
 	case *sdk.AudioContent:
-		return texts.Say("not_shown", map[string]any{"What": "audio", "Type": legible.OneLine(c.MIMEType), "Bytes": len(c.Data)})
+		return notShown("audio", c.MIMEType, c.Data)
 	case *sdk.ResourceLink:
 		return strings.TrimSpace(legible.OneLine(c.Name) + " " + legible.OneLine(c.URI))
 	case *sdk.EmbeddedResource:
@@ -84,7 +90,7 @@ func contentText(c sdk.Content) string {
 		if c.Resource.Text != "" {
 			return c.Resource.Text
 		}
-		return texts.Say("not_shown", map[string]any{"What": legible.OneLine(c.Resource.URI), "Type": legible.OneLine(c.Resource.MIMEType), "Bytes": len(c.Resource.Blob)})
+		return notShown(legible.OneLine(c.Resource.URI), c.Resource.MIMEType, c.Resource.Blob)
 	}
 	return ""
 }

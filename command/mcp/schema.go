@@ -153,7 +153,8 @@ func stringsOf(v any) []string {
 
 var (
 	plainField = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|markdown|html|xml|json|ya?ml|code|script|patch|diff|document|sql|source|(?:new|old|file)_?(?:text|content|contents|str|string))$`)
+	longText   = regexp.MustCompile(`(?i)^(?:contents?|text|body|document|markdown|html|xml|json|ya?ml|` +
+		`code|source|script|sql|patch|diff|(?:new|old|file)_?(?:text|contents?|str|string))$`)
 )
 
 // fieldName is a property's name in a form that a model can write.
@@ -168,7 +169,8 @@ func fieldName(name string) string {
 func (r *reducer) field(name string, property any) field {
 	p := r.plain(property)
 	description, _ := p["description"].(string)
-	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0), slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
+	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0),
+		slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
 	if options, values := enumOf(p); len(options) > 0 {
 		f.slot.Kind, f.slot.Options, f.values = command.SlotEnum, options, values
 		return f

@@ -137,7 +137,8 @@ func within[T any](ctx context.Context, s *server, do func(context.Context) (T, 
 	if ctx.Err() != nil {
 		return out.value, ctx.Err()
 	}
-	e := &Error{Server: s.name, Detail: fmt.Sprintf("it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
+	e := &Error{Server: s.name, Detail: fmt.Sprintf(
+		"it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
 	e.Advice = s.printedBy(p)
 	return out.value, e
 }
@@ -183,7 +184,9 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 // transport connects to the server; its program runs already.
 func (s *server) transport(l *link) (sdk.Transport, error) {
 	if s.config.URL != "" {
-		return &sdk.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax}, nil
+		return &sdk.StreamableClientTransport{
+			Endpoint: s.config.URL, HTTPClient: s.httpClient(), MaxEventSize: messageBytesMax,
+		}, nil
 	}
 	if s.config.Dir == "" {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -194,7 +197,8 @@ func (s *server) transport(l *link) (sdk.Transport, error) {
 	if l.process, err = startProcess(s.config, s.dir); err != nil {
 		return nil, err
 	}
-	return &sdk.IOTransport{Reader: newMessages(l.process.out, l.process.stderr), Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
+	messages := newMessages(l.process.out, l.process.stderr)
+	return &sdk.IOTransport{Reader: messages, Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
 }
 
 // httpClient sends the configured headers, to this server and no other, and
@@ -238,23 +242,27 @@ func pages(ctx context.Context, session *sdk.ClientSession) iter.Seq2[*sdk.Tool,
 // list asks for the tools. Tools over the limits are left out with a warning.
 func (s *server) list(ctx context.Context, l *link) (out []*sdk.Tool, leftOut []string, err error) {
 	s.stale.Store(false)
+	note := func(format string, args ...any) {
+		leftOut = append(leftOut, fmt.Sprintf("mcp server %q: ", s.name)+fmt.Sprintf(format, args...))
+	}
 	seen, looked := map[string]bool{}, 0
 	for t, err := range pages(ctx, l.session) {
 		if errors.Is(err, errPages) {
-			return out, append(leftOut, fmt.Sprintf("mcp server %q: its list of tools does not end: %v; what came before is used", s.name, err)), nil
+			note("its list of tools does not end: %v; what came before is used", err)
+			return out, leftOut, nil
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 		if looked++; len(out) == toolsMax || looked > definedMax {
-			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: it has more than %d tools; the others are left out", s.name, len(out)))
+			note("it has more than %d tools; the others are left out", len(out))
 			return out, leftOut, nil
 		}
 		if seen[t.Name] {
 			continue
 		}
 		if err := checkDefinition(t); err != nil {
-			leftOut = append(leftOut, fmt.Sprintf("mcp server %q: its tool %q is left out: %v", s.name, legible.OneLine(t.Name), err))
+			note("its tool %q is left out: %v", legible.OneLine(t.Name), err)
 			continue
 		}
 		seen[t.Name] = true
@@ -326,7 +334,8 @@ func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams, 
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case limited.Err() != nil:
-		return nil, &Error{Server: s.name, Detail: fmt.Sprintf("no answer within %s; it may still be at work", timeout), Advice: "raise mcp.servers." + s.name + ".timeout"}
+		return nil, &Error{Server: s.name, Detail: fmt.Sprintf("no answer within %s; it may still be at work", timeout),
+			Advice: "raise mcp.servers." + s.name + ".timeout"}
 	case errors.As(err, &answered):
 		return nil, s.failure("call it", err, nil)
 	}
@@ -382,7 +391,8 @@ func (s *server) close() {
 
 // failure is an error with what the program printed last.
 func (s *server) failure(what string, err error, l *link) error {
-	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))}
+	why := s.secrets.hide(legible.Clip(legible.OneLine(err.Error()), errorBytesMax))
+	e := &Error{Server: s.name, err: err, Detail: "can't " + what + ": " + why}
 	if l != nil {
 		e.Advice = s.printedBy(l.process)
 	}

@@ -202,7 +202,7 @@ func (t *tool) admit(ctx context.Context) (*link, error) {
 		}
 		now, there := t.relist(listed)
 		if !there {
-			return nil, &Error{Server: t.server.name, Detail: fmt.Sprintf("it no longer has the tool %q", legible.OneLine(t.name))}
+			return nil, t.gone("it no longer has the tool %q")
 		}
 		c, changed := t.change(now)
 		if !changed {
@@ -215,7 +215,12 @@ func (t *tool) admit(ctx context.Context) (*link, error) {
 			return nil, err
 		}
 	}
-	return nil, &Error{Server: t.server.name, Detail: fmt.Sprintf("its tool %q changes all the time", legible.OneLine(t.name))}
+	return nil, t.gone("its tool %q changes all the time")
+}
+
+// gone is why the tool can't be called any more.
+func (t *tool) gone(format string) error {
+	return &Error{Server: t.server.name, Detail: fmt.Sprintf(format, legible.OneLine(t.name))}
 }
 
 // ask asks a person about a changed tool.
@@ -298,7 +303,8 @@ func (t *tool) approve(now definition) error {
 type ChangedError struct{ Change Change }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("mcp server %q: its tool %q has changed since it was approved, and is not used", e.Change.Server, e.Change.Tool)
+	return fmt.Sprintf("mcp server %q: its tool %q has changed since it was approved, and is not used",
+		e.Change.Server, e.Change.Tool)
 }
 
 // Hint says how to accept it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -70,8 +71,7 @@ func (c *creator) Preview(ctx context.Context, _ *command.Env, call *command.Cal
 	if err == nil {
 		err = d.shape(ctx, c.set.runner)
 	}
-	var f *flaw
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*flaw](err); ok {
 		return "", nil // it won't be made, and the model is told why
 	}
 	if err != nil {
@@ -96,8 +96,7 @@ func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call)
 			return made, nil
 		}
 	}
-	var f *flaw
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*flaw](err); ok {
 		return &command.Result{Text: texts.Say("not_made", f.text), Failed: true}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", CreateName, err)
@@ -156,8 +155,7 @@ func (c *creator) check(d *draft) (*Program, error) {
 	file := d.name + ".py"
 	header, _ := docstring(d.file)
 	def, err := parseHeader(file, header)
-	var bad *FileError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*FileError](err); ok {
 		return nil, flawed("unfit", bad.Err)
 	}
 	if err != nil {
@@ -200,9 +198,7 @@ type draft struct {
 func readDraft(call *command.Call) (*draft, error) {
 	entry := map[string]any{}
 	for _, e := range call.Content {
-		for k, v := range e {
-			entry[k] = v
-		}
+		maps.Copy(entry, e)
 	}
 	d := &draft{
 		name:        plainName(textOf(entry["name"])),
@@ -279,8 +275,7 @@ func fieldText(v any) string {
 // shape finds the function and its fields, reads the test and composes the file.
 func (d *draft) shape(ctx context.Context, r *runner) error {
 	verdicts, err := r.check(ctx, []source{{d.name + ".py", d.code}})
-	var broke *parserError
-	if errors.As(err, &broke) {
+	if broke, ok := errors.AsType[*parserError](err); ok {
 		return flawed("bad_syntax", map[string]any{"Line": 1, "Error": broke.Error()})
 	}
 	if err != nil {
@@ -317,10 +312,7 @@ func chooseFunction(functions []function, name string, takesFields bool) (functi
 	ordered := slices.Clone(functions)
 	slices.Reverse(ordered)
 	rank := func(f function) int {
-		r := slices.Index([]string{name, "run", "main"}, f.Name)
-		if r < 0 {
-			r = 3
-		}
+		r := slices.Index([]string{name, "run", "main", f.Name}, f.Name) // the last is any other
 		if takesFields && len(f.Arguments) == 0 {
 			r += 4
 		}

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -67,10 +68,7 @@ func (d *draft) testLine() string {
 	var parts []string
 	for _, f := range d.fields {
 		if value, ok := d.values[f.Name]; ok {
-			data, err := json.Marshal(value)
-			if err != nil {
-				data = []byte("?")
-			}
+			data, _ := json.Marshal(value) // which was read from JSON
 			parts = append(parts, f.Name+"="+legible.Line(string(data), 60))
 		}
 	}
@@ -120,18 +118,15 @@ func (d *draft) compose() error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	wrapped := d.offset == 1
+	var b bytes.Buffer
 	err = fileTemplate.Execute(&b, map[string]any{
-		"Header": header, "Code": d.code, "Function": d.function, "Wrapped": wrapped, "Names": strings.Join(names, ", "),
+		"Header": header, "Code": d.code, "Function": d.function, "Wrapped": d.offset == 1,
+		"Names":     strings.Join(names, ", "),
 		"Arguments": strings.ReplaceAll(strings.Join(names, ", "), `"`, ""),
 	})
-	if err != nil {
-		return err
-	}
-	d.file = []byte(b.String())
+	d.file = b.Bytes()
 	d.offset += strings.Count(header, "\n") + 3
-	return nil
+	return err
 }
 
 // header is the YAML document that describes the command.

@@ -5,11 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -83,16 +81,10 @@ func (c candidate) python() bool { return strings.HasSuffix(c.name, ".py") }
 // files and executables. Hidden files, files that begin with _ and folders are
 // skipped.
 func candidates(root *os.Root, path string) ([]candidate, error) {
-	dir, err := root.Open(".")
+	entries, err := bounded.Folder(root, ".", entriesMax)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(entriesMax)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	var out []candidate
 	for _, e := range entries {
 		if name := e.Name(); e.IsDir() || name[0] == '.' || name[0] == '_' {
@@ -133,8 +125,7 @@ func look(root *os.Root, path, name string) (candidate, bool) {
 
 // linkReason explains a link that leads out of the folder.
 func linkReason(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
 	if strings.Contains(err.Error(), "escapes") {
@@ -151,8 +142,7 @@ func readFile(root *os.Root, c candidate) ([]byte, error) {
 		max = pythonBytesMax
 	}
 	data, err := bounded.Within(root, c.name, max)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, fmt.Errorf("not read: %w", linkReason(err))
 	}
 	return data, err

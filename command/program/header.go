@@ -298,16 +298,14 @@ func (p *headerParser) checkAliases(h header) error {
 	if len(h.Aliases) > aliasesMax {
 		return p.at(p.lineOf("aliases"), fmt.Errorf("%d aliases; %d are allowed", len(h.Aliases), aliasesMax))
 	}
-	seen := map[string]bool{h.Name: true}
-	for _, alias := range h.Aliases {
-		if !nameForm.MatchString(alias) {
+	for i, alias := range h.Aliases {
+		switch {
+		case !nameForm.MatchString(alias):
 			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q must be small letters, digits and _",
 				legible.Line(alias, 60)))
-		}
-		if seen[alias] {
+		case alias == h.Name || slices.Contains(h.Aliases[:i], alias):
 			return p.at(p.lineOf("aliases"), fmt.Errorf("the alias %q is there twice", alias))
 		}
-		seen[alias] = true
 	}
 	return nil
 }

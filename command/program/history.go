@@ -1,10 +1,10 @@
 package program
 
 import (
+	"agent/internal/bounded"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -74,16 +74,8 @@ func versionPath(name string, n int) string {
 
 // versionsOf lists the versions of a command, oldest first.
 func versionsOf(root *os.Root, name string) ([]int, error) {
-	dir, err := root.Open(filepath.Join(historyName, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(versionsMax + 1)
-	if err != nil && !errors.Is(err, io.EOF) {
+	entries, err := bounded.Folder(root, filepath.Join(historyName, name), versionsMax+1)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var versions []int

@@ -81,8 +81,7 @@ func (r *runner) checkSyntax(ctx context.Context, items []*item) error {
 		}
 	}
 	verdicts, err := r.check(ctx, sources)
-	var broke *parserError
-	if errors.As(err, &broke) {
+	if broke, ok := errors.AsType[*parserError](err); ok {
 		verdicts, err = []verdict{{Line: 1, Error: broke.Error()}}, nil
 	}
 	if err != nil {

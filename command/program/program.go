@@ -18,6 +18,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -99,9 +100,7 @@ func (p *Program) readContent(entries []map[string]any) ([]map[string]any, strin
 	out := make([]map[string]any, len(entries))
 	for i, entry := range entries {
 		out[i] = map[string]any{}
-		for name, value := range entry {
-			out[i][name] = value
-		}
+		maps.Copy(out[i], entry)
 		for _, slot := range p.spec.Slots {
 			value, given := entry[slot.Name]
 			if !given {

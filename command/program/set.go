@@ -1,9 +1,11 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -224,17 +226,9 @@ func (s *Set) dropUnseen() []Change {
 
 // paths are those of the records, in order of precedence.
 func (s *Set) paths() []string {
-	paths := make([]string, 0, len(s.records))
-	for path := range s.records {
-		paths = append(paths, path)
-	}
-	slices.SortFunc(paths, func(a, b string) int {
-		if d := s.records[a].candidate.folder - s.records[b].candidate.folder; d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
+	return slices.SortedFunc(maps.Keys(s.records), func(a, b string) int {
+		return cmp.Or(s.records[a].candidate.folder-s.records[b].candidate.folder, strings.Compare(a, b))
 	})
-	return paths
 }
 
 // load makes programs of files with new contents.

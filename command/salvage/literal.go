@@ -522,12 +522,8 @@ func startsBareKey(text string) bool {
 }
 
 func startsConstant(text string) bool {
-	for _, w := range [...]string{"true", "false", "null", "True", "False", "None"} {
-		if strings.HasPrefix(text, w) {
-			return true
-		}
-	}
-	return false
+	constants := []string{"true", "false", "null", "True", "False", "None"}
+	return slices.ContainsFunc(constants, func(w string) bool { return strings.HasPrefix(text, w) })
 }
 
 // escape decodes one backslash sequence of the string that begins at first. An
@@ -669,36 +665,8 @@ func notANumber(word string) bool { return word == "NaN" || word == "Infinity" }
 
 // isJSONNumber checks the grammar of RFC 8259.
 func isJSONNumber(s string) bool {
-	s = strings.TrimPrefix(s, "-")
-	digits := func() bool {
-		n := 0
-		for n < len(s) && isDigit(s[n]) {
-			n++
-		}
-		ok := n > 0
-		s = s[n:]
-		return ok
-	}
-	zero := strings.HasPrefix(s, "0")
-	before := len(s)
-	if !digits() || zero && before-len(s) > 1 {
-		return false
-	}
-	if strings.HasPrefix(s, ".") {
-		if s = s[1:]; !digits() {
-			return false
-		}
-	}
-	if s != "" && (s[0] == 'e' || s[0] == 'E') {
-		s = s[1:]
-		if s != "" && (s[0] == '+' || s[0] == '-') {
-			s = s[1:]
-		}
-		if !digits() {
-			return false
-		}
-	}
-	return s == ""
+	digits := strings.TrimPrefix(s, "-")
+	return digits != "" && isDigit(digits[0]) && json.Valid([]byte(s))
 }
 
 // word reads a constant of any of the grammars.

@@ -431,12 +431,8 @@ func (n *normalizer) foldUnknown(call *ParsedCall, fields map[string]any, used m
 		return
 	}
 	merged := make(map[string]any, len(unknown)+len(call.Content[0]))
-	for k, v := range unknown {
-		merged[k] = v
-	}
-	for k, v := range call.Content[0] { // what was written as content wins
-		merged[k] = v
-	}
+	maps.Copy(merged, unknown)
+	maps.Copy(merged, call.Content[0]) // what was written as content wins
 	call.Content[0] = merged
 }
 

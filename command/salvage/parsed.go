@@ -1,6 +1,10 @@
 package salvage
 
-import "agent/command"
+import (
+	"slices"
+
+	"agent/command"
+)
 
 // Parsed is what [Parse] read: no call (the reply was empty), or one or more.
 type Parsed struct {
@@ -20,12 +24,7 @@ type ParsedCall struct {
 
 // Repaired reports whether a repair was made.
 func (p Parsed) Repaired(name Repair) bool {
-	for _, r := range p.Repairs {
-		if r == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.Repairs, name)
 }
 
 // MarshalJSON writes the form that `agent commands parse` prints.

@@ -280,8 +280,7 @@ func (s *searcher) enter(parent *os.File, parentName, child string, depth int) e
 
 // reason is an error without the path, which is said before it.
 func reason(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return at.Err
 	}
 	return err

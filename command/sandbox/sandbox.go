@@ -240,8 +240,7 @@ func (s *Sandbox) Run(ctx context.Context, job Job) (*Outcome, error) {
 		return nil, &RefusedError{Reasons: d.report.Reasons}
 	}
 	out, err := run(ctx, job, d.plan)
-	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		if !refused.Unseen {
 			refused.Reasons = append(refused.Reasons, d.report.Reasons...)
 		}

@@ -150,8 +150,7 @@ func TestHoldsHere(t *testing.T) {
 		trap := e.set(t)
 		job := attackJob(t, e.attack, trap.args, trap.into)
 		out, err := s.Run(context.Background(), job)
-		var refused *RefusedError
-		if errors.As(err, &refused) {
+		if _, ok := errors.AsType[*RefusedError](err); ok {
 			assert.Contains(t, []string{"", "refused"}, want, "%v", err)
 			continue
 		}

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"agent/command/document"
+	"agent/internal/bounded"
 	"agent/internal/legible"
 )
 
@@ -38,7 +37,7 @@ func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path str
 		}
 		f := queue[0]
 		queue = queue[1:]
-		entries, err := readFolder(root, f.path, b.entries-looked)
+		entries, err := bounded.Folder(root, f.path, b.entries-looked)
 		if err != nil {
 			if f.depth == 0 {
 				return out, err
@@ -93,20 +92,6 @@ func (s *seen) add(root *os.Root, name string, e fs.DirEntry, total int64, b bou
 	}
 	s.files = append(s.files, file{name, info.Size(), info.ModTime()})
 	return total + read
-}
-
-func readFolder(root *os.Root, name string, most int) ([]fs.DirEntry, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(most)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, nil
 }
 
 // chunk is some lines of a file; first is the number of the first one.

@@ -164,7 +164,7 @@ func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *comm
 		return nil, err
 	}
 	report.NoWeb = s.web == nil
-	return bounded(texts.Say("files", report), env), nil
+	return cut(texts.Say("files", report), env), nil
 }
 
 // withheld are the files that the rules of this run keep out of a search.
@@ -196,19 +196,16 @@ func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *comman
 	if err != nil {
 		return nil, err
 	}
-	return bounded(texts.Say("web", webReport{Query: shown(query), Found: found}), env), nil
+	return cut(texts.Say("web", webReport{Query: shown(query), Found: found}), env), nil
 }
 
 // shown is a query as a message repeats it. The session knows a remark in
 // parentheses for "nothing found" by its having none inside.
 func shown(query string) string { return strings.NewReplacer("(", "", ")", "").Replace(plain(query)) }
 
-// bounded cuts a result at the limit for output.
-func bounded(text string, env *command.Env) *command.Result {
-	limit := env.Limits.OutputBytes
-	if limit <= 0 {
-		limit = command.DefaultLimits().OutputBytes
-	}
+// cut makes a result of a text, cut at the limit for output.
+func cut(text string, env *command.Env) *command.Result {
+	limit := env.Limits.OrDefaults().OutputBytes
 	if len(text) <= limit {
 		return &command.Result{Text: text}
 	}

@@ -117,8 +117,7 @@ func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.H
 
 // cause is an error of the HTTP client without the URL, which contains the query.
 func cause(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		return wrapped.Err
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"agent/command"
@@ -47,10 +48,8 @@ func (c *decideCommand) Spec() command.Spec { return c.spec }
 
 // CallEffect is writing where the labels go into a file.
 func (c *decideCommand) CallEffect(call *command.Call) command.Effect {
-	for _, entry := range call.Content {
-		if saveOf(entry) != "" {
-			return command.EffectWrite
-		}
+	if slices.ContainsFunc(call.Content, func(entry map[string]any) bool { return saveOf(entry) != "" }) {
+		return command.EffectWrite
 	}
 	return command.EffectRead
 }
@@ -91,20 +90,15 @@ func (c *decideCommand) Run(ctx context.Context, env *command.Env, call *command
 		return failed("decide_no_source", nil), nil
 	}
 	d := &deciding{ctx: ctx, env: env, root: root, bytesMax: env.Limits.OrDefaults().FileBytes}
-	out := &command.Result{}
-	var parts []string
+	var out joint
 	for _, entry := range call.Content {
 		one, err := d.entry(entry, cmp.Or(env.Task, call.Summary))
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, one.Text)
-		out.Failed = out.Failed || one.Failed
-		out.Files = append(out.Files, one.Files...)
+		out.add(one)
 	}
-	env.Files.DescribeAll(out.Files, call.Summary)
-	out.Text = strings.Join(parts, "\n\n")
-	return out, nil
+	return out.result(env, call, "\n\n"), nil
 }
 
 // deciding is one call of the command.
@@ -132,9 +126,7 @@ func (d *deciding) entry(entry map[string]any, purpose string) (*command.Result,
 		return failed("decide_bad_question", err.Error()), nil
 	}
 	label, _ := phraseField(entry, "label", "label_column", "name_of_label")
-	if label == "" {
-		label = decide.LabelDefault
-	}
+	label = cmp.Or(label, decide.LabelDefault)
 	save := saveOf(entry)
 	if err := source.CheckWrite(save, label); err != nil {
 		return failed("decide_not_written", map[string]any{"Path": clip(save), "Why": err.Error()}), nil

@@ -1,10 +1,10 @@
 package stock
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"agent/command"
@@ -36,10 +36,7 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 		return r.part(p, map[string]any{"find": what}, from, to), nil
 	}
 	what = legible.Head(what, extractWhatMax)
-	room := r.env.AskBytesMax
-	if room <= 0 {
-		room = askBytesDefault
-	}
+	room := cmp.Or(max(0, r.env.AskBytesMax), askBytesDefault)
 	chunks, rest := p.chunks(from, to, max(room-extractPromptSpared-len(what), minimumShown))
 	picked := likeliest(chunks, what)
 	var found []string
@@ -223,23 +220,23 @@ func likeliest(chunks []chunk, what string) []chunk {
 		return chunks
 	}
 	words := strings.Fields(strings.ToLower(what))
-	score := make([]int, len(chunks))
-	order := make([]int, len(chunks))
+	type rated struct{ at, score int }
+	order := make([]rated, len(chunks))
 	for i, c := range chunks {
-		order[i] = i
+		order[i].at = i
 		lower := strings.ToLower(c.text)
 		for _, w := range words {
 			if strings.Contains(lower, strings.Trim(w, ".,;:?!\"'")) {
-				score[i] += len(w) // long words say more than short ones
+				order[i].score += len(w) // long words say more than short ones
 			}
 		}
 	}
-	sort.SliceStable(order, func(a, b int) bool { return score[order[a]] > score[order[b]] })
-	picked := order[:extractChunksMax]
-	slices.Sort(picked)
-	out := make([]chunk, len(picked))
-	for i, n := range picked {
-		out[i] = chunks[n]
+	slices.SortStableFunc(order, func(a, b rated) int { return b.score - a.score })
+	order = order[:extractChunksMax]
+	slices.SortFunc(order, func(a, b rated) int { return a.at - b.at })
+	out := make([]chunk, len(order))
+	for i, r := range order {
+		out[i] = chunks[r.at]
 	}
 	return out
 }

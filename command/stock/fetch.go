@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -157,15 +158,7 @@ func newWebClient(web command.Web) *http.Client {
 // isPrivate reports an address that is allowed although it is not public.
 func isPrivate(address string, private []netip.Prefix) bool {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return false
-	}
-	for _, p := range private {
-		if p.Contains(at.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return err == nil && slices.ContainsFunc(private, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
 }
 
 // get fetches one page of at most max bytes.
@@ -195,8 +188,7 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 
 // fetchReason is the error without the address, which the message already has.
 func fetchReason(err error) string {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	var elsewhere *elsewhereError

@@ -3,14 +3,13 @@ package stock
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"agent/command"
+	"agent/internal/bounded"
 	"agent/internal/near"
 )
 
@@ -44,57 +43,55 @@ func missing(root *os.Root, path string) string {
 
 // fileNames lists the top of the work dir, without hidden files.
 func fileNames(root *os.Root) []string {
-	entries, err := readFolder(root, ".")
-	if err != nil {
-		return nil
-	}
+	entries, _ := bounded.Folder(root, ".", folderEntriesMax)
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.IsDir():
+			names = append(names, e.Name()+"/")
+		default:
+			names = append(names, e.Name())
 		}
-		names = append(names, displayName(e))
 	}
 	return names
 }
 
 const folderEntriesMax = 2000 // more are not looked at
 
-func readFolder(root *os.Root, path string) ([]fs.DirEntry, error) {
-	f, err := root.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(folderEntriesMax)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, nil
-}
-
-func displayName(e fs.DirEntry) string {
-	if e.IsDir() {
-		return e.Name() + "/"
-	}
-	return e.Name()
-}
-
 // failed is a result that the model can act on.
 func failed(name string, data any) *command.Result {
 	return &command.Result{Text: texts.Say(name, data), Failed: true}
 }
 
+// joint is the result of a call with several entries.
+type joint struct {
+	command.Result
+	parts []string
+}
+
+// add adds the result of an entry.
+func (j *joint) add(one *command.Result) {
+	j.parts = append(j.parts, one.Text)
+	j.Failed = j.Failed || one.Failed
+	j.Truncated = j.Truncated || one.Truncated
+	j.Files = append(j.Files, one.Files...)
+}
+
+// result joins the texts, and notes what the call says of the files that it wrote.
+func (j *joint) result(env *command.Env, call *command.Call, between string) *command.Result {
+	env.Files.DescribeAll(j.Files, call.Summary)
+	j.Text = strings.Join(j.parts, between)
+	return &j.Result
+}
+
 // reason is the cause of a file error without the path, which the message already
 // has.
 func reason(err error) string {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
-	var linkErr *os.LinkError
-	if errors.As(err, &linkErr) {
+	if linkErr, ok := errors.AsType[*os.LinkError](err); ok {
 		err = linkErr.Err
 	}
 	return err.Error()

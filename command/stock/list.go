@@ -57,8 +57,7 @@ func list(ctx context.Context, env *command.Env, call *command.Call) (*command.R
 	if len(entries) == 0 {
 		entries = []map[string]any{{}}
 	}
-	out := &command.Result{}
-	var parts []string
+	var out joint
 	left := env.Limits.OrDefaults().OutputBytes
 	for _, entry := range entries {
 		pattern, _ := command.TextOf(entry, listKeys...)
@@ -66,13 +65,10 @@ func list(ctx context.Context, env *command.Env, call *command.Call) (*command.R
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		parts = append(parts, one.Text)
+		out.add(one)
 		left = max(left-len(one.Text), minimumShown)
-		out.Failed = out.Failed || one.Failed
-		out.Truncated = out.Truncated || one.Truncated
 	}
-	out.Text = strings.Join(parts, "\n\n")
-	return out, nil
+	return out.result(env, call, "\n\n"), nil
 }
 
 // listing is one list of files.
@@ -94,12 +90,6 @@ type listing struct {
 type listedFile struct {
 	path string // slash-separated
 	info fs.FileInfo
-}
-
-// listFolder lists a folder that the reader was given instead of a file.
-func listFolder(root *os.Root, env *command.Env, path string, left int) *command.Result {
-	l := listing{ctx: context.Background(), env: env, command: command.ReaderName, root: root, left: left}
-	return l.folder(filepath.ToSlash(path))
 }
 
 // list lists what a pattern means: a folder, or the matching files.

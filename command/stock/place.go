@@ -69,11 +69,7 @@ func (c *editCommand) prepare(w *fileWriter, entry map[string]any) (*fileChange,
 	if !ok || !given {
 		return nil, failed("edit_fields", nil)
 	}
-	path, problem := w.path(name)
-	if problem != nil {
-		return nil, problem
-	}
-	change, problem := w.compare(path)
+	change, problem := w.open(name)
 	switch {
 	case problem != nil:
 		return nil, problem
@@ -87,9 +83,9 @@ func (c *editCommand) prepare(w *fileWriter, entry map[string]any) (*fileChange,
 	first, okFirst := placeIn(lines, entry["first"])
 	last, okLast := placeIn(lines, entry["last"])
 	if !okFirst || !okLast || last < first {
-		return nil, failed("bad_place", map[string]any{"Path": path, "Lines": lineCount(change.raw)})
+		return nil, failed("bad_place", map[string]any{"Path": change.path, "Lines": lineCount(change.raw)})
 	}
-	text = change.lineEnds(withoutFence(text, path))
+	text = change.lineEnds(withoutFence(text, change.path))
 	if text != "" && !strings.HasSuffix(text, "\n") && strings.HasSuffix(lines[last-1], "\n") {
 		text += change.lineEnds("\n")
 	}

@@ -114,10 +114,11 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	if state != "" {
 		writable = []string{state}
 	}
+	program := strings.Join([]string{texts.Text("state.py"), texts.Text("tables.py"), texts.Text("run.py")}, "\n")
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:            python.Isolated("-c", strings.Join([]string{texts.Text("state.py"), texts.Text("tables.py"), texts.Text("run.py")}, "\n")),
+		Args:            python.Isolated("-c", program),
 		Dir:             dir,
 		Stdin:           stdin,
 		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"), // plots go to files: there is no screen

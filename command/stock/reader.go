@@ -81,22 +81,16 @@ func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command
 	}
 	r := &reading{ctx: ctx, env: env, root: root, documents: &c.documents, limits: env.Limits.OrDefaults()}
 	r.left = r.limits.OutputBytes
-	out := &command.Result{}
-	var parts []string
+	var out joint
 	for _, entry := range call.Content {
 		one, err := r.entry(entry)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, one.Text)
+		out.add(one)
 		r.left = max(r.left-len(one.Text), minimumShown)
-		out.Failed = out.Failed || one.Failed
-		out.Truncated = out.Truncated || one.Truncated
-		out.Files = append(out.Files, one.Files...)
 	}
-	env.Files.DescribeAll(out.Files, call.Summary)
-	out.Text = strings.Join(parts, "\n\n")
-	return out, nil
+	return out.result(env, call, "\n\n"), nil
 }
 
 // minimumShown is the least that is shown of a file, also when earlier files have
@@ -162,7 +156,8 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 	case err != nil:
 		return nil, unreadable(path, err), nil
 	case info.IsDir():
-		return nil, r.folder(path), nil
+		l := listing{ctx: r.ctx, env: r.env, command: command.ReaderName, root: r.root, left: r.left}
+		return nil, l.folder(filepath.ToSlash(path)), nil
 	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
 		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
 	}
@@ -176,11 +171,6 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 
 func unreadable(path string, err error) *command.Result {
 	return failed("unreadable", map[string]any{"Path": path, "Why": reason(err)})
-}
-
-// folder lists a folder.
-func (r *reading) folder(path string) *command.Result {
-	return listFolder(r.root, r.env, path, r.left)
 }
 
 // open splits a source into lines: a text file as it is, a document as converted.

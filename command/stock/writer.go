@@ -40,24 +40,15 @@ type writerCommand struct{ spec command.Spec }
 func (c *writerCommand) Spec() command.Spec { return c.spec }
 
 func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
-	out := &command.Result{}
-	var parts []string
-	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
-		one := w.write(entry)
-		parts = append(parts, one.Text)
-		out.Failed = out.Failed || one.Failed
-		out.Truncated = out.Truncated || one.Truncated
-		out.Files = append(out.Files, one.Files...)
-	})
+	if len(call.Content) == 0 {
+		return failed("no_entry", nil), nil
+	}
+	var out joint
+	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) { out.add(w.write(entry)) })
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) == 0 {
-		return failed("no_entry", nil), nil
-	}
-	env.Files.DescribeAll(out.Files, call.Summary)
-	out.Text = strings.Join(parts, "\n")
-	return out, nil
+	return out.result(env, call, "\n"), nil
 }
 
 // Preview shows the whole diff of each entry, or why it would fail. An entry is
@@ -203,11 +194,7 @@ func (w *fileWriter) write(entry map[string]any) *command.Result {
 
 // save writes a whole text that the model did not write.
 func (w *fileWriter) save(name, text string) *command.Result {
-	path, problem := w.path(name)
-	if problem != nil {
-		return problem
-	}
-	change, problem := w.compare(path)
+	change, problem := w.open(name)
 	if problem != nil {
 		return problem
 	}
@@ -219,19 +206,19 @@ func (w *fileWriter) save(name, text string) *command.Result {
 	return w.put(change)
 }
 
-// path resolves a name and checks that it may be written.
-func (w *fileWriter) path(name string) (string, *command.Result) {
-	if strings.TrimSpace(name) == "" {
-		return "", failed("no_entry", nil)
-	}
+// open reads the current content of a file that a call names, and checks that it
+// may be written.
+func (w *fileWriter) open(name string) (*fileChange, *command.Result) {
 	path, ok := command.LocalPath(w.workDir, name)
-	if !ok {
-		return "", failed("outside", clip(name))
+	switch {
+	case strings.TrimSpace(name) == "":
+		return nil, failed("no_entry", nil)
+	case !ok:
+		return nil, failed("outside", clip(name))
+	case w.guarded(path):
+		return nil, failed("guarded", clip(name))
 	}
-	if w.guarded(path) {
-		return "", failed("guarded", clip(name))
-	}
-	return path, nil
+	return w.compare(path)
 }
 
 // prepare works out what an entry would change, without changing it.
@@ -240,11 +227,7 @@ func (w *fileWriter) prepare(entry map[string]any) (*fileChange, *command.Result
 	if !ok {
 		return nil, failed("no_entry", nil)
 	}
-	path, problem := w.path(name)
-	if problem != nil {
-		return nil, problem
-	}
-	change, problem := w.compare(path)
+	change, problem := w.open(name)
 	if problem != nil {
 		return nil, problem
 	}
@@ -331,7 +314,7 @@ func (w *fileWriter) guarded(path string) bool {
 	if !ok || sandbox.Guarded(w.root, real) {
 		return ok
 	}
-	entries, err := readFolder(w.root, ".")
+	entries, err := bounded.Folder(w.root, ".", folderEntriesMax)
 	if err != nil {
 		return false
 	}
@@ -360,15 +343,13 @@ func (w *fileWriter) replace(path, text string, perm fs.FileMode) error {
 		return err
 	}
 	temporary := filepath.Join(dir, ".agent-"+rand.Text())
-	if err := w.writeNew(temporary, text, perm); err != nil {
-		_ = w.root.Remove(temporary)
-		return err
+	if err = w.writeNew(temporary, text, perm); err == nil {
+		err = w.root.Rename(temporary, path)
 	}
-	if err := w.root.Rename(temporary, path); err != nil {
+	if err != nil {
 		_ = w.root.Remove(temporary)
-		return err
 	}
-	return nil
+	return err
 }
 
 // target follows a symbolic link within the work dir, so that the link stays and
@@ -401,9 +382,6 @@ func (w *fileWriter) writeNew(path, text string, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(text); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }

@@ -38,22 +38,39 @@ func (f *File) Check() (*Info, error) {
 	return c.info, nil
 }
 
-// checker fills an Info and stops at the first fault.
+// checker fills an Info. The first fault sticks, and ends the check when its part
+// of it is done.
 type checker struct {
-	f    *File
-	info *Info
+	f     *File
+	info  *Info
+	fault *fault
 }
 
 func (c *checker) run() error {
 	if err := c.parts(); err != nil {
 		return err
 	}
-	for _, check := range []func() *fault{c.general, c.sizes, c.attention, c.rope, c.experts, c.floats, c.weights} {
-		if fault := check(); fault != nil {
-			return fault.in(c.f.Path)
-		}
+	if err := c.each(c.general, c.kind, c.sizes, c.attention, c.rope, c.experts, c.floats, c.weights); err != nil {
+		return err
 	}
 	return c.vocabulary()
+}
+
+// each makes checks up to the first fault.
+func (c *checker) each(checks ...func()) error {
+	for _, check := range checks {
+		if check(); c.fault != nil {
+			return c.fault.in(c.f.Path)
+		}
+	}
+	return nil
+}
+
+// fail records the first fault.
+func (c *checker) fail(advice, format string, args ...any) {
+	if c.fault == nil {
+		c.fault = faultf(advice, format, args...)
+	}
 }
 
 // arch is a metadata key of the model's architecture.
@@ -68,25 +85,20 @@ func (c *checker) isModel() bool {
 	return true
 }
 
-// general finds out what kind of file this is.
-func (c *checker) general() *fault {
+// general reads what the file says about itself.
+func (c *checker) general() {
 	in := c.info
 	for key, dst := range map[string]*string{
 		"general.architecture": &in.Architecture, "general.name": &in.Name, "general.type": &in.Type,
 		"general.license": &in.License, "general.size_label": &in.SizeLabel, "general.basename": &in.BaseName,
 		"tokenizer.chat_template": &in.ChatTemplate,
 	} {
-		text, fault := c.optionalText(key)
-		if fault != nil {
-			return fault
-		}
-		*dst = text
+		*dst = c.text(key)
 	}
 	if v, ok := c.f.Uint("general.file_type"); ok {
 		in.FileType = fileTypes[v&^1024] // the bit says that it was guessed
 	}
 	c.sampling()
-	return c.kind()
 }
 
 // sampling reads what a model's authors recommend. What is no number is passed over.
@@ -103,50 +115,47 @@ func (c *checker) sampling() {
 	}
 }
 
-func (c *checker) optionalText(key string) (string, *fault) {
+// text is a value that may be missing.
+func (c *checker) text(key string) string {
 	e := c.f.entry(key)
 	switch {
 	case e == nil:
-		return "", nil
 	case e.typ != String:
-		return "", faultf(adviceReconvert, "%s must be a string, and is %s", key, e.display())
+		c.fail(adviceReconvert, "%s must be a string, and is %s", key, e.display())
 	case !e.kept:
-		return "", faultf(adviceDamaged, "%s has %d bytes, more than the %d allowed", key, e.n, keptStringMax)
+		c.fail(adviceDamaged, "%s has %d bytes, more than the %d allowed", key, e.n, keptStringMax)
 	case !utf8.ValidString(e.text):
-		return "", faultf(adviceReconvert, "%s is not valid UTF-8", key)
+		c.fail(adviceReconvert, "%s is not valid UTF-8", key)
+	default:
+		return e.text
 	}
-	return e.text, nil
+	return ""
 }
 
-func (c *checker) kind() *fault {
+// kind finds out what kind of file this is.
+func (c *checker) kind() {
 	in := c.info
-	switch in.Type {
-	case "adapter":
+	kind, known := architectures()[in.Architecture]
+	switch {
+	case in.Type == "adapter":
 		in.Kind = Adapter
-		return nil
-	case "mmproj", "clip-vision":
+	case in.Type == "mmproj", in.Type == "clip-vision":
 		in.Kind = Projector
-		return nil
-	case "", "model":
-	default:
+	case in.Type != "" && in.Type != "model":
 		in.Kind = Other
-		return nil
-	}
-	if in.Architecture == "" {
-		return faultf(adviceReconvert, "general.architecture is missing")
-	}
-	kind, ok := architectures()[in.Architecture]
-	if !ok {
-		return faultf(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture),
+	case in.Architecture == "":
+		c.fail(adviceReconvert, "general.architecture is missing")
+	case !known:
+		c.fail(adviceNotLoaded, "unknown model architecture %s%s", quote(in.Architecture),
 			nearest(in.Architecture, architectures()))
+	default:
+		in.Kind = kind
+		if c.isModel() && len(in.Tensors) == 0 && c.f.Has(tokenizerKey("tokens")) {
+			in.Kind = Vocabulary
+		} else if kind.Chats() {
+			in.Kind = c.specialise(kind)
+		}
 	}
-	in.Kind = kind
-	if c.isModel() && len(in.Tensors) == 0 && c.f.Has(tokenizerKey("tokens")) {
-		in.Kind = Vocabulary
-	} else if kind.Chats() {
-		in.Kind = c.specialise(kind)
-	}
-	return nil
 }
 
 // specialise recognises decoders that were trained to embed or to rank.
@@ -163,213 +172,150 @@ func (c *checker) specialise(kind Kind) Kind {
 }
 
 // sizes checks the parameters that every network has.
-func (c *checker) sizes() *fault {
+func (c *checker) sizes() {
 	if !c.isModel() {
-		return nil
+		return
 	}
 	in := c.info
-	for _, p := range []struct {
-		key string
-		dst *int
-		max uint64
-	}{
-		{"context_length", &in.ContextLengthTrain, contextMax},
-		{"embedding_length", &in.EmbeddingLength, widthMax},
-		{"block_count", &in.Layers, layersMax},
-	} {
-		v, fault := c.requireUint32(c.arch(p.key), 1, p.max)
-		if fault != nil {
-			return fault
+	for _, key := range []string{"context_length", "embedding_length", "block_count"} {
+		if !c.f.Has(c.arch(key)) {
+			c.fail(adviceReconvert, "%s is missing", c.arch(key))
 		}
-		*p.dst = int(v)
 	}
-	nextn, fault := c.optionalUint32(c.arch("nextn_predict_layers"), 0, uint64(in.Layers), 0)
-	in.LayersNextN = int(nextn)
-	if fault == nil {
-		var short uint64
-		short, fault = c.optionalUint32(c.arch("rope.scaling.original_context_length"), 0, contextMax, 0)
-		in.ContextLengthShort = int(short)
-	}
-	return fault
+	in.ContextLengthTrain = c.number("context_length", 1, contextMax, 0)
+	in.EmbeddingLength = c.number("embedding_length", 1, widthMax, 0)
+	in.Layers = c.number("block_count", 1, layersMax, 0)
+	in.LayersNextN = c.number("nextn_predict_layers", 0, in.Layers, 0)
+	in.ContextLengthShort = c.number("rope.scaling.original_context_length", 0, contextMax, 0)
 }
 
-func (c *checker) requireUint32(key string, low, high uint64) (uint64, *fault) {
-	if !c.f.Has(key) {
-		return 0, faultf(adviceReconvert, "%s is missing", key)
-	}
-	return c.optionalUint32(key, low, high, 0)
-}
-
-// optionalUint32 reads a value of the type that llama.cpp insists on.
-func (c *checker) optionalUint32(key string, low, high, missing uint64) (uint64, *fault) {
-	e := c.f.entry(key)
+// number reads a value of the architecture, of the type that llama.cpp insists on.
+func (c *checker) number(name string, low, high, missing int) int {
+	e := c.f.entry(c.arch(name))
 	switch {
 	case e == nil:
-		return missing, nil
+		return missing
 	case e.typ != Uint32:
-		return 0, faultf(adviceReconvert, "%s must be a uint32, and is %v %s", key, e.typ, e.display())
-	case e.bits < low || e.bits > high:
-		return 0, faultf(adviceDamaged, "%s is %d, and must be from %d to %d", key, e.bits, low, high)
+		c.fail(adviceReconvert, "%s must be a uint32, and is %v %s", e.key, e.typ, e.display())
+	case int(e.bits) < low || int(e.bits) > high:
+		c.fail(adviceDamaged, "%s is %d, and must be from %d to %d", e.key, e.bits, low, high)
+	default:
+		return int(e.bits)
 	}
-	return e.bits, nil
+	return 0
 }
 
-// perLayer reads a value that is one number for all layers, or one for each.
-func (c *checker) perLayer(key string, high int64) ([]int, *fault) {
-	e := c.f.entry(key)
+// perLayer reads a value that is one number for all layers, or one for each; nil
+// where it is missing.
+func (c *checker) perLayer(name string, high int) []int {
+	e := c.f.entry(c.arch(name))
 	if e == nil {
-		return nil, nil
+		return nil
 	}
-	values := make([]int64, c.info.Layers)
-	if e.typ == Array {
-		var err error
-		if e.n != uint64(c.info.Layers) {
-			return nil, faultf(adviceDamaged, "%s has %d values for %d layers", key, e.n, c.info.Layers)
-		}
-		if values, err = c.f.Ints(key); err != nil {
-			return nil, faultf(adviceReconvert, "%s must be whole numbers, and is %s", key, e.display())
-		}
-	} else {
-		v, fault := c.optionalUint32(key, 0, uint64(high), 0)
-		if fault != nil {
-			return nil, fault
-		}
-		for i := range values {
-			values[i] = int64(v)
-		}
+	if e.typ != Array {
+		return slices.Repeat([]int{c.number(name, 0, high, 0)}, c.info.Layers)
 	}
-	out := make([]int, len(values))
+	out := make([]int, c.info.Layers)
+	if e.n != uint64(len(out)) {
+		c.fail(adviceDamaged, "%s has %d values for %d layers", e.key, e.n, len(out))
+		return out
+	}
+	values, err := c.f.Ints(e.key)
+	if err != nil {
+		c.fail(adviceReconvert, "%s must be whole numbers, and is %s", e.key, e.display())
+		return out
+	}
 	for i, v := range values {
-		if v < 0 || v > high {
-			return nil, faultf(adviceDamaged, "%s is %d in layer %d, and must be from 0 to %d", key, v, i, high)
+		if v < 0 || v > int64(high) {
+			c.fail(adviceDamaged, "%s is %d in layer %d, and must be from 0 to %d", e.key, v, i, high)
 		}
 		out[i] = int(v)
 	}
-	return out, nil
+	return out
 }
 
 // attention checks heads and their sizes.
-func (c *checker) attention() *fault {
+func (c *checker) attention() {
 	if !c.isModel() {
-		return nil
+		return
 	}
 	in := c.info
-	heads, fault := c.perLayer(c.arch("attention.head_count"), widthMax)
-	if fault != nil {
-		return fault
-	}
+	heads := c.perLayer("attention.head_count", widthMax)
 	if slices.Max(append(heads, 0)) == 0 {
 		if in.Kind == Text || in.Kind == Embedding {
-			return faultf(adviceDamaged, "%s is missing or zero", c.arch("attention.head_count"))
+			c.fail(adviceDamaged, "%s is missing or zero", c.arch("attention.head_count"))
 		}
-		return nil // recurrent models have no heads
+		return // recurrent models have no heads
 	}
 	in.Heads = heads
-	if in.HeadsKV, fault = c.perLayer(c.arch("attention.head_count_kv"), widthMax); fault != nil {
-		return fault
-	}
-	if in.HeadsKV == nil {
+	if in.HeadsKV = c.perLayer("attention.head_count_kv", widthMax); in.HeadsKV == nil {
 		in.HeadsKV = slices.Clone(heads)
 	}
-	if fault := c.headGroups(); fault != nil {
-		return fault
-	}
-	return c.headSizes()
-}
-
-// headGroups checks that the query heads divide evenly among the key heads.
-func (c *checker) headGroups() *fault {
-	for i, n := range c.info.Heads {
-		kv := c.info.HeadsKV[i]
-		if kv > n || kv > 0 && n%kv != 0 {
-			return faultf(adviceDamaged, "layer %d has %d attention heads for %d key heads, which is no whole number", i, n, kv)
+	for i, n := range heads {
+		if kv := in.HeadsKV[i]; kv > n || kv > 0 && n%kv != 0 {
+			c.fail(adviceDamaged, "layer %d has %d attention heads for %d key heads, which is no whole number", i, n, kv)
 		}
 	}
-	return nil
+	c.headSizes()
 }
 
-func (c *checker) headSizes() *fault {
+func (c *checker) headSizes() {
 	in := c.info
 	heads := slices.Max(in.Heads)
 	if first := in.Heads[0]; first > 0 {
 		heads = first // llama.cpp derives the size from layer 0
 	}
-	derived := uint64(in.EmbeddingLength / heads)
 	if !c.f.Has(c.arch("attention.key_length")) && in.EmbeddingLength%heads != 0 {
-		return faultf(adviceDamaged, "%d attention heads do not divide an embedding of %d", heads, in.EmbeddingLength)
+		c.fail(adviceDamaged, "%d attention heads do not divide an embedding of %d", heads, in.EmbeddingLength)
 	}
-	k, fault := c.optionalUint32(c.arch("attention.key_length"), 1, widthMax, derived)
-	if fault != nil {
-		return fault
-	}
-	v, fault := c.optionalUint32(c.arch("attention.value_length"), 1, widthMax, derived)
-	if fault != nil {
-		return fault
-	}
-	window, fault := c.optionalUint32(c.arch("attention.sliding_window"), 0, math.MaxUint32, 0)
-	in.KeyLength, in.ValueLength, in.SlidingWindow = int(k), int(v), int(window)
-	return fault
+	derived := in.EmbeddingLength / heads
+	in.KeyLength = c.number("attention.key_length", 1, widthMax, derived)
+	in.ValueLength = c.number("attention.value_length", 1, widthMax, derived)
+	in.SlidingWindow = c.number("attention.sliding_window", 0, math.MaxInt, 0)
 }
 
 // rope checks the rotary position parameters that native code asserts.
-func (c *checker) rope() *fault {
+func (c *checker) rope() {
 	in := c.info
 	if !c.isModel() || in.KeyLength == 0 {
-		return nil
+		return
 	}
-	dims, fault := c.optionalUint32(c.arch("rope.dimension_count"), 0, uint64(in.KeyLength), uint64(in.KeyLength))
+	dims := c.number("rope.dimension_count", 0, in.KeyLength, in.KeyLength)
 	switch {
-	case fault != nil:
-		return fault
 	case dims%2 != 0:
-		return faultf(adviceDamaged, "%s is %d, and must be even", c.arch("rope.dimension_count"), dims)
+		c.fail(adviceDamaged, "%s is %d, and must be even", c.arch("rope.dimension_count"), dims)
 	case in.Architecture == "qwen2" || in.Architecture == "llama":
-		if dims != uint64(in.KeyLength) || in.KeyLength != in.ValueLength {
-			return faultf(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s",
+		if dims != in.KeyLength || in.KeyLength != in.ValueLength {
+			c.fail(adviceDamaged, "key length %d, value length %d and rope dimensions %d must be equal in %s",
 				in.KeyLength, in.ValueLength, dims, in.Architecture)
 		}
 	}
-	scaling, fault := c.optionalText(c.arch("rope.scaling.type"))
-	if fault != nil {
-		return fault
+	scaling := c.text(c.arch("rope.scaling.type"))
+	if !slices.Contains([]string{"", "none", "linear", "yarn", "longrope"}, scaling) {
+		c.fail(adviceNotLoaded, "%s is %s, which llama.cpp does not know", c.arch("rope.scaling.type"), quote(scaling))
 	}
-	if scaling != "" && !slices.Contains([]string{"none", "linear", "yarn", "longrope"}, scaling) {
-		return faultf(adviceNotLoaded, "%s is %s, which llama.cpp does not know", c.arch("rope.scaling.type"), quote(scaling))
-	}
-	return nil
 }
 
 // experts checks the counts of a mixture of experts.
-func (c *checker) experts() *fault {
+func (c *checker) experts() {
 	if !c.isModel() {
-		return nil
+		return
 	}
-	n, fault := c.optionalUint32(c.arch("expert_count"), 0, expertsMax, 0)
-	if fault != nil {
-		return fault
-	}
-	used, fault := c.perLayer(c.arch("expert_used_count"), expertsMax)
-	if fault != nil {
-		return fault
-	}
-	groups, fault := c.optionalUint32(c.arch("expert_group_count"), 0, expertsMax, 0)
-	if fault != nil {
-		return fault
-	}
-	most := uint64(slices.Max(append(used, 0)))
+	n := c.number("expert_count", 0, expertsMax, 0)
+	most := slices.Max(append(c.perLayer("expert_used_count", expertsMax), 0))
+	groups := c.number("expert_group_count", 0, expertsMax, 0)
 	switch {
 	case most > n || n > 0 && most == 0:
-		return faultf(adviceDamaged, "%d of %d experts are used", most, n)
+		c.fail(adviceDamaged, "%d of %d experts are used", most, n)
 	case groups > 0 && (groups >= n || groups > 1 && n%groups != 0):
-		return faultf(adviceDamaged, "%d experts cannot form %d groups", n, groups)
+		c.fail(adviceDamaged, "%d experts cannot form %d groups", n, groups)
 	}
-	c.info.Experts, c.info.ExpertsUsed = int(n), int(most)
-	return nil
+	c.info.Experts, c.info.ExpertsUsed = n, most
 }
 
 // floats checks that every number of the architecture is finite, and that those
 // which native code divides by or takes roots of are in range.
-func (c *checker) floats() *fault {
+func (c *checker) floats() {
 	prefix := c.info.Architecture + "."
 	for i := range c.f.entries {
 		e := &c.f.entries[i]
@@ -379,18 +325,17 @@ func (c *checker) floats() *fault {
 		v, _ := e.float()
 		switch {
 		case math.IsNaN(v) || math.IsInf(v, 0):
-			return faultf(adviceDamaged, "%s is %g", e.key, v)
+			c.fail(adviceDamaged, "%s is %g", e.key, v)
 		case strings.HasSuffix(e.key, "epsilon") && (v < 0 || v > 1):
-			return faultf(adviceDamaged, "%s is %g, and must be from 0 to 1", e.key, v)
+			c.fail(adviceDamaged, "%s is %g, and must be from 0 to 1", e.key, v)
 		case strings.HasSuffix(e.key, "freq_base") && v <= 0:
-			return faultf(adviceDamaged, "%s is %g, and must be above 0", e.key, v)
+			c.fail(adviceDamaged, "%s is %g, and must be above 0", e.key, v)
 		}
 	}
-	return nil
 }
 
 // weights checks and adds up the tensors.
-func (c *checker) weights() *fault {
+func (c *checker) weights() {
 	in := c.info
 	for _, t := range in.Tensors {
 		in.WeightBytes += t.Bytes
@@ -401,45 +346,41 @@ func (c *checker) weights() *fault {
 		// llama.cpp keeps vectors in float; its operations abort on others.
 		if len(t.Shape) < 2 && !t.Type.isFloat() && !t.Type.isInteger() ||
 			in.Kind == Text && t.isWeight() && t.Type.isInteger() {
-			return faultf(adviceDamaged, "tensor %q has type %v, which cannot be computed with", t.Name, t.Type)
+			c.fail(adviceDamaged, "tensor %q has type %v, which cannot be computed with", t.Name, t.Type)
 		}
 	}
 	if c.isModel() && len(in.Tensors) == 0 {
-		return faultf(adviceDamaged, "the model has no tensors")
+		c.fail(adviceDamaged, "the model has no tensors")
 	}
-	return c.embeddingTable()
+	if in.Kind.Chats() {
+		c.embeddingTable()
+	}
 }
 
 // isWeight reports the tensors that are multiplied with, by their names.
 func (t Tensor) isWeight() bool {
-	for _, part := range []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
-		"ffn_gate.", "token_embd", "output."} {
-		if strings.Contains(t.Name, part) {
-			return true
-		}
-	}
-	return false
+	parts := []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate.",
+		"token_embd", "output."}
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(t.Name, part) })
 }
 
 // embeddingTable checks that the token embedding fits the declared sizes.
-func (c *checker) embeddingTable() *fault {
+func (c *checker) embeddingTable() {
 	in := c.info
 	i := slices.IndexFunc(in.Tensors, func(t Tensor) bool { return t.Name == "token_embd.weight" })
-	if !in.Kind.Chats() {
-		return nil
-	}
 	if i < 0 {
-		return faultf(adviceDamaged, "tensor %q is missing", "token_embd.weight")
+		c.fail(adviceDamaged, "tensor %q is missing", "token_embd.weight")
+		return
 	}
 	t := in.Tensors[i]
-	if len(t.Shape) != 2 || t.Shape[0] != uint64(in.EmbeddingLength) {
-		return faultf(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape,
+	_, _, n, ok := c.f.Type(tokenizerKey("tokens"))
+	switch {
+	case len(t.Shape) != 2 || t.Shape[0] != uint64(in.EmbeddingLength):
+		c.fail(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape,
 			in.EmbeddingLength)
+	case ok && n != t.Shape[1]:
+		c.fail(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1], n)
 	}
-	if _, _, n, ok := c.f.Type(tokenizerKey("tokens")); ok && n != t.Shape[1] {
-		return faultf(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1], n)
-	}
-	return nil
 }
 
 func (c *checker) warn(format string, args ...any) {

@@ -13,103 +13,77 @@ func (c *checker) vocabulary() error {
 	case Projector, Adapter, Other:
 		return nil
 	}
-	for _, check := range []func() *fault{c.tokenizer, c.vocabArrays, c.vocabTypes} {
-		if fault := check(); fault != nil {
-			return fault.in(c.f.Path)
-		}
+	if err := c.each(c.tokenizer, c.vocabArrays, c.vocabTypes); err != nil {
+		return err
 	}
 	v, err := c.f.Vocab()
 	if err != nil || v == nil {
 		return err
 	}
-	for _, check := range []func(*Vocab) *fault{distinctTokens, c.specialTokens, usableSpecials} {
-		if fault := check(v); fault != nil {
-			return fault.in(c.f.Path)
-		}
-	}
 	c.info.VocabSize = len(v.Tokens)
-	return nil
+	return c.each(func() { c.distinctTokens(v) }, func() { c.specialTokens(v) }, func() { c.usableSpecials(v) })
 }
 
 // tokenizer checks that the kinds of tokenizer and pre-tokenizer are known.
-func (c *checker) tokenizer() *fault {
-	model, fault := c.optionalText(tokenizerKey("model"))
-	if fault != nil {
-		return fault
-	}
+func (c *checker) tokenizer() {
+	model := c.text(tokenizerKey("model"))
 	if model == "" {
 		if c.info.Kind.Chats() || c.info.Kind == Vocabulary {
-			return faultf(adviceReconvert, "tokenizer.ggml.model is missing: the file has no vocabulary")
+			c.fail(adviceReconvert, "tokenizer.ggml.model is missing: the file has no vocabulary")
 		}
-		return nil
+		return
 	}
 	if !tokenizers()[model] {
-		return faultf(adviceNotLoaded, "unknown tokenizer %s%s", quote(model), nearest(model, tokenizers()))
+		c.fail(adviceNotLoaded, "unknown tokenizer %s%s", quote(model), nearest(model, tokenizers()))
 	}
-	pre, fault := c.optionalText(tokenizerKey("pre"))
-	if fault != nil {
-		return fault
-	}
+	pre := c.text(tokenizerKey("pre"))
 	c.info.TokenizerModel, c.info.TokenizerPre = model, pre
-	if model != "gpt2" {
-		return nil
-	}
-	if pre == "" {
+	switch {
+	case model != "gpt2" || c.fault != nil:
+	case pre == "":
 		c.warn("tokenizer.ggml.pre is missing: text is split in a default way, and answers may be worse")
-	} else if !pretokenizers()[pre] {
-		return faultf(adviceNotLoaded, "unknown pre-tokenizer %s%s", quote(pre), nearest(pre, pretokenizers()))
+	case !pretokenizers()[pre]:
+		c.fail(adviceNotLoaded, "unknown pre-tokenizer %s%s", quote(pre), nearest(pre, pretokenizers()))
 	}
-	return nil
 }
 
 // vocabArrays checks types and lengths of the vocabulary's arrays.
-func (c *checker) vocabArrays() *fault {
+func (c *checker) vocabArrays() {
 	if m := c.info.TokenizerModel; m == "" || m == "none" || m == "no_vocab" {
-		return nil
+		return
 	}
-	tokens, fault := c.arrayLength("tokens", String)
+	tokens := c.arrayLength("tokens", String)
 	switch {
-	case fault != nil:
-		return fault
 	case tokens == 0:
-		return faultf(adviceReconvert, "tokenizer.ggml.tokens is missing or empty")
+		c.fail(adviceReconvert, "tokenizer.ggml.tokens is missing or empty")
 	case tokens > tokensMax:
-		return faultf(adviceDamaged, "the vocabulary has %d tokens, more than the %d allowed", tokens, tokensMax)
+		c.fail(adviceDamaged, "the vocabulary has %d tokens, more than the %d allowed", tokens, tokensMax)
 	}
 	for key, elems := range map[string][]ValueType{"scores": {Float32, Int32}, "token_type": {Int32}} {
-		n, fault := c.arrayLength(key, elems...)
-		if fault != nil {
-			return fault
-		}
-		if n != 0 && n != tokens {
-			return faultf(adviceDamaged, "tokenizer.ggml.%s has %d values for %d tokens", key, n, tokens)
+		if n := c.arrayLength(key, elems...); n != 0 && n != tokens {
+			c.fail(adviceDamaged, "tokenizer.ggml.%s has %d values for %d tokens", key, n, tokens)
 		}
 	}
-	merges, fault := c.arrayLength("merges", String)
-	if fault != nil {
-		return fault
+	if c.arrayLength("merges", String) == 0 && c.info.TokenizerModel == "gpt2" &&
+		c.info.TokenizerPre != "kimi-k2" && !c.f.Has(tokenizerKey("merges")) {
+		c.fail(adviceReconvert, "tokenizer.ggml.merges is missing")
 	}
-	if merges == 0 && c.info.TokenizerModel == "gpt2" && c.info.TokenizerPre != "kimi-k2" &&
-		!c.f.Has(tokenizerKey("merges")) {
-		return faultf(adviceReconvert, "tokenizer.ggml.merges is missing")
-	}
-	return nil
 }
 
 // arrayLength is the length of a vocabulary array; 0 when absent.
-func (c *checker) arrayLength(name string, elems ...ValueType) (uint64, *fault) {
+func (c *checker) arrayLength(name string, elems ...ValueType) uint64 {
 	e := c.f.entry(tokenizerKey(name))
 	if e == nil {
-		return 0, nil
+		return 0
 	}
 	if e.typ != Array || !slices.Contains(elems, e.elem) {
-		return 0, faultf(adviceReconvert, "%s must be an array of %v, and is %s", e.key, elems[0], e.display())
+		c.fail(adviceReconvert, "%s must be an array of %v, and is %s", e.key, elems[0], e.display())
 	}
-	return e.n, nil
+	return e.n
 }
 
 // vocabTypes checks the types of ids and flags, on which llama.cpp insists.
-func (c *checker) vocabTypes() *fault {
+func (c *checker) vocabTypes() {
 	for i := range c.f.entries {
 		e := &c.f.entries[i]
 		name, ok := strings.CutPrefix(e.key, "tokenizer.ggml.")
@@ -125,54 +99,51 @@ func (c *checker) vocabTypes() *fault {
 			want = Bool
 		}
 		if e.typ != want {
-			return faultf(adviceReconvert, "%s must be a %v, and is %v %s", e.key, want, e.typ, e.display())
+			c.fail(adviceReconvert, "%s must be a %v, and is %v %s", e.key, want, e.typ, e.display())
 		}
 	}
-	return nil
 }
 
 // distinctTokens checks what llama.cpp asserts: each token's text has one id.
-func distinctTokens(v *Vocab) *fault {
+func (c *checker) distinctTokens(v *Vocab) {
 	seen := make(map[string]int, len(v.Tokens))
 	for id, text := range v.Tokens {
 		if text == "" {
 			text = fmt.Sprintf("[EMPTY_%d]", id) // as llama.cpp renames it
 		}
 		if first, dup := seen[text]; dup {
-			return faultf(adviceDamaged, "tokens %d and %d of the vocabulary are both %s", first, id, quote(text))
+			c.fail(adviceDamaged, "tokens %d and %d of the vocabulary are both %s", first, id, quote(text))
+			return
 		}
 		seen[text] = id
 	}
-	return nil
 }
 
 // specialTokens checks that the ids of special tokens exist. Only those that
 // begin and end a text matter; llama.cpp drops the others.
-func (c *checker) specialTokens(v *Vocab) *fault {
+func (c *checker) specialTokens(v *Vocab) {
 	for _, s := range v.specials() {
 		id, ok := c.f.Uint(tokenizerKey(s.key))
 		switch {
 		case !ok || id < uint64(len(v.Tokens)):
 		case id != math.MaxUint32 && (s.key == "bos_token_id" || s.key == "eos_token_id"):
-			return faultf(adviceDamaged, "%s is %d, and the vocabulary has %d tokens", tokenizerKey(s.key), id, len(v.Tokens))
+			c.fail(adviceDamaged, "%s is %d, and the vocabulary has %d tokens", tokenizerKey(s.key), id, len(v.Tokens))
 		default:
 			c.warn("%s is %d, which the vocabulary does not have: ignored", tokenizerKey(s.key), id)
 		}
 	}
-	return nil
 }
 
 // usableSpecials checks that tokens which are to be added exist, which
 // llama.cpp asserts at the first text.
-func usableSpecials(v *Vocab) *fault {
+func (c *checker) usableSpecials(v *Vocab) {
 	for _, s := range []struct {
 		name string
 		add  bool
 		id   int
 	}{{"begin", v.AddBOS, v.BOS}, {"end", v.AddEOS, v.EOS}, {"separator", v.AddSEP && v.Model == "bert", v.SEP}} {
 		if s.add && s.id == NoToken {
-			return faultf(adviceReconvert, "the vocabulary asks for a token at the %s of each text and names none", s.name)
+			c.fail(adviceReconvert, "the vocabulary asks for a token at the %s of each text and names none", s.name)
 		}
 	}
-	return nil
 }

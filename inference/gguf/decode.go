@@ -95,7 +95,11 @@ func (d *decoder) length(limit uint64, what string) uint64 {
 
 // text reads a string of at most limit bytes.
 func (d *decoder) text(limit uint64, what string) string {
-	n := d.length(limit, what)
+	return d.bytes(d.length(limit, what), what)
+}
+
+// bytes reads n bytes that length allowed.
+func (d *decoder) bytes(n uint64, what string) string {
 	if n == 0 || d.fault != nil {
 		return ""
 	}

@@ -141,8 +141,7 @@ func openRegular(path string) (*os.File, int64, error) {
 
 // openError keeps the cause, so that errors.Is(err, fs.ErrNotExist) holds.
 func openError(path string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("open %s: %w", path, err)
@@ -267,14 +266,8 @@ func (f *File) readString(d *decoder, e *entry, what string) {
 		d.skip(n, what)
 		return
 	}
-	buf := make([]byte, n)
-	if _, err := io.ReadFull(d.r, buf); err != nil {
-		d.fail("check the disk", "reading %s: %v", what, err)
-		return
-	}
-	d.off += int64(n)
 	f.keptBytes += n
-	e.text, e.kept = string(buf), true
+	e.text, e.kept = d.bytes(n, what), true
 }
 
 // readArray checks an array's elements and remembers where they are.

@@ -34,7 +34,6 @@ type Vocab struct {
 	AddEOS         bool // a sequence ends with EOS
 	AddSEP         bool
 	AddSpacePrefix bool // a text begins with a space
-	IgnoreMerges   bool // a word that is a token is not built by merges
 }
 
 // tokenizerKey is a metadata key of the vocabulary.
@@ -101,11 +100,7 @@ func (f *File) vocabDefaults() *Vocab {
 func (v *Vocab) preDefaults() {
 	switch v.Pre {
 	case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
-		"jina-v5-nano", "tekken":
-		v.IgnoreMerges, v.AddBOS = true, true
-	case "minicpm5", "youtu", "granite-embed-multi-97m":
-		v.IgnoreMerges = true
-	case "chameleon":
+		"jina-v5-nano", "tekken", "chameleon":
 		v.AddBOS = true
 	case "jina-v1-en", "jina-v2-code", "roberta-bpe":
 		v.AddSEP = true

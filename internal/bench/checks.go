@@ -51,41 +51,28 @@ const (
 // StandardProbes compares e with llama.cpp's own tools, `agent serve` with its
 // server, and what e does beyond them with itself.
 func StandardProbes(e Engine, t *Tools, s *Servers) []Probe {
-	return []Probe{prefillProbe(e, t), decodeProbe(e, t), togetherProbe(e, t), s.probe(fewClients), s.probe(manyClients),
-		schemaProbe(e), chooseProbe(e)}
-}
-
-func prefillProbe(e Engine, t *Tools) Probe {
-	return Probe{
-		Checks: []Check{{Name: "prefill 512", Ours: "agent", Theirs: "llama-bench pp512", Unit: "tokens/s",
-			Target: prefillTarget}},
-		Round: alternate(
-			speed(func(ctx context.Context) (Work, error) { return e.Prefill(ctx, promptTokens) }),
+	return []Probe{
+		against("prefill 512", "llama-bench pp512", prefillTarget,
+			func(ctx context.Context) (Work, error) { return e.Prefill(ctx, promptTokens) },
 			func(ctx context.Context) (float64, error) { return t.Prefill(ctx, promptTokens) }),
-	}
-}
-
-func decodeProbe(e Engine, t *Tools) Probe {
-	return Probe{
-		Checks: []Check{{Name: "decode 64", Ours: "agent", Theirs: "llama-bench tg64", Unit: "tokens/s",
-			Target: decodeTarget}},
-		Round: alternate(
-			speed(func(ctx context.Context) (Work, error) { return e.Decode(ctx, genTokens) }),
+		against("decode 64", "llama-bench tg64", decodeTarget,
+			func(ctx context.Context) (Work, error) { return e.Decode(ctx, genTokens) },
 			func(ctx context.Context) (float64, error) { return t.Decode(ctx, genTokens) }),
-	}
-}
-
-func togetherProbe(e Engine, t *Tools) Probe {
-	return Probe{
-		Checks: []Check{{Name: "4 at once", Ours: "agent", Theirs: "llama-batched-bench", Unit: "tokens/s",
-			Target: togetherTarget}},
-		Round: alternate(
-			speed(func(ctx context.Context) (Work, error) {
+		against("4 at once", "llama-batched-bench", togetherTarget,
+			func(ctx context.Context) (Work, error) {
 				return e.DecodeTogether(ctx, togetherCount, togetherPrompt, genTokens)
-			}),
+			},
 			func(ctx context.Context) (float64, error) {
 				return t.DecodeTogether(ctx, togetherCount, togetherPrompt, genTokens)
 			}),
+		s.probe(fewClients), s.probe(manyClients), schemaProbe(e), chooseProbe(e)}
+}
+
+// against compares a speed of the agent with that of a tool of llama.cpp.
+func against(name, tool string, target float64, ours func(context.Context) (Work, error), theirs side) Probe {
+	return Probe{
+		Checks: []Check{{Name: name, Ours: "agent", Theirs: tool, Unit: "tokens/s", Target: target}},
+		Round:  alternate(speed(ours), theirs),
 	}
 }
 

@@ -14,16 +14,14 @@ type Spread struct {
 	Median float64
 	Low    float64 // first quartile
 	High   float64 // third quartile
-	Best   float64 // largest value
 	Values []float64
 }
 
 // NewSpread summarises values.
 func NewSpread(values []float64) Spread {
 	s := Spread{Values: slices.Clone(values), Median: Quantile(values, 0.5), Low: Quantile(values, 0.25),
-		High: Quantile(values, 0.75), Best: Quantile(values, 1), Mean: math.NaN()}
+		High: Quantile(values, 0.75), Mean: math.NaN(), Stddev: math.NaN()}
 	if len(values) == 0 {
-		s.Stddev = math.NaN()
 		return s
 	}
 	sum := 0.0
@@ -31,13 +29,11 @@ func NewSpread(values []float64) Spread {
 		sum += v
 	}
 	s.Mean = sum / float64(len(values))
-	if len(values) > 1 {
-		squares := 0.0
-		for _, v := range values {
-			squares += (v - s.Mean) * (v - s.Mean)
-		}
-		s.Stddev = math.Sqrt(squares / float64(len(values)-1))
+	squares := 0.0
+	for _, v := range values {
+		squares += (v - s.Mean) * (v - s.Mean)
 	}
+	s.Stddev = math.Sqrt(squares / float64(max(1, len(values)-1)))
 	return s
 }
 
@@ -68,8 +64,7 @@ func Quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
+	sorted := slices.Sorted(slices.Values(values))
 	at := q * float64(len(sorted)-1)
 	low := int(at)
 	high := min(low+1, len(sorted)-1)

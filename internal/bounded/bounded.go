@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -32,6 +35,21 @@ func File(path string, max int64) ([]byte, error) {
 func Within(root *os.Root, path string, max int64) ([]byte, error) {
 	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	return regular(f, err, max)
+}
+
+// Folder lists at most so many entries of a folder below a root, in order of their names.
+func Folder(root *os.Root, path string, most int) ([]fs.DirEntry, error) {
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(most)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
 }
 
 func regular(f *os.File, err error, max int64) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -176,12 +177,7 @@ const (
 func (p plot) Total() float64 { return p.Height + 44 }
 
 func (p *plot) any() bool {
-	for _, l := range p.Lanes {
-		if l.HasValue {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Lanes, func(l lane) bool { return l.HasValue })
 }
 
 // newPlot lays out a lane for each model.
@@ -264,8 +260,7 @@ func (r *Report) latencyPlot() plot {
 			continue
 		}
 		l.HasValue, l.Value = true, fmt.Sprintf("%s / %s ms", number(*s.LatencyMedianMS), number(*s.LatencyP90MS))
-		median, p90 := scale.x(*s.LatencyMedianMS), scale.x(*s.LatencyP90MS)
-		l.Median, l.P90 = &median, &p90
+		l.Median, l.P90 = new(scale.x(*s.LatencyMedianMS)), new(scale.x(*s.LatencyP90MS))
 		l.Dots = latencyDots(m.Results, scale, l.Y)
 	}
 	return p
@@ -364,6 +359,5 @@ func times(v *float64, by float64) *float64 {
 	if v == nil {
 		return nil
 	}
-	out := *v * by
-	return &out
+	return new(*v * by)
 }

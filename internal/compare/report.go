@@ -175,8 +175,7 @@ func share(part, whole int) *float64 {
 	if whole == 0 {
 		return nil
 	}
-	v := float64(part) / float64(whole)
-	return &v
+	return new(float64(part) / float64(whole))
 }
 
 func summarise(m *ModelReport, tasks []Task) Summary {
@@ -204,11 +203,10 @@ func summarise(m *ModelReport, tasks []Task) Summary {
 	slices.Sort(s.Methods)
 	s.Accuracy = share(s.Right, s.Expected)
 	s.AccuracyLow, s.AccuracyHigh = wilson(s.Right, s.Expected)
-	s.LatencyMedianMS, s.LatencyP90MS, s.FirstTextMedianMS = quantile(walls, 0.5), quantile(walls, 0.9),
-		quantile(firsts, 0.5)
+	s.LatencyMedianMS, s.LatencyP90MS = quantile(walls, 0.5), quantile(walls, 0.9)
+	s.FirstTextMedianMS = quantile(firsts, 0.5)
 	if replyTokens > 0 && replyTime > 0 {
-		v := float64(replyTokens) / replyTime.Seconds()
-		s.TokensPerSecond = &v
+		s.TokensPerSecond = new(float64(replyTokens) / replyTime.Seconds())
 	}
 	if s.Cost != nil {
 		s.Currency = m.Price.Currency
@@ -262,8 +260,7 @@ func quantile(values []float64, q float64) *float64 {
 	at := q * float64(len(sorted)-1)
 	low := int(at)
 	high := min(low+1, len(sorted)-1)
-	v := sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
-	return &v
+	return new(sorted[low] + (at-float64(low))*(sorted[high]-sorted[low]))
 }
 
 // wilson is the score interval of a proportion, which stays sensible for few
@@ -277,8 +274,7 @@ func wilson(right, n int) (low, high *float64) {
 	middle := p + z*z/(2*size)
 	half := z * math.Sqrt(p*(1-p)/size+z*z/(4*size*size))
 	scale := 1 + z*z/size
-	a, b := max(0, (middle-half)/scale), min(1, (middle+half)/scale)
-	return &a, &b
+	return new(max(0, (middle-half)/scale)), new(min(1, (middle+half)/scale))
 }
 
 // Differences are the indices of the tasks on which not all models that were

@@ -12,6 +12,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,8 +163,8 @@ func (m *modelRun) ask(ctx context.Context, t *Task) *Result {
 
 func (m *modelRun) request(t *Task) *backend.Request {
 	req := &backend.Request{Messages: t.Messages,
-		TokensMax: firstPositive(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
-		Sampling:  &backend.Sampling{Temperature: m.temperature()}}
+		TokensMax: cmp.Or(t.TokensMax, m.TokensMax, m.cfg.TokensMax, TokensMaxDefault),
+		Sampling:  &backend.Sampling{Temperature: cmp.Or(m.Temperature, m.cfg.Temperature, new(float64))}}
 	own := backend.ChooseConfig{List: true}
 	if m.cfg.Choose != nil {
 		own = *m.cfg.Choose
@@ -180,25 +181,6 @@ func (m *modelRun) request(t *Task) *backend.Request {
 		req.Choose, req.TokensMax = &own, 0
 	}
 	return req
-}
-
-func (m *modelRun) temperature() *float64 {
-	switch {
-	case m.Temperature != nil:
-		return m.Temperature
-	case m.cfg.Temperature != nil:
-		return m.cfg.Temperature
-	}
-	return new(float64)
-}
-
-func firstPositive(values ...int) int {
-	for _, v := range values {
-		if v > 0 {
-			return v
-		}
-	}
-	return 0
 }
 
 func (m *modelRun) choose(ctx context.Context, req *backend.Request, t *Task, r *Result) error {
@@ -250,8 +232,7 @@ func (m *modelRun) judge(t *Task, r *Result) {
 	if len(t.Expected) == 0 || r.Error != "" {
 		return
 	}
-	right := !r.Abstained && t.matched(r.Answer) >= 0
-	r.Correct = &right
+	r.Correct = new(!r.Abstained && t.matched(r.Answer) >= 0)
 }
 
 // answerKey is equal for answers that say the same, as far as can be told
@@ -290,11 +271,7 @@ func (p *Price) of(r *Result) *float64 {
 	if p == nil || r.Tokens.Prompt+r.Tokens.Reply == 0 {
 		return nil
 	}
-	cached := p.Input
-	if p.CachedInput != nil {
-		cached = *p.CachedInput
-	}
-	t := r.Tokens
-	cost := (float64(t.Prompt-t.Cached)*p.Input + float64(t.Cached)*cached + float64(t.Reply)*p.Output) / priceTokens
-	return &cost
+	t, cached := r.Tokens, *cmp.Or(p.CachedInput, &p.Input)
+	cost := float64(t.Prompt-t.Cached)*p.Input + float64(t.Cached)*cached + float64(t.Reply)*p.Output
+	return new(cost / priceTokens)
 }

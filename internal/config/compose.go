@@ -63,8 +63,7 @@ func Compose(opts Options) (*Config, error) {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{rt: &runtime{env: envLookup(slices.Concat(opts.Environ, opts.Folder.Environ))},
-		folder: opts.Folder.Environ}
+	c := &Config{env: variables(slices.Concat(opts.Environ, opts.Folder.Environ)), folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -146,7 +145,7 @@ func (m *composer) sortOut(o *override) error {
 		return m.valueOverride(o)
 	case o.kind == forceKey:
 		return problem(o.origin, o.key,
-			"a group can't be forced with ++").advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
+			"a group can't be forced with ++").Advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
 	case o.kind == deleteKey:
 		return m.deleteGroup(o)
 	}
@@ -160,7 +159,7 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).advise("groups: %s",
+	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).Advise("groups: %s",
 		listed(groups))
 }
 
@@ -191,15 +190,14 @@ func (m *composer) chooseOption(o *override) error {
 		}
 	default:
 		return problem(o.origin, o.key, "the option of a group must be a name or a list of names, got %s", o.value.kind).
-			advise("options: %s", listed(m.repo.options(o.key)))
+			Advise("options: %s", listed(m.repo.options(o.key)))
 	}
 	if !o.foreign {
 		m.repo.own(o.key, append(c.names, c.name)...)
 	}
 	if o.kind == addKey {
 		m.walker.appended = append(m.walker.appended, &defaultEntry{
-			group: o.key, name: c.name, names: c.names, isList: c.isList,
-			pkg: o.pkg, hasPkg: o.hasPkg, appended: true, origin: o.origin,
+			group: o.key, option: c.option, pkg: o.pkg, hasPkg: o.hasPkg, appended: true, origin: o.origin,
 		})
 		return nil
 	}
@@ -240,13 +238,10 @@ func (c *Config) merge(repo *repository, files []placedFile) error {
 // applyAll performs the value overrides in order.
 func (c *Config) applyAll(overrides []*override) error {
 	for _, o := range overrides {
-		err := o.apply(c.root, c.rt)
-		var e *Error
-		if o.soft && errors.As(err, &e) {
+		err := o.apply(c.root, c.env)
+		if e, ok := errors.AsType[*Error](err); ok && o.soft {
 			c.warn(e.Origin, "%s: %s", e.Key, e.Msg)
-			continue
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
 	}

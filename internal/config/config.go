@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +16,7 @@ import (
 // It is safe for concurrent use.
 type Config struct {
 	root    *node
-	rt      *runtime
+	env     map[string]string
 	choices map[string]string
 	folder  []string // its environment, sorted
 
@@ -27,7 +28,7 @@ type Config struct {
 	secretSet   secretSet // see secrets
 }
 
-func (c *Config) resolver() *resolver { return newResolver(c.root, c.rt, secretSet{}) }
+func (c *Config) resolver() *resolver { return newResolver(c.root, c.env, nil) }
 
 // warn records something that a person should know but that is no error.
 func (c *Config) warn(at Origin, format string, args ...any) {
@@ -52,11 +53,7 @@ func (c *Config) Warnings() []string {
 
 // Choices tells the option taken for each group.
 func (c *Config) Choices() map[string]string {
-	out := map[string]string{}
-	for k, v := range c.choices {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(c.choices)
 }
 
 // at is the unevaluated value at a dotted path; "" is the whole configuration.
@@ -86,8 +83,7 @@ func (c *Config) resolved(p string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := c.resolver()
-	v, err := r.resolve(n)
+	v, err := c.resolver().resolve(n)
 	if err != nil {
 		return nil, c.clean(err)
 	}
@@ -98,7 +94,7 @@ func (c *Config) resolved(p string) (*node, error) {
 // missingValues lists every mandatory value that is not set.
 func missingValues(n *node, p string) Problems {
 	if n.isMissing() {
-		return Problems{problem(n.origin, p, "mandatory value is not set").is(ErrMissing).advise("set it with %s=VALUE", p)}
+		return Problems{problem(n.origin, p, "mandatory value is not set").is(ErrMissing).Advise("set it with %s=VALUE", p)}
 	}
 	var out Problems
 	n.children(func(c *node) { out = append(out, missingValues(c, joinDots(p, c.key))...) })
@@ -164,13 +160,12 @@ func (c *Config) Check(paths ...string) error {
 }
 
 func (c *Config) checkNode(n *node) Problems {
-	var out Problems
 	if n.isMissing() {
 		return missingValues(n, n.path())
 	}
+	var out Problems
 	if n.isInterpolation() {
-		r := c.resolver()
-		if _, err := r.resolve(n); err != nil {
+		if _, err := c.resolver().resolve(n); err != nil {
 			out = append(out, c.clean(err))
 		}
 	}
@@ -196,21 +191,13 @@ func (c *Config) secrets() secretSet {
 
 // best evaluates what can be evaluated and leaves the rest as written.
 func (c *Config) best(n *node, secrets secretSet) *node {
-	if n.kind != kindMap && n.kind != kindList {
-		r := newResolver(c.root, c.rt, secrets)
-		if v, err := r.resolve(n); err == nil {
+	if !n.isContainer() {
+		if v, err := newResolver(c.root, c.env, secrets).resolve(n); err == nil {
 			return v
 		}
 		return n.clone()
 	}
-	out := &node{kind: n.kind, origin: n.origin, fields: map[string]*node{}}
-	for _, k := range n.keys {
-		out.set(k, c.best(n.fields[k], secrets))
-	}
-	for _, it := range n.items {
-		out.push(c.best(it, secrets))
-	}
-	return out
+	return n.mapped(func(child *node) *node { return c.best(child, secrets) })
 }
 
 // clean makes sure that no secret is in an error.
@@ -220,8 +207,7 @@ func (c *Config) clean(err error) error {
 	}
 	secrets := secretSet{}
 	secrets.collect(c.root, false) // the tree may be incomplete, so what it evaluates to is not asked
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Msg, e.Advice = secrets.scrub(e.Msg), secrets.scrub(e.Advice)
 	}
 	return err

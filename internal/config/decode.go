@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -281,7 +282,7 @@ func (d *decoder) structure(n *node, path string, v reflect.Value, secret bool) 
 		case !known && (d.lenient || child.kind == kindNull || slices.Contains(hydraKeys, k)):
 		case !known:
 			e := problem(child.origin, full, "unknown key%s", near.Hint(k, sortedKeys(fields)))
-			d.problems = append(d.problems, e.advise("known here: %s", listed(sortedKeys(fields))).is(ErrUnknownKey))
+			d.problems = append(d.problems, e.Advise("known here: %s", listed(sortedKeys(fields))).is(ErrUnknownKey))
 		default:
 			if f.why != "" && child.kind != kindNull {
 				d.config.warn(child.origin, "%s has no effect here: %s", full, f.why)
@@ -308,9 +309,7 @@ func structFields(v reflect.Value) map[string]structField {
 			continue
 		}
 		if strings.Contains(options, "inline") {
-			for k, f := range structFields(reflect.Indirect(v.Field(i))) {
-				out[k] = f
-			}
+			maps.Copy(out, structFields(reflect.Indirect(v.Field(i))))
 			continue
 		}
 		if name == "" {

@@ -16,12 +16,9 @@ const globalPackage = "_global_"
 // the folder of the list's own file. Either path is set (`- base`), or group
 // (`- db: mysql`) with a name, several names, or none (null).
 type defaultEntry struct {
-	path     string
-	group    string
-	name     string
-	names    []string
-	isNull   bool
-	isList   bool
+	path  string
+	group string
+	option
 	pkg      string
 	hasPkg   bool
 	optional bool
@@ -36,6 +33,14 @@ type defaultEntry struct {
 	hasHeader bool
 	primary   bool
 	dropped   bool
+}
+
+// option is what is chosen of a group.
+type option struct {
+	name   string
+	names  []string
+	isNull bool
+	isList bool
 }
 
 // parseDefaults reads a defaults list.
@@ -120,7 +125,7 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 	default:
 		return problem(value.origin, "defaults", "option of %s must be a name, a list of names or null, got %s",
 			e.group, value.kind).
-			advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
+			Advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
 	}
 	return nil
 }
@@ -179,8 +184,8 @@ func (e *defaultEntry) configPath() string {
 	return joinPath(e.parentDir, e.path)
 }
 
-// option is the name chosen: the last part of the file.
-func (e *defaultEntry) option() string {
+// chosen is the name of the option: the last part of the file.
+func (e *defaultEntry) chosen() string {
 	if e.isGroup() {
 		return e.name
 	}
@@ -219,7 +224,7 @@ func (e *defaultEntry) finalPackage(useHeader bool) string {
 		pkg = strings.ReplaceAll(dir, "/", ".")
 	}
 	if !e.isList && !e.isNull {
-		pkg = strings.ReplaceAll(pkg, "_name_", e.option())
+		pkg = strings.ReplaceAll(pkg, "_name_", e.chosen())
 	}
 	full := joinDots(e.parentPkg, pkg)
 	if i := strings.LastIndex(full, globalPackage); i >= 0 {

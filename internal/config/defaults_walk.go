@@ -1,8 +1,8 @@
 package config
 
 import (
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"agent/internal/near"
@@ -24,10 +24,7 @@ type placedFile struct {
 
 // choice is a group's option and who chose it.
 type choice struct {
-	name   string
-	names  []string
-	isList bool
-	isNull bool
+	option
 	origin Origin
 	used   bool
 	inList bool // chosen by "override" in a defaults list
@@ -76,7 +73,7 @@ func flatten(n, parent *defaultsNode, seen map[string]bool, out *[]placedFile) e
 		}
 	}
 	e := n.entry
-	if len(n.children) > 0 || e.dropped || e.isNull || e.isList || e.option() == missingMark {
+	if len(n.children) > 0 || e.dropped || e.isNull || e.isList || e.chosen() == missingMark {
 		return nil
 	}
 	if e.isSelf() {
@@ -127,7 +124,7 @@ func (w *defaultsWalker) loadEntry(e *defaultEntry) (*configFile, error) {
 	if e.isNull || e.isList {
 		return nil, nil
 	}
-	if e.option() == missingMark {
+	if e.chosen() == missingMark {
 		return nil, w.mustChoose(e)
 	}
 	f, err := w.repo.load(e.configPath())
@@ -177,7 +174,7 @@ func (w *defaultsWalker) visitChildren(n *defaultsNode, file *configFile, deferr
 		n.children = append(n.children, nodes...)
 	}
 	for _, c := range later {
-		if err := w.visitDeferred(e, c); err != nil {
+		if err := w.visitDeferred(c); err != nil {
 			return err
 		}
 	}
@@ -229,8 +226,7 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 		}
 		seen = d.overrideKey()
 		if _, decided := w.choices[seen]; !decided {
-			w.choices[seen] = &choice{name: d.name, names: d.names, isList: d.isList, isNull: d.isNull,
-				origin: d.origin, inList: true}
+			w.choices[seen] = &choice{option: d.option, origin: d.origin, inList: true}
 		}
 	}
 	return nil
@@ -265,13 +261,9 @@ func (w *defaultsWalker) applyChoice(d *defaultEntry) {
 	if !d.isGroup() {
 		return
 	}
-	key := d.overrideKey()
-	c, ok := w.choices[key]
-	if !ok {
-		return
+	if c := w.choices[d.overrideKey()]; c != nil {
+		d.option, d.origin, c.used = c.option, c.origin, true
 	}
-	d.name, d.names, d.isList, d.isNull, d.origin = c.name, c.names, c.isList, c.isNull, c.origin
-	c.used = true
 }
 
 // expandNames makes one entry per option of a list.
@@ -286,7 +278,7 @@ func (e *defaultEntry) expandNames(parent *defaultEntry) []*defaultEntry {
 }
 
 // visitDeferred resolves an option given as an interpolation of other choices.
-func (w *defaultsWalker) visitDeferred(parent *defaultEntry, n *defaultsNode) error {
+func (w *defaultsWalker) visitDeferred(n *defaultsNode) error {
 	known := newMap(n.entry.origin)
 	for key, option := range w.known {
 		known.set(key, newString(option, n.entry.origin))
@@ -298,16 +290,10 @@ func (w *defaultsWalker) visitDeferred(parent *defaultEntry, n *defaultsNode) er
 	holder := newString(*field, n.entry.origin)
 	known.set("defaults", newList(n.entry.origin))
 	known.set("_choice_", holder)
-	r := newResolver(known, nil, nil)
-	v, err := r.resolve(holder)
+	v, err := newResolver(known, nil, nil).resolve(holder)
 	if err != nil || v.kind != kindString {
-		keys := make([]string, 0, len(w.known))
-		for k := range w.known {
-			keys = append(keys, k)
-		}
-		sort.Strings(keys)
 		return problem(n.entry.origin, "defaults", "can't resolve %s from the groups chosen so far (%s)",
-			*field, listed(keys))
+			*field, listed(sortedKeys(w.known)))
 	}
 	*field = v.text
 	return w.visit(n, true)
@@ -335,7 +321,7 @@ func (w *defaultsWalker) remember(e *defaultEntry) error {
 	key := e.overrideKey()
 	if prev, ok := w.known[key]; ok && prev != e.name {
 		return problem(e.origin, "defaults", "%s is chosen twice: %s and %s", key, e.name, prev).
-			advise("to change a choice write \"override %s: %s\"", key, prev)
+			Advise("to change a choice write \"override %s: %s\"", key, prev)
 	}
 	w.known[key] = e.name
 	group := e.groupPath()
@@ -352,7 +338,7 @@ func (w *defaultsWalker) mustChoose(e *defaultEntry) error {
 		key = e.overrideKey()
 	}
 	return problem(e.origin, key, "an option must be chosen").is(ErrMissing).
-		advise("add %s=OPTION; options: %s", key, listed(w.repo.options(e.groupPath())))
+		Advise("add %s=OPTION; options: %s", key, listed(w.repo.options(e.groupPath())))
 }
 
 func (w *defaultsWalker) notFound(e *defaultEntry) error {
@@ -368,7 +354,7 @@ func (w *defaultsWalker) notFound(e *defaultEntry) error {
 	if e.groupPath() == "" {
 		err = problem(e.origin, "defaults", "there is no configuration %q%s", name, near.Hint(name, options))
 	}
-	return err.advise("known: %s", listed(options))
+	return err.Advise("known: %s", listed(options))
 }
 
 // unused reports choices and deletions that met no group.
@@ -385,7 +371,7 @@ func (w *defaultsWalker) unused() error {
 			err = problem(c.origin, key, "no defaults list has this group and package, did you mean %s?", listed(keys))
 		}
 		if !c.inList {
-			err = err.advise("to add the group write +%s=%s", key, c.name)
+			err = err.Advise("to add the group write +%s=%s", key, c.name)
 		}
 		out = append(out, err)
 	}
@@ -397,11 +383,4 @@ func (w *defaultsWalker) unused() error {
 	return out.asError()
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -48,7 +48,7 @@ func ReadDotEnv(file string) (map[string]string, error) {
 	// By its mark it may be UTF-16, as a Windows shell writes it.
 	data, _, err = transform.Bytes(unicode.BOMOverride(transform.Nop), data)
 	if err != nil || !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		return nil, problem(Origin{File: file}, "", "is not UTF-8").advise("save it as UTF-8")
+		return nil, problem(Origin{File: file}, "", "is not UTF-8").Advise("save it as UTF-8")
 	}
 	return parseDotEnv(file, string(data))
 }
@@ -70,7 +70,7 @@ func parseDotEnv(file, text string) (map[string]string, error) {
 			// The line itself is not shown: it may hold a secret.
 			line := strings.Count(text[:len(text)-len(rest)], "\n") + 1
 			return nil, problem(Origin{File: file, Line: line}, "", "is not a list of NAME=value lines").
-				advise("quote values with special characters: NAME='value'")
+				Advise("quote values with special characters: NAME='value'")
 		}
 		vars[name[1]] = value
 		rest = rest[length+len(end):]

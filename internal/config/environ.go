@@ -1,39 +1,35 @@
 package config
 
 import (
-	"sort"
+	"slices"
 	"strings"
 )
 
 // envPrefix begins the variables that set configuration.
 const envPrefix = "AGENT_"
 
-// envLookup finds variables in a list of NAME=value pairs; the last wins.
-func envLookup(environ []string) func(string) (string, bool) {
+// variables are those of a list of NAME=value pairs; the last wins.
+func variables(environ []string) map[string]string {
 	vars := make(map[string]string, len(environ))
 	for _, kv := range environ {
 		if name, value, ok := strings.Cut(kv, "="); ok {
 			vars[name] = value
 		}
 	}
-	return func(name string) (string, bool) {
-		v, ok := vars[name]
-		return v, ok
-	}
+	return vars
 }
 
 // namesNotIn are the pairs whose names others lack, sorted.
 func namesNotIn(pairs, others []string) []string {
-	taken := envLookup(others)
+	taken := variables(others)
 	var out []string
 	for _, kv := range pairs {
-		if name, _, _ := strings.Cut(kv, "="); name != "" {
-			if _, ok := taken(name); !ok {
-				out = append(out, kv)
-			}
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ok := taken[name]; !ok && name != "" {
+			out = append(out, kv)
 		}
 	}
-	sort.Strings(out)
+	slices.Sort(out)
 	return out
 }
 
@@ -62,15 +58,14 @@ const userEnv = "environment "
 
 // overridesIn are the overrides that a list of NAME=value pairs makes.
 func overridesIn(repo *repository, environ []string, from string) ([]*override, error) {
-	vars := make(map[string]string)
-	for _, kv := range environ {
-		if name, value, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(name, envPrefix) {
-			vars[name] = value
-		}
-	}
+	vars := variables(environ)
 	var out []*override
 	for _, name := range sortedKeys(vars) {
-		key := strings.ToLower(strings.TrimPrefix(name, envPrefix))
+		key, ours := strings.CutPrefix(name, envPrefix)
+		if !ours {
+			continue
+		}
+		key = strings.ToLower(key)
 		path := strings.ReplaceAll(key, "__", ".")
 		at := Origin{File: from + name}
 		switch {
@@ -92,18 +87,13 @@ func overridesIn(repo *repository, environ []string, from string) ([]*override, 
 // a file, and what starts with [ or { is a list or mapping.
 func environValue(s string, at Origin) (*node, error) {
 	if !strings.HasPrefix(s, "[") && !strings.HasPrefix(s, "{") {
-		n, err := plainScalar(s, at)
-		if err != nil {
-			return nil, problem(at, "", "%s", err)
-		}
-		return n, nil
+		return plainScalar(s, at)
 	}
 	doc, err := parseDocument(at.File, []byte(s))
 	if err != nil {
 		return nil, err
 	}
-	b := yamlBuilder{file: at.File}
-	n, err := b.build(doc, 0)
+	n, err := (&yamlBuilder{file: at.File}).build(doc, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -68,8 +68,8 @@ func problem(at Origin, key, format string, args ...any) *Error {
 	return &Error{Origin: at, Key: key, Msg: fmt.Sprintf(format, args...)}
 }
 
-// advise sets the hint.
-func (e *Error) advise(format string, args ...any) *Error {
+// Advise sets the hint.
+func (e *Error) Advise(format string, args ...any) *Error {
 	e.Advice = fmt.Sprintf(format, args...)
 	return e
 }

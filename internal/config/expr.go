@@ -74,7 +74,7 @@ func (p *exprParser) text(quote byte) ([]*expr, error) {
 		}
 	}
 	for p.pos < len(p.s) {
-		run := countRun(p.s[p.pos:], '\\')
+		run := countRun(p.s[p.pos:], `\`)
 		next := p.s[p.pos+run:]
 		atQuote, atRef := quote != 0 && strings.HasPrefix(next, string(quote)), strings.HasPrefix(next, "${")
 		p.pos += run
@@ -115,19 +115,9 @@ func (p *exprParser) text(quote byte) ([]*expr, error) {
 	return parts, nil
 }
 
-func countRun(s string, c byte) int {
-	n := 0
-	for n < len(s) && s[n] == c {
-		n++
-	}
-	return n
-}
+func countRun(s, c string) int { return len(s) - len(strings.TrimLeft(s, c)) }
 
-func (p *exprParser) space() {
-	for p.pos < len(p.s) && (p.s[p.pos] == ' ' || p.s[p.pos] == '\t') {
-		p.pos++
-	}
-}
+func (p *exprParser) space() { p.pos = len(p.s) - len(strings.TrimLeft(p.s[p.pos:], " \t")) }
 
 // peek is the next character, or 0 at the end.
 func (p *exprParser) peek() byte {
@@ -278,11 +268,10 @@ func (p *exprParser) call(ref *expr, bracketed bool) (*expr, error) {
 	}
 }
 
+// peekMark is the next character that is no space, or 0 at the end.
 func (p *exprParser) peekMark() byte {
-	for i := p.pos; i < len(p.s); i++ {
-		if p.s[i] != ' ' && p.s[i] != '\t' {
-			return p.s[i]
-		}
+	if rest := strings.TrimLeft(p.s[p.pos:], " \t"); rest != "" {
+		return rest[0]
 	}
 	return 0
 }

@@ -34,7 +34,7 @@ func (r *resolver) call(e *expr, n *node) (*node, error) {
 	if !ok {
 		names := sortedKeys(resolverFuncs())
 		return nil, problem(n.origin, n.path(), "unknown resolver %q%s", name, near.Hint(name, names)).
-			advise("known: %s", listed(names))
+			Advise("known: %s", listed(names))
 	}
 	args := make([]*node, len(e.parts))
 	for i, p := range e.parts {
@@ -66,7 +66,7 @@ func resolveEnv(r *resolver, n *node, args []*node) (*node, error) {
 		return nil, err
 	}
 	name := args[0].display()
-	if v, ok := r.rt.lookupEnv(name); ok {
+	if v, ok := r.env[name]; ok {
 		out := newString(v, n.origin)
 		if secretEnv.MatchString(name) && !isPlaceholder(v) {
 			out.secret = true
@@ -77,7 +77,7 @@ func resolveEnv(r *resolver, n *node, args []*node) (*node, error) {
 	switch {
 	case len(args) == 1:
 		return nil, problem(n.origin, n.path(), "environment variable %s is not set", name).is(ErrUndefinedEnv).
-			advise("export %s=… or put it into .env", name)
+			Advise("export %s=… or put it into .env", name)
 	case args[1].kind == kindNull:
 		return args[1], nil
 	default:
@@ -94,7 +94,7 @@ func resolveSelect(r *resolver, n *node, args []*node) (*node, error) {
 		return nil, err
 	}
 	key := args[0].display()
-	dots := countRun(key, '.')
+	dots := countRun(key, ".")
 	v := newNull(n.origin)
 	if len(args) == 2 {
 		v = args[1]

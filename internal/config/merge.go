@@ -92,16 +92,16 @@ func place(content *node, pkg string) *node {
 var errNoKey = errors.New("no such key")
 
 // apply performs one value override on the tree.
-func (o *override) apply(root *node, rt *runtime) error {
+func (o *override) apply(root *node, env map[string]string) error {
 	if o.kind == deleteKey {
-		return o.delete(root, rt)
+		return o.delete(root, env)
 	}
 	value := o.value.clone()
 	if o.kind == addKey && !value.isContainer() {
-		if existing := newResolver(root, rt, nil).lookup(root, o.key); existing != nil &&
+		if existing := newResolver(root, env, nil).lookup(root, o.key); existing != nil &&
 			existing.kind != kindNull && !existing.isMissing() {
 			return problem(o.origin, o.key, "already exists, set in %s", existing.origin).
-				advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
+				Advise("to change it leave out the +, to set it either way write ++%s=…", o.key)
 		}
 	}
 	err := update(root, o.key, value, o.kind != changeKey)
@@ -118,18 +118,16 @@ func (o *override) noSuchKey(root *node) error {
 		next := at.child(p)
 		if next == nil || (i < len(parts)-1 && !next.isContainer()) {
 			where := strings.Join(parts[:i+1], ".")
-			msg := "there is no such key"
 			if next != nil {
-				where = strings.Join(parts[:i+2], ".")
-				msg = "there is no such key, since " + strings.Join(parts[:i+1], ".") + " is " + next.kind.String()
-				return problem(o.origin, where, "%s", msg).advise("to add it write +%s", o.shown())
+				return problem(o.origin, strings.Join(parts[:i+2], "."), "there is no such key, since %s is %s", where,
+					next.kind).Advise("to add it write +%s", o.shown())
 			}
 			if at.kind == kindList {
 				return problem(o.origin, where, "the list has no such item, it has %d", len(at.items)).
-					advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
+					Advise("give the whole list: %s=[…]", strings.Join(parts[:i], "."))
 			}
-			e := problem(o.origin, where, "%s%s", msg, o.suggestion(root, at, parts, i))
-			return e.advise("to add it write +%s%s", o.shown(), o.maybeText())
+			return problem(o.origin, where, "there is no such key%s", o.suggestion(root, at, parts, i)).
+				Advise("to add it write +%s%s", o.shown(), o.maybeText())
 		}
 		at = next
 	}
@@ -146,8 +144,7 @@ func (o *override) maybeText() string {
 
 // suggestion offers the nearest sibling, with the whole path.
 func (o *override) suggestion(root, at *node, parts []string, i int) string {
-	candidates := at.keys
-	n := near.Name(parts[i], candidates)
+	n := near.Name(parts[i], at.keys)
 	if n == "" {
 		return near.Hint(o.key, allPaths(root))
 	}
@@ -180,10 +177,10 @@ func update(root *node, key string, value *node, add bool) error {
 			if at.kind == kindList || (next == nil && !add) {
 				return errNoKey
 			}
-			next = newMap(value.origin)
 			if !add {
 				return errNoKey
 			}
+			next = newMap(value.origin)
 			at.set(p, next)
 		}
 		at = next
@@ -247,7 +244,7 @@ func checkKeys(old, value *node) error {
 		o := old.fields[k]
 		if o == nil {
 			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s", near.Hint(k, old.keys)).
-				advise("to add it write + before the override")
+				Advise("to add it write + before the override")
 		}
 		if o.kind == kindMap && value.fields[k].kind == kindMap {
 			if err := checkKeys(o, value.fields[k]); err != nil {
@@ -259,8 +256,8 @@ func checkKeys(old, value *node) error {
 }
 
 // delete removes a key. Like Hydra it can't delete what is null or not set.
-func (o *override) delete(root *node, rt *runtime) error {
-	existing := newResolver(root, rt, nil).lookup(root, o.key)
+func (o *override) delete(root *node, env map[string]string) error {
+	existing := newResolver(root, env, nil).lookup(root, o.key)
 	parts := strings.Split(o.key, ".")
 	at := root
 	for _, p := range parts[:len(parts)-1] {
@@ -271,14 +268,14 @@ func (o *override) delete(root *node, rt *runtime) error {
 	last := parts[len(parts)-1]
 	switch {
 	case existing == nil || at == nil || at.child(last) == nil:
-		return o.noSuchKey(root).(*Error).advise("only a key that exists can be deleted%s", o.maybeText())
+		return o.noSuchKey(root).(*Error).Advise("only a key that exists can be deleted%s", o.maybeText())
 	case existing.kind == kindNull || existing.isMissing():
 		return problem(o.origin, o.key, "can't be deleted, it has no value")
 	case o.value != nil && o.value.kind != kindNull && !o.value.equal(existing):
 		return problem(o.origin, o.key, "is not deleted, its value is another one than given")
 	case at.kind != kindMap:
 		return problem(o.origin, o.key, "an item of a list can't be deleted").
-			advise("give the whole list: %s=[…]", strings.Join(parts[:len(parts)-1], "."))
+			Advise("give the whole list: %s=[…]", strings.Join(parts[:len(parts)-1], "."))
 	}
 	at.remove(last)
 	return nil

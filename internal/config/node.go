@@ -120,7 +120,10 @@ func (n *node) children(f func(*node)) {
 }
 
 // clone copies the tree below n. The copy has no parent.
-func (n *node) clone() *node {
+func (n *node) clone() *node { return n.mapped((*node).clone) }
+
+// mapped copies n with f of each entry in its place. The copy has no parent.
+func (n *node) mapped(f func(*node) *node) *node {
 	c := *n
 	c.parent, c.key = nil, ""
 	c.keys, c.fields, c.items = nil, nil, nil
@@ -128,10 +131,10 @@ func (n *node) clone() *node {
 		c.fields = make(map[string]*node, len(n.keys))
 	}
 	for _, k := range n.keys {
-		c.set(k, n.fields[k].clone())
+		c.set(k, f(n.fields[k]))
 	}
 	for _, it := range n.items {
-		c.push(it.clone())
+		c.push(f(it))
 	}
 	return &c
 }
@@ -229,12 +232,10 @@ func (n *node) number() (float64, bool) {
 // display is how the value appears inside a longer string. OmegaConf uses
 // Python's str(), and configurations rely on it ("None", "True", "1.0").
 func (n *node) display() string {
-	switch n.kind {
-	case kindString:
+	if n.kind == kindString {
 		return n.text
-	default:
-		return n.repr()
 	}
+	return n.repr()
 }
 
 // repr is Python's repr() of the value.

@@ -56,7 +56,8 @@ const (
 	packagePattern = `(?:` + keyPattern + `|` + segmentPattern + `(?:\.` + segmentPattern + `)+)`
 )
 
-var keyRegexp = regexp.MustCompile(`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
+var keyRegexp = regexp.MustCompile(
+	`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
 
 // parseOverride reads one argument in Hydra's grammar.
 func parseOverride(text string) (*override, error) {
@@ -77,7 +78,7 @@ func parseOverride(text string) (*override, error) {
 	m := keyRegexp.FindStringSubmatchIndex(key)
 	if m == nil {
 		return nil, problem(commandLine, "", "override %q: %q is not a key", Shown(text), Shown(key)).
-			advise("write key=value with a dotted key, for example llm.temperature=0; put other text after --")
+			Advise("write key=value with a dotted key, for example llm.temperature=0; put other text after --")
 	}
 	o.key, o.hasPkg = key[m[2]:m[3]], strings.Contains(key, "@")
 	if m[4] >= 0 {
@@ -86,7 +87,7 @@ func parseOverride(text string) (*override, error) {
 	if !hasValue {
 		if o.kind != deleteKey {
 			return nil, problem(commandLine, "", "override %q has no value", Shown(text)).
-				advise("write %s=VALUE", Shown(text))
+				Advise("write %s=VALUE", Shown(text))
 		}
 		return o, nil
 	}
@@ -119,7 +120,7 @@ func (o *override) valueError(p *valueParser, err error) error {
 		err = grammarError("the value can't be read") // what is wrong may name a part of the secret
 	}
 	return problem(commandLine, "", "override %q: %s at column %d", Shown(o.text), err, column).
-		advise(`quote text with special characters: %s='"…"'%s`, key, o.maybeText())
+		Advise(`quote text with special characters: %s='"…"'%s`, key, o.maybeText())
 }
 
 // element is one value of the grammar, with the text it was read from.

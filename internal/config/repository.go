@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -194,8 +193,7 @@ func (r *repository) load(p string) (*configFile, error) {
 
 // reason is the error without the path, which the message already has.
 func reason(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err.Error()
 	}
 	return err.Error()
@@ -269,12 +267,7 @@ func (r *repository) options(group string) []string {
 			seen[o] = true
 		}
 	}
-	out := make([]string, 0, len(seen))
-	for o := range seen {
-		out = append(out, o)
-	}
-	sort.Strings(out)
-	return out
+	return sortedKeys(seen)
 }
 
 // sourceOptions walks one source's folder of a group.
@@ -315,12 +308,7 @@ func (r *repository) groups() []string {
 			}
 		}
 	}
-	out := make([]string, 0, len(seen))
-	for g := range seen {
-		out = append(out, g)
-	}
-	sort.Strings(out)
-	return out
+	return sortedKeys(seen)
 }
 
 // Group is a folder of configurations, one of which is chosen.

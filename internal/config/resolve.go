@@ -8,22 +8,10 @@ import (
 	"agent/internal/near"
 )
 
-// runtime is what interpolations may ask of the world outside.
-type runtime struct {
-	env func(name string) (string, bool)
-}
-
-func (rt *runtime) lookupEnv(name string) (string, bool) {
-	if rt == nil || rt.env == nil {
-		return "", false
-	}
-	return rt.env(name)
-}
-
 // resolver evaluates interpolations within one tree. It never changes the tree.
 type resolver struct {
 	root    *node
-	rt      *runtime
+	env     map[string]string // the variables that oc.env finds
 	secrets secretSet
 	open    []*node          // values being evaluated, to notice cycles
 	memo    map[*node]*node  // evaluated strings
@@ -34,11 +22,11 @@ type resolver struct {
 	reached map[string]bool // notes the sections that references lead to, unless nil
 }
 
-func newResolver(root *node, rt *runtime, secrets secretSet) *resolver {
+func newResolver(root *node, env map[string]string, secrets secretSet) *resolver {
 	if secrets == nil {
 		secrets = secretSet{}
 	}
-	return &resolver{root: root, rt: rt, secrets: secrets, memo: map[*node]*node{}, parsed: map[string]*expr{}}
+	return &resolver{root: root, env: env, secrets: secrets, memo: map[*node]*node{}, parsed: map[string]*expr{}}
 }
 
 // resolve returns a copy of the tree at n with every interpolation evaluated.
@@ -127,7 +115,7 @@ func (r *resolver) parse(n *node) (*expr, error) {
 	e, err := parseText(n.text)
 	if err != nil {
 		return nil, problem(n.origin, n.path(), "%s", err).
-			advise(`write \${ for a literal ${; quote special characters in arguments`)
+			Advise(`write \${ for a literal ${; quote special characters in arguments`)
 	}
 	r.parsed[n.text] = e
 	return e, nil
@@ -243,7 +231,7 @@ func orRoot(path string) string {
 func (r *resolver) missing(n, target *node) error {
 	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)", target.path(),
 		target.origin).is(ErrMissing).
-		advise("set it with %s=VALUE", target.path())
+		Advise("set it with %s=VALUE", target.path())
 }
 
 // find returns the value in the tree that a reference names.

@@ -40,7 +40,8 @@ const (
 	pointPattern  = `(?:` + digitsPattern + `\.|` + digitsPattern + `?\.[0-9](?:_?[0-9])*)`
 	// pointPattern with the longer alternative first, since Go's regexps take
 	// the leftmost alternative unless told to take the longest.
-	floatPattern = `[+-]?(?:(?:` + digitsPattern + `|` + pointPattern + `)[eE][+-]?[0-9](?:_?[0-9])*|` + pointPattern + `|[Ii][Nn][Ff]|[Nn][Aa][Nn])`
+	floatPattern = `[+-]?(?:(?:` + digitsPattern + `|` + pointPattern + `)[eE][+-]?[0-9](?:_?[0-9])*|` +
+		pointPattern + `|[Ii][Nn][Ff]|[Nn][Aa][Nn])`
 )
 
 // atomPatterns are in order of preference at equal length.

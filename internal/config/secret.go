@@ -1,10 +1,11 @@
 package config
 
 import (
+	"cmp"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -36,8 +37,8 @@ var (
 // shownMax is how much of an argument is printed.
 const shownMax = 200
 
-// Shown is a command-line argument as it may be printed: without the values of keys that name a
-// secret, in a dict or in a text such as "openai api_key=…".
+// Shown is a command-line argument as it may be printed: without the values of
+// keys that name a secret, in a dict or in a text such as "openai api_key=…".
 func Shown(text string) string {
 	shown := hideSecrets(text)
 	if len(shown) > shownMax {
@@ -142,17 +143,9 @@ func (s secretSet) add(value string) {
 // list returns the values, longest first, so that replacing one never leaves a
 // part of another.
 func (s secretSet) list() []string {
-	out := make([]string, 0, len(s))
-	for v := range s {
-		out = append(out, v)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if len(out[i]) != len(out[j]) {
-			return len(out[i]) > len(out[j])
-		}
-		return out[i] < out[j]
+	return slices.SortedFunc(maps.Keys(s), func(a, b string) int {
+		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
 	})
-	return out
 }
 
 // scrub replaces every secret in s.
@@ -199,28 +192,12 @@ func (s secretSet) collect(n *node, inSecret bool) {
 // redact returns a copy of a tree with its secrets replaced.
 func (s secretSet) redact(n *node, inSecret bool) *node {
 	inSecret = inSecret || (n.parent != nil && n.parent.kind == kindMap && secretKey(n.key))
-	c := *n
-	c.parent, c.key = nil, ""
-	switch n.kind {
-	case kindMap:
-		c.keys, c.fields = nil, make(map[string]*node, len(n.keys))
-		for _, k := range n.keys {
-			c.set(k, s.redact(n.fields[k], inSecret))
+	if !n.isContainer() && n.kind != kindNull {
+		if shown, changed := s.redactScalar(n, inSecret); changed {
+			return newString(shown, n.origin)
 		}
-		return &c
-	case kindList:
-		c.items = nil
-		for _, it := range n.items {
-			c.push(s.redact(it, inSecret))
-		}
-		return &c
-	case kindNull:
-		return &c
 	}
-	if shown, changed := s.redactScalar(n, inSecret); changed {
-		return newString(shown, n.origin)
-	}
-	return &c
+	return n.mapped(func(child *node) *node { return s.redact(child, inSecret) })
 }
 
 var pureEnv = regexp.MustCompile(`^\$\{oc\.env:[A-Za-z_][A-Za-z0-9_]*\}$`)

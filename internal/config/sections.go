@@ -19,7 +19,7 @@ func (c *Config) CheckSections(known ...string) error {
 			continue
 		}
 		out = append(out, problem(n.origin, key, "unknown key%s", near.Hint(key, known)).is(ErrUnknownKey).
-			advise("known here: %s; other keys must be used by an interpolation of these", listed(known)))
+			Advise("known here: %s; other keys must be used by an interpolation of these", listed(known)))
 	}
 	return out.asError()
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -121,22 +122,14 @@ func yamlScalar(n *node) *yaml.Node {
 	case kindInt:
 		y.Tag, y.Value = "!!int", strconv.FormatInt(n.int, 10)
 	case kindFloat:
-		y.Tag, y.Value = "!!float", yamlFloat(n.float)
+		y.Tag, y.Value = "!!float", floatText(n.float)
+		if math.IsNaN(n.float) || math.IsInf(n.float, 0) {
+			y.Value = strings.Replace("."+y.Value, ".-", "-.", 1)
+		}
 	default:
 		return yamlString(n.text)
 	}
 	return y
-}
-
-func yamlFloat(f float64) string {
-	switch {
-	case math.IsNaN(f):
-		return ".nan"
-	case math.IsInf(f, 0):
-		return map[bool]string{true: ".inf", false: "-.inf"}[f > 0]
-	default:
-		return floatText(f)
-	}
 }
 
 // yamlString quotes what either reader of YAML, this package's or a 1.2 one,

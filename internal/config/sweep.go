@@ -60,9 +60,9 @@ func (o *override) notSwept() error {
 	key := o.keyElement()
 	e := problem(commandLine, o.key, "%q gives several values to one key", o.shown())
 	if o.sweep.simple {
-		return e.advise(
+		return e.Advise(
 			"for a list write %s=[a,b]; for text with commas quote it: %s='\"a,b\"'; to run each value add "+
 				"--multirun%s", key, key, o.maybeText())
 	}
-	return e.advise("to run each value add --multirun%s", o.maybeText())
+	return e.Advise("to run each value add --multirun%s", o.maybeText())
 }

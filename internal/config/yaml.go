@@ -3,10 +3,10 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -28,8 +28,7 @@ func parseYAML(name string, data []byte) (*node, error) {
 	if doc == nil {
 		return newMap(at), nil
 	}
-	b := yamlBuilder{file: name}
-	top, err := b.build(doc, 0)
+	top, err := (&yamlBuilder{file: name}).build(doc, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +70,7 @@ var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line \d+: )?(.*)$`)
 func syntaxError(name string, data []byte, err error) error {
 	if line, column := tabIndent(data); line > 0 {
 		return problem(Origin{name, line, column}, "", "a tab is used for indentation").
-			advise("YAML indents with spaces only")
+			Advise("YAML indents with spaces only")
 	}
 	msg := strings.SplitN(err.Error(), "\n", 2)[0]
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
@@ -239,10 +238,8 @@ func (b *yamlBuilder) mergeKeys(n *node, y *yaml.Node, depth int) error {
 }
 
 func (b *yamlBuilder) alias(y *yaml.Node, depth int) (*node, error) {
-	for _, open := range b.expanded {
-		if open == y.Alias {
-			return nil, problem(b.at(y), "", "anchor %q contains itself", y.Value)
-		}
+	if slices.Contains(b.expanded, y.Alias) {
+		return nil, problem(b.at(y), "", "anchor %q contains itself", y.Value)
 	}
 	b.expanded = append(b.expanded, y.Alias)
 	v, err := b.build(y.Alias, depth+1)
@@ -258,7 +255,7 @@ func (b *yamlBuilder) key(y *yaml.Node) (string, error) {
 	}
 	if y.Kind != yaml.ScalarNode {
 		return "", problem(b.at(y), "", "a key must be a name, not a list or mapping").
-			advise("quote a value that starts with { or [, such as a template: \"{{ x }}\"")
+			Advise("quote a value that starts with { or [, such as a template: \"{{ x }}\"")
 	}
 	n, err := b.scalar(y)
 	if err != nil {
@@ -292,11 +289,7 @@ func (b *yamlBuilder) scalar(y *yaml.Node) (*node, error) {
 	if y.Style&quotedStyle != 0 {
 		return newString(y.Value, at), nil
 	}
-	n, err := plainScalar(y.Value, at)
-	if err != nil {
-		return nil, problem(at, "", "%s", err)
-	}
-	return n, nil
+	return plainScalar(y.Value, at)
 }
 
 func (b *yamlBuilder) tagged(y *yaml.Node) (*node, error) {
@@ -323,7 +316,8 @@ var (
 	yaml11Null  = regexp.MustCompile(`^(?:~|null|Null|NULL|)$`)
 	yaml11True  = regexp.MustCompile(`^(?:yes|Yes|YES|true|True|TRUE|on|On|ON)$`)
 	yaml11False = regexp.MustCompile(`^(?:no|No|NO|false|False|FALSE|off|Off|OFF)$`)
-	yaml11Int   = regexp.MustCompile(`^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+)$`)
+	yaml11Int   = regexp.MustCompile(`^[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+` +
+		`|[1-9][0-9_]*(?::[0-5]?[0-9])+)$`)
 	yaml11Float = regexp.MustCompile(`^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?` +
 		`|[-+]?[0-9]+(?:_[0-9]+)*[eE][-+]?[0-9]+` +
 		`|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?` +
@@ -344,13 +338,13 @@ func plainScalar(s string, at Origin) (n *node, err error) {
 	case yaml11Int.MatchString(s):
 		i, err := parseYAMLInt(s)
 		if err != nil {
-			return nil, err
+			return nil, problem(at, "", "%s", err)
 		}
 		n = newInt(i, at)
 	case yaml11Float.MatchString(s):
 		f, err := parseYAMLFloat(s)
 		if err != nil {
-			return nil, err
+			return nil, problem(at, "", "%s", err)
 		}
 		n = newFloat(f, at)
 	default:
@@ -392,7 +386,10 @@ func parseYAMLInt(s string) (int64, error) {
 	return sign * i, nil
 }
 
-var errIntRange = errors.New("integer does not fit 64 bits")
+var (
+	errIntRange  = errors.New("integer does not fit 64 bits")
+	errNotNumber = errors.New("number is not readable")
+)
 
 func parseYAMLFloat(s string) (float64, error) {
 	t := strings.ToLower(strings.ReplaceAll(s, "_", ""))
@@ -412,7 +409,7 @@ func parseYAMLFloat(s string) (float64, error) {
 	}
 	f, err := strconv.ParseFloat(t, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, fmt.Errorf("number is not readable")
+		return 0, errNotNumber
 	}
 	return sign * f, nil
 }
@@ -423,7 +420,7 @@ func sexagesimal(s string) (float64, error) {
 	for _, part := range strings.Split(s, ":") {
 		f, err := strconv.ParseFloat(part, 64)
 		if err != nil {
-			return 0, fmt.Errorf("number is not readable")
+			return 0, errNotNumber
 		}
 		total = total*60 + f
 	}

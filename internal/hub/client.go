@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -188,9 +189,7 @@ func (c *client) do(ctx context.Context, method, rawURL string, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.connectionError(ctx, err)
@@ -206,8 +205,7 @@ func (c *client) connectionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // the URL would repeat, and a signed one is long
 	}
 	return &Error{Op: "reach " + c.shown, Err: err, Reason: ErrUnavailable,

@@ -219,8 +219,7 @@ func writeFailure(name, path string, err error) error {
 
 // rootCause drops the path that os errors carry, for it is said already.
 func rootCause(err error) error {
-	var pathErr *os.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		return pathErr.Err
 	}
 	return err
@@ -276,8 +275,7 @@ func (s *Store) receiveFailed(ctx context.Context, t target, p *partial, err err
 		return &HashError{Name: t.name, Algorithm: cmp.Or(t.digest.algorithm, algoSHA256),
 			Want: cmp.Or(t.digest.hex, "unknown"), Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
 	}
-	var told *Error
-	if errors.As(err, &told) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	return &Error{Op: "pull " + t.name, Err: fmt.Errorf("the connection broke %d times in a row at %s: %w", s.cfg.RetryMax+1, FormatBytes(p.size), err),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -287,12 +288,7 @@ var neutral = map[string][]string{
 
 // end refuses what is left and returns the first error.
 func (f *fields) end() error {
-	names := make([]string, 0, len(f.raw))
-	for name := range f.raw {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(f.raw)) {
 		f.leftover(name)
 	}
 	return f.err

@@ -206,8 +206,7 @@ func (m *model) run(r *http.Request, replies []reply) iter.Seq2[event, error] {
 		defer first.Stop()
 		began := false
 		for ev, err := range merge(ctx, replies) {
-			var panicked *panicError
-			if errors.As(err, &panicked) {
+			if panicked, ok := errors.AsType[*panicError](err); ok {
 				logPanic(m.log, r.URL.Path, panicked.value, panicked.stack)
 				err = errMistake
 			}
@@ -407,8 +406,7 @@ func seeded(req *backend.Request, i int) *backend.Request {
 		return req
 	}
 	own, sampling := *req, *req.Sampling
-	seed := *sampling.Seed + uint32(i)
-	sampling.Seed = &seed
+	sampling.Seed = new(*sampling.Seed + uint32(i))
 	own.Sampling = &sampling
 	return &own
 }

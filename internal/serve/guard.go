@@ -33,8 +33,7 @@ type Door struct {
 // origin.
 func (d Door) Keep(h http.Handler) (http.Handler, error) {
 	return d.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var api *apiError
-		if errors.As(d.checkKey(w, r), &api) {
+		if api, ok := errors.AsType[*apiError](d.checkKey(w, r)); ok {
 			api.write(w, r)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -263,9 +264,7 @@ func messageOf(t *testing.T, stream string) (message map[string]any, finished bo
 			}
 		case "message_delta":
 			require.False(t, open)
-			for k, v := range e["delta"].(map[string]any) {
-				message[k] = v
-			}
+			maps.Copy(message, e["delta"].(map[string]any))
 			message["usage"] = e["usage"]
 		case "message_stop":
 			finished = true

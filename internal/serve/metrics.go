@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -153,12 +154,7 @@ func (m *metrics) writeRequests(out io.Writer, head func(name, kind, help string
 	slices.Sort(lines)
 	_, _ = io.WriteString(out, strings.Join(lines, ""))
 	head("agent_request_seconds", "histogram", "How long requests took, by endpoint.")
-	paths := make([]string, 0, len(m.took))
-	for p := range m.took {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths)
-	for _, p := range paths {
+	for _, p := range slices.Sorted(maps.Keys(m.took)) {
 		m.took[p].write(out, "agent_request_seconds", "path="+label(p))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -343,9 +344,7 @@ func streamed(t *testing.T, raw []byte) (out []workerAnswer) {
 func request(prompt string, more map[string]any) map[string]any {
 	in := map[string]any{"model": "tiny", "prompt": prompt, "temperature": 0.7, "logprobs": nil, "top_p": 1.0, "top_k": -1,
 		"presence_penalty": 0.0, "frequency_penalty": 0.0, "max_new_tokens": 40, "echo": false, "stop_token_ids": nil, "stop": []string{}}
-	for k, v := range more {
-		in[k] = v
-	}
+	maps.Copy(in, more)
 	return in
 }
 

@@ -104,9 +104,8 @@ func (c *Agent) check(cfg *config.Config) error {
 // checkAids refuses names that are no aids.
 func (c *Agent) checkAids(cfg *config.Config) error {
 	unknown := func(key string, aid session.Aid) error {
-		e := badValue(cfg, "agent."+key, "unknown aid %q", aid)
-		e.Advice = (&session.UnknownAidError{}).Hint()
-		return e
+		return badValue(cfg, "agent."+key, "unknown aid %q", aid).
+			Advise("%s", (&session.UnknownAidError{}).Hint())
 	}
 	for _, aid := range slices.Sorted(maps.Keys(c.Aids)) {
 		if !slices.Contains(session.Aids(), aid) {
@@ -141,17 +140,15 @@ func (c *Agent) checkWeb(cfg *config.Config) error {
 	c.web = command.Web{Allow: c.Web.Allow, Hosts: c.Web.Hosts}
 	for i, host := range c.Web.Hosts {
 		if host == "" || strings.ContainsAny(host, "/:*@ ") {
-			e := badValue(cfg, fmt.Sprintf("agent.web.hosts.%d", i), "%q is no name of a host", host)
-			e.Advice = "write it like example.org; it stands for the hosts below it, too"
-			return e
+			return badValue(cfg, fmt.Sprintf("agent.web.hosts.%d", i), "%q is no name of a host", host).
+				Advise("write it like example.org; it stands for the hosts below it, too")
 		}
 	}
 	for i, text := range c.Web.Private {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			e := badValue(cfg, fmt.Sprintf("agent.web.private.%d", i), "%q is no address and no network", text)
-			e.Advice = "write it like 192.168.1.20 or 10.0.0.0/8"
-			return e
+			return badValue(cfg, fmt.Sprintf("agent.web.private.%d", i), "%q is no address and no network", text).
+				Advise("write it like 192.168.1.20 or 10.0.0.0/8")
 		}
 		c.web.Private = append(c.web.Private, prefix)
 	}

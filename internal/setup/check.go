@@ -94,8 +94,7 @@ func (h *Host) try(opts config.Options, name string, chosen bool, group string) 
 
 // onlyNeeds reports whether the user only has to supply something.
 func onlyNeeds(err error) bool {
-	var several config.Problems
-	if errors.As(err, &several) {
+	if several, ok := errors.AsType[config.Problems](err); ok {
 		return !slices.ContainsFunc(several, func(e error) bool { return !onlyNeeds(e) })
 	}
 	return errors.Is(err, config.ErrMissing) || errors.Is(err, config.ErrUndefinedEnv)

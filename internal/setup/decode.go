@@ -119,8 +119,7 @@ func (h *Host) checkOverseer(c *Config) error {
 		return nil
 	}
 	msg := err.Error()
-	var inner *config.Error
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*config.Error](err); ok {
 		msg = inner.Key + ": " + inner.Msg // its place is within the text
 	}
 	e := badValue(c.Config, "agent.overseer", "%s", msg)
@@ -143,9 +142,8 @@ func (c *Config) checkNames() error {
 	more := len(c.Servers) > 0 || commands.anyFiles()
 	for i, name := range c.Agent.Disable {
 		if err := commands.Registry.Disable(name); err != nil && !(more && commands.unknown(name)) {
-			e := badValue(c.Config, fmt.Sprintf("agent.disable.%d", i), "%s", err)
-			e.Advice = exit.Hint(err)
-			return e
+			return badValue(c.Config, fmt.Sprintf("agent.disable.%d", i), "%s", err).
+				Advise("%s", exit.Hint(err))
 		}
 	}
 	if more {

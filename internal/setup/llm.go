@@ -280,9 +280,8 @@ func (p Price) check(cfg *config.Config) error {
 	}
 	for _, need := range [][2]string{{"output", "input"}, {"cached_input", "input"}, {"input", "output"}} {
 		if given[need[0]] != nil && given[need[1]] == nil {
-			e := badValue(cfg, "llm.price."+need[0], "is set, but llm.price.%s is not", need[1])
-			e.Advice = "give both llm.price.input and llm.price.output; 0 is free"
-			return e
+			return badValue(cfg, "llm.price."+need[0], "is set, but llm.price.%s is not", need[1]).
+				Advise("give both llm.price.input and llm.price.output; 0 is free")
 		}
 	}
 	return nil

@@ -42,9 +42,7 @@ func decodeSearch(cfg *config.Config) (*Search, error) {
 		if slices.Contains(search.Providers(), c.Provider) && c.URL != "" {
 			key = "search.url"
 		}
-		e := badValue(cfg, key, "%s", err)
-		e.Advice = exit.Hint(err)
-		return nil, e
+		return nil, badValue(cfg, key, "%s", err).Advise("%s", exit.Hint(err))
 	}
 	return c, s.Close()
 }

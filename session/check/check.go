@@ -180,7 +180,8 @@ func checkMalformed(e Evidence) (Doubt, bool) {
 // result spoke of it.
 func checkClaimedFile(e Evidence) (Doubt, bool) {
 	for _, m := range workdir.Mentions(e.Answer) {
-		if !e.Exists(m.Name) && !strings.Contains(e.Seen, m.Name) && !strings.Contains(e.Task, m.Name) && !slices.Contains(e.Examples, m.Name) {
+		told := strings.Contains(e.Seen, m.Name) || strings.Contains(e.Task, m.Name)
+		if !told && !e.Exists(m.Name) && !slices.Contains(e.Examples, m.Name) {
 			return Doubt{Reason: "claimed", What: m.Name}, true
 		}
 	}

@@ -55,8 +55,7 @@ func (p *Problem) json(data []byte) *Problem {
 		return nil
 	}
 	p.Reason, p.Detail = "no_json", err.Error()
-	var at *json.SyntaxError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*json.SyntaxError](err); ok {
 		p.Line = 1 + bytes.Count(data[:min(int(at.Offset), len(data))], []byte("\n"))
 	}
 	return p

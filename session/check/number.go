@@ -28,8 +28,11 @@ var (
 	numberWord = regexp.MustCompile(`[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?`)
 	// noQuantity is what has digits and is no number: names, dates, times,
 	// versions, positions in a list.
-	noQuantity = regexp.MustCompile(`(?m)\b\d{4}-\d{2}(?:-\d{2})?\b|\b\d{1,2}:\d{2}(?::\d{2})?\b|\b\d+(?:\.\d+){2,}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|[\p{L}_]+[\d_][\w]*|\b\d+(?:st|nd|rd|th)\b|^\s*\d+[.)]\s|(?i:\b(?:line|lines|row|page|step|year|version|number)s? \d+(?:\.\d+)*)`)
-	scaled     = regexp.MustCompile(`^\s*(?i:million|thousand|billion|[kmb]n?\b)`)
+	noQuantity = regexp.MustCompile(`(?m)\b\d{4}-\d{2}(?:-\d{2})?\b|\b\d{1,2}:\d{2}(?::\d{2})?\b` +
+		`|\b\d+(?:\.\d+){2,}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b` +
+		`|[\p{L}_]+[\d_][\w]*|\b\d+(?:st|nd|rd|th)\b|^\s*\d+[.)]\s` +
+		`|(?i:\b(?:line|row|page|step|year|version|number)s? \d+(?:\.\d+)*)`)
+	scaled = regexp.MustCompile(`^\s*(?i:million|thousand|billion|[kmb]n?\b)`)
 )
 
 // numbersIn finds the quantities in a text.
@@ -96,10 +99,9 @@ func derivable(n number, known []number) bool {
 	for i, a := range newest {
 		for _, b := range newest[i+1:] {
 			x, y := a.value, b.value
-			for _, v := range []float64{x + y, x - y, x * y, x / y, y / x, (x + y) / 2, 100 * x / y, 100 * y / x, 100 * (x - y) / y, 100 * (y - x) / x} {
-				if n.rounds(v) {
-					return true
-				}
+			if slices.ContainsFunc([]float64{x + y, x - y, x * y, x / y, y / x, (x + y) / 2,
+				100 * x / y, 100 * y / x, 100 * (x - y) / y, 100 * (y - x) / x}, n.rounds) {
+				return true
 			}
 		}
 	}

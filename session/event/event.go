@@ -228,8 +228,10 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // OfBackend is the cost as backends tell it.
 func (u Usage) OfBackend() backend.Usage {
 	return backend.Usage{
-		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens, CompletionTokens: u.CompletionTokens,
-		Prefill: time.Duration(u.PrefillMS * float64(time.Millisecond)), Decode: time.Duration(u.DecodeMS * float64(time.Millisecond)),
+		PromptTokens: u.PromptTokens, EvaluatedTokens: u.EvaluatedTokens, CachedTokens: u.CachedTokens,
+		CompletionTokens: u.CompletionTokens,
+		Prefill:          time.Duration(u.PrefillMS * float64(time.Millisecond)),
+		Decode:           time.Duration(u.DecodeMS * float64(time.Millisecond)),
 	}
 }
 
@@ -273,7 +275,8 @@ func (*Result) EventType() string         { return "result" }
 // All are one of each type, empty.
 func All() []Payload {
 	return []Payload{
-		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{}, &SubtaskStarted{}, &SubtaskEnded{},
+		&Started{}, &Note{}, &CallMade{}, &Approval{}, &CommandResult{}, &Delta{}, &Warning{}, &Result{},
+		&SubtaskStarted{}, &SubtaskEnded{},
 		&Commands{}, &Guides{}, &Wants{},
 	}
 }
@@ -373,7 +376,9 @@ const choiceOptionsMax = 12
 func Chosen(field string, c *backend.Choice) ChoiceMade {
 	made := ChoiceMade{Field: field, Method: c.Method, OutsideMass: known(c.OutsideMass)}
 	for i, o := range c.Options {
-		made.Options = append(made.Options, ScoredChoice{Text: strings.TrimSpace(o.Text), Probability: known(o.Probability), Chosen: i == c.Index})
+		made.Options = append(made.Options, ScoredChoice{
+			Text: strings.TrimSpace(o.Text), Probability: known(o.Probability), Chosen: i == c.Index,
+		})
 	}
 	made.More = max(len(made.Options)-choiceOptionsMax, 0)
 	made.Options = likeliest(made.Options, choiceOptionsMax)

@@ -22,7 +22,8 @@ func (e *LogError) Unwrap() error { return e.Err }
 
 // Hint says what a person can do about it.
 func (e *LogError) Hint() string {
-	return "nothing that changes something runs unrecorded: make room or make the folder writable (XDG_STATE_HOME says where it is), or give --no-session to run without a session file"
+	return "nothing that changes something runs unrecorded: make room or make the folder writable " +
+		"(XDG_STATE_HOME says where it is), or give --no-session to run without a session file"
 }
 
 // Writer appends to a session file. A nil *Writer keeps nothing.
@@ -72,8 +73,7 @@ func inUse(path string, err error) error {
 
 // bare is the cause of a path error: our own errors name the path already.
 func bare(err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*os.PathError](err); ok {
 		return pathError.Err
 	}
 	return err

@@ -187,7 +187,8 @@ func Find(dir, id string) (string, error) {
 	case 0:
 		return "", &notFoundError{id: id, dir: dir, nearest: nearestID(id, ids)}
 	}
-	return "", fmt.Errorf("sessions: %q fits %d sessions, %s among them: give more of the id", id, len(found), strings.Join(found[:min(3, len(found))], ", "))
+	return "", fmt.Errorf("sessions: %q fits %d sessions, %s among them: give more of the id", id, len(found),
+		strings.Join(found[:min(3, len(found))], ", "))
 }
 
 // nearestID is the id that was meant, if any is near. Part of an id is

@@ -48,9 +48,19 @@ type Lost struct {
 // Any reports whether anything was lost.
 func (l Lost) Any() bool { return l.Records > 0 || l.Bytes > 0 }
 
+// add counts a record lost whose n bytes begin at an offset.
+func (l *Lost) add(offset, n int64) {
+	if !l.Any() {
+		l.Offset = offset
+	}
+	l.Records++
+	l.Bytes += n
+}
+
 // String says what was lost, for a person.
 func (l Lost) String() string {
-	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records, prose.Plural(l.Records), l.Bytes, prose.Plural(int(min(l.Bytes, 2))), l.Offset)
+	return fmt.Sprintf("%d record%s lost: %d unreadable byte%s, the first at byte %d", l.Records,
+		prose.Plural(l.Records), l.Bytes, prose.Plural(int(min(l.Bytes, 2))), l.Offset)
 }
 
 // line is one record of a session file: of this package, or an event.
@@ -122,20 +132,14 @@ func (s *scanned) add(data []byte, n int64, closed bool) {
 	zeros := int64(len(data) - len(record))
 	found, ok := parseLine(record)
 	if !ok {
-		if !s.lost.Any() {
-			s.lost.Offset = at
-		}
-		s.lost.Records, s.lost.Bytes = s.lost.Records+1, s.lost.Bytes+n
+		s.lost.add(at, n)
 		if closed {
 			s.keep, s.open, s.unread = s.size, false, s.unread+1
 		}
 		return
 	}
 	if zeros > 0 {
-		if !s.lost.Any() {
-			s.lost.Offset = at
-		}
-		s.lost.Records, s.lost.Bytes = s.lost.Records+1, s.lost.Bytes+zeros
+		s.lost.add(at, zeros)
 	}
 	found.gap, s.unread = s.unread > 0 || zeros > 0, 0
 	s.lines = append(s.lines, found)

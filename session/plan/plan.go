@@ -85,7 +85,8 @@ func leaves(v any) []string {
 }
 
 // listMark is what stands before an item of a list: a bullet or a number.
-var listMark = regexp.MustCompile(`^(?:[-*•+]\s+|\(?\d{1,2}(?:[.:]\s+|\)\s*)|\(?[a-zA-Z][.)]\s+|(?i:(?:sub)?(?:task|step)\s*\d{1,2}\s*[.):-]\s*))+`)
+var listMark = regexp.MustCompile(`^(?:[-*•+]\s+|\(?\d{1,2}(?:[.:]\s+|\)\s*)|\(?[a-zA-Z][.)]\s+` +
+	`|(?i:(?:sub)?(?:task|step)\s*\d{1,2}\s*[.):-]\s*))+`)
 
 // Regroup makes subtasks of what the model listed: headings, empty lines and
 // duplicates go, wrapped lines become whole, and what is too many is grouped.
@@ -210,9 +211,13 @@ func related(a, b string) bool {
 var (
 	// changing are the words of a subtask that changes a file. One that is not
 	// seen costs order only when the file exists already: see mustFollow.
-	changing = regexp.MustCompile(`(?i)\b(?:writ|sav|creat|mak|generat|append|add|insert|edit|chang|replac|delet|remov|renam|mov|updat|fix|correct|mend|sort|convert|translat|overwrit|put|store|clean|format)\w*`)
+	changing = regexp.MustCompile(`(?i)\b(?:writ|overwrit|sav|store|put|creat|mak|generat|append|add|insert|` +
+		`edit|chang|replac|updat|fix|correct|mend|delet|remov|renam|mov|sort|convert|translat|clean|format)\w*`)
 	// refersBack are the words of a subtask that needs all before it.
-	refersBack = regexp.MustCompile(`(?i)^(then|afterwards?|finally|lastly|next|after that|with (that|this|these))\b|\b(previous|above|earlier|preceding)\b|\b(all|these|both|those) (the )?(results|answers|outputs|findings)\b`)
+	refersBack = regexp.MustCompile(
+		`(?i)^(then|afterwards?|finally|lastly|next|after that|with (that|this|these))\b` +
+			`|\b(previous|above|earlier|preceding)\b` +
+			`|\b(all|these|both|those) (the )?(results|answers|outputs|findings)\b`)
 	// refersTo are the words of one that needs a certain one.
 	refersTo = regexp.MustCompile(`(?i)\b(?:step|(?:sub)?task|part|result|number)\s*#?(\d{1,2})\b`)
 )

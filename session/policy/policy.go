@@ -90,14 +90,17 @@ func (r *Rule) check(reg *command.Registry) *RuleError {
 	case r.Do == "":
 		return &RuleError{Key: "do", Problem: "is not set", Advice: "it must be allow, ask or deny"}
 	case !slices.Contains(actions, string(r.Do)):
-		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + near.Hint(string(r.Do), actions), Advice: "it must be allow, ask or deny"}
+		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + near.Hint(string(r.Do), actions),
+			Advice: "it must be allow, ask or deny"}
 	case !doublestar.ValidatePattern(r.Path):
 		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q is no glob", r.Path), Advice: `for example "out/**" or "*.txt"`}
 	case strings.HasPrefix(r.Path, "/") || strings.HasPrefix(r.Path, ".."):
-		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q leads out of the work dir", r.Path), Advice: "paths are relative to the work dir"}
+		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q leads out of the work dir", r.Path),
+			Advice: "paths are relative to the work dir"}
 	}
 	if _, err := path.Match(r.Host, ""); err != nil || strings.Contains(r.Host, "/") {
-		return &RuleError{Key: "host", Problem: fmt.Sprintf("%q is no host name with *", r.Host), Advice: `for example "*.example.org", without https://`}
+		return &RuleError{Key: "host", Problem: fmt.Sprintf("%q is no host name with *", r.Host),
+			Advice: `for example "*.example.org", without https://`}
 	}
 	if r.Command == "" || reg == nil {
 		return nil
@@ -140,7 +143,8 @@ func (r Rule) matches(spec command.Spec, t command.Targets) bool {
 	case r.Do == Allow:
 		return spec.Effect != command.EffectExecute && r.covers(t)
 	}
-	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) && (r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
+	return t.Cut || (r.Path == "" || slices.ContainsFunc(t.All(), r.hasPath)) &&
+		(r.Host == "" || slices.ContainsFunc(t.Hosts, r.hasHost))
 }
 
 // Withholds finds the rule for which a command that only reads must not show a

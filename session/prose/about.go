@@ -156,7 +156,8 @@ const stemRunes = 5
 // tell too little, numbers a lot.
 func wordSet(text string) map[string]bool {
 	set := map[string]bool{}
-	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+	apart := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	for w := range strings.FieldsFuncSeq(strings.ToLower(text), apart) {
 		runes := []rune(w)
 		if len(runes) >= 3 || unicode.IsDigit(runes[0]) {
 			set[string(runes[:min(len(runes), stemRunes)])] = true

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -88,10 +89,7 @@ func newPage(run *journal.Show) *page {
 		}
 	}
 	p.Steps = slices.DeleteFunc(p.Steps, func(s *step) bool { return len(s.Items) == 0 })
-	stop := string(run.Stop)
-	if stop == "" {
-		stop = cutOff
-	}
+	stop := cmp.Or(string(run.Stop), cutOff)
 	p.Facts = [][2]string{
 		{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}, {"ended", stop}, {"steps", fmt.Sprint(run.Steps)},
 	}
@@ -195,7 +193,8 @@ func (it *item) part(data event.Payload) {
 		it.add("", e.Task)
 		it.add("files", strings.Join(e.Files, "\n"))
 	case *event.SubtaskEnded:
-		it.head("good", fmt.Sprintf("part %d: %s", e.Number, e.Stop), fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall(e.WallMS)))
+		took := fmt.Sprintf("%d step%s in %s", e.Steps, prose.Plural(e.Steps), wall(e.WallMS))
+		it.head("good", fmt.Sprintf("part %d: %s", e.Number, e.Stop), took)
 		if e.Stop != event.StopAnswered {
 			it.Class = "bad"
 		}

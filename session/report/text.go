@@ -6,6 +6,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -162,10 +163,7 @@ func fieldText(v any) string {
 }
 
 func (o RenderOptions) cut(text string) string {
-	limit := o.LinesMax
-	if limit == 0 {
-		limit = defaultRenderLines
-	}
+	limit := cmp.Or(o.LinesMax, defaultRenderLines)
 	lines := strings.Split(text, "\n")
 	if limit < 0 || len(lines) <= limit {
 		return text
@@ -259,8 +257,9 @@ func (o RenderOptions) ofPart(ev event.Event) string {
 		}
 		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+prose.OneLine(e.Task, 200)) + "\n"
 	case *event.SubtaskEnded:
-		text = o.style(o.Dim, fmt.Sprintf("part %d: %s after %d step%s in %s", e.Number, e.Stop, e.Steps, prose.Plural(e.Steps), wall(e.WallMS))) + "\n" +
-			indent(o.cut(strings.TrimRight(e.Answer, "\n")), "  ")
+		end := fmt.Sprintf("part %d: %s after %d step%s in %s",
+			e.Number, e.Stop, e.Steps, prose.Plural(e.Steps), wall(e.WallMS))
+		text = o.style(o.Dim, end) + "\n" + indent(o.cut(strings.TrimRight(e.Answer, "\n")), "  ")
 	case *event.Delta:
 		return ""
 	default:

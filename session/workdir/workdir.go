@@ -323,7 +323,11 @@ type Mention struct {
 	Start, End int // of the name with its quotes
 }
 
-const fileEndings = `txt|text|md|markdown|rst|csv|tsv|json|jsonl|ndjson|ya?ml|toml|ini|cfg|conf|env|xml|html?|css|js|ts|jsx|tsx|py|ipynb|go|rs|c|h|cc|cpp|hpp|java|kt|rb|php|pl|lua|r|sh|bash|bat|ps1|sql|log|out|dat|bin|bak|tmp|diff|patch|tex|bib|pdf|docx?|xlsx?|pptx?|odt|ods|png|jpe?g|gif|svg|bmp|webp|mp3|wav|mp4|zip|tar|gz|tgz|bz2|xz|7z|db|sqlite3?|parquet`
+const fileEndings = `txt|text|md|markdown|rst|log|out|diff|patch|tex|bib|` +
+	`csv|tsv|json|jsonl|ndjson|ya?ml|toml|ini|cfg|conf|env|xml|html?|css|` +
+	`js|ts|jsx|tsx|py|ipynb|go|rs|c|h|cc|cpp|hpp|java|kt|rb|php|pl|lua|r|sh|bash|bat|ps1|sql|` +
+	`pdf|docx?|xlsx?|pptx?|odt|ods|png|jpe?g|gif|svg|bmp|webp|mp3|wav|mp4|` +
+	`dat|bin|bak|tmp|zip|tar|gz|tgz|bz2|xz|7z|db|sqlite3?|parquet`
 
 var (
 	fileWord   = regexp.MustCompile(`(?i)(?:\./)?[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*\.(?:` + fileEndings + `)\b`)
@@ -345,14 +349,19 @@ func Mentions(text string) []Mention {
 			from, to = at[4], at[5]
 		}
 		name := text[from:to]
-		if fileEnding.MatchString(name) && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "~") && !strings.ContainsAny(name, ":=()\\*") ||
-			saysFile.MatchString(text[:from-1]) && !strings.ContainsAny(name, " /:=()\\*") {
+		switch {
+		case strings.ContainsAny(name, ":=()\\*"):
+		case fileEnding.MatchString(name) && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "~"),
+			saysFile.MatchString(text[:from-1]) && !strings.ContainsAny(name, " /"):
 			out = append(out, Mention{strings.TrimPrefix(name, "./"), from - 1, to + 1})
 		}
 	}
 	for _, at := range fileWord.FindAllStringIndex(text, mentionsMax) {
+		before, after := text[:at[0]], text[at[1]:]
 		inQuotes := slices.ContainsFunc(out, func(m Mention) bool { return at[0] >= m.Start && at[0] < m.End })
-		if inQuotes || at[0] > 0 && strings.ContainsRune("/~:@\\.*=-", rune(text[at[0]-1])) || at[1] < len(text) && strings.ContainsRune("/(:", rune(text[at[1]])) && !endsThere(text[at[1]:]) {
+		begun := before != "" && strings.IndexByte("/~:@\\.*=-", before[len(before)-1]) >= 0
+		goesOn := after != "" && strings.IndexByte("/(:", after[0]) >= 0 && !endsThere(after)
+		if inQuotes || begun || goesOn {
 			continue
 		}
 		out = append(out, Mention{strings.TrimPrefix(text[at[0]:at[1]], "./"), at[0], at[1]})

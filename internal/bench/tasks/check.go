@@ -133,8 +133,7 @@ func (c *Check) verify(ctx context.Context, root *os.Root, prompt string, o Outc
 
 // reason is an error without the path, which differs between runs.
 func reason(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err.Error()
 	}
 	return err.Error()

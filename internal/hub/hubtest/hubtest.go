@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -144,9 +145,7 @@ func (s *Server) log(cdn bool, next http.Handler) http.Handler {
 		f := s.faults
 		s.mu.Unlock()
 		if fail {
-			for k, v := range f.FailHeader {
-				w.Header()[k] = v
-			}
+			maps.Copy(w.Header(), f.FailHeader)
 			w.WriteHeader(f.FailStatus)
 			return
 		}
