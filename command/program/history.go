@@ -1,7 +1,6 @@
 package program
 
 import (
-	"agent/internal/bounded"
 	"bytes"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"agent/internal/bounded"
 )
 
 // Every command that the agent makes is kept with its earlier versions, as
