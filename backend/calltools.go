@@ -60,6 +60,8 @@ type toolTurn struct {
 	prompt int    // tokens of the prompt
 	reply  string // what the assistant has said so far, calls included
 	calls  int
+	made   []string // the calls, as JSON
+	forced bool     // another call was found by comparison, not because it is likely
 	usage  Usage
 	counts bool // usage has numbers of a first step
 }
@@ -107,25 +109,58 @@ func (t *toolTurn) wantsCall(ctx context.Context) (bool, error) {
 	case len(t.names) == 0, t.calls > 0 && (t.choice.One || t.syntax.Next == ""), t.calls == callsMax, t.left() == 0:
 		return false, nil
 	}
-	openings := []string{t.syntax.Next}
-	if t.calls == 0 {
-		openings = t.openings()
+	if t.calls > 0 {
+		return t.wantsAnother(ctx)
 	}
+	p, err := t.opens(ctx, t.req.Messages, t.openings())
+	return p > likely, err
+}
+
+// likely is from where on what a model would write is taken to be meant.
+const likely = 0.5
+
+// wantsAnother decides whether another call follows. Models that were not trained to write
+// several never find that likely. Of those it counts whether it is likelier here than where
+// the calls so far are all that is asked for.
+func (t *toolTurn) wantsAnother(ctx context.Context) (bool, error) {
+	next := []string{t.syntax.Next}
+	here, err := t.opens(ctx, t.req.Messages, next)
+	if err != nil || here > likely {
+		return err == nil, err
+	}
+	if alone, err := t.opens(ctx, t.asking(t.made...), next); err != nil || here <= alone {
+		return false, err
+	}
+	more, err := t.opens(ctx, t.asking(append(t.made, t.made[0])...), next)
+	t.forced = err == nil && more <= likely
+	return t.forced, err
+}
+
+// asking is a chat in which nothing but calls is asked for.
+func (t *toolTurn) asking(calls ...string) []Message {
+	other := func(m Message) bool { return m.Role != RoleSystem }
+	system := slices.DeleteFunc(slices.Clone(t.req.Messages), other)
+	return append(system, Message{Role: RoleUser, Content: strings.Join(calls, "\n")})
+}
+
+// opens is the probability that one of the openings of a call follows what was said so far
+// in a chat.
+func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string) (float64, error) {
 	var first []string // letters that may follow
 	for _, name := range t.names {
 		_, n := utf8.DecodeRuneInString(name)
 		first = append(first, name[:n])
 	}
 	slices.Sort(first)
-	c, err := t.choose(ctx, t.reply, openings, slices.Compact(first))
+	c, err := t.choose(ctx, chat, t.reply, openings, slices.Compact(first))
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	mass := 0.0
+	p := 0.0
 	for _, o := range c.Options {
-		mass += math.Exp(o.Logprob)
+		p += math.Exp(o.Logprob)
 	}
-	return mass > 0.5, nil
+	return p, nil
 }
 
 // openings are ways in which a call can begin, as models write it that were or were not
@@ -167,22 +202,40 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	if t.usage.CompletionTokens = max(0, n-t.prompt); t.left() == 0 {
 		return true, t.finish(Delta{Finish: FinishLength})
 	}
-	if !t.yield(Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}, nil) {
+	begin := Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}
+	if !t.forced && !t.yield(begin, nil) {
 		return false, errNoMore
 	}
 	var arguments strings.Builder
 	end, err := t.generate(ctx, &req, func(d Delta) Delta {
 		arguments.WriteString(d.Text)
+		if t.forced { // it is given out when it is known to be a new one
+			return Delta{}
+		}
 		return Delta{Call: &CallDelta{Index: t.calls, Arguments: d.Text}, Count: d.Count}
 	})
 	if err != nil {
 		return false, err
+	}
+	made := fmt.Sprintf(`{"name": %q, "arguments": %s}`, name, &arguments)
+	if t.forced {
+		if end.Finish == FinishStop && slices.Contains(t.made, made) {
+			end = Delta{Finish: FinishCalls} // it goes in circles
+		}
+		if end.Finish != FinishStop {
+			return true, t.finish(end)
+		}
+		begin.Call.Arguments = arguments.String()
+		if !t.yield(begin, nil) {
+			return false, errNoMore
+		}
 	}
 	if end.Finish != FinishStop {
 		return true, t.finish(end)
 	}
 	t.reply = before + name + t.syntax.Middle + arguments.String() + t.syntax.Close
 	t.calls++
+	t.made = append(t.made, made)
 	return false, nil
 }
 
@@ -192,7 +245,7 @@ func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string,
 	name = t.names[0]
 	if len(t.names) > 1 {
 		_, n := utf8.DecodeRuneInString(t.syntax.Middle)
-		c, err := t.choose(ctx, before, t.names, []string{t.syntax.Middle[:n]})
+		c, err := t.choose(ctx, t.req.Messages, before, t.names, []string{t.syntax.Middle[:n]})
 		if err != nil {
 			return "", nil, err
 		}
@@ -256,10 +309,14 @@ func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) 
 			t.usage.CompletionTokens = max(0, d.Usage.PromptTokens+d.Usage.CompletionTokens-t.prompt)
 		}
 		d.Finish, d.Stop, d.Usage = "", "", nil
-		if d.Text != "" || d.Thought != "" || len(d.Tokens) > 0 {
-			if !t.yield(pass(d), nil) {
-				return end, errNoMore
-			}
+		if d.Text == "" && d.Thought == "" && len(d.Tokens) == 0 {
+			continue
+		}
+		if d = pass(d); d.Text == "" && d.Thought == "" && len(d.Tokens) == 0 && d.Call == nil {
+			continue
+		}
+		if !t.yield(d, nil) {
+			return end, errNoMore
 		}
 	}
 	return end, nil
@@ -273,8 +330,8 @@ func (t *toolTurn) left() int {
 	return max(0, t.req.TokensMax-t.usage.CompletionTokens)
 }
 
-func (t *toolTurn) choose(ctx context.Context, prefill string, options, ends []string) (*Choice, error) {
-	req := Request{Messages: t.req.Messages, Tools: t.req.Tools, Prefill: prefill, Choose: &ChooseConfig{EndTexts: ends}}
+func (t *toolTurn) choose(ctx context.Context, chat []Message, prefill string, options, ends []string) (*Choice, error) {
+	req := Request{Messages: chat, Tools: t.req.Tools, Prefill: prefill, Choose: &ChooseConfig{EndTexts: ends}}
 	c, err := t.backend.ChooseFromOptions(ctx, &req, Options(options...))
 	if err == nil {
 		t.spent(c.Usage())

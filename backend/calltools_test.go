@@ -17,6 +17,7 @@ import (
 type scriptedTools struct {
 	LanguageBackend
 	wants     []float64
+	asking    []float64 // the same, where nothing but calls is asked for; 1 after the last
 	names     []string
 	texts     []string
 	arguments []string
@@ -50,7 +51,12 @@ func (s *scriptedTools) ChooseFromOptions(_ context.Context, req *Request, optio
 	if strings.HasSuffix(req.Prefill, "<call>") {
 		return &Choice{Text: take(&s.names)}, nil
 	}
-	p := take(&s.wants)
+	p := 1.0
+	if !strings.HasPrefix(req.Messages[len(req.Messages)-1].Content, `{"name": `) {
+		p = take(&s.wants)
+	} else if len(s.asking) > 0 {
+		p = take(&s.asking)
+	}
 	return &Choice{Options: []ScoredOption{{Logprob: math.Log(p)}}}, nil
 }
 
@@ -85,9 +91,17 @@ func TestCallTools(t *testing.T) {
 		stop   string
 		asked  []string
 	}{
-		"text":               {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
-		"a call":             {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
-		"two calls":          {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
+		"text":      {model: scriptedTools{wants: []float64{0.3}, texts: []string{"hi"}}, want: "hi", finish: FinishStop, asked: []string{""}},
+		"a call":    {model: scriptedTools{wants: []float64{0.7, 0.1}, names: []string{"b"}, arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"two calls": {model: scriptedTools{wants: []float64{0.7, 0.9, 0}, names: []string{"b", "a"}, arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
+		"two of a model that never finds it likely": {model: scriptedTools{wants: []float64{0.7, 1e-9, 1e-12}, asking: []float64{1e-11, 0.01, 1e-11}, names: []string{"b", "a"},
+			arguments: []string{"{}", `{"x":1}`}}, want: `b({})a({"x":1})`, finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>a:"}},
+		"one of a model that finds two likely where they are asked for": {model: scriptedTools{wants: []float64{0.7, 0.01}, asking: []float64{1e-3, 0.9}, names: []string{"b"},
+			arguments: []string{"{}"}}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
+		"the same call again": {model: scriptedTools{wants: []float64{0.7, 1e-9}, asking: []float64{1e-11, 0.01}, names: []string{"b", "b"}, arguments: []string{"{}", "{}"}},
+			want: "b({})", finish: FinishCalls, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>b:"}},
+		"a compared call that is cut": {model: scriptedTools{wants: []float64{0.7, 1e-9}, asking: []float64{1e-11, 0.01}, names: []string{"b", "b"}, arguments: []string{"{}", `{"long":"text"}`}},
+			max: 34, want: "b({})", finish: FinishLength, asked: []string{"<call>b:", "<call>b: {}</call>\n<call>b:"}},
 		"one at most":        {model: scriptedTools{wants: []float64{0.7, 0.9}, names: []string{"b"}, arguments: []string{"{}"}}, choice: ToolChoice{One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
 		"required":           {model: scriptedTools{wants: []float64{0}, names: []string{"a"}, arguments: []string{"{}"}}, choice: ToolChoice{Required: true}, want: "a({})", finish: FinishCalls, asked: []string{"<call>a:"}},
 		"named":              {model: scriptedTools{arguments: []string{"{}"}}, choice: ToolChoice{Required: true, Names: []string{"b"}, One: true}, want: "b({})", finish: FinishCalls, asked: []string{"<call>b:"}},
