@@ -128,8 +128,12 @@ func (t *toolTurn) wantsAnother(ctx context.Context) (bool, error) {
 	if err != nil || here > likely {
 		return err == nil, err
 	}
-	if alone, err := t.opens(ctx, t.asking(t.made...), next); err != nil || here <= alone {
+	alone, err := t.opens(ctx, t.asking(t.made...), next)
+	if err != nil || here <= alone {
 		return false, err
+	}
+	if t.forced {
+		return true, nil
 	}
 	more, err := t.opens(ctx, t.asking(append(t.made, t.made[0])...), next)
 	t.forced = err == nil && more <= likely
