@@ -403,16 +403,6 @@ func servedAt(t *testing.T, stderr io.Reader) string {
 	}
 }
 
-func post(t *testing.T, url, body string) (status int, reply string) {
-	t.Helper()
-	resp, err := http.Post(url, "application/json", strings.NewReader(body))
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(raw)
-}
-
 // TestWithoutNetwork: in a network namespace without interfaces everything but
 // pull works.
 func TestWithoutNetwork(t *testing.T) {

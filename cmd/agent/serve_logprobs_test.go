@@ -36,15 +36,22 @@ func logprobsEndWithTheText(t *testing.T, url string) {
 	}
 }
 
-// replyWithTokens posts, and puts together the text and the tokens of the answer.
-func replyWithTokens(t *testing.T, url, body string) (text, tokens string) {
+// post gives the answer to a request.
+func post(t *testing.T, url, body string) (status int, reply string) {
 	t.Helper()
 	resp, err := http.Post(url, "application/json", strings.NewReader(body))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	require.Equal(t, 200, resp.StatusCode, "%s: %s", body, raw)
+	return resp.StatusCode, string(raw)
+}
+
+// replyWithTokens posts, and puts together the text and the tokens of the answer.
+func replyWithTokens(t *testing.T, url, body string) (text, tokens string) {
+	t.Helper()
+	status, raw := post(t, url, body)
+	require.Equal(t, 200, status, "%s: %s", body, raw)
 	var walk func(v any, key string)
 	walk = func(v any, key string) {
 		switch v := v.(type) {
@@ -69,7 +76,7 @@ func replyWithTokens(t *testing.T, url, body string) (text, tokens string) {
 			}
 		}
 	}
-	for _, line := range strings.Split(string(raw), "\n") {
+	for _, line := range strings.Split(raw, "\n") {
 		var event map[string]any
 		if json.Unmarshal([]byte(strings.TrimPrefix(line, "data: ")), &event) != nil {
 			continue
