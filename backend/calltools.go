@@ -56,6 +56,7 @@ type toolTurn struct {
 	yield   func(Delta, error) bool
 
 	syntax ToolSyntax
+	form   ToolSyntax // of the first call, as the model would write it
 	names  []string
 	prompt int    // tokens of the prompt
 	reply  string // what the assistant has said so far, calls included
@@ -78,6 +79,7 @@ func (t *toolTurn) run(ctx context.Context) error {
 	if t.prompt, err = user.CountPrompt(ctx, t.req); err != nil {
 		return err
 	}
+	t.form = t.syntax
 	for _, tool := range t.req.Tools {
 		if len(t.choice.Names) == 0 || slices.Contains(t.choice.Names, tool.Name) {
 			t.names = append(t.names, tool.Name)
@@ -105,15 +107,29 @@ func (t *toolTurn) run(ctx context.Context) error {
 func (t *toolTurn) wantsCall(ctx context.Context) (bool, error) {
 	switch {
 	case t.calls == 0 && t.choice.Required && t.reply == t.req.Prefill:
-		return true, nil
+		_, err := t.begins(ctx)
+		return true, err
 	case len(t.names) == 0, t.calls > 0 && (t.choice.One || t.syntax.Next == ""), t.calls == callsMax, t.left() == 0:
 		return false, nil
 	}
 	if t.calls > 0 {
 		return t.wantsAnother(ctx)
 	}
-	p, err := t.opens(ctx, t.req.Messages, t.openings())
+	p, err := t.begins(ctx)
 	return p > likely, err
+}
+
+// begins is the probability that a first call begins here, in any form. The likeliest is
+// the one that it gets.
+func (t *toolTurn) begins(ctx context.Context) (float64, error) {
+	forms := t.forms()
+	var openings []string
+	for _, f := range forms {
+		openings = append(openings, f.Open)
+	}
+	p, likeliest, err := t.opens(ctx, t.req.Messages, openings)
+	t.form = forms[likeliest]
+	return p, err
 }
 
 // likely is from where on what a model would write is taken to be meant.
@@ -124,18 +140,18 @@ const likely = 0.5
 // the calls so far are all that is asked for.
 func (t *toolTurn) wantsAnother(ctx context.Context) (bool, error) {
 	next := []string{t.syntax.Next}
-	here, err := t.opens(ctx, t.req.Messages, next)
+	here, _, err := t.opens(ctx, t.req.Messages, next)
 	if err != nil || here > likely {
 		return err == nil, err
 	}
-	alone, err := t.opens(ctx, t.asking(t.made...), next)
+	alone, _, err := t.opens(ctx, t.asking(t.made...), next)
 	if err != nil || here <= alone {
 		return false, err
 	}
 	if t.forced {
 		return true, nil
 	}
-	more, err := t.opens(ctx, t.asking(append(t.made, t.made[0])...), next)
+	more, _, err := t.opens(ctx, t.asking(append(t.made, t.made[0])...), next)
 	t.forced = err == nil && more <= likely
 	return t.forced, err
 }
@@ -148,8 +164,8 @@ func (t *toolTurn) asking(calls ...string) []Message {
 }
 
 // opens is the probability that one of the openings of a call follows what was said so far
-// in a chat.
-func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string) (float64, error) {
+// in a chat, and which is the likeliest.
+func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string) (p float64, likeliest int, err error) {
 	var first []string // letters that may follow
 	for _, name := range t.names {
 		_, n := utf8.DecodeRuneInString(name)
@@ -158,45 +174,53 @@ func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string)
 	slices.Sort(first)
 	c, err := t.choose(ctx, chat, t.reply, openings, slices.Compact(first))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	p := 0.0
-	for _, o := range c.Options {
+	for i, o := range c.Options {
 		p += math.Exp(o.Logprob)
-	}
-	return p, nil
-}
-
-// openings are ways in which a call can begin, as models write it that were or were not
-// trained on the template's.
-func (t *toolTurn) openings() []string {
-	open := t.syntax.Open
-	if t.reply != "" {
-		open = strings.TrimLeft(open, "\n")
-	}
-	list := []string{open}
-	if t.reply == "" {
-		for _, json := range []string{`{"name": "`, "{\n  \"name\": \""} {
-			list = append(list, json, "```json\n"+json, "<tools>\n"+json, "<tool_call>\n"+json)
+		if o.Logprob > c.Options[likeliest].Logprob {
+			likeliest = i
 		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return p, likeliest, nil
+}
+
+// Calls as models write them that were not trained on the template's syntax.
+var (
+	bareCompact = ToolSyntax{Open: `{"name": "`, Middle: `", "arguments": `}
+	barePretty  = ToolSyntax{Open: "{\n  \"name\": \"", Middle: "\",\n  \"arguments\": "}
+)
+
+// forms are those in which a first call can be written here.
+func (t *toolTurn) forms() []ToolSyntax {
+	own, lead := t.syntax, []string{"", "```json\n", "<tools>\n", "<tool_call>\n"}
+	if t.reply != "" {
+		own.Open, lead = strings.TrimLeft(own.Open, "\n"), lead[:1]
+	}
+	forms := []ToolSyntax{own}
+	for _, before := range lead {
+		for _, f := range []ToolSyntax{bareCompact, barePretty} {
+			if f.Open = before + f.Open; f.Open != own.Open {
+				forms = append(forms, f)
+			}
+		}
+	}
+	return forms
 }
 
 // call chooses a tool and writes its arguments. cut: the limit on tokens ended them.
 func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error) {
-	open := t.syntax.Open
+	form := t.form
 	if t.calls > 0 {
-		open = t.syntax.Next
+		form = t.syntax
+		form.Open = form.Next
 	}
-	before := t.reply + open
-	name, schema, err := t.pick(ctx, user, before)
+	name, schema, err := t.pick(ctx, user, t.reply+form.Open, form.Middle)
 	if err != nil {
 		return false, err
 	}
 	req := *t.req
-	req.Prefill, req.Schema = before+name+strings.TrimRight(t.syntax.Middle, " "), schema
+	req.Prefill, req.Schema = t.reply+form.Open+name+strings.TrimRight(form.Middle, " "), schema
 	req.Grammar, req.Stop, req.StopTokens, req.Logprobs, req.TopLogprobs = "", nil, nil, false, 0
 	// What is written for the model counts, too.
 	n, err := user.CountPrompt(ctx, &req)
@@ -206,50 +230,63 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 	if t.usage.CompletionTokens = max(0, n-t.prompt); t.left() == 0 {
 		return true, t.finish(Delta{Finish: FinishLength})
 	}
-	begin := Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}
-	if !t.forced && !t.yield(begin, nil) {
-		return false, errNoMore
-	}
-	var arguments strings.Builder
-	end, err := t.generate(ctx, &req, func(d Delta) Delta {
-		arguments.WriteString(d.Text)
-		if t.forced { // it is given out when it is known to be a new one
-			return Delta{}
-		}
-		return Delta{Call: &CallDelta{Index: t.calls, Arguments: d.Text}, Count: d.Count}
-	})
+	arguments, end, err := t.arguments(ctx, &req, name)
 	if err != nil {
 		return false, err
-	}
-	made := fmt.Sprintf(`{"name": %q, "arguments": %s}`, name, &arguments)
-	if t.forced {
-		if end.Finish == FinishStop && slices.Contains(t.made, made) {
-			end = Delta{Finish: FinishCalls} // it goes in circles
-		}
-		if end.Finish != FinishStop {
-			return true, t.finish(end)
-		}
-		begin.Call.Arguments = arguments.String()
-		if !t.yield(begin, nil) {
-			return false, errNoMore
-		}
 	}
 	if end.Finish != FinishStop {
 		return true, t.finish(end)
 	}
-	t.reply = before + name + t.syntax.Middle + arguments.String() + t.syntax.Close
+	if t.calls == 0 {
+		form = t.syntax // from here on, whatever the first one was written in
+	}
+	t.reply += form.Open + name + form.Middle + arguments + form.Close
 	t.calls++
-	t.made = append(t.made, made)
+	t.made = append(t.made, made(name, arguments))
 	return false, nil
 }
 
+// made is a call as JSON.
+func made(name, arguments string) string {
+	return fmt.Sprintf(`{"name": %q, "arguments": %s}`, name, arguments)
+}
+
+// arguments writes those of a call. A forced call is given out whole, when it is known to be
+// a new one.
+func (t *toolTurn) arguments(ctx context.Context, req *Request, name string) (text string, end Delta, err error) {
+	begin := Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}
+	if !t.forced && !t.yield(begin, nil) {
+		return "", end, errNoMore
+	}
+	var arguments strings.Builder
+	end, err = t.generate(ctx, req, func(d Delta) Delta {
+		arguments.WriteString(d.Text)
+		if t.forced {
+			return Delta{}
+		}
+		return Delta{Call: &CallDelta{Index: t.calls, Arguments: d.Text}, Count: d.Count}
+	})
+	text = arguments.String()
+	if err != nil || !t.forced || end.Finish != FinishStop {
+		return text, end, err
+	}
+	if slices.Contains(t.made, made(name, text)) { // it goes in circles
+		return text, Delta{Finish: FinishCalls}, nil
+	}
+	begin.Call.Arguments = text
+	if !t.yield(begin, nil) {
+		return "", end, errNoMore
+	}
+	return text, end, nil
+}
+
 // pick chooses a tool after what is written, and gives the schema of its arguments.
-func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string,
+func (t *toolTurn) pick(ctx context.Context, user ToolUser, before, after string,
 ) (name string, schema json.RawMessage, err error) {
 	name = t.names[0]
 	if len(t.names) > 1 {
-		_, n := utf8.DecodeRuneInString(t.syntax.Middle)
-		c, err := t.choose(ctx, t.req.Messages, before, t.names, []string{t.syntax.Middle[:n]})
+		_, n := utf8.DecodeRuneInString(after)
+		c, err := t.choose(ctx, t.req.Messages, before, t.names, []string{after[:n]})
 		if err != nil {
 			return "", nil, err
 		}
@@ -268,34 +305,46 @@ func (t *toolTurn) pick(ctx context.Context, user ToolUser, before string,
 
 // text writes the reply until it ends, or a call begins.
 func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
-	req := *t.req
-	req.Prefill = t.reply
+	marks := t.marks()
+	for {
+		req := *t.req
+		req.Prefill, req.Stop = t.reply, slices.Concat(t.req.Stop, marks)
+		var text strings.Builder
+		end, err := t.generate(ctx, &req, func(d Delta) Delta {
+			text.WriteString(d.Text)
+			return d
+		})
+		if err != nil {
+			return false, err
+		}
+		t.reply += text.String()
+		if end.Finish != FinishStop || slices.Contains(t.req.Stop, end.Stop) {
+			return false, t.finish(end)
+		}
+		at := slices.Index(marks, end.Stop)
+		if at >= 0 || text.Len() > 0 { // a mark that is a control token just ends the text
+			if called, err := t.wantsCall(ctx); err != nil || called {
+				return called, err
+			}
+		}
+		if at < 0 {
+			return false, t.finish(end)
+		}
+		marks = slices.Delete(marks, at, at+1) // it is a part of the text
+	}
+}
+
+// marks are texts within a reply at which a call may begin.
+func (t *toolTurn) marks() []string {
+	marks := []string{barePretty.Open, bareCompact.Open}
 	mark := strings.TrimSpace(t.syntax.Open)
 	if at := strings.IndexAny(mark, "\n{"); at > 0 {
 		mark = strings.TrimSpace(mark[:at])
 	}
 	if strings.ContainsAny(mark, "<[") {
-		req.Stop = append(slices.Clone(req.Stop), mark)
+		marks = append(marks, mark)
 	}
-	var text strings.Builder
-	end, err := t.generate(ctx, &req, func(d Delta) Delta {
-		text.WriteString(d.Text)
-		return d
-	})
-	if err != nil {
-		return false, err
-	}
-	t.reply += text.String()
-	if slices.Contains(t.req.Stop, end.Stop) {
-		return false, t.finish(end)
-	}
-	end.Stop = ""
-	if end.Finish == FinishStop && text.Len() > 0 && len(req.Stop) > len(t.req.Stop) {
-		if called, err := t.wantsCall(ctx); err != nil || called {
-			return called, err
-		}
-	}
-	return false, t.finish(end)
+	return marks
 }
 
 // generate passes deltas on, and returns their end.

@@ -56,23 +56,33 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 		delete(s.watch.spoiled, s.watch.last) // also where it found the file as it was to be
 	}
 	problem := s.checker().atOnce(files)
-	r := reply{text: s.resultText(j, text, res.Failed, files, problem), short: text, failed: res.Failed, next: journal.PhaseDone}
+	r := reply{text: s.resultText(j, text, res.Failed, files, problem), short: text, failed: res.Failed}
 	switch {
 	case res.Failed:
 		r.next = journal.PhaseFailed
 	case problem != "":
 		r.next = journal.PhaseWithheld
-	case len(files) == 0 && emptyResult.MatchString(text):
-		r.next = journal.PhaseEmpty
-	case j.cmd.Spec().Effect == command.EffectRead && s.watch.last != "":
-		r.next = journal.PhaseRead
-	case j.cmd.Spec().Effect == command.EffectWrite:
-		r.next = journal.PhaseWrote
+	default:
+		r.next = s.phaseAfter(j, text, files)
 	}
 	return r, s.calls.remember(journal.Done{
 		Key: j.key, Step: s.clock.steps, Command: j.call.Command, Result: text,
 		Failed: r.next == journal.PhaseFailed || r.next == journal.PhaseEmpty, Told: s.book.scrub.Text(r.text), Next: r.next,
 	}, before.Hash(), s.watch.now.Hash())
+}
+
+// phaseAfter is where a run stands after a call that did its work.
+func (s *Session) phaseAfter(j job, text string, files []string) journal.Phase {
+	effect := j.cmd.Spec().Effect
+	switch {
+	case len(files) == 0 && emptyResult.MatchString(text):
+		return journal.PhaseEmpty
+	case effect == command.EffectRead && s.watch.last != "":
+		return journal.PhaseRead
+	case effect == command.EffectWrite:
+		return journal.PhaseWrote
+	}
+	return journal.PhaseDone
 }
 
 // instead tells what is said in the place of a call's result.

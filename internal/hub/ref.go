@@ -54,6 +54,7 @@ func (h hubRef) String() string {
 
 const (
 	defaultRevision = "main"
+	hubForms        = "write hf://OWNER/REPO, hf://OWNER/REPO@REVISION or hf://OWNER/REPO/FILE.gguf"
 	refBytesMax     = 4096 // longer references are a mistake, not a name
 )
 
@@ -72,7 +73,7 @@ func (s *Store) understand(ref string) (reference, error) {
 	}
 	if h, ok, err := s.parseAddress(ref); ok {
 		if err != nil {
-			return reference{}, fail(op, ErrNotFound, "write hf://OWNER/REPO, hf://OWNER/REPO@REVISION or hf://OWNER/REPO/FILE.gguf", "%w", err)
+			return reference{}, fail(op, ErrNotFound, hubForms, "%w", err)
 		}
 		return reference{kind: refHub, hub: h}, nil
 	}
@@ -81,15 +82,14 @@ func (s *Store) understand(ref string) (reference, error) {
 			"download the file and give its path, or name OWNER/REPO of the hub", "the address is of no hub that is known here")
 	}
 	id, idErr := parseHubID(ref)
-	if idErr == nil && !looksLikePath(ref) {
-		if len(s.cache.snapshots(id.repo, id.revision)) > 0 {
-			return reference{kind: refHub, hub: id}, nil
-		}
+	isID := idErr == nil && !looksLikePath(ref)
+	if isID && len(s.cache.snapshots(id.repo, id.revision)) > 0 {
+		return reference{kind: refHub, hub: id}, nil
 	}
 	path := expandHome(ref)
 	info, statErr := os.Stat(path)
 	if statErr == nil && (!info.IsDir() || folderHasGGUF(path)) {
-		if idErr == nil && !looksLikePath(ref) {
+		if isID {
 			s.cfg.Note(fmt.Sprintf("taking the folder ./%s; the hub's is hf://%[1]s", ref))
 		}
 		return reference{kind: refPath, path: path}, nil
@@ -97,7 +97,7 @@ func (s *Store) understand(ref string) (reference, error) {
 	if rest, ok := strings.CutPrefix(ref, "hf://"); ok {
 		h, err := parseHubURL(rest)
 		if err != nil {
-			return reference{}, fail(op, ErrNotFound, "write hf://OWNER/REPO, hf://OWNER/REPO@REVISION or hf://OWNER/REPO/FILE.gguf", "%w", err)
+			return reference{}, fail(op, ErrNotFound, hubForms, "%w", err)
 		}
 		return reference{kind: refHub, hub: h}, nil
 	}
