@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -57,6 +58,7 @@ type toolTurn struct {
 
 	syntax ToolSyntax
 	form   ToolSyntax // of the first call, as the model would write it
+	name   string     // of the call that begins, when it was chosen already
 	names  []string
 	prompt int    // tokens of the prompt
 	reply  string // what the assistant has said so far, calls included
@@ -119,8 +121,8 @@ func (t *toolTurn) wantsCall(ctx context.Context) (bool, error) {
 	return p > likely, err
 }
 
-// begins is the probability that a first call begins here, in any form. The likeliest is
-// the one that it gets.
+// begins is the probability that a first call begins here, in any form, with the name of a
+// tool: models make names up. The call gets the likeliest form and name.
 func (t *toolTurn) begins(ctx context.Context) (float64, error) {
 	forms := t.forms()
 	var openings []string
@@ -129,7 +131,11 @@ func (t *toolTurn) begins(ctx context.Context) (float64, error) {
 	}
 	p, likeliest, err := t.opens(ctx, t.req.Messages, openings)
 	t.form = forms[likeliest]
-	return p, err
+	if err != nil || t.choice.Required || p <= likely {
+		return p, err
+	}
+	named, err := t.pick(ctx, t.reply+t.form.Open, t.form.Middle)
+	return p * named, err
 }
 
 // likely is from where on what a model would write is taken to be meant.
@@ -177,12 +183,19 @@ func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string)
 		return 0, 0, err
 	}
 	for i, o := range c.Options {
-		p += math.Exp(o.Logprob)
 		if o.Logprob > c.Options[likeliest].Logprob {
 			likeliest = i
 		}
 	}
-	return p, likeliest, nil
+	return mass(c), likeliest, nil
+}
+
+// mass is the probability that one of the options comes.
+func mass(c *Choice) (p float64) {
+	for _, o := range c.Options {
+		p += math.Exp(o.Logprob)
+	}
+	return p
 }
 
 // Calls as models write them that were not trained on the template's syntax.
@@ -215,7 +228,14 @@ func (t *toolTurn) call(ctx context.Context, user ToolUser) (cut bool, err error
 		form = t.syntax
 		form.Open = form.Next
 	}
-	name, schema, err := t.pick(ctx, user, t.reply+form.Open, form.Middle)
+	if t.name == "" && len(t.names) > 1 {
+		if _, err := t.pick(ctx, t.reply+form.Open, form.Middle); err != nil {
+			return false, err
+		}
+	}
+	name := cmp.Or(t.name, t.names[0])
+	t.name = ""
+	schema, err := t.schema(user, name)
 	if err != nil {
 		return false, err
 	}
@@ -280,27 +300,30 @@ func (t *toolTurn) arguments(ctx context.Context, req *Request, name string) (te
 	return text, end, nil
 }
 
-// pick chooses a tool after what is written, and gives the schema of its arguments.
-func (t *toolTurn) pick(ctx context.Context, user ToolUser, before, after string,
-) (name string, schema json.RawMessage, err error) {
-	name = t.names[0]
-	if len(t.names) > 1 {
-		_, n := utf8.DecodeRuneInString(after)
-		c, err := t.choose(ctx, t.req.Messages, before, t.names, []string{after[:n]})
-		if err != nil {
-			return "", nil, err
-		}
-		name = c.Text
+// pick chooses a tool's name after what is written, and tells how likely it is that one of
+// them comes.
+func (t *toolTurn) pick(ctx context.Context, before, after string) (p float64, err error) {
+	_, n := utf8.DecodeRuneInString(after)
+	c, err := t.choose(ctx, t.req.Messages, before, t.names, []string{after[:n]})
+	if err != nil {
+		return 0, err
 	}
+	t.name = c.Text
+	return mass(c), nil
+}
+
+// schema is that of a tool's arguments, as far as it can be enforced.
+func (t *toolTurn) schema(user ToolUser, name string) (json.RawMessage, error) {
 	tool := t.req.Tools[slices.IndexFunc(t.req.Tools, func(x Tool) bool { return x.Name == name })]
-	schema = tool.Parameters
+	schema := tool.Parameters
 	if len(schema) == 0 {
 		schema = json.RawMessage(`{"type":"object","properties":{}}`)
 	}
-	if schema, err = user.ToolSchema(schema, t.choice.Strict[name]); err != nil {
-		return "", nil, fmt.Errorf("tool %q: %w", name, err)
+	schema, err := user.ToolSchema(schema, t.choice.Strict[name])
+	if err != nil {
+		return nil, fmt.Errorf("tool %q: %w", name, err)
 	}
-	return name, schema, nil
+	return schema, nil
 }
 
 // text writes the reply until it ends, or a call begins.
@@ -323,7 +346,7 @@ func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
 		}
 		at := slices.Index(marks, end.Stop)
 		if at >= 0 || text.Len() > 0 { // a mark that is a control token just ends the text
-			if called, err := t.wantsCall(ctx); err != nil || called {
+			if called, err := t.callAfter(ctx, end.Stop); err != nil || called {
 				return called, err
 			}
 		}
@@ -334,9 +357,26 @@ func (t *toolTurn) text(ctx context.Context) (called bool, err error) {
 	}
 }
 
+// callAfter decides whether a call begins at a mark that the model wrote.
+func (t *toolTurn) callAfter(ctx context.Context, mark string) (bool, error) {
+	said, fence := t.reply, ""
+	if at := strings.IndexByte(mark, '{'); at > 0 {
+		fence = mark[:at]
+	}
+	t.reply += fence
+	called, err := t.wantsCall(ctx)
+	if !called {
+		t.reply = said
+	}
+	return called, err
+}
+
 // marks are texts within a reply at which a call may begin.
 func (t *toolTurn) marks() []string {
-	marks := []string{barePretty.Open, bareCompact.Open}
+	var marks []string
+	for _, fence := range []string{"```json\n", ""} {
+		marks = append(marks, fence+barePretty.Open, fence+bareCompact.Open)
+	}
 	mark := strings.TrimSpace(t.syntax.Open)
 	if at := strings.IndexAny(mark, "\n{"); at > 0 {
 		mark = strings.TrimSpace(mark[:at])

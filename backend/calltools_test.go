@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,11 @@ func take[T any](list *[]T) (v T) {
 
 func (s *scriptedTools) ChooseFromOptions(_ context.Context, req *Request, options []Option) (*Choice, error) {
 	if strings.HasSuffix(req.Prefill, "<call>") {
-		return &Choice{Text: take(&s.names)}, nil
+		name := take(&s.names)
+		if known := slices.ContainsFunc(options, func(o Option) bool { return o.Text == name }); !known {
+			return &Choice{Text: options[0].Text, Options: []ScoredOption{{Logprob: math.Log(0.1)}}}, nil
+		}
+		return &Choice{Text: name, Options: []ScoredOption{{}}}, nil
 	}
 	p := 1.0
 	if !strings.HasPrefix(req.Messages[len(req.Messages)-1].Content, `{"name": `) {
@@ -109,6 +114,8 @@ func TestCallTools(t *testing.T) {
 		"a stop string":      {model: scriptedTools{wants: []float64{0.2}, texts: []string{"one; two <call>"}}, want: "one", finish: FinishStop, stop: ";", asked: []string{""}},
 		"within text, bare":  {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"Action:\n{\n  \"name\": \"a\""}, names: []string{"a"}, arguments: []string{"{}"}}, want: "Action:\na({})", finish: FinishCalls, asked: []string{"", "Action:\n<call>a:"}},
 		"no call after all":  {model: scriptedTools{wants: []float64{0.2, 0.1}, texts: []string{"one <call>", "<call> is a tag"}}, want: "one <call> is a tag", finish: FinishStop, asked: []string{"", "one "}},
+		"a made-up name":     {model: scriptedTools{wants: []float64{0.9, 0.9}, names: []string{"c", "c"}, texts: []string{"<call>c: {}</call>", "<call>c: {}</call>"}}, want: "<call>c: {}</call>", finish: FinishStop, asked: []string{"", ""}},
+		"fenced":             {model: scriptedTools{wants: []float64{0.2, 0.8, 0}, texts: []string{"So:\n```json\n{\"name\": \"a\""}, names: []string{"a"}, arguments: []string{"{}"}}, want: "So:\na({})", finish: FinishCalls, asked: []string{"", "So:\n```json\n<call>a:"}},
 		"JSON that is none":  {model: scriptedTools{wants: []float64{0.2, 0.1, 0.1}, texts: []string{`{"name": "Ada"}`, `{"name": "Ada"}`}}, want: `{"name": "Ada"}`, finish: FinishStop, asked: []string{"", ""}},
 		"text that is cut":   {model: scriptedTools{wants: []float64{0.2}, texts: []string{"a long text"}}, max: 6, want: "a long", finish: FinishLength, asked: []string{""}},
 		"arguments, cut":     {model: scriptedTools{wants: []float64{1}, names: []string{"a"}, arguments: []string{`{"text":"long"}`}}, max: 12, want: `a({"te)`, finish: FinishLength, asked: []string{"<call>a:"}},
