@@ -81,7 +81,6 @@ func (t *toolTurn) run(ctx context.Context) error {
 	if t.prompt, err = user.CountPrompt(ctx, t.req); err != nil {
 		return err
 	}
-	t.form = t.syntax
 	for _, tool := range t.req.Tools {
 		if len(t.choice.Names) == 0 || slices.Contains(t.choice.Names, tool.Name) {
 			t.names = append(t.names, tool.Name)
