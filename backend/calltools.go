@@ -181,12 +181,7 @@ func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string)
 	if err != nil {
 		return 0, 0, err
 	}
-	for i, o := range c.Options {
-		if o.Logprob > c.Options[likeliest].Logprob {
-			likeliest = i
-		}
-	}
-	return mass(c), likeliest, nil
+	return mass(c), c.Index, nil
 }
 
 // mass is the probability that one of the options comes.
