@@ -112,21 +112,13 @@ static void keep_little_freed_memory() {
 #endif
 }
 
-// Computing threads wait for each other hundreds of times per token. libgomp lets
-// them spin for 3 ms before they sleep; where another program holds the core
-// that they wait for, they burn their own share of time so. 50,000 rounds,
-// half a millisecond, cover the waits of an idle machine (figures in docs/dev/benchmarks.md).
-// libgomp reads this in a constructor of default priority, which runs later
-// where it is linked statically. A user's own setting stands.
+// With OMP_PROC_BIND libgomp binds the first thread, and so all that it starts, to one core. It
+// does so in a constructor of default priority, so the cores are read before.
 #ifdef __linux__
 static cpu_set_t cores_at_start;
 
 __attribute__((constructor(101))) static void before_openmp() {
-    // With OMP_PROC_BIND libgomp binds the first thread, and so all that it starts, to one core.
     sched_getaffinity(0, sizeof cores_at_start, &cores_at_start);
-    if (!std::getenv("OMP_WAIT_POLICY")) {
-        setenv("GOMP_SPINCOUNT", "50000", 0);
-    }
 }
 #endif
 
@@ -165,7 +157,8 @@ int ag_add_rpc_server(const char * endpoint, ag_buf * err) {
             return AG_ERR;
         }
         using add_server = ggml_backend_reg_t (*)(const char *);
-        auto add = reinterpret_cast<add_server>(ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server"));
+        auto add = reinterpret_cast<add_server>(ggml_backend_reg_get_proc_address(rpc,
+            "ggml_backend_rpc_add_server"));
         ggml_backend_reg_t server = add ? add(endpoint) : nullptr;
         if (!server) {
             ag_set(err, "it offers no devices");
@@ -198,7 +191,8 @@ int ag_system_info(ag_buf * out, ag_buf * err) {
             json d = json::object();
             d["name"] = std::string(ggml_backend_dev_name(dev));
             d["description"] = std::string(ggml_backend_dev_description(dev));
-            const bool gpu = type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+            const bool gpu = type == GGML_BACKEND_DEVICE_TYPE_GPU ||
+                type == GGML_BACKEND_DEVICE_TYPE_IGPU;
             d["accelerator"] = gpu && !ag_is_disabled(ggml_backend_buft_name(ggml_backend_dev_buffer_type(dev)));
             d["integrated"] = type == GGML_BACKEND_DEVICE_TYPE_IGPU;
             d["free_bytes"] = uint64_t(free);
@@ -242,7 +236,8 @@ static bool on_progress(float done, void * data) {
     return __atomic_load_n(&p->cancel, __ATOMIC_RELAXED) == 0;
 }
 
-int ag_model_load(const char * path, const ag_model_params * p, ag_progress * progress, ag_model ** out, ag_buf * err) {
+int ag_model_load(const char * path, const ag_model_params * p, ag_progress * progress,
+    ag_model ** out, ag_buf * err) {
     *out = nullptr;
     return ag_guarded(err, [&] {
         ag_take_last_log();
@@ -266,7 +261,8 @@ int ag_model_load(const char * path, const ag_model_params * p, ag_progress * pr
         std::vector<std::string> experts; // what the patterns point to
         std::vector<llama_model_tensor_buft_override> placed;
         for (int32_t i = 0; i < p->cpu_experts; i++) {
-            experts.push_back("^blk\\." + std::to_string(i) + "\\.ffn_(up|down|gate|gate_up)_(ch|)exps");
+            experts.push_back("^blk\\." + std::to_string(i) +
+                "\\.ffn_(up|down|gate|gate_up)_(ch|)exps");
         }
         for (const std::string & pattern : experts) {
             placed.push_back({ pattern.c_str(), ggml_backend_cpu_buffer_type() });
@@ -352,13 +348,15 @@ int ag_model_info(const ag_model * m, ag_buf * out, ag_buf * err) {
 
 // ---------------------------------------------------------------- vocabulary
 
-int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags, int32_t * out, int32_t cap, ag_buf * err) {
+int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags, int32_t * out,
+    int32_t cap, ag_buf * err) {
     int32_t n = 0;
     const int rc = ag_guarded(err, [&] {
         if (len > size_t(std::numeric_limits<int32_t>::max())) {
             throw std::length_error("text is longer than 2 GiB");
         }
-        n = llama_tokenize(m->vocab, text, int32_t(len), out, cap, flags & AG_TOK_ADD_SPECIAL, flags & AG_TOK_PARSE_SPECIAL);
+        n = llama_tokenize(m->vocab, text, int32_t(len), out, cap, flags & AG_TOK_ADD_SPECIAL,
+            flags & AG_TOK_PARSE_SPECIAL);
         if (n == std::numeric_limits<int32_t>::min()) {
             throw std::length_error("text has more tokens than an int32 can count");
         }
@@ -367,10 +365,12 @@ int32_t ag_tokenize(const ag_model * m, const char * text, size_t len, int flags
     return rc == AG_OK ? n : std::numeric_limits<int32_t>::min();
 }
 
-int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool special, ag_buf * out, ag_buf * err) {
+int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool special, ag_buf * out,
+    ag_buf * err) {
     return ag_guarded(err, [&] {
         std::string s(size_t(n) * 8 + 64, '\0');
-        int32_t len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false, special);
+        int32_t len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false,
+            special);
         if (len < 0) {
             s.resize(size_t(-len));
             len = llama_detokenize(m->vocab, ids, n, s.data(), int32_t(s.size()), false, special);
@@ -384,7 +384,8 @@ int ag_detokenize(const ag_model * m, const int32_t * ids, int32_t n, bool speci
     });
 }
 
-int ag_vocab_dump(const ag_model * m, ag_buf * pieces, uint32_t * offsets, uint32_t * attrs, ag_buf * err) {
+int ag_vocab_dump(const ag_model * m, ag_buf * pieces, uint32_t * offsets, uint32_t * attrs,
+    ag_buf * err) {
     return ag_guarded(err, [&] {
         std::string all;
         const int32_t n = llama_vocab_n_tokens(m->vocab);
@@ -470,7 +471,8 @@ int ag_schema_to_grammar(const char * text, size_t len, ag_buf * gbnf, ag_buf * 
 
 // ---------------------------------------------------------------- samplers
 
-int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler ** out, ag_buf * err) {
+int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler ** out,
+    ag_buf * err) {
     *out = nullptr;
     return ag_guarded(err, [&] {
         ag_take_last_log();
@@ -497,7 +499,8 @@ int ag_sampler_new(const ag_model * m, const ag_sampler_params * p, ag_sampler *
     });
 }
 
-int ag_sampler_accept(ag_sampler * s, const int32_t * ids, int32_t n, bool grammar_too, ag_buf * err) {
+int ag_sampler_accept(ag_sampler * s, const int32_t * ids, int32_t n, bool grammar_too,
+    ag_buf * err) {
     return ag_guarded(err, [&] {
         for (int32_t i = 0; i < n; i++) {
             s->accept(ids[i], grammar_too);
@@ -632,7 +635,8 @@ static void answer_wants(ag_context * c, ag_want * wants, int32_t n, const ag_en
 }
 
 int ag_step(ag_context * c, const ag_row * rows, int32_t n_rows, const int32_t * seqs,
-            ag_sample * samples, int32_t n_samples, ag_want * wants, int32_t n_wants, const ag_ends * ends, ag_buf * err) {
+            ag_sample * samples, int32_t n_samples, ag_want * wants, int32_t n_wants,
+            const ag_ends * ends, ag_buf * err) {
     return ag_guarded(err, [&] {
         ag_take_last_log();
         fill_batch(c, rows, n_rows, seqs);
@@ -688,7 +692,8 @@ int ag_seq_state_size(ag_context * c, int32_t seq, size_t * done, ag_buf * err) 
     });
 }
 
-int ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+int ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len, size_t * done,
+    ag_buf * err) {
     *done = 0;
     return ag_guarded(err, [&] {
         *done = llama_state_seq_get_data(c->ctx, data, len, seq);
@@ -696,7 +701,8 @@ int ag_seq_state_get(ag_context * c, int32_t seq, uint8_t * data, size_t len, si
     });
 }
 
-int ag_seq_state_set(ag_context * c, int32_t seq, const uint8_t * data, size_t len, size_t * done, ag_buf * err) {
+int ag_seq_state_set(ag_context * c, int32_t seq, const uint8_t * data, size_t len, size_t * done,
+    ag_buf * err) {
     *done = 0;
     return ag_guarded(err, [&] {
         *done = llama_state_seq_set_data(c->ctx, data, len, seq);
@@ -715,7 +721,8 @@ void ag_set_threads(ag_context * c, int32_t decode, int32_t prefill) {
     llama_set_n_threads(c->ctx, decode, prefill);
 }
 
-int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_t n_out, ag_buf * err) {
+int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_t n_out,
+    ag_buf * err) {
     return ag_guarded(err, [&] {
         ag_take_last_log();
         if (n_out != int32_t(c->n_embd)) {
@@ -737,7 +744,8 @@ int ag_embed(ag_context * c, const int32_t * ids, int32_t n, float * out, int32_
         batch.n_seq_id = c->n_seq_id.data();
         batch.seq_id = c->seq_ids.data();
         batch.logits = c->outputs.data();
-        const bool encoder_only = llama_model_has_encoder(c->parent->model) && !llama_model_has_decoder(c->parent->model);
+        const bool encoder_only = llama_model_has_encoder(c->parent->model) &&
+            !llama_model_has_decoder(c->parent->model);
         const int rc = encoder_only ? llama_encode(c->ctx, batch) : llama_decode(c->ctx, batch);
         if (rc != 0) {
             return fail(err, "computing the embedding failed with code " + std::to_string(rc));
