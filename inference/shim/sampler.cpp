@@ -20,14 +20,31 @@ namespace {
 
 constexpr float neg_inf = -std::numeric_limits<float>::infinity();
 
-// The index of the largest number; -1 when there is none: damaged weights give
-// NaN, and no comparison with that is true.
-int32_t arg_max(const float * x, int32_t n) {
-    // Two passes: the maximum vectorises, and finding it again is a short scan.
+// The largest number; -inf when there is none: damaged weights give NaN, and no comparison with
+// that is true. Compilers keep the order of one running maximum, since NaN might be among the
+// numbers; sixteen of them become vectors.
+float maximum(const float * x, int32_t n) {
+    float part[16];
+    std::fill(std::begin(part), std::end(part), neg_inf);
+    int32_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; j++) {
+            part[j] = x[i + j] > part[j] ? x[i + j] : part[j];
+        }
+    }
     float best = neg_inf;
-    for (int32_t i = 0; i < n; i++) {
+    for (; i < n; i++) {
         best = x[i] > best ? x[i] : best;
     }
+    for (float v : part) {
+        best = v > best ? v : best;
+    }
+    return best;
+}
+
+// The index of the largest number; -1 when there is none.
+int32_t arg_max(const float * x, int32_t n) {
+    const float best = maximum(x, n);
     if (!std::isfinite(best)) {
         return -1;
     }
@@ -75,14 +92,10 @@ void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_d
     if (n_blocks > k) {
         std::vector<float> maxima(n_blocks);
         for (int32_t b = 0; b < n_blocks; b++) {
-            const int32_t end = std::min(n, (b + 1) * block);
-            float m = neg_inf;
-            for (int32_t i = b * block; i < end; i++) {
-                m = logits[i] > m ? logits[i] : m;
-            }
-            maxima[b] = m;
+            maxima[b] = maximum(logits + b * block, std::min(block, n - b * block));
         }
-        std::nth_element(maxima.begin(), maxima.begin() + (k - 1), maxima.end(), std::greater<float>());
+        std::nth_element(maxima.begin(), maxima.begin() + (k - 1), maxima.end(),
+            std::greater<float>());
         threshold = maxima[k - 1];
     }
     for (int32_t i = 0; i < n; i++) {
@@ -101,11 +114,13 @@ void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_d
 }
 
 void drop_refused(ag_grammar & grammar, std::vector<llama_token_data> & c) {
-    c.erase(std::remove_if(c.begin(), c.end(), [&](const llama_token_data & d) { return !grammar.allowed(d.id); }), c.end());
+    c.erase(std::remove_if(c.begin(), c.end(),
+        [&](const llama_token_data & d) { return !grammar.allowed(d.id); }), c.end());
 }
 
 // Top-p, min-p, temperature and the draw, over candidates sorted best first.
-llama_token draw(std::vector<llama_token_data> & c, const ag_sampler_params & p, std::mt19937 & rng) {
+llama_token draw(std::vector<llama_token_data> & c, const ag_sampler_params & p,
+    std::mt19937 & rng) {
     const float best = c[0].logit;
     double sum = 0;
     for (auto & d : c) {
@@ -146,10 +161,7 @@ llama_token draw(std::vector<llama_token_data> & c, const ag_sampler_params & p,
 } // namespace
 
 double ag_log_sum_exp(const float * logits, int32_t n) {
-    float best = neg_inf;
-    for (int32_t i = 0; i < n; i++) {
-        best = logits[i] > best ? logits[i] : best;
-    }
+    const float best = maximum(logits, n);
     if (!(best > neg_inf)) {
         return neg_inf;
     }
