@@ -1,13 +1,13 @@
 package main
 
 import (
-	"agent/internal/exit"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"agent/internal/bench/tasks"
+	"agent/internal/exit"
 	"agent/session"
 )
 
@@ -25,12 +25,19 @@ const withoutPrefix = "no_"
 func benchWays() []benchWay {
 	ways := []benchWay{
 		{"full", "as `agent run` works", func(*session.Options) {}},
-		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed", func(o *session.Options) {
-			o.Text = true
-			switchAids(o, false, session.Aids()...)
-		}},
-		{"text", "full, but each turn is one JSON reply, then parsed", func(o *session.Options) { o.Text = true }},
+		{"plain", "the plain protocol alone: each turn is one JSON reply, then parsed",
+			func(o *session.Options) {
+				o.Text = true
+				switchAids(o, false, session.Aids()...)
+			}},
+		{"text", "full, but each turn is one JSON reply, then parsed",
+			func(o *session.Options) { o.Text = true }},
 		{"qa", "full, and the model checks its answers", func(o *session.Options) { o.QA = true }},
+	}
+	for _, n := range []int{8, 16, 32} {
+		ways = append(ways, benchWay{fmt.Sprintf("note_%d", n),
+			fmt.Sprintf("full, with notes of at most %d tokens", n),
+			func(o *session.Options) { o.Limits.NoteTokensMax = n }})
 	}
 	for _, aid := range session.Aids() {
 		ways = append(ways, benchWay{withoutPrefix + string(aid), "full without the aid " + string(aid),
