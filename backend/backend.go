@@ -418,7 +418,8 @@ type ContextError struct {
 
 func (e *ContextError) Error() string {
 	if e.AtLeast {
-		return fmt.Sprintf("prompt has at least %d tokens, more than the context length of %d", e.Tokens, e.Max)
+		return fmt.Sprintf("prompt has at least %d tokens, more than the context length of %d", e.Tokens,
+			e.Max)
 	}
 	return fmt.Sprintf("prompt has %d tokens, more than the context length of %d", e.Tokens, e.Max)
 }

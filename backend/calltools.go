@@ -30,7 +30,8 @@ const callsMax = 16
 // call could begin, by the probability of its beginning; which one, by the log-probability of
 // each name; and the arguments are held to the tool's schema. So a name can't be made up
 // and arguments can't be invalid; only a limit on tokens cuts them, and Finish says so.
-func CallTools(ctx context.Context, b LanguageBackend, req *Request, choice ToolChoice) iter.Seq2[Delta, error] {
+func CallTools(ctx context.Context, b LanguageBackend, req *Request, choice ToolChoice,
+) iter.Seq2[Delta, error] {
 	return func(yield func(Delta, error) bool) {
 		t := &toolTurn{backend: b, req: req, choice: choice, yield: yield, reply: req.Prefill}
 		if err := t.run(ctx); err != nil && !errors.Is(err, errNoMore) {
@@ -110,7 +111,8 @@ func (t *toolTurn) wantsCall(ctx context.Context) (bool, error) {
 	case t.calls == 0 && t.choice.Required && t.reply == t.req.Prefill:
 		_, err := t.begins(ctx)
 		return true, err
-	case len(t.names) == 0, t.calls > 0 && (t.choice.One || t.syntax.Next == ""), t.calls == callsMax, t.left() == 0:
+	case len(t.names) == 0, t.calls > 0 && (t.choice.One || t.syntax.Next == ""), t.calls == callsMax,
+		t.left() == 0:
 		return false, nil
 	}
 	if t.calls > 0 {
@@ -170,7 +172,8 @@ func (t *toolTurn) asking(calls ...string) []Message {
 
 // opens is the probability that one of the openings of a call follows what was said so far
 // in a chat, and which is the likeliest.
-func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string) (p float64, likeliest int, err error) {
+func (t *toolTurn) opens(ctx context.Context, chat []Message, openings []string,
+) (p float64, likeliest int, err error) {
 	var first []string // letters that may follow
 	for _, name := range t.names {
 		_, n := utf8.DecodeRuneInString(name)
@@ -267,7 +270,8 @@ func made(name, arguments string) string {
 
 // arguments writes those of a call. A forced call is given out whole, when it is known to be
 // a new one.
-func (t *toolTurn) arguments(ctx context.Context, req *Request, name string) (text string, end Delta, err error) {
+func (t *toolTurn) arguments(ctx context.Context, req *Request, name string,
+) (text string, end Delta, err error) {
 	begin := Delta{Call: &CallDelta{Index: t.calls, ID: "call_" + rand.Text(), Name: name}}
 	if !t.forced && !t.yield(begin, nil) {
 		return "", end, errNoMore
@@ -382,7 +386,8 @@ func (t *toolTurn) marks() []string {
 }
 
 // generate passes deltas on, and returns their end.
-func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) Delta) (end Delta, err error) {
+func (t *toolTurn) generate(ctx context.Context, req *Request, pass func(Delta) Delta,
+) (end Delta, err error) {
 	if t.req.TokensMax > 0 {
 		req.TokensMax = max(1, t.left())
 	}
@@ -417,8 +422,11 @@ func (t *toolTurn) left() int {
 	return max(0, t.req.TokensMax-t.usage.CompletionTokens)
 }
 
-func (t *toolTurn) choose(ctx context.Context, chat []Message, prefill string, options, ends []string) (*Choice, error) {
-	req := Request{Messages: chat, Tools: t.req.Tools, Prefill: prefill, Choose: &ChooseConfig{EndTexts: ends}}
+func (t *toolTurn) choose(ctx context.Context, chat []Message, prefill string, options,
+	ends []string,
+) (*Choice, error) {
+	req := Request{Messages: chat, Tools: t.req.Tools, Prefill: prefill,
+		Choose: &ChooseConfig{EndTexts: ends}}
 	c, err := t.backend.ChooseFromOptions(ctx, &req, Options(options...))
 	if err == nil {
 		t.spent(c.Usage())

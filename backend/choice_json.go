@@ -48,7 +48,8 @@ func (c *Choice) MarshalJSON() ([]byte, error) {
 	for i, o := range c.Options {
 		options[i] = optionJSON{o.Text, number(o.Logprob), number(o.Probability), o.Tokens, o.Distance}
 	}
-	return json.Marshal(choiceJSON{c.Index, c.Text, c.Method, c.Abstained, c.Reason, c.Tie, number(c.Margin),
-		number(c.OutsideMass),
-		options, c.EvaluatedTokens, c.CachedTokens, c.CompletionTokens, c.TokensTold, c.Wall.Milliseconds()})
+	return json.Marshal(choiceJSON{c.Index, c.Text, c.Method, c.Abstained, c.Reason, c.Tie,
+		number(c.Margin), number(c.OutsideMass),
+		options, c.EvaluatedTokens, c.CachedTokens, c.CompletionTokens, c.TokensTold,
+		c.Wall.Milliseconds()})
 }

@@ -217,13 +217,15 @@ func firstRunes(s string, n int) string {
 // ChooseByReply lets b reply freely and takes the option that the reply means,
 // by [ChooseByText]. It is the whole of ChooseFromOptions for a backend that
 // has nothing better.
-func ChooseByReply(ctx context.Context, b LanguageBackend, req *Request, options []Option) (*Choice, error) {
+func ChooseByReply(ctx context.Context, b LanguageBackend, req *Request, options []Option,
+) (*Choice, error) {
 	start := time.Now()
 	if err := checkChoose(req, options); err != nil {
 		return nil, err
 	}
 	if req.Choose != nil && req.Choose.Scoring != "" && req.Choose.Scoring != ScoreSum {
-		return nil, fmt.Errorf("choose: scoring %q of a free reply: %w", req.Choose.Scoring, ErrUnsupported)
+		return nil, fmt.Errorf("choose: scoring %q of a free reply: %w", req.Choose.Scoring,
+			ErrUnsupported)
 	}
 	reply, last, err := Collect(b.ChatCompletion(ctx, req))
 	if err != nil {

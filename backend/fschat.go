@@ -40,8 +40,9 @@ type FastChat struct{ *OpenAI }
 // NewFastChat makes a backend for one model of a cluster. Nothing is sent yet.
 func NewFastChat(cfg FastChatConfig) (*FastChat, error) {
 	cfg.ServerIP = or(cfg.ServerIP, fastchatServer)
-	o, err := newRemote(OpenAIConfig(cfg), dialect{name: "fastchat", systemOnce: true, plain: true, room: fastchatRoom,
-		ignored: []string{"seed", "min_p", "repetition_penalty", "reasoning_effort", "logit_bias"}})
+	o, err := newRemote(OpenAIConfig(cfg),
+		dialect{name: "fastchat", systemOnce: true, plain: true, room: fastchatRoom,
+			ignored: []string{"seed", "min_p", "repetition_penalty", "reasoning_effort", "logit_bias"}})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,8 @@ func (c *tokenCheck) CountText(ctx context.Context, text string) (Count, error) 
 		return Count{}, c.o.explain(ctx, "count", err)
 	}
 	if len(out.Prompts) != 1 || out.Prompts[0].TokenCount <= 0 {
-		return Count{}, &Error{Op: c.o.cfg.ModelID + ": count", Err: errors.New("the FastChat server gave no count"),
+		return Count{}, &Error{Op: c.o.cfg.ModelID + ": count",
+			Err:    errors.New("the FastChat server gave no count"),
 			Advice: "set llm.tokenizer to the model's tokenizer.json to count here"}
 	}
 	c.noteContext(out.Prompts[0].ContextLength)
@@ -133,7 +135,8 @@ func plainChat(msgs []Message) (string, error) {
 // chooseByEcho has each option scored as the reply: the prompt with the option
 // is sent to be completed by one token, echoed with its log-probabilities. The
 // end of an option is a new line, so that one option may begin with another.
-func (o *OpenAI) chooseByEcho(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) chooseByEcho(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	if len(options) > echoOptionsMax {
 		return nil, errNoWay
 	}
@@ -196,7 +199,8 @@ type completionRequest struct {
 }
 
 // scoreEnds fills in the log-probability and number of tokens of each end.
-func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, logs []float64, tokens []int,
+func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, logs []float64,
+	tokens []int,
 ) (Usage, error) {
 	prompts := make([]string, len(ends))
 	for i, end := range ends {
@@ -204,7 +208,8 @@ func (o *OpenAI) scoreEnds(ctx context.Context, before string, ends []string, lo
 	}
 	// Not through the client library, which refuses this endpoint for names like
 	// gpt-3.5-turbo, under which FastChat clusters often serve other models.
-	in := completionRequest{Model: o.cfg.ModelID, Prompt: prompts, Echo: true, Logprobs: 1, TokensMax: 1}
+	in := completionRequest{Model: o.cfg.ModelID, Prompt: prompts, Echo: true, Logprobs: 1,
+		TokensMax: 1}
 	var resp openai.CompletionResponse
 	if err := o.post(ctx, o.cfg.ServerIP+"/completions", in, &resp); err != nil {
 		if remote := toRemoteError(err, o.cfg.APIKey); remote != nil && remote.contextError() == nil &&

@@ -136,7 +136,8 @@ func (h *History) ChatCompletion(ctx context.Context, req *Request) iter.Seq2[De
 }
 
 // ChooseFromOptions records the decision.
-func (h *History) ChooseFromOptions(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (h *History) ChooseFromOptions(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	e := h.begin("choose", req)
 	e.Options = optionTexts(options)
 	c, err := h.LanguageBackend.ChooseFromOptions(ctx, req, options)
@@ -202,7 +203,8 @@ type parseSlot struct {
 // Parse runs a completion to its end and reads the reply with parse. A
 // [History] in b's chain records the result next to the reply. On a parse
 // error the reply is returned with it.
-func Parse[T any](ctx context.Context, b LanguageBackend, req *Request, parse func(reply string) (T, error),
+func Parse[T any](ctx context.Context, b LanguageBackend, req *Request,
+	parse func(reply string) (T, error),
 ) (parsed T, reply string, err error) {
 	slot := &parseSlot{}
 	reply, _, err = Collect(b.ChatCompletion(context.WithValue(ctx, parseKey{}, slot), req))

@@ -163,7 +163,8 @@ func (h *Human) choose(ctx context.Context, req *Request, options []Option) (*Ch
 func noneOf(options []Option, reason string) *Choice {
 	c := &Choice{Method: "human", Margin: math.NaN(), OutsideMass: math.NaN()}
 	for _, o := range options {
-		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.NaN(), Probability: math.NaN()})
+		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.NaN(),
+			Probability: math.NaN()})
 	}
 	return c.abstain("%s", reason)
 }

@@ -10,7 +10,8 @@ func AboutText(question, text string, cfg *ChooseConfig) *Request {
 		own = *cfg
 	}
 	own.ListAt = len(question)
-	return &Request{Messages: []Message{{Role: RoleUser, Content: question + "\n\n" + text}}, Choose: &own}
+	return &Request{Messages: []Message{{Role: RoleUser, Content: question + "\n\n" + text}},
+		Choose: &own}
 }
 
 // SplitAt parts the last user message after at bytes, for what stands between
@@ -21,7 +22,8 @@ func SplitAt(msgs []Message, at int) (before []Message, text string, ok bool) {
 		return msgs, "", false
 	}
 	before = append([]Message(nil), msgs...)
-	before[last].Content, text = msgs[last].Content[:at], strings.TrimLeft(msgs[last].Content[at:], "\n")
+	before[last].Content, text = msgs[last].Content[:at],
+		strings.TrimLeft(msgs[last].Content[at:], "\n")
 	return before, text, true
 }
 
@@ -29,7 +31,8 @@ func SplitAt(msgs []Message, at int) (before []Message, text string, ok bool) {
 // order beginning at option number from, with the instruction to reply with
 // the text of one. The messages given are not changed.
 func ListOptions(msgs []Message, options []Option, from int) ([]Message, error) {
-	text, err := prompt("choose_texts.md", map[string]any{"Options": listOptions(options, inOrder(len(options), from))})
+	text, err := prompt("choose_texts.md",
+		map[string]any{"Options": listOptions(options, inOrder(len(options), from))})
 	if err != nil {
 		return nil, err
 	}

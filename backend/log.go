@@ -69,7 +69,8 @@ func (l *logged) ChatCompletion(ctx context.Context, req *Request) iter.Seq2[Del
 	}
 }
 
-func (l *logged) ChooseFromOptions(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (l *logged) ChooseFromOptions(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	start := time.Now()
 	l.prompt(ctx, req)
 	c, err := l.LanguageBackend.ChooseFromOptions(ctx, req, options)
@@ -87,13 +88,16 @@ func (l *logged) ChooseFromOptions(ctx context.Context, req *Request, options []
 func (l *logged) CountTokens(ctx context.Context, msgs []Message) (int, error) {
 	n, err := l.LanguageBackend.CountTokens(ctx, msgs)
 	if err != nil {
-		l.cfg.Logger.WarnContext(ctx, "model: count failed", "model", l.ModelID(), "error", l.cfg.Redact(err.Error()))
+		l.cfg.Logger.WarnContext(ctx, "model: count failed", "model", l.ModelID(), "error",
+			l.cfg.Redact(err.Error()))
 	}
 	return n, err
 }
 
-func (l *logged) done(ctx context.Context, op string, start time.Time, err error, attrs []slog.Attr) {
-	attrs = append([]slog.Attr{slog.String("model", l.ModelID()), slog.Duration("wall", time.Since(start))}, attrs...)
+func (l *logged) done(ctx context.Context, op string, start time.Time, err error, attrs []slog.Attr,
+) {
+	attrs = append([]slog.Attr{slog.String("model", l.ModelID()),
+		slog.Duration("wall", time.Since(start))}, attrs...)
 	if err != nil {
 		attrs = append(attrs, slog.String("error", l.cfg.Redact(err.Error())))
 		l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "model: "+op+" failed", attrs...)
@@ -121,6 +125,7 @@ func usageAttrs(u *Usage) []slog.Attr {
 	if u == nil {
 		return nil
 	}
-	return []slog.Attr{slog.Int("prompt_tokens", u.PromptTokens), slog.Int("evaluated_tokens", u.EvaluatedTokens),
+	return []slog.Attr{slog.Int("prompt_tokens", u.PromptTokens),
+		slog.Int("evaluated_tokens", u.EvaluatedTokens),
 		slog.Int("cached_tokens", u.CachedTokens), slog.Int("completion_tokens", u.CompletionTokens)}
 }

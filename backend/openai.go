@@ -153,7 +153,8 @@ func (o *OpenAI) check() error {
 	}
 	u, err := url.Parse(o.cfg.ServerIP)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return &configError{fmt.Sprintf("server_ip %q is not an http or https URL", o.cfg.APIKey.redact(o.server())),
+		return &configError{fmt.Sprintf("server_ip %q is not an http or https URL",
+			o.cfg.APIKey.redact(o.server())),
 			"it looks like http://127.0.0.1:8000/v1"}
 	}
 	if o.info, _, err = lookupModel(o.cfg.ModelID); err != nil {
@@ -165,13 +166,14 @@ func (o *OpenAI) check() error {
 	}
 	switch {
 	case o.cfg.ContextLength < 0:
-		return &configError{fmt.Sprintf("context_length is %d, must be positive", o.cfg.ContextLength), ""}
+		return &configError{fmt.Sprintf("context_length is %d, must be positive", o.cfg.ContextLength),
+			""}
 	case o.cfg.ContextLength == 0 && known == 0:
 		return &configError{"the context length of model " + o.cfg.ModelID + " is not known",
 			"set llm.context_length to the most tokens that it takes"}
 	case o.cfg.ContextLength > known && known > 0 && o.cfg.ServerIP == openAIServer:
-		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d", o.cfg.ContextLength,
-			o.cfg.ModelID, known),
+		return &configError{fmt.Sprintf("context_length is %d, but model %s takes %d",
+			o.cfg.ContextLength, o.cfg.ModelID, known),
 			"leave context_length out, or lower it"}
 	}
 	o.cfg.ContextLength = or(o.cfg.ContextLength, known)
@@ -303,7 +305,8 @@ func (o *OpenAI) suggestModel(ctx context.Context) string {
 	if len(names) > show {
 		names, more = names[:show], ", …"
 	}
-	return fmt.Sprintf("did you mean llm.model_id=%s? The server has: %s%s", near, strings.Join(names, ", "), more)
+	return fmt.Sprintf("did you mean llm.model_id=%s? The server has: %s%s", near,
+		strings.Join(names, ", "), more)
 }
 
 // post sends JSON to an endpoint that the client library does not know.
@@ -380,7 +383,8 @@ func (d doer) Do(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	if req.Header.Get("Accept") == "text/event-stream" && resp.StatusCode < http.StatusMultipleChoices {
+	if req.Header.Get("Accept") == "text/event-stream" &&
+		resp.StatusCode < http.StatusMultipleChoices {
 		if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 			resp.Body = asEvent(resp.Body)
 		}
@@ -394,7 +398,8 @@ func asEvent(body io.ReadCloser) io.ReadCloser {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(strings.NewReader("data: "), &noNewlines{body}, strings.NewReader("\n\ndata: [DONE]\n\n")), body}
+	}{io.MultiReader(strings.NewReader("data: "), &noNewlines{body},
+		strings.NewReader("\n\ndata: [DONE]\n\n")), body}
 }
 
 // noNewlines turns the newlines of JSON, which mean nothing, into spaces.

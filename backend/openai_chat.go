@@ -57,7 +57,8 @@ func (o *OpenAI) chat(ctx context.Context, req *Request, yield func(Delta, error
 
 // open sends the request. A parameter that the server refuses is left out or
 // replaced, which is remembered, and the request sent again.
-func (o *OpenAI) open(ctx context.Context, req *Request, count Count) (*openai.ChatCompletionStream, error) {
+func (o *OpenAI) open(ctx context.Context, req *Request, count Count,
+) (*openai.ChatCompletionStream, error) {
 	for {
 		fields, err := o.chatFields(req, count)
 		if err != nil {
@@ -87,7 +88,8 @@ func (o *OpenAI) chatFields(req *Request, count Count) (wireFields, error) {
 			msgs = appendToLast(msgs, text)
 		} else {
 			f["response_format"] = map[string]any{"type": "json_schema",
-				"json_schema": map[string]any{"name": schemaName, "schema": req.Schema, "strict": isStrictSchema(req.Schema)}}
+				"json_schema": map[string]any{"name": schemaName, "schema": req.Schema,
+					"strict": isStrictSchema(req.Schema)}}
 		}
 	}
 	f["messages"] = o.wireMessages(msgs)
@@ -291,7 +293,8 @@ func whatInstead(param string) (string, bool) {
 // reports whether the request should be sent again without it.
 func (o *OpenAI) adapt(err error, sent wireFields) bool {
 	remote := toRemoteError(err, o.cfg.APIKey)
-	if remote == nil || remote.Status != http.StatusBadRequest && remote.Status != http.StatusUnprocessableEntity {
+	if remote == nil || remote.Status != http.StatusBadRequest &&
+		remote.Status != http.StatusUnprocessableEntity {
 		return false
 	}
 	param := remote.refused(sent)

@@ -48,7 +48,8 @@ const (
 // The options are always listed, since a server can't be asked for the
 // probability of a reply. Calibration and scoring by anything but the sum need
 // the model itself and are refused.
-func (o *OpenAI) ChooseFromOptions(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) ChooseFromOptions(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	start := time.Now()
 	c, err := o.chooseFirst(ctx, req, options)
 	if err != nil {
@@ -153,7 +154,8 @@ type decisionResponse struct {
 }
 
 // chooseByService asks the decisions endpoint.
-func (o *OpenAI) chooseByService(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) chooseByService(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	if len(options) < decisionOptionsMin || len(options) > decisionOptionsMax || req.Prefill != "" {
 		return nil, errNoWay
 	}
@@ -183,7 +185,8 @@ func (o *OpenAI) noDecisions(err error) error {
 		return err
 	}
 	switch remote.Status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusForbidden, http.StatusNotFound,
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusForbidden,
+		http.StatusNotFound,
 		http.StatusMethodNotAllowed, http.StatusInternalServerError, http.StatusNotImplemented:
 		// No warning: most servers have none, and what follows is as good.
 		o.mu.Lock()
@@ -219,7 +222,8 @@ func readDecision(out *decisionResponse, options []Option) (*Choice, error) {
 	case a.Type == "refusal":
 		return c.abstain("the server refused to answer"), nil
 	case i < 0:
-		return nil, fmt.Errorf("decisions: the answer %s is none of the options", firstRunes(string(a.Choice), 100))
+		return nil, fmt.Errorf("decisions: the answer %s is none of the options",
+			firstRunes(string(a.Choice), 100))
 	case known && c.Options[i].Probability < c.Options[c.Index].Probability:
 		return nil, errors.New("decisions: the answer is not the most probable of the server's own probabilities")
 	default:
@@ -260,7 +264,8 @@ func choiceOf(method string, options []Option, p []float64) *Choice {
 		if sum > 0 {
 			normal = p[i] / sum
 		}
-		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p[i]), Probability: normal})
+		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p[i]),
+			Probability: normal})
 	}
 	if sum <= 0 {
 		c.Margin = math.NaN()
@@ -280,7 +285,8 @@ func choiceOf(method string, options []Option, p []float64) *Choice {
 // chooseByLogprobs lists the options with letters, asks for one token and reads
 // the letters' probabilities, averaged over cyclic orders so that no place in
 // the list is favoured.
-func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	n := len(options)
 	if n > TopLogprobsMax || o.info.Reasoning || req.Prefill != "" {
 		return nil, errNoWay
@@ -288,7 +294,8 @@ func (o *OpenAI) chooseByLogprobs(ctx context.Context, req *Request, options []O
 	rotations := min(n, rotationsMax)
 	answers := make([]labelAnswer, rotations)
 	errs := make([]error, rotations)
-	answers[0], errs[0] = o.askLabel(ctx, req, options, inOrder(n, 0)) // alone, since it may not work at all
+	// alone, since it may not work at all
+	answers[0], errs[0] = o.askLabel(ctx, req, options, inOrder(n, 0))
 	if errs[0] == nil {
 		var wg sync.WaitGroup
 		for r := 1; r < rotations; r++ {
@@ -321,7 +328,8 @@ type labelAnswer struct {
 	usage Usage
 }
 
-func (o *OpenAI) askLabel(ctx context.Context, req *Request, options []Option, order []int) (labelAnswer, error) {
+func (o *OpenAI) askLabel(ctx context.Context, req *Request, options []Option, order []int,
+) (labelAnswer, error) {
 	labels := listOptions(options, order)
 	text, err := prompt("choose_labels.md", struct{ Options []labelled }{labels})
 	if err != nil {
@@ -375,17 +383,20 @@ func (o *OpenAI) collect(ctx context.Context, req *Request) (text string, last D
 // --- a reply under an enum ---
 
 // chooseBySchema asks for JSON whose one field is an enum of the options.
-func (o *OpenAI) chooseBySchema(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) chooseBySchema(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	bytes := 0
 	for _, option := range options {
 		bytes += len(option.Text)
 	}
-	if o.lacks("response_format") || len(options) > schemaOptionsMax || bytes > schemaBytesMax || req.Prefill != "" {
+	if o.lacks("response_format") || len(options) > schemaOptionsMax || bytes > schemaBytesMax ||
+		req.Prefill != "" {
 		return nil, errNoWay
 	}
 	schema, err := json.Marshal(map[string]any{
-		"type":                 "object",
-		"properties":           map[string]any{"choice": map[string]any{"type": "string", "enum": optionTexts(options)}},
+		"type": "object",
+		"properties": map[string]any{"choice": map[string]any{"type": "string",
+			"enum": optionTexts(options)}},
 		"required":             []string{"choice"},
 		"additionalProperties": false,
 	})
@@ -421,7 +432,8 @@ func (o *OpenAI) chooseBySchema(ctx context.Context, req *Request, options []Opt
 // --- a free reply ---
 
 // chooseByReply lets the model reply freely and matches what it says.
-func (o *OpenAI) chooseByReply(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (o *OpenAI) chooseByReply(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	ask, err := o.askText(req, options)
 	if err != nil {
 		return nil, err
@@ -452,7 +464,8 @@ func (o *OpenAI) askText(req *Request, options []Option) (*Request, error) {
 		longest = max(longest, len(option.Text))
 	}
 	ask := &Request{Messages: msgs, Prefill: req.Prefill,
-		Sampling: (&Sampling{Temperature: new(0.0)}).Merge(req.Sampling), TokensMax: answerTokens + longest}
+		Sampling:  (&Sampling{Temperature: new(0.0)}).Merge(req.Sampling),
+		TokensMax: answerTokens + longest}
 	if o.info.Reasoning {
 		ask.TokensMax += thinkTokens
 	}

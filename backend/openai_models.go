@@ -51,7 +51,8 @@ func (o *OpenAI) toldLength() int {
 	}
 	for _, m := range list.Data {
 		if m.ID == o.cfg.ModelID || len(list.Data) == 1 { // a server of one model takes any name for it
-			return max(0, cmp.Or(m.ContextLength, m.MaxModelLen, m.Loaded, m.MaxContext, m.Window, m.MaxInput, m.Meta.Context))
+			return max(0, cmp.Or(m.ContextLength, m.MaxModelLen, m.Loaded, m.MaxContext, m.Window,
+				m.MaxInput, m.Meta.Context))
 		}
 	}
 	return 0

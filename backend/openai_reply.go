@@ -118,7 +118,8 @@ func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStr
 // complete reports whether the reply was whole when the stream ended with err:
 // at its end mark, or after the reason to end was told.
 func (r *replyReader) complete(err error) bool {
-	return err == io.EOF || r.finish != "" && (errors.Is(err, errCutOff) || errors.Is(err, io.ErrUnexpectedEOF))
+	return err == io.EOF || r.finish != "" &&
+		(errors.Is(err, errCutOff) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // take passes on what a chunk brings.
@@ -134,7 +135,8 @@ func (r *replyReader) take(c *chunk) error {
 		if choice.FinishReason != "" {
 			r.finish = choice.FinishReason
 		}
-		piece := string(choice.Delta.Content+choice.Message.Content) + choice.Delta.Refusal + choice.Message.Refusal
+		piece := string(choice.Delta.Content+choice.Message.Content) + choice.Delta.Refusal +
+			choice.Message.Refusal
 		d := Delta{}
 		d.Text, r.stopped = r.filter.Push(piece + choice.Text)
 		if choice.Logprobs != nil {
@@ -174,7 +176,8 @@ func (r *replyReader) last(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !r.yield(Delta{Text: rest, Finish: r.finishReason(usage), Stop: r.filter.By(), Usage: usage}, nil) {
+	if !r.yield(Delta{Text: rest, Finish: r.finishReason(usage), Stop: r.filter.By(), Usage: usage},
+		nil) {
 		return errBroken
 	}
 	return nil
@@ -216,7 +219,8 @@ func (r *replyReader) cost(ctx context.Context) (*Usage, error) {
 	if limit := or(r.req.TokensMax, r.o.cfg.TokensMax); limit > 0 {
 		n = min(n, limit) // the server has counted that far
 	}
-	return &Usage{PromptTokens: r.count.Tokens, EvaluatedTokens: r.count.Tokens, CompletionTokens: n}, nil
+	return &Usage{PromptTokens: r.count.Tokens, EvaluatedTokens: r.count.Tokens, CompletionTokens: n},
+		nil
 }
 
 // checkNotCut compares the server's count of a prompt with our own. Servers
@@ -237,7 +241,8 @@ func (o *OpenAI) checkNotCut(count Count, seen int) error {
 		return &Error{Op: o.cfg.ModelID + ": chat",
 			Err: fmt.Errorf("the server saw %d tokens of a prompt that has %d (%s): it cut the prompt silently",
 				seen, count.Tokens, count.Source),
-			Advice: fmt.Sprintf("lower llm.context_length (now %d) to what the server really takes", o.cfg.ContextLength)}
+			Advice: fmt.Sprintf("lower llm.context_length (now %d) to what the server really takes",
+				o.cfg.ContextLength)}
 	}
 	return nil
 }
@@ -271,7 +276,8 @@ func toTokens(in []openai.ChatCompletionTokenLogprob) []TokenLogprob {
 	for i, t := range in {
 		out[i] = TokenLogprob{Text: t.Token, Bytes: toBytes(t.Bytes), Logprob: t.Logprob}
 		for _, rival := range t.TopLogprobs {
-			out[i].Top = append(out[i].Top, TokenLogprob{Text: rival.Token, Bytes: toBytes(rival.Bytes), Logprob: rival.Logprob})
+			out[i].Top = append(out[i].Top, TokenLogprob{Text: rival.Token, Bytes: toBytes(rival.Bytes),
+				Logprob: rival.Logprob})
 		}
 	}
 	return out

@@ -168,7 +168,8 @@ var contextPatterns = []struct {
 	{regexp.MustCompile(`maximum context length is (\d+) tokens.*?\((\d+) in (?:the|your) (?:messages|prompt)`), 1, 2},
 	{regexp.MustCompile(`maximum context length is (\d+) tokens.*?resulted in (\d+) tokens`), 1, 2},
 	{regexp.MustCompile(`maximum context length is (\d+) tokens.*?(?:prompt|input) contains (?:at least )?(\d+)`), 1, 2},
-	{regexp.MustCompile(`maximum context length is (\d+) tokens.*?requested (?:about )?(\d+) tokens`), 1, 2},
+	{regexp.MustCompile(`maximum context length is (\d+) tokens.*?requested (?:about )?(\d+) tokens`),
+		1, 2},
 	{regexp.MustCompile(`prompt has (\d+) tokens, more than the context length of (\d+)`), 2, 1},
 	{regexp.MustCompile(`request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)`), 2, 1},
 }
@@ -199,7 +200,8 @@ func (e *RemoteError) isModelUnknown() bool {
 
 // isNoKey reports whether the server does not accept the key.
 func (e *RemoteError) isNoKey() bool {
-	return e.Status == http.StatusUnauthorized || e.Code == fastchatInvalidAuth || e.Code == fastchatIncorrectAuth
+	return e.Status == http.StatusUnauthorized || e.Code == fastchatInvalidAuth ||
+		e.Code == fastchatIncorrectAuth
 }
 
 // advice is what a person can do about a refusal.
@@ -230,7 +232,8 @@ func networkAdvice(err error, server string) string {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &dns):
-		return "the host name in llm.server_ip (" + server + ") can't be resolved; check it and the network"
+		return "the host name in llm.server_ip (" + server +
+			") can't be resolved; check it and the network"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "nothing answers at " + server + "; is the server running, and llm.server_ip right?"
 	case strings.Contains(err.Error(), "certificate"):

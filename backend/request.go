@@ -22,13 +22,16 @@ func CheckRequest(req *Request) error {
 	case len(req.Schema) > 0 && req.Grammar != "":
 		return errors.New("request: both a schema and a grammar are given; give one")
 	case req.TokensMax < 0:
-		return fmt.Errorf("request: the most tokens to generate is %d, must not be negative", req.TokensMax)
+		return fmt.Errorf("request: the most tokens to generate is %d, must not be negative",
+			req.TokensMax)
 	case req.TopLogprobs < 0 || req.TopLogprobs > TopLogprobsMax:
 		return fmt.Errorf("request: top_logprobs is %d, must be 0 to %d", req.TopLogprobs, TopLogprobsMax)
 	case slices.Contains(req.Stop, ""):
 		return errors.New("request: an empty stop string would stop before the first token")
-	case slices.ContainsFunc(req.StopTokens, func(id int) bool { return id < 0 || id > math.MaxInt32 }):
-		return fmt.Errorf("request: the ids of the stop tokens are %v, must be those of a vocabulary", req.StopTokens)
+	case slices.ContainsFunc(req.StopTokens,
+		func(id int) bool { return id < 0 || id > math.MaxInt32 }):
+		return fmt.Errorf("request: the ids of the stop tokens are %v, must be those of a vocabulary",
+			req.StopTokens)
 	}
 	return CheckMessages(req.Messages)
 }
@@ -39,7 +42,8 @@ func CheckMessages(msgs []Message) error {
 		switch m.Role {
 		case RoleSystem, RoleUser, RoleAssistant, RoleTool:
 		default:
-			return fmt.Errorf("request: message %d has the role %q; known are system, user, assistant, tool", i+1, m.Role)
+			return fmt.Errorf("request: message %d has the role %q; known are system, user, assistant, tool",
+				i+1, m.Role)
 		}
 	}
 	return nil

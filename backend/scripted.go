@@ -105,7 +105,8 @@ func randomWords(intN func(int) int) string {
 
 // uniformChoice is option i, with the probabilities of a blind draw.
 func uniformChoice(options []Option, i int) *Choice {
-	c := &Choice{Index: i, Text: options[i].Text, Method: "random", Tie: len(options) > 1, OutsideMass: 0}
+	c := &Choice{Index: i, Text: options[i].Text, Method: "random", Tie: len(options) > 1,
+		OutsideMass: 0}
 	p := 1 / float64(len(options))
 	for _, o := range options {
 		c.Options = append(c.Options, ScoredOption{Text: o.Text, Logprob: math.Log(p), Probability: p,
@@ -190,7 +191,8 @@ func (s *Scripted) nextReply(ctx context.Context, req *Request) (string, error) 
 
 // ChooseFromOptions gives the script's next choice. A choice that is not among
 // the options is an error, since the script is then out of step.
-func (s *Scripted) ChooseFromOptions(ctx context.Context, req *Request, options []Option) (*Choice, error) {
+func (s *Scripted) ChooseFromOptions(ctx context.Context, req *Request, options []Option,
+) (*Choice, error) {
 	if err := CheckOptions(options); err != nil {
 		return nil, err
 	}
@@ -259,7 +261,8 @@ func optionTexts(options []Option) []string {
 func nearest(text string, candidates []string) string {
 	best, bestDistance := "", math.MaxInt
 	for _, c := range candidates {
-		d := levenshtein.ComputeDistance(firstRunes(text, textCompareRunes), firstRunes(c, textCompareRunes))
+		d := levenshtein.ComputeDistance(firstRunes(text, textCompareRunes),
+			firstRunes(c, textCompareRunes))
 		if d < bestDistance {
 			best, bestDistance = c, d
 		}

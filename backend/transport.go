@@ -72,7 +72,8 @@ func newHTTPClient(cfg HTTPConfig, hooks retryHooks) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	idle := &idleTransport{base, or(cfg.TimeoutFirstByte, firstByteDefault), or(cfg.TimeoutIdle, idleDefault)}
+	idle := &idleTransport{base, or(cfg.TimeoutFirstByte, firstByteDefault),
+		or(cfg.TimeoutIdle, idleDefault)}
 	retries := retriesDefault
 	if cfg.RetriesMax != nil {
 		retries = *cfg.RetriesMax
@@ -97,7 +98,8 @@ const redirectsMax = 10
 type elsewhereError struct{ to string }
 
 func (e *elsewhereError) Error() string {
-	return "the server redirects to another address, " + e.to + "; if that is right, configure it in place of this one"
+	return "the server redirects to another address, " + e.to +
+		"; if that is right, configure it in place of this one"
 }
 
 // checkRedirect follows within one scheme, host and port.
@@ -105,7 +107,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	switch asked := via[0].URL; {
 	case len(via) > redirectsMax:
 		return fmt.Errorf("it redirects more than %d times", redirectsMax)
-	case req.URL.Scheme != asked.Scheme || !strings.EqualFold(hostAndPort(req.URL), hostAndPort(asked)):
+	case req.URL.Scheme != asked.Scheme ||
+		!strings.EqualFold(hostAndPort(req.URL), hostAndPort(asked)):
 		return &elsewhereError{req.URL.Redacted()}
 	}
 	return nil
@@ -129,7 +132,8 @@ func or[T comparable](v, fallback T) T {
 
 func newTransport(cfg HTTPConfig) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: or(cfg.TimeoutConnect, connectDefault), KeepAlive: 30 * time.Second}).DialContext
+	t.DialContext = (&net.Dialer{Timeout: or(cfg.TimeoutConnect, connectDefault),
+		KeepAlive: 30 * time.Second}).DialContext
 	t.MaxIdleConnsPerHost = 16
 	if cfg.Proxy != "" {
 		u, err := url.Parse(cfg.Proxy)
@@ -273,7 +277,8 @@ type idleTransport struct {
 
 func (t *idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
-	timer := time.AfterFunc(t.firstByte, func() { cancel(&errSilence{t.firstByte, "waiting for its answer"}) })
+	timer := time.AfterFunc(t.firstByte,
+		func() { cancel(&errSilence{t.firstByte, "waiting for its answer"}) })
 	resp, err := t.base.RoundTrip(req.WithContext(ctx))
 	timer.Stop()
 	if err != nil {

@@ -8,6 +8,7 @@
 The reviews are those of the package that people rated at 1.5 or more, or -1.5 or
 less, of 4: as many of each, in an order that a fixed seed gives.
 """
+
 import argparse, csv, html, io, json, pathlib, random, resource, subprocess, tarfile, tempfile, time, urllib.request
 
 QUESTION = "Is this product review positive or negative?"
@@ -42,7 +43,22 @@ def by_decide(args, rows, folder):
         csv.writer(f).writerows([("text",)] + [(text,) for text, _ in rows])
     options = [x for label in LABELS for x in ("--option", label)]
     labels = pathlib.Path(folder, "labels.txt")
-    subprocess.run([args.agent, "choose", "-q", "--model", args.model, "--each", table, "--out", labels, QUESTION, *options], check=True)
+    subprocess.run(
+        [
+            args.agent,
+            "choose",
+            "-q",
+            "--model",
+            args.model,
+            "--each",
+            table,
+            "--out",
+            labels,
+            QUESTION,
+            *options,
+        ],
+        check=True,
+    )
     return labels.read_text().splitlines()
 
 
@@ -52,7 +68,11 @@ def label_of(reply):
 
 
 def by_server(args, rows, _):
-    server = subprocess.Popen([args.agent, "serve", "--port", str(PORT), "--model", args.model], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [args.agent, "serve", "--port", str(PORT), "--model", args.model],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{PORT}"
     try:
         while True:
@@ -63,8 +83,14 @@ def by_server(args, rows, _):
                 time.sleep(0.2)
         out = []
         for text, _ in rows:
-            body = {"messages": [{"role": "user", "content": ASKED + text}], "temperature": 0, "max_tokens": args.tokens}
-            reply = json.load(urllib.request.urlopen(address + "/v1/chat/completions", json.dumps(body).encode()))
+            body = {
+                "messages": [{"role": "user", "content": ASKED + text}],
+                "temperature": 0,
+                "max_tokens": args.tokens,
+            }
+            reply = json.load(
+                urllib.request.urlopen(address + "/v1/chat/completions", json.dumps(body).encode())
+            )
             out.append(label_of(reply["choices"][0]["message"]["content"]))
         return out
     finally:
@@ -73,8 +99,25 @@ def by_server(args, rows, _):
 
 
 def by_chat(args, rows, _):
-    command = [args.agent, "chat", "-q", "--model", args.model, "--temperature", "0", "--max-tokens", str(args.tokens)]
-    return [label_of(subprocess.run(command + ["--", ASKED + text], check=True, capture_output=True, text=True).stdout) for text, _ in rows]
+    command = [
+        args.agent,
+        "chat",
+        "-q",
+        "--model",
+        args.model,
+        "--temperature",
+        "0",
+        "--max-tokens",
+        str(args.tokens),
+    ]
+    return [
+        label_of(
+            subprocess.run(
+                command + ["--", ASKED + text], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for text, _ in rows
+    ]
 
 
 def processor():
@@ -88,17 +131,26 @@ def main():
     p.add_argument("--agent", default="bin/agent")
     p.add_argument("--model", required=True)
     p.add_argument("--count", type=int, default=200)
-    p.add_argument("--chats", type=int, default=20, help="of them asked by agent chat, a process each")
+    p.add_argument(
+        "--chats", type=int, default=20, help="of them asked by agent chat, a process each"
+    )
     p.add_argument("--tokens", type=int, default=16, help="most tokens of a reply in text")
     args = p.parse_args()
     rows = reviews(args.archive, args.count)
-    for name, way, some in [("decide", by_decide, rows), ("served, in text", by_server, rows), ("agent chat each", by_chat, rows[: args.chats])]:
+    for name, way, some in [
+        ("decide", by_decide, rows),
+        ("served, in text", by_server, rows),
+        ("agent chat each", by_chat, rows[: args.chats]),
+    ]:
         with tempfile.TemporaryDirectory() as folder:
             start, before = time.monotonic(), processor()
             labels = way(args, some, folder)
             took, used = time.monotonic() - start, processor() - before
         right = sum(label == truth for label, (_, truth) in zip(labels, some))
-        print(f"{name:16} {right} of {len(some)} right, {labels.count('')} without a label, {took:.1f} s, {took / len(some) * 1000:.0f} ms each, {used / len(some) * 1000:.0f} ms of a processor", flush=True)
+        print(
+            f"{name:16} {right} of {len(some)} right, {labels.count('')} without a label, {took:.1f} s, {took / len(some) * 1000:.0f} ms each, {used / len(some) * 1000:.0f} ms of a processor",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ CodeAgent; `agentbench judge` tells which are solved.
 Tasks with tools of their own are left out. The agents' code runs in a process of its own
 with their folder as the current one, without a sandbox: use a machine that may be spoilt.
 """
+
 import argparse, os, pathlib, re, shutil, subprocess, sys, tempfile, time
 
 import beside
@@ -29,6 +30,7 @@ def looked_at(limit):
 
 def prompt_of(folder):
     import yaml
+
     return yaml.safe_load((folder / "task.yaml").read_text())["task"]
 
 
@@ -48,7 +50,9 @@ def tools(work):
         Args:
             folder: the folder, "." for the whole
         """
-        return "\n".join(str(p.relative_to(work)) for p in sorted(inside(folder).rglob("*")) if p.is_file())[:RESULT_MAX]
+        return "\n".join(
+            str(p.relative_to(work)) for p in sorted(inside(folder).rglob("*")) if p.is_file()
+        )[:RESULT_MAX]
 
     @tool
     def read_file(path: str) -> str:
@@ -79,7 +83,9 @@ def tools(work):
             code: the program
         """
         try:
-            done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True, timeout=30)
+            done = subprocess.run(
+                [sys.executable, "-c", code], cwd=work, capture_output=True, text=True, timeout=30
+            )
         except subprocess.TimeoutExpired:
             return "it did not end within 30 s"
         return (done.stdout + done.stderr)[-RESULT_MAX:]
@@ -90,20 +96,36 @@ def tools(work):
 def solve(kind, server, folder):
     """Whether the task was solved, unusable replies, steps."""
     import smolagents
+
     with tempfile.TemporaryDirectory() as place:
         work = pathlib.Path(place).resolve()
         shutil.copytree(folder / "files", work, dirs_exist_ok=True)
-        model = smolagents.OpenAIModel(model_id="m", api_base=server.url + "/v1", api_key="none", temperature=0, max_tokens=TOKENS)
+        model = smolagents.OpenAIModel(
+            model_id="m",
+            api_base=server.url + "/v1",
+            api_key="none",
+            temperature=0,
+            max_tokens=TOKENS,
+        )
         make = {"tools": smolagents.ToolCallingAgent, "code": smolagents.CodeAgent}[kind]
         agent = make(tools=tools(work), model=model, max_steps=STEPS, verbosity_level=0)
         try:
-            answer = str(agent.run(f"{prompt_of(folder)}\nThe files are in the folder \".\"."))
+            answer = str(agent.run(f'{prompt_of(folder)}\nThe files are in the folder ".".'))
         except Exception as e:
             answer = ""
             print(f"    {folder.name}: {type(e).__name__}: {str(e)[:200]}")
         steps = [s for s in agent.memory.steps if hasattr(s, "step_number")]
-        unusable = sum(type(getattr(s, "error", None)).__name__ in ("AgentParsingError", "AgentGenerationError", "AgentToolCallError") for s in steps)
-        judged = subprocess.run([os.environ.get("AGENTBENCH", "bin/agentbench"), "judge", "-q", folder.name, str(work)], input=answer, capture_output=True, text=True)
+        unusable = sum(
+            type(getattr(s, "error", None)).__name__
+            in ("AgentParsingError", "AgentGenerationError", "AgentToolCallError")
+            for s in steps
+        )
+        judged = subprocess.run(
+            [os.environ.get("AGENTBENCH", "bin/agentbench"), "judge", "-q", folder.name, str(work)],
+            input=answer,
+            capture_output=True,
+            text=True,
+        )
         if judged.returncode not in (0, 1):
             sys.exit(judged.stderr)
         return judged.returncode == 0, unusable, len(steps)
@@ -121,9 +143,15 @@ def main():
                 start, results = time.monotonic(), []
                 for folder in tasks:
                     results.append(solve(kind, server, folder))
-                    print(f"  {kind:6} {server.name[-24:]:24} {folder.name:20} solved {results[-1][0]}, {results[-1][1]} unusable of {results[-1][2]} steps", flush=True)
-                print(f"{kind:6} {server.name[-24:]:24} {sum(r[0] for r in results)} of {len(tasks)} solved, {sum(r[1] for r in results)} unusable replies in "
-                      f"{sum(r[2] for r in results)} steps, {time.monotonic() - start:.0f} s", flush=True)
+                    print(
+                        f"  {kind:6} {server.name[-24:]:24} {folder.name:20} solved {results[-1][0]}, {results[-1][1]} unusable of {results[-1][2]} steps",
+                        flush=True,
+                    )
+                print(
+                    f"{kind:6} {server.name[-24:]:24} {sum(r[0] for r in results)} of {len(tasks)} solved, {sum(r[1] for r in results)} unusable replies in "
+                    f"{sum(r[2] for r in results)} steps, {time.monotonic() - start:.0f} s",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

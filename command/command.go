@@ -107,7 +107,8 @@ const (
 )
 
 func (k SlotKind) String() string {
-	names := [...]string{"line", "text", "code", "file", "choice", "yesno", "number", "object", "place"}
+	names := [...]string{"line", "text", "code", "file", "choice", "yesno", "number", "object",
+		"place"}
 	if k < 0 || int(k) >= len(names) {
 		return fmt.Sprintf("kind(%d)", int(k))
 	}

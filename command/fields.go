@@ -80,7 +80,8 @@ func AsText(v any) string {
 
 // fileKeys are the names that models use for a file.
 func fileKeys() []string {
-	return []string{"file", "filename", "path", "file_path", "filepath", "file_name", "name", "url", "source"}
+	return []string{"file", "filename", "path", "file_path", "filepath", "file_name", "name", "url",
+		"source"}
 }
 
 // saveKeys are the names that models use for the file to save into.

@@ -160,7 +160,8 @@ func BehindLinks(workDir, path string) (string, bool) {
 			relative, err := filepath.Rel(base, filepath.Join(real, rest))
 			return relative, err == nil && filepath.IsLocal(relative)
 		}
-		if info, err := os.Lstat(filepath.Join(base, at)); err == nil && info.Mode()&os.ModeSymlink != 0 || at == "." {
+		if info, err := os.Lstat(filepath.Join(base, at)); err == nil &&
+			info.Mode()&os.ModeSymlink != 0 || at == "." {
 			return "", false // a link to nowhere may become one to anywhere
 		}
 		rest = filepath.Join(filepath.Base(at), rest)

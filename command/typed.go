@@ -43,7 +43,8 @@ var typedWords string
 // unless they only hold different fields of one.
 //
 // A type that can't be an input is an error of [Registry.Register].
-func Typed[In any](spec Spec, run func(ctx context.Context, env *Env, in In) (*Result, error)) Command {
+func Typed[In any](spec Spec, run func(ctx context.Context, env *Env, in In) (*Result, error),
+) Command {
 	c := &typedCommand[In]{spec: spec, run: run}
 	c.fields, c.err = inputFields(reflect.TypeFor[In]())
 	for _, f := range c.fields {
@@ -137,7 +138,8 @@ func inputFields(t reflect.Type) ([]inputField, error) {
 			name = strings.ToLower(f.Name)
 		}
 		slot := Slot{Name: name, Help: f.Tag.Get("help"), Lang: f.Tag.Get("lang"),
-			Optional: f.Type.Kind() == reflect.Pointer || slices.Contains(strings.Split(options, ","), "omitempty")}
+			Optional: f.Type.Kind() == reflect.Pointer ||
+				slices.Contains(strings.Split(options, ","), "omitempty")}
 		if err := slot.setKind(f); err != nil {
 			return nil, fmt.Errorf("field %s: %w", f.Name, err)
 		}

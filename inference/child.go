@@ -131,7 +131,8 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 func (t *tailWriter) last() string {
 	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
 	for i := len(lines) - 1; i >= 0; i-- {
-		if bytes.Contains(lines[i], []byte("ASSERT")) || bytes.Contains(lines[i], []byte("error")) || i == 0 {
+		if bytes.Contains(lines[i], []byte("ASSERT")) || bytes.Contains(lines[i], []byte("error")) ||
+			i == 0 {
 			return string(lines[i])
 		}
 	}

@@ -31,7 +31,8 @@ func (m *Model) NewEmbedder(tokensMax int) (*Embedder, error) {
 	tokensMax = max(tokensMax, 32)
 	threads := PhysicalCores()
 	ctx, err := m.native.NewContext(llama.ContextParams{Cells: tokensMax, Batch: tokensMax,
-		Ubatch: tokensMax, Sequences: 1, Threads: threads, ThreadsBatch: threads, KVType: 1, FlashAttn: -1, Embeddings: true})
+		Ubatch: tokensMax, Sequences: 1, Threads: threads, ThreadsBatch: threads, KVType: 1,
+		FlashAttn: -1, Embeddings: true})
 	if err != nil {
 		m.users.Done()
 		return nil, &Error{Op: "start embedder", Err: err}

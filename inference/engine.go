@@ -58,9 +58,11 @@ type ContextError struct {
 
 func (e *ContextError) Error() string {
 	if e.AtLeast {
-		return fmt.Sprintf("prompt has at least %d tokens, more than the context length of %d allows", e.Tokens, e.Max)
+		return fmt.Sprintf("prompt has at least %d tokens, more than the context length of %d allows",
+			e.Tokens, e.Max)
 	}
-	return fmt.Sprintf("prompt has %d tokens, more than the context length of %d allows", e.Tokens, e.Max)
+	return fmt.Sprintf("prompt has %d tokens, more than the context length of %d allows", e.Tokens,
+		e.Max)
 }
 
 // device is what the scheduler drives; *llama.Context, or a fake in tests.
@@ -171,7 +173,8 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	}
 	kv, ok := llama.KVType(o.KVType)
 	if !ok {
-		return nil, fmt.Errorf("engine: unknown KV cache type %q; known are f16, bf16, f32, q8_0, q4_0", o.KVType)
+		return nil, fmt.Errorf("engine: unknown KV cache type %q; known are f16, bf16, f32, q8_0, q4_0",
+			o.KVType)
 	}
 	flash := -1
 	if o.NoFlashAttn {
@@ -188,14 +191,16 @@ func (m *Model) NewEngine(opts *EngineOptions) (*Engine, error) {
 	}
 	ctx, err := m.native.NewContext(llama.ContextParams{Cells: o.Cells, Batch: max(o.Ubatch, outputs),
 		Ubatch:    max(o.Ubatch, outputs),
-		Sequences: seqs, Outputs: outputs, Threads: o.Threads, ThreadsBatch: o.ThreadsBatch, KVType: kv, FlashAttn: flash})
+		Sequences: seqs, Outputs: outputs, Threads: o.Threads, ThreadsBatch: o.ThreadsBatch, KVType: kv,
+		FlashAttn: flash})
 	if err != nil {
 		m.users.Done()
 		return nil, &Error{Op: "start engine", Err: err,
 			Advice: "a smaller llm.context_length or llm.kv_type=q8_0 needs less memory"}
 	}
 	tr := traits{vocabSize: m.Info.VocabSize, contextMax: o.ContextLength,
-		partial: !m.Info.Recurrent && !m.Info.Hybrid, window: m.Info.SlidingWindow > 0, mapped: m.Mapped, piece: m.replyPiece}
+		partial: !m.Info.Recurrent && !m.Info.Hybrid, window: m.Info.SlidingWindow > 0, mapped: m.Mapped,
+		piece: m.replyPiece}
 	if len(m.Devices) == 0 {
 		tr.enough = prefillEnough
 	}
@@ -260,11 +265,12 @@ const cellsSpare = 512
 
 // newEngine starts the scheduler on a device. Sequences 0 … parallel-1 are
 // slots, the following ones scratch.
-func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare, disk *prefixShelf,
-	release func(),
+func newEngine(dev device, tr traits, parallel, ubatch, leaves int, share *coreShare,
+	disk *prefixShelf, release func(),
 ) *Engine {
 	e := &Engine{traits: tr, dev: dev, ubatch: ubatch, share: share,
-		disk: diskCache{prefixShelf: disk}, release: release, wake: make(chan struct{}, 1), done: make(chan struct{})}
+		disk: diskCache{prefixShelf: disk}, release: release, wake: make(chan struct{}, 1),
+		done: make(chan struct{})}
 	for i := range parallel {
 		e.slots = append(e.slots, &slot{seq: int32(i)})
 	}

@@ -73,7 +73,8 @@ func (e *Engine) restore(j *job, host *slot, reuse int) (tokens int, ok bool) {
 // noteFork sees where prompts part from what is cached. What two in a row part after is
 // shared by more than a conversation: it is kept.
 func (e *Engine) noteFork(j *job, donor *slot, n int) {
-	if e.disk.prefixShelf == nil || n < prefixTokensMin || n == len(donor.cache) || n == len(j.tokens) {
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || n == len(donor.cache) ||
+		n == len(j.tokens) {
 		return
 	}
 	const near = 16 // tokens that happen to be the same after it
@@ -97,7 +98,8 @@ func (e *Engine) untilKept(j *job) int {
 func (e *Engine) keepPrefix(j *job) {
 	held, n := j.slot.cache, j.keep
 	j.keep = 0
-	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() && len(held) > n ||
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() &&
+		len(held) > n ||
 		e.disk.has(held[:n]) {
 		return
 	}

@@ -275,7 +275,8 @@ func (e *Engine) fill() []share {
 		if from+n == len(j.tokens) && j.sampler != nil {
 			s.sample = len(e.step.Samples)
 			e.step.Rows[len(e.step.Rows)-1].Output = true
-			e.step.Samples = append(e.step.Samples, llama.Sample{Row: len(e.step.Rows) - 1, Sampler: j.sampler})
+			e.step.Samples = append(e.step.Samples,
+				llama.Sample{Row: len(e.step.Rows) - 1, Sampler: j.sampler})
 		}
 		shares = append(shares, s)
 	}

@@ -142,7 +142,8 @@ func (p *gbnfParser) generate(name string) int {
 // grow counts symbols and rules, so that a small text can't become a large grammar.
 func (p *gbnfParser) grow(n int) error {
 	if n > grammarSizeMax-p.size {
-		return fmt.Errorf("written out, its repetitions have more than %d symbols; use smaller ones", grammarSizeMax)
+		return fmt.Errorf("written out, its repetitions have more than %d symbols; use smaller ones",
+			grammarSizeMax)
 	}
 	p.size += n
 	return nil
@@ -306,7 +307,8 @@ func (p *gbnfParser) char() error {
 		digits = 8
 	case 't', 'r', 'n', '\\', '"', '[', ']', '-':
 	default:
-		return fmt.Errorf(`unknown escape \%s; known are \t \r \n \\ \" \[ \] \- \xHH \uHHHH \UHHHHHHHH`, printable(c))
+		return fmt.Errorf(`unknown escape \%s; known are \t \r \n \\ \" \[ \] \- \xHH \uHHHH \UHHHHHHHH`,
+			printable(c))
 	}
 	p.at++
 	for range digits {
@@ -409,7 +411,8 @@ func (p *gbnfParser) braces() (low, high int, err error) {
 func repetitionBound(whole, text string) (int, error) {
 	n, err := strconv.ParseUint(strings.Trim(text, " \t"), 10, 31)
 	if err != nil || n > grammarRepeatMax {
-		return 0, fmt.Errorf("repetition %q is not {m}, {m,} or {m,n} with numbers of 0 to %d", whole, grammarRepeatMax)
+		return 0, fmt.Errorf("repetition %q is not {m}, {m,} or {m,n} with numbers of 0 to %d", whole,
+			grammarRepeatMax)
 	}
 	return int(n), nil
 }

@@ -113,7 +113,8 @@ func (e *Engine) checkPrompt(prompt []int32, more int) error {
 	}
 	for i, id := range prompt {
 		if id < 0 || int(id) >= e.traits.vocabSize {
-			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id, e.traits.vocabSize)
+			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id,
+				e.traits.vocabSize)
 		}
 	}
 	if len(prompt)+more > e.traits.contextMax {
@@ -177,9 +178,11 @@ func (r *GenerateRequest) params() (llama.SamplerParams, error) {
 	if s.Seed != nil {
 		seed = *s.Seed
 	}
-	return llama.SamplerParams{Temperature: float32(s.Temperature), TopK: int32(min(s.TopK, math.MaxInt32)),
-		TopP: float32(cmp.Or(s.TopP, 1)), MinP: float32(s.MinP), RepeatPenalty: float32(cmp.Or(s.RepeatPenalty, 1)),
-		RepeatLastN: int32(min(cmp.Or(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
+	return llama.SamplerParams{Temperature: float32(s.Temperature),
+		TopK: int32(min(s.TopK, math.MaxInt32)),
+		TopP: float32(cmp.Or(s.TopP, 1)), MinP: float32(s.MinP),
+		RepeatPenalty: float32(cmp.Or(s.RepeatPenalty, 1)),
+		RepeatLastN:   int32(min(cmp.Or(s.RepeatLastN, 64), 4096)), Seed: seed, Logprobs: r.Logprobs,
 		TopLogprobs: int32(r.TopLogprobs), Grammar: r.Grammar, Frequency: float32(s.Frequency),
 		Presence: float32(s.Presence), Bias: bias}, nil
 }
@@ -362,7 +365,8 @@ func (r *reply) logprob(s *llama.Sample) *TokenLogprob {
 	}
 	lp := &TokenLogprob{ID: s.Token, Text: r.engine.traits.piece(s.Token), Logprob: s.Logprob}
 	for _, t := range s.Top {
-		lp.Top = append(lp.Top, TokenLogprob{ID: t.ID, Text: r.engine.traits.piece(t.ID), Logprob: t.Logprob})
+		lp.Top = append(lp.Top, TokenLogprob{ID: t.ID, Text: r.engine.traits.piece(t.ID),
+			Logprob: t.Logprob})
 	}
 	return lp
 }

@@ -16,7 +16,8 @@ type Memory struct {
 func (m Memory) Need() uint64 { return m.Weights + m.KV + m.Compute }
 
 // kvElementBytes is the size of one cached number.
-var kvElementBytes = map[string]float64{"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34.0 / 32, "q4_0": 18.0 / 32}
+var kvElementBytes = map[string]float64{"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34.0 / 32,
+	"q4_0": 18.0 / 32}
 
 // EstimateMemory adds up weights, KV cache and compute buffers. Compute is an
 // upper estimate from the shapes that ggml reserves for one micro-batch.

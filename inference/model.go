@@ -143,7 +143,9 @@ func Load(ctx context.Context, path string, opts *ModelOptions) (*Model, error) 
 }
 
 // load loads what was checked.
-func load(ctx context.Context, path string, file *gguf.Info, templates *renderers, opts *ModelOptions) (*Model, error) {
+func load(ctx context.Context, path string, file *gguf.Info, templates *renderers,
+	opts *ModelOptions,
+) (*Model, error) {
 	devices, err := DevicesFor(opts)
 	if err != nil {
 		return nil, err
@@ -152,7 +154,8 @@ func load(ctx context.Context, path string, file *gguf.Info, templates *renderer
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, File: file, native: native, renderers: templates, Mapped: !opts.NoMmap, Devices: devices}
+	m := &Model{Path: path, File: file, native: native, renderers: templates, Mapped: !opts.NoMmap,
+		Devices: devices}
 	if err := m.describe(ctx, opts); err != nil {
 		native.Close()
 		return nil, err
@@ -322,7 +325,8 @@ func (m *Model) checkLength(text string, before, tokensMax int) error {
 	}
 	for n := before; text != ""; {
 		piece := text[:min(len(text), lookBytes)]
-		for len(piece) < len(text) && len(piece) > lookBytes-utf8.UTFMax && !utf8.RuneStart(text[len(piece)]) {
+		for len(piece) < len(text) && len(piece) > lookBytes-utf8.UTFMax &&
+			!utf8.RuneStart(text[len(piece)]) {
 			piece = piece[:len(piece)-1]
 		}
 		ids, err := m.native.Tokenize(piece, false, false)
@@ -354,7 +358,8 @@ func (m *Model) Detokenize(ids []int32, special bool) (string, error) {
 func (m *Model) CheckTokens(ids []int32) error {
 	for i, id := range ids {
 		if id < 0 || int(id) >= m.Info.VocabSize {
-			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id, m.Info.VocabSize)
+			return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i+1, id,
+				m.Info.VocabSize)
 		}
 	}
 	return nil
@@ -376,7 +381,8 @@ func (m *Model) EndTokens() []int32 { return m.ends }
 func (m *Model) TokensStarting(prefix string) []int32 {
 	var ids []int32
 	for id := range int32(m.vocab.Len()) {
-		if m.vocab.Attrs[id]&llama.AttrControl == 0 && strings.HasPrefix(string(m.vocab.Piece(id)), prefix) {
+		if m.vocab.Attrs[id]&llama.AttrControl == 0 &&
+			strings.HasPrefix(string(m.vocab.Piece(id)), prefix) {
 			ids = append(ids, id)
 		}
 	}
@@ -449,10 +455,12 @@ func Built() bool { return llama.Built }
 func CheckFile(path string) (*gguf.Info, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, &Error{Op: "open model", Err: err, Advice: "check the path; `agent models list` shows what is here"}
+		return nil, &Error{Op: "open model", Err: err,
+			Advice: "check the path; `agent models list` shows what is here"}
 	}
 	if st.IsDir() {
-		return nil, &Error{Op: "open model", Err: fmt.Errorf("%s is a folder", path), Advice: "name the .gguf file inside it"}
+		return nil, &Error{Op: "open model", Err: fmt.Errorf("%s is a folder", path),
+			Advice: "name the .gguf file inside it"}
 	}
 	return gguf.Check(path)
 }

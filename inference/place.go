@@ -67,7 +67,8 @@ func namedDevices(names []string, all []Device) (at []int, err error) {
 		}
 	}
 	fail := func(format string, args ...any) error {
-		return &Error{Op: "llm.devices", Err: fmt.Errorf(format, args...), Advice: "here are " + strings.Join(known, ", ")}
+		return &Error{Op: "llm.devices", Err: fmt.Errorf(format, args...),
+			Advice: "here are " + strings.Join(known, ", ")}
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(d Device) bool { return strings.EqualFold(d.Name, name) })
@@ -171,7 +172,8 @@ func placed(file *gguf.Info, e EngineOptions, layers, experts int, free uint64) 
 			p.Host.Weights += uint64(t.Bytes)
 		}
 	}
-	if layers > 0 && !slices.ContainsFunc(file.Tensors, func(t gguf.Tensor) bool { return t.Name == "output.weight" }) {
+	if layers > 0 && !slices.ContainsFunc(file.Tensors,
+		func(t gguf.Tensor) bool { return t.Name == "output.weight" }) {
 		p.Device.Weights += embeddingBytes(file) // they serve as the output, too, and lie in both places
 	}
 	if n := min(layers, file.Layers); n > 0 && file.Layers > 0 {

@@ -108,7 +108,8 @@ func (s *PrefixStore) shelf(key, name string) *prefixShelf {
 		return nil
 	}
 	sum := sha256.Sum256([]byte(key))
-	return &prefixShelf{store: s, key: sum, name: name, dir: filepath.Join(s.dir, hex.EncodeToString(sum[:8]))}
+	return &prefixShelf{store: s, key: sum, name: name,
+		dir: filepath.Join(s.dir, hex.EncodeToString(sum[:8]))}
 }
 
 // find is the entry that has the state of most of prompt's first limit tokens, and of how many.
@@ -262,7 +263,8 @@ func (s *prefixShelf) write(tokens []int32, state []byte, flags uint32) error {
 	head := prefixHead{Magic: prefixMagic, Key: s.key, Flags: flags, Tokens: uint32(len(tokens)),
 		State: uint64(len(state))}
 	copy(head.Name[:], s.name)
-	err = errors.Join(binary.Write(w, binary.LittleEndian, head), binary.Write(w, binary.LittleEndian, tokens))
+	err = errors.Join(binary.Write(w, binary.LittleEndian, head),
+		binary.Write(w, binary.LittleEndian, tokens))
 	id := sum.Sum(nil)
 	if err == nil {
 		_, err = w.Write(state)
@@ -290,7 +292,8 @@ func (s *prefixShelf) replace(path string, tokens []int32) {
 	s.mu.Unlock()
 	for _, p := range entries {
 		// The end of a reply may be written otherwise once it is history.
-		if p.path != path && p.flags&prefixShared == 0 && 8*commonPrefix(p.tokens, tokens) > 7*len(p.tokens) {
+		if p.path != path && p.flags&prefixShared == 0 &&
+			8*commonPrefix(p.tokens, tokens) > 7*len(p.tokens) {
 			s.forget(p)
 		}
 	}

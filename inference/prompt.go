@@ -44,7 +44,8 @@ func (m *Model) Render(ctx context.Context, chat Chat, prefill string) ([]Part, 
 	return m.render(ctx, chat, prefill, true)
 }
 
-func (m *Model) render(ctx context.Context, chat Chat, prefill string, generation bool) ([]Part, error) {
+func (m *Model) render(ctx context.Context, chat Chat, prefill string, generation bool,
+) ([]Part, error) {
 	msgs := chat.Messages
 	if m.template == "" {
 		return nil, &Error{Op: "render chat", Err: ErrNoTemplate,

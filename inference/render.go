@@ -46,8 +46,9 @@ func templateError(format string, args ...any) error {
 }
 
 var (
-	errTemplateMemory = templateError("rendering needs more than %d MiB of memory and was stopped", renderMemoryMax>>20)
-	errTemplateLong   = templateError("it renders to more than %d MiB", renderReplyMax>>20)
+	errTemplateMemory = templateError("rendering needs more than %d MiB of memory and was stopped",
+		renderMemoryMax>>20)
+	errTemplateLong = templateError("it renders to more than %d MiB", renderReplyMax>>20)
 )
 
 // Kinds of answers of a child; each is followed by a length and the bytes.
@@ -148,7 +149,8 @@ type renderers struct {
 }
 
 func newRenderers(executable string) *renderers {
-	return &renderers{executable: executable, timeMax: renderTimeMax, turns: make(chan struct{}, renderersMax)}
+	return &renderers{executable: executable, timeMax: renderTimeMax,
+		turns: make(chan struct{}, renderersMax)}
 }
 
 // warm starts the first child while the model loads.
@@ -170,7 +172,8 @@ func (p *renderers) render(ctx context.Context, chat []byte) ([]byte, error) {
 		return llama.RenderTemplate(chat)
 	}
 	if len(chat) > renderReplyMax {
-		return nil, fmt.Errorf("the chat has %d bytes, more than the %d that can be rendered", len(chat), renderReplyMax)
+		return nil, fmt.Errorf("the chat has %d bytes, more than the %d that can be rendered", len(chat),
+			renderReplyMax)
 	}
 	select {
 	case p.turns <- struct{}{}:
@@ -288,7 +291,8 @@ func (r *renderer) awaitReady() error {
 		return nil
 	}
 	r.close()
-	return fmt.Errorf("start renderer: %s said no word of being ready (%w) %s", r.cmd.Path, r.end, r.said.last())
+	return fmt.Errorf("start renderer: %s said no word of being ready (%w) %s", r.cmd.Path, r.end,
+		r.said.last())
 }
 
 func (r *renderer) kill() { _ = r.cmd.Process.Kill() }
@@ -310,7 +314,8 @@ func (r *renderer) close() {
 }
 
 // render has the child render one chat; keep: it may render another.
-func (r *renderer) render(ctx context.Context, chat []byte, timeMax time.Duration) (text []byte, keep bool, err error) {
+func (r *renderer) render(ctx context.Context, chat []byte, timeMax time.Duration,
+) (text []byte, keep bool, err error) {
 	late := templateError("rendering did not end within %v and was stopped", timeMax)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeMax, late)
 	defer cancel()

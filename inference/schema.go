@@ -30,7 +30,8 @@ const (
 // decodeSchema decodes a schema; it refuses what is no JSON, too large or too deep.
 func decodeSchema(schema []byte) (map[string]any, error) {
 	if len(schema) > schemaBytesMax {
-		return nil, fmt.Errorf("JSON schema: %d bytes, at most %d are supported", len(schema), schemaBytesMax)
+		return nil, fmt.Errorf("JSON schema: %d bytes, at most %d are supported", len(schema),
+			schemaBytesMax)
 	}
 	if err := checkNesting(schema); err != nil {
 		return nil, err
@@ -164,7 +165,8 @@ func (w *schemaWalk) from(schema map[string]any, p place) error {
 	w.sum += w.deep + 1
 	w.deep, w.inside = deep, inside
 	if w.sum > schemaRecurseMax {
-		return p.refuse("references lead more than %d parts deep; use fewer or flatter ones", schemaRecurseMax)
+		return p.refuse("references lead more than %d parts deep; use fewer or flatter ones",
+			schemaRecurseMax)
 	}
 	return nil
 }
@@ -339,7 +341,8 @@ func (w *schemaWalk) object(schema map[string]any, p place) error {
 		}
 	}
 	if additional, ok := schema["additionalProperties"].(map[string]any); ok {
-		if err := w.visit(additional, p.child("additionalProperties", len("additional-value"))); err != nil {
+		if err := w.visit(additional, p.child("additionalProperties",
+			len("additional-value"))); err != nil {
 			return err
 		}
 	}
@@ -352,7 +355,8 @@ func (w *schemaWalk) object(schema map[string]any, p place) error {
 func (w *schemaWalk) properties(properties map[string]any, p place) error {
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		if len(name) > schemaNameMax {
-			return p.child("properties", 0).refuse("a property's name has %d bytes, more than %d", len(name), schemaNameMax)
+			return p.child("properties", 0).refuse("a property's name has %d bytes, more than %d", len(name),
+				schemaNameMax)
 		}
 		next := p.child("properties", 0).child(name, len(name))
 		next.depth = p.depth + 1

@@ -18,7 +18,8 @@ import (
 // stand in structural.
 var keywordsOf = map[string][]string{
 	"object": {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-		"minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"},
+		"minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies",
+		"unevaluatedProperties"},
 	"array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
 		"maxContains", "unevaluatedItems"},
 	"string": {"minLength", "maxLength", "pattern", "format"},
@@ -30,15 +31,16 @@ var structural = []string{"type", "enum", "const", "allOf", "anyOf", "oneOf", "n
 
 // neverEnforced can't be said in a grammar, or not by this converter.
 var neverEnforced = map[string][]string{
-	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired",
-		"dependentSchemas", "dependencies"},
+	"object": {"patternProperties", "propertyNames", "minProperties", "maxProperties",
+		"dependentRequired", "dependentSchemas", "dependencies"},
 	"array":  {"uniqueItems", "contains", "unevaluatedItems"},
 	"number": {"multipleOf"},
 	"":       {"not", "if", "$dynamicRef", "$recursiveRef"},
 }
 
 // knownFormats have rules of their own.
-var knownFormats = []string{"date", "time", "date-time", "uuid", "uuid1", "uuid2", "uuid3", "uuid4", "uuid5"}
+var knownFormats = []string{"date", "time", "date-time", "uuid", "uuid1", "uuid2", "uuid3", "uuid4",
+	"uuid5"}
 
 // integerMax is the largest bound that the converter's rules for digits reach.
 const integerMax = 1e15
@@ -140,7 +142,8 @@ func means(s map[string]any, key string, value any) bool {
 		return err == nil && n <= len(required)
 	case "maxProperties": // without a word on others, listed properties are all
 		_, open := s["additionalProperties"]
-		return err == nil && n >= len(properties) && len(properties) > 0 && (!open || s["additionalProperties"] == false)
+		return err == nil && n >= len(properties) && len(properties) > 0 &&
+			(!open || s["additionalProperties"] == false)
 	case "multipleOf":
 		return err == nil && n == 1 && s["type"] == "integer"
 	case "if":
@@ -167,7 +170,8 @@ func mayBe(s map[string]any, kind string) bool {
 // alone refuses keywords beside one that is the only one read.
 func (c *enforcement) alone(s map[string]any, only string, p place) error {
 	for _, key := range structural {
-		if _, ok := s[key]; ok && key != only && !(key == "if" && means(s, key, nil)) && !(key == "type" && c.same(s, only)) {
+		if _, ok := s[key]; ok && key != only && !(key == "if" && means(s, key, nil)) &&
+			!(key == "type" && c.same(s, only)) {
 			return p.refuseKeyword(key, "beside "+only)
 		}
 	}
@@ -329,7 +333,8 @@ func (c *enforcement) array(s map[string]any, p place) error {
 		case isList: // exactly these
 			for _, bound := range []string{"minItems", "maxItems"} {
 				n, err := strconv.Atoi(shortJSON(s[bound]))
-				if err == nil && (bound == "minItems" && n > len(list) || bound == "maxItems" && n < len(list)) {
+				if err == nil && (bound == "minItems" && n > len(list) || bound == "maxItems" &&
+					n < len(list)) {
 					return p.refuseKeyword(bound, "beside a list of "+strconv.Itoa(len(list))+" "+key)
 				}
 			}
@@ -347,7 +352,8 @@ func (c *enforcement) array(s map[string]any, p place) error {
 // allOf checks the parts of an allOf. The converter makes one object of their
 // properties, all required, or takes the values that all of them list.
 func (c *enforcement) allOf(s map[string]any, p place) error {
-	keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"], keywordsOf["number"])
+	keys := slices.Concat(keywordsOf["object"], keywordsOf["array"], keywordsOf["string"],
+		keywordsOf["number"])
 	if holds(s, keys...) {
 		at := slices.IndexFunc(keys, func(key string) bool { return holds(s, key) })
 		return p.refuseKeyword(keys[at], "beside allOf")
@@ -366,7 +372,8 @@ func (c *enforcement) allOf(s map[string]any, p place) error {
 			if enums++; twice(part["enum"]) {
 				return at.refuse("its enum has a value twice")
 			}
-		case properties && exactlyOrNone(part, "object") && !holds(part, "oneOf", "anyOf", "allOf", "const"):
+		case properties && exactlyOrNone(part, "object") &&
+			!holds(part, "oneOf", "anyOf", "allOf", "const"):
 			objects++
 		default:
 			return at.refuse("a part of allOf must be an object with properties, or an enum; write it out in one schema instead")

@@ -9,7 +9,8 @@ import (
 // values checks listed values against the type beside them; nothing else is
 // looked at by the converter.
 func values(s map[string]any, only string, p place) error {
-	for _, key := range append(slices.Clone(structural), slices.Concat(keywordsOf["string"], keywordsOf["number"])...) {
+	for _, key := range append(slices.Clone(structural),
+		slices.Concat(keywordsOf["string"], keywordsOf["number"])...) {
 		if _, ok := s[key]; ok && key != only && key != "type" && key != "if" {
 			return p.refuseKeyword(key, "beside "+only)
 		}
@@ -19,7 +20,8 @@ func values(s map[string]any, only string, p place) error {
 		list = []any{s[only]}
 	}
 	for _, v := range list {
-		if !slices.ContainsFunc(kindsOf(v), func(kind string) bool { return s["type"] == nil || exactly(s, kind) }) {
+		if !slices.ContainsFunc(kindsOf(v),
+			func(kind string) bool { return s["type"] == nil || exactly(s, kind) }) {
 			return p.refuse("%s holds %s, which is not of the type beside it", only, shortJSON(v))
 		}
 	}
@@ -60,7 +62,8 @@ func numbers(s map[string]any, why string, p place) error {
 
 // integer checks bounds; they become rules for digits.
 func integer(s map[string]any, p place) error {
-	for _, pair := range [][2]string{{"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}} {
+	for _, pair := range [][2]string{{"minimum", "exclusiveMinimum"},
+		{"maximum", "exclusiveMaximum"}} {
 		if holds(s, pair[0]) && holds(s, pair[1]) {
 			return p.refuseKeyword(pair[1], "beside "+pair[0])
 		}

@@ -57,15 +57,15 @@ func (e *Engine) Score(ctx context.Context, req *ScoreRequest) (*ScoreResult, er
 		return nil, err
 	}
 	start := time.Now()
-	s := &scoring{ends: req.Ends, size: len(e.leaves.seqs), root: req.Prompt[shared-1], rootPos: int32(shared - 1),
-		scores: make([]OptionScore, len(req.Options))}
+	s := &scoring{ends: req.Ends, size: len(e.leaves.seqs), root: req.Prompt[shared-1],
+		rootPos: int32(shared - 1), scores: make([]OptionScore, len(req.Options))}
 	for i, o := range req.Options {
 		s.tails = append(s.tails, o[shared:])
 		s.scores[i].Tokens = make([]float32, len(o)-shared)
 	}
 	done := make(chan error, 1)
-	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared, reusable: shared - 1,
-		keep: min(req.Shared, shared-1), after: s.run}
+	j := &job{ctx: ctx, tokens: slices.Clone(req.Prompt[:shared-1]), promptLen: shared,
+		reusable: shared - 1, keep: min(req.Shared, shared-1), after: s.run}
 	j.stats.Prompt = shared
 	s.job = j
 	j.finish = func(err error) { done <- err }
@@ -137,7 +137,8 @@ func (s *scoring) run(e *Engine) (done bool, err error) {
 	case to-s.from > 1:
 		s.size = (to - s.from) / 2
 	default:
-		return false, &ContextError{Tokens: len(s.job.tokens) + 1 + len(s.tails[s.from]), Max: e.traits.contextMax}
+		return false, &ContextError{Tokens: len(s.job.tokens) + 1 + len(s.tails[s.from]),
+			Max: e.traits.contextMax}
 	}
 	return s.from == len(s.tails), nil
 }
@@ -238,7 +239,8 @@ func (s *scoring) batch(share bool, leaves []int32, from, to int) *scoreBatch {
 			last = rowOf[p[len(p)-1]]
 		}
 		if len(s.ends) > 0 {
-			b.wants[last] = append(b.wants[last], scoreWant{token: -1, into: []*float32{&s.scores[from+i].End}})
+			b.wants[last] = append(b.wants[last],
+				scoreWant{token: -1, into: []*float32{&s.scores[from+i].End}})
 		}
 	}
 	b.prune()

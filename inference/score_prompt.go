@@ -13,7 +13,8 @@ import (
 // PromptLogprobs evaluates a prompt and returns the log-probability of each of
 // its tokens but the first, given all before it, with the top rivals (0 to 20).
 // What was computed of a prompt that begins alike is not computed again.
-func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([]TokenLogprob, RequestStats, error) {
+func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int,
+) ([]TokenLogprob, RequestStats, error) {
 	if err := e.checkPrompt(prompt, 0); err != nil {
 		return nil, RequestStats{}, err
 	}
@@ -35,7 +36,8 @@ func (e *Engine) PromptLogprobs(ctx context.Context, prompt []int32, top int) ([
 		return out, RequestStats{Prompt: len(prompt), Reused: len(prompt)}, nil
 	}
 	from := len(out) // rows before it are known
-	p := &promptScoring{prompt: prompt, sampler: sampler, out: append(out, make([]TokenLogprob, len(prompt)-1-from)...)}
+	p := &promptScoring{prompt: prompt, sampler: sampler,
+		out: append(out, make([]TokenLogprob, len(prompt)-1-from)...)}
 	done := make(chan error, 1)
 	j := &job{ctx: ctx, tokens: slices.Clone(prompt[:from]), promptLen: len(prompt), reusable: from,
 		after: p.run, finish: func(err error) { done <- err }}
@@ -136,7 +138,8 @@ func (p *promptScoring) run(e *Engine) (done bool, err error) {
 func (p *promptScoring) fill(e *Engine, seq int32, from, to int) {
 	e.step = llama.Step{Rows: e.step.Rows[:0], Samples: e.step.Samples[:0]}
 	for i := from; i < to; i++ {
-		e.step.Rows = append(e.step.Rows, llama.Row{Token: p.prompt[i], Pos: int32(i), Seqs: []int32{seq}, Output: true})
+		e.step.Rows = append(e.step.Rows, llama.Row{Token: p.prompt[i], Pos: int32(i), Seqs: []int32{seq},
+			Output: true})
 		e.step.Samples = append(e.step.Samples, llama.Sample{Row: i - from, Sampler: p.sampler})
 		e.step.Wants = append(e.step.Wants, llama.Want{Row: i - from, Token: p.prompt[i+1]})
 	}

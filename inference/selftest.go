@@ -212,8 +212,8 @@ func selfTestChild(skip string, out io.Writer) error {
 			l.Taken = taken
 			for i, e := range products {
 				if !(e <= selfTestErrorMax) { // NaN is none either
-					l.Fault = fmt.Sprintf("wrong results with weights of type %s and %d rows: relative error %.2g", w.Name,
-						selfTestRows[i], e)
+					l.Fault = fmt.Sprintf("wrong results with weights of type %s and %d rows: relative error %.2g",
+						w.Name, selfTestRows[i], e)
 					break
 				}
 				l.Error = max(l.Error, float64(e))

@@ -59,7 +59,8 @@ func (s *coreShare) threads(now time.Time) (n int, changed bool) {
 	if !ok {
 		return s.active, false
 	}
-	n = threadsBeside(s.most, use.cores, (use.all-s.last.all-(use.own-s.last.own)).Seconds()/passed.Seconds())
+	n = threadsBeside(s.most, use.cores,
+		(use.all-s.last.all-(use.own-s.last.own)).Seconds()/passed.Seconds())
 	s.last, s.at = use, now
 	changed, s.active = n != s.active, n
 	return n, changed

@@ -109,7 +109,8 @@ func readCPUUse() (u cpuUse, ok bool) {
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan() && strings.HasPrefix(s.Text(), "cpu"); {
 		var cpu, user, nice, system, idle, wait, irq, softirq int
-		if n, _ := fmt.Sscanf(s.Text(), "cpu%d %d %d %d %d %d %d %d", &cpu, &user, &nice, &system, &idle, &wait,
+		if n, _ := fmt.Sscanf(s.Text(), "cpu%d %d %d %d %d %d %d %d", &cpu, &user, &nice, &system, &idle,
+			&wait,
 			&irq, &softirq); n < 8 || !allowed.IsSet(cpu) {
 			continue
 		}

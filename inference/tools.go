@@ -32,13 +32,15 @@ func (m *Model) ToolSyntax(ctx context.Context) (s ToolSyntax, ok bool) {
 	const first, second = "probe_one", "probe_two"
 	args := json.RawMessage(`{"probe": 1}`)
 	ask := Chat{Messages: []Message{{Role: "user", Content: "?"}},
-		Tools: []Tool{{Name: first, Description: "probe", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}}
+		Tools: []Tool{{Name: first, Description: "probe",
+			Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}}
 	before, err := m.render(ctx, ask, "", true)
 	if err != nil || !strings.Contains(Text(before), first) {
 		return s, false
 	}
 	written := func(calls ...Call) (string, bool) {
-		chat := Chat{Messages: append(ask.Messages[:1:1], Message{Role: "assistant", Calls: calls}), Tools: ask.Tools}
+		chat := Chat{Messages: append(ask.Messages[:1:1], Message{Role: "assistant", Calls: calls}),
+			Tools: ask.Tools}
 		parts, err := m.render(ctx, chat, "", false)
 		if err != nil {
 			return "", false
@@ -209,7 +211,8 @@ type (
 func (g *specialGuard) tools(tools []Tool) []toolBody {
 	out := make([]toolBody, len(tools))
 	for i, t := range tools {
-		out[i].Type, out[i].Function.Name, out[i].Function.Description = "function", g.text(t.Name), g.text(t.Description)
+		out[i].Type, out[i].Function.Name, out[i].Function.Description = "function", g.text(t.Name),
+			g.text(t.Description)
 		out[i].Function.Parameters = g.value(t.Parameters)
 	}
 	return out

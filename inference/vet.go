@@ -121,7 +121,8 @@ func vetCompute(m *Model, o EngineOptions, out io.Writer) error {
 	}
 	ctx := context.Background()
 	fmt.Fprintf(out, "%sa prompt of %d tokens\n", stageDoing, len(ids))
-	for step, err := range e.Generate(ctx, &GenerateRequest{Prompt: ids, TokensMax: vetReplyTokens, Logprobs: true}) {
+	for step, err := range e.Generate(ctx,
+		&GenerateRequest{Prompt: ids, TokensMax: vetReplyTokens, Logprobs: true}) {
 		if err != nil {
 			return err
 		}
@@ -183,8 +184,8 @@ func (t Trial) identity(machine *SelfTest) (string, error) {
 	}
 	o := t.Engine
 	t.Model.RenderExecutable = "" // the same build, wherever it lies
-	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads, o.ThreadsBatch,
-		o.KVType, o.NoFlashAttn})
+	how, err := json.Marshal([]any{machine.identity(), t.off, t.Model, o.Ubatch, o.Threads,
+		o.ThreadsBatch, o.KVType, o.NoFlashAttn})
 	if err != nil {
 		return "", err
 	}
@@ -241,7 +242,8 @@ func (t Trial) run(ctx context.Context, executable string) error {
 		return fmt.Errorf("vet model: %w", err)
 	}
 	w := vetWatch{doing: "loading"}
-	end, err := runChild(ctx, executable, w.read, vetEnv+"="+string(trial), offEnv+"="+strings.Join(t.off, ","))
+	end, err := runChild(ctx, executable, w.read, vetEnv+"="+string(trial),
+		offEnv+"="+strings.Join(t.off, ","))
 	switch {
 	case err != nil:
 		return fmt.Errorf("vet model: %w", err)
@@ -254,8 +256,8 @@ func (t Trial) run(ctx context.Context, executable string) error {
 	case errors.Is(end, errPatience) || ctx.Err() != nil:
 		return &Error{Op: "load model", Err: end}
 	}
-	return &Error{Op: "load model", Err: fmt.Errorf("%s can't be used here: a trial %w, at %s", t.Path, end,
-		w.doing), Advice: t.remedy(end)}
+	return &Error{Op: "load model", Err: fmt.Errorf("%s can't be used here: a trial %w, at %s", t.Path,
+		end, w.doing), Advice: t.remedy(end)}
 }
 
 // remedy is what a person can do about a trial that died.

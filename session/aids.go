@@ -51,7 +51,8 @@ const measuredBelow = 2_000_000_000
 // mouth. It was measured with small models alone; a larger one may know better.
 // The others show facts, stop repetition or test an answer, whatever the size.
 func (a Aid) binds() bool {
-	return slices.Contains([]Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate, AidTables}, a)
+	return slices.Contains([]Aid{AidNoteStart, AidLookFirst, AidWorkFirst, AidOtherWay, AidRestate,
+		AidTables}, a)
 }
 
 // askedFrom is the number of parameters from which on models were seen to answer

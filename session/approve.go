@@ -88,7 +88,8 @@ func (j job) consequential() bool { return j.spec.Effect.Consequential() }
 // approve decides about one call. What was allowed holds for what was shown: if
 // that changed meanwhile it is decided again, if names lead elsewhere refused.
 func (g *gate) approve(ctx context.Context, j job) (Decision, error) {
-	if g.opts.Approver == nil && g.opts.Overseer == nil || !j.consequential() && len(g.opts.Rules) == 0 {
+	if g.opts.Approver == nil && g.opts.Overseer == nil || !j.consequential() &&
+		len(g.opts.Rules) == 0 {
 		return g.decideOnce(ctx, j)
 	}
 	for range redecidedMax {
@@ -104,7 +105,8 @@ func (g *gate) approve(ctx context.Context, j job) (Decision, error) {
 		if now.places != before.places {
 			return g.stale(j, "moved"), nil
 		}
-		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again", j.call.Command))
+		g.warn(fmt.Sprintf("what %s works on changed while it was decided about: it is decided again",
+			j.call.Command))
 	}
 	return g.stale(j, "changing"), nil
 }
@@ -226,7 +228,8 @@ func (g *gate) proposal(ctx context.Context, j job) *Proposal {
 	shown := *j.call
 	shown.Summary, shown.Content = g.scrub.Text(shown.Summary), redact.Copy(g.scrub, shown.Content)
 	p := &Proposal{
-		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown, Spec: j.spec,
+		Task: g.scrub.Text(g.task), WorkDir: g.opts.Env.WorkDir, Step: g.clock.steps, Call: shown,
+		Spec:    j.spec,
 		Preview: g.scrub.Text(g.preview(ctx, j)), Done: g.doneSoFar(), MayHaveRun: g.calls.mayHaveRun(j),
 	}
 	if w, ok := j.cmd.(command.Rewriter); ok {
@@ -247,7 +250,8 @@ func (g *gate) preview(ctx context.Context, j job) string {
 			return text
 		}
 	}
-	if code := codeOf(j.cmd.Spec(), j.call); code != "" && len(j.call.Content) == 1 && len(j.call.Content[0]) == 1 {
+	if code := codeOf(j.cmd.Spec(), j.call); code != "" && len(j.call.Content) == 1 &&
+		len(j.call.Content[0]) == 1 {
 		return code
 	}
 	return report.Fields(j.call.Content)

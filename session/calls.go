@@ -35,7 +35,8 @@ func newCalls(b *book, above *calls) *calls {
 // run before the cut.
 func (c *calls) earlier(call *command.Call) (reply, bool) {
 	d, ok := c.had[callKey(call)]
-	return reply{text: d.Told, short: d.Result, failed: d.Next == journal.PhaseFailed, next: d.Next}, ok
+	return reply{text: d.Told, short: d.Result, failed: d.Next == journal.PhaseFailed, next: d.Next},
+		ok
 }
 
 // mayHaveRun reports a call that had begun when its process was killed, or one

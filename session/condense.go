@@ -114,7 +114,8 @@ func (c condenser) keepWhole(text string) {
 	if len(text) > wholeBytesMax {
 		text = strings.ToValidUTF8(text[:wholeBytesMax], "")
 	}
-	c.book.keep(journal.Record{Type: journal.TypeWhole, Steps: c.clock.steps, Reason: c.call.Command, Raw: text})
+	c.book.keep(journal.Record{Type: journal.TypeWhole, Steps: c.clock.steps, Reason: c.call.Command,
+		Raw: text})
 }
 
 // gistOf makes the gist of the middle of a result. A model that fails costs
@@ -129,7 +130,8 @@ func (c condenser) gistOf(ctx context.Context, middle string, tokensMax int) gis
 			c.warn("no summary of a long result by the model: " + err.Error())
 		}
 	}
-	lines := prose.LinesAbout(c.task+" "+c.call.Summary, middle, tokensMax, func(t string) int { return c.count(ctx, t) })
+	lines := prose.LinesAbout(c.task+" "+c.call.Summary, middle, tokensMax,
+		func(t string) int { return c.count(ctx, t) })
 	return gist{text: strings.Join(lines, "\n")}
 }
 
@@ -140,9 +142,11 @@ func (c condenser) summaryOf(ctx context.Context, text string, tokensMax int) (g
 	g := gist{byModel: true, unread: utf8.RuneCountInString(unread)}
 	var notes []string
 	for _, chunk := range chunks {
-		note, err := c.ask(ctx, c.words.render("condense_system.tmpl", nil), c.words.render("condense.tmpl", map[string]string{
-			"Task": prose.OneLine(c.task, taskLineRunes), "Command": c.call.Command, "Block": prose.Fenced(chunk),
-		}), max(tokensMax/len(chunks), chunkReplyTokens), prose.ProseRut().Until())
+		note, err := c.ask(ctx, c.words.render("condense_system.tmpl", nil),
+			c.words.render("condense.tmpl", map[string]string{
+				"Task": prose.OneLine(c.task, taskLineRunes), "Command": c.call.Command,
+				"Block": prose.Fenced(chunk),
+			}), max(tokensMax/len(chunks), chunkReplyTokens), prose.ProseRut().Until())
 		if err != nil {
 			return g, err
 		}

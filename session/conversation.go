@@ -177,7 +177,8 @@ const (
 	digestLinesMax    = 24  // calls listed in a summary
 	digestResultRunes = 120
 	shrinkRoundsMax   = 200
-	resultTokensMin   = 80 // a result is not cut below this to make room: the statement of what is gone takes 30
+	// a result is not cut below this to make room: the statement of what is gone takes 30
+	resultTokensMin = 80
 )
 
 // fit compacts the conversation when its prompt would be too long. Only near
@@ -289,7 +290,8 @@ func (c compaction) rebuild(summary *journal.Entry) []*journal.Entry {
 
 // summarise makes one entry of older ones: their calls in a line each, and what
 // they brought in the model's own words, if it has any.
-func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, roomTokens int) (*journal.Entry, error) {
+func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, roomTokens int,
+) (*journal.Entry, error) {
 	var texts []string
 	for _, e := range older {
 		texts = append(texts, e.Text)
@@ -307,15 +309,18 @@ func (c *conversation) summarise(ctx context.Context, older []*journal.Entry, ro
 		shown["Summary"] = prose.Fenced(words)
 	}
 	text := c.tell(c.words.render("summary.tmpl", shown))
-	return &journal.Entry{Kind: journal.KindSummary, Step: c.clock.steps, Text: c.scrub.Text(text), Digest: digest}, nil
+	return &journal.Entry{Kind: journal.KindSummary, Step: c.clock.steps, Text: c.scrub.Text(text),
+		Digest: digest}, nil
 }
 
-func (c *conversation) summaryByModel(ctx context.Context, log string, roomTokens int) (string, error) {
+func (c *conversation) summaryByModel(ctx context.Context, log string, roomTokens int,
+) (string, error) {
 	wanted := summaryTokens(2 * roomTokens)
 	log, _ = c.shorten(ctx, log, max(roomTokens-wanted, resultTokensMin))
-	return c.ask(ctx, c.words.render("summary_system.tmpl", nil), c.words.render("summary_request.tmpl", map[string]string{
-		"Task": prose.OneLine(c.task, taskLineRunes), "Block": prose.Fenced(log),
-	}), wanted, nil)
+	return c.ask(ctx, c.words.render("summary_system.tmpl", nil),
+		c.words.render("summary_request.tmpl", map[string]string{
+			"Task": prose.OneLine(c.task, taskLineRunes), "Block": prose.Fenced(log),
+		}), wanted, nil)
 }
 
 // shrink makes the prompt fit whatever is in it: it cuts the largest entries,

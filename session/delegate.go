@@ -49,8 +49,9 @@ func Delegate() command.Command {
 		Name:        delegateName,
 		Aliases:     []string{"subtasks", "delegate_task", "split"},
 		Description: strings.TrimSpace(delegateDescription),
-		Slots:       []command.Slot{{Name: "tasks", Help: strings.TrimSpace(delegateTasksHelp), Kind: command.SlotText}},
-		Effect:      command.EffectNone, // what the parts do is approved one by one
+		Slots: []command.Slot{{Name: "tasks", Help: strings.TrimSpace(delegateTasksHelp),
+			Kind: command.SlotText}},
+		Effect: command.EffectNone, // what the parts do is approved one by one
 	}, func(ctx context.Context, _ *command.Env, call *command.Call) (*command.Result, error) {
 		s, ok := ctx.Value(sessionKey{}).(*Session)
 		if !ok {
@@ -217,7 +218,8 @@ func (d *delegation) work(ctx context.Context, t *subtask) error {
 	}
 	for try := range triesMax {
 		res, err := d.try(ctx, t, try)
-		if _, ok := errors.AsType[*backend.ContextError](err); ok { // its own failure: what the others did stands
+		// its own failure: what the others did stands
+		if _, ok := errors.AsType[*backend.ContextError](err); ok {
 			t.done.stop, t.done.reason = StopError, err.Error()
 			return ctx.Err()
 		}
@@ -261,7 +263,8 @@ func (s *Session) newChild(d *delegation, t *subtask, try int) (*Session, error)
 	if try > 0 {
 		id += fmt.Sprintf("r%d", try)
 	}
-	at := place{id: id, depth: s.place.depth + 1, family: s.place.family, above: s.calls, focus: t.files}
+	at := place{id: id, depth: s.place.depth + 1, family: s.place.family, above: s.calls,
+		focus: t.files}
 	for _, j := range t.After {
 		at.given = append(at.given, givenAnswer{Task: d.parts[j].Text, Answer: d.parts[j].done.answer})
 	}
@@ -295,7 +298,8 @@ func warmer(base *backend.Sampling, number, try int) *backend.Sampling {
 		temperature = max(temperature, *base.Temperature)
 	}
 	temperature += triedWarmer * float64(try)
-	return (&backend.Sampling{Temperature: &temperature, Seed: new(uint32(number*triesMax + try))}).Merge(base)
+	return (&backend.Sampling{Temperature: &temperature,
+		Seed: new(uint32(number*triesMax + try))}).Merge(base)
 }
 
 // result makes one result of the subtasks' answers.
@@ -356,7 +360,8 @@ func (d *delegation) asSubtask(data Payload, t *subtask, try int) Payload {
 		return start
 	case *Result:
 		return &SubtaskEnded{
-			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS, Usage: p.Usage,
+			Number: t.Number, Answer: p.Answer, Stop: p.Stop, Steps: p.Steps, WallMS: p.WallMS,
+			Usage: p.Usage,
 			Error: p.Error, Try: try,
 		}
 	}
@@ -379,7 +384,8 @@ const (
 // relevantFiles are the files to which the model gives the best odds of being
 // needed for a subtask. It stands at the end of the question, so that the list
 // is evaluated once for all. Without odds none is picked.
-func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text string) ([]string, error) {
+func (sp *speaker) relevantFiles(ctx context.Context, files []promptFile, text string,
+) ([]string, error) {
 	if !sp.caps.ExactChoice || len(files) < 2 || len(files) > filesScoredMax {
 		return nil, nil
 	}

@@ -30,7 +30,8 @@ func (s *Session) equip() {
 	}
 	if s.speaker.caps.ExactChoice {
 		env.Judge = func(ctx context.Context, question, text string, options []string) (command.Judgement, error) {
-			return decide.By(s.speaker.chooseOption, nil)(ctx, s.speaker.scrub.Text(question), s.speaker.scrub.Text(text), options)
+			return decide.By(s.speaker.chooseOption, nil)(ctx, s.speaker.scrub.Text(question),
+				s.speaker.scrub.Text(text), options)
 		}
 	}
 	env.AskBytesMax = min(askBytesMax, int(float64(s.speaker.promptLimit())*bytesPerToken))

@@ -70,7 +70,8 @@ type guideData struct {
 }
 
 // instructions are the AGENTS.md files in so many tokens, the nearest before the others.
-func (u *understanding) instructions(ctx context.Context, tokensMax int, told *event.Guides) []guideBlock {
+func (u *understanding) instructions(ctx context.Context, tokensMax int, told *event.Guides,
+) []guideBlock {
 	var out []guideBlock
 	for _, in := range slices.Backward(u.opts.Guides.Instructions) {
 		if u.opts.policy().KeepsBack(in.Path) {
@@ -88,17 +89,20 @@ func (u *understanding) instructions(ctx context.Context, tokensMax int, told *e
 }
 
 // guide is a file cut to so many tokens, and what is told of it. nil: there is no room.
-func (u *understanding) guide(ctx context.Context, path, text string, tokensMax int) (*guideBlock, event.GuideFile) {
+func (u *understanding) guide(ctx context.Context, path, text string, tokensMax int,
+) (*guideBlock, event.GuideFile) {
 	file := event.GuideFile{Path: path}
 	text = u.book.scrub.Text(strings.TrimSpace(text))
 	if whole := u.count(ctx, text); tokensMax < min(guideTokensMin, whole) {
 		file.Cut = true
-		u.book.warn(fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path, whole))
+		u.book.warn(fmt.Sprintf("%s is left out: it has %d tokens, and there is no room for them", path,
+			whole))
 		return nil, file
 	} else if whole > tokensMax {
 		file.Cut = true
 		text, _ = u.shorten(ctx, text, tokensMax)
-		u.book.warn(fmt.Sprintf("%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)", path, whole, tokensMax))
+		u.book.warn(fmt.Sprintf("%s is cut: it has %d tokens, and %d are shown (agent.guide_tokens)",
+			path, whole, tokensMax))
 	}
 	file.Tokens = u.count(ctx, text)
 	return &guideBlock{path, prose.Fenced(text)}, file
@@ -106,7 +110,8 @@ func (u *understanding) guide(ctx context.Context, path, text string, tokensMax 
 
 // chooseSkill lets the model choose the skill that a task needs, by name and description.
 // nil: none, or no clear one.
-func (u *understanding) chooseSkill(ctx context.Context, task string) (*guide.Skill, *ChoiceMade, error) {
+func (u *understanding) chooseSkill(ctx context.Context, task string,
+) (*guide.Skill, *ChoiceMade, error) {
 	q := skillQuestion{None: u.words.render("none", nil)}
 	var names []string
 	for _, k := range u.opts.Guides.Skills {

@@ -49,7 +49,8 @@ func offer(p journal.Phase, v view) []command.Spec {
 	}
 	work := matching(specs, func(c command.Spec) bool { return !c.Final })
 	early := v.workFirst && v.stepsLeft >= workStepsMin
-	if fits := v.first(); early && p == journal.PhaseFresh && fits != nil && slices.ContainsFunc(specs, fits) {
+	if fits := v.first(); early && p == journal.PhaseFresh && fits != nil &&
+		slices.ContainsFunc(specs, fits) {
 		return matching(specs, func(c command.Spec) bool { return fits(c) || c.For != nil })
 	}
 	switch {
@@ -162,7 +163,10 @@ func (v view) asksText() bool {
 }
 
 // changesMany reports a command that changes all files that fit a pattern.
-func changesMany(c command.Spec) bool { return c.Effect == command.EffectWrite && len(c.Folders) > 0 }
+func changesMany(c command.Spec) bool {
+	return c.Effect == command.EffectWrite &&
+		len(c.Folders) > 0
+}
 
 // hasPlace reports a command that changes chosen lines of a file.
 func hasPlace(c command.Spec) bool { return hasSlot(c, command.SlotPlace) }
@@ -174,5 +178,6 @@ func hasSlot(c command.Spec, kind command.SlotKind) bool {
 // hasCode reports a command that runs code and wants nothing else.
 func hasCode(c command.Spec) bool {
 	wantsMore := func(s command.Slot) bool { return s.Kind != command.SlotCode && !s.Optional }
-	return c.Effect == command.EffectExecute && len(c.Slots) > 0 && !slices.ContainsFunc(c.Slots, wantsMore)
+	return c.Effect == command.EffectExecute && len(c.Slots) > 0 &&
+		!slices.ContainsFunc(c.Slots, wantsMore)
 }

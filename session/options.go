@@ -49,7 +49,8 @@ func DefaultLimits() Limits {
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, f := range []struct{ field, def *int }{
-		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax}, {&l.LineTokensMax, &d.LineTokensMax},
+		{&l.StepsMax, &d.StepsMax}, {&l.NoteTokensMax, &d.NoteTokensMax},
+		{&l.LineTokensMax, &d.LineTokensMax},
 		{&l.FieldTokensMax, &d.FieldTokensMax}, {&l.AnswerTokensMax, &d.AnswerTokensMax},
 		{&l.ReplyTokensMax, &d.ReplyTokensMax}, {&l.ResultTokensMax, &d.ResultTokensMax},
 		{&l.GuideTokensMax, &d.GuideTokensMax}, {&l.DepthMax, &d.DepthMax}, {&l.WidthMax, &d.WidthMax},
@@ -136,7 +137,8 @@ func checkOptions(o *Options) error {
 		o.Sink = func(Event) {}
 	}
 	o.LongResults, o.Approve = cmp.Or(o.LongResults, ResultsCut), cmp.Or(o.Approve, ApproveAsk)
-	if err := errors.Join(o.LongResults.check(), o.Approve.Check(), checkAids(o.Aids)); err != nil || o.rulesChecked {
+	if err := errors.Join(o.LongResults.check(), o.Approve.Check(), checkAids(o.Aids)); err != nil ||
+		o.rulesChecked {
 		return err
 	}
 	o.Rules = slices.Clone(o.Rules) // Check makes names canonical

@@ -57,8 +57,10 @@ func (sp *speaker) oversee(ctx context.Context, p *Proposal) (Verdict, error) {
 	}
 	for i, part := range parts {
 		o, err := sp.judge(ctx, "overseer", overseerData{
-			Task: p.Task, Done: p.Done, Command: p.Call.Command, Summary: prose.OneLine(p.Call.Summary, taskLineRunes),
-			Effect: sp.words.effect(p.Spec.Effect), Block: prose.Fenced(part), Part: i + 1, Parts: len(parts),
+			Task: p.Task, Done: p.Done, Command: p.Call.Command,
+			Summary: prose.OneLine(p.Call.Summary, taskLineRunes),
+			Effect:  sp.words.effect(p.Spec.Effect), Block: prose.Fenced(part), Part: i + 1,
+			Parts: len(parts),
 		})
 		if err == nil && o.abstained {
 			err = fmt.Errorf("overseer: %s chose neither yes nor no", sp.backend.ModelID())
@@ -103,7 +105,8 @@ func (sp *speaker) judge(ctx context.Context, name string, data any) (opinion, e
 
 // why lets the model go on after its no. Where it can't, it is asked again.
 func (sp *speaker) why(ctx context.Context, msgs []backend.Message, no string) (string, error) {
-	req := &backend.Request{Messages: msgs, TokensMax: reasonTokensMax, Sampling: &backend.Sampling{Temperature: new(float64)}}
+	req := &backend.Request{Messages: msgs, TokensMax: reasonTokensMax,
+		Sampling: &backend.Sampling{Temperature: new(float64)}}
 	if sp.caps.Prefill {
 		req.Prefill, req.Stop = no+sp.words.render("because", nil), []string{"\n"}
 	} else { // and no stop: many a service begins with an empty line

@@ -148,7 +148,8 @@ type excerpt struct {
 // withPassages adds to the beginning of a file, which is what its reader shows, the
 // passages that share the most with the task; a call for a part of the file has
 // chosen itself.
-func (s *Session) withPassages(ctx context.Context, j job, res *command.Result, text string) string {
+func (s *Session) withPassages(ctx context.Context, j job, res *command.Result, text string,
+) string {
 	alone := len(j.call.Content) == 1 && len(j.call.Content[0]) == 1
 	if res.Failed || !res.Truncated || !readsFile(j.spec) || !s.opts.has(AidPassages) || !alone {
 		return text

@@ -142,7 +142,8 @@ func (c checker) secondOpinion(ctx context.Context, answer string) (string, erro
 	if !c.opts.QA {
 		return "", nil
 	}
-	o, err := c.judge(ctx, "qa", qaData{Task: c.task, Done: c.doneSoFar(), Block: prose.Fenced(answer)})
+	o, err := c.judge(ctx, "qa", qaData{Task: c.task, Done: c.doneSoFar(),
+		Block: prose.Fenced(answer)})
 	switch {
 	case err != nil:
 		return "", err
@@ -163,7 +164,8 @@ func (s *Session) withhold(j job, answer, reason string) reply {
 	s.held.Count++
 	s.held.Answers = append(s.held.Answers, answerMark(answer))
 	s.held.Told = s.book.scrub.Text(reason)
-	s.book.keep(journal.Record{Type: journal.TypeWithheld, Held: &s.held}) // so that a resumed run knows it, too
+	// so that a resumed run knows it, too
+	s.book.keep(journal.Record{Type: journal.TypeWithheld, Held: &s.held})
 	r := s.instead(j, s.words.render("withheld.tmpl", reason), journal.PhaseWithheld)
 	r.short, r.withheld = reason, true
 	return r
@@ -178,7 +180,8 @@ func (c *conversation) forgetAnswer(before []*command.Call) {
 	}
 	kept := slices.Clone(c.entries[:n])
 	if lines := wireForm(before); lines != "" {
-		kept = append(kept, &journal.Entry{Kind: journal.KindTurn, Step: c.clock.steps, Text: c.scrub.Text(lines)})
+		kept = append(kept, &journal.Entry{Kind: journal.KindTurn, Step: c.clock.steps,
+			Text: c.scrub.Text(lines)})
 	}
 	c.replace(kept)
 }

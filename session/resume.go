@@ -16,8 +16,8 @@ import (
 // openTurnOf is what the session file keeps of a turn beside its text. A turn
 // whose calls hold something hidden is not kept: it would not be the same.
 func openTurnOf(scrub redact.Scrubber, t *turn) *journal.OpenTurn {
-	open := &journal.OpenTurn{Repairs: redact.Copy(scrub, t.repairs), Choices: redact.Copy(scrub, t.choices),
-		Problem: scrub.Text(t.problem)}
+	open := &journal.OpenTurn{Repairs: redact.Copy(scrub, t.repairs),
+		Choices: redact.Copy(scrub, t.choices), Problem: scrub.Text(t.problem)}
 	for _, call := range t.calls {
 		if len(call.Content) > 0 && !reflect.DeepEqual(redact.Copy(scrub, call.Content), call.Content) {
 			return nil
@@ -34,7 +34,8 @@ func openTurnOf(scrub redact.Scrubber, t *turn) *journal.OpenTurn {
 func (s *Session) keepTurn(t *turn) {
 	usage := s.speaker.budget.usage
 	s.talk.add(&journal.Entry{Kind: journal.KindTurn, Step: s.clock.steps, Text: t.text, Raw: t.raw},
-		journal.Record{Turn: openTurnOf(s.book.scrub, t), Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
+		journal.Record{Turn: openTurnOf(s.book.scrub, t), Steps: s.clock.steps, Usage: &usage,
+			WallMS: s.clock.wall()})
 	s.calls.pending, s.calls.had = t, nil
 }
 
@@ -75,7 +76,8 @@ func (s *Session) restore(old *journal.Saved) {
 	if old.Open == nil || s.answered {
 		return
 	}
-	s.calls.pending = &turn{calls: old.Open.Calls, repairs: old.Open.Repairs, choices: old.Open.Choices, problem: old.Open.Problem}
+	s.calls.pending = &turn{calls: old.Open.Calls, repairs: old.Open.Repairs,
+		choices: old.Open.Choices, problem: old.Open.Problem}
 	s.calls.had = map[string]journal.Done{}
 	for _, d := range old.Had {
 		if d.Told != "" {
@@ -96,13 +98,16 @@ func (s *Session) takeUp(newWords string) {
 	case n == 0:
 	case s.calls.pending != nil && newWords != "":
 		s.dropPending()
-	case s.calls.pending == nil && s.talk.entries[n-1].Kind == journal.KindTurn && newWords == "" && s.ended.Budget():
+	case s.calls.pending == nil && s.talk.entries[n-1].Kind == journal.KindTurn && newWords == "" &&
+		s.ended.Budget():
 		s.interject(s.words.render("go_on", nil))
 	case s.calls.pending == nil && s.talk.entries[n-1].Kind == journal.KindTurn && newWords == "":
 		s.interject(s.words.render("interrupted.tmpl", nil))
 	}
 	if n > 0 && !s.talk.has(journal.KindTask) {
-		first := &journal.Entry{Kind: journal.KindTask, Text: s.book.scrub.Text(s.firstMessage(s.talk.task))} // it was among the lost
+		// it was among the lost
+		first := &journal.Entry{Kind: journal.KindTask,
+			Text: s.book.scrub.Text(s.firstMessage(s.talk.task))}
 		s.talk.entries = slices.Insert(s.talk.entries, 0, first)
 	}
 }
@@ -116,7 +121,8 @@ func (s *Session) dropPending() {
 			continue
 		}
 		name := "not_begun"
-		if cmd, err := s.opts.Registry.Resolve(call.Command); err == nil && s.calls.mayHaveRun(newJob(cmd, call)) {
+		if cmd, err := s.opts.Registry.Resolve(call.Command); err == nil &&
+			s.calls.mayHaveRun(newJob(cmd, call)) {
 			name = "interrupted.tmpl"
 		}
 		parts = append(parts, s.words.render(name, call.Command))

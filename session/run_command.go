@@ -21,7 +21,8 @@ import (
 
 // run runs one call and makes of its result what the model is told.
 func (s *Session) run(ctx context.Context, j job) (reply, error) {
-	in := journal.Intent{Key: j.key, State: s.watch.now.Hash(), Step: s.clock.steps, Command: j.call.Command}
+	in := journal.Intent{Key: j.key, State: s.watch.now.Hash(), Step: s.clock.steps,
+		Command: j.call.Command}
 	if err := s.calls.begin(in, j.consequential()); err != nil {
 		return reply{}, err
 	}
@@ -44,7 +45,8 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	wall := s.opts.Now().Sub(start)
-	files := s.watch.changed(res, s.place.depth == 0 || j.consequential()) // else it may be other helpers' doing
+	// else it may be other helpers' doing
+	files := s.watch.changed(res, s.place.depth == 0 || j.consequential())
 	text, cut := s.condenser(j.spec, j.call).short(ctx, s.book.scrub.Text(res.Text))
 	s.watch.last = s.watch.oneFileOf(j.spec, j.call)
 	text = s.withPassages(ctx, j, res, text)
@@ -56,25 +58,24 @@ func (s *Session) run(ctx context.Context, j job) (reply, error) {
 		delete(s.watch.spoiled, s.watch.last) // also where it found the file as it was to be
 	}
 	problem := s.checker().atOnce(files)
-	r := reply{text: s.resultText(j, text, res.Failed, files, problem), short: text, failed: res.Failed}
-	switch {
-	case res.Failed:
-		r.next = journal.PhaseFailed
-	case problem != "":
-		r.next = journal.PhaseWithheld
-	default:
-		r.next = s.phaseAfter(j, text, files)
-	}
+	r := reply{text: s.resultText(j, text, res.Failed, files, problem), short: text,
+		failed: res.Failed, next: s.phaseAfter(j, res.Failed, problem, text, files)}
 	return r, s.calls.remember(journal.Done{
 		Key: j.key, Step: s.clock.steps, Command: j.call.Command, Result: text,
-		Failed: r.next == journal.PhaseFailed || r.next == journal.PhaseEmpty, Told: s.book.scrub.Text(r.text), Next: r.next,
+		Failed: r.next == journal.PhaseFailed || r.next == journal.PhaseEmpty,
+		Told:   s.book.scrub.Text(r.text), Next: r.next,
 	}, before.Hash(), s.watch.now.Hash())
 }
 
-// phaseAfter is where a run stands after a call that did its work.
-func (s *Session) phaseAfter(j job, text string, files []string) journal.Phase {
+// phaseAfter is where a run stands after a call that was carried out.
+func (s *Session) phaseAfter(j job, failed bool, problem, text string, files []string,
+) journal.Phase {
 	effect := j.cmd.Spec().Effect
 	switch {
+	case failed:
+		return journal.PhaseFailed
+	case problem != "":
+		return journal.PhaseWithheld
 	case len(files) == 0 && emptyResult.MatchString(text):
 		return journal.PhaseEmpty
 	case effect == command.EffectRead && s.watch.last != "":
@@ -98,7 +99,8 @@ func told(text string, next journal.Phase) reply {
 
 // condenser shortens the result of a call.
 func (s *Session) condenser(spec command.Spec, call *command.Call) condenser {
-	inParts := slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool { return slot.Name == "lines" })
+	inParts := slices.ContainsFunc(spec.Slots,
+		func(slot command.Slot) bool { return slot.Name == "lines" })
 	return condenser{conversation: s.talk, how: s.opts.LongResults, call: call, inParts: inParts}
 }
 
@@ -139,8 +141,10 @@ func errorText(err error) string {
 }
 
 // resultText is a result as the model is shown it.
-func (s *Session) resultText(j job, text string, failed bool, files []string, problem string) string {
-	d := resultData{Command: j.call.Command, Failed: failed, Block: prose.Fenced(text), Problem: problem}
+func (s *Session) resultText(j job, text string, failed bool, files []string, problem string,
+) string {
+	d := resultData{Command: j.call.Command, Failed: failed, Block: prose.Fenced(text),
+		Problem: problem}
 	if failed && s.opts.has(AidErrorLine) {
 		d.LineNumber, d.Line = offendingLine(codeOf(j.spec, j.call), text)
 	}
@@ -202,7 +206,8 @@ func (s *Session) conclude(ctx context.Context, t *turn, j job) (reply, error) {
 		res = &command.Result{Text: errorText(err), Failed: true}
 	}
 	if res.Failed {
-		return reply{text: s.resultText(j, res.Text, true, nil, ""), short: res.Text, failed: true, next: journal.PhaseFailed}, nil
+		return reply{text: s.resultText(j, res.Text, true, nil, ""), short: res.Text, failed: true,
+			next: journal.PhaseFailed}, nil
 	}
 	answer := answerText(res, j.call, j.spec)
 	if echoes(answer, s.talk.task) && j.call.Summary != "" {

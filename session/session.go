@@ -89,8 +89,10 @@ func newSession(opts Options, at place) (*Session, error) {
 	s.clock = &clock{now: opts.Now, max: opts.Limits.StepsMax}
 	s.book = &book{scrub: scrub, sink: opts.Sink, now: opts.Now}
 	s.speaker = &speaker{
-		backend: opts.Backend, caps: backend.CapabilitiesOf(opts.Backend), words: words, scrub: scrub, limits: opts.Limits,
-		sampling: opts.Sampling, budget: &budget{tokensMax: opts.Limits.TokensMax, family: at.family}, warn: s.book.warn,
+		backend: opts.Backend, caps: backend.CapabilitiesOf(opts.Backend), words: words, scrub: scrub,
+		limits:   opts.Limits,
+		sampling: opts.Sampling, budget: &budget{tokensMax: opts.Limits.TokensMax, family: at.family},
+		warn: s.book.warn,
 	}
 	if opts.Stream {
 		s.speaker.stream = func(d Delta) {
@@ -98,8 +100,8 @@ func newSession(opts Options, at place) (*Session, error) {
 			s.book.emit(&d)
 		}
 	}
-	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock, restate: opts.has(AidRestate),
-		renew: s.systemPrompt}
+	s.talk = &conversation{speaker: s.speaker, book: s.book, clock: s.clock,
+		restate: opts.has(AidRestate), renew: s.systemPrompt}
 	s.calls = newCalls(s.book, at.above)
 	s.gate = &gate{conversation: s.talk, opts: &s.opts, calls: s.calls}
 	s.watch = &watch{opts: &s.opts, focus: at.focus, spoiled: map[string]bool{}}
@@ -116,7 +118,8 @@ func newID(now time.Time) (string, error) {
 		return "", fmt.Errorf("session: %w", err)
 	}
 	now = now.UTC()
-	return fmt.Sprintf("%s-%03x%02x%02x", now.Format("20060102-150405"), now.Nanosecond()>>18, b[0], b[1]), nil
+	return fmt.Sprintf("%s-%03x%02x%02x", now.Format("20060102-150405"), now.Nanosecond()>>18, b[0],
+		b[1]), nil
 }
 
 // Resume goes on with the session kept at path, with what it had said, done
@@ -224,8 +227,8 @@ func (s *Session) begin(ctx context.Context, task string) error {
 		return err
 	}
 	s.clock.before, s.speaker.budget.before = s.clock.steps, s.speaker.budget.usage
-	s.book.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.talk.task, WorkDir: s.opts.Env.WorkDir,
-		Mode: s.opts.mode(), Resumed: s.resumed})
+	s.book.emit(&Started{ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.talk.task,
+		WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(), Resumed: s.resumed})
 	s.tellWithheld()
 	s.talk.system = s.systemPrompt()
 	s.watch.now = workdir.Take(s.opts.Env.WorkDir, workdir.Snapshot{})
@@ -263,10 +266,12 @@ func (s *Session) openLog() error {
 	if s.book.log, err = journal.Create(s.opts.SessionsDir, s.id); err != nil {
 		return err
 	}
-	return s.book.log.Append(journal.Record{Type: journal.TypeHeader, Time: s.opts.Now(), Header: &journal.Header{
-		Version: journal.Version, ID: s.id, Model: s.opts.Backend.ModelID(), Task: s.book.scrub.Text(s.talk.task),
-		WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(),
-	}})
+	return s.book.log.Append(journal.Record{Type: journal.TypeHeader, Time: s.opts.Now(),
+		Header: &journal.Header{
+			Version: journal.Version, ID: s.id, Model: s.opts.Backend.ModelID(),
+			Task:    s.book.scrub.Text(s.talk.task),
+			WorkDir: s.opts.Env.WorkDir, Mode: s.opts.mode(),
+		}})
 }
 
 // systemPrompt is the fixed part: the same for every step of a run, so that it
@@ -301,5 +306,6 @@ func (s *Session) add(e *journal.Entry) { s.talk.add(e, journal.Record{}) }
 
 func (s *Session) saveStep() {
 	usage := s.speaker.budget.usage
-	s.book.keep(journal.Record{Type: journal.TypeStep, Steps: s.clock.steps, Usage: &usage, WallMS: s.clock.wall()})
+	s.book.keep(journal.Record{Type: journal.TypeStep, Steps: s.clock.steps, Usage: &usage,
+		WallMS: s.clock.wall()})
 }

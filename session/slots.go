@@ -67,7 +67,8 @@ func (d *draft) fillSlots(ctx context.Context, spec command.Spec) (map[string]an
 // languageOf is what the fence of a text says it holds, by the file that an
 // earlier field names: a model that is told so writes better code.
 func languageOf(content map[string]any) string {
-	languages := map[string]string{".py": "python", ".go": "go", ".js": "javascript", ".sh": "bash", ".json": "json"}
+	languages := map[string]string{".py": "python", ".go": "go", ".js": "javascript", ".sh": "bash",
+		".json": "json"}
 	for _, field := range []string{"file", "path"} {
 		name, _ := content[field].(string)
 		if language := languages[path.Ext(name)]; language != "" {
@@ -79,7 +80,8 @@ func languageOf(content map[string]any) string {
 
 // fillOptional lets the model choose which optional fields it gives: one that is
 // asked for outright gets filled, wanted or not.
-func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any) error {
+func (d *draft) fillOptional(ctx context.Context, slots []command.Slot, content map[string]any,
+) error {
 	for len(slots) > 0 {
 		options := []string{d.words.render("none", nil)}
 		for _, slot := range slots {
@@ -195,9 +197,11 @@ var (
 func (d *draft) fillOpen(ctx context.Context) (any, error) {
 	d.write("\n" + d.words.render("final", nil))
 	mark := d.text.Len()
-	answer := generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(), rut: prose.OpenRut()}
+	answer := generation{tokensMax: d.limits.AnswerTokensMax, stop: d.nextLabels(),
+		rut: prose.OpenRut()}
 	text, end, err := d.generate(ctx, answer)
-	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) && !isNumber.MatchString(text) {
+	if err == nil && d.number && d.caps.Grammar && hasDigit.MatchString(text) &&
+		!isNumber.MatchString(text) {
 		d.take(mark)
 		text, end, err = d.generate(ctx, generation{tokensMax: numberTokensMax, grammar: numberAnswer})
 	}
@@ -224,7 +228,8 @@ func (d *draft) fillBlock(ctx context.Context, slot command.Slot) (any, error) {
 	d.begin(slot)
 	d.write("\n" + prose.FenceMark + slot.Lang + "\n")
 	closing := "\n" + prose.FenceMark + "\n"
-	block := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing}, rut: prose.BlockRut()}
+	block := generation{tokensMax: d.limits.FieldTokensMax, stop: []string{closing},
+		rut: prose.BlockRut()}
 	body := ""
 	if slot.Kind == command.SlotCode && d.opening != "" {
 		body = d.opening
@@ -372,7 +377,8 @@ func (d *draft) fillObject(ctx context.Context, slot command.Slot) (any, error) 
 // unquoted is a short field without the quotes or backticks around all of it.
 func unquoted(text string) string {
 	text = strings.TrimSpace(text)
-	for len(text) >= 2 && strings.ContainsRune("\"'`", rune(text[0])) && text[len(text)-1] == text[0] &&
+	for len(text) >= 2 && strings.ContainsRune("\"'`", rune(text[0])) &&
+		text[len(text)-1] == text[0] &&
 		strings.Count(text, text[:1]) == 2 {
 		text = strings.TrimSpace(text[1 : len(text)-1])
 	}

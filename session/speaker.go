@@ -56,7 +56,8 @@ type speaker struct {
 
 // complete runs one completion to its end. watch, unless nil, is told the text
 // as it comes.
-func (sp *speaker) complete(ctx context.Context, req *backend.Request, watch func(Delta)) (string, backend.FinishReason, error) {
+func (sp *speaker) complete(ctx context.Context, req *backend.Request, watch func(Delta),
+) (string, backend.FinishReason, error) {
 	var text strings.Builder
 	var finish backend.FinishReason
 	told := redact.NewStream(sp.scrub, req.Prefill, func(text string, tokens int) {
@@ -78,7 +79,9 @@ func (sp *speaker) complete(ctx context.Context, req *backend.Request, watch fun
 }
 
 // ask puts a question to the model, beside the conversation.
-func (sp *speaker) ask(ctx context.Context, system, question string, tokensMax int, until func(string) bool) (string, error) {
+func (sp *speaker) ask(ctx context.Context, system, question string, tokensMax int,
+	until func(string) bool,
+) (string, error) {
 	tokensMax, err := sp.budget.allow(tokensMax)
 	if err != nil {
 		return "", err
@@ -93,12 +96,14 @@ func (sp *speaker) ask(ctx context.Context, system, question string, tokensMax i
 }
 
 // choose lets the model pick one of several texts.
-func (sp *speaker) choose(ctx context.Context, req *backend.Request, options []string) (*backend.Choice, error) {
+func (sp *speaker) choose(ctx context.Context, req *backend.Request, options []string,
+) (*backend.Choice, error) {
 	return sp.chooseOption(ctx, req, backend.Options(options...))
 }
 
 // chooseOption is choose with the backend's own options.
-func (sp *speaker) chooseOption(ctx context.Context, req *backend.Request, options []backend.Option) (*backend.Choice, error) {
+func (sp *speaker) chooseOption(ctx context.Context, req *backend.Request, options []backend.Option,
+) (*backend.Choice, error) {
 	if _, err := sp.budget.allow(1); err != nil {
 		return nil, err
 	}

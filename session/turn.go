@@ -77,8 +77,8 @@ func (s *Session) step(ctx context.Context) (outcome, error) {
 	s.calls.pending, s.calls.had = nil, nil
 	if out.message != "" {
 		s.phase = out.next
-		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message, Digest: out.digest,
-			Next: out.next})
+		s.add(&journal.Entry{Kind: journal.KindResult, Step: s.clock.steps, Text: out.message,
+			Digest: out.digest, Next: out.next})
 	}
 	s.saveStep()
 	return out, nil
@@ -145,7 +145,8 @@ func (s *Session) askFresh(ctx context.Context) (*turn, error) {
 		if call == nil {
 			break
 		}
-		s.book.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for", done.Step))
+		s.book.warn(fmt.Sprintf("the same call as in step %d was wanted again; another was asked for",
+			done.Step))
 		t, err = s.ask(ctx, s.otherAim(call, done, try))
 	}
 	return t, err
@@ -184,7 +185,8 @@ func (s *Session) hasChoice(spec command.Spec) bool {
 		return len(s.watch.choices(s.talk.task, s.view(aim{}).mustLook(s.phase))) > 1
 	}
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		return !slot.Optional && (slot.Kind == command.SlotEnum || slot.Kind == command.SlotFile && files())
+		return !slot.Optional && (slot.Kind == command.SlotEnum || slot.Kind == command.SlotFile &&
+			files())
 	})
 }
 
@@ -207,7 +209,8 @@ func (s *Session) repeats(t *turn) (*command.Call, journal.Done) {
 const redraftTemperature = 0.7
 
 func redraftSampling(step, try int) *backend.Sampling {
-	return &backend.Sampling{Temperature: new(redraftTemperature), Seed: new(uint32(step*redraftsMax + try))}
+	return &backend.Sampling{Temperature: new(redraftTemperature),
+		Seed: new(uint32(step*redraftsMax + try))}
 }
 
 // ask gets one turn of the model. A prompt that turns out too long is
@@ -236,8 +239,10 @@ func (s *Session) askOnce(ctx context.Context, a aim) (*turn, error) {
 // slotTurn is a turn in three parts: a free note, a scored command, its fields.
 func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 	v := s.view(a)
-	d := &draft{speaker: s.speaker, msgs: s.talk.messages(), sampling: a.sampling.Merge(s.opts.Sampling)}
-	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)), s.watch.missing(s.talk.task, s.about.wants.Result)...)
+	d := &draft{speaker: s.speaker, msgs: s.talk.messages(),
+		sampling: a.sampling.Merge(s.opts.Sampling)}
+	d.files = append(s.watch.choices(s.talk.task, v.mustLook(s.phase)),
+		s.watch.missing(s.talk.task, s.about.wants.Result)...)
 	d.place = &passage{lines: s.linesOf, task: s.talk.task}
 	d.targets, d.number = s.about.targets(), s.about.wants.Number
 	d.opening = s.watch.opening(v.files, s.about.wants.Writes)
@@ -264,7 +269,8 @@ func (s *Session) slotTurn(ctx context.Context, a aim) (*turn, error) {
 		return nil, err
 	}
 	call := &command.Call{Command: spec.Name, Summary: note, Content: []map[string]any{content}}
-	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices, end: d.end}, nil
+	return &turn{text: d.text.String(), note: note, calls: []*command.Call{call}, choices: d.choices,
+		end: d.end}, nil
 }
 
 // writeNote lets the model reason in a line of its own.
@@ -340,7 +346,8 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			}
 		}
 		if r.stop != "" {
-			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut(), unmet: r.unmet}, nil
+			return outcome{stop: r.stop, answer: r.answer, cut: r.answer != "" && t.end.cut(),
+				unmet: r.unmet}, nil
 		}
 		if r.withheld {
 			s.talk.forgetAnswer(t.calls[:i])
@@ -355,7 +362,8 @@ func (s *Session) carryOut(ctx context.Context, t *turn) (outcome, error) {
 			break
 		}
 	}
-	return outcome{message: s.talk.tell(parts...), digest: strings.Join(digests, "\n"), next: next}, nil
+	return outcome{message: s.talk.tell(parts...), digest: strings.Join(digests, "\n"), next: next},
+		nil
 }
 
 // digest is a call and its result in one line.
@@ -409,7 +417,8 @@ func (s *Session) carryOutCall(ctx context.Context, t *turn, call *command.Call)
 	if s.calls.circles.ask(j.key) >= identicalCallsMax && s.refusals == 0 {
 		return reply{stop: StopLoop}, nil
 	}
-	if done, ok := s.calls.circles.earlier(j.key, s.watch.now.Hash()); ok && j.spec.Effect != command.EffectNetwork {
+	if done, ok := s.calls.circles.earlier(j.key, s.watch.now.Hash()); ok &&
+		j.spec.Effect != command.EffectNetwork {
 		return s.circle(j, done), nil
 	}
 	release, err := s.holdWork(ctx, j)

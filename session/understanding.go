@@ -63,7 +63,8 @@ func (u *understanding) makes(name string) bool {
 // folder is the task with what was there when it was given. Names that a secret
 // is hidden in are left out: they would be other names.
 func (u *understanding) folder() wants.Folder {
-	paths := slices.DeleteFunc(u.watch.first.Paths(), func(p string) bool { return u.book.scrub.Text(p) != p })
+	paths := slices.DeleteFunc(u.watch.first.Paths(),
+		func(p string) bool { return u.book.scrub.Text(p) != p })
 	return wants.Folder{Task: u.task, Paths: paths}
 }
 
@@ -106,6 +107,7 @@ func (u *understanding) suit(ctx context.Context) error {
 func (u *understanding) offered() []command.Spec {
 	fixed := u.opts.offered()
 	return matching(u.opts.allowed(), func(spec command.Spec) bool {
-		return u.suits[spec.Name] || slices.ContainsFunc(fixed, func(f command.Spec) bool { return f.Name == spec.Name })
+		return u.suits[spec.Name] || slices.ContainsFunc(fixed,
+			func(f command.Spec) bool { return f.Name == spec.Name })
 	})
 }

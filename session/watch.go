@@ -73,10 +73,12 @@ const (
 // lines, so many more by name, and of long ones passages, where they are wanted.
 func (w *watch) list(task string, passages bool, filesMax, namesMax int) firstData {
 	paths := w.now.Paths()
-	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.More, Date: w.opts.Now().Format(time.DateOnly)}
+	d := firstData{Task: strings.TrimSpace(task), Count: len(paths), More: w.now.More,
+		Date: w.opts.Now().Format(time.DateOnly)}
 	named := w.named(d.Task)
 	if len(named) > 0 { // the others are known to be beside the point
-		paths = slices.Concat(named, slices.DeleteFunc(paths, func(p string) bool { return slices.Contains(named, p) }))
+		paths = slices.Concat(named, slices.DeleteFunc(paths,
+			func(p string) bool { return slices.Contains(named, p) }))
 	}
 	shown := min(len(paths), cmp.Or(len(named), filesMax), filesMax)
 	room := int64(listBytesSum)
@@ -139,7 +141,8 @@ func isData(name string) bool {
 // opening is what code about such tables begins with: small models go on with what
 // stands there, and do not take up what they are told of it.
 func (w *watch) opening(files []string, writes bool) string {
-	tables := slices.DeleteFunc(slices.Clone(files), func(name string) bool { return !w.holdsTable(name) })
+	tables := slices.DeleteFunc(slices.Clone(files),
+		func(name string) bool { return !w.holdsTable(name) })
 	switch {
 	case len(tables) == 0:
 		return ""

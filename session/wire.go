@@ -56,14 +56,16 @@ func (w wire) replyText(ctx context.Context, msgs []backend.Message) (string, en
 	if err != nil {
 		return "", endLimit, err
 	}
-	text, finish, err := w.complete(ctx, &backend.Request{Messages: msgs, Sampling: w.sampling, TokensMax: tokensMax}, w.delta)
+	text, finish, err := w.complete(ctx,
+		&backend.Request{Messages: msgs, Sampling: w.sampling, TokensMax: tokensMax}, w.delta)
 	return text, endingOf(finish, tokensMax, w.limits.ReplyTokensMax), err
 }
 
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
 func cutInside(parsed salvage.Parsed, end ending) bool {
-	return parsed.Repaired(salvage.RepairTruncated) || end.cut() && (asText(parsed) || parsed.Repaired(salvage.RepairProse))
+	return parsed.Repaired(salvage.RepairTruncated) || end.cut() &&
+		(asText(parsed) || parsed.Repaired(salvage.RepairProse))
 }
 
 // read makes calls of a reply, or says why none of it can be used. One that was
@@ -91,7 +93,8 @@ func (w wire) read(raw string, end ending, again bool) (salvage.Parsed, string) 
 // change something on the word of a guess, of a reply that was cut off, or of
 // what is only quoted.
 func (w wire) callProblem(c salvage.ParsedCall, parsed salvage.Parsed, cut, again bool) string {
-	d := reasonData{Name: prose.OneLine(c.Command, 60), Nearest: c.Suggestion, Names: w.opts.Registry.Names()}
+	d := reasonData{Name: prose.OneLine(c.Command, 60), Nearest: c.Suggestion,
+		Names: w.opts.Registry.Names()}
 	cmd, err := w.opts.Registry.Resolve(c.Command)
 	switch {
 	case err != nil && c.Match == command.MatchFuzzy:
@@ -153,7 +156,8 @@ func (w wire) askAgain(msgs []backend.Message, raw, problem string) []backend.Me
 }
 
 func (w wire) repairText(problem string) string {
-	return w.words.render("repair.tmpl", map[string]string{"Reason": problem, "Example": w.exampleCall()})
+	return w.words.render("repair.tmpl",
+		map[string]string{"Reason": problem, "Example": w.exampleCall()})
 }
 
 // exampleCall is a call in the wire form: the one that ends a task.
@@ -198,7 +202,8 @@ func (w wire) withoutQuoted(raw string, parsed salvage.Parsed) salvage.Parsed {
 func asText(parsed salvage.Parsed) bool {
 	return slices.ContainsFunc(parsed.Repairs, func(r salvage.Repair) bool {
 		return slices.Contains([]salvage.Repair{
-			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall, salvage.RepairFirstWord,
+			salvage.RepairXML, salvage.RepairFence, salvage.RepairReAct, salvage.RepairFunctionCall,
+			salvage.RepairFirstWord,
 		}, r)
 	})
 }
@@ -213,7 +218,8 @@ func (w wire) wasShown(call *command.Call, values bool) bool {
 			return true
 		}
 		for _, t := range []string{text, unescaped.Replace(text)} { // as it is, and inside of a string
-			if slices.ContainsFunc(salvage.Within(t, w.opts.Registry), func(c command.Call) bool { return callKey(&c) == key }) {
+			if slices.ContainsFunc(salvage.Within(t, w.opts.Registry),
+				func(c command.Call) bool { return callKey(&c) == key }) {
 				return true
 			}
 		}

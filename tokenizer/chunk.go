@@ -125,7 +125,8 @@ func splitsWords(steps []step) bool {
 		last := i == len(steps)-1
 		switch {
 		case s.Type == "Digits":
-		case s.Type == "Split" && s.Behavior == "Isolated" && !s.Invert && slices.Contains(knownSplits[:], s.Pattern.Regex):
+		case s.Type == "Split" && s.Behavior == "Isolated" && !s.Invert &&
+			slices.Contains(knownSplits[:], s.Pattern.Regex):
 			splits = true
 		case s.Type == "ByteLevel" && last && !s.AddPrefixSpace:
 			splits = splits || s.UseRegex == nil || *s.UseRegex

@@ -22,7 +22,8 @@ type definition struct {
 // silence.
 func parseDefinition(data []byte) (definition, error) {
 	refuse := func(format string, args ...any) (definition, error) {
-		return definition{}, &Error{Op: "open tokenizer", What: fmt.Sprintf(format, args...), Advice: adviceFile}
+		return definition{}, &Error{Op: "open tokenizer", What: fmt.Sprintf(format, args...),
+			Advice: adviceFile}
 	}
 	if len(data) > fileBytesMax {
 		return refuse("more than %d bytes", fileBytesMax)
@@ -66,8 +67,8 @@ func parseDefinition(data []byte) (definition, error) {
 	if isNull(top["pre_tokenizer"]) {
 		pieceMax = pieceBytesMaxPatternless
 	}
-	return definition{data: data, pieceMax: pieceMax, normalizer: top["normalizer"], decoder: top["decoder"],
-		cuts: cuttable(top)}, nil
+	return definition{data: data, pieceMax: pieceMax, normalizer: top["normalizer"],
+		decoder: top["decoder"], cuts: cuttable(top)}, nil
 }
 
 func isNull(v json.RawMessage) bool { return len(v) == 0 || string(v) == "null" }
@@ -126,7 +127,8 @@ func (d definition) bytes(unescape bool) ([]byte, error) {
 	}
 	top["normalizer"] = sequence("normalizers", normalizer)
 	if !isNull(d.decoder) {
-		top["decoder"] = sequence("decoders", []any{d.decoder, replace(esc, esc+escSelf), replace("\x00", esc+escNUL)})
+		top["decoder"] = sequence("decoders",
+			[]any{d.decoder, replace(esc, esc+escSelf), replace("\x00", esc+escNUL)})
 	}
 	data, err := json.Marshal(top)
 	if err != nil {
@@ -137,7 +139,8 @@ func (d definition) bytes(unescape bool) ([]byte, error) {
 
 // replace is a step of a normalizer or decoder.
 func replace(old, with string) any {
-	return map[string]any{"type": "Replace", "pattern": map[string]string{"String": old}, "content": with}
+	return map[string]any{"type": "Replace", "pattern": map[string]string{"String": old},
+		"content": with}
 }
 
 // sequence is several steps in a row.

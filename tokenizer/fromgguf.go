@@ -46,7 +46,8 @@ func (e *UnsupportedError) Error() string {
 	if e.Pre == "" {
 		return fmt.Sprintf("build tokenizer: tokenizer %q is not supported yet", e.Model)
 	}
-	return fmt.Sprintf("build tokenizer: pre-tokenizer %q of tokenizer %q is not supported yet", e.Pre, e.Model)
+	return fmt.Sprintf("build tokenizer: pre-tokenizer %q of tokenizer %q is not supported yet", e.Pre,
+		e.Model)
 }
 
 // Hint says what a person can do about it.
@@ -81,9 +82,11 @@ func splittings(pre string) (splitting, bool) {
 	case "gpt-2":
 		return splitting{steps: []any{byteLevel(true)}}, true
 	case "smollm":
-		return splitting{steps: []any{object{"type": "Digits", "individual_digits": true}, byteLevel(true)}}, true
+		return splitting{steps: []any{object{"type": "Digits", "individual_digits": true},
+			byteLevel(true)}}, true
 	case "qwen2":
-		return splitting{normalizer: object{"type": "NFC"}, steps: []any{splitBy(splitQwen2), byteLevel(false)}}, true
+		return splitting{normalizer: object{"type": "NFC"},
+			steps: []any{splitBy(splitQwen2), byteLevel(false)}}, true
 	case "llama-bpe", "llama3", "llama-v3":
 		return splitting{steps: []any{splitBy(splitLlama3), byteLevel(false)}, ignoreMerges: true}, true
 	}
@@ -93,11 +96,13 @@ func splittings(pre string) (splitting, bool) {
 // byteLevel maps bytes to printable characters, and with split first splits
 // words as GPT-2 does.
 func byteLevel(split bool) any {
-	return object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split}
+	return object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+		"use_regex": split}
 }
 
 func splitBy(pattern string) any {
-	return object{"type": "Split", "pattern": object{"Regex": pattern}, "behavior": "Isolated", "invert": false}
+	return object{"type": "Split", "pattern": object{"Regex": pattern}, "behavior": "Isolated",
+		"invert": false}
 }
 
 // FromGGUF builds the tokenizer.json that a model's repository would have from
@@ -204,8 +209,10 @@ func (v *Vocab) byteLevelFile(ids map[string]int) (object, error) {
 		"pre_tokenizer": pre,
 		"decoder":       byteLevel(true),
 		"model": object{
-			"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
-			"fuse_unk": false, "byte_fallback": false, "ignore_merges": split.ignoreMerges, "vocab": ids, "merges": merges,
+			"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil,
+			"end_of_word_suffix": nil,
+			"fuse_unk":           false, "byte_fallback": false, "ignore_merges": split.ignoreMerges, "vocab": ids,
+			"merges": merges,
 		},
 	}, nil
 }
@@ -261,8 +268,10 @@ func (v *Vocab) sentencePieceFile(ids map[string]int) (object, error) {
 		"pre_tokenizer": nil,
 		"decoder":       object{"type": "Sequence", "decoders": decoders},
 		"model": object{
-			"type": "BPE", "dropout": nil, "unk_token": unknown, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
-			"fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": ids, "merges": v.scoredMerges(ids),
+			"type": "BPE", "dropout": nil, "unk_token": unknown, "continuing_subword_prefix": nil,
+			"end_of_word_suffix": nil,
+			"fuse_unk":           true, "byte_fallback": true, "ignore_merges": false, "vocab": ids,
+			"merges": v.scoredMerges(ids),
 		},
 	}, nil
 }
@@ -310,7 +319,8 @@ func (v *Vocab) splits(id int, ids map[string]int) []scoredMerge {
 			left, okL := ids[text[:i]]
 			right, okR := ids[text[i:]]
 			if okL && okR {
-				out = append(out, scoredMerge{[2]string{text[:i], text[i:]}, left, right, v.Scores[id], n, runes - n})
+				out = append(out, scoredMerge{[2]string{text[:i], text[i:]}, left, right, v.Scores[id], n,
+					runes - n})
 			}
 		}
 		n++
@@ -343,7 +353,8 @@ func (v *Vocab) template() (any, error) {
 	special := object{}
 	part := func(id int) (any, error) {
 		if !v.has(id) {
-			return nil, vocabError("a token is to be added to each text, and id %d is not in the vocabulary", id)
+			return nil, vocabError("a token is to be added to each text, and id %d is not in the vocabulary",
+				id)
 		}
 		text := v.text(id)
 		special[text] = object{"id": text, "ids": []int{id}, "tokens": []string{text}}

@@ -24,6 +24,9 @@ func (l library) encode(text string, addSpecial bool) []uint32 {
 	return l.t.EncodeWithOptions(text, addSpecial).IDs
 }
 
-func (l library) decode(ids []uint32, skipSpecial bool) string { return l.t.Decode(ids, skipSpecial) }
-func (l library) vocabSize() int                               { return int(l.t.VocabSize()) }
-func (l library) close()                                       { _ = l.t.Close() } // always nil
+func (l library) decode(ids []uint32,
+	skipSpecial bool) string {
+	return l.t.Decode(ids, skipSpecial)
+}
+func (l library) vocabSize() int { return int(l.t.VocabSize()) }
+func (l library) close()         { _ = l.t.Close() } // always nil

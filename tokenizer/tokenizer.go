@@ -215,15 +215,16 @@ func (t *Tokenizer) around(o Options) (before, after []uint32, err error) {
 			return whole[:i], whole[i+len(bare):], nil
 		}
 	}
-	return nil, nil, &Error{Op: "encode text", What: "the tokenizer changes a text when it adds special tokens"}
+	return nil, nil, &Error{Op: "encode text",
+		What: "the tokenizer changes a text when it adds special tokens"}
 }
 
 // encodePiece hands text to the library in one call.
 func (t *Tokenizer) encodePiece(text string, o Options) ([]uint32, error) {
 	if len(text) > t.def.pieceMax {
 		return nil, &Error{Op: "encode text",
-			What: fmt.Sprintf("a stretch of %d bytes has no place where it may be cut; %d are allowed", len(text),
-				t.def.pieceMax),
+			What: fmt.Sprintf("a stretch of %d bytes has no place where it may be cut; %d are allowed",
+				len(text), t.def.pieceMax),
 			Advice: "encode the text in pieces, or break it into lines"}
 	}
 	v := variant{parseSpecial: o.ParseSpecial, escapeNUL: strings.IndexByte(text, 0) >= 0}
@@ -271,7 +272,8 @@ func (t *Tokenizer) Decode(ids []int, skipSpecial bool) (string, error) {
 	raw := make([]uint32, len(ids))
 	for i, id := range ids {
 		if id < 0 || id >= size {
-			return "", &Error{Op: "decode tokens", What: fmt.Sprintf("id %d is not in the vocabulary of %d", id, size)}
+			return "", &Error{Op: "decode tokens",
+				What: fmt.Sprintf("id %d is not in the vocabulary of %d", id, size)}
 		}
 		raw[i] = uint32(id)
 	}

@@ -136,7 +136,8 @@ func (s *suite) request() *backend.Request {
 }
 
 // reply collects a reply and checks what holds for all of them.
-func (s *suite) reply(t *testing.T, b backend.LanguageBackend, req *backend.Request) (string, backend.Delta) {
+func (s *suite) reply(t *testing.T, b backend.LanguageBackend, req *backend.Request,
+) (string, backend.Delta) {
 	t.Helper()
 	var text strings.Builder
 	var last backend.Delta
@@ -201,7 +202,8 @@ func (s *suite) tokensMax(t *testing.T, b backend.LanguageBackend) {
 func (s *suite) stop(t *testing.T, b backend.LanguageBackend) {
 	whole, _ := s.reply(t, b, s.request())
 	runes := []rune(whole)
-	require.GreaterOrEqual(t, len(runes), 12, "the reply %q is too short to test with; set Options.Prompt", whole)
+	require.GreaterOrEqual(t, len(runes), 12,
+		"the reply %q is too short to test with; set Options.Prompt", whole)
 	middle := len(runes) / 2
 	stop := string(runes[middle-3 : middle+3])
 	req := s.request()
@@ -401,13 +403,15 @@ func (s *suite) prefill(t *testing.T, b backend.LanguageBackend) {
 	}
 	req.Prefill = free[:cut]
 	rest, _ := s.reply(t, b, req)
-	assert.False(t, strings.HasPrefix(rest, req.Prefill), "the prefill %q is repeated in %q", req.Prefill, rest)
+	assert.False(t, strings.HasPrefix(rest, req.Prefill), "the prefill %q is repeated in %q",
+		req.Prefill, rest)
 }
 
 func (s *suite) counts(t *testing.T, b backend.LanguageBackend) {
 	ctx := s.ctx(t)
 	short := []backend.Message{{Role: backend.RoleUser, Content: "hello"}}
-	long := []backend.Message{{Role: backend.RoleUser, Content: "hello" + strings.Repeat(" seven green bottles", 20)}}
+	long := []backend.Message{{Role: backend.RoleUser,
+		Content: "hello" + strings.Repeat(" seven green bottles", 20)}}
 	nShort, err := b.CountTokens(ctx, short)
 	require.NoError(t, err)
 	nLong, err := b.CountTokens(ctx, long)
@@ -490,6 +494,6 @@ func (s *suite) goroutines(t *testing.T, b backend.LanguageBackend) {
 		}
 		cancel()
 	}
-	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+slack }, 5*time.Second, 10*time.Millisecond,
-		"%d goroutines before, many more after %d broken-off calls", before, calls)
+	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+slack }, 5*time.Second,
+		10*time.Millisecond, "%d goroutines before, many more after %d broken-off calls", before, calls)
 }

@@ -64,7 +64,8 @@ func checkChoice(t *testing.T, c *backend.Choice, texts []string) {
 	assert.False(t, c.Margin < 0, "margin %v", c.Margin)
 	for _, o := range c.Options {
 		if !math.IsNaN(sum) && !c.Tie {
-			assert.LessOrEqual(t, o.Probability, c.Options[c.Index].Probability, "the winner is not the most probable")
+			assert.LessOrEqual(t, o.Probability, c.Options[c.Index].Probability,
+				"the winner is not the most probable")
 		}
 	}
 	_, err := json.Marshal(c)

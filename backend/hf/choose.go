@@ -26,7 +26,8 @@ const (
 
 // ChooseFromOptions implements backend.LanguageBackend by option scoring: the
 // prompt is computed once, then the tokens of all options as one trie.
-func (b *Backend) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option,
+func (b *Backend) ChooseFromOptions(ctx context.Context, req *backend.Request,
+	options []backend.Option,
 ) (*backend.Choice, error) {
 	start := time.Now()
 	cfg, err := checkChoice(req, options)
@@ -57,10 +58,12 @@ func checkChoice(req *backend.Request, options []backend.Option) (backend.Choose
 		cfg = *req.Choose
 	}
 	cfg.Scoring = cmp.Or(cfg.Scoring, backend.ScoreSum)
-	known := []backend.Scoring{backend.ScoreSum, backend.ScoreMean, backend.ScorePerByte, backend.ScorePMI}
+	known := []backend.Scoring{backend.ScoreSum, backend.ScoreMean, backend.ScorePerByte,
+		backend.ScorePMI}
 	switch {
 	case !slices.Contains(known, cfg.Scoring):
-		return cfg, fmt.Errorf("choose: unknown method %q; known are sum, mean, per_byte, pmi", cfg.Scoring)
+		return cfg, fmt.Errorf("choose: unknown method %q; known are sum, mean, per_byte, pmi",
+			cfg.Scoring)
 	case cfg.Rotate && !cfg.List:
 		return cfg, fmt.Errorf("choose: rotating the listed order needs the options to be listed")
 	case math.IsNaN(cfg.MarginMin) || cfg.MarginMin < 0:
@@ -194,7 +197,8 @@ func (c *chooser) raw(msgs []backend.Message) ([]float64, error) {
 	if len(prompt) >= c.b.ContextLength() { // seen before each option is tokenised with it
 		return nil, &backend.ContextError{Tokens: len(prompt), Max: c.b.ContextLength()}
 	}
-	req := &inference.ScoreRequest{Prompt: prompt, Shared: c.b.systemTokens(c.ctx, msgs, c.req.Tools, prompt)}
+	req := &inference.ScoreRequest{Prompt: prompt,
+		Shared: c.b.systemTokens(c.ctx, msgs, c.req.Tools, prompt)}
 	if c.cfg.Scoring == backend.ScoreSum || c.cfg.Scoring == backend.ScorePMI {
 		req.Ends = c.b.ends(c.cfg.EndTexts)
 	}

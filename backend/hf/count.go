@@ -51,7 +51,8 @@ func (c *counter) open(cfg *Config) (*tokenizer.Tokenizer, error) {
 	if diff := tokenizer.Compare(encodeWith(tok), c.encode); diff != nil {
 		_ = tok.Close()
 		if from != "" {
-			cfg.Warn(fmt.Sprintf("%s is not used for counting: it and the model's own vocabulary differ: %v", from, diff))
+			cfg.Warn(fmt.Sprintf("%s is not used for counting: it and the model's own vocabulary differ: %v",
+				from, diff))
 		}
 		return nil, nil
 	}
@@ -98,8 +99,10 @@ func BuildTokenizer(path string) ([]byte, error) {
 	if v == nil {
 		return nil, &tokenizer.UnsupportedError{Model: "none"}
 	}
-	out := tokenizer.Vocab{Model: v.Model, Pre: v.Pre, Tokens: v.Tokens, Scores: v.Scores, Merges: v.Merges,
-		BOS: v.BOS, EOS: v.EOS, UNK: v.UNK, AddBOS: v.AddBOS, AddEOS: v.AddEOS, AddSpacePrefix: v.AddSpacePrefix}
+	out := tokenizer.Vocab{Model: v.Model, Pre: v.Pre, Tokens: v.Tokens, Scores: v.Scores,
+		Merges: v.Merges,
+		BOS:    v.BOS, EOS: v.EOS, UNK: v.UNK, AddBOS: v.AddBOS, AddEOS: v.AddEOS,
+		AddSpacePrefix: v.AddSpacePrefix}
 	for _, t := range v.Types {
 		out.Types = append(out.Types, tokenizer.TokenType(t))
 	}

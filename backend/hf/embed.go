@@ -13,13 +13,15 @@ const embedTokensMax = 2048
 
 // Embed implements backend.Embedder. The embedder is made when it is first
 // needed, since it takes memory of its own.
-func (b *Backend) Embed(ctx context.Context, texts []string) (vectors [][]float32, tokens int, err error) {
+func (b *Backend) Embed(ctx context.Context, texts []string,
+) (vectors [][]float32, tokens int, err error) {
 	e, err := b.embedder()
 	if err != nil {
 		return nil, 0, err
 	}
 	for i, text := range texts {
-		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true, TokensMax: embedTokensMax})
+		ids, err := b.model.Tokenize(text, inference.TokenizeOptions{AddSpecial: true,
+			TokensMax: embedTokensMax})
 		if err != nil {
 			return nil, 0, fmt.Errorf("text %d: %w", i+1, b.translate(ctx, err))
 		}

@@ -16,7 +16,8 @@ import (
 func (b *Backend) Fingerprint() string {
 	c := &b.cfg
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %v %d %d %d %d %t", c.Path, inference.BuildID,
-		runtime.GOARCH, c.KVType, c.Devices, c.Threads, c.ThreadsBatch, c.Ubatch, b.ContextLength(), c.NoFlashAttn))
+		runtime.GOARCH, c.KVType, c.Devices, c.Threads, c.ThreadsBatch, c.Ubatch, b.ContextLength(),
+		c.NoFlashAttn))
 	const shown = 6 // bytes
 	return "fp_" + hex.EncodeToString(sum[:shown]) + "_varies"
 }

@@ -77,7 +77,8 @@ func (b *Backend) folded(ctx context.Context, msgs []backend.Message) []backend.
 	}
 	var out []backend.Message
 	for _, m := range msgs {
-		if n := len(out) - 1; n >= 0 && out[n].Role == m.Role && len(out[n].Calls) == 0 && m.Role != backend.RoleTool {
+		if n := len(out) - 1; n >= 0 && out[n].Role == m.Role && len(out[n].Calls) == 0 &&
+			m.Role != backend.RoleTool {
 			out[n].Content += "\n\n" + m.Content
 			out[n].Calls = m.Calls
 			continue

@@ -120,10 +120,12 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 		model.Close()
 		return nil, err
 	}
-	b := &Backend{cfg: cfg, model: model, engine: engine, store: sizes.Store, endsOf: map[string][]int32{}}
+	b := &Backend{cfg: cfg, model: model, engine: engine, store: sizes.Store,
+		endsOf: map[string][]int32{}}
 	b.counter.model = model
 	b.cfg.Sampling = cfg.Sampling.Merge(cardSampling(model.File))
-	if trained := model.Info.ContextLength; cfg.ContextLength == 0 && engine.ContextLength() < trained {
+	if trained := model.Info.ContextLength; cfg.ContextLength == 0 &&
+		engine.ContextLength() < trained {
 		cfg.Warn(fmt.Sprintf(
 			"using a context length of %d of the %d that %s was trained for; set llm.context_length for more",
 			engine.ContextLength(), trained, cfg.ModelID))
@@ -179,8 +181,8 @@ func (c *Config) sayMissing() {
 }
 
 // place decides how much lies on the accelerators, and says so where it is not all.
-func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *inference.EngineOptions,
-	on []inference.Device,
+func (c *Config) place(file *gguf.Info, options *inference.ModelOptions,
+	sizes *inference.EngineOptions, on []inference.Device,
 ) error {
 	if sizes.ContextLength == 0 {
 		sizes.ContextLength = inference.FittingContext(file, on, *sizes)
@@ -201,15 +203,18 @@ func (c *Config) place(file *gguf.Info, options *inference.ModelOptions, sizes *
 }
 
 func modelOptions(c *Config) *inference.ModelOptions {
-	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers, CPUExperts: c.CPUExperts,
-		MainGPU: c.MainGPU, TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock, CheckTensors: c.CheckTensors,
+	return &inference.ModelOptions{Devices: c.Devices, GPULayers: c.GPULayers,
+		CPUExperts: c.CPUExperts,
+		MainGPU:    c.MainGPU, TensorSplit: c.TensorSplit, NoMmap: c.NoMmap, Mlock: c.Mlock,
+		CheckTensors: c.CheckTensors,
 		ChatTemplate: c.ChatTemplate, Progress: c.Progress, RenderExecutable: c.RenderExecutable}
 }
 
 func engineOptions(cfg *Config) *inference.EngineOptions {
-	return &inference.EngineOptions{ContextLength: cfg.ContextLength, Parallel: cfg.Parallel, Ubatch: cfg.Ubatch,
-		Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch,
-		ShareCores: cfg.Threads == 0 && cfg.ThreadsBatch == 0, KVType: cfg.KVType, NoFlashAttn: cfg.NoFlashAttn}
+	return &inference.EngineOptions{ContextLength: cfg.ContextLength, Parallel: cfg.Parallel,
+		Ubatch: cfg.Ubatch, Threads: cfg.Threads, ThreadsBatch: cfg.ThreadsBatch,
+		ShareCores: cfg.Threads == 0 && cfg.ThreadsBatch == 0, KVType: cfg.KVType,
+		NoFlashAttn: cfg.NoFlashAttn}
 }
 
 // Close frees the model; requests in flight end with an error. Idempotent.
@@ -237,8 +242,8 @@ func (b *Backend) ContextLength() int { return b.engine.ContextLength() }
 
 // Capabilities implements backend.Capable: everything, since the model is here.
 func (b *Backend) Capabilities() backend.Capabilities {
-	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true, ExactChoice: true,
-		StopTokens: true}
+	return backend.Capabilities{Prefill: true, Grammar: true, Schema: true, Logprobs: true,
+		ExactChoice: true, StopTokens: true}
 }
 
 // Parameters is the number of weights of the model.
@@ -264,8 +269,8 @@ func (b *Backend) Device() string {
 
 // encode renders and tokenises a chat; the result is what the engine computes.
 // A prompt of far more than tokensMax tokens is an error before it is read; 0: any.
-func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool, prefill string,
-	tokensMax int,
+func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []backend.Tool,
+	prefill string, tokensMax int,
 ) ([]inference.Part, []int32, error) {
 	chat, err := b.chat(ctx, msgs, tools)
 	if err != nil {
@@ -287,7 +292,8 @@ func (b *Backend) encode(ctx context.Context, msgs []backend.Message, tools []ba
 
 // closedThought puts the end of a thought into the parts of a prompt, in front of the
 // beginning of the reply, if the template has opened one.
-func (b *Backend) closedThought(ctx context.Context, parts []inference.Part, prefill string) []inference.Part {
+func (b *Backend) closedThought(ctx context.Context, parts []inference.Part, prefill string,
+) []inference.Part {
 	end := b.thinking(ctx).closed()
 	if end == "" {
 		return parts
@@ -301,7 +307,8 @@ func (b *Backend) closedThought(ctx context.Context, parts []inference.Part, pre
 }
 
 // ChatCompletion implements backend.LanguageBackend.
-func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
+func (b *Backend) ChatCompletion(ctx context.Context, req *backend.Request,
+) iter.Seq2[backend.Delta, error] {
 	return b.thinking(ctx).splitThought(func(yield func(backend.Delta, error) bool) {
 		call, parts, trim, err := b.prepare(ctx, req)
 		if err != nil {
@@ -351,7 +358,8 @@ func (b *Backend) prepare(ctx context.Context, req *backend.Request,
 	if len(ids) >= b.ContextLength() {
 		return nil, nil, false, &backend.ContextError{Tokens: len(ids), Max: b.ContextLength()}
 	}
-	return &inference.GenerateRequest{Prompt: ids, Shared: b.systemTokens(ctx, req.Messages, req.Tools, ids),
+	return &inference.GenerateRequest{Prompt: ids,
+		Shared:   b.systemTokens(ctx, req.Messages, req.Tools, ids),
 		Sampling: b.sampling(req.Sampling), TokensMax: cmp.Or(req.TokensMax, b.cfg.TokensMax),
 		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Until: req.Until, Grammar: grammar,
 		Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs}, parts, trim, nil
@@ -371,7 +379,8 @@ func prefilled(req *backend.Request) (prefill string, trim bool) {
 func (b *Backend) sampling(s *backend.Sampling) inference.Sampling {
 	m := s.Merge(b.cfg.Sampling)
 	return inference.Sampling{
-		Temperature: or(m.Temperature, temperatureDefault), TopK: or(m.TopK, topKDefault), TopP: or(m.TopP, topPDefault),
+		Temperature: or(m.Temperature, temperatureDefault), TopK: or(m.TopK, topKDefault),
+		TopP: or(m.TopP, topPDefault),
 		MinP: or(m.MinP, minPDefault), RepeatPenalty: or(m.RepeatPenalty, 1), Seed: m.Seed,
 		Frequency: or(m.FrequencyPenalty, 0), Presence: or(m.PresencePenalty, 0), Bias: m.LogitBias,
 	}

@@ -19,7 +19,9 @@ type systemPart struct {
 
 // systemTokens is how many leading tokens of a chat stem from its system messages and tools,
 // and so are those of other chats, too. 0: none, or nothing is kept on disk.
-func (b *Backend) systemTokens(ctx context.Context, msgs []backend.Message, tools []backend.Tool, ids []int32) int {
+func (b *Backend) systemTokens(ctx context.Context, msgs []backend.Message, tools []backend.Tool,
+	ids []int32,
+) int {
 	n := slices.IndexFunc(msgs, func(m backend.Message) bool { return m.Role != backend.RoleSystem })
 	if b.store == nil || n < 0 || n == 0 && len(tools) == 0 {
 		return 0

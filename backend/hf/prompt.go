@@ -16,7 +16,8 @@ import (
 // first `added` tokens are not in the text: a beginning-of-sequence token, where the vocabulary
 // wants one and the text does not begin with it.
 func (b *Backend) TokenizePrompt(text string) (ids []int, added int, err error) {
-	got, err := b.model.Tokenize(text, inference.TokenizeOptions{ParseSpecial: true, TokensMax: b.ContextLength()})
+	got, err := b.model.Tokenize(text, inference.TokenizeOptions{ParseSpecial: true,
+		TokensMax: b.ContextLength()})
 	if err != nil {
 		return nil, 0, b.translate(context.Background(), err)
 	}
@@ -45,7 +46,8 @@ func (b *Backend) PromptInfo() (bos, eos, template string) {
 
 // CompleteTokens continues tokens, with no chat template. Of req, Messages and
 // Prefill are ignored.
-func (b *Backend) CompleteTokens(ctx context.Context, ids []int, req *backend.Request) iter.Seq2[backend.Delta, error] {
+func (b *Backend) CompleteTokens(ctx context.Context, ids []int, req *backend.Request,
+) iter.Seq2[backend.Delta, error] {
 	return func(yield func(backend.Delta, error) bool) {
 		call, err := b.completion(ids, req)
 		if err != nil {
@@ -75,8 +77,9 @@ func (b *Backend) completion(ids []int, req *backend.Request) (*inference.Genera
 			return nil, err
 		}
 	}
-	return &inference.GenerateRequest{Prompt: int32s(ids), Sampling: b.sampling(req.Sampling), TokensMax: req.TokensMax,
-		Stop: req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs,
+	return &inference.GenerateRequest{Prompt: int32s(ids), Sampling: b.sampling(req.Sampling),
+		TokensMax: req.TokensMax,
+		Stop:      req.Stop, StopTokens: int32s(req.StopTokens), Grammar: grammar, Logprobs: req.Logprobs,
 		TopLogprobs: req.TopLogprobs}, nil
 }
 

@@ -39,7 +39,8 @@ func (t *thoughts) find(ctx context.Context, m *inference.Model) {
 	if found := openMark.FindStringSubmatch(inference.Text(parts)); found != nil {
 		name := found[2] + found[3]
 		closing := strings.Replace(strings.Replace(found[1], "<", "</", 1), "[", "[/", 1)
-		if strings.Contains(m.ChatTemplate(), closing) || strings.HasPrefix(strings.ToLower(name), "think") {
+		if strings.Contains(m.ChatTemplate(), closing) ||
+			strings.HasPrefix(strings.ToLower(name), "think") {
 			t.open, t.close, t.break_, t.opened = found[1], closing, found[4], true
 			return
 		}
@@ -48,8 +49,10 @@ func (t *thoughts) find(ctx context.Context, m *inference.Model) {
 		closing := strings.Replace(strings.Replace(name, "<", "</", 1), "[", "[/", 1)
 		const thought, answer = "\x02thought\x03", "\x02answer\x03"
 		parts, err := m.Render(ctx, inference.Chat{Messages: []inference.Message{
-			ask, {Role: "assistant", Content: name + "\n" + thought + "\n" + closing + "\n\n" + answer}, ask}}, "")
-		if text := inference.Text(parts); err == nil && strings.Contains(text, answer) && !strings.Contains(text, thought) {
+			ask, {Role: "assistant", Content: name + "\n" + thought + "\n" + closing + "\n\n" + answer},
+			ask}}, "")
+		if text := inference.Text(parts); err == nil && strings.Contains(text, answer) &&
+			!strings.Contains(text, thought) {
 			t.open, t.close = name, closing
 			return
 		}
@@ -102,7 +105,8 @@ func (t *thoughts) withoutThought(text string) string {
 		return text
 	}
 	begun := strings.HasPrefix(strings.TrimSpace(text), t.open)
-	if before, after, ok := strings.Cut(text, t.close); ok && (begun || t.opened && !strings.Contains(before, t.open)) {
+	if before, after, ok := strings.Cut(text, t.close); ok &&
+		(begun || t.opened && !strings.Contains(before, t.open)) {
 		return strings.TrimLeft(after, "\n")
 	}
 	return text
@@ -110,8 +114,8 @@ func (t *thoughts) withoutThought(text string) string {
 
 // thought makes a call the reply after the thought that the template opens. The model
 // thinks first, as far as it may; yield is told what. ok is false where the call ends here.
-func (b *Backend) thought(ctx context.Context, req *backend.Request, call *inference.GenerateRequest,
-	parts []inference.Part,
+func (b *Backend) thought(ctx context.Context, req *backend.Request,
+	call *inference.GenerateRequest, parts []inference.Part,
 	yield func(backend.Delta, error) bool,
 ) (spent backend.Usage, ok bool) {
 	t := b.thinking(ctx)

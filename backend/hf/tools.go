@@ -62,7 +62,8 @@ func (b *Backend) ToolSchema(schema json.RawMessage, strict bool) (json.RawMessa
 }
 
 // chat makes a chat for the model's template; what that does not know of becomes text.
-func (b *Backend) chat(ctx context.Context, msgs []backend.Message, tools []backend.Tool) (inference.Chat, error) {
+func (b *Backend) chat(ctx context.Context, msgs []backend.Message, tools []backend.Tool,
+) (inference.Chat, error) {
 	used := len(tools) > 0
 	for _, m := range msgs {
 		used = used || len(m.Calls) > 0 || m.Role == backend.RoleTool
@@ -95,11 +96,13 @@ func (b *Backend) chat(ctx context.Context, msgs []backend.Message, tools []back
 }
 
 // toldChat writes tools, calls and results out as text.
-func toldChat(msgs []backend.Message, tools []backend.Tool, syntax backend.ToolSyntax) []backend.Message {
+func toldChat(msgs []backend.Message, tools []backend.Tool, syntax backend.ToolSyntax,
+) []backend.Message {
 	var out []backend.Message
 	if len(tools) > 0 {
 		var text strings.Builder
-		if err := template.Must(template.New("tools").Parse(toolsText)).Execute(&text, described(tools)); err != nil {
+		if err := template.Must(template.New("tools").Parse(toolsText)).Execute(&text,
+			described(tools)); err != nil {
 			panic(fmt.Sprintf("hf: tools.tmpl: %v", err)) // it is a part of the program
 		}
 		system := backend.Message{Role: backend.RoleSystem, Content: text.String()}

@@ -29,11 +29,13 @@ sessions begin in; the editor can change it.`,
 				return err
 			}
 			defer d.model.Close()
-			return acp.Serve(cmd.Context(), acp.Config{Open: d.open, Mode: session.ApproveMode(d.cfg.Agent.Approve),
+			return acp.Serve(cmd.Context(), acp.Config{Open: d.open,
+				Mode:     session.ApproveMode(d.cfg.Agent.Approve),
 				Sessions: setup.SessionsDir(), Version: version}, a.In, a.Out)
 		},
 	}
 	bindWork(cmd, &values)
-	cmd.Flags().StringArrayVar(&disable, "disable", nil, "take the command `NAME` away (may be repeated)")
+	cmd.Flags().StringArrayVar(&disable, "disable", nil,
+		"take the command `NAME` away (may be repeated)")
 	return cmd
 }

@@ -54,7 +54,8 @@ type speedReport struct {
 	Threads int    `json:"threads"`
 }
 
-func (a *app) benchEngine(cmd *cobra.Command, args []string, f *engine.Flags, c bench.SpeedConfig) error {
+func (a *app) benchEngine(cmd *cobra.Command, args []string, f *engine.Flags, c bench.SpeedConfig,
+) error {
 	subject, err := engine.Open(a.App, cmd, f, args, c.PromptTokens+c.GenTokens+2, c.Parallel)
 	if err != nil {
 		return err
@@ -65,16 +66,17 @@ func (a *app) benchEngine(cmd *cobra.Command, args []string, f *engine.Flags, c 
 		return err
 	}
 	report := speedReport{SpeedResult: r, LoadMS: subject.Backend.Model().Loaded.Milliseconds(),
-		Model: subject.Backend.ModelID(), Backend: subject.Backend.Device(), Threads: subject.Settings.Threads}
+		Model: subject.Backend.ModelID(), Backend: subject.Backend.Device(),
+		Threads: subject.Settings.Threads}
 	if f.JSON {
 		return a.JSON(report)
 	}
-	fmt.Fprintf(a.Out, "%s on %s, %d threads, loaded in %d ms\n", report.Model, report.Backend, report.Threads,
-		report.LoadMS)
+	fmt.Fprintf(a.Out, "%s on %s, %d threads, loaded in %d ms\n", report.Model, report.Backend,
+		report.Threads, report.LoadMS)
 	fmt.Fprintf(a.Out, "prompt %5d tokens  %8.1f ± %.1f tokens/s\n", r.PromptTokens,
 		r.PromptTokensPerSecond.Mean, r.PromptTokensPerSecond.Stddev)
-	fmt.Fprintf(a.Out, "reply  %5d tokens  %8.1f ± %.1f tokens/s", r.GenTokens, r.GenTokensPerSecond.Mean,
-		r.GenTokensPerSecond.Stddev)
+	fmt.Fprintf(a.Out, "reply  %5d tokens  %8.1f ± %.1f tokens/s", r.GenTokens,
+		r.GenTokensPerSecond.Mean, r.GenTokensPerSecond.Stddev)
 	if r.Parallel > 1 {
 		fmt.Fprintf(a.Out, ", %d requests together", r.Parallel)
 	}

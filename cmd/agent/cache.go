@@ -55,7 +55,8 @@ func (a *app) cacheListCmd() *cobra.Command {
 
 func (a *app) cacheClearCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "clear", Short: "Remove all of it; the next runs evaluate their prompts again", Args: cobra.NoArgs,
+		Use: "clear", Short: "Remove all of it; the next runs evaluate their prompts again",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			freed, err := inference.OpenPrefixStore(setup.KVDir(), 0).Clear()
 			fmt.Fprintf(a.Err, "%.1f MB removed\n", float64(freed)/1e6)

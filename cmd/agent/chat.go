@@ -43,7 +43,8 @@ output. On a terminal the talk goes on; /clear forgets it, /quit or the end of i
 	fl := cmd.Flags()
 	fl.StringVar(&f.system, "system", "", "system message at the start")
 	fl.BoolVar(&f.json, "json", false, "print the reply to one message as JSON")
-	f.values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
+	f.values.Bind(fl, "temperature", "llm.temperature", 0.0,
+		"of sampling; 0 always takes the likeliest token")
 	f.values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
 	f.values.Bind(fl, "max-tokens", "llm.max_tokens", 0, "most tokens of a reply")
 	return cmd
@@ -61,7 +62,8 @@ func (a *chatApp) run(cmd *cobra.Command, args []string) error {
 	if message == "" && !talk {
 		return exit.Usagef("no message given: agent chat \"message\", or pipe one in")
 	}
-	err = errors.Join(terminal.CheckText("the message", message), terminal.CheckText("--system", a.system))
+	err = errors.Join(terminal.CheckText("the message", message),
+		terminal.CheckText("--system", a.system))
 	if err != nil {
 		return err
 	}
@@ -159,8 +161,10 @@ func (c *conversation) exchange(ctx context.Context, line string) error {
 
 // reply streams the reply to one message. The history grows only by what was
 // really said.
-func (c *conversation) reply(ctx context.Context, message string, out io.Writer) (string, backend.Delta, error) {
-	msgs := append(c.msgs[:len(c.msgs):len(c.msgs)], backend.Message{Role: backend.RoleUser, Content: message})
+func (c *conversation) reply(ctx context.Context, message string, out io.Writer,
+) (string, backend.Delta, error) {
+	msgs := append(c.msgs[:len(c.msgs):len(c.msgs)],
+		backend.Message{Role: backend.RoleUser, Content: message})
 	var text strings.Builder
 	var last backend.Delta
 	var failed error
@@ -197,7 +201,8 @@ func (c *conversation) cost(d backend.Delta) {
 	if u.Decode > 0 && u.CompletionTokens > 1 {
 		line += fmt.Sprintf(", %.1f tokens/s", float64(u.CompletionTokens-1)/u.Decode.Seconds())
 	}
-	line += fmt.Sprintf("; prompt %d: %d evaluated, %d reused", u.PromptTokens, u.EvaluatedTokens, u.CachedTokens)
+	line += fmt.Sprintf("; prompt %d: %d evaluated, %d reused", u.PromptTokens, u.EvaluatedTokens,
+		u.CachedTokens)
 	if d.Finish == backend.FinishLength || d.Finish == backend.FinishContext {
 		line += fmt.Sprintf("; ended by %s", d.Finish)
 	}

@@ -177,7 +177,8 @@ type chooseItem struct {
 
 // decide asks for one decision. Messages are taken as they are; a prompt gets
 // the system message and the list of options.
-func (a *chooseApp) decide(ctx context.Context, b backend.LanguageBackend, item chooseItem) (*backend.Choice, error) {
+func (a *chooseApp) decide(ctx context.Context, b backend.LanguageBackend, item chooseItem,
+) (*backend.Choice, error) {
 	cfg := a.config()
 	msgs := item.Messages
 	switch {
@@ -264,7 +265,8 @@ func (a *chooseApp) decideBatch(ctx context.Context, b backend.LanguageBackend) 
 	return nil
 }
 
-func (a *chooseApp) decideLine(ctx context.Context, b backend.LanguageBackend, line []byte) (*backend.Choice, error) {
+func (a *chooseApp) decideLine(ctx context.Context, b backend.LanguageBackend, line []byte,
+) (*backend.Choice, error) {
 	var item chooseItem
 	if err := legible.CheckJSON(line); err != nil {
 		return nil, err
@@ -332,7 +334,7 @@ func choiceLine(c *backend.Choice) string {
 	if !math.IsNaN(c.OutsideMass) {
 		parts = append(parts, fmt.Sprintf("%.1f %% of replies are none of these", 100*c.OutsideMass))
 	}
-	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens, c.CachedTokens),
-		fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
+	parts = append(parts, fmt.Sprintf("%d tokens evaluated, %d reused", c.EvaluatedTokens,
+		c.CachedTokens), fmt.Sprintf("%d ms", c.Wall.Milliseconds()))
 	return strings.Join(parts, "; ")
 }

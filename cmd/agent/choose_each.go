@@ -85,8 +85,8 @@ func (a *chooseApp) decideEach(cmd *cobra.Command, args []string, question strin
 		fmt.Fprintln(a.Err, result.Report())
 	}
 	if failed := result.TooLong(); len(failed) > 0 {
-		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed), len(source.Texts),
-			failed[0].Place(), failed[0].Why)
+		return fmt.Errorf("%d of %d texts have no label, the first is %s: %s", len(failed),
+			len(source.Texts), failed[0].Place(), failed[0].Why)
 	}
 	return nil
 }

@@ -37,9 +37,11 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
   pbpaste | agent commands parse`,
 	}
 	var asJSON bool
-	list := a.onCommands("list [key=value…]", "List the commands, those of files included", cobra.NoArgs, true,
+	list := a.onCommands("list [key=value…]", "List the commands, those of files included",
+		cobra.NoArgs, true,
 		func(_ context.Context, all *setup.Commands, _ []string) error { return a.listCommands(all, asJSON) })
-	show := a.onCommands("show NAME [key=value…]", "Show a command and its fields", cobra.ExactArgs(1), true,
+	show := a.onCommands("show NAME [key=value…]", "Show a command and its fields", cobra.ExactArgs(1),
+		true,
 		func(_ context.Context, all *setup.Commands, args []string) error {
 			return a.showCommand(all, args[0], asJSON)
 		})
@@ -50,7 +52,8 @@ that you trust, is a command. docs/commands.md shows how to write one.`,
 		"Read a model's reply on standard input, print the calls it meant and what was repaired",
 		cobra.NoArgs, false, a.parseReply)
 	parse.Flags().Bool("json", true, "print JSON, which is what it always prints")
-	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(), parse)
+	cmd.AddCommand(list, show, a.commandsCheckCmd(), a.commandsTrustCmd(), a.commandsAcceptCmd(),
+		parse)
 	return cmd
 }
 
@@ -107,8 +110,10 @@ type commandInfo struct {
 // openCommands composes the configuration of a command line and gathers the
 // commands of the work dir, without reading files. dir is that of --workdir,
 // which wins where it is given. The other arguments are returned.
-func (a *app) openCommands(cmd *cobra.Command, args []string, dir string) (*setup.Commands, []string, error) {
-	cfg, rest, err := a.Compose(cmd, args, nil, setup.SectionAgent, setup.SectionSearch, setup.SectionMCP)
+func (a *app) openCommands(cmd *cobra.Command, args []string, dir string,
+) (*setup.Commands, []string, error) {
+	cfg, rest, err := a.Compose(cmd, args, nil, setup.SectionAgent, setup.SectionSearch,
+		setup.SectionMCP)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -248,7 +253,8 @@ and without metadata. Without arguments those are checked that a run would take 
 }
 
 // checkFiles checks the named files, or all that a run would take up.
-func checkFiles(ctx context.Context, here *setup.Commands, paths []string, run bool) ([]fileCheck, error) {
+func checkFiles(ctx context.Context, here *setup.Commands, paths []string, run bool,
+) ([]fileCheck, error) {
 	var checks []fileCheck
 	add := func(path string, p *program.Program, err error) {
 		c := fileCheck{File: path, Status: "ok"}
@@ -351,8 +357,10 @@ user data) is bound to its contents: when it is new or has changed, trust again.
 			return changeTrust(a.Out, dir, revoke)
 		},
 	}
-	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the trust back, that in the folder's settings too")
-	cmd.Flags().BoolVar(&list, "list", false, "list the trusted folders, and those whose settings were allowed")
+	cmd.Flags().BoolVar(&revoke, "revoke", false,
+		"take the trust back, that in the folder's settings too")
+	cmd.Flags().BoolVar(&list, "list", false,
+		"list the trusted folders, and those whose settings were allowed")
 	return cmd
 }
 

@@ -63,12 +63,15 @@ docs/compare.md has an example and says what the numbers mean.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.llms, "llm", nil,
 		"a `configuration` to compare: an option of llm, and key=value of llm after it (repeat)")
-	fl.StringVarP(&f.input, "input", "i", "", "`file` with a task on each line, as JSON; - is standard input")
+	fl.StringVarP(&f.input, "input", "i", "",
+		"`file` with a task on each line, as JSON; - is standard input")
 	fl.StringVar(&f.html, "html", "", "also write a page with tables and plots to this `file`")
 	fl.BoolVar(&f.json, "json", false, "print the whole report as JSON")
-	fl.IntVar(&f.parallel, "parallel", 1, "tasks of a model at the same time; more than one makes latencies longer")
+	fl.IntVar(&f.parallel, "parallel", 1,
+		"tasks of a model at the same time; more than one makes latencies longer")
 	fl.StringVar(&f.system, "system", "", "system message before each prompt")
-	fl.StringVar(&f.method, "method", "sum", "how scores of options are formed: sum, mean, per_byte or pmi")
+	fl.StringVar(&f.method, "method", "sum",
+		"how scores of options are formed: sum, mean, per_byte or pmi")
 	fl.BoolVar(&f.rotate, "rotate", false, "average over cyclic rotations of the listed options")
 	fl.BoolVar(&f.calibrate, "calibrate", false,
 		"subtract the scores under a content-free question (contextual calibration)")
@@ -117,8 +120,8 @@ func (a *compareApp) run(cmd *cobra.Command, args []string) error {
 	}
 	report := compare.Run(cmd.Context(), models, tasks,
 		compare.Config{System: a.system, Parallel: a.parallel, Progress: update,
-			Choose: &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList, Rotate: a.rotate,
-				Calibrate: a.calibrate}})
+			Choose: &backend.ChooseConfig{Scoring: backend.Scoring(a.method), List: !a.noList,
+				Rotate: a.rotate, Calibrate: a.calibrate}})
 	progress.Show("")
 	return errors.Join(a.show(report), compareError(cmd.Context(), report))
 }
@@ -167,8 +170,8 @@ func (a *compareApp) models(cmd *cobra.Command, overrides []string) ([]compare.M
 			return nil, err
 		}
 		// What is said for all comes first, so that a model's own wins.
-		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]), a.values.Values(),
-			setup.SectionLLM)
+		cfg, err := a.Host.Compose(cmd.Context(), slices.Concat(own[:1], overrides, own[1:]),
+			a.values.Values(), setup.SectionLLM)
 		if err != nil {
 			return nil, fmt.Errorf("--llm %q: %w", config.Shown(spec), err)
 		}
@@ -203,7 +206,8 @@ func price(p setup.Price) *compare.Price {
 	if p.Input == nil || p.Output == nil {
 		return nil
 	}
-	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output, Currency: p.Currency}
+	return &compare.Price{Input: *p.Input, CachedInput: p.CachedInput, Output: *p.Output,
+		Currency: p.Currency}
 }
 
 func (a *compareApp) tasks(ctx context.Context) ([]compare.Task, error) {

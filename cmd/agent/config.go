@@ -64,7 +64,8 @@ set, stay as written; "agent config check" reports them.`,
 			for _, s := range setup.Sections() { // which tells what is used as a text
 				_, _ = a.Host.Decode(cfg, s) // "config check" tells what is wrong
 			}
-			return setup.UsageError(a.showConfig(cfg, config.ShowOptions{Path: section, Origin: origin}, asJSON))
+			return setup.UsageError(a.showConfig(cfg, config.ShowOptions{Path: section, Origin: origin},
+				asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -94,7 +95,8 @@ func (a *app) showConfig(cfg *config.Config, o config.ShowOptions, asJSON bool) 
 			origins[key] = at.String()
 		}
 	}
-	return a.JSON(map[string]any{"config": json.RawMessage(out), "origins": origins, "choices": cfg.Choices()})
+	return a.JSON(map[string]any{"config": json.RawMessage(out), "origins": origins,
+		"choices": cfg.Choices()})
 }
 
 func (a *app) configCheckCmd() *cobra.Command {

@@ -28,8 +28,8 @@ func (a *app) versionCmd() *cobra.Command {
 			if inference.Built() {
 				native = "llama.cpp v0.5.0, native build " + inference.BuildID
 			}
-			_, err := fmt.Fprintf(a.Out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(), runtime.GOOS,
-				runtime.GOARCH, native)
+			_, err := fmt.Fprintf(a.Out, "agent %s (%s %s/%s; %s)\n", version, runtime.Version(),
+				runtime.GOOS, runtime.GOARCH, native)
 			return err
 		},
 	}
@@ -68,7 +68,8 @@ without, and the quickest is named; --write makes it the choice of all later run
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
-	fs.BoolVar(&selfTest, "selftest", false, "test again whether the native code computes rightly on this machine")
+	fs.BoolVar(&selfTest, "selftest", false,
+		"test again whether the native code computes rightly on this machine")
 	fs.BoolVar(&measure, "bench", false, "measure the model's speed on each device")
 	fs.IntVar(&rounds, "rounds", 3, "measurements of each with --bench, after one that is not counted")
 	fs.BoolVar(&write, "write", false, "with --bench, put the quickest into your own configuration")

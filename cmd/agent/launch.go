@@ -54,7 +54,8 @@ runs already, and starts nothing.`,
 	}
 	f := cmd.Flags()
 	values.Bind(f, "port", "serve.port", setup.PortDefault, "of the server that --print is about")
-	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
+	values.Bind(f, "model-names", "serve.model_names", []string(nil),
+		"names under which the model is served")
 	f.BoolVar(&show, "print", false, "show the settings and start nothing")
 	return cmd
 }
@@ -73,7 +74,8 @@ func (a *app) launch(cmd *cobra.Command, args []string, values *setup.Flags, sho
 	}
 	program, err := exec.LookPath(client.Program)
 	if err != nil && !show {
-		return &backend.Error{Op: "launch", Err: fmt.Errorf("there is no program %s here", client.Program),
+		return &backend.Error{Op: "launch",
+			Err:    fmt.Errorf("there is no program %s here", client.Program),
 			Advice: "install it: " + client.Install}
 	}
 	a.Host.Serving = true
@@ -164,11 +166,13 @@ func (c *launched) log() (*os.File, error) {
 	if err := os.MkdirAll(c.on.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(filepath.Join(c.on.Dir, "server.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	return os.OpenFile(filepath.Join(c.on.Dir, "server.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC,
+		0o600)
 }
 
 // server is for this client alone.
-func (c *launched) server(model *setup.Model, cfg *setup.Serve, log io.Writer) (*serve.Server, error) {
+func (c *launched) server(model *setup.Model, cfg *setup.Serve, log io.Writer,
+) (*serve.Server, error) {
 	config := cfg.Server(slog.New(slog.NewTextHandler(log, nil)))
 	config.APIKey, config.Origins, config.Worker = backend.Secret(c.on.Key), nil, nil
 	config.DrainWithin = time.Second

@@ -19,9 +19,12 @@ type app struct{ *cli.App }
 func root(c *cli.App) *cobra.Command {
 	a := &app{c}
 	a.Host.Version = version
-	root := &cobra.Command{Use: "agent", Short: "A language-model agent with the model inside the process"}
-	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(), a.configCmd(),
-		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.mcpCmd(), a.acpCmd(), a.launchCmd(), a.compareCmd(),
+	root := &cobra.Command{Use: "agent",
+		Short: "A language-model agent with the model inside the process"}
+	root.AddCommand(a.runCmd(), a.chatCmd(), a.chooseCmd(), a.tokensCmd(), a.modelsCmd(),
+		a.configCmd(),
+		a.commandsCmd(), a.sessionsCmd(), a.serveCmd(), a.mcpCmd(), a.acpCmd(), a.launchCmd(),
+		a.compareCmd(),
 		a.cacheCmd(), a.benchCmd(), a.doctorCmd(), a.versionCmd())
 	return root
 }

@@ -51,8 +51,10 @@ client can't ask, it is refused, unless --approve or agent.approve_rules allow i
 	fl.StringArrayVar(&f.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
 	fl.BoolVar(&f.http, "http", false, "serve streamable HTTP instead of standard input and output")
 	f.values.Bind(fl, "host", "serve.host", setup.HostDefault, "address to listen on, with --http")
-	f.values.Bind(fl, "port", "serve.port", setup.PortDefault, "port to listen on, with --http; 0 takes a free one")
-	fl.StringVar(&f.keyFile, "api-key-file", "", "file with the key that clients must send, with --http")
+	f.values.Bind(fl, "port", "serve.port", setup.PortDefault,
+		"port to listen on, with --http; 0 takes a free one")
+	fl.StringVar(&f.keyFile, "api-key-file", "",
+		"file with the key that clients must send, with --http")
 	return cmd
 }
 
@@ -64,9 +66,11 @@ type desk struct {
 }
 
 // openDesk composes and opens the model. Nobody is at standard input: a client is.
-func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, disable []string) (*desk, error) {
+func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, disable []string,
+) (*desk, error) {
 	a.unattended()
-	cfg, _, err := a.Compose(cmd, args, values.Values(), append(setup.RunSections(), setup.SectionServe)...)
+	cfg, _, err := a.Compose(cmd, args, values.Values(),
+		append(setup.RunSections(), setup.SectionServe)...)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +93,8 @@ func (a *app) openDesk(cmd *cobra.Command, args []string, values *setup.Flags, d
 
 // unattended makes questions to the terminal be answered with no: the person is elsewhere.
 func (a *app) unattended() {
-	a.Host.Attended, a.Host.Confirm = false, func(context.Context, string, string) (bool, error) { return false, nil }
+	a.Host.Attended, a.Host.Confirm = false,
+		func(context.Context, string, string) (bool, error) { return false, nil }
 }
 
 // opener makes runs ready on one model.
@@ -107,8 +112,8 @@ func (a *app) opener(cfg *setup.Config, model *setup.Model, disable []string) wo
 			}
 			own.Servers[name] = s
 		}
-		run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: &own, Model: model, Approver: o.Ask,
-			Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true})
+		run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: &own, Model: model,
+			Approver: o.Ask, Attended: o.Ask != nil, Disable: disable, Resume: o.Resume, OwnDir: true})
 		if err != nil {
 			return nil, err
 		}
@@ -141,6 +146,7 @@ func (a *mcpApp) run(cmd *cobra.Command, args []string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", s.Handler())
-	a.Note(fmt.Sprintf("serving %s over MCP at http://%s/mcp", strings.TrimSpace(d.model.ModelID()), l.Addr()))
+	a.Note(fmt.Sprintf("serving %s over MCP at http://%s/mcp", strings.TrimSpace(d.model.ModelID()),
+		l.Addr()))
 	return serve.Door{APIKey: c.APIKey, Origins: c.Origins}.Serve(ctx, l, mux, a.serveLog(false))
 }

@@ -41,7 +41,8 @@ user's data folder.`,
 	rm.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.AddCommand(
 		a.storeCmd("list", "What is in the catalog and in the store", cobra.NoArgs, (*storeApp).list),
-		a.storeCmd("path REF", "Print where a model lies; an error when it is not on this machine", cobra.ExactArgs(1),
+		a.storeCmd("path REF", "Print where a model lies; an error when it is not on this machine",
+			cobra.ExactArgs(1),
 			func(s *storeApp, ctx context.Context, args []string) error { return s.print(s.Locate(ctx, args[0])) }),
 		a.storeCmd("pull [REF]", `Fetch a model; goes on where an interrupted pull stopped
 Fetch a model and verify it. Without REF the catalog's default model is fetched. Prints its path.`,
@@ -189,7 +190,8 @@ func damaged(checks []hub.Check) error {
 		return nil
 	}
 	return &hub.Error{Op: "verify", Err: fmt.Errorf("%d of %d files are damaged", n, len(checks)),
-		Advice: fmt.Sprintf("remove and fetch again: agent models rm %s --yes && agent models pull %s", last.Name, last.Name)}
+		Advice: fmt.Sprintf("remove and fetch again: agent models rm %s --yes && agent models pull %s",
+			last.Name, last.Name)}
 }
 
 // remove removes a model once a person has said yes; without one, --yes is
@@ -206,7 +208,8 @@ func (s *storeApp) remove(ctx context.Context, ref string, yes bool) error {
 		for _, f := range plan.Files {
 			fmt.Fprintln(s.Err, "  "+f)
 		}
-		if yes, err = s.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?", hub.FormatBytes(plan.Bytes))); err != nil {
+		if yes, err = s.Confirm(ctx, fmt.Sprintf("Remove these files (%s)?",
+			hub.FormatBytes(plan.Bytes))); err != nil {
 			return err
 		}
 		if !yes {
@@ -251,11 +254,14 @@ const f16Bytes = 2
 
 func inspect(in *gguf.Info) inspection {
 	out := inspection{
-		Path: in.Path, Parts: len(in.Files), Name: in.Name, Architecture: in.Architecture, Kind: string(in.Kind),
-		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{}, FileBytes: in.FileBytes,
+		Path: in.Path, Parts: len(in.Files), Name: in.Name, Architecture: in.Architecture,
+		Kind:       string(in.Kind),
+		Parameters: in.Parameters, Quant: in.FileType, TensorTypes: map[string]int{},
+		FileBytes:     in.FileBytes,
 		WeightBytes:   in.WeightBytes,
-		ContextTokens: in.ContextLengthTrain, Layers: in.Layers, KVBytesPerToken: in.KVBytesPerToken(f16Bytes, f16Bytes),
-		VocabSize: in.VocabSize, TokenizerModel: in.TokenizerModel, TokenizerPre: in.TokenizerPre,
+		ContextTokens: in.ContextLengthTrain, Layers: in.Layers,
+		KVBytesPerToken: in.KVBytesPerToken(f16Bytes, f16Bytes),
+		VocabSize:       in.VocabSize, TokenizerModel: in.TokenizerModel, TokenizerPre: in.TokenizerPre,
 		ChatTemplate: in.ChatTemplate != "", License: in.License, Warnings: in.Warnings,
 	}
 	for _, t := range in.Tensors {
@@ -282,7 +288,8 @@ func (s *storeApp) inspect(ctx context.Context, args []string) error {
 func (in inspection) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", name, legible.Visible(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")))
+		fmt.Fprintf(w, "%s\t%s\n", name, legible.Visible(strings.ReplaceAll(fmt.Sprintf(format, args...),
+			"\n", " ")))
 	}
 	row("file", "%s (%s, %d part(s))", in.Path, hub.FormatBytes(in.FileBytes), in.Parts)
 	row("name", "%s", cmp.Or(in.Name, "-"))
@@ -290,9 +297,11 @@ func (in inspection) print(out io.Writer) error {
 	row("parameters", "%s", millions(in.Parameters))
 	row("quantisation", "%s: %s", cmp.Or(in.Quant, "unknown"), mix(in.TensorTypes))
 	row("context", "%d tokens", in.ContextTokens)
-	row("kv cache", "%s per token, %s for the whole context (16 bit)", hub.FormatBytes(int64(in.KVBytesPerToken)),
+	row("kv cache", "%s per token, %s for the whole context (16 bit)",
+		hub.FormatBytes(int64(in.KVBytesPerToken)),
 		hub.FormatBytes(int64(in.KVBytesPerToken*float64(in.ContextTokens))))
-	row("vocabulary", "%d tokens, %s", in.VocabSize, strings.TrimSuffix(in.TokenizerModel+"/"+in.TokenizerPre, "/"))
+	row("vocabulary", "%d tokens, %s", in.VocabSize,
+		strings.TrimSuffix(in.TokenizerModel+"/"+in.TokenizerPre, "/"))
 	row("chat template", "%s", map[bool]string{true: "yes", false: "none"}[in.ChatTemplate])
 	row("licence", "%s", cmp.Or(in.License, "not stated"))
 	for _, warning := range in.Warnings {

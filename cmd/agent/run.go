@@ -54,11 +54,14 @@ A task can also come on standard input.`,
 	fl.BoolVar(&f.json, "json", false, "print events as JSON lines, and nothing else, on standard output")
 	fl.BoolVar(&f.stream, "stream", false, "also show the model's text as it is written")
 	fl.BoolVar(&f.text, "text", false, "use the plain JSON form of a turn also where the model could do better")
-	fl.BoolVarP(&f.multirun, "multirun", "m", false, "run once for each value of overrides such as llm=hf,openai")
+	fl.BoolVarP(&f.multirun, "multirun", "m", false,
+		"run once for each value of overrides such as llm=hf,openai")
 	fl.StringVar(&f.resume, "resume", "", "go on with the session `ID` (last: the newest)")
-	fl.BoolVar(&f.noSession, "no-session", false, "keep no session file: the run can't be shown or resumed")
+	fl.BoolVar(&f.noSession, "no-session", false,
+		"keep no session file: the run can't be shown or resumed")
 	bindWork(cmd, &f.values)
-	fl.BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
+	fl.BoolVar(&f.trust, "trust", false,
+		"use the commands that lie in commands/ of the work dir, in this run")
 	fl.StringArrayVar(&f.disable, "disable", nil, "take the command `NAME` away (may be repeated)")
 	return cmd
 }
@@ -67,16 +70,21 @@ A task can also come on standard input.`,
 func bindWork(cmd *cobra.Command, values *setup.Flags) {
 	fl := cmd.Flags()
 	values.Bind(fl, "workdir", "agent.workdir", "", "work in this `folder`")
-	values.Bind(fl, "approve", "agent.approve", "", "ask, auto or never: before what writes, runs or reaches out")
+	values.Bind(fl, "approve", "agent.approve", "",
+		"ask, auto or never: before what writes, runs or reaches out")
 	values.Bind(fl, "overseer", "agent.overseer", "",
 		"a `model` that also looks at what writes or runs: self, or e.g. \"openai model_id=gpt-4o-mini\"")
-	values.Bind(fl, "qa", "agent.qa", false, "let the model check its answer, and go on if it falls short")
+	values.Bind(fl, "qa", "agent.qa", false,
+		"let the model check its answer, and go on if it falls short")
 	values.Bind(fl, "max-steps", "agent.max_steps", 0, "stop after so many turns")
-	values.Bind(fl, "max-tokens", "agent.max_tokens", 0, "stop after so many tokens, evaluated and generated")
+	values.Bind(fl, "max-tokens", "agent.max_tokens", 0,
+		"stop after so many tokens, evaluated and generated")
 	values.Bind(fl, "timeout", "agent.timeout", time.Duration(0), "stop after this time, such as 10m")
 	values.Bind(fl, "seed", "llm.seed", 0, "of the random numbers of sampling")
-	values.Bind(fl, "temperature", "llm.temperature", 0.0, "of sampling; 0 always takes the likeliest token")
-	values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false, "run code although it can't be confined here")
+	values.Bind(fl, "temperature", "llm.temperature", 0.0,
+		"of sampling; 0 always takes the likeliest token")
+	values.Bind(fl, "allow-unsandboxed", "agent.allow_unsandboxed", false,
+		"run code although it can't be confined here")
 	_ = cmd.RegisterFlagCompletionFunc("approve",
 		cobra.FixedCompletions([]string{"ask", "auto", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -99,9 +107,11 @@ func (a *runApp) run(cmd *cobra.Command, args []string) error {
 
 // once works on a task with one configuration. The result is nil when the
 // work did not begin.
-func (a *runApp) once(ctx context.Context, cfg *setup.Config, task string) (*session.Result, error) {
-	run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: cfg, Approver: a.Approver(), Attended: a.Attended(),
-		JSON: a.json, Disable: a.disable, TrustCommands: a.trust, Stream: a.stream, Text: a.text,
+func (a *runApp) once(ctx context.Context, cfg *setup.Config, task string,
+) (*session.Result, error) {
+	run, err := setup.Open(ctx, setup.Settings{Host: &a.Host, Config: cfg, Approver: a.Approver(),
+		Attended: a.Attended(),
+		JSON:     a.json, Disable: a.disable, TrustCommands: a.trust, Stream: a.stream, Text: a.text,
 		Resume: a.resume, OwnDir: a.values.Given("workdir"), NoSession: a.noSession})
 	if err != nil {
 		return nil, err
@@ -115,7 +125,8 @@ func (a *runApp) once(ctx context.Context, cfg *setup.Config, task string) (*ses
 			fmt.Fprintln(a.Out, result.Answer)
 		}
 		if !a.Quiet {
-			fmt.Fprintf(a.Err, "\n%s%s: %s\n", run.Model.ModelID(), run.Model.Place(), session.SummaryLine(result))
+			fmt.Fprintf(a.Err, "\n%s%s: %s\n", run.Model.ModelID(), run.Model.Place(),
+				session.SummaryLine(result))
 		}
 	}
 	if err != nil {
@@ -147,7 +158,8 @@ func (a *runApp) watch(run *setup.Run) (unwatch func()) {
 
 // work runs a new session or goes on with an earlier one, and again for as long
 // as its steps are used up and the person at the terminal lets it go on.
-func (a *runApp) work(ctx context.Context, task string, opts session.Options) (*session.Result, error) {
+func (a *runApp) work(ctx context.Context, task string, opts session.Options,
+) (*session.Result, error) {
 	s, err := openRun(opts, a.resume)
 	if err != nil {
 		return nil, err
@@ -220,7 +232,8 @@ func (a *runApp) sweep(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if len(failures) > 0 {
-		return exit.With(exit.Shared(failures), fmt.Errorf("%d of %d jobs ended without an answer", len(failures), len(jobs)))
+		return exit.With(exit.Shared(failures),
+			fmt.Errorf("%d of %d jobs ended without an answer", len(failures), len(jobs)))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"agent/backend"
 	"agent/internal/cli"
@@ -49,16 +50,24 @@ asked about at the page.`,
 		Args: cli.OverridesOnly("serve"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd, args, &values, &o) },
 	}
-	f := cmd.Flags()
+	o.bind(cmd.Flags(), &values)
+	return cmd
+}
+
+func (o *serveFlags) bind(f *pflag.FlagSet, values *setup.Flags) {
 	values.Bind(f, "host", "serve.host", setup.HostDefault, "address to listen on")
 	values.Bind(f, "port", "serve.port", setup.PortDefault, "port to listen on; 0 takes a free one")
 	f.StringVar(&o.keyFile, "api-key-file", "", "file with the key that clients must send")
-	values.Bind(f, "model-names", "serve.model_names", []string(nil), "names under which the model is served")
-	values.Bind(f, "origin", "serve.origins", []string(nil), "web origins whose pages may call the server")
-	values.Bind(f, "max-requests", "serve.max_requests", serve.RequestsMaxDefault, "most replies in work and waiting")
+	values.Bind(f, "model-names", "serve.model_names", []string(nil),
+		"names under which the model is served")
+	values.Bind(f, "origin", "serve.origins", []string(nil),
+		"web origins whose pages may call the server")
+	values.Bind(f, "max-requests", "serve.max_requests", serve.RequestsMaxDefault,
+		"most replies in work and waiting")
 	values.Bind(f, "fastchat-controller", "serve.fastchat_controller", "",
 		"URL of a FastChat controller to join as a worker")
-	values.Bind(f, "worker-address", "serve.worker_address", "", "URL under which the cluster reaches this worker")
+	values.Bind(f, "worker-address", "serve.worker_address", "",
+		"URL under which the cluster reaches this worker")
 	values.Bind(f, "worker-allow", "serve.worker_allow", []string(nil),
 		"addresses or networks, besides the controller's, that may call the worker")
 	f.StringVar(&o.workDir, "workdir", "",
@@ -69,7 +78,6 @@ asked about at the page.`,
 	f.DurationVar(&o.keepAlive, "keep-alive", serve.KeepAliveDefault,
 		"unload models of --also that nobody has used for so long; -1s: never")
 	f.BoolVar(&o.logJSON, "log-json", false, "log as JSON lines")
-	return cmd
 }
 
 // serveFlags are the flags that are no settings.
@@ -160,7 +168,8 @@ func (a *app) tasks(cfg *setup.Config, model *setup.Model, folder string) (*page
 		return nil, err
 	}
 	a.unattended()
-	return page.NewTasks(page.Config{Open: a.opener(cfg, model, nil), Folder: dir, Sessions: setup.SessionsDir()}), nil
+	return page.NewTasks(page.Config{Open: a.opener(cfg, model, nil), Folder: dir,
+		Sessions: setup.SessionsDir()}), nil
 }
 
 // serveLog logs requests to stderr; with --quiet only what is wrong.

@@ -29,8 +29,8 @@ An ID can be cut to what no other session begins or ends with; last is the newes
   agent sessions resume 4f2a19 "and now the same for March"
   agent sessions export last --html -o run.html`,
 	}
-	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd(), a.sessionsExportCmd(),
-		a.sessionsRemoveCmd())
+	cmd.AddCommand(a.sessionsListCmd(), a.sessionsShowCmd(), a.sessionsResumeCmd(),
+		a.sessionsExportCmd(), a.sessionsRemoveCmd())
 	return cmd
 }
 
@@ -147,9 +147,11 @@ allow it (--approve ask), and else the model is told to look first.`,
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events as JSON lines")
-	cmd.Flags().BoolVar(&f.trust, "trust", false, "use the commands that lie in commands/ of the work dir, in this run")
+	cmd.Flags().BoolVar(&f.trust, "trust", false,
+		"use the commands that lie in commands/ of the work dir, in this run")
 	f.values.Bind(cmd.Flags(), "approve", "agent.approve", "", "ask, auto or never")
-	f.values.Bind(cmd.Flags(), "workdir", "agent.workdir", "", "work in this `folder` instead of where the run began")
+	f.values.Bind(cmd.Flags(), "workdir", "agent.workdir", "",
+		"work in this `folder` instead of where the run began")
 	f.values.Bind(cmd.Flags(), "max-steps", "agent.max_steps", 0, "stop after so many further turns")
 	return cmd
 }
@@ -158,7 +160,8 @@ func (a *app) sessionsExportCmd() *cobra.Command {
 	var asHTML, force bool
 	var out string
 	cmd := &cobra.Command{
-		Use: "export ID --html [-o FILE]", Short: "Write a run as a page that needs nothing else", Args: cobra.ExactArgs(1),
+		Use: "export ID --html [-o FILE]", Short: "Write a run as a page that needs nothing else",
+		Args: cobra.ExactArgs(1),
 		Long: `Write a run as one HTML page: steps with the tokens they cost, notes, calls with the probabilities of what was chosen,
 results, diffs and the answer. It loads nothing, runs no script, and what stands in it is text. Secrets are hidden.`,
 		Example: "  agent sessions export last --html -o run.html\n  agent sessions export last --html > run.html",
@@ -224,7 +227,8 @@ func (a *app) sessionsRemoveCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&olderThan, "older-than", 0, "those that began longer ago than this `time`")
+	cmd.Flags().DurationVar(&olderThan, "older-than", 0,
+		"those that began longer ago than this `time`")
 	return cmd
 }
 

@@ -84,10 +84,11 @@ func (a *tokensApp) run(cmd *cobra.Command, args []string) error {
 	if a.chat != "" {
 		return a.countChat(cmd.Context(), counter)
 	}
-	return a.countAll(cmd.Context(), files, func(ctx context.Context, text string) (backend.Count, error) {
-		c, err := counter.CountText(ctx, text)
-		return c, countError(err)
-	})
+	return a.countAll(cmd.Context(), files,
+		func(ctx context.Context, text string) (backend.Count, error) {
+			c, err := counter.CountText(ctx, text)
+			return c, countError(err)
+		})
 }
 
 // countError finds the exit code of a count that failed: what a server did not do

@@ -68,14 +68,18 @@ Ways of working:
 	fs := cmd.Flags()
 	fs.BoolVar(&f.json, "json", false, "print JSON")
 	fs.StringVar(&f.tasks, "tasks", filepath.Join("bench", "tasks"), "`folder` of the tasks")
-	fs.StringVar(&f.out, "out", filepath.Join("build", "bench-agent.jsonl"), "`file` in which each run is kept")
-	fs.StringVar(&f.transcripts, "transcripts", "", "also write what happened in each run into this `folder`")
+	fs.StringVar(&f.out, "out", filepath.Join("build", "bench-agent.jsonl"),
+		"`file` in which each run is kept")
+	fs.StringVar(&f.transcripts, "transcripts", "",
+		"also write what happened in each run into this `folder`")
 	fs.StringVar(&f.run, "only", "", "only tasks whose name this `regexp` matches")
 	fs.StringVar(&f.half, "half", "", "only the tasks that are `looked` at while working, or those that are only counted")
-	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"}, "ways of working; more than one at once joined by +")
+	fs.StringSliceVar(&f.ways, "ways", []string{"full", "plain"},
+		"ways of working; more than one at once joined by +")
 	fs.BoolVar(&f.screen, "screen", false, "estimate what each aid does, instead of comparing ways")
 	fs.IntVar(&f.rounds, "rounds", 2, "rounds of all tasks")
-	fs.IntVar(&f.tokensMax, "max-tokens", 10_000, "tokens that a run may cost, evaluated and generated")
+	fs.IntVar(&f.tokensMax, "max-tokens", 10_000,
+		"tokens that a run may cost, evaluated and generated")
 	return cmd
 }
 
@@ -158,9 +162,11 @@ func (b *agentBench) prepare() (err error) {
 		return exit.Usagef("--half is %q; it must be %s or %s", f.half, tasks.Looked, tasks.Counted)
 	}
 	if half == tasks.Counted && f.transcripts != "" {
-		return exit.Usagef("--transcripts shows runs, and those of --half %s are not looked at", tasks.Counted)
+		return exit.Usagef("--transcripts shows runs, and those of --half %s are not looked at",
+			tasks.Counted)
 	}
-	b.suite.Tasks = slices.DeleteFunc(b.suite.Half(half), func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
+	b.suite.Tasks = slices.DeleteFunc(b.suite.Half(half),
+		func(t *tasks.Task) bool { return !only.MatchString(t.Name) })
 	if len(b.suite.Tasks) == 0 {
 		return exit.Usagef("--only %q matches no task of %s", f.run, f.tasks)
 	}
@@ -247,12 +253,13 @@ func (b *agentBench) show(r *tasks.Row, counted bool, n, total int) {
 	case !r.Solved:
 		verdict = "failed (" + legible.Line(strings.Join(r.Wrong, "; "), 80) + ")"
 	}
-	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total, r.Task,
-		r.Configuration, r.Round, verdict, r.Steps, float64(r.WallMS)/1000)
+	fmt.Fprintf(b.app.Err, "agent: %d of %d: %s, %s, round %d: %s, %d steps, %.1f s\n", n, total,
+		r.Task, r.Configuration, r.Round, verdict, r.Steps, float64(r.WallMS)/1000)
 }
 
 // runTask makes one run in a folder of its own, and verifies what it left.
-func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay, round int) (*tasks.Row, error) {
+func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay, round int,
+) (*tasks.Row, error) {
 	dir, err := os.MkdirTemp("", "agent-task-")
 	if err != nil {
 		return nil, err
@@ -292,24 +299,29 @@ func (b *agentBench) runTask(ctx context.Context, task *tasks.Task, way benchWay
 	if runErr != nil {
 		row.Error = runErr.Error()
 	}
-	row.Wrong, err = task.Verify(ctx, tasks.Outcome{Dir: dir, Answer: result.Answer, Run: pythonRunner(opts.Env)})
+	row.Wrong, err = task.Verify(ctx, tasks.Outcome{Dir: dir, Answer: result.Answer,
+		Run: pythonRunner(opts.Env)})
 	row.Solved = len(row.Wrong) == 0
-	fmt.Fprintf(transcript, "\n%s\n%s\nsolved %v %q\n", result.Answer, session.SummaryLine(result), row.Solved, row.Wrong)
+	fmt.Fprintf(transcript, "\n%s\n%s\nsolved %v %q\n", result.Answer, session.SummaryLine(result),
+		row.Solved, row.Wrong)
 	return row, err
 }
 
 // options are those of `agent run` in this folder, with what a way of working
 // changes. The configuration is composed anew, since commands may depend on the
 // work dir.
-func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay, round int, dir string,
+func (b *agentBench) options(ctx context.Context, task *tasks.Task, way benchWay, round int,
+	dir string,
 ) (session.Options, error) {
 	cfg, err := b.app.Host.Compose(ctx, b.args, []config.Value{engine.Fixed("agent.workdir", dir),
-		engine.Fixed("agent.approve", string(session.ApproveAuto)), engine.Fixed("agent.max_steps", task.Steps),
+		engine.Fixed("agent.approve", string(session.ApproveAuto)),
+		engine.Fixed("agent.max_steps", task.Steps),
 		engine.Fixed("agent.max_tokens", b.flags.tokensMax)}, setup.SectionAgent)
 	if err != nil {
 		return session.Options{}, err
 	}
-	run, err := setup.OpenStock(setup.Settings{Host: &b.app.Host, Config: cfg, NoSession: true}, b.model)
+	run, err := setup.OpenStock(setup.Settings{Host: &b.app.Host, Config: cfg, NoSession: true},
+		b.model)
 	if err != nil {
 		return session.Options{}, err
 	}
@@ -335,14 +347,18 @@ func (b *agentBench) transcript(task *tasks.Task, way benchWay, round int) (io.W
 	if err := os.MkdirAll(b.flags.transcripts, 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(filepath.Join(b.flags.transcripts, fmt.Sprintf("%s.%s.%d.txt", task.Name, way.name, round)))
+	return os.Create(filepath.Join(b.flags.transcripts,
+		fmt.Sprintf("%s.%s.%d.txt", task.Name, way.name, round)))
 }
 
-func newRow(task *tasks.Task, way benchWay, round int, r *session.Result, wall time.Duration) *tasks.Row {
+func newRow(task *tasks.Task, way benchWay, round int, r *session.Result, wall time.Duration,
+) *tasks.Row {
 	return &tasks.Row{
-		Task: task.Name, Kind: task.Kind, Configuration: way.name, Round: round, Answer: r.Answer, Stop: string(r.Stop),
+		Task: task.Name, Kind: task.Kind, Configuration: way.name, Round: round, Answer: r.Answer,
+		Stop:  string(r.Stop),
 		Steps: r.Steps, InvalidReplies: r.Usage.InvalidReplies, EvaluatedTokens: r.Usage.EvaluatedTokens,
-		CachedTokens: r.Usage.CachedTokens, GeneratedTokens: r.Usage.CompletionTokens, WallMS: wall.Milliseconds(),
+		CachedTokens: r.Usage.CachedTokens, GeneratedTokens: r.Usage.CompletionTokens,
+		WallMS: wall.Milliseconds(),
 	}
 }
 

@@ -89,7 +89,8 @@ func (a *app) runComparison(ctx context.Context, subject *engine.Subject, parts 
 	tools *bench.Tools, c comparison,
 ) ([]bench.Outcome, error) {
 	probes := func(servers *bench.Servers) []bench.Probe {
-		all := append(bench.StandardProbes(subject.Engine, tools, servers), bench.DelegateProbe(parts.work, tools))
+		all := append(bench.StandardProbes(subject.Engine, tools, servers),
+			bench.DelegateProbe(parts.work, tools))
 		return bench.Matching(all, c.only)
 	}
 	chosen := probes(nil)
@@ -126,6 +127,7 @@ func commandLines(t *bench.Tools, agent string) []string {
 	}
 	return []string{cli.ShownArgs(os.Args), line("llama-bench", t.BenchArgs(512, 0)),
 		line("llama-bench", t.BenchArgs(0, 64)),
-		line("llama-batched-bench", t.BatchedArgs(4, 16, 64)), agent + " " + strings.Join(t.AgentServeArgs(8080), " "),
+		line("llama-batched-bench", t.BatchedArgs(4, 16, 64)),
+		agent + " " + strings.Join(t.AgentServeArgs(8080), " "),
 		line("llama-server", t.LlamaServerArgs(8081))}
 }

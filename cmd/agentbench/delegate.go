@@ -25,7 +25,8 @@ type partsWorker struct {
 }
 
 // openParts opens the model once more, with a sequence for each part.
-func (a *app) openParts(cmd *cobra.Command, f *engine.Flags, args []string) (*partsWorker, func(), error) {
+func (a *app) openParts(cmd *cobra.Command, f *engine.Flags, args []string,
+) (*partsWorker, func(), error) {
 	m, _, err := a.Open(cmd, args, f.Values(bench.PartContext, 4))
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +43,8 @@ func (a *app) openParts(cmd *cobra.Command, f *engine.Flags, args []string) (*pa
 const partNoteTokens = 8
 
 // work implements bench.Parts.
-func (p *partsWorker) work(ctx context.Context, prompts []string, atOnce int) (bench.PartsWork, error) {
+func (p *partsWorker) work(ctx context.Context, prompts []string, atOnce int,
+) (bench.PartsWork, error) {
 	dir, err := os.MkdirTemp("", "agent-bench-")
 	if err != nil {
 		return bench.PartsWork{}, fmt.Errorf("bench: %w", err)
@@ -50,8 +52,10 @@ func (p *partsWorker) work(ctx context.Context, prompts []string, atOnce int) (b
 	defer os.RemoveAll(dir)
 	start := time.Now()
 	res, usage, err := session.Split(ctx, session.Options{
-		Backend: p.backend, Registry: p.reg, Env: &command.Env{WorkDir: dir}, Approve: session.ApproveNever,
-		Limits: session.Limits{WidthMax: atOnce, NoteTokensMax: partNoteTokens, AnswerTokensMax: bench.PartReply},
+		Backend: p.backend, Registry: p.reg, Env: &command.Env{WorkDir: dir},
+		Approve: session.ApproveNever,
+		Limits: session.Limits{WidthMax: atOnce, NoteTokensMax: partNoteTokens,
+			AnswerTokensMax: bench.PartReply},
 	}, prompts)
 	if err != nil {
 		return bench.PartsWork{}, err

@@ -63,7 +63,8 @@ func (a *app) questions(cmd *cobra.Command, args []string, f *questionsFlags) er
 		}
 		questions = map[string]ask.Question{f.truth: {Text: f.text}}
 	}
-	b := &agentBench{app: a, flags: &agentFlags{tasks: f.tasks, half: f.half, rounds: 1, tokensMax: 1}, args: overrides}
+	b := &agentBench{app: a, flags: &agentFlags{tasks: f.tasks, half: f.half, rounds: 1, tokensMax: 1},
+		args: overrides}
 	if err := b.prepare(); err != nil {
 		return err
 	}
@@ -93,7 +94,8 @@ type askedTasks struct {
 }
 
 // askTasks asks the questions of each task of which the answers are known.
-func (b *agentBench) askTasks(ctx context.Context, f *questionsFlags, questions map[string]ask.Question,
+func (b *agentBench) askTasks(ctx context.Context, f *questionsFlags,
+	questions map[string]ask.Question,
 ) (*askedTasks, error) {
 	all := &askedTasks{curves: map[string][]scored{}}
 	for _, task := range b.suite.Tasks {
@@ -116,7 +118,8 @@ func (b *agentBench) askTasks(ctx context.Context, f *questionsFlags, questions 
 			if asked.result == truth.Result || asked.result == "" && truth.Result == "several" {
 				all.right++
 			} else if f.list {
-				fmt.Fprintf(b.app.Out, "%s: result in %q, not %q (%.1f)\n", task.Name, asked.result, truth.Result, asked.lead)
+				fmt.Fprintf(b.app.Out, "%s: result in %q, not %q (%.1f)\n", task.Name, asked.result,
+					truth.Result, asked.lead)
 			}
 		}
 	}

@@ -47,7 +47,8 @@ type watchedCommand struct {
 	watch *callWatch
 }
 
-func (c watchedCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c watchedCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	if checkCall(c.Spec(), env, call) != nil {
 		c.watch.invalid.Add(1)
 	}
@@ -62,7 +63,8 @@ func (c watchedCommand) CallEffect(call *command.Call) command.Effect {
 // checkCall holds a call against its command's description: required fields
 // are there, and have values that the description allows.
 func checkCall(spec command.Spec, env *command.Env, call *command.Call) error {
-	if len(call.Content) == 0 && slices.ContainsFunc(spec.Slots, func(s command.Slot) bool { return !s.Optional }) {
+	if len(call.Content) == 0 && slices.ContainsFunc(spec.Slots,
+		func(s command.Slot) bool { return !s.Optional }) {
 		return errors.New("no content")
 	}
 	for _, entry := range call.Content {

@@ -91,7 +91,8 @@ type Result struct {
 // Run decides about each text of a source. each, unless nil, is told every
 // verdict as it comes. A text that is too long for the model is not decided; any
 // other failure ends the run.
-func Run(ctx context.Context, s *Source, q Question, judge Judge, each func(Verdict) error) (*Result, error) {
+func Run(ctx context.Context, s *Source, q Question, judge Judge, each func(Verdict) error,
+) (*Result, error) {
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
@@ -174,7 +175,8 @@ func (r *Result) Close() int {
 
 // Undecided are the texts without a label that have something to decide about.
 func (r *Result) Undecided() []Verdict {
-	return slices.DeleteFunc(slices.Clone(r.Verdicts), func(v Verdict) bool { return v.Label != "" || v.Text.Text == "" })
+	return slices.DeleteFunc(slices.Clone(r.Verdicts),
+		func(v Verdict) bool { return v.Label != "" || v.Text.Text == "" })
 }
 
 // TooLong are the texts that the model could not take.

@@ -49,13 +49,15 @@ func (r *Result) Report() string {
 }
 
 func (r *Result) reported(v Verdict) reported {
-	out := reported{Place: v.Place(), Text: legible.Clip(legible.OneLine(v.Text.Text), shownRunes), Why: v.Why}
+	out := reported{Place: v.Place(), Text: legible.Clip(legible.OneLine(v.Text.Text), shownRunes),
+		Why: v.Why}
 	for i, p := range v.Probabilities {
 		at := len(out.Shares)
 		for at > 0 && out.Shares[at-1].Percent < 100*p {
 			at--
 		}
-		out.Shares = append(out.Shares[:at:at], append([]share{{r.Question.Options[i], 100 * p}}, out.Shares[at:]...)...)
+		out.Shares = append(out.Shares[:at:at],
+			append([]share{{r.Question.Options[i], 100 * p}}, out.Shares[at:]...)...)
 	}
 	out.Shares = out.Shares[:min(len(out.Shares), 3)]
 	return out

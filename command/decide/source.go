@@ -88,7 +88,8 @@ func Read(name string, data []byte, column string) (*Source, error) {
 
 func readLines(text, column string) (*Source, error) {
 	if column != "" {
-		return nil, fmt.Errorf("it has lines and no column %q; .csv, .tsv, .json and .jsonl have columns", column)
+		return nil, fmt.Errorf("it has lines and no column %q; .csv, .tsv, .json and .jsonl have columns",
+			column)
 	}
 	s := &Source{}
 	for line := range strings.Lines(text) {

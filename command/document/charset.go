@@ -56,7 +56,8 @@ func toUTF8(data []byte, contentType string) (text []byte, note string, err erro
 
 // saidBy is the character set that a server or a page names.
 func saidBy(data []byte, contentType string) string {
-	if _, parameters, err := mime.ParseMediaType(contentType); err == nil && parameters["charset"] != "" {
+	if _, parameters, err := mime.ParseMediaType(contentType); err == nil &&
+		parameters["charset"] != "" {
 		return parameters["charset"]
 	}
 	if m := declared.FindSubmatch(data); m != nil {
@@ -67,7 +68,8 @@ func saidBy(data []byte, contentType string) string {
 
 // shifting are encodings whose bytes may all be ASCII.
 func shifting(name string) bool {
-	return strings.HasPrefix(name, "iso-2022") || strings.HasPrefix(name, "hz-") || strings.HasPrefix(name, "utf-16")
+	return strings.HasPrefix(name, "iso-2022") || strings.HasPrefix(name, "hz-") ||
+		strings.HasPrefix(name, "utf-16")
 }
 
 func notASCII(data []byte) bool {

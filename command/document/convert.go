@@ -75,7 +75,8 @@ func (c *Converter) Convert(ctx context.Context, src Source, limits Limits) (*Te
 	return text, err
 }
 
-func (c *Converter) convert(ctx context.Context, src Source, limits Limits, flat bool) (*Text, error) {
+func (c *Converter) convert(ctx context.Context, src Source, limits Limits, flat bool,
+) (*Text, error) {
 	out, err := c.run(ctx, src, limits, flat)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", src.Format, err)
@@ -143,12 +144,14 @@ type part struct {
 // run starts this program again as the child that reads the document. It is
 // confined where the system can confine it; elsewhere the limits must do, since
 // the parsers are memory-safe and need no files and no network.
-func (c *Converter) run(ctx context.Context, src Source, limits Limits, flat bool) (*sandbox.Outcome, error) {
+func (c *Converter) run(ctx context.Context, src Source, limits Limits, flat bool,
+) (*sandbox.Outcome, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	order, err := json.Marshal(task{src.Format, src.ContentType, src.URL, limits.TextBytes, limits.MemoryBytes, flat})
+	order, err := json.Marshal(task{src.Format, src.ContentType, src.URL, limits.TextBytes,
+		limits.MemoryBytes, flat})
 	if err != nil {
 		return nil, err
 	}
@@ -219,10 +222,12 @@ func collect(output []byte) told {
 		}
 	}
 	if guessed > 0 {
-		t.note(fmt.Sprintf("%s of it guessed, since the file does not tell what they are", legible.Count(guessed, "character")))
+		t.note(fmt.Sprintf("%s of it guessed, since the file does not tell what they are",
+			legible.Count(guessed, "character")))
 	}
 	if lost > 0 {
-		t.note(fmt.Sprintf("%s left out, since the file does not tell what they are", legible.Count(lost, "character")))
+		t.note(fmt.Sprintf("%s left out, since the file does not tell what they are",
+			legible.Count(lost, "character")))
 	}
 	if len(damaged) > 0 && t.text.Cut == "" {
 		t.text.Cut = "damaged pages: " + strings.Join(damaged, ", ")
@@ -311,7 +316,8 @@ type partWriter struct {
 // watchMemory ends the child when it holds more memory than it may.
 func (w *partWriter) watchMemory(bytesMax int64) {
 	const look = 10 * time.Millisecond
-	held := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	held := []metrics.Sample{{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"}}
 	for range time.Tick(look) {
 		metrics.Read(held)
 		if int64(held[0].Value.Uint64()-held[1].Value.Uint64()) > bytesMax {
@@ -346,5 +352,6 @@ const clippedBytes = 200
 
 // encodedSize is how many bytes text has at most as JSON.
 func encodedSize(text string) int {
-	return len(text) + strings.Count(text, "\n") + strings.Count(text, "\t") + strings.Count(text, `"`) + strings.Count(text, `\`)
+	return len(text) + strings.Count(text, "\n") + strings.Count(text, "\t") +
+		strings.Count(text, `"`) + strings.Count(text, `\`)
 }

@@ -44,7 +44,8 @@ type Text struct {
 
 // Lines are the lines of a document as a reader numbers them. Before each page of a PDF
 // stands the line that mark gives.
-func (t *Text) Lines(format Format, mark func(page, pages int) string) (lines []string, pages []int) {
+func (t *Text) Lines(format Format, mark func(page, pages int) string,
+) (lines []string, pages []int) {
 	for i, page := range t.Pages {
 		if format == PDF {
 			pages = append(pages, len(lines)+1)
@@ -83,7 +84,8 @@ func Sniff(name, contentType string, head []byte) Format {
 			return HTML
 		}
 	}
-	if strings.HasPrefix(contentType, "text/html") || strings.HasPrefix(contentType, "application/xhtml") {
+	if strings.HasPrefix(contentType, "text/html") ||
+		strings.HasPrefix(contentType, "application/xhtml") {
 		return HTML
 	}
 	return ""
@@ -106,7 +108,8 @@ func beginsPage(text string) bool {
 		text = strings.TrimLeft(text, " \t\r\n\ufeff")
 		var end string
 		switch {
-		case strings.HasPrefix(text, "<!doctype html"), strings.HasPrefix(text, "<html>"), strings.HasPrefix(text, "<html "), strings.HasPrefix(text, "<html\n"):
+		case strings.HasPrefix(text, "<!doctype html"), strings.HasPrefix(text, "<html>"),
+			strings.HasPrefix(text, "<html "), strings.HasPrefix(text, "<html\n"):
 			return true
 		case strings.HasPrefix(text, "<!--"):
 			end = "-->"

@@ -90,7 +90,8 @@ func (f *font) findUnknown(v pdf.Value) {
 			code = x.Int64()
 		case pdf.Name:
 			tells := !namedByNumber.MatchString(x.Name()) || namedByCode.MatchString(x.Name())
-			if code >= 0 && code < 256 && !tells && f.encoder.Decode(string([]byte{byte(code)})) == string(rune(code)) {
+			if code >= 0 && code < 256 && !tells &&
+				f.encoder.Decode(string([]byte{byte(code)})) == string(rune(code)) {
 				f.unknown[byte(code)] = true
 			}
 			code++
@@ -136,7 +137,8 @@ func (f *font) compositeWidths(v pdf.Value) {
 			continue
 		}
 		width := w.Index(i+2).Float64() / 1000
-		for code := first; code <= uint32(second.Int64()) && len(f.widths) < codesMax && code < codesMax; code++ {
+		for code := first; code <= uint32(second.Int64()) && len(f.widths) < codesMax &&
+			code < codesMax; code++ {
 			f.widths[code] = width
 		}
 		i += 3
@@ -258,7 +260,8 @@ func (r *mapReader) add(code uint32, text string) {
 // addRange maps the codes first..last to texts that count up from one.
 func (r *mapReader) addRange(first, last uint32, text string) {
 	runes := []rune(text)
-	for code := uint64(first); len(runes) > 0 && code <= uint64(last) && code-uint64(first) < codesMax; code++ {
+	for code := uint64(first); len(runes) > 0 && code <= uint64(last) &&
+		code-uint64(first) < codesMax; code++ {
 		r.add(uint32(code), string(runes))
 		runes[len(runes)-1]++
 	}

@@ -23,7 +23,8 @@ const spanMax = 50
 // convertHTML makes Markdown of a page. Addresses become absolute where base,
 // the address of the page, is given. A page that is nested too deep for a tree
 // is read as a flat stream of words and links, as any is when flat is set.
-func convertHTML(data []byte, contentType, baseURL string, flat bool) (title, text, note string, err error) {
+func convertHTML(data []byte, contentType, baseURL string, flat bool,
+) (title, text, note string, err error) {
 	utf8Data, note, err := toUTF8(data, contentType)
 	if err != nil {
 		return "", "", "", err
@@ -92,8 +93,9 @@ type page struct {
 // unread are elements whose content nobody reads.
 var unread = map[atom.Atom]bool{
 	atom.Script: true, atom.Style: true, atom.Template: true, atom.Noscript: true, atom.Iframe: true,
-	atom.Object: true, atom.Embed: true, atom.Svg: true, atom.Canvas: true, atom.Audio: true, atom.Video: true,
-	atom.Map: true, atom.Datalist: true, atom.Select: true,
+	atom.Object: true, atom.Embed: true, atom.Svg: true, atom.Canvas: true, atom.Audio: true,
+	atom.Video: true,
+	atom.Map:   true, atom.Datalist: true, atom.Select: true,
 }
 
 // prune takes away what a reader does not see, shortens what only a browser
@@ -108,7 +110,8 @@ func (p *page) prune(n *html.Node) {
 		case child.Type == html.TextNode:
 			child.Data = angles.hide.Replace(child.Data)
 		case child.Type == html.ElementNode && child.DataAtom == atom.Img:
-			n.InsertBefore(&html.Node{Type: html.TextNode, Data: angles.hide.Replace(attribute(child, "alt"))}, child)
+			n.InsertBefore(&html.Node{Type: html.TextNode,
+				Data: angles.hide.Replace(attribute(child, "alt"))}, child)
 			n.RemoveChild(child)
 		case child.Type == html.ElementNode:
 			p.clean(child)
@@ -129,7 +132,8 @@ func (p *page) drops(n *html.Node) bool {
 	}
 	for _, a := range n.Attr {
 		style := strings.ToLower(strings.ReplaceAll(a.Val, " ", ""))
-		if a.Key == "hidden" || a.Key == "style" && (strings.Contains(style, "display:none") || strings.Contains(style, "visibility:hidden")) {
+		if a.Key == "hidden" || a.Key == "style" &&
+			(strings.Contains(style, "display:none") || strings.Contains(style, "visibility:hidden")) {
 			return true
 		}
 	}
@@ -146,7 +150,8 @@ func (p *page) clean(n *html.Node) {
 				continue
 			}
 		case "colspan", "rowspan":
-			if span, err := strconv.Atoi(strings.TrimSpace(a.Val)); err != nil || span > spanMax || span < 1 {
+			if span, err := strconv.Atoi(strings.TrimSpace(a.Val)); err != nil || span > spanMax ||
+				span < 1 {
 				continue
 			}
 		case "start", "class": // numbering of lists; languages of code
@@ -287,9 +292,12 @@ func (f *flatPage) close(t html.Token) {
 
 // breaks are elements that begin a new line.
 var breaks = map[atom.Atom]bool{
-	atom.P: true, atom.Div: true, atom.Br: true, atom.Li: true, atom.Ul: true, atom.Ol: true, atom.Tr: true, atom.Table: true,
-	atom.H1: true, atom.H2: true, atom.H3: true, atom.H4: true, atom.H5: true, atom.H6: true, atom.Pre: true, atom.Blockquote: true,
-	atom.Section: true, atom.Article: true, atom.Header: true, atom.Footer: true, atom.Nav: true, atom.Dt: true, atom.Dd: true,
+	atom.P: true, atom.Div: true, atom.Br: true, atom.Li: true, atom.Ul: true, atom.Ol: true,
+	atom.Tr: true, atom.Table: true,
+	atom.H1: true, atom.H2: true, atom.H3: true, atom.H4: true, atom.H5: true, atom.H6: true,
+	atom.Pre: true, atom.Blockquote: true,
+	atom.Section: true, atom.Article: true, atom.Header: true, atom.Footer: true, atom.Nav: true,
+	atom.Dt: true, atom.Dd: true,
 }
 
 // tidy drops what can't be read and more than one empty line in a row.

@@ -20,10 +20,12 @@ var errLocked = errors.New("it is encrypted, and opens only with a password")
 func openPDF(data []byte) (*pdf.Reader, error) {
 	bare := unwrapPDF(data)
 	r, err := pdf.NewReader(bytes.NewReader(bare), int64(len(bare)))
-	if err == nil && r.NumPage() > 0 && (r.NumPage() <= packedPagesMax || !bytes.Contains(bare, []byte("/ObjStm"))) {
+	if err == nil && r.NumPage() > 0 &&
+		(r.NumPage() <= packedPagesMax || !bytes.Contains(bare, []byte("/ObjStm"))) {
 		return r, nil
 	}
-	for _, form := range [][]byte{bare, data} { // offsets count from its mark or from the start of the file
+	// offsets count from its mark or from the start of the file
+	for _, form := range [][]byte{bare, data} {
 		plain, rewriteErr := rewritePDF(form)
 		if errors.Is(rewriteErr, pdfcpu.ErrWrongPassword) {
 			return nil, errLocked
@@ -31,7 +33,8 @@ func openPDF(data []byte) (*pdf.Reader, error) {
 		if rewriteErr != nil {
 			continue
 		}
-		if again, err := pdf.NewReader(bytes.NewReader(plain), int64(len(plain))); err == nil && again.NumPage() > 0 {
+		if again, err := pdf.NewReader(bytes.NewReader(plain), int64(len(plain))); err == nil &&
+			again.NumPage() > 0 {
 			return again, nil
 		}
 	}
@@ -68,7 +71,8 @@ func rewritePDF(data []byte) ([]byte, error) {
 	api.DisableConfigDir()
 	var out bytes.Buffer
 	var err error
-	for _, as := range []model.CommandMode{model.DECRYPT, model.OPTIMIZE} { // the one takes what is encrypted only
+	// the one takes what is encrypted only
+	for _, as := range []model.CommandMode{model.DECRYPT, model.OPTIMIZE} {
 		conf := model.NewDefaultConfiguration()
 		conf.Cmd, conf.ValidationMode = as, model.ValidationRelaxed
 		conf.WriteObjectStream, conf.WriteXRefStream = false, false

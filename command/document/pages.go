@@ -100,7 +100,8 @@ func field(widget pdf.Value) (name, value string) {
 	var tip string // what a person is told that the field is
 	var held, kind, options pdf.Value
 	flags := int64(0)
-	for at, depth := widget, 0; !at.IsNull() && depth < treeDepthMax; at, depth = at.Key("Parent"), depth+1 {
+	for at, depth := widget, 0; !at.IsNull() && depth < treeDepthMax; at, depth = at.Key("Parent"),
+		depth+1 {
 		if own := textOfValue(at.Key("T")); own != "" {
 			names = append([]string{own}, names...)
 		}
@@ -171,4 +172,7 @@ func fieldValue(v, options pdf.Value) string {
 }
 
 // textOfValue is a string of a document, on one line.
-func textOfValue(v pdf.Value) string { return legible.Clip(legible.OneLine(v.Text()), fieldBytesMax) }
+func textOfValue(v pdf.Value) string {
+	return legible.Clip(legible.OneLine(v.Text()),
+		fieldBytesMax)
+}

@@ -40,7 +40,8 @@ func readPDF(data []byte, emit func(part) bool) error {
 			return nil
 		}
 		p := read.page(page, resources)
-		p.Title, p.Page, p.Pages, p.Text = title, number, max(total, number), tidy(ligatures.Replace(p.Text))
+		p.Title, p.Page, p.Pages, p.Text = title, number, max(total, number),
+			tidy(ligatures.Replace(p.Text))
 		title = ""
 		if !emit(p) {
 			return nil
@@ -59,7 +60,8 @@ func readPDF(data []byte, emit func(part) bool) error {
 	return nil
 }
 
-var ligatures = strings.NewReplacer("ﬀ", "ff", "ﬁ", "fi", "ﬂ", "fl", "ﬃ", "ffi", "ﬄ", "ffl", "ﬅ", "st", "ﬆ", "st")
+var ligatures = strings.NewReplacer("ﬀ", "ff", "ﬁ", "fi", "ﬂ", "fl", "ﬃ", "ffi", "ﬄ", "ffl", "ﬅ",
+	"st", "ﬆ", "st")
 
 // reader is what the pages of a document have in common.
 type reader struct {
@@ -230,7 +232,8 @@ func (in *interpreter) show(raw string) {
 		in.lost += codes
 	}
 	at := matrix{in.g.size * in.g.scale, 0, 0, in.g.size, 0, in.g.rise}.times(in.tm).times(in.g.ctm)
-	in.advance((width*in.g.size + float64(codes)*in.g.charSpace + float64(spaces)*in.g.wordSpace) * in.g.scale)
+	in.advance((width*in.g.size + float64(codes)*in.g.charSpace +
+		float64(spaces)*in.g.wordSpace) * in.g.scale)
 	end := in.tm.times(in.g.ctm).upright(at)
 	size := at.height()
 	at = at.upright(at)
@@ -252,7 +255,8 @@ func (in *interpreter) form(form, resources pdf.Value) {
 	saved := in.saved
 	in.saved = nil
 	if m := form.Key("Matrix"); m.Len() == 6 {
-		in.g.ctm = matrix{m.Index(0).Float64(), m.Index(1).Float64(), m.Index(2).Float64(), m.Index(3).Float64(), m.Index(4).Float64(), m.Index(5).Float64()}.times(in.g.ctm)
+		in.g.ctm = matrix{m.Index(0).Float64(), m.Index(1).Float64(), m.Index(2).Float64(),
+			m.Index(3).Float64(), m.Index(4).Float64(), m.Index(5).Float64()}.times(in.g.ctm)
 	}
 	in.depth++
 	in.draw(form, own)

@@ -41,7 +41,8 @@ func (s *schema) arguments(entry map[string]any) (map[string]any, *problem) {
 		}
 		converted, ok := f.convert(value)
 		if !ok {
-			return nil, &problem{"bad_field", map[string]any{"Name": f.slot.Name, "Kind": f.kindName(), "Options": f.slot.Options}}
+			return nil, &problem{"bad_field", map[string]any{"Name": f.slot.Name, "Kind": f.kindName(),
+				"Options": f.slot.Options}}
 		}
 		if converted != nil || !f.slot.Optional {
 			out[f.key] = converted
@@ -98,7 +99,8 @@ func (s *schema) unknown(name string) *problem {
 	for _, f := range s.fields {
 		names = append(names, f.slot.Name)
 	}
-	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near.Name(name, names), "Names": names}}
+	return &problem{"unknown_field", map[string]any{"Name": name, "Near": near.Name(name, names),
+		"Names": names}}
 }
 
 // convert turns a model's value into the field's type; false if it can't.

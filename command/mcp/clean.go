@@ -30,7 +30,8 @@ func clean(text string) string {
 
 var (
 	secretName = regexp.MustCompile(`(?i)key|token|secret|passw|pwd|credential|auth|cookie|pin$`)
-	harmless   = regexp.MustCompile(`^(?:[./~].*|[a-z]+://[^@?]*|[A-Za-z]:\\.*)$`) // paths and addresses
+	// paths and addresses
+	harmless = regexp.MustCompile(`^(?:[./~].*|[a-z]+://[^@?]*|[A-Za-z]:\\.*)$`)
 )
 
 // Shorter values would blank out innocent words.
@@ -47,7 +48,8 @@ type secrets struct{ replace *strings.Replacer }
 func newSecrets(c Server) secrets {
 	var values []string
 	for name, value := range c.Env {
-		if len(value) >= plainChars && !harmless.MatchString(value) || len(value) >= secretChars && secretName.MatchString(name) {
+		if len(value) >= plainChars && !harmless.MatchString(value) || len(value) >= secretChars &&
+			secretName.MatchString(name) {
 			values = append(values, value)
 		}
 	}
@@ -119,7 +121,8 @@ func (h headers) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Set(name, value)
 	}
 	resp, err := h.next.RoundTrip(req)
-	if err == nil && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") { // events are bounded one by one
+	// events are bounded one by one
+	if err == nil && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		resp.Body = boundedBody{io.LimitReader(resp.Body, messageBytesMax), resp.Body}
 	}
 	return resp, err

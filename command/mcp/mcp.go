@@ -54,7 +54,8 @@ type Server struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// TimeoutStart is how long a run waits until it is connected and its tools
 	// are listed; default: startTimeout.
-	TimeoutStart time.Duration `yaml:"timeout_start" json:",omitempty"` // what was accepted without it stays so
+	// what was accepted without it stays so
+	TimeoutStart time.Duration `yaml:"timeout_start" json:",omitempty"`
 }
 
 // Options configure [Open].
@@ -164,7 +165,8 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Servers)) {
 		if o.Servers[name].inClear() {
-			o.Warn(fmt.Sprintf("mcp server %q: its headers go over the network unencrypted; use https", name))
+			o.Warn(fmt.Sprintf("mcp server %q: its headers go over the network unencrypted; use https",
+				name))
 		}
 		all.servers = append(all.servers, newServer(name, o.Servers[name], o))
 	}
@@ -174,7 +176,8 @@ func Open(ctx context.Context, o Options) (*Servers, error) {
 	}
 	for i, s := range all.servers {
 		for _, listed := range lists[i] {
-			all.tools = append(all.tools, newTool(s, listed, pins, approved[pinKey(s.name, listed.Name)], o.Accept))
+			all.tools = append(all.tools, newTool(s, listed, pins, approved[pinKey(s.name, listed.Name)],
+				o.Accept))
 		}
 		s.warnOfUnknownReadOnly(lists[i], o.Warn)
 	}

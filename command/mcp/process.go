@@ -37,7 +37,8 @@ func startProcess(c Server, dir string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(path, c.Args...), stderr: &tail{max: stderrBytesMax}, exited: make(chan struct{})}
+	p := &process{cmd: exec.Command(path, c.Args...), stderr: &tail{max: stderrBytesMax},
+		exited: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, environment(c.Env), p.stderr
 	p.cmd.WaitDelay = stopGrace
 	group.Own(p.cmd)
@@ -113,9 +114,11 @@ func (p *process) printed() string { return p.stderr.String() }
 // environment is what a program gets: what every program needs, and what is
 // configured for it. The agent's own variables may hold keys.
 func environment(configured map[string]string) []string {
-	names := []string{"PATH", "HOME", "LANG", "LC_ALL", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
+	names := []string{"PATH", "HOME", "LANG", "LC_ALL", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ",
+		"USER"}
 	if runtime.GOOS == "windows" {
-		names = []string{"APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE",
+		names = []string{"APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT",
+			"PROCESSOR_ARCHITECTURE",
 			"PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE"}
 	}
 	var env []string

@@ -50,7 +50,8 @@ func (s *server) result(answer *sdk.CallToolResult, most int) *command.Result {
 	}
 	r := &command.Result{Text: text, Failed: answer.IsError}
 	if len(text) > most {
-		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+texts.Say("cut", map[string]int{"Bytes": len(text) - most}), true
+		r.Text, r.Truncated = legible.Clip(text, most)+"\n"+texts.Say("cut",
+			map[string]int{"Bytes": len(text) - most}), true
 	}
 	return r
 }
@@ -69,7 +70,8 @@ func sameJSON(text string, value any) bool {
 
 // notShown says that there is something that a model can't read.
 func notShown(what, mimeType string, data []byte) string {
-	return texts.Say("not_shown", map[string]any{"What": what, "Type": legible.OneLine(mimeType), "Bytes": len(data)})
+	return texts.Say("not_shown", map[string]any{"What": what, "Type": legible.OneLine(mimeType),
+		"Bytes": len(data)})
 }
 
 // contentText is one piece of an answer as text.

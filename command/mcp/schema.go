@@ -50,8 +50,10 @@ func readSchema(raw any) schema {
 	root, _ := raw.(map[string]any)
 	r := reducer{root: root}
 	properties, required := r.members(root, 0)
-	out := schema{open: root["additionalProperties"] != false && len(properties) == 0 || root["additionalProperties"] == true}
-	names := slices.DeleteFunc(slices.Clone(required), func(n string) bool { _, ok := properties[n]; return !ok })
+	out := schema{open: root["additionalProperties"] != false && len(properties) == 0 ||
+		root["additionalProperties"] == true}
+	names := slices.DeleteFunc(slices.Clone(required),
+		func(n string) bool { _, ok := properties[n]; return !ok })
 	needed := len(names)
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		if !slices.Contains(names, name) {
@@ -95,7 +97,8 @@ func (r *reducer) members(v any, depth int) (properties map[string]any, required
 	for _, part := range all {
 		more, needed := r.members(part, depth+1)
 		add(more)
-		required = append(required, slices.DeleteFunc(needed, func(n string) bool { return slices.Contains(required, n) })...)
+		required = append(required, slices.DeleteFunc(needed,
+			func(n string) bool { return slices.Contains(required, n) })...)
 	}
 	for _, key := range []string{"anyOf", "oneOf"} {
 		list, _ := p[key].([]any)
@@ -108,7 +111,8 @@ func (r *reducer) members(v any, depth int) (properties map[string]any, required
 			}
 			common = slices.DeleteFunc(common, func(n string) bool { return !slices.Contains(needed, n) })
 		}
-		required = append(required, slices.DeleteFunc(common, func(n string) bool { return slices.Contains(required, n) })...)
+		required = append(required, slices.DeleteFunc(common,
+			func(n string) bool { return slices.Contains(required, n) })...)
 	}
 	return properties, required
 }
@@ -169,8 +173,9 @@ func fieldName(name string) string {
 func (r *reducer) field(name string, property any) field {
 	p := r.plain(property)
 	description, _ := p["description"].(string)
-	f := field{key: name, nullable: r.takes(property, "null", 0), textual: r.takes(property, "string", 0),
-		slot: command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
+	f := field{key: name, nullable: r.takes(property, "null", 0),
+		textual: r.takes(property, "string", 0),
+		slot:    command.Slot{Name: fieldName(name), Help: firstSentence(description, helpBytesMax)}}
 	if options, values := enumOf(p); len(options) > 0 {
 		f.slot.Kind, f.slot.Options, f.values = command.SlotEnum, options, values
 		return f
@@ -178,7 +183,8 @@ func (r *reducer) field(name string, property any) field {
 	switch p["type"] {
 	case "string":
 		f.slot.Kind = command.SlotLine
-		if limit, ok := p["maxLength"].(float64); longText.MatchString(name) && (!ok || limit > lineMaxLength) {
+		if limit, ok := p["maxLength"].(float64); longText.MatchString(name) &&
+			(!ok || limit > lineMaxLength) {
 			f.slot.Kind = command.SlotText
 		}
 	case "integer", "number":
@@ -213,7 +219,8 @@ func enumOf(p map[string]any) (options []string, values map[string]any) {
 		default:
 			return nil, nil
 		}
-		if _, twice := values[shown]; twice || shown == "" || len(shown) > optionBytesMax || legible.OneLine(shown) != shown {
+		if _, twice := values[shown]; twice || shown == "" || len(shown) > optionBytesMax ||
+			legible.OneLine(shown) != shown {
 			return nil, nil
 		}
 		values[shown] = v
@@ -255,7 +262,8 @@ func (r *reducer) plain(v any) map[string]any {
 		}
 		p = next
 	}
-	if types := slices.DeleteFunc(stringsOf(p["type"]), func(t string) bool { return t == "null" }); len(types) == 1 {
+	if types := slices.DeleteFunc(stringsOf(p["type"]),
+		func(t string) bool { return t == "null" }); len(types) == 1 {
 		p = maps.Clone(p)
 		p["type"] = types[0]
 	}
@@ -375,13 +383,15 @@ func enforceable(p map[string]any) map[string]any {
 	if !several {
 		types = []any{p["type"]}
 	}
-	known := slices.DeleteFunc(stringsOf(types), func(t string) bool { return !slices.Contains(jsonTypes, t) })
+	known := slices.DeleteFunc(stringsOf(types),
+		func(t string) bool { return !slices.Contains(jsonTypes, t) })
 	if delete(p, "type"); len(known) == 1 {
 		p["type"] = known[0]
 	} else if len(known) > 1 {
 		p["type"] = known
 	}
-	required := slices.DeleteFunc(stringsOf(p["required"]), func(name string) bool { _, ok := properties[name]; return !ok })
+	required := slices.DeleteFunc(stringsOf(p["required"]),
+		func(name string) bool { _, ok := properties[name]; return !ok })
 	if delete(p, "required"); len(required) > 0 {
 		p["required"] = required
 	}

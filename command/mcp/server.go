@@ -107,7 +107,9 @@ func (s *server) startLimit() time.Duration { return cmp.Or(s.config.TimeoutStar
 
 // within makes a connection and waits no longer than the server has to start,
 // whatever it sends meanwhile. A late connection is closed.
-func within[T any](ctx context.Context, s *server, do func(context.Context) (T, error), undo func(T)) (T, error) {
+func within[T any](ctx context.Context, s *server, do func(context.Context) (T, error),
+	undo func(T),
+) (T, error) {
 	type outcome struct {
 		value T
 		err   error
@@ -138,7 +140,8 @@ func within[T any](ctx context.Context, s *server, do func(context.Context) (T, 
 		return out.value, ctx.Err()
 	}
 	e := &Error{Server: s.name, Detail: fmt.Sprintf(
-		"it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(), s.name)}
+		"it was not ready within %s; mcp.servers.%s.timeout_start gives it longer", s.startLimit(),
+		s.name)}
 	e.Advice = s.printedBy(p)
 	return out.value, e
 }
@@ -169,7 +172,8 @@ func (s *server) connectAs(ctx context.Context, protocol string) (*link, error) 
 			s.stale.Store(true)
 		},
 	})
-	l.session, err = client.Connect(ctx, transport, &sdk.ClientSessionOptions{ProtocolVersion: protocol})
+	l.session, err = client.Connect(ctx, transport,
+		&sdk.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		l.end(ctx)
 		return nil, s.failure("connect", err, l)
@@ -198,7 +202,8 @@ func (s *server) transport(l *link) (sdk.Transport, error) {
 		return nil, err
 	}
 	messages := newMessages(l.process.out, l.process.stderr)
-	return &sdk.IOTransport{Reader: messages, Writer: l.process.in, MaxLineLength: messageBytesMax}, nil
+	return &sdk.IOTransport{Reader: messages, Writer: l.process.in, MaxLineLength: messageBytesMax},
+		nil
 }
 
 // httpClient sends the configured headers, to this server and no other, and
@@ -320,7 +325,9 @@ func (s *server) drop(l *link) {
 // call calls a tool over the connection on which it was admitted: a restarted
 // server may be another one. If the connection has broken or ended, the error is
 // a brokenError.
-func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams, timeout time.Duration) (*sdk.CallToolResult, error) {
+func (s *server) call(ctx context.Context, l *link, params *sdk.CallToolParams,
+	timeout time.Duration,
+) (*sdk.CallToolResult, error) {
 	if l.hasEnded() {
 		return nil, s.failure("call it", &brokenError{err: errors.New("it ended"), notDone: true}, l)
 	}

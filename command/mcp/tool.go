@@ -43,8 +43,11 @@ type tool struct {
 }
 
 // newTool makes the command of a listed tool; before is its pin, if any.
-func newTool(s *server, listed *sdk.Tool, pins *pinFile, before pin, accept func(context.Context, Change) (bool, error)) *tool {
-	t := &tool{server: s, name: listed.Name, pins: pins, accept: accept, now: definitionOf(listed), effect: command.EffectNetwork}
+func newTool(s *server, listed *sdk.Tool, pins *pinFile, before pin,
+	accept func(context.Context, Change) (bool, error),
+) *tool {
+	t := &tool{server: s, name: listed.Name, pins: pins, accept: accept, now: definitionOf(listed),
+		effect: command.EffectNetwork}
 	if slices.Contains(s.config.ReadOnly, listed.Name) {
 		t.effect = command.EffectRead
 	}
@@ -60,9 +63,11 @@ func newTool(s *server, listed *sdk.Tool, pins *pinFile, before pin, accept func
 // never shown.
 func (t *tool) describe() {
 	t.input = readSchema(t.seen.Schema)
-	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax), Effect: t.effect}
+	t.spec = command.Spec{Description: firstSentence(t.seen.Description, descriptionsMax),
+		Effect: t.effect}
 	if t.spec.Description == "" {
-		t.spec.Description = texts.Say("no_description", map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
+		t.spec.Description = texts.Say("no_description",
+			map[string]string{"Tool": legible.OneLine(t.name), "Server": t.server.name})
 	}
 	for _, f := range t.input.fields {
 		t.spec.Slots = append(t.spec.Slots, f.slot)
@@ -80,7 +85,8 @@ func (t *tool) Spec() command.Spec {
 
 // Run implements [command.Command]: it calls the tool once for each entry, until
 // one fails.
-func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (t *tool) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	entries := call.Content
 	if len(entries) == 0 {
 		entries = []map[string]any{{}}
@@ -116,7 +122,8 @@ func (t *tool) Preview(_ context.Context, _ *command.Env, call *command.Call) (s
 	t.mu.Lock()
 	input := t.input
 	t.mu.Unlock()
-	lines := []string{fmt.Sprintf("tool %s of the MCP server %s", legible.OneLine(t.name), t.server.name)}
+	lines := []string{fmt.Sprintf("tool %s of the MCP server %s", legible.OneLine(t.name),
+		t.server.name)}
 	for _, entry := range call.Content[:min(len(call.Content), entriesMax)] {
 		args, wrong := input.arguments(entry)
 		if wrong != nil {
@@ -158,9 +165,11 @@ func limitsOf(c Server, env *command.Env) limits {
 
 // runOne makes one call, and repeats it if the connection broke and that does no
 // harm.
-func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any) (*command.Result, error) {
+func (t *tool) runOne(ctx context.Context, l limits, entry map[string]any,
+) (*command.Result, error) {
 	res, err := t.try(ctx, l, entry)
-	if broke := (*brokenError)(nil); errors.As(err, &broke) && (broke.notDone || !t.effect.Consequential()) {
+	if broke := (*brokenError)(nil); errors.As(err, &broke) &&
+		(broke.notDone || !t.effect.Consequential()) {
 		return t.try(ctx, l, entry)
 	}
 	return res, err
@@ -180,7 +189,8 @@ func (t *tool) try(ctx context.Context, l limits, entry map[string]any) (*comman
 	if wrong != nil {
 		return failed(wrong.Name, wrong.Data), nil
 	}
-	answer, err := t.server.call(ctx, link, &sdk.CallToolParams{Name: t.name, Arguments: args}, l.timeout)
+	answer, err := t.server.call(ctx, link, &sdk.CallToolParams{Name: t.name, Arguments: args},
+		l.timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +276,8 @@ func (t *tool) change(now definition) (Change, bool) {
 	}
 	return Change{
 		Server: t.server.name, Tool: legible.OneLine(t.name), Command: t.command,
-		Before: legible.Clip(clean(t.seen.Description), shownBytesMax), Now: legible.Clip(clean(now.Description), shownBytesMax),
+		Before:       legible.Clip(clean(t.seen.Description), shownBytesMax),
+		Now:          legible.Clip(clean(now.Description), shownBytesMax),
 		FieldsBefore: fieldNames(t.seen.Schema), FieldsNow: fieldNames(now.Schema),
 	}, true
 }
@@ -289,7 +300,8 @@ func (t *tool) approve(now definition) error {
 	if t.saved && t.seen.hash() == hash {
 		return nil
 	}
-	err := t.pins.put(pinKey(t.server.name, t.name), pin{Hash: hash, Definition: now, Approved: time.Now().UTC()})
+	err := t.pins.put(pinKey(t.server.name, t.name),
+		pin{Hash: hash, Definition: now, Approved: time.Now().UTC()})
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,8 @@ func Output(o *sandbox.Outcome) string {
 	whole := legible.Head(head, len(head)-len(head)/8)
 	end := legible.Tail(tail, len(tail)-len(tail)/8)
 	dropped := o.Dropped + int64(len(head)-len(whole)+len(tail)-len(end))
-	return strings.TrimRight(whole, "\n") + "\n" + texts.Say("output_cut", dropped) + "\n" + strings.TrimRight(end, "\n")
+	return strings.TrimRight(whole, "\n") + "\n" + texts.Say("output_cut", dropped) + "\n" +
+		strings.TrimRight(end, "\n")
 }
 
 func valid(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }

@@ -69,5 +69,6 @@ func (p *Program) Example() *command.Call {
 	if p.example == nil {
 		return nil
 	}
-	return &command.Call{Command: p.spec.Name, Summary: "example", Content: []map[string]any{p.example}}
+	return &command.Call{Command: p.spec.Name, Summary: "example",
+		Content: []map[string]any{p.example}}
 }

@@ -88,7 +88,8 @@ func (f *flaw) Error() string { return f.text }
 func flawed(message string, data any) error { return &flaw{texts.Say(message, data)} }
 
 // Run implements [command.Command].
-func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c *creator) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	d, err := readDraft(call)
 	if err == nil {
 		var made *command.Result
@@ -163,7 +164,8 @@ func (c *creator) check(d *draft) (*Program, error) {
 	}
 	if def.spec.Name != d.name || def.spec.Description != d.description ||
 		len(def.spec.Slots) != len(d.fields) || len(def.needs)+len(def.metadata) > 0 {
-		return nil, flawed("unfit", "what it says in its header is not what was given") // a text that breaks out of it
+		// a text that breaks out of it
+		return nil, flawed("unfit", "what it says in its header is not what was given")
 	}
 	return &Program{definition: def, file: file, code: d.file, python: true, runner: c.set.runner}, nil
 }
@@ -171,12 +173,14 @@ func (c *creator) check(d *draft) (*Program, error) {
 // try runs the test call. What it should give is not asked for: small models write
 // a right function beside a wrong number.
 func try(ctx context.Context, env *command.Env, p *Program, d *draft) (string, error) {
-	res, err := p.Run(ctx, env, &command.Call{Command: d.name, Summary: "test", Content: []map[string]any{d.values}})
+	res, err := p.Run(ctx, env, &command.Call{Command: d.name, Summary: "test",
+		Content: []map[string]any{d.values}})
 	if err != nil {
 		return "", err
 	}
 	if res.Failed {
-		return "", flawed("test_failed", map[string]any{"Test": d.testLine(), "Output": d.inCode(res.Text)})
+		return "", flawed("test_failed", map[string]any{"Test": d.testLine(),
+			"Output": d.inCode(res.Text)})
 	}
 	return res.Text, nil
 }
@@ -203,8 +207,9 @@ func readDraft(call *command.Call) (*draft, error) {
 	d := &draft{
 		name:        plainName(textOf(entry["name"])),
 		description: legible.Clip(strings.Join(strings.Fields(textOf(entry["description"])), " "), 160),
-		fieldsText:  given(textOf(entry["fields"])), code: strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
-		test: given(textOf(first(entry, "test_call", "test", "example"))),
+		fieldsText:  given(textOf(entry["fields"])),
+		code:        strings.TrimRight(python.CleanCode(textOf(entry["code"])), "\n"),
+		test:        given(textOf(first(entry, "test_call", "test", "example"))),
 	}
 	switch {
 	case !nameForm.MatchString(d.name):
@@ -334,8 +339,10 @@ func (d *draft) wrap(v verdict, named []field) (function, error) {
 		f.Arguments = append(f.Arguments, parameter{Name: n.Name})
 		names = append(names, n.Name)
 	}
-	if len(named) == 0 || v.Stdin || strings.Contains(d.code, `"""`) || strings.Contains(d.code, "'''") {
-		return f, flawed("no_function", map[string]string{"Name": d.name, "Fields": strings.Join(names, ", ")})
+	if len(named) == 0 || v.Stdin || strings.Contains(d.code, `"""`) ||
+		strings.Contains(d.code, "'''") {
+		return f, flawed("no_function", map[string]string{"Name": d.name,
+			"Fields": strings.Join(names, ", ")})
 	}
 	d.code = "    " + strings.ReplaceAll(d.code, "\n", "\n    ")
 	d.offset = 1

@@ -24,13 +24,15 @@ func (d *draft) readTest() error {
 	}
 	values, ok := d.parseTest()
 	if !ok {
-		return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100), "Like": d.exampleTest()})
+		return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100),
+			"Like": d.exampleTest()})
 	}
 	d.values = values
 	for i, f := range d.fields {
 		value, given := values[f.Name]
 		if !given && !f.Optional {
-			return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100), "Like": d.exampleTest()})
+			return flawed("bad_test", map[string]string{"Test": legible.Line(d.test, 100),
+				"Like": d.exampleTest()})
 		}
 		d.fields[i].Kind = kindOf(value)
 	}
@@ -106,7 +108,8 @@ func (d *draft) hasField(name string) bool {
 	return slices.ContainsFunc(d.fields, func(f field) bool { return f.Name == name })
 }
 
-var fileTemplate = template.Must(template.New("command.py.tmpl").ParseFS(files, "prompts/command.py.tmpl"))
+var fileTemplate = template.Must(template.New("command.py.tmpl").ParseFS(files,
+	"prompts/command.py.tmpl"))
 
 // compose writes the file: header, code, and the lines that call the function.
 func (d *draft) compose() error {

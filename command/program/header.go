@@ -113,8 +113,9 @@ func kindName(kind command.SlotKind) string {
 
 // The keys that a header and its fields may have.
 var (
-	headerKeys = []string{"name", "description", "aliases", "fields", "needs", "metadata", "timeout", "example"}
-	fieldKeys  = []string{"name", "help", "kind", "optional", "options", "lang"}
+	headerKeys = []string{"name", "description", "aliases", "fields", "needs", "metadata", "timeout",
+		"example"}
+	fieldKeys = []string{"name", "help", "kind", "optional", "options", "lang"}
 )
 
 // parseHeader reads a header. Lines in errors count from the start of text; a
@@ -133,7 +134,8 @@ func parseHeader(file, text string) (definition, error) {
 		return definition{}, p.yamlError(err)
 	}
 	if len(root.Content) != 1 || root.Content[0].Kind != yaml.MappingNode {
-		return definition{}, p.at(root.Line, errors.New("the header must be keys with values, such as name: weather"))
+		return definition{}, p.at(root.Line,
+			errors.New("the header must be keys with values, such as name: weather"))
 	}
 	p.root = root.Content[0]
 	if err := p.checkKeys(); err != nil {
@@ -197,7 +199,8 @@ func (p *headerParser) checkMapping(node *yaml.Node, known []string) error {
 	for i := 0; i < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if !slices.Contains(known, key.Value) {
-			return p.at(key.Line, fmt.Errorf("unknown key %q%s", legible.Line(key.Value, 40), suggestion(key.Value, known)))
+			return p.at(key.Line, fmt.Errorf("unknown key %q%s", legible.Line(key.Value, 40),
+				suggestion(key.Value, known)))
 		}
 	}
 	return nil
@@ -249,15 +252,18 @@ func (p *headerParser) define(h header) (definition, error) {
 	}
 	description := strings.TrimSpace(h.Description)
 	if description == "" {
-		return d, p.at(p.lineOf("description"), errors.New("the description is missing: the model chooses by it"))
+		return d, p.at(p.lineOf("description"),
+			errors.New("the description is missing: the model chooses by it"))
 	}
 	if !plainLine(description) {
-		return d, p.at(p.lineOf("description"), errors.New("the description must be one line of plain text"))
+		return d, p.at(p.lineOf("description"),
+			errors.New("the description must be one line of plain text"))
 	}
 	if err := errors.Join(p.checkAliases(h), p.checkNeeds(h), p.checkMetadata(h)); err != nil {
 		return d, err
 	}
-	d.spec = command.Spec{Name: h.Name, Aliases: h.Aliases, Description: description, Effect: effectOf(h.Needs)}
+	d.spec = command.Spec{Name: h.Name, Aliases: h.Aliases, Description: description,
+		Effect: effectOf(h.Needs)}
 	var err error
 	if d.spec.Slots, err = p.slots(h.Fields); err != nil {
 		return d, err
@@ -296,7 +302,8 @@ func wordsOf(spec command.Spec) int {
 
 func (p *headerParser) checkAliases(h header) error {
 	if len(h.Aliases) > aliasesMax {
-		return p.at(p.lineOf("aliases"), fmt.Errorf("%d aliases; %d are allowed", len(h.Aliases), aliasesMax))
+		return p.at(p.lineOf("aliases"), fmt.Errorf("%d aliases; %d are allowed", len(h.Aliases),
+			aliasesMax))
 	}
 	for i, alias := range h.Aliases {
 		switch {
@@ -314,7 +321,8 @@ func (p *headerParser) checkNeeds(h header) error {
 	known := []string{needRead, needWrite, needNetwork}
 	for _, need := range h.Needs {
 		if !slices.Contains(known, need) {
-			return p.at(p.lineOf("needs"), fmt.Errorf("unknown need %q%s", legible.Line(need, 40), suggestion(need, known)))
+			return p.at(p.lineOf("needs"), fmt.Errorf("unknown need %q%s", legible.Line(need, 40),
+				suggestion(need, known)))
 		}
 	}
 	return nil
@@ -322,11 +330,13 @@ func (p *headerParser) checkNeeds(h header) error {
 
 func (p *headerParser) checkMetadata(h header) error {
 	if len(h.Metadata) > metadataMax {
-		return p.at(p.lineOf("metadata"), fmt.Errorf("%d metadata keys; %d are allowed", len(h.Metadata), metadataMax))
+		return p.at(p.lineOf("metadata"), fmt.Errorf("%d metadata keys; %d are allowed", len(h.Metadata),
+			metadataMax))
 	}
 	for _, key := range h.Metadata {
 		if key == "" || !plainLine(key) {
-			return p.at(p.lineOf("metadata"), fmt.Errorf("the metadata key %q is no name", legible.Line(key, 40)))
+			return p.at(p.lineOf("metadata"), fmt.Errorf("the metadata key %q is no name",
+				legible.Line(key, 40)))
 		}
 	}
 	return nil
@@ -352,7 +362,8 @@ func effectOf(needs []string) command.Effect {
 // slots makes the fields of the command.
 func (p *headerParser) slots(fields []field) ([]command.Slot, error) {
 	if len(fields) > fieldsMax {
-		return nil, p.at(p.lineOf("fields"), fmt.Errorf("%d fields; %d are allowed", len(fields), fieldsMax))
+		return nil, p.at(p.lineOf("fields"),
+			fmt.Errorf("%d fields; %d are allowed", len(fields), fieldsMax))
 	}
 	nodes := valueOf(p.root, "fields")
 	seen := map[string]bool{}
@@ -372,8 +383,8 @@ func (p *headerParser) slots(fields []field) ([]command.Slot, error) {
 }
 
 func slotOf(f field) (command.Slot, error) {
-	slot := command.Slot{Name: f.Name, Help: strings.TrimSpace(f.Help), Options: f.Options, Lang: f.Lang,
-		Optional: f.Optional}
+	slot := command.Slot{Name: f.Name, Help: strings.TrimSpace(f.Help), Options: f.Options,
+		Lang: f.Lang, Optional: f.Optional}
 	var names []string
 	known := f.Kind == ""
 	for _, k := range kinds {
@@ -384,9 +395,11 @@ func slotOf(f field) (command.Slot, error) {
 	}
 	switch {
 	case !fieldForm.MatchString(f.Name):
-		return slot, fmt.Errorf("the field's name %q must be letters, digits and _", legible.Line(f.Name, 60))
+		return slot, fmt.Errorf("the field's name %q must be letters, digits and _",
+			legible.Line(f.Name, 60))
 	case !known:
-		return slot, fmt.Errorf("field %s: unknown kind %q%s", f.Name, legible.Line(f.Kind, 40), suggestion(f.Kind, names))
+		return slot, fmt.Errorf("field %s: unknown kind %q%s", f.Name, legible.Line(f.Kind, 40),
+			suggestion(f.Kind, names))
 	case !plainLine(slot.Help):
 		return slot, fmt.Errorf("field %s: its help must be one line of plain text", f.Name)
 	case slot.Kind == command.SlotEnum && len(f.Options) < 2:
@@ -411,7 +424,8 @@ func (p *headerParser) duration(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Millisecond {
-		return 0, p.at(p.lineOf("timeout"), fmt.Errorf("the timeout %q must be a time such as 10s", legible.Line(text, 40)))
+		return 0, p.at(p.lineOf("timeout"),
+			fmt.Errorf("the timeout %q must be a time such as 10s", legible.Line(text, 40)))
 	}
 	return d, nil
 }
@@ -427,7 +441,8 @@ func (p *headerParser) checkExample(d definition) error {
 	}
 	for name := range d.example {
 		if !slices.ContainsFunc(d.spec.Slots, func(s command.Slot) bool { return s.Name == name }) {
-			return p.at(p.lineOf("example"), fmt.Errorf("example: there is no field %q", legible.Line(name, 40)))
+			return p.at(p.lineOf("example"), fmt.Errorf("example: there is no field %q",
+				legible.Line(name, 40)))
 		}
 	}
 	return nil

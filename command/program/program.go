@@ -60,7 +60,8 @@ type request struct {
 }
 
 // Run implements [command.Command].
-func (p *Program) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (p *Program) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	content, problem := p.readContent(call.Content)
 	if problem != "" {
 		return &command.Result{Text: problem, Failed: true}, nil
@@ -111,8 +112,9 @@ func (p *Program) readContent(entries []map[string]any) ([]map[string]any, strin
 			}
 			typed, ok := typedValue(slot, value)
 			if !ok {
-				return nil, texts.Say("bad_field", map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind),
-					"Value": legible.Line(fmt.Sprint(value), 60)})
+				return nil, texts.Say("bad_field",
+					map[string]any{"Name": slot.Name, "Want": kindName(slot.Kind),
+						"Value": legible.Line(fmt.Sprint(value), 60)})
 			}
 			out[i][slot.Name] = typed
 		}

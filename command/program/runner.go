@@ -54,7 +54,8 @@ func (w workspace) remove() { _ = os.RemoveAll(w.dir) }
 
 // run calls a program with a request on its standard input. It gets the access
 // that it declared and no more.
-func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []byte) (*sandbox.Outcome, error) {
+func (r *runner) run(ctx context.Context, env *command.Env, p *Program, stdin []byte,
+) (*sandbox.Outcome, error) {
 	w, err := newWorkspace()
 	if err != nil {
 		return nil, err
@@ -230,8 +231,8 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 		return nil, err
 	}
 	defer w.remove()
-	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true, Limits: r.lookLimits(checkTimeout),
-		AllowUnconfined: r.allowUnsandboxed}
+	job := sandbox.Job{Dir: w.scratch, Stdin: stdin, SplitStderr: true,
+		Limits: r.lookLimits(checkTimeout), AllowUnconfined: r.allowUnsandboxed}
 	if err := r.throughPython(ctx, &job, "-c", texts.Text("check.py")); err != nil {
 		return nil, err
 	}
@@ -241,7 +242,8 @@ func (r *runner) checkTogether(ctx context.Context, sources []source) ([]verdict
 	}
 	var verdicts []verdict
 	answer := append(out.Head, out.Tail...)
-	if out.ExitCode != 0 || out.Dropped > 0 || json.Unmarshal(answer, &verdicts) != nil || len(verdicts) != len(sources) {
+	if out.ExitCode != 0 || out.Dropped > 0 || json.Unmarshal(answer, &verdicts) != nil ||
+		len(verdicts) != len(sources) {
 		said := fmt.Sprintf("exit code %d %s %s", out.ExitCode, out.Signal, validText(out.Stderr))
 		return nil, &parserError{legible.Line(said, 200)}
 	}

@@ -123,7 +123,8 @@ func (s *Set) scan(i int) (fresh []*record, change *Change) {
 	list, err := candidates(root, folder.Path)
 	if err != nil {
 		s.keep(i)
-		return nil, s.alarm(folder, &Change{Kind: Broken, File: folder.Path, Err: &FileError{File: folder.Path, Err: err}})
+		return nil, s.alarm(folder, &Change{Kind: Broken, File: folder.Path,
+			Err: &FileError{File: folder.Path, Err: err}})
 	}
 	if folder.Inside != "" && len(list) > 0 {
 		if trusted, err := s.config.Trust.Trusted(folder.Inside); !trusted {
@@ -382,7 +383,8 @@ func (s *Set) conflict(spec command.Spec, own string) error {
 		if file := s.fileOf(l.Name); file != "" {
 			return &conflictError{fmt.Sprintf("the %s %q is taken by %s", what, name, file)}
 		}
-		return &conflictError{fmt.Sprintf("the %s %q belongs to the stock command %s", what, name, l.Name)}
+		return &conflictError{fmt.Sprintf("the %s %q belongs to the stock command %s", what, name,
+			l.Name)}
 	}
 	return nil
 }
@@ -418,8 +420,8 @@ type UntrustedError struct {
 }
 
 func (e *UntrustedError) Error() string {
-	text := fmt.Sprintf("the commands of %s are not loaded, since the folder is not trusted: %s", e.Folder,
-		strings.Join(e.Files[:min(len(e.Files), 5)], ", "))
+	text := fmt.Sprintf("the commands of %s are not loaded, since the folder is not trusted: %s",
+		e.Folder, strings.Join(e.Files[:min(len(e.Files), 5)], ", "))
 	if more := len(e.Files) - 5; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

@@ -35,7 +35,8 @@ type trustFile struct {
 }
 
 type trustedFiles struct {
-	Files map[string]string `json:"files"` // hash to name, of files that want more than the folder's trust gives
+	// hash to name, of files that want more than the folder's trust gives
+	Files map[string]string `json:"files"`
 }
 
 const (
@@ -192,7 +193,8 @@ type trustFileError struct{ path string }
 
 func (e *trustFileError) Error() string {
 	return fmt.Sprintf(
-		"trusted folders: %s is damaged or of another version, so that no project's commands are trusted", e.path)
+		"trusted folders: %s is damaged or of another version, so that no project's commands are trusted",
+		e.path)
 }
 
 // Hint says what a person can do about it.

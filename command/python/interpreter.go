@@ -222,7 +222,8 @@ const (
 // that lies in the work dir or the current folder. What it starts must be a Python from
 // elsewhere, which is asked in its place; the environment itself is used in the sandbox
 // alone.
-func (i *Interpreter) inEnvironment(ctx context.Context, workDir string, folders []string) *Interpreter {
+func (i *Interpreter) inEnvironment(ctx context.Context, workDir string, folders []string,
+) *Interpreter {
 	active, avoided := realPath(os.Getenv("VIRTUAL_ENV")), avoidedFolders(workDir)
 	inside := func(path string) bool {
 		return slices.ContainsFunc(avoided, func(dir string) bool { return isWithin(path, dir) })
@@ -245,7 +246,8 @@ func (i *Interpreter) inEnvironment(ctx context.Context, workDir string, folders
 var pythonNames = regexp.MustCompile(`^python3?(\.\d+)?$`)
 
 // askPython asks an interpreter where its files are. A shim is told which version.
-func askPython(ctx context.Context, path string, folders []string, version string) (*Interpreter, error) {
+func askPython(ctx context.Context, path string, folders []string, version string,
+) (*Interpreter, error) {
 	cmd := exec.CommandContext(ctx, path, "-I", "-B", "-c", whereScript)
 	cmd.Dir, cmd.Env = filepath.Dir(path), discoveryEnvironment(folders)
 	if version != "" {

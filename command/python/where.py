@@ -17,4 +17,13 @@ user = site.getusersitepackages() if sys.prefix == sys.base_prefix else ""
 user = user if os.path.isdir(user) else ""
 paths.add(user)
 kept = sorted(p for p in paths if p and p != os.sep and os.path.exists(p))
-print(json.dumps({"executable": sys.executable, "version": list(sys.version_info[:3]), "paths": kept, "user": user}))
+print(
+    json.dumps(
+        {
+            "executable": sys.executable,
+            "version": list(sys.version_info[:3]),
+            "paths": kept,
+            "user": user,
+        }
+    )
+)

@@ -79,7 +79,8 @@ func (r *literalReader) arguments(spec command.Spec) (any, bool) {
 		if !ok {
 			return nil, false
 		}
-		if object, isObject := value.(map[string]any); isObject && position == 0 && name == slotAt(spec, 0) {
+		if object, isObject := value.(map[string]any); isObject && position == 0 &&
+			name == slotAt(spec, 0) {
 			fields = object
 		} else {
 			fields[name] = value
@@ -250,7 +251,8 @@ func (s *salvage) checkInput(rest string) {
 	if at := inputPattern.FindStringIndex(rest); at != nil {
 		between, input = rest[:at[0]], rest[at[1]:]
 	}
-	if !wordless(summaryPattern.ReplaceAllString(between, "")) || !s.delimited(strings.TrimSpace(input)) {
+	if !wordless(summaryPattern.ReplaceAllString(between, "")) ||
+		!s.delimited(strings.TrimSpace(input)) {
 		s.repairs.add(RepairMaybeQuoted)
 	}
 }

@@ -304,7 +304,8 @@ func (r *literalReader) inList() bool {
 
 // meetAtSpace reports whether two strings read as parts of one text.
 func meetAtSpace(a, b string) bool {
-	return a == "" || b == "" || strings.TrimRight(a, " \t\n") != a || strings.TrimLeft(b, " \t\n") != b
+	return a == "" || b == "" || strings.TrimRight(a, " \t\n") != a ||
+		strings.TrimLeft(b, " \t\n") != b
 }
 
 // oneString reads one quoted string, quotes of any kind.
@@ -410,8 +411,10 @@ func (r *literalReader) quoted(closer string, raw, isKey bool) (string, bool) {
 // on the way are then not part of the string.
 func (r *literalReader) unclosed(out *strings.Builder, body string, before repairs) (string, bool) {
 	out.WriteString(body)
-	if s := out.String(); !slices.Contains(before, RepairControl) && !strings.ContainsFunc(s, unicode.IsControl) {
-		r.repairs = slices.DeleteFunc(slices.Clone(r.repairs), func(made Repair) bool { return made == RepairControl })
+	if s := out.String(); !slices.Contains(before, RepairControl) &&
+		!strings.ContainsFunc(s, unicode.IsControl) {
+		r.repairs = slices.DeleteFunc(slices.Clone(r.repairs),
+			func(made Repair) bool { return made == RepairControl })
 	}
 	r.repairs.add(RepairMissingQuote)
 	return out.String(), true
@@ -444,7 +447,8 @@ func (r *literalReader) cutBeforeClosers(body string) (string, bool) {
 		}
 		closed++
 	}
-	line := strings.Contains(body[i:], "\n") && strings.TrimLeft(body[i:], " \t\r") != "" // they stand on lines of their own
+	// they stand on lines of their own
+	line := strings.Contains(body[i:], "\n") && strings.TrimLeft(body[i:], " \t\r") != ""
 	return body[:i], closed > 0 && (line || closed == len(r.open))
 }
 
@@ -518,7 +522,8 @@ func startsBareKey(text string) bool {
 	window := text[:min(len(text), keyBytesMax)]
 	name, rest, ok := strings.Cut(window[1:], `"`)
 	rest = strings.TrimLeft(rest, " \t")
-	return ok && text[0] == '"' && isName(name) && rest != "" && strings.IndexByte(",]}\n", rest[0]) < 0
+	return ok && text[0] == '"' && isName(name) && rest != "" &&
+		strings.IndexByte(",]}\n", rest[0]) < 0
 }
 
 func startsConstant(text string) bool {
@@ -603,7 +608,8 @@ func (r *literalReader) hex(at, digits int) (rune, bool) {
 // number reads a number and keeps its form when JSON has that form.
 func (r *literalReader) number() (any, bool) {
 	start := r.pos
-	for r.pos < len(r.text) && (isNameByte(r.text[r.pos]) || strings.IndexByte("+.", r.text[r.pos]) >= 0) {
+	for r.pos < len(r.text) && (isNameByte(r.text[r.pos]) ||
+		strings.IndexByte("+.", r.text[r.pos]) >= 0) {
 		r.pos++
 	}
 	word := r.text[start:r.pos]
@@ -840,5 +846,6 @@ func isName(s string) bool {
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' || c == '-'
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' ||
+		c == '-'
 }

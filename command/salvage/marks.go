@@ -48,9 +48,11 @@ var markedStart = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	// functions.name:0
 	`<` + bar + `tool` + gap + `call` + gap + `begin` + bar + `>\s*` +
 		`(?:function<` + bar + `tool` + gap + `sep` + bar + `>)?` + qualifier + commandName +
-		`(?::\d{1,4})?\s*(?:<` + bar + `tool` + gap + `(?:sep|call` + gap + `argument` + gap + `begin)` + bar + `>)?`,
+		`(?::\d{1,4})?\s*(?:<` + bar + `tool` + gap + `(?:sep|call` + gap + `argument` + gap + `begin)` +
+		bar + `>)?`,
 	// GLM and others: <tool_call>name{...}; Gemma: <|tool_call>call:name{...}
-	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier + commandName,
+	`<` + bar + `?(?:tool_call|start_function_call)` + bar + `?>\s*(?:call:)?` + qualifier +
+		commandName,
 	// Harmony without its tokens, which some servers take out
 	`(?:assistant)?commentary\s+to=functions\.` + commandName + `\s*(?:json|code)?`,
 	// Functionary: >>>name, or <|recipient|>name<|content|>
@@ -89,7 +91,8 @@ func (s *salvage) markedCall(text string) ([]ParsedCall, int) {
 			return nil, 0
 		}
 	}
-	if rest := strings.TrimLeft(text[start+end:], " \t\r\n"); fenced && strings.HasPrefix(rest, "```") {
+	if rest := strings.TrimLeft(text[start+end:], " \t\r\n"); fenced &&
+		strings.HasPrefix(rest, "```") {
 		end = len(text) - len(rest) + len("```") - start
 	}
 	s.repairs.add(made...)

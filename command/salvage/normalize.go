@@ -13,7 +13,8 @@ const answerName = "answer"
 
 // Keys that models write for the fields of a call, first the canonical one.
 var (
-	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function", "function_name", "recipient_name", "name"}
+	commandKeys = []string{"command", "cmd", "tool", "tool_name", "action", "function",
+		"function_name", "recipient_name", "name"}
 	contentKeys = []string{"content", "arguments", "parameters", "params", "args",
 		"action_input", "tool_input", "tool_args", "input"}
 	notesKeys   = []string{"notes", "note", "thought", "thoughts", "reasoning"}
@@ -100,7 +101,8 @@ func (n *normalizer) fold(object map[string]any) map[string]any {
 	for _, k := range slices.Sorted(maps.Keys(object)) {
 		folded := strings.ToLower(strings.TrimSpace(k))
 		if folded == k || slices.Contains(commandKeys, folded) || slices.Contains(contentKeys, folded) ||
-			slices.Contains(notesKeys, folded) || slices.Contains(wrapperKeys, folded) || folded == "summary" {
+			slices.Contains(notesKeys, folded) || slices.Contains(wrapperKeys, folded) ||
+			folded == "summary" {
 			if folded != k {
 				n.repairs.add(RepairOtherKeys)
 			}
@@ -130,7 +132,8 @@ func (n *normalizer) unwrap(fields map[string]any) []ParsedCall {
 			return calls
 		}
 	}
-	if f, ok := fields["function"].(map[string]any); ok { // OpenAI: {"type": "function", "function": {...}}
+	// OpenAI: {"type": "function", "function": {...}}
+	if f, ok := fields["function"].(map[string]any); ok {
 		if calls := n.innerCalls(f); calls != nil {
 			n.repairs.add(RepairWrapper)
 			n.checkBeside(fields, "function")
@@ -144,7 +147,8 @@ func (n *normalizer) unwrap(fields map[string]any) []ParsedCall {
 // example in a text.
 func (n *normalizer) checkBeside(fields map[string]any, wrapper string) {
 	for k, v := range fields {
-		if v != nil && v != "" && k != wrapper && k != "role" && k != "summary" && !isEnvelope(k) && !slices.Contains(notesKeys, k) {
+		if v != nil && v != "" && k != wrapper && k != "role" && k != "summary" && !isEnvelope(k) &&
+			!slices.Contains(notesKeys, k) {
 			n.repairs.add(RepairMaybeQuoted)
 		}
 	}
@@ -208,7 +212,8 @@ func (n *normalizer) commandKey(fields map[string]any) string {
 		if name == "" {
 			continue
 		}
-		if match := n.reg.Lookup(name).Match; match <= command.MatchAlias || hasAny(fields, contentKeys[1:]...) {
+		if match := n.reg.Lookup(name).Match; match <= command.MatchAlias ||
+			hasAny(fields, contentKeys[1:]...) {
 			return key
 		}
 	}
@@ -276,7 +281,8 @@ func (n *normalizer) named(name string, content any) ParsedCall {
 // when running the guess can do no harm.
 func (n *normalizer) resolve(name string) ParsedCall {
 	l := n.reg.Lookup(name)
-	out := ParsedCall{Call: command.Call{Command: strings.TrimSpace(name)}, Match: l.Match, Suggestion: l.Suggestion}
+	out := ParsedCall{Call: command.Call{Command: strings.TrimSpace(name)}, Match: l.Match,
+		Suggestion: l.Suggestion}
 	switch {
 	case l.Match == command.MatchAlias:
 		n.repairs.add(RepairAlias)
@@ -373,10 +379,12 @@ func fills(v any, spec command.Spec) bool {
 func (n *normalizer) filePaths(entry map[string]any) map[string]any {
 	for key, v := range entry {
 		name, ok := v.(string)
-		if !ok || !command.IsFileKey(key) || !strings.ContainsAny(name, "\t\n\r") || strings.TrimSpace(name) != name {
+		if !ok || !command.IsFileKey(key) || !strings.ContainsAny(name, "\t\n\r") ||
+			strings.TrimSpace(name) != name {
 			continue
 		}
-		if first, _, _ := strings.Cut(name, "\n"); !strings.ContainsAny(name, "\t\\") && strings.Contains(first, ".") {
+		if first, _, _ := strings.Cut(name, "\n"); !strings.ContainsAny(name, "\t\\") &&
+			strings.Contains(first, ".") {
 			continue
 		}
 		entry = maps.Clone(entry)

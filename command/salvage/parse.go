@@ -130,7 +130,8 @@ func strictJSON(s *salvage, text string) []ParsedCall {
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.UseNumber()
 	var v any
-	if dec.Decode(&v) != nil || strings.TrimSpace(text[dec.InputOffset():]) != "" || tooDeep(v, depthMax) {
+	if dec.Decode(&v) != nil || strings.TrimSpace(text[dec.InputOffset():]) != "" ||
+		tooDeep(v, depthMax) {
 		return nil
 	}
 	if strings.Contains(text, `\`) { // which the reader of literals looks at more closely

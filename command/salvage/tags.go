@@ -49,7 +49,8 @@ func (s *salvage) elements(text string) ([]ParsedCall, int) {
 		}
 		return s.element(text, m[3], len(m[0]), tagForm{
 			open: "<" + tag + " ", end: "</" + tag + ">",
-			parameter:     regexp.MustCompile(`<` + prefix + `parameter name=["']` + commandName + `["'][^<>]{0,200}>`),
+			parameter: regexp.MustCompile(`<` + prefix + `parameter name=["']` + commandName +
+				`["'][^<>]{0,200}>`),
 			parameterOpen: "<" + prefix + "parameter ", parameterClose: "</" + prefix + "parameter>",
 		})
 	}

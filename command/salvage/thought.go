@@ -90,7 +90,8 @@ func (s *salvage) removeReasoning(text string) (rest, thought string) {
 		}
 		// Some chat templates end the prompt with the opening tag. Reasoning does
 		// not begin like a call: there the tag is part of a value.
-		if end, after := endOfReasoning(text, tags[1]); end >= 0 && !s.beginsCall(text) && !strings.Contains(text[:end], tags[0]) {
+		if end, after := endOfReasoning(text, tags[1]); end >= 0 && !s.beginsCall(text) &&
+			!strings.Contains(text[:end], tags[0]) {
 			if rest = strings.TrimSpace(text[after:]); rest != "" {
 				s.repairs.add(RepairReasoning)
 				return rest, strings.TrimSpace(text[:end])

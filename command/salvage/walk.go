@@ -57,7 +57,8 @@ func inSentence(text string, f found) bool {
 	if left && right {
 		return true
 	}
-	opening, _ := utf8.DecodeLastRuneInString(strings.TrimRight(tagPattern.ReplaceAllString(before, ""), " "))
+	opening, _ := utf8.DecodeLastRuneInString(strings.TrimRight(tagPattern.ReplaceAllString(before,
+		""), " "))
 	return (left || right) && strings.ContainsRune("`\"'“„«‹「『", opening)
 }
 
@@ -132,7 +133,10 @@ var gapPattern = regexp.MustCompile("(?i)^(?:[*#]{0,3}(?:action|(?:tool|function
 var resultMark = regexp.MustCompile(`<[|｜]/?[a-z_▁]{0,40}(?:response|result|output|observation|user|system)[a-z_▁]{0,40}[|｜]>`)
 
 // isGap reports that only the marks of calls stand in a text.
-func isGap(text string) bool { return gapPattern.MatchString(text) && !resultMark.MatchString(text) }
+func isGap(text string) bool {
+	return gapPattern.MatchString(text) &&
+		!resultMark.MatchString(text)
+}
 
 var tagPattern = regexp.MustCompile(`<[^<>\s]*>|\[/?[A-Z_]{4,32}\]`)
 

@@ -16,7 +16,8 @@ import (
 func guardedAnywhere() []string {
 	return []string{
 		repositoryName, ".hg", ".jj", ".bzr", "_darcs",
-		".env", ".envrc", ".direnv", ".mise.toml", "mise.toml", ".autoenv", ".exrc", ".nvimrc", ".nvim.lua",
+		".env", ".envrc", ".direnv", ".mise.toml", "mise.toml", ".autoenv", ".exrc", ".nvimrc",
+		".nvim.lua",
 		".vimrc", ".dir-locals.el", ".gdbinit", ".lldbinit",
 		".vscode", ".idea", ".zed", ".fleet", ".cursor", ".devcontainer",
 		".agents", "agents.md", "agents.override.md", ".claude", "claude.md", "claude.local.md", ".codex",
@@ -45,7 +46,8 @@ func newGuardedNames() guardedNames {
 // holds reports a guarded name. Case does not count, since some disks ignore it.
 func (g guardedNames) holds(folder, name string) bool {
 	lower := strings.ToLower(name)
-	return g.anywhere[lower] || folder == "." && g.atTop[lower] || strings.HasSuffix(lower, ".code-workspace")
+	return g.anywhere[lower] || folder == "." && g.atTop[lower] ||
+		strings.HasSuffix(lower, ".code-workspace")
 }
 
 // Guarded reports a path that neither code nor a model may write: it configures

@@ -53,7 +53,8 @@ func (o *order) openTmp(socket int) *os.File {
 // takeTmp receives the open folder, nil if there is none.
 func takeTmp(socket int) *os.File {
 	space := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), space, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+	_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), space,
+		unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 	if err != nil {
 		return nil
 	}
@@ -85,7 +86,8 @@ func (o *order) left(tmp *os.File) []string {
 			return fs.SkipAll
 		case name == ".":
 			return nil
-		case strings.HasPrefix(d.Name(), "."), strings.HasPrefix(d.Name(), "pymp-"), slices.Contains(own, full):
+		case strings.HasPrefix(d.Name(), "."), strings.HasPrefix(d.Name(), "pymp-"),
+			slices.Contains(own, full):
 			return skipped(d)
 		case d.IsDir() && strings.Count(name, "/") >= leftDepthMax:
 			return fs.SkipDir

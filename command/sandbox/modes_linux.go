@@ -43,7 +43,8 @@ func dropBelow(folder *os.File, since time.Time) error {
 	for _, e := range entries {
 		switch {
 		case e.IsDir():
-			fd, err := unix.Openat(int(folder.Fd()), e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			fd, err := unix.Openat(int(folder.Fd()), e.Name(),
+				unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 			if err != nil {
 				continue
 			}
@@ -61,7 +62,8 @@ func dropBelow(folder *os.File, since time.Time) error {
 
 func dropFrom(folder *os.File, name string, since time.Time) error {
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(folder.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || !actsAsOwner(&st, since) {
+	if err := unix.Fstatat(int(folder.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil ||
+		!actsAsOwner(&st, since) {
 		return nil
 	}
 	fd, err := unix.Openat(int(folder.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -72,12 +74,14 @@ func dropFrom(folder *os.File, name string, since time.Time) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Fstat(fd, &st); err != nil || !actsAsOwner(&st, since) || int(st.Uid) != os.Geteuid() {
+	if err := unix.Fstat(fd, &st); err != nil || !actsAsOwner(&st, since) ||
+		int(st.Uid) != os.Geteuid() {
 		return err // of another user: the job could not change it
 	}
 	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), st.Mode&0o777)
 }
 
 func actsAsOwner(st *unix.Stat_t, since time.Time) bool {
-	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&otherOwner != 0 && time.Unix(st.Ctim.Unix()).After(since)
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&otherOwner != 0 &&
+		time.Unix(st.Ctim.Unix()).After(since)
 }

@@ -145,7 +145,8 @@ func try(ctx context.Context, p plan) error {
 	defer os.RemoveAll(outside)
 	dir := filepath.Join(outside, "dir")
 	canary := filepath.Join(outside, "canary")
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(canary, []byte("canary"), 0o644)); err != nil {
+	if err := errors.Join(os.Mkdir(dir, 0o755),
+		os.WriteFile(canary, []byte("canary"), 0o644)); err != nil {
 		return err
 	}
 	o := order{Plan: p, Canary: canary,

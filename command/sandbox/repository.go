@@ -166,7 +166,8 @@ func unusedName(root *os.Root, folder, prefix string) (string, error) {
 type unseenError struct{ reasons []string }
 
 func (e *unseenError) Error() string {
-	return "the work dir can't be searched for git repositories that the job made: " + strings.Join(e.reasons, "; ")
+	return "the work dir can't be searched for git repositories that the job made: " +
+		strings.Join(e.reasons, "; ")
 }
 
 // Hint says what a person should do about it.

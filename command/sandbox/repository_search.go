@@ -171,7 +171,8 @@ func (s *searcher) read(f *os.File, name string) (contents, error) {
 		case s.most > 0 && s.entries > s.most:
 			s.unseen["."] = fmt.Errorf("it has more than %d files and folders", s.most)
 			return has, errTooMany
-		case errors.Is(err, io.EOF), errors.Is(err, fs.ErrNotExist): // its end, or another job took it away
+		// its end, or another job took it away
+		case errors.Is(err, io.EOF), errors.Is(err, fs.ErrNotExist):
 			return has, nil
 		case err != nil:
 			s.unseen[name] = reason(err)

@@ -39,9 +39,10 @@ const killGrace = 2 * time.Second
 
 // order is what the init and the launcher are told, as JSON on a pipe.
 type order struct {
-	Job     Job
-	Plan    plan
-	Protect [][]byte // read-only within the job's folder, slash-separated; JSON takes only bytes as they are
+	Job  Job
+	Plan plan
+	// read-only within the job's folder, slash-separated; JSON takes only bytes as they are
+	Protect [][]byte
 	Env     []string
 	// Scratch is an empty folder of this job: the place to mount the private
 	// root, or the job's temporary folder when there is none.
@@ -125,7 +126,8 @@ func (o *order) start(ctx context.Context, stdin []byte, stop func()) (*child, e
 		files.closeAll()
 		return nil, files.err
 	}
-	c := &child{output: newCapture(o.Job.Limits.OutputBytes, stop), status: statusR, lifeline: lifeW, start: time.Now()}
+	c := &child{output: newCapture(o.Job.Limits.OutputBytes, stop), status: statusR, lifeline: lifeW,
+		start: time.Now()}
 	c.cmd = exec.CommandContext(ctx, exe)
 	c.cmd.Args = []string{initName}
 	c.cmd.Dir = "/"

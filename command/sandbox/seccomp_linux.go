@@ -17,20 +17,27 @@ const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWU
 // mounts, keys or rarely tested parts of the kernel.
 func denied() []uint32 {
 	return []uint32{
-		unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP, unix.SYS_PIDFD_GETFD,
-		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE,
+		unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP,
+		unix.SYS_PIDFD_GETFD,
+		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_MOVE_MOUNT,
+		unix.SYS_OPEN_TREE,
 		unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR,
 		unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
 		unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
 		unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
 		unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
-		unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD,
-		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_SYSLOG,
+		unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD,
+		unix.SYS_KEXEC_FILE_LOAD,
+		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
+		unix.SYS_SYSLOG,
 		unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
-		unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_VHANGUP, unix.SYS_FANOTIFY_INIT, unix.SYS_QUOTACTL_FD,
+		unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_VHANGUP, unix.SYS_FANOTIFY_INIT,
+		unix.SYS_QUOTACTL_FD,
 		unix.SYS_OPEN_TREE_ATTR, unix.SYS_LOOKUP_DCOOKIE,
-		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL,
-		unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
+		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_MSGGET, unix.SYS_MSGSND,
+		unix.SYS_MSGRCV, unix.SYS_MSGCTL,
+		unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL, unix.SYS_MQ_OPEN,
+		unix.SYS_MQ_UNLINK,
 	}
 }
 
@@ -39,7 +46,8 @@ func denied() []uint32 {
 // belongs to no visible process.
 func absent() []uint32 {
 	return []uint32{
-		unix.SYS_CLONE3, unix.SYS_OPENAT2, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_LANDLOCK_CREATE_RULESET,
+		unix.SYS_CLONE3, unix.SYS_OPENAT2, unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET,
+		unix.SYS_LANDLOCK_CREATE_RULESET,
 		unix.SYS_FILE_SETATTR,
 	}
 }
@@ -115,9 +123,11 @@ func (r rules) refused() []uint32 {
 	var out []uint32
 	if r.outsiders {
 		out = append(out,
-			unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER,
+			unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY,
+			unix.SYS_SCHED_SETSCHEDULER,
 			unix.SYS_SCHED_SETPARAM,
-			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_MIGRATE_PAGES,
+			unix.SYS_SCHED_SETATTR, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE,
+			unix.SYS_MIGRATE_PAGES,
 			unix.SYS_MOVE_PAGES)
 	}
 	if r.signals {
@@ -171,14 +181,15 @@ func filter(r rules) []unix.SockFilter {
 	f.ret(failure(unix.ENOSYS))
 	f.refuse(unix.ENOSYS, absent()...)
 	f.refuse(unix.EPERM, append(denied(), r.refused()...)...)
-	for _, c := range append([]modeCall{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2},
+	for _, c := range append([]modeCall{{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2},
+		{unix.SYS_FCHMODAT2, 2},
 		{unix.SYS_MKNODAT, 2}}, legacyModeArguments()...) {
 		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument, otherOwner))
 	}
 	// without O_CREAT the mode means nothing
 	for _, c := range append([]modeCall{{unix.SYS_OPENAT, 3}}, legacyOpenCalls()...) {
-		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument-1, unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY),
-			hasBits(c.argument, otherOwner))
+		f.refuseIf(c.number, unix.EPERM, hasBits(c.argument-1,
+			unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY), hasBits(c.argument, otherOwner))
 	}
 	f.refuse(0, r.ignored()...)
 	f.refuseIf(unix.SYS_CLONE, unix.EPERM, hasBits(0, namespaceFlags))
@@ -195,7 +206,8 @@ func filter(r rules) []unix.SockFilter {
 	// A pair of sockets that belong together reaches nobody else, but with
 	// datagrams either end can send to any address.
 	f.refuseIf(unix.SYS_SOCKETPAIR, unix.EACCES, none(0, all, unix.AF_UNIX))
-	f.refuseIf(unix.SYS_SOCKETPAIR, unix.EACCES, none(1, socketType, unix.SOCK_STREAM, unix.SOCK_SEQPACKET))
+	f.refuseIf(unix.SYS_SOCKETPAIR, unix.EACCES,
+		none(1, socketType, unix.SOCK_STREAM, unix.SOCK_SEQPACKET))
 	f.ret(unix.SECCOMP_RET_ALLOW)
 	return f
 }
@@ -300,7 +312,8 @@ func (o *order) seccomp() error {
 	}
 	f := filter(o.rulesFor())
 	fprog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&fprog)))
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0,
+		uintptr(unsafe.Pointer(&fprog)))
 	runtime.KeepAlive(f)
 	if errno != 0 {
 		return errno

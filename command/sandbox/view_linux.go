@@ -121,7 +121,8 @@ func (v *view) restrict(path string, attributes uint64) {
 		return
 	}
 	attr := &unix.MountAttr{Attr_set: attributes}
-	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path), unix.AT_RECURSIVE, attr))
+	v.try("protect", path, unix.MountSetattr(unix.AT_FDCWD, filepath.Join(v.root, path),
+		unix.AT_RECURSIVE, attr))
 }
 
 // protect makes a file or folder within a writable folder read-only. Another job
@@ -165,7 +166,8 @@ func protectBelow(dir, path string) error {
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
 		return err
 	}
-	return unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return unix.MoveMount(tree, "", target, "",
+		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 // proc shows the job's own processes. Containers may forbid it; most programs do

@@ -49,8 +49,8 @@ type watch struct {
 // startWatch watches the processes below init until stop is called. It calls kill
 // once if they use too much.
 func startWatch(init int, o *order, kill func(pids []int)) *watch {
-	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{}, available: availableMemory(),
-		done: make(chan struct{})}
+	w := &watch{init: init, limits: o.Job.Limits, disks: map[string]room{},
+		available: availableMemory(), done: make(chan struct{})}
 	if o.Plan.View {
 		w.inMemory = uint64(tmpMemory().bytes(w.limits) + shmMemory().bytes(w.limits))
 	}
@@ -112,7 +112,8 @@ func (w *watch) exceeded() (reason string, left uint64) {
 	inMemory := w.inMemory
 	for path, before := range w.disks {
 		now, ok := roomOf(path)
-		bytes, files := before.bytes-min(now.bytes, before.bytes), before.files-min(now.files, before.files)
+		bytes, files := before.bytes-min(now.bytes, before.bytes),
+			before.files-min(now.files, before.files)
 		switch {
 		case !ok:
 		case bytes > uint64(w.limits.DiskBytes):

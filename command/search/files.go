@@ -24,7 +24,8 @@ func passedOver(name string) bool {
 // survey lists the files to index, those nearest to the top first, so that bounds
 // cut off what lies deep. Links are not followed. Hidden files and folders, and
 // files withheld by rules, are skipped.
-func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path string) bool) (seen, error) {
+func survey(ctx context.Context, root *os.Root, b bounds, withheld func(path string) bool,
+) (seen, error) {
 	var out seen
 	type folder struct {
 		path  string
@@ -138,7 +139,8 @@ func (x *index) textOf(ctx context.Context, root *os.Root, name string) (content
 }
 
 // convert is the text of a document with the lines of the reader.
-func (x *index) convert(ctx context.Context, root *os.Root, name string, format document.Format) (string, error) {
+func (x *index) convert(ctx context.Context, root *os.Root, name string, format document.Format,
+) (string, error) {
 	if converted, ok := x.converted[name]; ok {
 		return converted, nil
 	}
@@ -146,7 +148,8 @@ func (x *index) convert(ctx context.Context, root *os.Root, name string, format 
 	if err != nil {
 		return "", err
 	}
-	read, err := x.documents.Convert(ctx, document.Source{Format: format, Data: data}, document.Limits{Wall: documentWall})
+	read, err := x.documents.Convert(ctx, document.Source{Format: format, Data: data},
+		document.Limits{Wall: documentWall})
 	if err != nil {
 		return "", err
 	}
@@ -209,7 +212,8 @@ func (x *index) show(name string, c chunk, wanted map[string]bool) hit {
 			shown = append(shown, line)
 		}
 	}
-	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best), Text: strings.Join(shown, "\n")}
+	return hit{Place: fmt.Sprintf("%s:%d", plainPath(name), c.first+best),
+		Text: strings.Join(shown, "\n")}
 }
 
 // firstWanted is where the first wanted word of a line stands, 0 if it is not found. A

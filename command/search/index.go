@@ -134,7 +134,8 @@ func newMapping() (*mapping.IndexMappingImpl, error) {
 	}
 	field := bleve.NewTextFieldMapping()
 	field.Analyzer = analyzer
-	field.Store, field.IncludeInAll, field.IncludeTermVectors, field.DocValues = false, false, false, false
+	field.Store, field.IncludeInAll, field.IncludeTermVectors, field.DocValues = false, false, false,
+		false
 	m.DefaultMapping = bleve.NewDocumentStaticMapping()
 	m.DefaultMapping.AddFieldMappingsAt(fieldText, field)
 	m.DefaultMapping.AddFieldMappingsAt(fieldPath, field)
@@ -158,7 +159,8 @@ type filesReport struct {
 }
 
 // search brings the index up to date and looks for the words of a query.
-func (x *index) search(ctx context.Context, dir, words string, most int, withheld func(path string) bool,
+func (x *index) search(ctx context.Context, dir, words string, most int,
+	withheld func(path string) bool,
 ) (filesReport, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -242,12 +244,14 @@ func (x *index) update(ctx context.Context, root *os.Root, files []file) error {
 		chunks := chunksOf(c.text)
 		for i, c := range chunks {
 			err := batch.Index(chunkID(f.path, i),
-				map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")), fieldPath: searchable(f.path)})
+				map[string]any{fieldText: searchable(strings.Join(c.lines, "\n")),
+					fieldPath: searchable(f.path)})
 			if err != nil {
 				return err
 			}
 		}
-		x.files[f.path] = indexed{f.size, f.modified, len(chunks), err == nil && !c.isText, c.page, err != nil}
+		x.files[f.path] = indexed{f.size, f.modified, len(chunks), err == nil && !c.isText, c.page,
+			err != nil}
 		if errors.Is(err, errLater) {
 			x.files[f.path] = indexed{size: -1, unread: true} // it is looked at again
 		}
@@ -324,13 +328,15 @@ func (x *index) request(words string, edits, most int) (*bleve.SearchRequest, ma
 		q.Analyzer = how
 		q.SetFuzziness(edits)
 	}
-	req := bleve.NewSearchRequestOptions(bleve.NewDisjunctionQuery(inText, inPath), most*hitsLookedAt, 0, false)
+	req := bleve.NewSearchRequestOptions(bleve.NewDisjunctionQuery(inText, inPath), most*hitsLookedAt,
+		0, false)
 	req.SortBy([]string{"-_score", "_id"}) // the same order every time
 	return req, wanted
 }
 
 // find asks the index and shows the best places, as they stand in the files now.
-func (x *index) find(ctx context.Context, root *os.Root, words string, edits, most int) ([]hit, error) {
+func (x *index) find(ctx context.Context, root *os.Root, words string, edits, most int,
+) ([]hit, error) {
 	req, wanted := x.request(words, edits, most)
 	answer, err := x.text.SearchInContext(ctx, req)
 	if err != nil {
@@ -365,7 +371,9 @@ const noPlace = -1
 
 // place is where in a file's text a hit is shown. Of a page it is the piece that has most
 // of the wanted words as the reader shows it, or none.
-func (x *index) place(ctx context.Context, root *os.Root, path string, i int, wanted map[string]bool) ([]chunk, int) {
+func (x *index) place(ctx context.Context, root *os.Root, path string, i int,
+	wanted map[string]bool,
+) ([]chunk, int) {
 	if !x.files[path].page {
 		c, _ := x.textOf(ctx, root, path)
 		return chunksOf(c.text), i

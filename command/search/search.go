@@ -144,7 +144,8 @@ func (s *Searcher) Commands() []command.Command {
 func queryOf(call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {
-		for _, key := range []string{"query", "q", "text", "search", "keywords", "question", "search_query", "find"} {
+		for _, key := range []string{"query", "q", "text", "search", "keywords", "question",
+			"search_query", "find"} {
 			if text, ok := entry[key].(string); ok && strings.TrimSpace(text) != "" {
 				parts = append(parts, strings.Join(strings.Fields(text), " "))
 				break
@@ -154,7 +155,8 @@ func queryOf(call *command.Call) string {
 	return legible.Clip(strings.Join(parts, " "), queryBytesMax)
 }
 
-func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (s *Searcher) searchFiles(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	query := queryOf(call)
 	if query == "" {
 		return &command.Result{Text: texts.Say("no_query", nil), Failed: true}, nil
@@ -178,12 +180,14 @@ func (s *Searcher) withheld(env *command.Env) func(path string) bool {
 			return true
 		}
 		// What is found is text of a file, as a reader shows it.
-		return env.KeptBack != nil && (env.KeptBack(command.ReaderName, path) || env.KeptBack(searchName, path) ||
+		return env.KeptBack != nil && (env.KeptBack(command.ReaderName, path) ||
+			env.KeptBack(searchName, path) ||
 			env.KeptBack(filesName, path))
 	}
 }
 
-func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	query := queryOf(call)
 	if query == "" {
 		return &command.Result{Text: texts.Say("no_query", nil), Failed: true}, nil
@@ -201,7 +205,10 @@ func (s *Searcher) searchWeb(ctx context.Context, env *command.Env, call *comman
 
 // shown is a query as a message repeats it. The session knows a remark in
 // parentheses for "nothing found" by its having none inside.
-func shown(query string) string { return strings.NewReplacer("(", "", ")", "").Replace(plain(query)) }
+func shown(query string) string {
+	return strings.NewReplacer("(", "", ")",
+		"").Replace(plain(query))
+}
 
 // cut makes a result of a text, cut at the limit for output.
 func cut(text string, env *command.Env) *command.Result {
@@ -209,7 +216,8 @@ func cut(text string, env *command.Env) *command.Result {
 	if len(text) <= limit {
 		return &command.Result{Text: text}
 	}
-	return &command.Result{Text: legible.Clip(text, limit) + "\n" + texts.Say("cut", nil), Truncated: true}
+	return &command.Result{Text: legible.Clip(text, limit) + "\n" + texts.Say("cut", nil),
+		Truncated: true}
 }
 
 // Error is a search that could not be done.

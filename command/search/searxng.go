@@ -57,7 +57,8 @@ func (searxng) read(body []byte) ([]hit, error) {
 
 func (searxng) refusal(status int) (detail, advice string) {
 	if status == http.StatusForbidden {
-		return "it may not allow the JSON format", "add json to search.formats in the settings.yml of the instance"
+		return "it may not allow the JSON format",
+			"add json to search.formats in the settings.yml of the instance"
 	}
 	return "", ""
 }

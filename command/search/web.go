@@ -89,7 +89,8 @@ func (s *Searcher) ask(ctx context.Context, query, key string) ([]hit, error) {
 }
 
 // get fetches the JSON of one search.
-func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.Header) ([]byte, error) {
+func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.Header,
+) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, &Error{Op: op, Detail: "bad request", Err: err}
@@ -110,7 +111,8 @@ func (s *Searcher) get(ctx context.Context, op string, u *url.URL, header http.H
 	case err != nil:
 		return nil, &Error{Op: op, Detail: "its answer broke off", Err: err}
 	case len(body) > answerBytesMax:
-		return nil, &Error{Op: op, Detail: fmt.Sprintf("its answer has more than %d MiB", answerBytesMax>>20)}
+		return nil, &Error{Op: op, Detail: fmt.Sprintf("its answer has more than %d MiB",
+			answerBytesMax>>20)}
 	}
 	return body, checkJSON(op, resp.Header.Get("Content-Type"), body)
 }
@@ -163,7 +165,8 @@ func checkJSON(op, contentType string, body []byte) error {
 		return &Error{Op: op, Detail: "it answered with a web page instead of JSON",
 			Advice: "check that search.url is the provider's API and needs no login"}
 	}
-	return &Error{Op: op, Detail: fmt.Sprintf("its answer is no JSON (%s, begins with %q)", kind, legible.Clip(start, 20))}
+	return &Error{Op: op, Detail: fmt.Sprintf("its answer is no JSON (%s, begins with %q)", kind,
+		legible.Clip(start, 20))}
 }
 
 // withoutKey makes sure that no error repeats the key.

@@ -48,7 +48,8 @@ func (c *decideCommand) Spec() command.Spec { return c.spec }
 
 // CallEffect is writing where the labels go into a file.
 func (c *decideCommand) CallEffect(call *command.Call) command.Effect {
-	if slices.ContainsFunc(call.Content, func(entry map[string]any) bool { return saveOf(entry) != "" }) {
+	if slices.ContainsFunc(call.Content,
+		func(entry map[string]any) bool { return saveOf(entry) != "" }) {
 		return command.EffectWrite
 	}
 	return command.EffectRead
@@ -65,19 +66,22 @@ func saveOf(entry map[string]any) string {
 }
 
 // Preview has one line for each entry.
-func (c *decideCommand) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
+func (c *decideCommand) Preview(_ context.Context, _ *command.Env, call *command.Call,
+) (string, error) {
 	var lines []string
 	for _, entry := range call.Content {
 		name, _ := command.FileOf(entry)
 		question, _ := command.TextOf(entry, "question")
 		lines = append(lines, texts.Say("decide_preview", map[string]any{
-			"Name": shownPath(name), "Question": question, "Options": optionsOf(entry), "Save": shownPath(saveOf(entry)),
+			"Name": shownPath(name), "Question": question, "Options": optionsOf(entry),
+			"Save": shownPath(saveOf(entry)),
 		}))
 	}
 	return strings.Join(lines, "\n"), nil
 }
 
-func (c *decideCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c *decideCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,8 @@ func (c *fileChange) result() *command.Result {
 // diff is the unified diff of a change, or empty if there is none to show. The
 // head names the file; a model has seen the name already.
 func (c *fileChange) diff(head bool) string {
-	if c.info != nil && (!c.known || c.binary) || len(c.old) > diffBytesMax || len(c.text) > diffBytesMax {
+	if c.info != nil && (!c.known || c.binary) || len(c.old) > diffBytesMax ||
+		len(c.text) > diffBytesMax {
 		return ""
 	}
 	from, to := "a/"+c.path, "b/"+c.path

@@ -97,7 +97,8 @@ func (c *fileChange) editable() *command.Result {
 		return failed("binary", map[string]any{"Path": c.path, "Size": c.info.Size(),
 			"Start": strings.ToValidUTF8(clip(c.raw), "?")})
 	case !c.known || !c.inPlace():
-		return failed("not_editable", map[string]any{"Path": c.path, "Encoding": c.encoding, "Size": c.info.Size()})
+		return failed("not_editable", map[string]any{"Path": c.path, "Encoding": c.encoding,
+			"Size": c.info.Size()})
 	}
 	return nil
 }
@@ -218,8 +219,9 @@ func lineEndings(text string) iter.Seq[string] {
 // The names by which models call the parts of an edit.
 var (
 	textKeys = []string{"text", "content", "contents", "data", "body", "code", "file_text"}
-	oldKeys  = []string{"old", "old_text", "old_string", "old_str", "search", "find", "before", "target", "original"}
-	newKeys  = append([]string{"new", "new_text", "new_string", "new_str", "replacement", "replace",
+	oldKeys  = []string{"old", "old_text", "old_string", "old_str", "search", "find", "before",
+		"target", "original"}
+	newKeys = append([]string{"new", "new_text", "new_string", "new_str", "replacement", "replace",
 		"replace_with", "with", "after"}, textKeys...)
 )
 
@@ -264,7 +266,8 @@ func editsOf(entry map[string]any, path string) ([]replacement, *command.Result)
 }
 
 // editOf reads one edit. An entry without a text to replace is no edit.
-func editOf(entry map[string]any, path string) (e replacement, given bool, problem *command.Result) {
+func editOf(entry map[string]any, path string,
+) (e replacement, given bool, problem *command.Result) {
 	old, ok := command.TextOf(entry, oldKeys...)
 	if !ok || old == "" {
 		return e, false, nil
@@ -295,7 +298,8 @@ func (e replacement) apply(path, text string) (string, *command.Result) {
 		line, near := nearestPiece(text, e.old)
 		return "", failed("edit_missing", map[string]any{"Path": path, "Line": line, "Near": near})
 	case found > 1 && !e.all:
-		return "", failed("edit_ambiguous", map[string]any{"Path": path, "Count": found, "Lines": linesOf(text, e.old)})
+		return "", failed("edit_ambiguous",
+			map[string]any{"Path": path, "Count": found, "Lines": linesOf(text, e.old)})
 	}
 	return strings.ReplaceAll(text, e.old, e.new), nil
 }
@@ -360,7 +364,8 @@ func nearestPiece(text, piece string) (line int, near string) {
 
 // similarity compares two lines, from 0 to 1, ignoring the space around them.
 func similarity(a, b string) float64 {
-	a, b = legible.Head(strings.TrimSpace(a), nearBytesMax), legible.Head(strings.TrimSpace(b), nearBytesMax)
+	a, b = legible.Head(strings.TrimSpace(a), nearBytesMax),
+		legible.Head(strings.TrimSpace(b), nearBytesMax)
 	longer := max(len(a), len(b))
 	if longer == 0 || min(len(a), len(b))*4 < longer {
 		return 0

@@ -48,7 +48,8 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 		}
 		if answer != "" && answer != last { // pieces overlap
 			last = answer
-			found = append(found, texts.Say("extracted", map[string]any{"From": c.from, "To": c.to, "Text": answer}))
+			found = append(found, texts.Say("extracted",
+				map[string]any{"From": c.from, "To": c.to, "Text": answer}))
 		}
 	}
 	return r.extracted(found, map[string]any{
@@ -61,7 +62,8 @@ func (r *reading) extract(p *paper, what string, from, to int) (*command.Result,
 // answer. Numbers that the piece does not contain are listed.
 func (r *reading) ask(p *paper, what string, c chunk) (string, error) {
 	prompt := texts.Say("extract", map[string]any{
-		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": legible.Fence(c.text), "Text": c.text,
+		"Path": clip(p.name), "What": what, "From": c.from, "To": c.to, "Fence": legible.Fence(c.text),
+		"Text": c.text,
 	})
 	answer, err := r.env.Ask(r.ctx, prompt, extractTokensMax)
 	if err != nil {
@@ -98,7 +100,8 @@ func madeUp(answer, text string) []string {
 func (r *reading) extracted(found []string, head map[string]any) *command.Result {
 	out := &command.Result{Text: texts.Say("extract_head", head)}
 	for i, f := range found {
-		if text := out.Text + "\n" + f; i == 0 || len(text) <= r.left && (r.env.Fits == nil || r.env.Fits(text)) {
+		if text := out.Text + "\n" + f; i == 0 || len(text) <= r.left &&
+			(r.env.Fits == nil || r.env.Fits(text)) {
 			out.Text = text
 			continue
 		}

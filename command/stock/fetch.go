@@ -53,14 +53,16 @@ func (r *reading) fetch(name string) (*source, *command.Result, error) {
 	if err != nil {
 		return nil, failed("not_fetched", map[string]any{"Name": clip(name), "Why": err.Error()}), nil
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, min(fetchWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond))
+	ctx, cancel := context.WithTimeout(r.ctx,
+		min(fetchWall, time.Duration(r.limits.TimeoutMS)*time.Millisecond))
 	defer cancel()
 	src, err := get(ctx, newWebClient(r.env.Web), u, r.limits.FileBytes)
 	switch {
 	case r.ctx.Err() != nil:
 		return nil, nil, r.ctx.Err()
 	case err != nil:
-		return nil, failed("not_fetched", map[string]any{"Name": clip(name), "Why": fetchReason(err)}), nil
+		return nil, failed("not_fetched", map[string]any{"Name": clip(name), "Why": fetchReason(err)}),
+			nil
 	}
 	return src, nil, nil
 }
@@ -97,9 +99,11 @@ type elsewhereError struct{ what, address string }
 
 func (e *elsewhereError) Error() string {
 	if e.address == "" {
-		return fmt.Sprintf("it redirects to another %s, by an address of more than %d bytes", e.what, addressBytesMax)
+		return fmt.Sprintf("it redirects to another %s, by an address of more than %d bytes", e.what,
+			addressBytesMax)
 	}
-	return "it redirects to " + e.address + " on another " + e.what + "; if that is wanted, read that address"
+	return "it redirects to " + e.address + " on another " + e.what +
+		"; if that is wanted, read that address"
 }
 
 // checkSameService refuses a redirect to another host or port than the one in the
@@ -132,12 +136,13 @@ func portOf(u *url.URL) string {
 // proxy, cookies or kept connections.
 func newWebClient(web command.Web) *http.Client {
 	guardian := ssrf.New(ssrf.WithPorts(webPorts...))
-	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(network, address string, conn syscall.RawConn) error {
-		if isPrivate(address, web.Private) {
-			return nil
-		}
-		return guardian.Safe(network, address, conn)
-	}}
+	dialer := &net.Dialer{Timeout: 10 * time.Second,
+		Control: func(network, address string, conn syscall.RawConn) error {
+			if isPrivate(address, web.Private) {
+				return nil
+			}
+			return guardian.Safe(network, address, conn)
+		}}
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, DisableKeepAlives: true, ForceAttemptHTTP2: true,
@@ -158,7 +163,8 @@ func newWebClient(web command.Web) *http.Client {
 // isPrivate reports an address that is allowed although it is not public.
 func isPrivate(address string, private []netip.Prefix) bool {
 	at, err := netip.ParseAddrPort(address)
-	return err == nil && slices.ContainsFunc(private, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
+	return err == nil && slices.ContainsFunc(private,
+		func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
 }
 
 // get fetches one page of at most max bytes.
@@ -175,7 +181,8 @@ func get(ctx context.Context, client *http.Client, u *url.URL, max int64) (*sour
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("its server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		return nil, fmt.Errorf("its server answers %d %s", resp.StatusCode,
+			http.StatusText(resp.StatusCode))
 	}
 	data, err := bounded.Read(resp.Body, max)
 	if err != nil {

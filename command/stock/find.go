@@ -25,7 +25,8 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 	}
 	if matches == 0 {
 		out := p.section(from, to, limit)
-		none := texts.Say("not_found", map[string]any{"Path": p.name, "Find": clip(phrase), "Lines": p.total})
+		none := texts.Say("not_found", map[string]any{"Path": p.name, "Find": clip(phrase),
+			"Lines": p.total})
 		out.Text = none + "\n" + out.Text
 		return out
 	}
@@ -42,7 +43,8 @@ func (p *paper) around(phrase string, from, to, limit int) *command.Result {
 		shown += piece.matches
 	}
 	if shown < matches {
-		text.WriteString("\n" + texts.Say("more_matches", map[string]any{"Matches": matches, "Shown": shown}))
+		text.WriteString("\n" + texts.Say("more_matches",
+			map[string]any{"Matches": matches, "Shown": shown}))
 		out.Truncated = true
 	}
 	out.Text = text.String()
@@ -213,7 +215,8 @@ func (s *sought) aroundWords(n int) grepLine {
 	if s.size <= s.room {
 		return numbered(n, s.held, false)
 	}
-	parts := slices.SortedFunc(slices.Values(s.found), func(a, b linePart) int { return a.from - b.from })
+	parts := slices.SortedFunc(slices.Values(s.found),
+		func(a, b linePart) int { return a.from - b.from })
 	var out []string
 	end := 0
 	for _, next := range parts {

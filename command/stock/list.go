@@ -35,8 +35,9 @@ const (
 // List returns the command that lists files with their sizes and what they are.
 func List() command.Command {
 	spec := describe(command.Spec{
-		Name:    "list",
-		Aliases: []string{"ls", "dir", "list_files", "files", "tree", "list_directory", "list_dir", "glob", "find_files"},
+		Name: "list",
+		Aliases: []string{"ls", "dir", "list_files", "files", "tree", "list_directory", "list_dir",
+			"glob", "find_files"},
 		Slots:   []command.Slot{{Name: "pattern", Kind: command.SlotLine, Optional: true}},
 		Folders: listKeys,
 		Effect:  command.EffectRead,
@@ -106,13 +107,15 @@ func (l *listing) list(pattern string) *command.Result {
 		return l.folder(filepath.ToSlash(local))
 	}
 	glob := filepath.ToSlash(local)
-	if len(glob) > patternBytesMax || strings.Count(glob, "{") > patternAltsMax || !doublestar.ValidatePattern(glob) {
+	if len(glob) > patternBytesMax || strings.Count(glob, "{") > patternAltsMax ||
+		!doublestar.ValidatePattern(glob) {
 		return failed("bad_pattern", clip(pattern))
 	}
 	l.hidden = strings.HasPrefix(glob, ".") || strings.Contains(glob, "/.")
 	l.walk(".", func(name string) bool { return matchesGlob(glob, name) })
 	if len(l.found) == 0 {
-		return l.render(texts.Say("nothing_matches", map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
+		return l.render(texts.Say("nothing_matches",
+			map[string]any{"Pattern": clip(pattern), "Cut": l.cut}))
 	}
 	return l.render(texts.Say("list_head",
 		map[string]any{"Pattern": clip(pattern), "Count": len(l.found) + l.more, "Cut": l.cut}))
@@ -133,7 +136,8 @@ func (l *listing) folder(name string) *command.Result {
 	if len(l.found) == 0 {
 		return l.render(texts.Say("folder_empty", map[string]any{"Path": name, "Cut": l.cut}))
 	}
-	return l.render(texts.Say("folder", map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
+	return l.render(texts.Say("folder",
+		map[string]any{"Path": name, "Count": len(l.found) + l.more, "Cut": l.cut}))
 }
 
 // walk collects the wanted files at and below a folder. It follows no links and
@@ -199,7 +203,8 @@ func (l *listing) render(head string) *command.Result {
 	out.WriteString(head)
 	for i, f := range l.found {
 		line := "\n" + l.line(f)
-		if i > 0 && (out.Len()+len(line) > l.left || l.env.Fits != nil && !l.env.Fits(out.String()+line)) {
+		if i > 0 && (out.Len()+len(line) > l.left || l.env.Fits != nil &&
+			!l.env.Fits(out.String()+line)) {
 			l.more += len(l.found) - i
 			break
 		}

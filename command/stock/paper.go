@@ -109,7 +109,8 @@ func (r *reading) openLarge(src *source) (*paper, *command.Result, error) {
 	}
 	// Other encodings and formats would have to be held as a whole.
 	_, encoding, ok := legible.Decode(legible.WithoutTornRune(head[:n]))
-	if !ok || strings.HasPrefix(encoding, "UTF-16") || document.Sniff(src.name, "", head[:n]) == document.PDF {
+	if !ok || strings.HasPrefix(encoding, "UTF-16") ||
+		document.Sniff(src.name, "", head[:n]) == document.PDF {
 		return nil, tooLarge, nil
 	}
 	var broken error
@@ -230,7 +231,8 @@ func (p *paper) asked(entry map[string]any) (from, to int, problem *command.Resu
 	}
 	from, to, ok = parseRange(written, p.total)
 	if !ok {
-		return 0, 0, failed("bad_range", map[string]any{"Path": p.name, "Lines": p.total, "Range": clip(written)})
+		return 0, 0, failed("bad_range", map[string]any{"Path": p.name, "Lines": p.total,
+			"Range": clip(written)})
 	}
 	return from, to, nil
 }
@@ -256,7 +258,8 @@ func (p *paper) rest(n, skip, limit int) *command.Result {
 	}
 	out := &command.Result{Text: p.head(n, n) + "\n" + text.String()}
 	if end := min(skip, total) + text.Len(); end < total {
-		out.Text += "\n" + texts.Say("line_left_out", map[string]any{"Line": n, "Bytes": total - end, "Next": end})
+		out.Text += "\n" + texts.Say("line_left_out",
+			map[string]any{"Line": n, "Bytes": total - end, "Next": end})
 		out.Truncated = true
 	}
 	return out
@@ -325,7 +328,8 @@ func (p *paper) text(from, to int, max int64) (text string, whole bool) {
 // what else to know about it.
 func (p *paper) head(from, to int) string {
 	data := map[string]any{
-		"Path": p.name, "Lines": p.total, "Size": p.size, "Form": p.form, "Title": clip(p.title), "Cut": p.cut, "Range": "",
+		"Path": p.name, "Lines": p.total, "Size": p.size, "Form": p.form, "Title": clip(p.title),
+		"Cut": p.cut, "Range": "",
 		"Pages": len(p.pages),
 	}
 	if from > 1 || to < p.total {

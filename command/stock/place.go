@@ -30,7 +30,8 @@ type editCommand struct{ spec command.Spec }
 
 func (c *editCommand) Spec() command.Spec { return c.spec }
 
-func (c *editCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (out *command.Result, err error) {
+func (c *editCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (out *command.Result, err error) {
 	if len(call.Content) != 1 {
 		return failed("edit_fields", nil), nil
 	}
@@ -47,7 +48,8 @@ func (c *editCommand) Run(ctx context.Context, env *command.Env, call *command.C
 }
 
 // Preview is the whole diff.
-func (c *editCommand) Preview(ctx context.Context, env *command.Env, call *command.Call) (shown string, err error) {
+func (c *editCommand) Preview(ctx context.Context, env *command.Env, call *command.Call,
+) (shown string, err error) {
 	err = eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
 		change, problem := c.prepare(w, entry)
 		if problem != nil {
@@ -83,7 +85,8 @@ func (c *editCommand) prepare(w *fileWriter, entry map[string]any) (*fileChange,
 	first, okFirst := placeIn(lines, entry["first"])
 	last, okLast := placeIn(lines, entry["last"])
 	if !okFirst || !okLast || last < first {
-		return nil, failed("bad_place", map[string]any{"Path": change.path, "Lines": lineCount(change.raw)})
+		return nil, failed("bad_place", map[string]any{"Path": change.path,
+			"Lines": lineCount(change.raw)})
 	}
 	text = change.lineEnds(withoutFence(text, change.path))
 	if text != "" && !strings.HasSuffix(text, "\n") && strings.HasSuffix(lines[last-1], "\n") {

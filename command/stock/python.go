@@ -22,10 +22,11 @@ import (
 // sandboxed code reads and writes them; this process never does.
 func Python() command.Command {
 	return &pythonCommand{spec: describe(command.Spec{
-		Name:    "python",
-		Aliases: []string{"py", "python3", "execute", "execute_python", "run_python", "run_code", "code_interpreter"},
-		Slots:   []command.Slot{{Name: "code", Kind: command.SlotCode, Lang: "python"}},
-		Effect:  command.EffectExecute,
+		Name: "python",
+		Aliases: []string{"py", "python3", "execute", "execute_python", "run_python", "run_code",
+			"code_interpreter"},
+		Slots:  []command.Slot{{Name: "code", Kind: command.SlotCode, Lang: "python"}},
+		Effect: command.EffectExecute,
 	})}
 }
 
@@ -37,7 +38,8 @@ type pythonCommand struct {
 
 func (p *pythonCommand) Spec() command.Spec { return p.spec }
 
-func (p *pythonCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (p *pythonCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,8 @@ func (p *pythonCommand) Run(ctx context.Context, env *command.Env, call *command
 }
 
 // Preview shows the code that would run, all of it.
-func (p *pythonCommand) Preview(_ context.Context, env *command.Env, call *command.Call) (string, error) {
+func (p *pythonCommand) Preview(_ context.Context, env *command.Env, call *command.Call,
+) (string, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return "", err
@@ -92,7 +95,8 @@ type pythonTask struct {
 }
 
 // runCode runs the code in the sandbox.
-func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits, code string,
+func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits command.Limits,
+	code string,
 ) (*sandbox.Outcome, error) {
 	found, err := p.python.Find(ctx, env.WorkDir)
 	if err != nil {
@@ -114,14 +118,16 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 	if state != "" {
 		writable = []string{state}
 	}
-	program := strings.Join([]string{texts.Text("state.py"), texts.Text("tables.py"), texts.Text("run.py")}, "\n")
+	program := strings.Join([]string{texts.Text("state.py"), texts.Text("tables.py"),
+		texts.Text("run.py")}, "\n")
 	out, err := p.sandbox.Run(ctx, sandbox.Job{
 		Path: found.Executable,
 		// Isolated, no .pyc files in the work dir, UTF-8, output as it happens.
-		Args:            python.Isolated("-c", program),
-		Dir:             dir,
-		Stdin:           stdin,
-		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"), // plots go to files: there is no screen
+		Args:  python.Isolated("-c", program),
+		Dir:   dir,
+		Stdin: stdin,
+		// plots go to files: there is no screen
+		Env:             append(outcome.ThreadPools(limits), "MPLBACKEND=Agg"),
 		ReadOnly:        found.Paths,
 		Writable:        writable,
 		Limits:          outcome.Limits(limits),
@@ -138,7 +144,8 @@ func (p *pythonCommand) runCode(ctx context.Context, env *command.Env, limits co
 func joinCode(root *os.Root, env *command.Env, call *command.Call) string {
 	var parts []string
 	for _, entry := range call.Content {
-		code, ok := command.TextOf(entry, "code", "text", "script", "python", "source", "content", "input")
+		code, ok := command.TextOf(entry, "code", "text", "script", "python", "source", "content",
+			"input")
 		if !ok {
 			code = scriptFile(root, env, entry)
 		}

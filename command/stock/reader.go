@@ -22,8 +22,9 @@ import (
 // allowed it reads pages.
 func Reader() command.Command {
 	return &readerCommand{spec: describe(command.Spec{
-		Name:    command.ReaderName,
-		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "fetch", "browse", "open_url"},
+		Name: command.ReaderName,
+		Aliases: []string{"read", "summarize", "read_file", "open", "cat", "view", "fetch", "browse",
+			"open_url"},
 		Slots: []command.Slot{
 			{Name: "file", Kind: command.SlotFile, Web: true},
 			{Name: "find", Kind: command.SlotLine, Optional: true},
@@ -59,7 +60,8 @@ func (c *readerCommand) CallEffect(call *command.Call) command.Effect {
 
 // Preview has one line for each entry: what would leave this machine, with the
 // whole address, or be written.
-func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command.Call) (string, error) {
+func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command.Call,
+) (string, error) {
 	var lines []string
 	for _, entry := range call.Content {
 		name, _ := command.FileOf(entry)
@@ -70,7 +72,8 @@ func (c *readerCommand) Preview(_ context.Context, _ *command.Env, call *command
 	return strings.Join(lines, "\n"), nil
 }
 
-func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return nil, err
@@ -79,7 +82,8 @@ func (c *readerCommand) Run(ctx context.Context, env *command.Env, call *command
 	if len(call.Content) == 0 {
 		return failed("no_entry", nil), nil
 	}
-	r := &reading{ctx: ctx, env: env, root: root, documents: &c.documents, limits: env.Limits.OrDefaults()}
+	r := &reading{ctx: ctx, env: env, root: root, documents: &c.documents,
+		limits: env.Limits.OrDefaults()}
 	r.left = r.limits.OutputBytes
 	var out joint
 	for _, entry := range call.Content {
@@ -159,7 +163,8 @@ func (r *reading) source(name string) (*source, *command.Result, error) {
 		l := listing{ctx: r.ctx, env: r.env, command: command.ReaderName, root: r.root, left: r.left}
 		return nil, l.folder(filepath.ToSlash(path)), nil
 	case info.Size() > r.limits.FileBytes && info.Mode().IsRegular():
-		return &source{name: path, size: info.Size(), open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
+		return &source{name: path, size: info.Size(),
+			open: func() (fs.File, error) { return r.root.Open(path) }}, nil, nil
 	}
 	data, err := bounded.Within(r.root, path, r.limits.FileBytes)
 	if err != nil {
@@ -188,7 +193,8 @@ func (r *reading) open(src *source, raw bool) (*paper, *command.Result, error) {
 			"Start": fmt.Sprintf("%q", src.data[:min(8, len(src.data))])}), nil
 	}
 	lines := splitLines(text)
-	return &paper{name: src.name, size: src.size, form: encoding, total: len(lines), each: eachOf(lines)}, nil, nil
+	return &paper{name: src.name, size: src.size, form: encoding, total: len(lines),
+		each: eachOf(lines)}, nil, nil
 }
 
 // documentWall bounds the reading of one document.
@@ -217,7 +223,8 @@ func (r *reading) convert(src *source, format document.Format) (*paper, *command
 		return texts.Say("page_mark", map[string]any{"Page": page, "Pages": pages})
 	})
 	if format == document.PDF && len(strings.TrimSpace(strings.Join(text.Pages, ""))) == 0 {
-		return nil, failed("no_text_in_pdf", map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
+		return nil, failed("no_text_in_pdf",
+			map[string]any{"Path": src.name, "Pages": text.PagesTotal, "Cut": text.Cut}), nil
 	}
 	p.total, p.each = len(lines), eachOf(lines)
 	return p, nil, nil
@@ -247,7 +254,8 @@ func (r *reading) show(p *paper, entry map[string]any) (*command.Result, error) 
 	}
 	text, whole := p.text(from, to, r.limits.FileBytes)
 	if !whole {
-		return failed("not_kept", map[string]any{"Path": p.name, "Save": clip(save), "Max": r.limits.FileBytes}), nil
+		return failed("not_kept", map[string]any{"Path": p.name, "Save": clip(save),
+			"Max": r.limits.FileBytes}), nil
 	}
 	return r.keep(p, save, text, out)
 }
@@ -274,13 +282,15 @@ func (r *reading) part(p *paper, entry map[string]any, from, to int) *command.Re
 }
 
 // keep writes text into a file, and says so before the text it shows.
-func (r *reading) keep(p *paper, name, text string, shown *command.Result) (*command.Result, error) {
+func (r *reading) keep(p *paper, name, text string, shown *command.Result,
+) (*command.Result, error) {
 	w := newFileWriter(r.ctx, r.root, r.env)
 	kept := w.save(name, text)
 	if kept.Failed {
 		return kept, nil
 	}
-	kept.Text = texts.Say("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) + "\n" + shown.Text
+	kept.Text = texts.Say("kept", map[string]any{"Path": p.name, "Saved": kept.Text, "Cut": p.cut}) +
+		"\n" + shown.Text
 	kept.Truncated = shown.Truncated
 	return kept, nil
 }

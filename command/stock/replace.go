@@ -46,7 +46,8 @@ type replaced struct {
 	inside int // more of them stand inside longer words, and stay
 }
 
-func (c *replaceCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c *replaceCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	w, done, problem, err := c.plan(ctx, env, call)
 	if err != nil || problem != nil {
 		return problem, err
@@ -64,12 +65,14 @@ func (c *replaceCommand) Run(ctx context.Context, env *command.Env, call *comman
 		sum, inside = sum+r.count, inside+r.inside
 	}
 	env.Files.DescribeAll(out.Files, call.Summary)
-	out.Text = texts.Say("replaced", map[string]any{"Sum": sum, "Files": len(done), "Lines": lines, "Inside": inside})
+	out.Text = texts.Say("replaced", map[string]any{"Sum": sum, "Files": len(done), "Lines": lines,
+		"Inside": inside})
 	return out, nil
 }
 
 // Preview is the diff of each file.
-func (c *replaceCommand) Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error) {
+func (c *replaceCommand) Preview(ctx context.Context, env *command.Env, call *command.Call,
+) (string, error) {
 	w, done, problem, err := c.plan(ctx, env, call)
 	if err != nil || problem != nil {
 		if problem != nil {
@@ -127,7 +130,8 @@ func (c *replaceCommand) plan(ctx context.Context, env *command.Env, call *comma
 }
 
 // replaceIn puts text in place of what find finds in files. anywhere finds it within words, too.
-func replaceIn(files []listedFile, w *fileWriter, find, anywhere *regexp.Regexp, text string) (out []replaced) {
+func replaceIn(files []listedFile, w *fileWriter, find, anywhere *regexp.Regexp, text string,
+) (out []replaced) {
 	for _, f := range files {
 		if !f.info.Mode().IsRegular() || w.guarded(f.path) {
 			continue
@@ -155,7 +159,8 @@ func globsOf(root *os.Root, field string) []string {
 	var out []string
 	for _, glob := range fields {
 		glob = strings.TrimSuffix(strings.TrimPrefix(glob, "./"), "/")
-		if len(glob) > patternBytesMax || strings.Count(glob, "{") > patternAltsMax || !doublestar.ValidatePattern(glob) {
+		if len(glob) > patternBytesMax || strings.Count(glob, "{") > patternAltsMax ||
+			!doublestar.ValidatePattern(glob) {
 			return nil
 		}
 		if info, err := root.Stat(filepath.FromSlash(glob)); glob == "." || err == nil && info.IsDir() {

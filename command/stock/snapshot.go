@@ -35,7 +35,8 @@ func takeSnapshot(root *os.Root) snapshot {
 		case err != nil:
 			return nil // not readable: nothing to say about it
 		case d.IsDir():
-			if base := path.Base(name); name != "." && (base == ".git" || base == "__pycache__" || base == "node_modules") {
+			if base := path.Base(name); name != "." &&
+				(base == ".git" || base == "__pycache__" || base == "node_modules") {
 				return fs.SkipDir
 			}
 			return nil

@@ -39,7 +39,8 @@ type writerCommand struct{ spec command.Spec }
 
 func (c *writerCommand) Spec() command.Spec { return c.spec }
 
-func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command.Call) (*command.Result, error) {
+func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command.Call,
+) (*command.Result, error) {
 	if len(call.Content) == 0 {
 		return failed("no_entry", nil), nil
 	}
@@ -53,7 +54,8 @@ func (c *writerCommand) Run(ctx context.Context, env *command.Env, call *command
 
 // Preview shows the whole diff of each entry, or why it would fail. An entry is
 // compared with what the earlier ones would leave.
-func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *command.Call) (string, error) {
+func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *command.Call,
+) (string, error) {
 	var parts []string
 	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
 		change, problem := w.prepare(entry)
@@ -70,7 +72,8 @@ func (c *writerCommand) Preview(ctx context.Context, env *command.Env, call *com
 }
 
 // Rewrites are the changes of all entries, one for each file.
-func (c *writerCommand) Rewrites(ctx context.Context, env *command.Env, call *command.Call) ([]command.Rewrite, error) {
+func (c *writerCommand) Rewrites(ctx context.Context, env *command.Env, call *command.Call,
+) ([]command.Rewrite, error) {
 	var out []command.Rewrite
 	err := eachEntry(ctx, env, call, func(w *fileWriter, entry map[string]any) {
 		change, problem := w.prepare(entry)
@@ -83,13 +86,16 @@ func (c *writerCommand) Rewrites(ctx context.Context, env *command.Env, call *co
 			out[i].New = change.text
 			return
 		}
-		out = append(out, command.Rewrite{Path: path, Old: change.old, New: change.text, Created: change.info == nil})
+		out = append(out, command.Rewrite{Path: path, Old: change.old, New: change.text,
+			Created: change.info == nil})
 	})
 	return out, err
 }
 
 // eachEntry calls do for each entry of a call.
-func eachEntry(ctx context.Context, env *command.Env, call *command.Call, do func(*fileWriter, map[string]any)) error {
+func eachEntry(ctx context.Context, env *command.Env, call *command.Call,
+	do func(*fileWriter, map[string]any),
+) error {
 	root, err := openWorkDir(env)
 	if err != nil {
 		return err
@@ -186,7 +192,8 @@ func (w *fileWriter) write(entry map[string]any) *command.Result {
 	}
 	out := w.put(change)
 	if unfinished, _ := command.YesNoOf(entry, command.FieldUnfinished); unfinished && !out.Failed {
-		out.Text += "\n" + texts.Say("unfinished", map[string]any{"Path": change.path, "Last": lastLine(change.text)})
+		out.Text += "\n" + texts.Say("unfinished",
+			map[string]any{"Path": change.path, "Last": lastLine(change.text)})
 		out.Truncated = true
 	}
 	return out
@@ -241,8 +248,8 @@ func (w *fileWriter) tooLarge(c *fileChange) *command.Result {
 	if int64(len(c.text)) <= w.bytesMax {
 		return nil
 	}
-	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)), "Max": w.bytesMax,
-		"Done": "written"})
+	return failed("too_large", map[string]any{"Path": c.path, "Size": int64(len(c.text)),
+		"Max": w.bytesMax, "Done": "written"})
 }
 
 // compare reads the current content of a path.
@@ -295,7 +302,8 @@ func (w *fileWriter) put(c *fileChange) *command.Result {
 			"Path": c.path, "Lines": lineCount(c.text), "Size": int64(len(c.text)),
 		})}
 	case c.known && c.raw == c.bytes():
-		return &command.Result{Text: texts.Say("unchanged", map[string]any{"Path": c.path, "Size": c.info.Size()})}
+		return &command.Result{Text: texts.Say("unchanged",
+			map[string]any{"Path": c.path, "Size": c.info.Size()})}
 	}
 	if err := w.replace(c.path, c.bytes(), c.info.Mode().Perm()); err != nil {
 		return notWritten(c.path, err)

@@ -35,7 +35,9 @@ func run(ctx context.Context, model, question string, options []string) error {
 
 // choose works with every backend; how the decision was made, Method says. The
 // model is shown the options after the question.
-func choose(ctx context.Context, b backend.LanguageBackend, w io.Writer, question string, options []string) error {
+func choose(ctx context.Context, b backend.LanguageBackend, w io.Writer, question string,
+	options []string,
+) error {
 	request := &backend.Request{
 		Messages: []backend.Message{{Role: backend.RoleUser, Content: question}},
 		Choose:   &backend.ChooseConfig{List: true},

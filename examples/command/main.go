@@ -44,7 +44,8 @@ type article struct {
 // price is a command: what the model reads of it, and what it does.
 func price() command.Command {
 	prices := map[string]string{"pen": "1.20", "folder": "3.50"}
-	spec := command.Spec{Name: "price", Description: "Tell what an article costs.", Effect: command.EffectRead}
+	spec := command.Spec{Name: "price", Description: "Tell what an article costs.",
+		Effect: command.EffectRead}
 	return command.Typed(spec, func(_ context.Context, _ *command.Env, in article) (*command.Result, error) {
 		cost, ok := prices[in.Name]
 		if !ok { // the model is told, and can try again

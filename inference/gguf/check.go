@@ -31,7 +31,8 @@ func Check(path string) (*Info, error) {
 
 // Check is the pre-check of an open file. See the function [Check].
 func (f *File) Check() (*Info, error) {
-	c := &checker{f: f, info: &Info{Path: f.Path, Files: []string{f.Path}, Version: f.Version, FileBytes: f.Size}}
+	c := &checker{f: f, info: &Info{Path: f.Path, Files: []string{f.Path}, Version: f.Version,
+		FileBytes: f.Size}}
 	if err := c.run(); err != nil {
 		return nil, err
 	}
@@ -50,7 +51,8 @@ func (c *checker) run() error {
 	if err := c.parts(); err != nil {
 		return err
 	}
-	if err := c.each(c.general, c.kind, c.sizes, c.attention, c.rope, c.experts, c.floats, c.weights); err != nil {
+	if err := c.each(c.general, c.kind, c.sizes, c.attention, c.rope, c.experts, c.floats,
+		c.weights); err != nil {
 		return err
 	}
 	return c.vocabulary()
@@ -90,7 +92,8 @@ func (c *checker) general() {
 	in := c.info
 	for key, dst := range map[string]*string{
 		"general.architecture": &in.Architecture, "general.name": &in.Name, "general.type": &in.Type,
-		"general.license": &in.License, "general.size_label": &in.SizeLabel, "general.basename": &in.BaseName,
+		"general.license": &in.License, "general.size_label": &in.SizeLabel,
+		"general.basename":        &in.BaseName,
 		"tokenizer.chat_template": &in.ChatTemplate,
 	} {
 		*dst = c.text(key)
@@ -266,7 +269,8 @@ func (c *checker) headSizes() {
 		heads = first // llama.cpp derives the size from layer 0
 	}
 	if !c.f.Has(c.arch("attention.key_length")) && in.EmbeddingLength%heads != 0 {
-		c.fail(adviceDamaged, "%d attention heads do not divide an embedding of %d", heads, in.EmbeddingLength)
+		c.fail(adviceDamaged, "%d attention heads do not divide an embedding of %d", heads,
+			in.EmbeddingLength)
 	}
 	derived := in.EmbeddingLength / heads
 	in.KeyLength = c.number("attention.key_length", 1, widthMax, derived)
@@ -292,7 +296,8 @@ func (c *checker) rope() {
 	}
 	scaling := c.text(c.arch("rope.scaling.type"))
 	if !slices.Contains([]string{"", "none", "linear", "yarn", "longrope"}, scaling) {
-		c.fail(adviceNotLoaded, "%s is %s, which llama.cpp does not know", c.arch("rope.scaling.type"), quote(scaling))
+		c.fail(adviceNotLoaded, "%s is %s, which llama.cpp does not know", c.arch("rope.scaling.type"),
+			quote(scaling))
 	}
 }
 
@@ -359,8 +364,8 @@ func (c *checker) weights() {
 
 // isWeight reports the tensors that are multiplied with, by their names.
 func (t Tensor) isWeight() bool {
-	parts := []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate.",
-		"token_embd", "output."}
+	parts := []string{"norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
+		"ffn_gate.", "token_embd", "output."}
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(t.Name, part) })
 }
 
@@ -379,7 +384,8 @@ func (c *checker) embeddingTable() {
 		c.fail(adviceDamaged, "tensor %q has shape %v, and the embedding length is %d", t.Name, t.Shape,
 			in.EmbeddingLength)
 	case ok && n != t.Shape[1]:
-		c.fail(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1], n)
+		c.fail(adviceDamaged, "tensor %q has %d rows for a vocabulary of %d tokens", t.Name, t.Shape[1],
+			n)
 	}
 }
 

@@ -21,7 +21,8 @@ func (c *checker) vocabulary() error {
 		return err
 	}
 	c.info.VocabSize = len(v.Tokens)
-	return c.each(func() { c.distinctTokens(v) }, func() { c.specialTokens(v) }, func() { c.usableSpecials(v) })
+	return c.each(func() { c.distinctTokens(v) }, func() { c.specialTokens(v) },
+		func() { c.usableSpecials(v) })
 }
 
 // tokenizer checks that the kinds of tokenizer and pre-tokenizer are known.
@@ -127,7 +128,8 @@ func (c *checker) specialTokens(v *Vocab) {
 		switch {
 		case !ok || id < uint64(len(v.Tokens)):
 		case id != math.MaxUint32 && (s.key == "bos_token_id" || s.key == "eos_token_id"):
-			c.fail(adviceDamaged, "%s is %d, and the vocabulary has %d tokens", tokenizerKey(s.key), id, len(v.Tokens))
+			c.fail(adviceDamaged, "%s is %d, and the vocabulary has %d tokens", tokenizerKey(s.key), id,
+				len(v.Tokens))
 		default:
 			c.warn("%s is %d, which the vocabulary does not have: ignored", tokenizerKey(s.key), id)
 		}
@@ -141,9 +143,11 @@ func (c *checker) usableSpecials(v *Vocab) {
 		name string
 		add  bool
 		id   int
-	}{{"begin", v.AddBOS, v.BOS}, {"end", v.AddEOS, v.EOS}, {"separator", v.AddSEP && v.Model == "bert", v.SEP}} {
+	}{{"begin", v.AddBOS, v.BOS}, {"end", v.AddEOS, v.EOS},
+		{"separator", v.AddSEP && v.Model == "bert", v.SEP}} {
 		if s.add && s.id == NoToken {
-			c.fail(adviceReconvert, "the vocabulary asks for a token at the %s of each text and names none", s.name)
+			c.fail(adviceReconvert, "the vocabulary asks for a token at the %s of each text and names none",
+				s.name)
 		}
 	}
 }

@@ -18,7 +18,8 @@ type decoder struct {
 }
 
 func newDecoder(r io.ReaderAt, off, size int64) *decoder {
-	return &decoder{r: bufio.NewReaderSize(io.NewSectionReader(r, off, size-off), 64<<10), off: off, size: size}
+	return &decoder{r: bufio.NewReaderSize(io.NewSectionReader(r, off, size-off), 64<<10), off: off,
+		size: size}
 }
 
 func (d *decoder) left() uint64 { return uint64(d.size - d.off) }
@@ -36,7 +37,8 @@ func (d *decoder) has(n uint64, what string) bool {
 		return false
 	}
 	if n > d.left() {
-		d.fail(adviceDamaged, "the file ends inside %s: %d bytes are needed and %d are left", what, n, d.left())
+		d.fail(adviceDamaged, "the file ends inside %s: %d bytes are needed and %d are left", what, n,
+			d.left())
 		return false
 	}
 	return true

@@ -318,7 +318,8 @@ func (f *File) align(d *decoder) {
 		return
 	}
 	if e.typ != Uint32 || bits.OnesCount64(e.bits) != 1 {
-		d.fail(adviceDamaged, "general.alignment must be a power of two of type uint32, and is %s", e.display())
+		d.fail(adviceDamaged, "general.alignment must be a power of two of type uint32, and is %s",
+			e.display())
 		return
 	}
 	f.Alignment = int64(e.bits)
@@ -368,7 +369,8 @@ func (d *decoder) tensor(i uint64) Tensor {
 func (t *Tensor) measure() *fault {
 	switch {
 	case t.Type.removed():
-		return faultf(adviceReconvert, "tensor %q has type %d, which llama.cpp no longer reads", t.Name, uint32(t.Type))
+		return faultf(adviceReconvert, "tensor %q has type %d, which llama.cpp no longer reads", t.Name,
+			uint32(t.Type))
 	case !t.Type.known():
 		return faultf(adviceNotLoaded, "tensor %q has unknown type %d", t.Name, uint32(t.Type))
 	}
@@ -427,13 +429,14 @@ func (f *File) layout(d *decoder) {
 	for _, t := range f.Tensors {
 		if t.Offset != next {
 			d.fail(adviceDamaged,
-				"tensor %q lies at offset %d of the tensor data, not at %d where the one before it ends", t.Name,
+				"tensor %q lies at offset %d of the tensor data, not at %d where the one before it ends",
+				t.Name,
 				t.Offset, next)
 			return
 		}
 		if t.Bytes > f.Size-start-next {
-			d.fail(adviceDamaged, "the file ends inside tensor %q: it has %d bytes and needs at least %d", t.Name,
-				f.Size, need(start, next, t.Bytes))
+			d.fail(adviceDamaged, "the file ends inside tensor %q: it has %d bytes and needs at least %d",
+				t.Name, f.Size, need(start, next, t.Bytes))
 			return
 		}
 		// The padding after the last tensor may be missing from the file.

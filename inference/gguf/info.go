@@ -39,7 +39,8 @@ type Info struct {
 	VocabSize      int
 	ChatTemplate   string // jinja; empty when the file has none
 
-	Sampling map[string]float64 // recommended by the authors: temp, top_k, top_p, min_p, penalty_repeat …
+	// recommended by the authors: temp, top_k, top_p, min_p, penalty_repeat …
+	Sampling map[string]float64
 
 	Warnings []string // oddities that do not prevent loading
 }
@@ -51,19 +52,22 @@ type Info struct {
 func (in *Info) KVBytesPerToken(keyElementBytes, valueElementBytes float64) float64 {
 	total := 0.0
 	for _, heads := range in.HeadsKV {
-		total += float64(heads) * (float64(in.KeyLength)*keyElementBytes + float64(in.ValueLength)*valueElementBytes)
+		total += float64(heads) * (float64(in.KeyLength)*keyElementBytes +
+			float64(in.ValueLength)*valueElementBytes)
 	}
 	return total
 }
 
 // notChat says, for each kind that cannot chat, what it is and what to do.
 var notChat = map[Kind]struct{ what, advice string }{
-	Embedding:      {"an embedding model: it turns text into vectors and cannot write", adviceOtherModel},
+	Embedding: {"an embedding model: it turns text into vectors and cannot write",
+		adviceOtherModel},
 	Reranker:       {"a reranker: it scores texts and cannot write", adviceOtherModel},
 	EncoderDecoder: {"an encoder-decoder model, which is not supported", adviceOtherModel},
 	Diffusion:      {"a diffusion language model, which is not supported", adviceOtherModel},
-	Draft:          {"a draft model, which only works beside the model it was made for", adviceOtherModel},
-	Audio:          {"a speech model: it cannot write", adviceOtherModel},
+	Draft: {"a draft model, which only works beside the model it was made for",
+		adviceOtherModel},
+	Audio: {"a speech model: it cannot write", adviceOtherModel},
 	Projector: {"a projector (mmproj): the vision or audio part of another model",
 		"name the language model's own .gguf file, which lies beside it"},
 	Adapter:    {"an adapter (LoRA), not a whole model", "name the base model's .gguf file"},

@@ -67,9 +67,11 @@ func (c *checker) partPaths(count int64) ([]string, *fault) {
 		return nil, faultf("give the parts their names back: NAME-00001-of-000NN.gguf",
 			"part %d of %d of a split model, but the file is not named so", no+1, count)
 	case no != 0:
-		return nil, faultf("name the first part instead: "+paths[0], "part %d of %d of a split model", no+1, count)
+		return nil, faultf("name the first part instead: "+paths[0], "part %d of %d of a split model",
+			no+1, count)
 	case filepath.Base(paths[0]) != filepath.Base(c.f.Path):
-		return nil, faultf("give the parts their names back", "the first part of a split model, named as another")
+		return nil, faultf("give the parts their names back",
+			"the first part of a split model, named as another")
 	}
 	paths[0] = c.f.Path
 	return paths, nil
@@ -82,7 +84,8 @@ func (c *checker) part(path string, no int, count int64) error {
 		if _, bad := err.(*Error); bad {
 			return err
 		}
-		return &Error{Path: c.f.Path, Offset: -1, What: fmt.Sprintf("part %d of %d cannot be read: %v", no+1, count, err),
+		return &Error{Path: c.f.Path, Offset: -1,
+			What:   fmt.Sprintf("part %d of %d cannot be read: %v", no+1, count, err),
 			Advice: "download all parts of the model into one directory"}
 	}
 	defer p.Close()
@@ -111,7 +114,8 @@ func (c *checker) allParts() error {
 	seen := make(map[string]bool, len(c.info.Tensors))
 	for _, t := range c.info.Tensors {
 		if fault == nil && seen[t.Name] {
-			fault = faultf("download all parts of one model into one directory", "tensor %q is in two parts", t.Name)
+			fault = faultf("download all parts of one model into one directory", "tensor %q is in two parts",
+				t.Name)
 		}
 		seen[t.Name] = true
 	}

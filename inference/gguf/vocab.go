@@ -138,7 +138,8 @@ type specialToken struct {
 
 func (v *Vocab) specials() []specialToken {
 	return []specialToken{
-		{"bos_token_id", &v.BOS}, {"eos_token_id", &v.EOS}, {"eot_token_id", &v.EOT}, {"eom_token_id", &v.EOM},
+		{"bos_token_id", &v.BOS}, {"eos_token_id", &v.EOS}, {"eot_token_id", &v.EOT},
+		{"eom_token_id", &v.EOM},
 		{"unknown_token_id", &v.UNK}, {"seperator_token_id", &v.SEP}, {"padding_token_id", &v.PAD},
 		{"mask_token_id", &v.MASK},
 	}

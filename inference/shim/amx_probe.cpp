@@ -38,6 +38,7 @@ static inline void load_config() {
 int main() {
     load_config();
     const auto * c = reinterpret_cast<const tile_config *>(loaded);
-    const bool whole = c->palette == 1 && c->rows[0] == 8 && c->rows[3] == 16 && c->columns[1] == 64 && c->columns[2] == 32;
+    const bool whole = c->palette == 1 && c->rows[0] == 8 && c->rows[3] == 16 &&
+        c->columns[1] == 64 && c->columns[2] == 32;
     return whole ? 0 : 1;
 }

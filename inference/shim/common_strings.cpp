@@ -17,7 +17,8 @@ std::string string_join(const std::vector<std::string> & values, const std::stri
 std::vector<std::string> string_split(const std::string & str, const std::string & delimiter) {
     std::vector<std::string> out;
     size_t from = 0;
-    for (size_t at; (at = str.find(delimiter, from)) != std::string::npos; from = at + delimiter.size()) {
+    for (size_t at; (at = str.find(delimiter, from)) != std::string::npos;
+         from = at + delimiter.size()) {
         out.push_back(str.substr(from, at - from));
     }
     out.push_back(str.substr(from));

@@ -45,12 +45,14 @@ range range_at(const llama_grammar_element * pos) {
 
 // Whether the class at pos has a character of [low, high], or for a class of
 // exceptions, one that is none of them; next is what follows the class.
-bool match(const llama_grammar_element * pos, uint32_t low, uint32_t high, const llama_grammar_element ** next) {
+bool match(const llama_grammar_element * pos, uint32_t low, uint32_t high,
+    const llama_grammar_element ** next) {
     const bool exceptions = pos->type == LLAMA_GRETYPE_CHAR_NOT;
     bool found = false;
     do {
         const range r = range_at(pos);
-        found = found || (exceptions ? r.low <= low && high <= r.high : r.low <= high && low <= r.high);
+        found = found ||
+            (exceptions ? r.low <= low && high <= r.high : r.low <= high && low <= r.high);
         pos = r.next;
     } while (pos->type == LLAMA_GRETYPE_CHAR_ALT);
     *next = pos;
@@ -101,7 +103,8 @@ void ag_grammar::start(uint32_t root) {
 void ag_grammar::next_token() {
     left = std::min(left + work_share, work_burst);
     left_token = std::min(left, work_token_max);
-    if (stacks.size() > stacks_max / 2 || members > members_max / 2 || states.size() > states_max / 2 || after.size() > after_max / 2) {
+    if (stacks.size() > stacks_max / 2 || members > members_max / 2 ||
+        states.size() > states_max / 2 || after.size() > after_max / 2) {
         forget();
     }
 }

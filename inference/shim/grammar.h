@@ -63,7 +63,8 @@ class ag_grammar {
 
     struct pair_hash {
         size_t operator()(const std::pair<const element *, int32_t> & p) const {
-            return std::hash<const void *>()(p.first) * 31 + size_t(p.second) * 0x9e3779b97f4a7c15ull;
+            return std::hash<const void *>()(p.first) * 31 +
+                size_t(p.second) * 0x9e3779b97f4a7c15ull;
         }
     };
     struct list_hash {

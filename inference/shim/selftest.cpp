@@ -29,7 +29,8 @@ using extra_bufts_fn = ggml_backend_buffer_type_t * (*)(ggml_backend_dev_t);
 // The list that llama.cpp offers weights to, best first; null where there is none.
 ggml_backend_buffer_type_t * extra_types(ggml_backend_dev_t dev) {
     ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(dev);
-    auto get = reinterpret_cast<extra_bufts_fn>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_dev_get_extra_bufts"));
+    auto get = reinterpret_cast<extra_bufts_fn>(ggml_backend_reg_get_proc_address(reg,
+        "ggml_backend_dev_get_extra_bufts"));
     return get ? get(dev) : nullptr;
 }
 
@@ -92,7 +93,8 @@ void quantise(ggml_type type, std::vector<uint8_t> & stored, std::vector<float> 
 }
 
 // Error of y against the reference, over the reference's energy.
-double normalised_error(const float * y, const std::vector<float> & w, const std::vector<float> & x, int64_t rows) {
+double normalised_error(const float * y, const std::vector<float> & w, const std::vector<float> & x,
+    int64_t rows) {
     double wrong = 0, energy = 0;
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t o = 0; o < n_out; o++) {
@@ -113,26 +115,31 @@ template <typename T, void (*F)(T *)> struct deleter {
 };
 using context_ptr = std::unique_ptr<ggml_context, deleter<ggml_context, ggml_free>>;
 using backend_ptr = std::unique_ptr<ggml_backend, deleter<ggml_backend, ggml_backend_free>>;
-using buffer_ptr  = std::unique_ptr<ggml_backend_buffer, deleter<ggml_backend_buffer, ggml_backend_buffer_free>>;
+using buffer_ptr  =
+    std::unique_ptr<ggml_backend_buffer, deleter<ggml_backend_buffer, ggml_backend_buffer_free>>;
 
 context_ptr new_context() {
-    return context_ptr(ggml_init({ggml_tensor_overhead() * 8 + ggml_graph_overhead(), nullptr, true}));
+    return context_ptr(ggml_init({ggml_tensor_overhead() * 8 + ggml_graph_overhead(), nullptr,
+        true}));
 }
 
 void set_threads(const place & p, ggml_backend_t backend, int32_t n) {
     using set_fn = void (*)(ggml_backend_t, int);
     ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(p.dev);
-    if (auto set = reinterpret_cast<set_fn>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"))) {
+    if (auto set = reinterpret_cast<set_fn>(ggml_backend_reg_get_proc_address(reg,
+        "ggml_backend_set_n_threads"))) {
         set(backend, n);
     }
 }
 
 // Multiplies the weights by `rows` rows; false: the buffer type does not take them.
-bool multiply(const place & p, ggml_backend_t backend, ggml_type type, const std::vector<uint8_t> & stored,
+bool multiply(const place & p, ggml_backend_t backend, ggml_type type,
+    const std::vector<uint8_t> & stored,
               const std::vector<float> & x, int64_t rows, std::vector<float> & y) {
     context_ptr weights = new_context(), values = new_context();
     ggml_tensor * w = ggml_new_tensor_2d(weights.get(), type, n_in, n_out);
-    buffer_ptr room(ggml_backend_buft_alloc_buffer(p.buft, ggml_backend_buft_get_alloc_size(p.buft, w)));
+    buffer_ptr room(ggml_backend_buft_alloc_buffer(p.buft,
+        ggml_backend_buft_get_alloc_size(p.buft, w)));
     if (!room) {
         throw std::bad_alloc();
     }
@@ -147,7 +154,8 @@ bool multiply(const place & p, ggml_backend_t backend, ggml_type type, const std
     }
     ggml_backend_tensor_alloc(room.get(), w, ggml_backend_buffer_get_base(room.get()));
     ggml_backend_buffer_set_usage(room.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    buffer_ptr rest(ggml_backend_alloc_ctx_tensors_from_buft(values.get(), ggml_backend_dev_buffer_type(p.dev)));
+    buffer_ptr rest(ggml_backend_alloc_ctx_tensors_from_buft(values.get(),
+        ggml_backend_dev_buffer_type(p.dev)));
     if (!rest) {
         throw std::bad_alloc();
     }
@@ -233,7 +241,8 @@ int ag_disable_buffer(const char * name, ag_buf * err) {
     });
 }
 
-int ag_selftest(const char * name, int32_t type, const int32_t * rows, int32_t n_rows, int32_t threads, float * errors, ag_buf * err) {
+int ag_selftest(const char * name, int32_t type, const int32_t * rows, int32_t n_rows,
+    int32_t threads, float * errors, ag_buf * err) {
     return ag_guarded(err, [&] {
         const place p = find_buffer_type(name);
         std::vector<uint8_t> stored;

@@ -67,7 +67,8 @@ void ag_die_by_signal(void); /* traps end the process by their signal; for child
 int ag_buffer_types(ag_buf *json, ag_buf *err);
 /* Multiplies random weights of `type` in `buffer` by rows[i] rows each; errors[i] is
  * the mean squared error over the mean square of a scalar reference. AG_NOT_TAKEN. */
-int ag_selftest(const char *buffer, int32_t type, const int32_t *rows, int32_t n_rows, int32_t threads, float *errors, ag_buf *err);
+int ag_selftest(const char *buffer, int32_t type, const int32_t *rows, int32_t n_rows,
+    int32_t threads, float *errors, ag_buf *err);
 /* Models loaded later put no weights there. */
 int ag_disable_buffer(const char *buffer, ag_buf *err);
 
@@ -86,7 +87,8 @@ typedef struct ag_model_params {
     int32_t n_devices;
     int32_t cpu_experts;       /* the experts of that many layers stay on the CPU */
 } ag_model_params;
-int ag_model_load(const char *path, const ag_model_params *p, ag_progress *progress, ag_model **out, ag_buf *err);
+int ag_model_load(const char *path, const ag_model_params *p, ag_progress *progress, ag_model **out,
+    ag_buf *err);
 void ag_model_free(ag_model *m);
 int ag_model_info(const ag_model *m, ag_buf *json, ag_buf *err);
 
@@ -94,11 +96,14 @@ int ag_model_info(const ag_model *m, ag_buf *json, ag_buf *err);
 enum { AG_TOK_ADD_SPECIAL = 1, AG_TOK_PARSE_SPECIAL = 2 };
 /* Returns the number of tokens, or its negative when cap is too small, or
  * INT32_MIN with err set. */
-int32_t ag_tokenize(const ag_model *m, const char *text, size_t len, int flags, int32_t *out, int32_t cap, ag_buf *err);
-int ag_detokenize(const ag_model *m, const int32_t *ids, int32_t n, bool special, ag_buf *out, ag_buf *err);
+int32_t ag_tokenize(const ag_model *m, const char *text, size_t len, int flags, int32_t *out,
+    int32_t cap, ag_buf *err);
+int ag_detokenize(const ag_model *m, const int32_t *ids, int32_t n, bool special, ag_buf *out,
+    ag_buf *err);
 /* Every token's piece (special tokens rendered), concatenated, with n_vocab+1
  * offsets; attrs[i] has llama_token_attr bits, bit 30 set for end of generation. */
-int ag_vocab_dump(const ag_model *m, ag_buf *pieces, uint32_t *offsets, uint32_t *attrs, ag_buf *err);
+int ag_vocab_dump(const ag_model *m, ag_buf *pieces, uint32_t *offsets, uint32_t *attrs,
+    ag_buf *err);
 
 /* Chat template: in {"template":"","messages":[{"role","content"}],"bos":"","eos":"",
  * "add_generation_prompt":true,"extra":{}}, out {"parts":[{"text":"…","input":true}]}.
@@ -146,7 +151,8 @@ typedef struct ag_context_params {
 } ag_context_params;
 int ag_context_new(ag_model *m, const ag_context_params *p, ag_context **out, ag_buf *err);
 void ag_context_free(ag_context *c);
-int ag_context_info(const ag_context *c, ag_buf *json, ag_buf *err); /* {"n_ctx","n_seq","n_batch",…} */
+/* {"n_ctx","n_seq","n_batch",…} */
+int ag_context_info(const ag_context *c, ag_buf *json, ag_buf *err);
 void ag_context_abort(ag_context *c, bool on);           /* from any thread */
 
 /* One token of a step. A row belongs to n_seq sequences, seqs[seq_at …]. */
@@ -184,7 +190,8 @@ typedef struct ag_ends { const int32_t *tokens; const int32_t *at; int32_t n_set
 
 /* Computes rows, then samples, then reads wants. One crossing per tick. */
 int ag_step(ag_context *c, const ag_row *rows, int32_t n_rows, const int32_t *seqs,
-            ag_sample *samples, int32_t n_samples, ag_want *wants, int32_t n_wants, const ag_ends *ends, ag_buf *err);
+            ag_sample *samples, int32_t n_samples, ag_want *wants, int32_t n_wants,
+            const ag_ends *ends, ag_buf *err);
 
 /* *removed is false where this memory can't drop a part (recurrent models). */
 int ag_seq_rm(ag_context *c, int32_t seq, int32_t p0, int32_t p1, bool *removed, ag_buf *err);
@@ -194,8 +201,10 @@ int32_t ag_seq_pos_max(ag_context *c, int32_t seq); /* -1: empty */
  * them into data[len], len being what size gave; set replaces the sequence by them. *done
  * is 0 where it can't be had, or where there is no room: set leaves the sequence empty then. */
 int ag_seq_state_size(ag_context *c, int32_t seq, size_t *done, ag_buf *err);
-int ag_seq_state_get(ag_context *c, int32_t seq, uint8_t *data, size_t len, size_t *done, ag_buf *err);
-int ag_seq_state_set(ag_context *c, int32_t seq, const uint8_t *data, size_t len, size_t *done, ag_buf *err);
+int ag_seq_state_get(ag_context *c, int32_t seq, uint8_t *data, size_t len, size_t *done,
+    ag_buf *err);
+int ag_seq_state_set(ag_context *c, int32_t seq, const uint8_t *data, size_t len, size_t *done,
+    ag_buf *err);
 void ag_set_threads(ag_context *c, int32_t decode, int32_t prefill);
 
 /* Embeds one text (a whole sequence, at most n_batch tokens) into out[n_embd], unit length. */

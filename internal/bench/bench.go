@@ -108,7 +108,8 @@ func Speed(ctx context.Context, e Engine, c SpeedConfig) (*SpeedResult, error) {
 	if c.Parallel > 1 {
 		decode = func() (Work, error) { return e.DecodeTogether(ctx, c.Parallel, 1, c.GenTokens) }
 	}
-	r := &SpeedResult{PromptTokens: c.PromptTokens, GenTokens: c.GenTokens, Parallel: c.Parallel, Repeat: c.Repeat}
+	r := &SpeedResult{PromptTokens: c.PromptTokens, GenTokens: c.GenTokens, Parallel: c.Parallel,
+		Repeat: c.Repeat}
 	for _, m := range []struct {
 		run  func() (Work, error)
 		into *Spread

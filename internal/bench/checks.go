@@ -69,7 +69,9 @@ func StandardProbes(e Engine, t *Tools, s *Servers) []Probe {
 }
 
 // against compares a speed of the agent with that of a tool of llama.cpp.
-func against(name, tool string, target float64, ours func(context.Context) (Work, error), theirs side) Probe {
+func against(name, tool string, target float64, ours func(context.Context) (Work, error),
+	theirs side,
+) Probe {
 	return Probe{
 		Checks: []Check{{Name: name, Ours: "agent", Theirs: tool, Unit: "tokens/s", Target: target}},
 		Round:  alternate(speed(ours), theirs),
@@ -81,8 +83,9 @@ func schemaProbe(e Engine) Probe {
 		return speed(func(ctx context.Context) (Work, error) { return e.DecodePrompted(ctx, genTokens, schema) })
 	}
 	return Probe{
-		Checks: []Check{{Name: "JSON schema", Ours: "constrained", Theirs: "free", Unit: "tokens/s", Target: schemaTarget}},
-		Round:  alternate(decode(true), decode(false)),
+		Checks: []Check{{Name: "JSON schema", Ours: "constrained", Theirs: "free", Unit: "tokens/s",
+			Target: schemaTarget}},
+		Round: alternate(decode(true), decode(false)),
 	}
 }
 

@@ -144,12 +144,15 @@ func (r served) complete() error {
 }
 
 func (c *clients) post(ctx context.Context, prompt string, tokensMax int) (*http.Response, error) {
-	body, err := json.Marshal(map[string]any{"stream": true, "stream_options": map[string]any{"include_usage": true},
-		"temperature": 0, "max_tokens": tokensMax, "messages": []map[string]string{{"role": "user", "content": prompt}}})
+	body, err := json.Marshal(map[string]any{"stream": true,
+		"stream_options": map[string]any{"include_usage": true},
+		"temperature":    0, "max_tokens": tokensMax,
+		"messages": []map[string]string{{"role": "user", "content": prompt}}})
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/chat/completions",
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -33,17 +33,19 @@ type Probe struct {
 // Outcome is a check with what was measured.
 type Outcome struct {
 	Check
-	OursSpread   Spread  `json:"ours_values"`
-	TheirsSpread Spread  `json:"theirs_values"`
-	Ratio        Spread  `json:"ratio"`
-	Met          bool    `json:"met"`
-	OfBest       float64 `json:"ratio_of_best"` // best round of ours over best of theirs: what noise hides least
+	OursSpread   Spread `json:"ours_values"`
+	TheirsSpread Spread `json:"theirs_values"`
+	Ratio        Spread `json:"ratio"`
+	Met          bool   `json:"met"`
+	// best round of ours over best of theirs: what noise hides least
+	OfBest float64 `json:"ratio_of_best"`
 }
 
 // Matching are the probes that answer a check whose name contains a word.
 func Matching(probes []Probe, word string) []Probe {
 	return slices.DeleteFunc(slices.Clone(probes), func(p Probe) bool {
-		return !slices.ContainsFunc(p.Checks, func(c Check) bool { return strings.Contains(c.Name, word) })
+		return !slices.ContainsFunc(p.Checks,
+			func(c Check) bool { return strings.Contains(c.Name, word) })
 	})
 }
 
@@ -58,7 +60,8 @@ const roundsMax = 1000
 // Compare runs rounds of all probes. The first round warms both sides up and
 // is not counted. progress, if any, hears of each round before it starts; its
 // number is 0 for the warm-up.
-func Compare(ctx context.Context, probes []Probe, rounds int, progress func(round int)) ([]Outcome, error) {
+func Compare(ctx context.Context, probes []Probe, rounds int, progress func(round int),
+) ([]Outcome, error) {
 	if rounds < 1 || rounds > roundsMax {
 		return nil, fmt.Errorf("bench: %d rounds, must be 1 to %d", rounds, roundsMax)
 	}
@@ -73,7 +76,8 @@ func Compare(ctx context.Context, probes []Probe, rounds int, progress func(roun
 				return nil, fmt.Errorf("bench: %s: %w", p.Checks[0].Name, err)
 			}
 			if len(got) != len(p.Checks) {
-				return nil, fmt.Errorf("bench: %s: %d results for %d checks", p.Checks[0].Name, len(got), len(p.Checks))
+				return nil, fmt.Errorf("bench: %s: %d results for %d checks", p.Checks[0].Name, len(got),
+					len(p.Checks))
 			}
 			if round == 0 {
 				pairs[i] = make([][]Pair, len(got))
@@ -101,7 +105,8 @@ func (c Check) judge(pairs []Pair) Outcome {
 		ours, theirs = append(ours, p.Ours), append(theirs, p.Theirs)
 		ratios = append(ratios, p.Ours/p.Theirs)
 	}
-	o := Outcome{Check: c, OursSpread: NewSpread(ours), TheirsSpread: NewSpread(theirs), Ratio: NewSpread(ratios)}
+	o := Outcome{Check: c, OursSpread: NewSpread(ours), TheirsSpread: NewSpread(theirs),
+		Ratio: NewSpread(ratios)}
 	best := func(values []float64) float64 {
 		if c.AtMost { // times: the shortest
 			return Quantile(values, 0)

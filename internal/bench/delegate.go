@@ -28,8 +28,10 @@ func DelegateProbe(parts Parts, t *Tools) Probe {
 	round := 0
 	return Probe{
 		Checks: []Check{
-			{Name: "delegate 4", Ours: "gain", Theirs: "llama-batched-bench's gain", Unit: "×", Target: delegateTarget},
-			{Name: "delegate prompts", Ours: "computed", Theirs: "sent", Unit: "tokens", Target: 0.25, AtMost: true},
+			{Name: "delegate 4", Ours: "gain", Theirs: "llama-batched-bench's gain", Unit: "×",
+				Target: delegateTarget},
+			{Name: "delegate prompts", Ours: "computed", Theirs: "sent", Unit: "tokens", Target: 0.25,
+				AtMost: true},
 		},
 		Round: func(ctx context.Context, flip bool) ([]Pair, error) {
 			round++

@@ -74,9 +74,12 @@ func (t *Tools) bench(ctx context.Context, prompt, gen int) (float64, error) {
 // BenchArgs are the arguments of one run of llama-bench.
 func (t *Tools) BenchArgs(prompt, gen int) []string {
 	s := t.Settings
-	return []string{"-m", s.Model, "-p", strconv.Itoa(prompt), "-n", strconv.Itoa(gen), "-r", "1", "-o", "json",
-		"-t", strconv.Itoa(s.Threads), "-b", strconv.Itoa(max(s.Ubatch, prompt)), "-ub", strconv.Itoa(s.Ubatch),
-		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "-ngl", strconv.Itoa(s.GPULayers)}
+	return []string{"-m", s.Model, "-p", strconv.Itoa(prompt), "-n", strconv.Itoa(gen), "-r", "1",
+		"-o", "json",
+		"-t", strconv.Itoa(s.Threads), "-b", strconv.Itoa(max(s.Ubatch, prompt)), "-ub",
+		strconv.Itoa(s.Ubatch),
+		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "-ngl",
+		strconv.Itoa(s.GPULayers)}
 }
 
 // parseBench reads the speed of the only test in llama-bench's JSON.
@@ -88,7 +91,8 @@ func parseBench(out []byte) (float64, error) {
 		return 0, fmt.Errorf("%s: its output is not understood: %w", llamaBench, err)
 	}
 	if len(tests) != 1 || tests[0].Speed <= 0 {
-		return 0, fmt.Errorf("%s: %d tests in its output, expected one with a speed", llamaBench, len(tests))
+		return 0, fmt.Errorf("%s: %d tests in its output, expected one with a speed", llamaBench,
+			len(tests))
 	}
 	return tests[0].Speed, nil
 }
@@ -107,7 +111,8 @@ func (t *Tools) BatchedArgs(requests, prompt, gen int) []string {
 	s := t.Settings
 	threads := strconv.Itoa(s.Threads)
 	args := []string{"-m", s.Model, "-c", strconv.Itoa((requests*(prompt+gen) + 255) / 256 * 256),
-		"-npp", strconv.Itoa(prompt), "-ntg", strconv.Itoa(gen), "-npl", strconv.Itoa(requests), "--output-format", "jsonl",
+		"-npp", strconv.Itoa(prompt), "-ntg", strconv.Itoa(gen), "-npl", strconv.Itoa(requests),
+		"--output-format", "jsonl",
 		"-t", threads, "-tb", threads, "-b", strconv.Itoa(s.Ubatch), "-ub", strconv.Itoa(s.Ubatch),
 		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode}
 	if s.GPULayers >= 0 {

@@ -30,7 +30,8 @@ type Machine struct {
 
 // ThisMachine describes the machine that the program runs on.
 func ThisMachine() Machine {
-	return Machine{CPU: cpuName(), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	return Machine{CPU: cpuName(), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" +
+		runtime.GOARCH}
 }
 
 // otherLoadNoisy is where a warning is due: beyond it, the two sides of a

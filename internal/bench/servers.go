@@ -69,9 +69,11 @@ func (s *Servers) Close() {
 // AgentServeArgs are the arguments of `agent serve`.
 func (t *Tools) AgentServeArgs(port int) []string {
 	s := t.Settings
-	args := []string{"serve", "--quiet", "--host", loopback, "--port", strconv.Itoa(port), "--model", s.Model,
+	args := []string{"serve", "--quiet", "--host", loopback, "--port", strconv.Itoa(port), "--model",
+		s.Model,
 		"llm.parallel=" + strconv.Itoa(serveSlots), "llm.context_length=" + strconv.Itoa(serveContext),
-		"llm.threads=" + strconv.Itoa(s.Threads), "llm.ubatch_size=" + strconv.Itoa(s.Ubatch), "llm.kv_type=" + s.KVType,
+		"llm.threads=" + strconv.Itoa(s.Threads), "llm.ubatch_size=" + strconv.Itoa(s.Ubatch),
+		"llm.kv_type=" + s.KVType,
 		"llm.flash_attn=" + strconv.FormatBool(s.FlashAttn != "off"),
 		"llm.mmap=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mmap")),
 		"llm.mlock=" + strconv.FormatBool(strings.Contains(s.LoadMode, "mlock"))}
@@ -88,9 +90,12 @@ func (t *Tools) AgentServeArgs(port int) []string {
 func (t *Tools) LlamaServerArgs(port int) []string {
 	s := t.Settings
 	threads := strconv.Itoa(s.Threads)
-	args := []string{"--host", loopback, "--port", strconv.Itoa(port), "-m", s.Model, "-np", strconv.Itoa(serveSlots),
-		"-c", strconv.Itoa(serveContext), "-kvu", "-cb", "-t", threads, "-tb", threads, "-ub", strconv.Itoa(s.Ubatch),
-		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "--fit", "off", "--cache-ram",
+	args := []string{"--host", loopback, "--port", strconv.Itoa(port), "-m", s.Model, "-np",
+		strconv.Itoa(serveSlots),
+		"-c", strconv.Itoa(serveContext), "-kvu", "-cb", "-t", threads, "-tb", threads, "-ub",
+		strconv.Itoa(s.Ubatch),
+		"-ctk", s.KVType, "-ctv", s.KVType, "-fa", s.FlashAttn, "-lm", s.LoadMode, "--fit", "off",
+		"--cache-ram",
 		"0", "--no-webui", "-lv", "1"}
 	if s.GPULayers >= 0 {
 		args = append(args, "-ngl", strconv.Itoa(s.GPULayers))
@@ -129,7 +134,8 @@ const (
 )
 
 func startServer(ctx context.Context, program string, args []string, url string) (*server, error) {
-	s := &server{clients: newClients(url), name: filepath.Base(program), ended: make(chan struct{}), said: &tail{}}
+	s := &server{clients: newClients(url), name: filepath.Base(program), ended: make(chan struct{}),
+		said: &tail{}}
 	s.cmd = exec.Command(program, args...)
 	s.cmd.Env = serverEnv(os.Environ())
 	s.cmd.Stderr = s.said
@@ -171,7 +177,8 @@ func serverEnv(env []string) []string {
 
 // awaitReady waits until /health is well, the process ends, or time is up.
 func (s *server) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, serverReadyWithin, fmt.Errorf("not ready within %v", serverReadyWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, serverReadyWithin,
+		fmt.Errorf("not ready within %v", serverReadyWithin))
 	defer cancel()
 	for !s.healthy(ctx) {
 		select {

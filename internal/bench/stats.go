@@ -19,8 +19,8 @@ type Spread struct {
 
 // NewSpread summarises values.
 func NewSpread(values []float64) Spread {
-	s := Spread{Values: slices.Clone(values), Median: Quantile(values, 0.5), Low: Quantile(values, 0.25),
-		High: Quantile(values, 0.75), Mean: math.NaN(), Stddev: math.NaN()}
+	s := Spread{Values: slices.Clone(values), Median: Quantile(values, 0.5),
+		Low: Quantile(values, 0.25), High: Quantile(values, 0.75), Mean: math.NaN(), Stddev: math.NaN()}
 	if len(values) == 0 {
 		return s
 	}

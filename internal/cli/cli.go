@@ -35,7 +35,8 @@ type App struct {
 func New(in io.Reader, out, err io.Writer, custom backend.Registry) *App {
 	a := &App{Terminal: terminal.Terminal{In: in, Out: &terminal.Output{Writer: out}, Err: err}}
 	a.Host = setup.Host{Backends: custom, In: in, Out: terminal.Undisguised(err),
-		Attended: a.Attended() && terminal.Is(err), Warn: a.Warn, Tell: a.Terminal.Note, Loading: a.Loading,
+		Attended: a.Attended() && terminal.Is(err), Warn: a.Warn, Tell: a.Terminal.Note,
+		Loading: a.Loading,
 		Confirm: func(ctx context.Context, shown, question string) (bool, error) {
 			fmt.Fprint(a.Err, shown)
 			return a.Confirm(ctx, question)
@@ -74,7 +75,8 @@ func (a *App) Root(root *cobra.Command) *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.Host.Model, "model", "",
 		"local model: a path, a catalog name, hf://OWNER/REPO[@REV][/FILE] or a hub id")
-	f.StringArrayVar(&a.Host.ConfigDirs, "config-dir", nil, "search this folder for configuration before ./configs")
+	f.StringArrayVar(&a.Host.ConfigDirs, "config-dir", nil,
+		"search this folder for configuration before ./configs")
 	f.BoolVar(&a.Host.TrustFolder, "trust-folder", false,
 		"allow what configs and .env of this folder ask for, and follow its AGENTS.md and skills, this time")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress on stderr")
@@ -147,7 +149,8 @@ func OverridesOnly(what string) cobra.PositionalArgs {
 
 // Compose makes the configuration of a command line and decodes the sections
 // that the command reads. The other arguments are returned.
-func (a *App) Compose(cmd *cobra.Command, args []string, flags []config.Value, sections ...setup.Section,
+func (a *App) Compose(cmd *cobra.Command, args []string, flags []config.Value,
+	sections ...setup.Section,
 ) (*setup.Config, []string, error) {
 	overrides, rest := Split(cmd, args)
 	cfg, err := a.Host.Compose(cmd.Context(), overrides, flags, sections...)
@@ -155,7 +158,8 @@ func (a *App) Compose(cmd *cobra.Command, args []string, flags []config.Value, s
 }
 
 // Open composes the configuration of a command line and opens its backend.
-func (a *App) Open(cmd *cobra.Command, args []string, flags []config.Value) (*setup.Model, []string, error) {
+func (a *App) Open(cmd *cobra.Command, args []string, flags []config.Value,
+) (*setup.Model, []string, error) {
 	cfg, rest, err := a.Compose(cmd, args, flags, setup.SectionLLM)
 	if err != nil {
 		return nil, nil, err

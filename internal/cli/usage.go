@@ -50,7 +50,8 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	case err == nil, exit.Has(err):
 		return err
 	// cobra.NoArgs
-	case !cmd.HasSubCommands() && cmd.Name() != "help" && strings.HasPrefix(err.Error(), "unknown command"):
+	case !cmd.HasSubCommands() && cmd.Name() != "help" &&
+		strings.HasPrefix(err.Error(), "unknown command"):
 		return exit.Usagef("%s takes no arguments, got %q", cmd.CommandPath(), config.Shown(args[0]))
 	}
 	return exit.Usagef("%w (usage: %s)", err, cmd.UseLine())
@@ -88,7 +89,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return exit.Usagef("unknown flag: --%s%s", name, nearestFlag(cmd, name))
 	case errors.As(err, &unknown) && takesText(cmd):
-		return exit.Usagef("unknown flag: -%s; text that begins with - goes after --", unknown.GetSpecifiedShortnames())
+		return exit.Usagef("unknown flag: -%s; text that begins with - goes after --",
+			unknown.GetSpecifiedShortnames())
 	case errors.As(err, &invalid):
 		return exit.Usagef("--%s: %q is not %s", invalid.GetFlag().Name, invalid.GetValue(),
 			flagWords(invalid.GetFlag().Value.Type()))
@@ -98,7 +100,8 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // takesText reports a command among whose arguments is text, such as a task.
 func takesText(cmd *cobra.Command) bool {
-	return cmd.Args == nil && (cmd.Name() == "run" || cmd.Name() == "chat" || cmd.Name() == "choose") ||
+	return cmd.Args == nil && (cmd.Name() == "run" || cmd.Name() == "chat" ||
+		cmd.Name() == "choose") ||
 		cmd.Name() == "resume"
 }
 
@@ -166,11 +169,13 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 // unknownSubcommand is a usage error with the nearest name.
 func unknownSubcommand(cmd *cobra.Command, name string) error {
 	if setup.IsOverride(name) {
-		return exit.Usagef("%q comes before the command; write %s COMMAND %[1]s", config.Shown(name), cmd.CommandPath())
+		return exit.Usagef("%q comes before the command; write %s COMMAND %[1]s", config.Shown(name),
+			cmd.CommandPath())
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return exit.Usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(), near[0])
+		return exit.Usagef("unknown command %q for %q; did you mean %q?", name, cmd.CommandPath(),
+			near[0])
 	}
 	return exit.Usagef("unknown command %q for %q (%s --help lists those that there are)", name,
 		cmd.CommandPath(), cmd.CommandPath())

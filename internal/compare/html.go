@@ -93,7 +93,8 @@ func answerOf(r *Result) answerCell {
 	case r.Error != "":
 		return answerCell{Class: "failed", Mark: "!", Text: r.Error, Note: "error"}
 	}
-	c := answerCell{Text: r.Answer, Note: fmt.Sprintf("%s, %s ms", r.Method, number(milliseconds(r.wall)))}
+	c := answerCell{Text: r.Answer, Note: fmt.Sprintf("%s, %s ms", r.Method,
+		number(milliseconds(r.wall)))}
 	if r.Probability != nil {
 		c.Note = fmt.Sprintf("%.1f %%, %s", 100**r.Probability, c.Note)
 	}
@@ -259,7 +260,8 @@ func (r *Report) latencyPlot() plot {
 		if s.LatencyMedianMS == nil {
 			continue
 		}
-		l.HasValue, l.Value = true, fmt.Sprintf("%s / %s ms", number(*s.LatencyMedianMS), number(*s.LatencyP90MS))
+		l.HasValue, l.Value = true, fmt.Sprintf("%s / %s ms", number(*s.LatencyMedianMS),
+			number(*s.LatencyP90MS))
 		l.Median, l.P90 = new(scale.x(*s.LatencyMedianMS)), new(scale.x(*s.LatencyP90MS))
 		l.Dots = latencyDots(m.Results, scale, l.Y)
 	}

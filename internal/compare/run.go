@@ -173,7 +173,8 @@ func (m *modelRun) request(t *Task) *backend.Request {
 		own.List, own.Rotate = false, false // messages are taken as they are
 	} else {
 		if m.cfg.System != "" {
-			req.Messages = append(req.Messages, backend.Message{Role: backend.RoleSystem, Content: m.cfg.System})
+			req.Messages = append(req.Messages,
+				backend.Message{Role: backend.RoleSystem, Content: m.cfg.System})
 		}
 		req.Messages = append(req.Messages, backend.Message{Role: backend.RoleUser, Content: t.Prompt})
 	}
@@ -194,11 +195,13 @@ func (m *modelRun) choose(ctx context.Context, req *backend.Request, t *Task, r 
 	} else if p := c.Options[c.Index].Probability; !math.IsNaN(p) {
 		r.Probability = &p
 	}
-	r.Tokens = Tokens{Prompt: c.EvaluatedTokens + c.CachedTokens, Cached: c.CachedTokens, Reply: c.CompletionTokens}
+	r.Tokens = Tokens{Prompt: c.EvaluatedTokens + c.CachedTokens, Cached: c.CachedTokens,
+		Reply: c.CompletionTokens}
 	return nil
 }
 
-func (m *modelRun) chat(ctx context.Context, req *backend.Request, r *Result, start time.Time) error {
+func (m *modelRun) chat(ctx context.Context, req *backend.Request, r *Result, start time.Time,
+) error {
 	r.Method = "reply"
 	var text []byte
 	for d, err := range m.b.ChatCompletion(ctx, req) {
@@ -214,7 +217,8 @@ func (m *modelRun) chat(ctx context.Context, req *backend.Request, r *Result, st
 			r.Finish = string(d.Finish)
 		}
 		if d.Usage != nil {
-			r.Tokens = Tokens{Prompt: d.Usage.PromptTokens, Cached: d.Usage.CachedTokens, Reply: d.Usage.CompletionTokens}
+			r.Tokens = Tokens{Prompt: d.Usage.PromptTokens, Cached: d.Usage.CachedTokens,
+				Reply: d.Usage.CompletionTokens}
 			r.told = d.Usage.Told
 		}
 	}

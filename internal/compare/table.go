@@ -23,7 +23,8 @@ func (m *ModelReport) tableRow(tasks int) []string {
 	s := m.Summary
 	accuracy, cost := "–", "–"
 	if s.Accuracy != nil {
-		accuracy = fmt.Sprintf("%.1f %% (%.0f–%.0f)", 100**s.Accuracy, 100**s.AccuracyLow, 100**s.AccuracyHigh)
+		accuracy = fmt.Sprintf("%.1f %% (%.0f–%.0f)", 100**s.Accuracy, 100**s.AccuracyLow,
+			100**s.AccuracyHigh)
 	}
 	if s.Cost != nil {
 		cost = strings.TrimSpace(money(*s.Cost) + " " + s.Currency)
@@ -41,7 +42,8 @@ func (m *ModelReport) tableRow(tasks int) []string {
 // Pairs tells how often each two models agree, a line for each pair.
 func (r *Report) Pairs() (lines []string) {
 	for _, a := range r.Agreement {
-		lines = append(lines, fmt.Sprintf("%s and %s agree: %s", r.Models[a.A].Name, r.Models[a.B].Name, agreementText(a)))
+		lines = append(lines, fmt.Sprintf("%s and %s agree: %s", r.Models[a.A].Name, r.Models[a.B].Name,
+			agreementText(a)))
 	}
 	return lines
 }

@@ -183,7 +183,8 @@ func (t *Task) checkReply() error {
 			t.patterns = append(t.patterns, re)
 		}
 	default:
-		return fmt.Errorf("match %q is none of %s, %s, %s", t.Match, MatchContains, MatchExact, MatchRegexp)
+		return fmt.Errorf("match %q is none of %s, %s, %s", t.Match, MatchContains, MatchExact,
+			MatchRegexp)
 	}
 	for _, e := range t.Expected {
 		if t.Match != MatchRegexp && normal(e) == "" {

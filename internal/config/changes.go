@@ -123,7 +123,8 @@ func (d *differ) changed(path string, n *node, filled bool) {
 	secret := slices.ContainsFunc(strings.Split(path, "."), secretKey)
 	raw := n.repr()
 	open := strings.Contains(raw, "${")
-	c := Change{Key: path, From: n.origin, Environ: filled, Secret: secretKey(key), Plain: !open && !n.isContainer()}
+	c := Change{Key: path, From: n.origin, Environ: filled, Secret: secretKey(key), Plain: !open &&
+		!n.isContainer()}
 	c.Value = d.secrets.redact(n, secret).repr()
 	if !open {
 		d.add(c, raw)

@@ -63,7 +63,8 @@ func Compose(opts Options) (*Config, error) {
 		return nil, err
 	}
 	opts.Folder.Environ = namesNotIn(opts.Folder.Environ, opts.Environ)
-	c := &Config{env: variables(slices.Concat(opts.Environ, opts.Folder.Environ)), folder: opts.Folder.Environ}
+	c := &Config{env: variables(slices.Concat(opts.Environ, opts.Folder.Environ)),
+		folder: opts.Folder.Environ}
 	if err := c.compose(repo, opts); err != nil {
 		return nil, c.clean(err)
 	}
@@ -145,7 +146,8 @@ func (m *composer) sortOut(o *override) error {
 		return m.valueOverride(o)
 	case o.kind == forceKey:
 		return problem(o.origin, o.key,
-			"a group can't be forced with ++").Advise("write %s=… to change it or +%s=… to add it", o.key, o.key)
+			"a group can't be forced with ++").Advise("write %s=… to change it or +%s=… to add it", o.key,
+			o.key)
 	case o.kind == deleteKey:
 		return m.deleteGroup(o)
 	}
@@ -159,8 +161,8 @@ func (m *composer) valueOverride(o *override) error {
 		return nil
 	}
 	groups := m.repo.groups()
-	return problem(o.origin, o.key, "there is no such group%s", near.Hint(o.key, groups)).Advise("groups: %s",
-		listed(groups))
+	return problem(o.origin, o.key, "there is no such group%s",
+		near.Hint(o.key, groups)).Advise("groups: %s", listed(groups))
 }
 
 func (m *composer) deleteGroup(o *override) error {
@@ -189,7 +191,8 @@ func (m *composer) chooseOption(o *override) error {
 			c.names = append(c.names, it.text)
 		}
 	default:
-		return problem(o.origin, o.key, "the option of a group must be a name or a list of names, got %s", o.value.kind).
+		return problem(o.origin, o.key, "the option of a group must be a name or a list of names, got %s",
+			o.value.kind).
 			Advise("options: %s", listed(m.repo.options(o.key)))
 	}
 	if !o.foreign {

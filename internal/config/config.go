@@ -94,7 +94,8 @@ func (c *Config) resolved(p string) (*node, error) {
 // missingValues lists every mandatory value that is not set.
 func missingValues(n *node, p string) Problems {
 	if n.isMissing() {
-		return Problems{problem(n.origin, p, "mandatory value is not set").is(ErrMissing).Advise("set it with %s=VALUE", p)}
+		return Problems{problem(n.origin, p,
+			"mandatory value is not set").is(ErrMissing).Advise("set it with %s=VALUE", p)}
 	}
 	var out Problems
 	n.children(func(c *node) { out = append(out, missingValues(c, joinDots(p, c.key))...) })

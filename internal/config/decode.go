@@ -282,7 +282,8 @@ func (d *decoder) structure(n *node, path string, v reflect.Value, secret bool) 
 		case !known && (d.lenient || child.kind == kindNull || slices.Contains(hydraKeys, k)):
 		case !known:
 			e := problem(child.origin, full, "unknown key%s", near.Hint(k, sortedKeys(fields)))
-			d.problems = append(d.problems, e.Advise("known here: %s", listed(sortedKeys(fields))).is(ErrUnknownKey))
+			d.problems = append(d.problems, e.Advise("known here: %s",
+				listed(sortedKeys(fields))).is(ErrUnknownKey))
 		default:
 			if f.why != "" && child.kind != kindNull {
 				d.config.warn(child.origin, "%s has no effect here: %s", full, f.why)

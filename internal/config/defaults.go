@@ -76,13 +76,15 @@ func parseDefault(it *node) (*defaultEntry, error) {
 		}
 	case kindMap:
 		if len(it.keys) != 1 {
-			return nil, problem(it.origin, "defaults", "an item names one group, this one names %d", len(it.keys))
+			return nil, problem(it.origin, "defaults", "an item names one group, this one names %d",
+				len(it.keys))
 		}
 		if err := e.parseGroup(it.keys[0], it.fields[it.keys[0]]); err != nil {
 			return nil, err
 		}
 	default:
-		return nil, problem(it.origin, "defaults", "an item is a file or \"group: option\", got %s", it.kind)
+		return nil, problem(it.origin, "defaults", "an item is a file or \"group: option\", got %s",
+			it.kind)
 	}
 	return e, nil
 }
@@ -123,8 +125,8 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 			e.names = append(e.names, v.text)
 		}
 	default:
-		return problem(value.origin, "defaults", "option of %s must be a name, a list of names or null, got %s",
-			e.group, value.kind).
+		return problem(value.origin, "defaults",
+			"option of %s must be a name, a list of names or null, got %s", e.group, value.kind).
 			Advise("quote a name that looks like something else: %s: \"%s\"", e.group, value.text)
 	}
 	return nil
@@ -134,7 +136,8 @@ func (e *defaultEntry) parseGroup(key string, value *node) error {
 // file, which is the empty one.
 func splitPackage(s string) (rest, pkg string, has bool) {
 	rest, pkg, has = strings.Cut(s, "@")
-	pkg, _, _ = strings.Cut(pkg, ":") // Hydra's "@old:new", of which the second part has no use any more
+	// Hydra's "@old:new", of which the second part has no use any more
+	pkg, _, _ = strings.Cut(pkg, ":")
 	if pkg == "_here_" {
 		pkg = ""
 	}
@@ -193,7 +196,10 @@ func (e *defaultEntry) chosen() string {
 }
 
 // defaultPackage is where the entry goes when nothing says otherwise.
-func (e *defaultEntry) defaultPackage() string { return strings.ReplaceAll(e.groupPath(), "/", ".") }
+func (e *defaultEntry) defaultPackage() string {
+	return strings.ReplaceAll(e.groupPath(), "/",
+		".")
+}
 
 // setHeader takes the "# @package" of the entry's file. A header is absolute.
 func (e *defaultEntry) setHeader(f *configFile) {

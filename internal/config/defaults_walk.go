@@ -85,7 +85,8 @@ func flatten(n, parent *defaultsNode, seen map[string]bool, out *[]placedFile) e
 		}
 		seen[key] = true
 	}
-	*out = append(*out, placedFile{e.configPath(), e.finalPackage(true), e.primary, isUsers(e.origin) && !e.primary})
+	*out = append(*out, placedFile{e.configPath(), e.finalPackage(true), e.primary,
+		isUsers(e.origin) && !e.primary})
 	return nil
 }
 
@@ -208,7 +209,8 @@ func isHydraKey(key string) bool {
 }
 
 // takeOverrides records the "override" lines of a list, which must come last.
-func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntry, deferred bool) error {
+func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntry, deferred bool,
+) error {
 	seen := ""
 	for _, d := range list {
 		if d.isSelf() {
@@ -222,7 +224,8 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 		case !d.override:
 			continue
 		case deferred:
-			return problem(d.origin, "defaults", "overrides are not allowed below a group chosen by an interpolation")
+			return problem(d.origin, "defaults",
+				"overrides are not allowed below a group chosen by an interpolation")
 		}
 		seen = d.overrideKey()
 		if _, decided := w.choices[seen]; !decided {
@@ -234,7 +237,8 @@ func (w *defaultsWalker) takeOverrides(parent *defaultEntry, list []*defaultEntr
 
 // child makes the nodes of one line of a list. wait says that they are chosen
 // by an interpolation and must be visited at the end.
-func (w *defaultsWalker) child(parent, d *defaultEntry, deferred bool) (nodes []*defaultsNode, wait bool, err error) {
+func (w *defaultsWalker) child(parent, d *defaultEntry, deferred bool,
+) (nodes []*defaultsNode, wait bool, err error) {
 	if d.isSelf() {
 		d.hang(parent.parentDir, "")
 		return []*defaultsNode{{entry: d}}, false, nil
@@ -270,7 +274,8 @@ func (w *defaultsWalker) applyChoice(d *defaultEntry) {
 func (e *defaultEntry) expandNames(parent *defaultEntry) []*defaultEntry {
 	var out []*defaultEntry
 	for _, name := range e.names {
-		c := &defaultEntry{path: e.group + "/" + name, pkg: e.pkg, hasPkg: e.hasPkg, optional: e.optional, origin: e.origin}
+		c := &defaultEntry{path: e.group + "/" + name, pkg: e.pkg, hasPkg: e.hasPkg, optional: e.optional,
+			origin: e.origin}
 		c.hang(parent.groupPath(), parent.finalPackage(true))
 		out = append(out, c)
 	}
@@ -352,7 +357,8 @@ func (w *defaultsWalker) notFound(e *defaultEntry) error {
 	name := strings.TrimPrefix(e.configPath(), e.groupPath()+"/")
 	err := problem(e.origin, e.groupPath(), "there is no option %q%s", name, near.Hint(name, options))
 	if e.groupPath() == "" {
-		err = problem(e.origin, "defaults", "there is no configuration %q%s", name, near.Hint(name, options))
+		err = problem(e.origin, "defaults", "there is no configuration %q%s", name,
+			near.Hint(name, options))
 	}
 	return err.Advise("known: %s", listed(options))
 }
@@ -368,7 +374,8 @@ func (w *defaultsWalker) unused() error {
 		group, _, _ := strings.Cut(key, "@")
 		err := problem(c.origin, key, "no defaults list has this group, so there is nothing to override")
 		if keys := sortedKeys(w.byGroup[group]); len(keys) > 0 {
-			err = problem(c.origin, key, "no defaults list has this group and package, did you mean %s?", listed(keys))
+			err = problem(c.origin, key, "no defaults list has this group and package, did you mean %s?",
+				listed(keys))
 		}
 		if !c.inList {
 			err = err.Advise("to add the group write +%s=%s", key, c.name)
@@ -377,7 +384,8 @@ func (w *defaultsWalker) unused() error {
 	}
 	for _, key := range sortedKeys(w.deletions) {
 		if d := w.deletions[key]; !d.used {
-			out = append(out, problem(commandLine, key, "no defaults list has this choice, so there is nothing to delete"))
+			out = append(out, problem(commandLine, key,
+				"no defaults list has this choice, so there is nothing to delete"))
 		}
 	}
 	return out.asError()

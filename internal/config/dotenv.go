@@ -89,7 +89,8 @@ func dotEnvValue(text string, vars map[string]string) (value string, length int)
 		return dotEnvDollars(value, vars), len(m[0])
 	}
 	line := dotEnvPlain.FindString(text)
-	if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" && (trimmed[0] == '"' || trimmed[0] == '\'') {
+	if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" &&
+		(trimmed[0] == '"' || trimmed[0] == '\'') {
 		return "", 0 // a quote that does not end
 	}
 	return dotEnvDollars(strings.TrimSpace(dotEnvNote.ReplaceAllString(line, "")), vars), len(line)

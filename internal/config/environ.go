@@ -74,7 +74,8 @@ func overridesIn(repo *repository, environ []string, from string) ([]*override, 
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, &override{kind: changeKey, key: path, value: v, text: path + "=", soft: true, origin: at})
+			out = append(out, &override{kind: changeKey, key: path, value: v, text: path + "=", soft: true,
+				origin: at})
 		case repo.isGroup(key) && vars[name] != "":
 			out = append(out, &override{kind: changeKey, key: key, value: newString(vars[name], at),
 				text: key + "=", origin: at})

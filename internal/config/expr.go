@@ -76,7 +76,7 @@ func (p *exprParser) text(quote byte) ([]*expr, error) {
 	for p.pos < len(p.s) {
 		run := countRun(p.s[p.pos:], `\`)
 		next := p.s[p.pos+run:]
-		atQuote, atRef := quote != 0 && strings.HasPrefix(next, string(quote)), strings.HasPrefix(next, "${")
+		atRef, atQuote := strings.HasPrefix(next, "${"), quote != 0 && next != "" && next[0] == quote
 		p.pos += run
 		if atRef || atQuote {
 			lit.WriteString(strings.Repeat(`\`, run/2))

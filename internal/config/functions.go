@@ -76,7 +76,8 @@ func resolveEnv(r *resolver, n *node, args []*node) (*node, error) {
 	}
 	switch {
 	case len(args) == 1:
-		return nil, problem(n.origin, n.path(), "environment variable %s is not set", name).is(ErrUndefinedEnv).
+		return nil, problem(n.origin, n.path(), "environment variable %s is not set",
+			name).is(ErrUndefinedEnv).
 			Advise("export %s=… or put it into .env", name)
 	case args[1].kind == kindNull:
 		return args[1], nil

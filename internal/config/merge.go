@@ -32,8 +32,8 @@ func mergeKey(dst *node, key string, src *node) error {
 	case old.kind == kindMap && src.kind == kindMap:
 		return mergeInto(old, src)
 	case old.isContainer() && src.isContainer() && old.kind != src.kind:
-		return problem(src.origin, joinDots(dst.path(), key), "%s can't be merged with %s from %s", src.kind,
-			old.kind, old.origin)
+		return problem(src.origin, joinDots(dst.path(), key), "%s can't be merged with %s from %s",
+			src.kind, old.kind, old.origin)
 	default:
 		dst.set(key, src.clone())
 	}
@@ -44,8 +44,8 @@ func mergeKey(dst *node, key string, src *node) error {
 // has replaced in the whole. What is built in gives way to anything.
 func replaced(value, now *node, chosen map[string]*node) (lost, by *node) {
 	switch {
-	case now == nil, chosen[now.origin.File] != nil && now.kind != kindMap, isStock(value.origin), isEmpty(value),
-		value.isMissing():
+	case now == nil, chosen[now.origin.File] != nil && now.kind != kindMap, isStock(value.origin),
+		isEmpty(value), value.isMissing():
 	case value.kind == kindMap && now.kind == kindMap:
 		for _, key := range value.keys {
 			if lost, by = replaced(value.fields[key], now.fields[key], chosen); lost != nil {
@@ -119,8 +119,8 @@ func (o *override) noSuchKey(root *node) error {
 		if next == nil || (i < len(parts)-1 && !next.isContainer()) {
 			where := strings.Join(parts[:i+1], ".")
 			if next != nil {
-				return problem(o.origin, strings.Join(parts[:i+2], "."), "there is no such key, since %s is %s", where,
-					next.kind).Advise("to add it write +%s", o.shown())
+				return problem(o.origin, strings.Join(parts[:i+2], "."), "there is no such key, since %s is %s",
+					where, next.kind).Advise("to add it write +%s", o.shown())
 			}
 			if at.kind == kindList {
 				return problem(o.origin, where, "the list has no such item, it has %d", len(at.items)).
@@ -148,7 +148,8 @@ func (o *override) suggestion(root, at *node, parts []string, i int) string {
 	if n == "" {
 		return near.Hint(o.key, allPaths(root))
 	}
-	return " (did you mean " + strconv.Quote(strings.Join(append(slices.Clone(parts[:i]), n), ".")) + "?)"
+	return " (did you mean " + strconv.Quote(strings.Join(append(slices.Clone(parts[:i]), n), ".")) +
+		"?)"
 }
 
 // allPaths lists the dotted paths of a tree.
@@ -220,7 +221,8 @@ func replaceItem(list, old, value *node) error {
 // keys need add.
 func mergeStrict(old, value *node, add bool) error {
 	if old.kind != value.kind {
-		return problem(value.origin, old.path(), "%s can't be merged with %s from %s", value.kind, old.kind, old.origin)
+		return problem(value.origin, old.path(), "%s can't be merged with %s from %s", value.kind,
+			old.kind, old.origin)
 	}
 	if old.kind == kindList {
 		old.items = nil
@@ -243,7 +245,8 @@ func checkKeys(old, value *node) error {
 	for _, k := range value.keys {
 		o := old.fields[k]
 		if o == nil {
-			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s", near.Hint(k, old.keys)).
+			return problem(value.origin, joinDots(old.path(), k), "there is no such key%s",
+				near.Hint(k, old.keys)).
 				Advise("to add it write + before the override")
 		}
 		if o.kind == kindMap && value.fields[k].kind == kindMap {

@@ -21,7 +21,8 @@ const (
 )
 
 func (k kind) String() string {
-	return [...]string{"null", "a boolean", "an integer", "a number", "a string", "a mapping", "a list"}[k]
+	return [...]string{"null", "a boolean", "an integer", "a number", "a string", "a mapping",
+		"a list"}[k]
 }
 
 // missingMark is a mandatory value that has not been given.

@@ -57,13 +57,15 @@ const (
 )
 
 var keyRegexp = regexp.MustCompile(
-	`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern + `)?)?$`)
+	`^(` + idPattern + `(?:/` + idPattern + `)+|` + packagePattern + `)(?:@(` + packagePattern +
+		`)?)?$`)
 
 // parseOverride reads one argument in Hydra's grammar.
 func parseOverride(text string) (*override, error) {
 	o := &override{text: text, origin: commandLine}
 	if len(text) > overrideBytesMax {
-		return nil, problem(commandLine, "", "override has %d bytes, more than the %d allowed", len(text), overrideBytesMax)
+		return nil, problem(commandLine, "", "override has %d bytes, more than the %d allowed", len(text),
+			overrideBytesMax)
 	}
 	rest := text
 	switch {

@@ -68,8 +68,10 @@ func openRepository(opts Options) (*repository, error) {
 		}
 		r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir)})
 	}
-	if dir := opts.Folder.Dir; isFolder(dir) && !sameFolder(dir, slices.Concat(opts.Dirs, opts.OptionalDirs)) {
-		r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir), foreign: true})
+	if dir := opts.Folder.Dir; isFolder(dir) &&
+		!sameFolder(dir, slices.Concat(opts.Dirs, opts.OptionalDirs)) {
+		r.sources = append(r.sources, source{name: filepath.ToSlash(dir), fsys: os.DirFS(dir),
+			foreign: true})
 	}
 	for _, dir := range opts.OptionalDirs {
 		if isFolder(dir) {
@@ -126,7 +128,8 @@ func (r *repository) find(p string) (source, string, bool) {
 		return source{}, "", false
 	}
 	if r.owned[clean] && having[0].foreign && len(having) > 1 {
-		if file := having[0].fileName(clean); !slices.Contains(r.passed, file) && !sameFile(having[0], having[1], clean) {
+		if file := having[0].fileName(clean); !slices.Contains(r.passed, file) &&
+			!sameFile(having[0], having[1], clean) {
 			r.passed = append(r.passed, file)
 		}
 		return having[1], clean, true
@@ -249,7 +252,8 @@ func packageHeader(name string, data []byte) (pkg string, found bool, err error)
 		}
 		words := strings.Fields(body)
 		if len(words) != 2 {
-			return "", false, problem(Origin{name, i + 1, 1}, "", "header %q is not of the form \"# @package NAME\"", line)
+			return "", false, problem(Origin{name, i + 1, 1}, "",
+				"header %q is not of the form \"# @package NAME\"", line)
 		}
 		if words[0] == "@package" {
 			pkg, found = words[1], true

@@ -26,7 +26,8 @@ func newResolver(root *node, env map[string]string, secrets secretSet) *resolver
 	if secrets == nil {
 		secrets = secretSet{}
 	}
-	return &resolver{root: root, env: env, secrets: secrets, memo: map[*node]*node{}, parsed: map[string]*expr{}}
+	return &resolver{root: root, env: env, secrets: secrets, memo: map[*node]*node{},
+		parsed: map[string]*expr{}}
 }
 
 // resolve returns a copy of the tree at n with every interpolation evaluated.
@@ -97,10 +98,12 @@ func (r *resolver) enter(n *node) error {
 		for _, o := range append(slices.Clone(r.open[i:]), n) {
 			chain = append(chain, o.path())
 		}
-		return problem(n.origin, n.path(), "interpolation depends on itself: %s", strings.Join(chain, " → "))
+		return problem(n.origin, n.path(), "interpolation depends on itself: %s",
+			strings.Join(chain, " → "))
 	}
 	if len(r.open) >= depthMax {
-		return problem(n.origin, n.path(), "interpolations refer to each other more than %d deep", depthMax)
+		return problem(n.origin, n.path(), "interpolations refer to each other more than %d deep",
+			depthMax)
 	}
 	r.open = append(r.open, n)
 	return nil
@@ -168,7 +171,8 @@ func (r *resolver) concat(e *expr, n *node) (*node, error) {
 		s := v.display()
 		r.bytes += len(s)
 		if b.Len()+len(s) > stringBytesMax || r.bytes > resolvedBytesMax {
-			return nil, problem(n.origin, n.path(), "interpolation makes a string of more than %d bytes", stringBytesMax)
+			return nil, problem(n.origin, n.path(), "interpolation makes a string of more than %d bytes",
+				stringBytesMax)
 		}
 		b.WriteString(s)
 	}
@@ -195,7 +199,8 @@ func (r *resolver) reference(e *expr, n *node) (*node, error) {
 	}
 	for up := n; up != nil; up = up.parent {
 		if up == target && up != n {
-			return nil, problem(n.origin, n.path(), "interpolation refers to %s, which contains it", orRoot(target.path()))
+			return nil, problem(n.origin, n.path(), "interpolation refers to %s, which contains it",
+				orRoot(target.path()))
 		}
 	}
 	v, err := r.resolve(target)
@@ -229,8 +234,8 @@ func orRoot(path string) string {
 }
 
 func (r *resolver) missing(n, target *node) error {
-	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)", target.path(),
-		target.origin).is(ErrMissing).
+	return problem(n.origin, n.path(), "refers to %s, which is mandatory and not set (%s)",
+		target.path(), target.origin).is(ErrMissing).
 		Advise("set it with %s=VALUE", target.path())
 }
 
@@ -243,7 +248,8 @@ func (r *resolver) find(e *expr, n *node) (*node, error) {
 			return nil, err
 		}
 		if k.kind != kindString {
-			return nil, problem(n.origin, n.path(), "a key made by an interpolation must be a string, it is %s", k.kind)
+			return nil, problem(n.origin, n.path(),
+				"a key made by an interpolation must be a string, it is %s", k.kind)
 		}
 		path = append(path, splitKey(k.text)...)
 	}
@@ -264,7 +270,8 @@ func (r *resolver) walk(dots int, path []string, n *node) (*node, error) {
 			at = at.parent
 		}
 		if at == nil {
-			return nil, problem(n.origin, n.path(), "relative interpolation goes above the top of the configuration")
+			return nil, problem(n.origin, n.path(),
+				"relative interpolation goes above the top of the configuration")
 		}
 	}
 	if r.reached != nil {

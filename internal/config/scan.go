@@ -40,7 +40,8 @@ const (
 	pointPattern  = `(?:` + digitsPattern + `\.|` + digitsPattern + `?\.[0-9](?:_?[0-9])*)`
 	// pointPattern with the longer alternative first, since Go's regexps take
 	// the leftmost alternative unless told to take the longest.
-	floatPattern = `[+-]?(?:(?:` + digitsPattern + `|` + pointPattern + `)[eE][+-]?[0-9](?:_?[0-9])*|` +
+	floatPattern = `[+-]?(?:(?:` + digitsPattern + `|` + pointPattern +
+		`)[eE][+-]?[0-9](?:_?[0-9])*|` +
 		pointPattern + `|[Ii][Nn][Ff]|[Nn][Aa][Nn])`
 )
 
@@ -71,7 +72,8 @@ func longest(p string) *regexp.Regexp {
 func nextAtom(s string) (atom, bool) {
 	const pieceBytes = 128
 	if len(s) > pieceBytes {
-		if a, ok := nextAtom(s[:pieceBytes]); !ok || len(a.text) < pieceBytes-4 { // an exponent may follow
+		// an exponent may follow
+		if a, ok := nextAtom(s[:pieceBytes]); !ok || len(a.text) < pieceBytes-4 {
 			return a, ok
 		}
 	}

@@ -161,7 +161,8 @@ func (s secretSet) scrub(text string) string {
 // collect adds the secrets found at and below n. inSecret says that an
 // enclosing key names a secret.
 func (s secretSet) collect(n *node, inSecret bool) {
-	inSecret = inSecret || n.secret || (n.parent != nil && n.parent.kind == kindMap && secretKey(n.key))
+	inSecret = inSecret || n.secret || (n.parent != nil && n.parent.kind == kindMap &&
+		secretKey(n.key))
 	switch n.kind {
 	case kindMap, kindList:
 		n.children(func(c *node) { s.collect(c, inSecret) })

@@ -18,7 +18,8 @@ func (c *Config) CheckSections(known ...string) error {
 		if used[key] || n.used || n.kind == kindNull || slices.Contains(hydraKeys, key) {
 			continue
 		}
-		out = append(out, problem(n.origin, key, "unknown key%s", near.Hint(key, known)).is(ErrUnknownKey).
+		out = append(out, problem(n.origin, key, "unknown key%s",
+			near.Hint(key, known)).is(ErrUnknownKey).
 			Advise("known here: %s; other keys must be used by an interpolation of these", listed(known)))
 	}
 	return out.asError()

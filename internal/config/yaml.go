@@ -18,7 +18,8 @@ import (
 // mapping. name is how the file is called in errors.
 func parseYAML(name string, data []byte) (*node, error) {
 	if len(data) > fileBytesMax {
-		return nil, problem(Origin{File: name}, "", "file has %d bytes, more than the %d allowed", len(data), fileBytesMax)
+		return nil, problem(Origin{File: name}, "", "file has %d bytes, more than the %d allowed",
+			len(data), fileBytesMax)
 	}
 	doc, err := parseDocument(name, data)
 	if err != nil {
@@ -56,7 +57,8 @@ func parseDocument(name string, data []byte) (*yaml.Node, error) {
 		return nil, syntaxError(name, data, err)
 	}
 	if err := dec.Decode(&second); err == nil {
-		return nil, problem(Origin{File: name, Line: second.Line}, "", "file holds more than one YAML document")
+		return nil, problem(Origin{File: name, Line: second.Line}, "",
+			"file holds more than one YAML document")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, syntaxError(name, data, err)
 	}
@@ -76,7 +78,8 @@ func syntaxError(name string, data []byte, err error) error {
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
 		msg = m[1]
 	}
-	return problem(Origin{File: name, Line: badLine(data, readableYAML)}, "", "not valid YAML: %s", msg)
+	return problem(Origin{File: name, Line: badLine(data, readableYAML)}, "", "not valid YAML: %s",
+		msg)
 }
 
 // badLine is the line that makes a file unreadable: with it, and with every
@@ -135,7 +138,8 @@ func (b *yamlBuilder) at(y *yaml.Node) Origin { return Origin{b.file, y.Line, y.
 func (b *yamlBuilder) build(y *yaml.Node, depth int) (*node, error) {
 	b.nodes++
 	if b.nodes > nodesMax {
-		return nil, problem(b.at(y), "", "file has more than %d values once its aliases are expanded", nodesMax)
+		return nil, problem(b.at(y), "", "file has more than %d values once its aliases are expanded",
+			nodesMax)
 	}
 	if depth > depthMax {
 		return nil, problem(b.at(y), "", "values are nested deeper than %d", depthMax)
@@ -225,7 +229,8 @@ func (b *yamlBuilder) mergeKeys(n *node, y *yaml.Node, depth int) error {
 		}
 		for _, s := range sources {
 			if s.kind != kindMap {
-				return problem(b.at(y.Content[i]), "<<", "needs a mapping or a list of mappings, got %s", s.kind)
+				return problem(b.at(y.Content[i]), "<<", "needs a mapping or a list of mappings, got %s",
+					s.kind)
 			}
 			for _, k := range s.keys {
 				if n.fields[k] == nil {
@@ -294,8 +299,8 @@ func (b *yamlBuilder) scalar(y *yaml.Node) (*node, error) {
 
 func (b *yamlBuilder) tagged(y *yaml.Node) (*node, error) {
 	at := b.at(y)
-	want, ok := map[string]kind{"!!null": kindNull, "!!bool": kindBool, "!!int": kindInt, "!!float": kindFloat,
-		"!!str": kindString}[y.ShortTag()]
+	want, ok := map[string]kind{"!!null": kindNull, "!!bool": kindBool, "!!int": kindInt,
+		"!!float": kindFloat, "!!str": kindString}[y.ShortTag()]
 	if !ok {
 		return nil, b.unknownTag(y)
 	}

@@ -34,7 +34,8 @@ type Finding struct {
 
 // Examine looks at every part that a run may need. wrong is why there is no
 // configuration; selfTest repeats the self-test.
-func Examine(ctx context.Context, host *setup.Host, cfg *config.Config, wrong error, selfTest bool) []Finding {
+func Examine(ctx context.Context, host *setup.Host, cfg *config.Config, wrong error, selfTest bool,
+) []Finding {
 	out := examineEngine(ctx, selfTest)
 	out = append(out, examineModel(ctx, host), examinePython(ctx), examineSandbox(ctx, cfg))
 	out = append(out, examineSystem(runtime.GOOS)...)
@@ -43,17 +44,21 @@ func Examine(ctx context.Context, host *setup.Host, cfg *config.Config, wrong er
 
 func examineEngine(ctx context.Context, selfTest bool) []Finding {
 	if !inference.Built() {
-		return []Finding{{"native engine", "missing", "this binary was built without cgo", inference.BuildHint}}
+		return []Finding{{"native engine", "missing", "this binary was built without cgo",
+			inference.BuildHint}}
 	}
 	sys, err := inference.System()
 	if err != nil {
-		return []Finding{{"native engine", "missing", err.Error(), cmp.Or(exit.Hint(err), inference.BuildHint)}}
+		return []Finding{{"native engine", "missing", err.Error(),
+			cmp.Or(exit.Hint(err), inference.BuildHint)}}
 	}
-	out := []Finding{{What: "native engine", Status: "ok", Detail: "llama.cpp v0.5.0, build " + inference.BuildID}}
+	out := []Finding{{What: "native engine", Status: "ok", Detail: "llama.cpp v0.5.0, build " +
+		inference.BuildID}}
 	for _, d := range sys.Devices {
 		detail := d.Description
 		if d.TotalBytes > 0 {
-			detail += fmt.Sprintf(", %.1f of %.1f GiB free", float64(d.FreeBytes)/(1<<30), float64(d.TotalBytes)/(1<<30))
+			detail += fmt.Sprintf(", %.1f of %.1f GiB free", float64(d.FreeBytes)/(1<<30),
+				float64(d.TotalBytes)/(1<<30))
 		}
 		if !d.Accelerator {
 			detail += fmt.Sprintf(", %d physical cores", inference.PhysicalCores())
@@ -93,7 +98,8 @@ func examineComputing(ctx context.Context, again bool) []Finding {
 }
 
 func examineModel(ctx context.Context, host *setup.Host) Finding {
-	f := Finding{What: "default model", Status: "missing", Hint: "make model, or agent models pull smollm2-135m-instruct"}
+	f := Finding{What: "default model", Status: "missing",
+		Hint: "make model, or agent models pull smollm2-135m-instruct"}
 	store, done, err := host.Store()
 	if err != nil {
 		f.Detail = err.Error()
@@ -179,7 +185,8 @@ func examineOutside(host *setup.Host, raw *config.Config, err error) []Finding {
 	if err != nil {
 		return []Finding{{"configuration", "warn", err.Error(), "agent config check tells more"}}
 	}
-	out := []Finding{{What: "search", Status: "ok", Detail: "the files of the work dir; no web search is configured"}}
+	out := []Finding{{What: "search", Status: "ok",
+		Detail: "the files of the work dir; no web search is configured"}}
 	if p := cfg.Search.Provider; p != "" && p != search.Local {
 		out[0].Detail = "the web with " + p + ", and the files of the work dir"
 	}

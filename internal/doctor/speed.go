@@ -60,7 +60,10 @@ type Way struct {
 }
 
 // seconds are those of a prompt and a reply as they were measured.
-func (w *Way) seconds() float64 { return promptTokens/w.Prefill.Median + replyTokens/w.Decode.Median }
+func (w *Way) seconds() float64 {
+	return promptTokens/w.Prefill.Median +
+		replyTokens/w.Decode.Median
+}
 
 func (w *Way) String() string {
 	if w.FlashAttn {
@@ -71,13 +74,15 @@ func (w *Way) String() string {
 
 // Measure runs the configured model on each device, and on the CPU with and without flash
 // attention. The ways take turns, `rounds` times.
-func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds int) (*Speeds, error) {
+func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds int,
+) (*Speeds, error) {
 	sys, err := inference.System()
 	if err != nil {
 		return nil, exit.With(exit.Backend, err)
 	}
 	ways, done, err := openWays(ctx, host, cfg, sys.Devices)
-	s := &Speeds{Model: cfg.LLM.ModelID, PromptTokens: promptTokens, ReplyTokens: replyTokens, Rounds: rounds, Ways: ways}
+	s := &Speeds{Model: cfg.LLM.ModelID, PromptTokens: promptTokens, ReplyTokens: replyTokens,
+		Rounds: rounds, Ways: ways}
 	defer done()
 	if err == nil {
 		err = measure(ctx, ways, rounds)
@@ -86,7 +91,8 @@ func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds in
 		return nil, err
 	}
 	if s.Best = quickest(ways); s.Best == nil {
-		return nil, exit.With(exit.Backend, fmt.Errorf("doctor: no device could run %s: %s", s.Model, ways[0].Error))
+		return nil, exit.With(exit.Backend,
+			fmt.Errorf("doctor: no device could run %s: %s", s.Model, ways[0].Error))
 	}
 	s.Best.Chosen = true
 	return s, nil
@@ -94,7 +100,8 @@ func Measure(ctx context.Context, host *setup.Host, cfg *setup.Config, rounds in
 
 // openWays loads the model on each device. One that it can't be loaded on has an
 // error and no engine. done closes all.
-func openWays(ctx context.Context, host *setup.Host, cfg *setup.Config, devices []inference.Device) (
+func openWays(ctx context.Context, host *setup.Host, cfg *setup.Config,
+	devices []inference.Device) (
 	ways []*Way, done func(), err error,
 ) {
 	var closers []func()
@@ -130,8 +137,9 @@ func openWays(ctx context.Context, host *setup.Host, cfg *setup.Config, devices 
 		if d.Accelerator {
 			continue
 		}
-		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: 1,
-			Ubatch: s.Ubatch, Threads: s.Threads, ThreadsBatch: s.ThreadsBatch, NoFlashAttn: true})
+		off, err := b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(),
+			Parallel: 1,
+			Ubatch:   s.Ubatch, Threads: s.Threads, ThreadsBatch: s.ThreadsBatch, NoFlashAttn: true})
 		if err != nil {
 			return nil, done, err
 		}
@@ -200,7 +208,8 @@ func preference(w *Way) (n int) {
 func (s *Speeds) Print(out io.Writer) error {
 	fmt.Fprintf(out, "%s, %d rounds, medians in tokens/s (quartiles)\n", s.Model, s.Rounds)
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(table, "device\tflash attention\tprompt of %d\treply of %d\t\n", promptTokens, replyTokens)
+	fmt.Fprintf(table, "device\tflash attention\tprompt of %d\treply of %d\t\n", promptTokens,
+		replyTokens)
 	for _, w := range s.Ways {
 		attention, mark := "on", ""
 		if !w.FlashAttn {
@@ -213,7 +222,8 @@ func (s *Speeds) Print(out io.Writer) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t\t\n", w.Device, attention, w.Error)
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", w.Device, attention, spreadText(w.Prefill), spreadText(w.Decode), mark)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", w.Device, attention, spreadText(w.Prefill),
+			spreadText(w.Decode), mark)
 	}
 	return table.Flush()
 }
@@ -243,7 +253,8 @@ func (s *Speeds) Write() (path string, err error) {
 	}
 	changed, err := setTopKeys(string(text), set)
 	if err != nil {
-		return "", fmt.Errorf("doctor: %s: %w; set llm.devices and llm.flash_attn there yourself", path, err)
+		return "", fmt.Errorf("doctor: %s: %w; set llm.devices and llm.flash_attn there yourself", path,
+			err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("doctor: %w", err)

@@ -56,7 +56,8 @@ func (c cache) commitOf(repo, revision string) (string, bool) {
 	if commitHash.MatchString(revision) {
 		return revision, true
 	}
-	raw, err := bounded.File(filepath.Join(c.repoDir(repo), "refs", filepath.FromSlash(revision)), refFileMax)
+	raw, err := bounded.File(filepath.Join(c.repoDir(repo), "refs", filepath.FromSlash(revision)),
+		refFileMax)
 	commit := strings.TrimSpace(string(raw))
 	return commit, err == nil && commitHash.MatchString(commit)
 }
@@ -128,7 +129,8 @@ func (c cache) snapshots(repo, revision string) []string {
 	if revision != defaultRevision {
 		return out
 	}
-	others := slices.DeleteFunc(c.commits(repo), func(commit string) bool { return slices.Contains(out, commit) })
+	others := slices.DeleteFunc(c.commits(repo),
+		func(commit string) bool { return slices.Contains(out, commit) })
 	changed := func(commit string) int64 {
 		info, err := os.Stat(c.snapshotPath(repo, commit, ""))
 		if err != nil {

@@ -78,7 +78,8 @@ func ParseCatalog(raw []byte) (*Catalog, error) {
 		}
 	}
 	if defaults > 1 {
-		return nil, fmt.Errorf("model catalog: %d entries are marked default, at most one may be", defaults)
+		return nil, fmt.Errorf("model catalog: %d entries are marked default, at most one may be",
+			defaults)
 	}
 	return &c, nil
 }
@@ -124,7 +125,8 @@ func (s CatalogSource) check() error {
 		}
 		return checkRepoPath(s.Hub.File)
 	}
-	if m := s.PyPI; !pypiName.MatchString(m.Package) || !pypiNumber.MatchString(m.Version) || m.Member == "" {
+	if m := s.PyPI; !pypiName.MatchString(m.Package) || !pypiNumber.MatchString(m.Version) ||
+		m.Member == "" {
 		return fmt.Errorf("needs package, version and member, not %+v", *m)
 	}
 	return nil

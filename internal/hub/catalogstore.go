@@ -39,7 +39,8 @@ func (s *Store) checkPin(ctx context.Context, path string, e *Entry) error {
 		return &Error{Op: "verify " + path, Err: err}
 	}
 	if got != e.SHA256 {
-		return &HashError{Name: e.File, Algorithm: algoSHA256, Want: e.SHA256, Got: got, Bytes: n, WantBytes: e.Bytes, KeptAtPath: path}
+		return &HashError{Name: e.File, Algorithm: algoSHA256, Want: e.SHA256, Got: got, Bytes: n,
+			WantBytes: e.Bytes, KeptAtPath: path}
 	}
 	s.stamp(path, e.SHA256)
 	return nil
@@ -63,7 +64,8 @@ func (s *Store) catalogInCache(e *Entry) (string, bool) {
 }
 
 func (s *Store) catalogModel(ref, path string, e *Entry) (*Model, error) {
-	m := &Model{Ref: ref, Name: e.Name, Source: SourceCatalog, Parts: []string{path}, Quant: quantOf(e.File), Entry: e}
+	m := &Model{Ref: ref, Name: e.Name, Source: SourceCatalog, Parts: []string{path},
+		Quant: quantOf(e.File), Entry: e}
 	if err := m.measure(fmt.Sprintf("model %q", ref)); err != nil {
 		return nil, err
 	}
@@ -106,7 +108,8 @@ func (s *Store) trySources(ctx context.Context, t target, e *Entry) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrNoSpace) || errors.Is(err, os.ErrPermission) || isReadOnly(err) {
+		if ctx.Err() != nil || errors.Is(err, ErrNoSpace) || errors.Is(err, os.ErrPermission) ||
+			isReadOnly(err) {
 			return err
 		}
 		failures = append(failures, err)
@@ -131,7 +134,8 @@ func (e *sourcesError) Error() string {
 	for i, f := range e.failures {
 		words[i] = f.Error()
 	}
-	return fmt.Sprintf("pull %s: none of its %d sources delivered it: %s", e.name, len(e.failures), strings.Join(words, "; "))
+	return fmt.Sprintf("pull %s: none of its %d sources delivered it: %s", e.name, len(e.failures),
+		strings.Join(words, "; "))
 }
 
 func (e *sourcesError) Unwrap() []error { return e.failures }
@@ -154,7 +158,8 @@ func (s *Store) fromSource(ctx context.Context, t target, src CatalogSource) err
 		return err
 	}
 	if d := digestOf(have.etag); d.algorithm == algoSHA256 && d.hex != t.digest.hex {
-		return &HashError{Name: h.Repo + "/" + h.File, Algorithm: algoSHA256, Want: t.digest.hex, Got: d.hex, Bytes: have.size, WantBytes: t.size}
+		return &HashError{Name: h.Repo + "/" + h.File, Algorithm: algoSHA256, Want: t.digest.hex,
+			Got: d.hex, Bytes: have.size, WantBytes: t.size}
 	}
 	return s.obtain(ctx, t, s.receive(s.client, t, s.client.fileURL(h.Repo, have.commit, h.File)))
 }

@@ -43,10 +43,12 @@ func newClient(cfg Config) (*client, error) {
 		if strings.Contains(cfg.Endpoint, "@") {
 			shown = "" // it may have a password, and where is unclear
 		}
-		return nil, fail("reach the hub", nil, "write HF_ENDPOINT like "+DefaultEndpoint, "HF_ENDPOINT%s is not a URL", shown)
+		return nil, fail("reach the hub", nil, "write HF_ENDPOINT like "+DefaultEndpoint,
+			"HF_ENDPOINT%s is not a URL", shown)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() // honours HTTPS_PROXY and NO_PROXY
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout,
+		KeepAlive: 30 * time.Second}).DialContext
 	transport.ResponseHeaderTimeout = cfg.IdleTimeout
 	retry := retryablehttp.NewClient()
 	retry.Logger = nil
@@ -70,7 +72,8 @@ func newClient(cfg Config) (*client, error) {
 		Transport:     &authTransport{next: transport, origin: origin(base), token: cfg.Token},
 		CheckRedirect: checkRedirect,
 	}
-	return &client{endpoint: cfg.Endpoint, shown: base.Redacted(), hasToken: cfg.Token != "", http: retry}, nil
+	return &client{endpoint: cfg.Endpoint, shown: base.Redacted(), hasToken: cfg.Token != "",
+		http: retry}, nil
 }
 
 // authTransport adds the token to requests that go to the hub itself. Adding
@@ -184,7 +187,8 @@ func retryAfter(resp *http.Response) time.Duration {
 
 // do sends a request and returns an answer of class 2xx or 3xx; everything
 // else is an error in words.
-func (c *client) do(ctx context.Context, method, rawURL string, header http.Header) (*http.Response, error) {
+func (c *client) do(ctx context.Context, method, rawURL string, header http.Header,
+) (*http.Response, error) {
 	req, err := retryablehttp.NewRequestWithContext(ctx, method, rawURL, nil)
 	if err != nil {
 		return nil, err
@@ -262,7 +266,8 @@ func (c *client) gatedAdvice(repo string) string {
 	if c.hasToken {
 		return "your token has no access to it; ask for it on the repository's page, with the account of HF_TOKEN"
 	}
-	return "accept its terms on the repository's page (" + c.shown + "/" + repo + "), then set HF_TOKEN or run `hf auth login`"
+	return "accept its terms on the repository's page (" + c.shown + "/" + repo +
+		"), then set HF_TOKEN or run `hf auth login`"
 }
 
 func noRepoAdvice() string {
@@ -325,7 +330,8 @@ func (c *client) list(ctx context.Context, repo, revision string) (listing, erro
 			LFS  *lfs   `json:"lfs"`
 		} `json:"siblings"`
 	}
-	u := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.endpoint, repo, url.PathEscape(revision))
+	u := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", c.endpoint, repo,
+		url.PathEscape(revision))
 	if _, err := c.getJSON(ctx, u, &info); err != nil {
 		return listing{}, err
 	}
@@ -431,7 +437,8 @@ func (c *client) getJSON(ctx context.Context, u string, into any) (http.Header, 
 }
 
 func (c *client) notAHub(what string) error {
-	return fail("ask "+c.shown, ErrUnavailable, "HF_ENDPOINT must point to a hub; a proxy or login page may stand in between", "%s", what)
+	return fail("ask "+c.shown, ErrUnavailable,
+		"HF_ENDPOINT must point to a hub; a proxy or login page may stand in between", "%s", what)
 }
 
 // metadata is what the hub says of a file before it is fetched.
@@ -453,7 +460,8 @@ func (c *client) stat(ctx context.Context, repo, revision, file string) (metadat
 		return metadata{}, err
 	}
 	resp.Body.Close()
-	m := metadata{commit: resp.Header.Get("X-Repo-Commit"), etag: normalETag(resp.Header.Get("X-Linked-Etag")), size: -1}
+	m := metadata{commit: resp.Header.Get("X-Repo-Commit"),
+		etag: normalETag(resp.Header.Get("X-Linked-Etag")), size: -1}
 	if m.etag == "" {
 		m.etag = normalETag(resp.Header.Get("ETag"))
 	}
@@ -473,7 +481,8 @@ func (c *client) fileURL(repo, revision, file string) string {
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)
 	}
-	return fmt.Sprintf("%s/%s/resolve/%s/%s", c.endpoint, repo, url.PathEscape(revision), strings.Join(parts, "/"))
+	return fmt.Sprintf("%s/%s/resolve/%s/%s", c.endpoint, repo, url.PathEscape(revision),
+		strings.Join(parts, "/"))
 }
 
 func normalETag(s string) string {

@@ -57,12 +57,14 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	hfHome := env.path(filepath.Join(env.first(filepath.Join(home, ".cache"), "XDG_CACHE_HOME"), "huggingface"), "HF_HOME")
+	hfHome := env.path(filepath.Join(env.first(filepath.Join(home, ".cache"), "XDG_CACHE_HOME"),
+		"huggingface"), "HF_HOME")
 	token, err := env.token(hfHome)
 	if err != nil {
 		return Config{}, err
 	}
-	dataDir := filepath.Join(env.first(filepath.Join(home, ".local", "share"), "XDG_DATA_HOME"), "agent")
+	dataDir := filepath.Join(env.first(filepath.Join(home, ".local", "share"), "XDG_DATA_HOME"),
+		"agent")
 	return Config{
 		Endpoint:   strings.TrimRight(env.first(DefaultEndpoint, "HF_ENDPOINT"), "/"),
 		Token:      token,
@@ -147,7 +149,8 @@ func (e environment) home() (string, error) {
 	}
 	h, err := os.UserHomeDir()
 	if err != nil {
-		return "", &Error{Op: "find the model store", Err: err, Advice: "set HOME, or HF_HOME and AGENT_MODELS_DIR"}
+		return "", &Error{Op: "find the model store", Err: err,
+			Advice: "set HOME, or HF_HOME and AGENT_MODELS_DIR"}
 	}
 	return h, nil
 }
@@ -166,7 +169,8 @@ func (e environment) token(hfHome string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", &Error{Op: "read the hub token", Err: err, Advice: "fix the file's permissions, or set HF_TOKEN"}
+		return "", &Error{Op: "read the hub token", Err: err,
+			Advice: "fix the file's permissions, or set HF_TOKEN"}
 	}
 	token := strings.TrimSpace(string(raw))
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {

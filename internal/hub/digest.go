@@ -66,7 +66,8 @@ func (s *Store) hashFile(ctx context.Context, path string, d digest) (string, in
 	h := d.hasher(info.Size())
 	m := s.meter(displayName(path), PhaseVerify, 0, info.Size())
 	defer m.finish()
-	n, err := io.CopyBuffer(io.MultiWriter(h, m), readerWithContext{ctx, f}, make([]byte, copyBufferBytes))
+	n, err := io.CopyBuffer(io.MultiWriter(h, m), readerWithContext{ctx, f},
+		make([]byte, copyBufferBytes))
 	if err != nil {
 		return "", n, err
 	}
@@ -93,7 +94,8 @@ func (r readerWithContext) Read(p []byte) (int, error) {
 // who can write the file can't make it look untouched.
 func stampLine(path, sha256Hex string, info os.FileInfo) string {
 	at := info.ModTime()
-	return fmt.Sprintf("%s %d %d.%09d %s\n", sha256Hex, info.Size(), at.Unix(), at.Nanosecond(), changeTime(path))
+	return fmt.Sprintf("%s %d %d.%09d %s\n", sha256Hex, info.Size(), at.Unix(), at.Nanosecond(),
+		changeTime(path))
 }
 
 const stampBytesMax = 256

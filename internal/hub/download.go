@@ -104,7 +104,8 @@ func (s *Store) openPartial(ctx context.Context, t target) (*partial, error) {
 	}
 	p := &partial{path: path, file: f, sum: digest{}.hasher(0), limit: -1}
 	m := s.meter(t.name+" so far", PhaseVerify, 0, fileBytes(path))
-	p.size, err = io.CopyBuffer(io.MultiWriter(p.sum, m), readerWithContext{ctx, f}, make([]byte, copyBufferBytes))
+	p.size, err = io.CopyBuffer(io.MultiWriter(p.sum, m), readerWithContext{ctx, f},
+		make([]byte, copyBufferBytes))
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -229,7 +230,8 @@ func rootCause(err error) error {
 func (s *Store) receive(c *client, t target, url string) filler {
 	return func(ctx context.Context, p *partial, m *meter) error {
 		p.limit = t.size
-		r := &receiver{client: c, url: url, name: t.name, gguf: isGGUF(t.name), total: t.size, idle: s.cfg.IdleTimeout}
+		r := &receiver{client: c, url: url, name: t.name, gguf: isGGUF(t.name), total: t.size,
+			idle: s.cfg.IdleTimeout}
 		for failures := 0; ; {
 			if r.total >= 0 && p.size == r.total {
 				return nil
@@ -261,7 +263,8 @@ func (s *Store) receive(c *client, t target, url string) filler {
 func worthRetrying(ctx context.Context, err error) bool {
 	var disk *diskError
 	var told *Error
-	return ctx.Err() == nil && !errors.As(err, &disk) && !errors.As(err, &told) && !errors.Is(err, errTooLong)
+	return ctx.Err() == nil && !errors.As(err, &disk) && !errors.As(err, &told) &&
+		!errors.Is(err, errTooLong)
 }
 
 func (s *Store) receiveFailed(ctx context.Context, t target, p *partial, err error) error {
@@ -278,7 +281,9 @@ func (s *Store) receiveFailed(ctx context.Context, t target, p *partial, err err
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
-	return &Error{Op: "pull " + t.name, Err: fmt.Errorf("the connection broke %d times in a row at %s: %w", s.cfg.RetryMax+1, FormatBytes(p.size), err),
+	return &Error{Op: "pull " + t.name,
+		Err: fmt.Errorf("the connection broke %d times in a row at %s: %w", s.cfg.RetryMax+1,
+			FormatBytes(p.size), err),
 		Reason: ErrUnavailable, Advice: "check the network and pull again; it goes on from where it stopped"}
 }
 
@@ -328,7 +333,8 @@ func (r *receiver) attempt(ctx context.Context, p *partial, m *meter) error {
 	if r.gguf && p.size == 0 {
 		head, _ := content.Peek(headBytes)
 		if what := notGGUF(head); what != "" {
-			return &Error{Op: "pull " + r.name, Err: errors.New("what came is " + what), Reason: ErrUnavailable,
+			return &Error{Op: "pull " + r.name, Err: errors.New("what came is " + what),
+				Reason: ErrUnavailable,
 				Advice: "look at its page in a browser: it may ask you to log in or to accept terms; then set HF_TOKEN"}
 		}
 	}
@@ -351,7 +357,8 @@ func notGGUF(head []byte) string {
 	switch {
 	case strings.HasPrefix(string(head), "GGUF"), len(head) < 4:
 		return ""
-	case strings.HasPrefix(text, "<!doctype"), strings.HasPrefix(text, "<html"), strings.HasPrefix(text, "<?xml"):
+	case strings.HasPrefix(text, "<!doctype"), strings.HasPrefix(text, "<html"),
+		strings.HasPrefix(text, "<?xml"):
 		return "a web page, and no model"
 	case strings.HasPrefix(text, "version https://git-lfs"):
 		return "a pointer of Git LFS, which stands for the model and does not hold it"
@@ -392,7 +399,8 @@ func (r *receiver) align(resp *http.Response, p *partial) error {
 		return nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return &Error{Op: "fetch", Err: fmt.Errorf("unexpected HTTP %d", resp.StatusCode), Reason: ErrUnavailable}
+		return &Error{Op: "fetch", Err: fmt.Errorf("unexpected HTTP %d", resp.StatusCode),
+			Reason: ErrUnavailable}
 	}
 	if r.total < 0 {
 		r.total = resp.ContentLength

@@ -70,7 +70,8 @@ func (e *HashError) Error() string {
 // Hint says what a person can do about it.
 func (e *HashError) Hint() string {
 	if e.KeptAtPath != "" {
-		return "the file was changed after it was downloaded; remove it and pull it again: " + e.KeptAtPath
+		return "the file was changed after it was downloaded; remove it and pull it again: " +
+			e.KeptAtPath
 	}
 	return "the source serves other content than the pinned one; nothing was kept; try again, or check HF_ENDPOINT and proxies"
 }

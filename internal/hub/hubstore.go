@@ -23,7 +23,8 @@ func (s *Store) locateHub(ref string, h hubRef) (*Model, error) {
 			continue
 		}
 		if i > 0 {
-			s.cfg.Note(fmt.Sprintf("%s: taking %s of an earlier revision, %s", h.repo, chosen.first(), commit))
+			s.cfg.Note(fmt.Sprintf("%s: taking %s of an earlier revision, %s", h.repo, chosen.first(),
+				commit))
 		}
 		if h.quant != "" && chosen.standsIn(h.quant) {
 			s.cfg.Note(fmt.Sprintf("%s: taking %s, which is here, for %s", h.repo, chosen.first(), h.quant))
@@ -51,8 +52,10 @@ func chooseFile(files []string, h hubRef) (candidate, []candidate, error) {
 }
 
 // hubModel describes a model whose files are all in the cache.
-func (s *Store) hubModel(ref string, h hubRef, commit string, chosen candidate, others []candidate) (*Model, error) {
-	m := &Model{Ref: ref, Name: h.repo, Source: SourceHub, Quant: chosen.quant, Repo: h.repo, Revision: commit, Others: quantNames(others)}
+func (s *Store) hubModel(ref string, h hubRef, commit string, chosen candidate, others []candidate,
+) (*Model, error) {
+	m := &Model{Ref: ref, Name: h.repo, Source: SourceHub, Quant: chosen.quant, Repo: h.repo,
+		Revision: commit, Others: quantNames(others)}
 	for _, part := range chosen.parts {
 		path, ok := s.cache.find(h.repo, commit, part)
 		if !ok {
@@ -100,7 +103,8 @@ func (s *Store) choiceFailed(h hubRef, list listing, err error) error {
 	switch {
 	case errors.As(err, &quants):
 		if lost := missingPart(matching(list.paths(), h.quant)); lost != "" {
-			return fail(op, ErrNotFound, quants.Advice, "the repository lacks %s, which %s needs", lost, h.quant)
+			return fail(op, ErrNotFound, quants.Advice, "the repository lacks %s, which %s needs", lost,
+				h.quant)
 		}
 		quants.Op = op
 		return quants
@@ -109,7 +113,8 @@ func (s *Store) choiceFailed(h hubRef, list listing, err error) error {
 		return fail(op, ErrNotFound, "fetch them and put them together in order (cat "+pieces+"* > model.gguf), then give the path",
 			"its GGUF is cut into pieces that are no models by themselves, such as %s", pieces)
 	case errors.Is(err, errNoGGUF) && missingPart(list.paths()) != "":
-		return fail(op, ErrNotFound, "ask its owner, or choose another repository", "the repository lacks %s, which its model needs", missingPart(list.paths()))
+		return fail(op, ErrNotFound, "ask its owner, or choose another repository",
+			"the repository lacks %s, which its model needs", missingPart(list.paths()))
 	case errors.Is(err, errNoGGUF) && slices.ContainsFunc(list.paths(), isGGUF):
 		name := list.paths()[slices.IndexFunc(list.paths(), isGGUF)]
 		return fail(op, ErrNotFound, fmt.Sprintf("write hf://%s/%s to take it even so", h.repo, name),
@@ -185,10 +190,12 @@ func (s *Store) fetchFile(ctx context.Context, repo, commit, file string) error 
 	if err != nil {
 		return err
 	}
-	t := target{name: displayName(file), final: s.cache.blobPath(repo, have.etag), size: have.size, digest: digestOf(have.etag)}
+	t := target{name: displayName(file), final: s.cache.blobPath(repo, have.etag), size: have.size,
+		digest: digestOf(have.etag)}
 	return s.withLock(ctx, s.cache.lockPath(repo, have.etag), t.name, func() error {
 		if !isFile(t.final) {
-			if err := s.obtain(ctx, t, s.receive(s.client, t, s.client.fileURL(repo, commit, file))); err != nil {
+			if err := s.obtain(ctx, t, s.receive(s.client, t,
+				s.client.fileURL(repo, commit, file))); err != nil {
 				return err
 			}
 			s.cache.tag()

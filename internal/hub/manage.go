@@ -61,8 +61,10 @@ func (s *Store) List() []Item {
 
 func (s *Store) catalogItem(e *Entry) Item {
 	item := Item{
-		Name: e.Name, Source: SourceCatalog, State: StateAbsent, Bytes: e.Bytes, Quant: quantOf(e.File), Default: e.Default,
-		License: e.License, Params: e.Params, ContextTokens: e.ContextTokens, Description: strings.TrimSpace(e.Description),
+		Name: e.Name, Source: SourceCatalog, State: StateAbsent, Bytes: e.Bytes, Quant: quantOf(e.File),
+		Default: e.Default,
+		License: e.License, Params: e.Params, ContextTokens: e.ContextTokens,
+		Description: strings.TrimSpace(e.Description),
 	}
 	for _, dir := range s.cfg.ModelDirs {
 		path := filepath.Join(dir, e.File)
@@ -124,7 +126,8 @@ func (s *Store) cacheItems() []Item {
 				} else {
 					seen[key] = true
 				}
-				item := Item{Name: "hf://" + repo + s.revisionSuffix(repo, commit) + "/" + c.first(), Source: SourceHub, State: StatePresent,
+				item := Item{Name: "hf://" + repo + s.revisionSuffix(repo, commit) + "/" + c.first(),
+					Source: SourceHub, State: StatePresent,
 					Quant: quantOf(c.first()), Parts: len(c.parts), Verified: s.stamped(path, etag)}
 				item.addParts(root, c.parts)
 				out = append(out, item)
@@ -171,10 +174,12 @@ func (s *Store) Verify(ctx context.Context, ref string) ([]Check, error) {
 		}
 		if isGGUF(path) {
 			if what := notGGUF(headOf(path)); what != "" {
-				return out, &Error{Op: "verify " + path, Err: errors.New("it is " + what), Reason: ErrNotFound, Advice: "remove it, and pull the model again"}
+				return out, &Error{Op: "verify " + path, Err: errors.New("it is " + what), Reason: ErrNotFound,
+					Advice: "remove it, and pull the model again"}
 			}
 		}
-		c := Check{Name: ref, Path: path, Algorithm: cmp.Or(want.algorithm, algoSHA256), Want: want.hex, Got: got, OK: want.hex == "" || got == want.hex}
+		c := Check{Name: ref, Path: path, Algorithm: cmp.Or(want.algorithm, algoSHA256), Want: want.hex,
+			Got: got, OK: want.hex == "" || got == want.hex}
 		switch {
 		case !c.OK:
 			_ = os.Remove(s.stampPath(path))
@@ -200,7 +205,8 @@ func headOf(path string) []byte {
 
 // filesToVerify finds a model's files without judging them, so that a damaged
 // catalog model can be looked at too.
-func (s *Store) filesToVerify(ctx context.Context, ref string) (paths []string, pin string, err error) {
+func (s *Store) filesToVerify(ctx context.Context, ref string,
+) (paths []string, pin string, err error) {
 	m, err := s.Locate(ctx, ref)
 	var bad *HashError
 	if errors.As(err, &bad) && bad.KeptAtPath != "" {
@@ -252,7 +258,8 @@ func (s *Store) PlanRemoval(ref string) (*Removal, error) {
 		return nil, err
 	}
 	if len(plan.Files) == 0 {
-		return nil, fail(fmt.Sprintf("remove %q", ref), ErrAbsent, "agent models list shows what is here", "it is not on this machine")
+		return nil, fail(fmt.Sprintf("remove %q", ref), ErrAbsent, "agent models list shows what is here",
+			"it is not on this machine")
 	}
 	return plan, nil
 }
@@ -284,7 +291,8 @@ func (r *Removal) add(path string) {
 func (s *Store) planPath(plan *Removal, path string) error {
 	abs, err := filepath.Abs(path)
 	if err != nil || !s.Contains(abs) || isDir(abs) {
-		return fail("remove "+path, nil, "delete it yourself, or name a model of `agent models list`", "it is not a model of the store")
+		return fail("remove "+path, nil, "delete it yourself, or name a model of `agent models list`",
+			"it is not a model of the store")
 	}
 	if rel, err := filepath.Rel(s.cfg.CacheDir, abs); err == nil && filepath.IsLocal(rel) {
 		return s.planCachePath(plan, rel)
@@ -302,14 +310,16 @@ func (s *Store) planPath(plan *Removal, path string) error {
 // planCachePath takes a path of the form models--O--R/snapshots/COMMIT/FILE.
 func (s *Store) planCachePath(plan *Removal, rel string) error {
 	parts := strings.SplitN(filepath.ToSlash(rel), "/", 4)
-	if len(parts) == 4 && parts[1] == "snapshots" && commitHash.MatchString(parts[2]) && isGGUF(parts[3]) {
+	if len(parts) == 4 && parts[1] == "snapshots" && commitHash.MatchString(parts[2]) &&
+		isGGUF(parts[3]) {
 		repo := strings.Replace(strings.TrimPrefix(parts[0], repoPrefix), "--", "/", 1)
 		if checkRepo(repo) == nil {
 			s.planHub(plan, hubRef{repo: repo, revision: parts[2], file: parts[3]})
 			return nil
 		}
 	}
-	return fail("remove "+rel, nil, "name the model as `agent models list` does", "it is not a model file of the cache")
+	return fail("remove "+rel, nil, "name the model as `agent models list` does",
+		"it is not a model file of the cache")
 }
 
 func (s *Store) planCatalog(plan *Removal, e *Entry) {

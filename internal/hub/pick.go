@@ -48,7 +48,8 @@ func (c candidate) answers(tag string) bool {
 	}
 	base := modelBase(c.first())
 	at := len(base) - len(tag)
-	return at >= 0 && strings.EqualFold(base[at:], tag) && (at == 0 || strings.ContainsAny(base[at-1:at], "-._/"))
+	return at >= 0 && strings.EqualFold(base[at:], tag) &&
+		(at == 0 || strings.ContainsAny(base[at-1:at], "-._/"))
 }
 
 // standsIn reports that it is another mix of the quantisation that a tag names, which is
@@ -256,7 +257,8 @@ func pick(files []string, quant string) (chosen candidate, others []candidate, e
 	if near := near.Name(quant, names); near != "" {
 		advice = fmt.Sprintf("did you mean %s? %s", near, advice)
 	}
-	return candidate{}, all, &Error{Op: "choose a quantisation", Err: fmt.Errorf("there is no %s", quant), Reason: ErrNotFound, Advice: advice}
+	return candidate{}, all, &Error{Op: "choose a quantisation",
+		Err: fmt.Errorf("there is no %s", quant), Reason: ErrNotFound, Advice: advice}
 }
 
 // quantNames lists candidates by their tags, or by their files where a tag is unknown or

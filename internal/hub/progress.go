@@ -214,7 +214,8 @@ func progressLine(p Progress) string {
 	}
 	if p.BytesPerSecond > 0 {
 		parts = append(parts, FormatBytes(int64(p.BytesPerSecond))+"/s")
-		if left := float64(p.TotalBytes-p.DoneBytes) / p.BytesPerSecond; left > 0 && left < 1e6 && !p.Finished {
+		if left := float64(p.TotalBytes-p.DoneBytes) / p.BytesPerSecond; left > 0 && left < 1e6 &&
+			!p.Finished {
 			parts = append(parts, time.Duration(left*float64(time.Second)).Round(time.Second).String()+" left")
 		}
 	}

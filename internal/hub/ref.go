@@ -65,21 +65,27 @@ const (
 func (s *Store) understand(ref string) (reference, error) {
 	ref = strings.Trim(ref, " ")
 	op := fmt.Sprintf("model %q", ref)
+	none := func(advice, why string, args ...any) (reference, error) {
+		return reference{}, fail(op, ErrNotFound, advice, why, args...)
+	}
+	onHub := func(id hubRef, err error) (reference, error) {
+		if err != nil {
+			return none(hubForms, "%w", err)
+		}
+		return reference{kind: refHub, hub: id}, nil
+	}
 	if ref == "" || len(ref) > refBytesMax || strings.ContainsFunc(ref, isControl) {
-		return reference{}, fail(op, ErrNotFound, s.refAdvice(""), "not a model's name")
+		return none(s.refAdvice(""), "not a model's name")
 	}
 	if e, ok := s.cfg.Catalog.Find(ref); ok {
 		return reference{kind: refCatalog, entry: e}, nil
 	}
-	if h, ok, err := s.parseAddress(ref); ok {
-		if err != nil {
-			return reference{}, fail(op, ErrNotFound, hubForms, "%w", err)
-		}
-		return reference{kind: refHub, hub: h}, nil
+	if id, ok, err := s.parseAddress(ref); ok {
+		return onHub(id, err)
 	}
 	if strings.Contains(ref, "://") && !strings.HasPrefix(ref, "hf://") {
-		return reference{}, fail(op, ErrNotFound,
-			"download the file and give its path, or name OWNER/REPO of the hub", "the address is of no hub that is known here")
+		return none("download the file and give its path, or name OWNER/REPO of the hub",
+			"the address is of no hub that is known here")
 	}
 	id, idErr := parseHubID(ref)
 	isID := idErr == nil && !looksLikePath(ref)
@@ -95,22 +101,17 @@ func (s *Store) understand(ref string) (reference, error) {
 		return reference{kind: refPath, path: path}, nil
 	}
 	if rest, ok := strings.CutPrefix(ref, "hf://"); ok {
-		h, err := parseHubURL(rest)
-		if err != nil {
-			return reference{}, fail(op, ErrNotFound, hubForms, "%w", err)
-		}
-		return reference{kind: refHub, hub: h}, nil
+		return onHub(parseHubURL(rest))
 	}
-	if looksLikePath(ref) {
+	switch {
+	case looksLikePath(ref):
 		return reference{}, s.missingPath(op, ref, path, statErr)
+	case idErr == nil:
+		return onHub(id, nil)
+	case statErr == nil:
+		return none(s.refAdvice(ref), "the folder %s holds no .gguf file", path)
 	}
-	if idErr == nil {
-		return reference{kind: refHub, hub: id}, nil
-	}
-	if statErr == nil {
-		return reference{}, fail(op, ErrNotFound, s.refAdvice(ref), "the folder %s holds no .gguf file", path)
-	}
-	return reference{}, fail(op, ErrNotFound, s.refAdvice(ref), "no such file, and no such name in the catalog")
+	return none(s.refAdvice(ref), "no such file, and no such name in the catalog")
 }
 
 // looksLikePath tells a mistyped path from a hub id.
@@ -128,7 +129,8 @@ func looksLikePath(ref string) bool {
 // missingPath explains a path that is not there, with the nearest file that is.
 func (s *Store) missingPath(op, ref, path string, statErr error) error {
 	if statErr == nil {
-		return fail(op, ErrNotFound, "name a .gguf file, or a folder that holds one", "the folder %s holds no .gguf file", path)
+		return fail(op, ErrNotFound, "name a .gguf file, or a folder that holds one",
+			"the folder %s holds no .gguf file", path)
 	}
 	if !errors.Is(statErr, os.ErrNotExist) {
 		return &Error{Op: op, Err: statErr, Advice: "check the path and its permissions"}
@@ -136,7 +138,8 @@ func (s *Store) missingPath(op, ref, path string, statErr error) error {
 	advice := s.refAdvice(strings.TrimSuffix(filepath.Base(ref), ".gguf"))
 	if near := nearestFile(path); near != "" {
 		advice = fmt.Sprintf("did you mean %s?", near)
-	} else if owner, rest, ok := strings.Cut(ref, "/"); ok && checkRepo(owner+"/x") == nil && strings.Contains(rest, "/") {
+	} else if owner, rest, ok := strings.Cut(ref,
+		"/"); ok && checkRepo(owner+"/x") == nil && strings.Contains(rest, "/") {
 		advice = "for a file on the hub write hf://" + ref
 	}
 	return fail(op, ErrNotFound, advice, "no such file: %s", path)
@@ -181,7 +184,8 @@ func (s *Store) refAdvice(name string) string {
 // address of the hub.
 func (s *Store) parseAddress(ref string) (h hubRef, ok bool, err error) {
 	lower := strings.ToLower(ref)
-	for _, host := range []string{strings.TrimPrefix(strings.TrimPrefix(s.cfg.Endpoint, "https://"), "http://"), "huggingface.co", "www.huggingface.co", "hf.co"} {
+	for _, host := range []string{strings.TrimPrefix(strings.TrimPrefix(s.cfg.Endpoint, "https://"),
+		"http://"), "huggingface.co", "www.huggingface.co", "hf.co"} {
 		for _, scheme := range []string{"https://", "http://", ""} {
 			prefix := scheme + strings.ToLower(strings.TrimSuffix(host, "/")) + "/"
 			if host == "" || !strings.HasPrefix(lower, prefix) {
@@ -325,7 +329,8 @@ func checkRepo(repo string) error {
 }
 
 func checkRevision(rev string) error {
-	if !revSafe.MatchString(rev) || strings.Contains(rev, "..") || strings.Contains(rev, "//") || strings.HasSuffix(rev, "/") {
+	if !revSafe.MatchString(rev) || strings.Contains(rev, "..") || strings.Contains(rev, "//") ||
+		strings.HasSuffix(rev, "/") {
 		return fmt.Errorf("%q is not a branch, tag or commit", rev)
 	}
 	return nil

@@ -120,7 +120,8 @@ func (s *Store) locate(ctx context.Context, ref string, r reference) (*Model, er
 func (s *Store) fetch(ctx context.Context, ref string, r reference) (*Model, error) {
 	if s.cfg.Offline {
 		return nil, fail(fmt.Sprintf("model %q", ref), ErrOffline,
-			"pull it while online (agent models pull "+ref+"), or unset HF_HUB_OFFLINE", "it is not on this machine, and offline mode is on")
+			"pull it while online (agent models pull "+ref+"), or unset HF_HUB_OFFLINE",
+			"it is not on this machine, and offline mode is on")
 	}
 	if s.clientErr != nil {
 		return nil, s.clientErr
@@ -132,7 +133,8 @@ func (s *Store) fetch(ctx context.Context, ref string, r reference) (*Model, err
 }
 
 func absent(ref string) error {
-	return fail(fmt.Sprintf("model %q", ref), ErrAbsent, "get it with: agent models pull "+ref, "it is not on this machine")
+	return fail(fmt.Sprintf("model %q", ref), ErrAbsent, "get it with: agent models pull "+ref,
+		"it is not on this machine")
 }
 
 // modelAtPath describes a file, or the best model of a folder.
@@ -148,7 +150,8 @@ func (s *Store) modelAtPath(ref, path string) (*Model, error) {
 			return nil, &Error{Op: op, Err: err}
 		}
 		if chosen, others, err = pick(files, ""); err != nil {
-			return nil, fail(op, ErrNotFound, "name the file itself", "the folder %s holds no whole model", path)
+			return nil, fail(op, ErrNotFound, "name the file itself", "the folder %s holds no whole model",
+				path)
 		}
 	} else if parts, err := splitParts(files[0]); err == nil {
 		chosen.parts = parts
@@ -165,7 +168,8 @@ func (s *Store) modelAtPath(ref, path string) (*Model, error) {
 	}
 	m.Tokenizer = tokenizerBeside(m.Path)
 	if len(others) > 0 {
-		s.cfg.Note(fmt.Sprintf("%s: taking %s; there are also %s", path, chosen.first(), strings.Join(m.Others, ", ")))
+		s.cfg.Note(fmt.Sprintf("%s: taking %s; there are also %s", path, chosen.first(),
+			strings.Join(m.Others, ", ")))
 	}
 	return m, nil
 }
@@ -176,7 +180,8 @@ func (m *Model) measure(op string) error {
 	for i, p := range m.Parts {
 		info, err := os.Stat(p)
 		if err != nil {
-			return fail(op, ErrNotFound, "all parts of a split model must lie in one folder", "part %d of %d is missing: %s", i+1, len(m.Parts), p)
+			return fail(op, ErrNotFound, "all parts of a split model must lie in one folder",
+				"part %d of %d is missing: %s", i+1, len(m.Parts), p)
 		}
 		if !info.Mode().IsRegular() {
 			return fail(op, ErrNotFound, "name a .gguf file", "%s is not a regular file", p)

@@ -71,9 +71,11 @@ func (f *fields) messages(req *backend.Request) {
 	case last < 0:
 		f.fail(badValue("messages", "it must have at least one message."))
 	case continued == generationPrompt && !continued:
-		f.fail(badValue("add_generation_prompt", "it can only be false together with continue_final_message."))
+		f.fail(badValue("add_generation_prompt",
+			"it can only be false together with continue_final_message."))
 	case continued && (last < 1 || req.Messages[last].Role != backend.RoleAssistant):
-		f.fail(badValue("continue_final_message", "the last message must be the assistant's, after another."))
+		f.fail(badValue("continue_final_message",
+			"the last message must be the assistant's, after another."))
 	case continued:
 		req.Prefill, req.Messages = req.Messages[last].Content, req.Messages[:last]
 	}
@@ -163,7 +165,8 @@ func readContent(raw json.RawMessage, at string) (string, error) {
 	}
 	var out strings.Builder
 	for i, p := range parts {
-		if slices.Contains([]string{"text", "input_text", "output_text", "refusal", "input_json"}, p.Type) {
+		if slices.Contains([]string{"text", "input_text", "output_text", "refusal", "input_json"},
+			p.Type) {
 			if err := checkKeys(objects[i], fmt.Sprintf("%s[%d]", at, i), partKeys...); err != nil {
 				return "", err
 			}
@@ -201,7 +204,8 @@ func (c *chatCall) replies(b backend.LanguageBackend) []reply {
 
 // constrained marks a failure before the first delta of a reply in a given form
 // as the client's: it is the schema or grammar that could not be used.
-func constrained(seq iter.Seq2[backend.Delta, error], req *backend.Request) iter.Seq2[backend.Delta, error] {
+func constrained(seq iter.Seq2[backend.Delta, error], req *backend.Request,
+) iter.Seq2[backend.Delta, error] {
 	if len(req.Schema) == 0 && req.Grammar == "" {
 		return seq
 	}
@@ -258,9 +262,10 @@ type (
 		FinishReason *string       `json:"finish_reason"`
 	}
 	chatMessage struct {
-		Role      string         `json:"role"`
-		Content   *string        `json:"content"`
-		Thought   string         `json:"reasoning_content,omitempty"` // not OpenAI's: as other servers name it
+		Role    string  `json:"role"`
+		Content *string `json:"content"`
+		// not OpenAI's: as other servers name it
+		Thought   string         `json:"reasoning_content,omitempty"`
 		Refusal   *string        `json:"refusal"`
 		ToolCalls []chatCallBody `json:"tool_calls,omitempty"`
 	}
@@ -402,7 +407,8 @@ func (c *chatStream) end() error {
 }
 
 func (m *model) newChatAnswer(c *chatCall, object string) chatAnswer {
-	out := chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(), Model: c.model}
+	out := chatAnswer{ID: newID("chatcmpl-"), Object: object, Created: time.Now().Unix(),
+		Model: c.model}
 	if b, ok := backend.As[fingerprinter](m.backend); ok {
 		out.SystemFingerprint = b.Fingerprint()
 	}

@@ -23,10 +23,12 @@ type TextModel interface {
 	// DetokenizePrompt is the text of tokens, control tokens included.
 	DetokenizePrompt(ids []int) (string, error)
 	// CompleteTokens continues tokens. Of req, Messages and Prefill are ignored.
-	CompleteTokens(ctx context.Context, ids []int, req *backend.Request) iter.Seq2[backend.Delta, error]
+	CompleteTokens(ctx context.Context, ids []int,
+		req *backend.Request) iter.Seq2[backend.Delta, error]
 	// PromptLogprobsTokens gives each token its log-probability after those before it,
 	// and its top rivals. That of the first one means nothing.
-	PromptLogprobsTokens(ctx context.Context, ids []int, top int) ([]backend.TokenLogprob, backend.Usage, error)
+	PromptLogprobsTokens(ctx context.Context, ids []int,
+		top int) ([]backend.TokenLogprob, backend.Usage, error)
 }
 
 // textPrompt is a prompt of plain text in tokens.
@@ -69,7 +71,8 @@ func (c *textCall) start(m TextModel) reply {
 }
 
 // echoed is the prompt as a delta. The first token has no log-probability.
-func (c *textCall) echoed(ctx context.Context, m TextModel, usage *backend.Usage) (backend.Delta, error) {
+func (c *textCall) echoed(ctx context.Context, m TextModel, usage *backend.Usage,
+) (backend.Delta, error) {
 	d := backend.Delta{Text: c.prompt.text}
 	if !c.req.Logprobs {
 		return d, nil
@@ -119,7 +122,8 @@ func (m *model) readCompletion(f *fields) (*completionCall, error) {
 		return nil, err
 	}
 	if len(prompts)*c.n > choicesMax {
-		return nil, badValue("n", "%d prompts of %d replies each are more than %d.", len(prompts), c.n, choicesMax)
+		return nil, badValue("n", "%d prompts of %d replies each are more than %d.", len(prompts), c.n,
+			choicesMax)
 	}
 	for _, p := range prompts {
 		n, most := len(p.ids), m.backend.ContextLength()
@@ -331,7 +335,8 @@ func (l *textLogprobs) since(n int) *textLogprobs {
 }
 
 func newTextAnswer(c *completionCall) textAnswer {
-	return textAnswer{ID: newID("cmpl-"), Object: "text_completion", Created: time.Now().Unix(), Model: c.model}
+	return textAnswer{ID: newID("cmpl-"), Object: "text_completion", Created: time.Now().Unix(),
+		Model: c.model}
 }
 
 // textWhole answers in one piece.
@@ -343,7 +348,8 @@ type textWhole struct {
 }
 
 func newTextWhole(w http.ResponseWriter, c *completionCall) *textWhole {
-	t := &textWhole{whole: whole{w}, answer: newTextAnswer(c), texts: make([]strings.Builder, len(c.calls)), n: c.n}
+	t := &textWhole{whole: whole{w}, answer: newTextAnswer(c),
+		texts: make([]strings.Builder, len(c.calls)), n: c.n}
 	t.answer.Usage = &usageBody{}
 	for i := range c.calls {
 		t.answer.Choices = append(t.answer.Choices, textChoice{Index: i})

@@ -23,7 +23,8 @@ import (
 var questionFiles embed.FS
 
 // questionKinds are the kinds of question, with the file that asks each.
-var questionKinds = map[string]string{"choice": "question.md", "predicate": "statement.md", "score": "rating.md"}
+var questionKinds = map[string]string{"choice": "question.md", "predicate": "statement.md",
+	"score": "rating.md"}
 
 // question is one question of a request.
 type question struct {
@@ -117,7 +118,8 @@ func readDecisionMessage(raw json.RawMessage, at string) (backend.Message, error
 		return backend.Message{}, badValue(at, "it must be a message.")
 	}
 	if kind, ok := object["type"]; ok && string(kind) != `"message"` {
-		return backend.Message{}, unsupported(at+".type", "other than message is not supported by this server.")
+		return backend.Message{}, unsupported(at+".type",
+			"other than message is not supported by this server.")
 	}
 	delete(object, "type")
 	delete(object, "phase")
@@ -189,7 +191,8 @@ func (q *question) readChoices(f *fields, at string) error {
 		default:
 			return badValue(fmt.Sprintf("%s.choices[%d].value", at, i), "it must be a string or a boolean.")
 		}
-		q.Choices = append(q.Choices, questionChoice{Text: text, Description: c.Description, value: c.Value})
+		q.Choices = append(q.Choices, questionChoice{Text: text, Description: c.Description,
+			value: c.Value})
 	}
 	return q.check(at + ".choices")
 }
@@ -202,7 +205,8 @@ func (q *question) readLevels(f *fields, at string) error {
 	}
 	f.read("levels", "a list of levels", &list)
 	for _, l := range list {
-		q.Choices = append(q.Choices, questionChoice{Text: l.Label, Description: l.Description, value: l.Label})
+		q.Choices = append(q.Choices, questionChoice{Text: l.Label, Description: l.Description,
+			value: l.Label})
 	}
 	return q.check(at + ".levels")
 }
@@ -251,7 +255,8 @@ func (m *model) decide(r *http.Request, input []backend.Message, q question, usa
 	if err != nil {
 		return nil, err
 	}
-	choice, err := m.backend.ChooseFromOptions(r.Context(), &backend.Request{Messages: msgs}, q.options())
+	choice, err := m.backend.ChooseFromOptions(r.Context(), &backend.Request{Messages: msgs},
+		q.options())
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +290,8 @@ func (q *question) answer(c *backend.Choice) map[string]any {
 	case "predicate":
 		a["probability"] = c.Options[0].Probability
 	case "score":
-		a["confidence"], a["score"], a["probabilities"] = confidence, expectation(c), q.levelProbabilities(c)
+		a["confidence"], a["score"], a["probabilities"] = confidence, expectation(c),
+			q.levelProbabilities(c)
 	default:
 		a["choice"], a["confidence"], a["probabilities"] = q.Choices[c.Index].value, confidence,
 			q.choiceProbabilities(c, known)

@@ -37,8 +37,8 @@ func (m *model) embeddings(f *fields, w http.ResponseWriter, r *http.Request) er
 	for i, v := range encoded(e.vectors, format) {
 		items = append(items, embeddingItem{Object: "embedding", Index: i, Embedding: v})
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": items, "model": e.model,
-		"usage": map[string]int{"prompt_tokens": e.tokens, "total_tokens": e.tokens}})
+	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": items,
+		"model": e.model, "usage": map[string]int{"prompt_tokens": e.tokens, "total_tokens": e.tokens}})
 }
 
 // readAndEmbed reads the rest of a request, and carries it out.
@@ -52,7 +52,8 @@ func (m *model) readAndEmbed(f *fields, r *http.Request) (e embedded, err error)
 		return e, err
 	}
 	if dimensions != nil && int(*dimensions) != len(e.vectors[0]) {
-		return e, unsupported("dimensions", "other than the model's own are not supported by this server.")
+		return e, unsupported("dimensions",
+			"other than the model's own are not supported by this server.")
 	}
 	return e, nil
 }
@@ -94,7 +95,8 @@ func checkInputs(f *fields, texts []string) {
 }
 
 // embed asks the backend, within the limits of the server.
-func (m *model) embed(r *http.Request, texts []string) (vectors [][]float32, tokens int, err error) {
+func (m *model) embed(r *http.Request, texts []string,
+) (vectors [][]float32, tokens int, err error) {
 	e, ok := backend.As[backend.Embedder](m.backend)
 	if !ok {
 		return nil, 0, &apiError{status: http.StatusBadRequest, code: "unsupported_endpoint",

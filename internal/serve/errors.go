@@ -92,12 +92,13 @@ var errGone = errors.New("the client went away")
 var (
 	errBusy = &apiError{status: http.StatusTooManyRequests, code: "queue_full", retryAfter: retryAfter,
 		message: "Too many requests are waiting. Try again later."}
-	errSlow = &apiError{status: http.StatusServiceUnavailable, code: "queue_timeout", retryAfter: retryAfter,
-		message: "The request waited too long for its first token. Try again later."}
-	errTooLong = &apiError{status: http.StatusServiceUnavailable, code: "timeout", retryAfter: retryAfter,
-		message: "The request took longer than this server allows."}
-	errShutdown = &apiError{status: http.StatusServiceUnavailable, code: "shutting_down", retryAfter: retryAfter,
-		message: "The server is shutting down."}
+	errSlow = &apiError{status: http.StatusServiceUnavailable, code: "queue_timeout",
+		retryAfter: retryAfter,
+		message:    "The request waited too long for its first token. Try again later."}
+	errTooLong = &apiError{status: http.StatusServiceUnavailable, code: "timeout",
+		retryAfter: retryAfter, message: "The request took longer than this server allows."}
+	errShutdown = &apiError{status: http.StatusServiceUnavailable, code: "shutting_down",
+		retryAfter: retryAfter, message: "The server is shutting down."}
 )
 
 // panicError is a panic of a reply's own goroutine on its way to the handler's.
@@ -135,14 +136,17 @@ func explain(ctx context.Context, err error) error {
 		if errors.As(err, &hint) && hint.Hint() != "" {
 			message += "; " + hint.Hint()
 		}
-		return &apiError{status: http.StatusBadRequest, code: "chat_template_refused", param: "messages", message: message}
+		return &apiError{status: http.StatusBadRequest, code: "chat_template_refused", param: "messages",
+			message: message}
 	case errors.Is(err, backend.ErrUnsupported):
-		return &apiError{status: http.StatusBadRequest, code: "unsupported_parameter", message: err.Error()}
-	case errors.As(err, &remote):
-		return &apiError{status: gatewayStatus(remote.Status), code: "upstream_error", param: remote.Param,
+		return &apiError{status: http.StatusBadRequest, code: "unsupported_parameter",
 			message: err.Error()}
+	case errors.As(err, &remote):
+		return &apiError{status: gatewayStatus(remote.Status), code: "upstream_error",
+			param: remote.Param, message: err.Error()}
 	}
-	return &apiError{status: http.StatusInternalServerError, code: "internal_error", message: err.Error()}
+	return &apiError{status: http.StatusInternalServerError, code: "internal_error",
+		message: err.Error()}
 }
 
 // isPlain reports whether an error is none that explain knows, so that its
@@ -164,8 +168,8 @@ func contextExceeded(e *backend.ContextError) *apiError {
 	if e.AtLeast {
 		more = " or more"
 	}
-	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages", tooLong: e,
-		message: fmt.Sprintf(
+	return &apiError{status: http.StatusBadRequest, code: "context_length_exceeded", param: "messages",
+		tooLong: e, message: fmt.Sprintf(
 			"This model's maximum context length is %d tokens. However, your messages resulted in %d tokens%s. "+
 				"Please reduce the length of the messages.", e.Max, e.Tokens, more)}
 }

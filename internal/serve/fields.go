@@ -253,7 +253,8 @@ func (f *fields) tokenLists(name string) (lists [][]int, ok bool) {
 
 // indifferent are fields that change nothing in a reply, and may have any value.
 var indifferent = []string{"user", "metadata", "store", "service_tier", "verbosity", "prediction",
-	"cache_prompt", "parallel_tool_calls", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+	"cache_prompt", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
+	"prompt_cache_retention",
 	"prompt_cache_options"}
 
 // neutral are fields that can't be honoured, with the values that ask for nothing.
@@ -282,8 +283,10 @@ var neutral = map[string][]string{
 	// What llama-server, vLLM and Qwen's own service have besides, at its default.
 	"id_slot": {"-1"}, "mirostat": {"0"}, "typical_p": {"1"}, "tfs_z": {"1"}, "dynatemp_range": {"0"},
 	"dry_multiplier": {"0"}, "xtc_probability": {"0"}, "length_penalty": {"1"}, "echo": {"false"},
-	"skip_special_tokens": {"true"}, "spaces_between_special_tokens": {"true"}, "include_reasoning": {"false"},
-	"enable_thinking": {"false"}, "think": {"false"}, "thinking": {`{"type":"disabled"}`}, "transforms": {"[]"},
+	"skip_special_tokens": {"true"}, "spaces_between_special_tokens": {"true"},
+	"include_reasoning": {"false"},
+	"enable_thinking":   {"false"}, "think": {"false"}, "thinking": {`{"type":"disabled"}`},
+	"transforms": {"[]"},
 }
 
 // end refuses what is left and returns the first error.

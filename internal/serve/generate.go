@@ -153,7 +153,8 @@ func (f *fields) format(raw json.RawMessage, at string, req *backend.Request) {
 func (m *model) able(req *backend.Request, tools *backend.ToolChoice) error {
 	switch {
 	case len(req.Schema) > 0 && !m.caps.Schema:
-		return unsupported("response_format", "asks for JSON, which the backend of this server can't enforce.")
+		return unsupported("response_format",
+			"asks for JSON, which the backend of this server can't enforce.")
 	case req.Grammar != "" && !m.caps.Grammar:
 		return unsupported("grammar", "is not known to the backend of this server.")
 	case req.Logprobs && !m.caps.Logprobs:

@@ -106,7 +106,8 @@ func (d Door) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	}
 	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
 	w.Header().Add("Vary", "Access-Control-Request-Headers")
-	w.Header().Set("Access-Control-Allow-Headers", allowedHeaders(r.Header.Values("Access-Control-Request-Headers")))
+	w.Header().Set("Access-Control-Allow-Headers",
+		allowedHeaders(r.Header.Values("Access-Control-Request-Headers")))
 	w.Header().Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return false
@@ -155,7 +156,8 @@ func (s *Server) call(rt route, w *recorder, r *http.Request) (err error) {
 			err = errMistake
 		}
 	}()
-	if rt.method != "" && r.Method != rt.method && (rt.method != http.MethodGet || r.Method != http.MethodHead) {
+	if rt.method != "" && r.Method != rt.method &&
+		(rt.method != http.MethodGet || r.Method != http.MethodHead) {
 		w.Header().Set("Allow", rt.method)
 		return &apiError{status: http.StatusMethodNotAllowed, code: "method_not_allowed",
 			message: fmt.Sprintf("%s takes %s, not %s.", r.URL.Path, rt.method, r.Method)}
@@ -249,7 +251,8 @@ func (s *Server) logRequest(rt route, r *http.Request, w *recorder, took time.Du
 		attrs = append(attrs, "prompt_tokens", u.PromptTokens, "cached_tokens", u.CachedTokens,
 			"completion_tokens", u.CompletionTokens)
 	}
-	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" || rt.path == "/worker_get_status") {
+	if w.status == http.StatusOK && (rt.path == "/health" || rt.path == "/metrics" ||
+		rt.path == "/worker_get_status") {
 		s.log.Debug("request", attrs...)
 		return
 	}

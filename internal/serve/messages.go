@@ -20,9 +20,10 @@ const messagesPath = "/v1/messages"
 // messagesAdvice are fields that change nothing in a reply of this server: how to bill, cache
 // and route it, and how long a model may think that does not. Thoughts of earlier turns are
 // left out anyway, and nothing else is taken out of a prompt.
-var messagesAdvice = []string{"thinking", "context_management", "cache_control", "service_tier", "speed",
-	"inference_geo",
-	"diagnostics", "user_profile_id", "billing_policy", "fallbacks", "anthropic_version", "anthropic_beta", "betas"}
+var messagesAdvice = []string{"thinking", "context_management", "cache_control", "service_tier",
+	"speed", "inference_geo",
+	"diagnostics", "user_profile_id", "billing_policy", "fallbacks", "anthropic_version",
+	"anthropic_beta", "betas"}
 
 // attribution begins a line that one client writes into its system text and changes in every
 // request. It is for billing, and is left out: nothing after it could be reused.
@@ -30,8 +31,8 @@ const attribution = "x-anthropic-billing-header:"
 
 // readMessagesCall understands a request.
 func (m *model) readMessagesCall(f *fields) (*chatCall, error) {
-	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")}, n: 1,
-		stream: f.flag("stream")}
+	c := &chatCall{req: &backend.Request{Sampling: f.sampling(), Stop: f.stops("stop_sequences")},
+		n: 1, stream: f.flag("stream")}
 	if n := f.integer("max_tokens", 1, 1<<31-1); n != nil {
 		c.req.TokensMax = int(*n)
 	}
@@ -112,7 +113,8 @@ type turns []turn
 
 func (t *turns) add(role backend.Role, text string, calls ...backend.ToolCall) {
 	last := len(*t) - 1
-	if last < 0 || (*t)[last].role != role || role == backend.RoleTool || len((*t)[last].calls) > 0 && text != "" {
+	if last < 0 || (*t)[last].role != role || role == backend.RoleTool || len((*t)[last].calls) > 0 &&
+		text != "" {
 		*t = append(*t, turn{role: role})
 		last++
 	}
@@ -246,23 +248,26 @@ func (f *fields) outputConfig(req *backend.Request) {
 	req.Schema = format.Schema
 }
 
+type messagesTool struct {
+	Type        string          `json:"type"`
+	Name        string          `json:"name"`
+	Description string          `json:"description"`
+	InputSchema json.RawMessage `json:"input_schema"`
+	Strict      bool            `json:"strict"`
+	Examples    json.RawMessage `json:"input_examples"`
+}
+
 // messagesTools reads tools and tool_choice. nil: none may be called.
 func (f *fields) messagesTools(req *backend.Request) *backend.ToolChoice {
-	var list []struct {
-		Type        string          `json:"type"`
-		Name        string          `json:"name"`
-		Description string          `json:"description"`
-		InputSchema json.RawMessage `json:"input_schema"`
-		Strict      bool            `json:"strict"`
-		Examples    json.RawMessage `json:"input_examples"`
-	}
-	f.list("tools", "a list of tools", &list, "type", "name", "description", "input_schema", "strict", "input_examples",
-		"cache_control", "defer_loading", "allowed_callers", "eager_input_streaming")
+	var list []messagesTool
+	f.list("tools", "a list of tools", &list, "type", "name", "description", "input_schema", "strict",
+		"input_examples", "cache_control", "defer_loading", "allowed_callers", "eager_input_streaming")
 	functions := make([]functionBody, len(list))
 	for i, t := range list {
 		if at := fmt.Sprintf("tools[%d]", i); t.Type != "" && t.Type != "custom" {
 			f.fail(unsupported(at,
-				"is of the type %q, which this server does not have; it takes tools with an input_schema.", t.Type))
+				"is of the type %q, which this server does not have; it takes tools with an input_schema.",
+				t.Type))
 		} else if len(t.InputSchema) == 0 {
 			f.fail(badValue(at+".input_schema", "it is missing."))
 		}
@@ -326,7 +331,8 @@ func (m *model) countRequest(ctx context.Context, req *backend.Request) (int, er
 	}
 	msgs := req.Messages
 	if req.Prefill != "" {
-		msgs = append(slices.Clone(msgs), backend.Message{Role: backend.RoleAssistant, Content: req.Prefill})
+		msgs = append(slices.Clone(msgs), backend.Message{Role: backend.RoleAssistant,
+			Content: req.Prefill})
 	}
 	return m.backend.CountTokens(ctx, msgs)
 }

@@ -69,12 +69,14 @@ func (m *model) messages(f *fields, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	body := messageBody{ID: newID("msg_"), Type: "message", Role: "assistant", Model: c.model, Content: []contentBlock{}}
+	body := messageBody{ID: newID("msg_"), Type: "message", Role: "assistant", Model: c.model,
+		Content: []contentBlock{}}
 	if c.stream {
 		out := newEvents(w)
 		defer out.close()
 		count := func() (int, error) { return m.countRequest(r.Context(), c.req) }
-		return m.answer(r, c.replies(m.backend), &messageStream{messageBody: body, out: out, count: count})
+		return m.answer(r, c.replies(m.backend),
+			&messageStream{messageBody: body, out: out, count: count})
 	}
 	return m.answer(r, c.replies(m.backend), &messageWhole{whole{w}, body})
 }
@@ -123,7 +125,8 @@ func textBlock() contentBlock { return contentBlock{Type: "text", Text: new(stri
 func blockOf(ev event) *contentBlock {
 	switch {
 	case ev.Call != nil:
-		return &contentBlock{Type: "tool_use", ID: "toolu_" + strings.TrimPrefix(ev.Call.ID, "call_"), Name: ev.Call.Name}
+		return &contentBlock{Type: "tool_use", ID: "toolu_" + strings.TrimPrefix(ev.Call.ID, "call_"),
+			Name: ev.Call.Name}
 	case ev.Text != "":
 		b := textBlock()
 		return &b
@@ -138,7 +141,8 @@ func (m *messageBody) goesOn(ev event) bool {
 	if len(m.Content) == 0 {
 		return false
 	}
-	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil && m.Content[len(m.Content)-1].Type == blockOf(ev).Type
+	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil &&
+		m.Content[len(m.Content)-1].Type == blockOf(ev).Type
 }
 
 // finish takes over how the reply ended and what it cost.
@@ -264,14 +268,17 @@ func (e *apiError) messagesBody() messagesError {
 		if e.tooLong.AtLeast {
 			least = "at least "
 		}
-		b.Error.Message = fmt.Sprintf("prompt is too long: %s%d tokens > %d maximum", least, e.tooLong.Tokens, e.tooLong.Max)
+		b.Error.Message = fmt.Sprintf("prompt is too long: %s%d tokens > %d maximum", least,
+			e.tooLong.Tokens, e.tooLong.Max)
 	} else if e.param != "" {
-		names := strings.NewReplacer("response_format", "output_config.format", "continue_final_message", "messages",
-			".function.parameters", ".input_schema", ".function.name", ".name")
-		b.Error.Message = strings.Replace(e.message, fmt.Sprintf("%q", e.param), fmt.Sprintf("%q", names.Replace(e.param)), 1)
+		names := strings.NewReplacer("response_format", "output_config.format", "continue_final_message",
+			"messages", ".function.parameters", ".input_schema", ".function.name", ".name")
+		b.Error.Message = strings.Replace(e.message, fmt.Sprintf("%q", e.param),
+			fmt.Sprintf("%q", names.Replace(e.param)), 1)
 	}
-	kinds := map[int]string{http.StatusUnauthorized: "authentication_error", http.StatusForbidden: "permission_error",
-		http.StatusNotFound: "not_found_error", http.StatusRequestEntityTooLarge: "request_too_large",
+	kinds := map[int]string{http.StatusUnauthorized: "authentication_error",
+		http.StatusForbidden: "permission_error",
+		http.StatusNotFound:  "not_found_error", http.StatusRequestEntityTooLarge: "request_too_large",
 		http.StatusTooManyRequests: "rate_limit_error", http.StatusServiceUnavailable: "overloaded_error"}
 	b.Error.Type = "invalid_request_error"
 	if e.status >= http.StatusInternalServerError {

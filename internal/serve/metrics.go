@@ -126,18 +126,23 @@ func (m *metrics) text() string {
 	fmt.Fprintf(&out, "agent_info{model=%s} 1\n", label(m.server.first.names[0]))
 	one("agent_context_length_tokens", "gauge", "The most tokens of prompt and reply together.",
 		m.server.first.backend.ContextLength())
-	one("agent_start_time_seconds", "gauge", "When the server started, in Unix time.", m.server.started.Unix())
+	one("agent_start_time_seconds", "gauge", "When the server started, in Unix time.",
+		m.server.started.Unix())
 	one("agent_replies_in_flight", "gauge", "Replies in work and waiting.", m.server.first.load.Load())
-	one("agent_prompt_tokens_total", "counter", "Prompt tokens of all replies, as sent.", m.prompt.Load())
-	one("agent_prompt_cached_tokens_total", "counter", "Prompt tokens taken from an earlier request.", m.cached.Load())
-	one("agent_prompt_evaluated_tokens_total", "counter", "Prompt tokens computed.", m.evaluated.Load())
+	one("agent_prompt_tokens_total", "counter", "Prompt tokens of all replies, as sent.",
+		m.prompt.Load())
+	one("agent_prompt_cached_tokens_total", "counter", "Prompt tokens taken from an earlier request.",
+		m.cached.Load())
+	one("agent_prompt_evaluated_tokens_total", "counter", "Prompt tokens computed.",
+		m.evaluated.Load())
 	one("agent_completion_tokens_total", "counter", "Tokens generated.", m.completion.Load())
 	if w := m.server.worker; w != nil {
 		one("agent_cluster_registered", "gauge", "1 while the FastChat controller knows this worker.",
 			map[bool]int{true: 1}[w.registered.Load()])
 	}
 	m.writeRequests(&out, head)
-	head("agent_first_token_seconds", "histogram", "From a request's arrival to its reply's first token.")
+	head("agent_first_token_seconds", "histogram",
+		"From a request's arrival to its reply's first token.")
 	m.firstToken.write(&out, "agent_first_token_seconds", "")
 	return out.String()
 }
@@ -149,7 +154,8 @@ func (m *metrics) writeRequests(out io.Writer, head func(name, kind, help string
 		"Requests answered, by endpoint and HTTP status; 499 is a client that went away.")
 	lines := make([]string, 0, len(m.requests))
 	for k, n := range m.requests {
-		lines = append(lines, fmt.Sprintf("agent_requests_total{path=%s,status=\"%d\"} %d\n", label(k.path), k.status, n))
+		lines = append(lines, fmt.Sprintf("agent_requests_total{path=%s,status=\"%d\"} %d\n",
+			label(k.path), k.status, n))
 	}
 	slices.Sort(lines)
 	_, _ = io.WriteString(out, strings.Join(lines, ""))

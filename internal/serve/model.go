@@ -46,7 +46,8 @@ func (m *model) named(asked string) (string, error) {
 		}
 	}
 	return "", &apiError{status: http.StatusNotFound, code: "model_not_found", param: "model",
-		message: fmt.Sprintf("The model %q does not exist here. This server has: %s.", asked, strings.Join(m.served, ", "))}
+		message: fmt.Sprintf("The model %q does not exist here. This server has: %s.", asked,
+			strings.Join(m.served, ", "))}
 }
 
 // end refuses what is left of a request, and gives the name under which it is answered.

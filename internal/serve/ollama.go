@@ -27,8 +27,10 @@ const latest = ":latest"
 // ollamaAdvice are options that change nothing in a reply of this server: how a model is
 // loaded and computed, which the one who started the server has decided.
 var ollamaAdvice = []string{
-	"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "numa", "low_vram", "use_mmap", "use_mlock",
-	"vocab_only", "f16_kv", "logits_all", "embedding_only", "rope_frequency_base", "rope_frequency_scale",
+	"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "numa", "low_vram",
+	"use_mmap", "use_mlock",
+	"vocab_only", "f16_kv", "logits_all", "embedding_only", "rope_frequency_base",
+	"rope_frequency_scale",
 	"repeat_last_n", "penalize_newline", "mirostat_tau", "mirostat_eta",
 }
 
@@ -85,7 +87,8 @@ type ollamaCall struct {
 
 // readOllama reads what both have.
 func (f *fields) readOllama(key string) *ollamaCall {
-	c := &ollamaCall{chatCall: &chatCall{req: &backend.Request{}, n: 1, stream: true}, key: key, load: "load"}
+	c := &ollamaCall{chatCall: &chatCall{req: &backend.Request{}, n: 1, stream: true}, key: key,
+		load: "load"}
 	f.read("stream", "true or false", &c.stream)
 	_ = json.Unmarshal(f.raw["model"], &c.asked)
 	f.ollamaOptions(c.req)
@@ -235,7 +238,8 @@ func (c *ollamaCall) loaded(w http.ResponseWriter) error {
 	return writeJSON(w, http.StatusOK, last)
 }
 
-func (m *model) ollamaAnswer(w http.ResponseWriter, r *http.Request, c *ollamaCall, replies []reply) error {
+func (m *model) ollamaAnswer(w http.ResponseWriter, r *http.Request, c *ollamaCall, replies []reply,
+) error {
 	return m.answer(r, replies, &ollamaWriter{lines: lines{w: w}, c: c, start: time.Now()})
 }
 
@@ -272,7 +276,8 @@ func (o *ollamaWriter) end() error {
 		return nil
 	}
 	last := o.c.part(o.text.String(), o.calls.done...)
-	last.Done, last.Reason, last.ollamaCost, last.Logprobs = true, o.last.Reason, o.last.ollamaCost, o.last.Logprobs
+	last.Done, last.Reason, last.ollamaCost, last.Logprobs = true, o.last.Reason, o.last.ollamaCost,
+		o.last.Logprobs
 	return writeJSON(o.w, http.StatusOK, last)
 }
 

@@ -81,7 +81,8 @@ func (m *model) ollamaTags(_ *fields, w http.ResponseWriter, _ *http.Request) er
 			name += latest
 		}
 		cards = append(cards, ollamaCard{Name: name, Model: name, ModifiedAt: m.started.UTC(),
-			Digest: hex.EncodeToString(sum[:]), Details: m.ollamaDetails(), Context: m.backend.ContextLength()})
+			Digest: hex.EncodeToString(sum[:]), Details: m.ollamaDetails(),
+			Context: m.backend.ContextLength()})
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"models": cards})
 }

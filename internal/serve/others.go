@@ -71,8 +71,8 @@ func (o *other) take(ctx context.Context) (*model, error) {
 	if o.model == nil {
 		b, err := o.open(ctx)
 		if err != nil {
-			return nil, &apiError{status: http.StatusServiceUnavailable, code: "model_not_loaded", param: "model",
-				message: fmt.Sprintf("The model %q can't be loaded: %v.", o.Name, err)}
+			return nil, &apiError{status: http.StatusServiceUnavailable, code: "model_not_loaded",
+				param: "model", message: fmt.Sprintf("The model %q can't be loaded: %v.", o.Name, err)}
 		}
 		o.model = o.of.newModel(b, []string{o.Name})
 	}

@@ -51,8 +51,8 @@ func (m *model) response(f *fields, w http.ResponseWriter, r *http.Request) erro
 
 // advisory are fields for which a model here has no use, and which only tell servers about
 // each other.
-var advisory = []string{"reasoning", "client_metadata", "truncation", "background", "stream_options",
-	"service_tier", "prompt", "max_tool_calls"}
+var advisory = []string{"reasoning", "client_metadata", "truncation", "background",
+	"stream_options", "service_tier", "prompt", "max_tool_calls"}
 
 // readResponse understands a request.
 func (m *model) readResponse(f *fields) (*responseCall, error) {
@@ -77,8 +77,10 @@ func (m *model) readResponse(f *fields) (*responseCall, error) {
 	}
 	c.tools = f.responseTools(req)
 	c.echo = map[string]any{
-		"temperature": req.Sampling.Temperature, "top_p": req.Sampling.TopP, "max_output_tokens": zeroIsNull(req.TokensMax),
-		"instructions": zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous), "store": c.store,
+		"temperature": req.Sampling.Temperature, "top_p": req.Sampling.TopP,
+		"max_output_tokens": zeroIsNull(req.TokensMax),
+		"instructions":      zeroIsNull(c.instructions), "previous_response_id": zeroIsNull(c.previous),
+		"store":               c.store,
 		"parallel_tool_calls": c.tools == nil || !c.tools.One, "tool_choice": asked,
 		"tools": responseToolBodies(req.Tools, c.tools),
 	}
@@ -169,7 +171,8 @@ func readItem(raw json.RawMessage, at string, req *backend.Request) error {
 		if n := len(req.Messages) - 1; n >= 0 && req.Messages[n].Role == backend.RoleAssistant {
 			req.Messages[n].Calls = append(req.Messages[n].Calls, call)
 		} else {
-			req.Messages = append(req.Messages, backend.Message{Role: backend.RoleAssistant, Calls: []backend.ToolCall{call}})
+			req.Messages = append(req.Messages,
+				backend.Message{Role: backend.RoleAssistant, Calls: []backend.ToolCall{call}})
 		}
 	case "function_call_output":
 		f.take("call_id")
@@ -199,7 +202,8 @@ func (f *fields) textFormat(req *backend.Request) {
 // responseTools reads tools and tool_choice. Tools that OpenAI carries out itself are not
 // offered; the reply tells which are.
 func (f *fields) responseTools(req *backend.Request) *backend.ToolChoice {
-	return f.called(slices.DeleteFunc(f.functions(), func(t functionBody) bool { return t.Type != "function" }), req)
+	return f.called(slices.DeleteFunc(f.functions(),
+		func(t functionBody) bool { return t.Type != "function" }), req)
 }
 
 // responseToolBodies tells which tools are offered; choice is nil where none may be called.
@@ -217,8 +221,8 @@ func (s *responseStore) continued(c *responseCall) error {
 	if c.previous != "" {
 		before, ok := s.get(c.previous)
 		if !ok {
-			return &apiError{status: http.StatusNotFound, code: "previous_response_not_found", param: "previous_response_id",
-				message: fmt.Sprintf(
+			return &apiError{status: http.StatusNotFound, code: "previous_response_not_found",
+				param: "previous_response_id", message: fmt.Sprintf(
 					"There is no response %q here: it was not stored, or so many came after it that it was "+
 						"dropped.", c.previous)}
 		}
@@ -241,7 +245,8 @@ func (s *responseStore) continued(c *responseCall) error {
 		}
 	}
 	if len(system) > 0 {
-		rest = append([]backend.Message{{Role: backend.RoleSystem, Content: strings.Join(system, "\n\n")}}, rest...)
+		rest = append([]backend.Message{{Role: backend.RoleSystem,
+			Content: strings.Join(system, "\n\n")}}, rest...)
 	}
 	c.req.Messages = rest
 	return nil

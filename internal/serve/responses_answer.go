@@ -72,8 +72,8 @@ func (rw *responseWriter) addDelta(d backend.Delta) error {
 		if err := rw.close(); err != nil {
 			return err
 		}
-		return rw.open(true, map[string]any{"id": newID("fc_"), "type": "function_call", "status": "in_progress",
-			"call_id": d.Call.ID, "name": d.Call.Name, "arguments": ""})
+		return rw.open(true, map[string]any{"id": newID("fc_"), "type": "function_call",
+			"status": "in_progress", "call_id": d.Call.ID, "name": d.Call.Name, "arguments": ""})
 	case d.Call != nil:
 		return rw.write("response.function_call_arguments.delta", d.Call.Arguments, nil)
 	case d.Text != "" || len(d.Tokens) > 0:
@@ -84,26 +84,29 @@ func (rw *responseWriter) addDelta(d backend.Delta) error {
 		}
 		tokens := chatTokens(d.Tokens)
 		rw.logprobs = append(rw.logprobs, tokens...)
-		return rw.write("response.output_text.delta", d.Text, map[string]any{"content_index": 0, "logprobs": tokens})
+		return rw.write("response.output_text.delta", d.Text,
+			map[string]any{"content_index": 0, "logprobs": tokens})
 	}
 	return nil
 }
 
 // message begins an item of text.
 func (rw *responseWriter) message() error {
-	err := rw.open(false, map[string]any{"id": newID("msg_"), "type": "message", "status": "in_progress",
-		"role": "assistant", "content": []any{}})
+	err := rw.open(false, map[string]any{"id": newID("msg_"), "type": "message",
+		"status": "in_progress", "role": "assistant", "content": []any{}})
 	if err != nil {
 		return err
 	}
-	return rw.tell("response.content_part.added", map[string]any{"content_index": 0, "part": textPart("", nil)})
+	return rw.tell("response.content_part.added",
+		map[string]any{"content_index": 0, "part": textPart("", nil)})
 }
 
 func textPart(text string, logprobs []chatToken) map[string]any {
 	if logprobs == nil {
 		logprobs = []chatToken{}
 	}
-	return map[string]any{"type": "output_text", "text": text, "annotations": []any{}, "logprobs": logprobs}
+	return map[string]any{"type": "output_text", "text": text, "annotations": []any{},
+		"logprobs": logprobs}
 }
 
 func (rw *responseWriter) open(call bool, body map[string]any) error {
@@ -114,7 +117,8 @@ func (rw *responseWriter) open(call bool, body map[string]any) error {
 
 // tell sends an event about the newest item.
 func (rw *responseWriter) tell(kind string, fields map[string]any) error {
-	event := map[string]any{"output_index": len(rw.items) - 1, "item_id": rw.items[len(rw.items)-1].body["id"]}
+	event := map[string]any{"output_index": len(rw.items) - 1,
+		"item_id": rw.items[len(rw.items)-1].body["id"]}
 	maps.Copy(event, fields)
 	return rw.send(kind, event)
 }
@@ -150,11 +154,13 @@ func (rw *responseWriter) close() error {
 		if err := rw.tell("response.output_text.done", done); err != nil {
 			return err
 		}
-		if err := rw.tell("response.content_part.done", map[string]any{"content_index": 0, "part": part}); err != nil {
+		if err := rw.tell("response.content_part.done",
+			map[string]any{"content_index": 0, "part": part}); err != nil {
 			return err
 		}
 	}
-	return rw.send("response.output_item.done", map[string]any{"output_index": len(rw.items) - 1, "item": item.body})
+	return rw.send("response.output_item.done",
+		map[string]any{"output_index": len(rw.items) - 1, "item": item.body})
 }
 
 // cut reports that the reply ended at a limit.
@@ -180,11 +186,13 @@ func (rw *responseWriter) end() error {
 	rw.body["output"], rw.body["status"] = output, "completed"
 	if rw.cut() {
 		kind = "response.incomplete"
-		rw.body["status"], rw.body["incomplete_details"] = "incomplete", map[string]any{"reason": "max_output_tokens"}
+		rw.body["status"], rw.body["incomplete_details"] = "incomplete",
+			map[string]any{"reason": "max_output_tokens"}
 	}
 	u := rw.usage
 	rw.body["usage"] = map[string]any{
-		"input_tokens": u.PromptTokens, "output_tokens": u.CompletionTokens, "total_tokens": u.TotalTokens,
+		"input_tokens": u.PromptTokens, "output_tokens": u.CompletionTokens,
+		"total_tokens":          u.TotalTokens,
 		"input_tokens_details":  map[string]any{"cached_tokens": u.PromptTokensDetails.CachedTokens},
 		"output_tokens_details": map[string]any{"reasoning_tokens": u.CompletionTokensDetails.ReasoningTokens},
 	}
@@ -204,7 +212,8 @@ func (rw *responseWriter) end() error {
 func (rw *responseWriter) conversation() []backend.Message {
 	msgs := slices.Clone(rw.c.req.Messages)
 	if rw.c.instructions != "" {
-		msgs[0].Content = strings.TrimPrefix(strings.TrimPrefix(msgs[0].Content, rw.c.instructions), "\n\n")
+		msgs[0].Content = strings.TrimPrefix(strings.TrimPrefix(msgs[0].Content, rw.c.instructions),
+			"\n\n")
 		if msgs[0].Content == "" {
 			msgs = msgs[1:]
 		}
@@ -218,7 +227,8 @@ func (rw *responseWriter) conversation() []backend.Message {
 		id, _ := item.body["call_id"].(string)
 		name, _ := item.body["name"].(string)
 		reply.Calls = append(reply.Calls,
-			backend.ToolCall{ID: id, Name: name, Arguments: argumentsOf(json.RawMessage(item.text.String()))})
+			backend.ToolCall{ID: id, Name: name,
+				Arguments: argumentsOf(json.RawMessage(item.text.String()))})
 	}
 	return append(msgs, reply)
 }

@@ -258,7 +258,8 @@ func (d Door) Serve(ctx context.Context, l net.Listener, h http.Handler, log *sl
 func (s *Server) drain(ctx context.Context, h *http.Server, cancelWork context.CancelCauseFunc) {
 	s.first.draining.Store(true)
 	if n := s.first.load.Load(); n > 0 {
-		s.log.Info("shutting down; waiting for replies in work", "replies", n, "at_most", s.cfg.DrainWithin)
+		s.log.Info("shutting down; waiting for replies in work", "replies", n, "at_most",
+			s.cfg.DrainWithin)
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainWithin)
 	defer cancel()
@@ -312,7 +313,8 @@ func (s *Server) routes() (http.Handler, error) {
 		all = append(all, s.worker.endpoints()...)
 	}
 	if p := s.cfg.Page; p != nil {
-		all = append(all, route{path: "/{$}", serve: pass(p), open: true}, route{path: "/page/", serve: pass(p), open: true})
+		all = append(all, route{path: "/{$}", serve: pass(p), open: true},
+			route{path: "/page/", serve: pass(p), open: true})
 	}
 	if t := s.cfg.Tasks; t != nil {
 		all = append(all, route{path: "/tasks", serve: pass(t)}, route{path: "/tasks/", serve: pass(t)})
@@ -351,7 +353,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	if s.first.draining.Load() {
 		return errShutdown
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "in_flight": s.first.load.Load()})
+	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok",
+		"in_flight": s.first.load.Load()})
 }
 
 // pass hands requests to a handler that answers all of them itself.
@@ -403,9 +406,9 @@ type modelCard struct {
 }
 
 func (s *Server) card(name string) modelCard {
-	card := modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent", State: "loaded",
-		ContextLength: s.first.backend.ContextLength(),
-		Type:          "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
+	card := modelCard{ID: name, Object: "model", Created: s.started.Unix(), OwnedBy: "agent",
+		State: "loaded", ContextLength: s.first.backend.ContextLength(),
+		Type: "model", DisplayName: name, CreatedAt: s.started.UTC().Truncate(time.Second)}
 	if o := s.another(name); o != nil {
 		card.State, card.ContextLength = o.state()
 	}
@@ -420,7 +423,8 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	for _, n := range s.names {
 		cards = append(cards, s.card(n))
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards, "has_more": false})
+	return writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": cards,
+		"has_more": false})
 }
 
 func (s *Server) showModel(w http.ResponseWriter, r *http.Request) error {

@@ -42,8 +42,8 @@ func (m *model) tokenize(f *fields, w http.ResponseWriter, r *http.Request) (err
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs, Source: count.Source,
-		Exact: count.Exact, ContextLength: m.backend.ContextLength()})
+	return writeJSON(w, http.StatusOK, tokenAnswer{Count: count.Tokens, Tokens: count.IDs,
+		Source: count.Source, Exact: count.Exact, ContextLength: m.backend.ContextLength()})
 }
 
 // tokenizer is a backend that reads prompts with control tokens in them.
@@ -68,7 +68,8 @@ func (m *model) tokenizerInfo(_ *fields, w http.ResponseWriter, _ *http.Request)
 		return err
 	}
 	bos, eos, template := t.PromptInfo()
-	return writeJSON(w, http.StatusOK, map[string]any{"bos_token": zeroIsNull(bos), "eos_token": zeroIsNull(eos),
+	return writeJSON(w, http.StatusOK, map[string]any{"bos_token": zeroIsNull(bos),
+		"eos_token": zeroIsNull(eos),
 		"pad_token": zeroIsNull(eos), "chat_template": zeroIsNull(template)})
 }
 
@@ -124,7 +125,8 @@ func (m *model) count(r *http.Request, text string, msgs []backend.Message) (bac
 		n, err := m.backend.CountTokens(r.Context(), msgs)
 		return backend.Count{Tokens: n, Source: "backend", Exact: true}, err
 	}
-	return backend.Count{}, unsupported("content", "can't be counted by the backend of this server; messages can.")
+	return backend.Count{}, unsupported("content",
+		"can't be counted by the backend of this server; messages can.")
 }
 
 // fitter is a backend that can tell, without reading all of it, that a text is

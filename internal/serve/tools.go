@@ -65,7 +65,8 @@ func (f *fields) functions() []functionBody {
 	f.peek("tools", &raw)
 	for i, t := range kinds {
 		if t.Type == "function" {
-			f.fail(checkKeys(raw[i], fmt.Sprintf("tools[%d]", i), append(of, "type", "function", "defer_loading")...))
+			f.fail(checkKeys(raw[i], fmt.Sprintf("tools[%d]", i),
+				append(of, "type", "function", "defer_loading")...))
 		}
 	}
 	var list []functionBody
@@ -119,7 +120,8 @@ func (f *fields) offer(list []functionBody, req *backend.Request) *backend.ToolC
 			f.fail(unsupported(at, "is of the type %q; functions are supported.", t.Type))
 		case tool.Name == "" || len(tool.Name) > toolNameMax:
 			f.fail(badValue(at+".function.name", "it must have 1 to %d bytes.", toolNameMax))
-		case slices.ContainsFunc(req.Tools, func(other backend.Tool) bool { return other.Name == tool.Name }):
+		case slices.ContainsFunc(req.Tools,
+			func(other backend.Tool) bool { return other.Name == tool.Name }):
 			f.fail(badValue(at+".function.name", "another tool has the name %q.", tool.Name))
 		}
 		choice.Strict[tool.Name] = fn.Strict
@@ -170,14 +172,16 @@ func (f *fields) toolChoice(choice *backend.ToolChoice) bool {
 
 // checkChoice refuses unknown keys of a choice, and of what stands in it.
 func checkChoice(raw json.RawMessage, at string) error {
-	if err := checkKeys(raw, at, "type", "function", "name", "allowed_tools", "mode", "tools"); err != nil {
+	if err := checkKeys(raw, at, "type", "function", "name", "allowed_tools", "mode",
+		"tools"); err != nil {
 		return err
 	}
 	var parts map[string]json.RawMessage
 	if json.Unmarshal(raw, &parts) != nil {
 		return nil
 	}
-	for name, known := range map[string][]string{"function": {"name"}, "allowed_tools": {"mode", "tools"}} {
+	for name, known := range map[string][]string{"function": {"name"},
+		"allowed_tools": {"mode", "tools"}} {
 		if part := parts[name]; part != nil {
 			if err := checkKeys(part, at+"."+name, known...); err != nil {
 				return err
@@ -205,7 +209,8 @@ func (f *fields) chosen(choice *backend.ToolChoice, tools []backend.Tool) *backe
 
 // ableTools refuses tools that the backend can't be given, and schemas that are none.
 func (m *model) ableTools(req *backend.Request, choice *backend.ToolChoice) error {
-	called := slices.ContainsFunc(req.Messages, func(m backend.Message) bool { return len(m.Calls) > 0 })
+	called := slices.ContainsFunc(req.Messages,
+		func(m backend.Message) bool { return len(m.Calls) > 0 })
 	if len(req.Tools) == 0 && !called {
 		return nil
 	}
@@ -240,21 +245,24 @@ func readCalls(raw json.RawMessage, at string) ([]backend.ToolCall, error) {
 	var objects []struct {
 		Function json.RawMessage `json:"function"`
 	}
-	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &objects) != nil || len(list) > toolCallsMax {
+	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &objects) != nil ||
+		len(list) > toolCallsMax {
 		return nil, badValue(at, "it must be a list of at most %d calls.", toolCallsMax)
 	}
 	var calls []backend.ToolCall
 	for i, c := range list {
 		if function := objects[i].Function; function != nil {
 			place := fmt.Sprintf("%s[%d].function", at, i)
-			if err := checkKeys(function, place, "name", "arguments", "parsed_arguments", "strict"); err != nil {
+			if err := checkKeys(function, place, "name", "arguments", "parsed_arguments",
+				"strict"); err != nil {
 				return nil, err
 			}
 		}
 		if c.Function.Name == "" {
 			return nil, badValue(fmt.Sprintf("%s[%d].function.name", at, i), "it is missing.")
 		}
-		calls = append(calls, backend.ToolCall{ID: c.ID, Name: c.Function.Name, Arguments: argumentsOf(c.Function.Arguments)})
+		calls = append(calls, backend.ToolCall{ID: c.ID, Name: c.Function.Name,
+			Arguments: argumentsOf(c.Function.Arguments)})
 	}
 	return calls, nil
 }

@@ -65,17 +65,19 @@ func newWorker(m *model, cfg WorkerConfig) (*worker, error) {
 	if cfg.HeartBeat <= 0 {
 		cfg.HeartBeat = HeartBeatDefault
 	}
-	for name, u := range map[string]string{"controller": cfg.Controller, "worker address": cfg.Address} {
+	for name, u := range map[string]string{"controller": cfg.Controller,
+		"worker address": cfg.Address} {
 		if u == "" && name == "worker address" {
 			continue
 		}
-		if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https" {
+		if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" &&
+			p.Scheme != "https" {
 			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001",
 				name, backend.ShownURL(u))
 		}
 	}
-	k := &worker{model: m, cfg: cfg, controller: strings.TrimRight(cfg.Controller, "/"), marks: newMarks(),
-		client: &http.Client{Timeout: controllerWithin}, peers: map[netip.Addr]bool{}}
+	k := &worker{model: m, cfg: cfg, controller: strings.TrimRight(cfg.Controller, "/"),
+		marks: newMarks(), client: &http.Client{Timeout: controllerWithin}, peers: map[netip.Addr]bool{}}
 	own := strings.TrimRight(cfg.Address, "/")
 	k.address.Store(&own)
 	return k, nil
@@ -100,7 +102,8 @@ func (k *worker) admit(r *http.Request) error {
 // comes from an address that is allowed; but a page that has its own name lead
 // here (DNS rebinding) sends that name, which it can't make an address.
 func (k *worker) calledByName(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil || host == "" || strings.EqualFold(host, "localhost") {
+	if _, err := netip.ParseAddr(host); err == nil || host == "" ||
+		strings.EqualFold(host, "localhost") {
 		return true
 	}
 	own, err := url.Parse(k.name())
@@ -162,14 +165,15 @@ func (k *worker) report(ctx context.Context, listening net.Addr) error {
 		k.model.log.Info("the controller has forgotten this worker; registering again",
 			"controller", backend.ShownURL(k.controller))
 	}
-	err := k.tell(ctx, "/register_worker", map[string]any{"worker_name": k.name(), "check_heart_beat": true,
-		"worker_status": k.status(), "multimodal": false}, nil)
+	err := k.tell(ctx, "/register_worker",
+		map[string]any{"worker_name": k.name(), "check_heart_beat": true,
+			"worker_status": k.status(), "multimodal": false}, nil)
 	if err != nil {
 		return err
 	}
 	k.registered.Store(true)
-	k.model.log.Info("registered with the FastChat controller", "controller", backend.ShownURL(k.controller),
-		"worker", backend.ShownURL(k.name()), "models", k.model.names)
+	k.model.log.Info("registered with the FastChat controller", "controller",
+		backend.ShownURL(k.controller), "worker", backend.ShownURL(k.name()), "models", k.model.names)
 	return nil
 }
 
@@ -235,7 +239,8 @@ func (k *worker) tell(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.controller+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.controller+path,
+		bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
@@ -279,5 +284,6 @@ func (k *worker) leave(ctx context.Context) {
 // status is what the controller asks of a worker. The queue is what is in work
 // and waiting, by whatever endpoint it came.
 func (k *worker) status() map[string]any {
-	return map[string]any{"model_names": k.model.names, "speed": 1, "queue_length": k.model.load.Load()}
+	return map[string]any{"model_names": k.model.names, "speed": 1,
+		"queue_length": k.model.load.Load()}
 }

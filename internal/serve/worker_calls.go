@@ -255,7 +255,8 @@ func (k *worker) reply(w http.ResponseWriter, r *http.Request) iter.Seq2[workerA
 
 // readCall understands a request of the API server: an encoded conversation, or
 // a prompt of plain text.
-func (k *worker) readCall(w http.ResponseWriter, r *http.Request) (call reply, logprobs bool, err error) {
+func (k *worker) readCall(w http.ResponseWriter, r *http.Request,
+) (call reply, logprobs bool, err error) {
 	f, err := readFields(w, r)
 	if err != nil {
 		return nil, false, err
@@ -284,13 +285,15 @@ func (k *worker) stopTokens(f *fields) []int {
 	var list []*int // a null would be read as token 0
 	f.read("stop_token_ids", "a list of token ids", &list)
 	if len(list) > stopTokensMax {
-		f.fail(badValue("stop_token_ids", "%d tokens, at most %d are supported.", len(list), stopTokensMax))
+		f.fail(badValue("stop_token_ids", "%d tokens, at most %d are supported.", len(list),
+			stopTokensMax))
 	}
 	m, _ := backend.As[TextModel](k.model.backend)
 	var ids []int
 	for i, id := range list {
 		if id == nil || !known(m, *id) {
-			f.fail(badValue(fmt.Sprintf("stop_token_ids[%d]", i), "it is no token of the model's vocabulary."))
+			f.fail(badValue(fmt.Sprintf("stop_token_ids[%d]", i),
+				"it is no token of the model's vocabulary."))
 			return nil
 		}
 		ids = append(ids, *id)

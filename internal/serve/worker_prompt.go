@@ -89,7 +89,8 @@ func decodeChat(prompt string) (msgs []backend.Message, encoded bool, err error)
 			}
 			break
 		}
-		msgs = append(msgs, backend.Message{Role: backend.Role(role), Content: strings.TrimPrefix(text, " ")})
+		msgs = append(msgs, backend.Message{Role: backend.Role(role),
+			Content: strings.TrimPrefix(text, " ")})
 	}
 	if len(pieces) < 2 || len(msgs) == 0 {
 		return nil, true, fmt.Errorf("%w: it has no messages", errEncoding)

@@ -79,7 +79,8 @@ func (c *Agent) check(cfg *config.Config) error {
 		return badValue(cfg, "agent.workdir", "is empty; name a folder, or leave it out for this one")
 	case !slices.Contains([]string{"", "ask", "auto", "never"}, c.Approve):
 		return badValue(cfg, "agent.approve", "is %q; it must be ask, auto or never", c.Approve)
-	case !slices.Contains([]session.LongResults{"", session.ResultsCut, session.ResultsSummary}, c.LongResults):
+	case !slices.Contains([]session.LongResults{"", session.ResultsCut, session.ResultsSummary},
+		c.LongResults):
 		return badValue(cfg, "agent.long_results", "is %q; it must be cut or summary", c.LongResults)
 	}
 	if err := c.ApproveRules.Check(nil); err != nil {
@@ -89,12 +90,15 @@ func (c *Agent) check(cfg *config.Config) error {
 		return err
 	}
 	if err := checkLeast(cfg, "agent", []atLeast{
-		{"max_steps", int64(c.StepsMax), 1}, {"max_tokens", int64(c.TokensMax), 0}, {"timeout", int64(c.Timeout), 0},
+		{"max_steps", int64(c.StepsMax), 1}, {"max_tokens", int64(c.TokensMax), 0},
+		{"timeout", int64(c.Timeout), 0},
 		{"result_tokens", int64(c.ResultTokensMax), 1}, {"history_tokens", int64(c.HistoryTokensMax), 0},
 		{"guide_tokens", int64(c.GuideTokensMax), 1},
-		{"delegate.depth", int64(c.DelegateMax.Depth), 1}, {"delegate.width", int64(c.DelegateMax.Width), 1},
+		{"delegate.depth", int64(c.DelegateMax.Depth), 1},
+		{"delegate.width", int64(c.DelegateMax.Width), 1},
 		{"limits.timeout", int64(c.Limits.Timeout), 0}, {"limits.memory_bytes", c.Limits.MemoryBytes, 0},
-		{"limits.output_bytes", int64(c.Limits.OutputBytes), 0}, {"limits.file_bytes", c.Limits.FileBytes, 0},
+		{"limits.output_bytes", int64(c.Limits.OutputBytes), 0},
+		{"limits.file_bytes", c.Limits.FileBytes, 0},
 	}); err != nil {
 		return err
 	}
@@ -147,7 +151,8 @@ func (c *Agent) checkWeb(cfg *config.Config) error {
 	for i, text := range c.Web.Private {
 		prefix, err := parsePrefix(text)
 		if err != nil {
-			return badValue(cfg, fmt.Sprintf("agent.web.private.%d", i), "%q is no address and no network", text).
+			return badValue(cfg, fmt.Sprintf("agent.web.private.%d", i), "%q is no address and no network",
+				text).
 				Advise("write it like 192.168.1.20 or 10.0.0.0/8")
 		}
 		c.web.Private = append(c.web.Private, prefix)
@@ -157,15 +162,17 @@ func (c *Agent) checkWeb(cfg *config.Config) error {
 
 // commandLimits bound what one command may use.
 func (c *Agent) commandLimits() command.Limits {
-	return command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()), MemoryBytes: c.Limits.MemoryBytes,
+	return command.Limits{TimeoutMS: int(c.Limits.Timeout.Milliseconds()),
+		MemoryBytes: c.Limits.MemoryBytes,
 		OutputBytes: c.Limits.OutputBytes, FileBytes: c.Limits.FileBytes}
 }
 
 // runLimits bound a run.
 func (c *Agent) runLimits() session.Limits {
 	return session.Limits{StepsMax: c.StepsMax, TokensMax: c.TokensMax, Timeout: c.Timeout,
-		ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax, GuideTokensMax: c.GuideTokensMax,
-		DepthMax: c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width}
+		ResultTokensMax: c.ResultTokensMax, HistoryTokensMax: c.HistoryTokensMax,
+		GuideTokensMax: c.GuideTokensMax,
+		DepthMax:       c.DelegateMax.Depth, WidthMax: c.DelegateMax.Width}
 }
 
 // approval decides how consequential calls are allowed: asked for on a

@@ -73,7 +73,8 @@ func withoutGroup(overrides []string, group string) []string {
 
 // try composes, evaluates and decodes one set of overrides, in which the option
 // of a group is tried.
-func (h *Host) try(opts config.Options, name string, chosen bool, group string) (Outcome, *config.Config) {
+func (h *Host) try(opts config.Options, name string, chosen bool, group string,
+) (Outcome, *config.Config) {
 	c := Outcome{Composition: name, Status: OutcomeOK}
 	cfg, err := h.ComposeOptions(opts)
 	if err == nil {

@@ -62,8 +62,8 @@ func (c *Config) gather(workDir string) (*Commands, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(), project: ProjectCommands(workDir),
-		Env: c.Env(workDir)}
+	out := &Commands{Registry: registry, cfg: c, trust: CommandTrust(),
+		project: ProjectCommands(workDir), Env: c.Env(workDir)}
 	files := program.Config{Registry: registry, Trust: out.trust, Limits: out.Env.Limits,
 		AllowUnsandboxed: out.Env.AllowUnsandboxed}
 	user := userCommandsDir()
@@ -156,11 +156,13 @@ func (h *Host) Connect(ctx context.Context, c *Commands, asked bool) error {
 func ShowChange(c mcp.Change) string {
 	indentMore := func(text string) string { return strings.ReplaceAll(session.Visible(text), "\n", "\n  ") }
 	var b strings.Builder
-	fmt.Fprintf(&b, "The tool %s of the server %s has changed since it was approved.\n", c.Tool, c.Server)
+	fmt.Fprintf(&b, "The tool %s of the server %s has changed since it was approved.\n", c.Tool,
+		c.Server)
 	if c.Before != c.Now {
 		fmt.Fprintf(&b, "- %s\n+ %s\n", indentMore(c.Before), indentMore(c.Now))
 	}
-	if before, now := strings.Join(c.FieldsBefore, ", "), strings.Join(c.FieldsNow, ", "); before != now {
+	if before, now := strings.Join(c.FieldsBefore, ", "),
+		strings.Join(c.FieldsNow, ", "); before != now {
 		fmt.Fprintf(&b, "- fields: %s\n+ fields: %s\n", before, now)
 	}
 	if c.Before == c.Now && slices.Equal(c.FieldsBefore, c.FieldsNow) {
@@ -236,7 +238,8 @@ func (c *Commands) refresher(ctx context.Context) func(context.Context) []sessio
 		changes := c.Files.Refresh(ctx)
 		told.Do(func() { changes = append(first, changes...) })
 		for _, c := range changes {
-			change := session.CommandChange{Change: string(c.Kind), Command: c.Name, File: c.File, Kept: c.Kept}
+			change := session.CommandChange{Change: string(c.Kind), Command: c.Name, File: c.File,
+				Kept: c.Kept}
 			if c.Err != nil {
 				change.Problem, change.Hint = c.Err.Error(), exit.Hint(c.Err)
 			}

@@ -44,7 +44,8 @@ func SplitOverrides(args []string) (overrides, rest []string) {
 func SpecOverrides(spec string) ([]string, error) {
 	words := strings.Fields(spec)
 	if len(words) == 0 || strings.Contains(words[0], "=") {
-		return nil, exit.Usagef("--llm %q: must be an option of llm, such as hf, and key=value after it", config.Shown(spec))
+		return nil, exit.Usagef("--llm %q: must be an option of llm, such as hf, and key=value after it",
+			config.Shown(spec))
 	}
 	out := []string{"llm=" + words[0]}
 	for _, word := range words[1:] {
@@ -65,7 +66,8 @@ func SpecOverrides(spec string) ([]string, error) {
 // that the command reads: the stock one, the user's folders, the environment
 // with .env, --model and the overrides. Flags are set after everything else.
 // What the folder asks for must be allowed.
-func (h *Host) Compose(ctx context.Context, overrides []string, flags []config.Value, sections ...Section,
+func (h *Host) Compose(ctx context.Context, overrides []string, flags []config.Value,
+	sections ...Section,
 ) (*Config, error) {
 	cfg, asked, err := h.compose(overrides, flags)
 	if err != nil {
@@ -88,7 +90,8 @@ func (h *Host) Look(overrides []string) (*config.Config, error) {
 }
 
 // compose composes, and tells what the folder asks for.
-func (h *Host) compose(overrides []string, values []config.Value) (*config.Config, []config.Change, error) {
+func (h *Host) compose(overrides []string, values []config.Value,
+) (*config.Config, []config.Change, error) {
 	opts, err := h.Options(overrides)
 	if err != nil {
 		return nil, nil, err
@@ -128,7 +131,8 @@ func (h *Host) Options(overrides []string) (config.Options, error) {
 
 // optionsWith is Options with what the current folder may have.
 func (h *Host) optionsWith(folder folderFiles, overrides []string) (config.Options, error) {
-	opts := config.Options{Dirs: h.ConfigDirs, Folder: folder.config(), Embedded: configs.FS, Overrides: overrides}
+	opts := config.Options{Dirs: h.ConfigDirs, Folder: folder.config(), Embedded: configs.FS,
+		Overrides: overrides}
 	if dir := ConfigDir(); dir != "" {
 		opts.OptionalDirs = []string{dir}
 	}
@@ -184,14 +188,16 @@ func (h *Host) ComposeOptions(opts config.Options) (*config.Config, error) {
 		return cfg, nil // decoding says that there is no such backend
 	}
 	return nil, exit.With(exit.Usage, &config.Error{
-		Msg:    fmt.Sprintf("%s is a local model, but llm=%s is not", opts.Values[i].Source, cfg.Choices()["llm"]),
+		Msg: fmt.Sprintf("%s is a local model, but llm=%s is not", opts.Values[i].Source,
+			cfg.Choices()["llm"]),
 		Advice: "name a model of another backend with llm.model_id=NAME"})
 }
 
 // UsageError makes a mistake on the command line a usage error.
 func UsageError(err error) error {
 	var e *config.Error
-	if errors.As(err, &e) && (e.Origin.File == "command line" || strings.HasPrefix(e.Origin.File, "--")) {
+	if errors.As(err, &e) && (e.Origin.File == "command line" ||
+		strings.HasPrefix(e.Origin.File, "--")) {
 		return exit.With(exit.Usage, err)
 	}
 	return err
@@ -208,7 +214,8 @@ func WorkDir(dir string) (string, error) {
 	}
 	st, err := os.Stat(abs)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("work dir: there is no folder %s; make it, or name another with --workdir", abs)
+		return "", fmt.Errorf("work dir: there is no folder %s; make it, or name another with --workdir",
+			abs)
 	}
 	if err != nil {
 		return "", fmt.Errorf("work dir: %w", err)

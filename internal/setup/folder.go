@@ -56,11 +56,12 @@ func (h *Host) readFolder() (folderFiles, error) {
 // isOwnVariable knows variables that only the user's environment sets: where
 // the user's folders, models and keys are, what programs load and whom they trust.
 func isOwnVariable(name string) bool {
-	if slices.Contains([]string{"HOME", "PATH", "TMPDIR", "AGENT_MODELS_DIR", "TRANSFORMERS_OFFLINE"}, name) {
+	if slices.Contains([]string{"HOME", "PATH", "TMPDIR", "AGENT_MODELS_DIR", "TRANSFORMERS_OFFLINE"},
+		name) {
 		return true
 	}
-	if slices.ContainsFunc([]string{"XDG_", "HF_", "HUGGING", "LD_", "DYLD_", "PYTHON", "PIP_", "GGML_",
-		"GIT_", "SSL_CERT_"},
+	if slices.ContainsFunc([]string{"XDG_", "HF_", "HUGGING", "LD_", "DYLD_", "PYTHON", "PIP_",
+		"GGML_", "GIT_", "SSL_CERT_"},
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return name != hubTokenVariable
 	}
@@ -101,7 +102,8 @@ func (h *Host) composeOwn(overrides []string, values []config.Value) (*config.Co
 	}
 	environ := os.Environ()
 	if _, err := own(nil, environ); err != nil {
-		environ = slices.DeleteFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "AGENT_") })
+		environ = slices.DeleteFunc(environ,
+			func(kv string) bool { return strings.HasPrefix(kv, "AGENT_") })
 	}
 	if cfg, err = own(nil, environ); err != nil {
 		return nil, err
@@ -274,7 +276,8 @@ func (e *folderError) Error() string {
 		}
 		parts[i] = c.Key + what + cmp.Or(c.From.String(), folderConfigs) + ")"
 	}
-	return oneVisible("config: this folder asks for settings that are yours to make: " + strings.Join(parts, ", "))
+	return oneVisible("config: this folder asks for settings that are yours to make: " +
+		strings.Join(parts, ", "))
 }
 
 // Hint says how to allow it.

@@ -58,7 +58,8 @@ func (h *Host) followGuides(ctx context.Context, folder string, g guide.Guides) 
 			guideNames(g), oneVisible(folder)))
 		return false, nil
 	}
-	shown := fmt.Sprintf("The folder %s has words of its own for agents: %s\n", legible.Visible(folder), guideNames(g))
+	shown := fmt.Sprintf("The folder %s has words of its own for agents: %s\n",
+		legible.Visible(folder), guideNames(g))
 	yes, err := h.Confirm(ctx, shown, "Follow them here, now and later? Look at them first.")
 	if err != nil {
 		return false, err

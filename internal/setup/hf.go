@@ -82,8 +82,10 @@ func (s *Local) check(in *section) error {
 		experts = *s.CPUExperts
 	}
 	return checkLeast(in.Config, "llm", []atLeast{
-		{"main_gpu", int64(s.MainGPU), 0}, {"threads", int64(s.Threads), 0}, {"threads_batch", int64(s.ThreadsBatch), 0},
-		{"parallel", int64(s.Parallel), 0}, {"ubatch_size", int64(s.Ubatch), 0}, {"n_cpu_moe", int64(experts), 0}})
+		{"main_gpu", int64(s.MainGPU), 0}, {"threads", int64(s.Threads), 0},
+		{"threads_batch", int64(s.ThreadsBatch), 0},
+		{"parallel", int64(s.Parallel), 0}, {"ubatch_size", int64(s.Ubatch), 0},
+		{"n_cpu_moe", int64(experts), 0}})
 }
 
 func (s *section) ignore(key string, args map[string]any, why string) {
@@ -104,9 +106,11 @@ func (s *Local) takeModelKwargs(in *section) {
 			s.GPULayers = new(int)
 		}
 	}
-	for _, name := range []string{"torch_dtype", "dtype", "load_in_8bit", "load_in_4bit", "quantization_config"} {
+	for _, name := range []string{"torch_dtype", "dtype", "load_in_8bit", "load_in_4bit",
+		"quantization_config"} {
 		if rest[name] != nil {
-			in.ignored("llm.model_kwargs."+name, "the precision is that of the GGUF file; choose another file for another one")
+			in.ignored("llm.model_kwargs."+name,
+				"the precision is that of the GGUF file; choose another file for another one")
 			delete(rest, name)
 		}
 	}
@@ -115,7 +119,8 @@ func (s *Local) takeModelKwargs(in *section) {
 
 // transformersNames are the keys of generation_kwargs that llm knows by other
 // names, or not at all.
-var transformersNames = [...]string{"repetition_penalty", "max_tokens", "max_new_tokens", "do_sample"}
+var transformersNames = [...]string{"repetition_penalty", "max_tokens", "max_new_tokens",
+	"do_sample"}
 
 // takeGenerationKwargs fills in from generation_kwargs what llm itself leaves open.
 func (s *Local) takeGenerationKwargs(in *section) error {
@@ -164,7 +169,8 @@ func (s *Local) cpuExperts() *int {
 // hf runs a model in this process: it finds its files, loads it and shows how
 // far that is.
 func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
-	s := &Local{Common: Common{ModelID: DefaultModel}, Mmap: true, FlashAttn: true, DiskCacheMiB: diskCacheMiB}
+	s := &Local{Common: Common{ModelID: DefaultModel}, Mmap: true, FlashAttn: true,
+		DiskCacheMiB: diskCacheMiB}
 	if err := decode(s); err != nil {
 		return nil, err
 	}
@@ -189,13 +195,17 @@ func (o *opener) hf(decode func(any) error) (backend.LanguageBackend, error) {
 		return nil, exit.With(exit.Backend, err)
 	}
 	update, end := o.Loading("loading " + legible.OneLine(s.ModelID))
-	b, err := hf.Open(o.ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer, ChatTemplate: template,
-		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax, ReasoningBudget: s.Reasoning,
-		Devices: s.Devices, GPULayers: layers, CPUExperts: s.cpuExperts(), MainGPU: s.MainGPU, TensorSplit: s.TensorSplit,
-		Threads: s.Threads, ThreadsBatch: s.ThreadsBatch,
+	b, err := hf.Open(o.ctx, hf.Config{ModelID: s.ModelID, Path: path, TokenizerPath: s.Tokenizer,
+		ChatTemplate:  template,
+		ContextLength: s.ContextLength, Sampling: &s.Sampling, TokensMax: s.TokensMax,
+		ReasoningBudget: s.Reasoning,
+		Devices:         s.Devices, GPULayers: layers, CPUExperts: s.cpuExperts(), MainGPU: s.MainGPU,
+		TensorSplit: s.TensorSplit,
+		Threads:     s.Threads, ThreadsBatch: s.ThreadsBatch,
 		Parallel: s.Parallel, Ubatch: s.Ubatch, KVType: s.KVType, NoMmap: !s.Mmap, Mlock: s.Mlock,
-		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn, CacheDir: KVDir(), CacheBytes: s.DiskCacheMiB << 20,
-		Progress: update, Warn: o.Warn, Vet: vet, RenderExecutable: exe})
+		CheckTensors: s.CheckTensors, NoFlashAttn: !s.FlashAttn, CacheDir: KVDir(),
+		CacheBytes: s.DiskCacheMiB << 20,
+		Progress:   update, Warn: o.Warn, Vet: vet, RenderExecutable: exe})
 	end()
 	if err != nil {
 		return nil, exit.With(exit.Backend, err)

@@ -8,6 +8,6 @@ func (o *opener) human(decode func(any) error) (backend.LanguageBackend, error) 
 	if err := decode(&s); err != nil {
 		return nil, err
 	}
-	return backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength, In: o.In,
-		Out: o.Out}), nil
+	return backend.NewHuman(backend.HumanConfig{ModelID: s.ModelID, ContextLength: s.ContextLength,
+		In: o.In, Out: o.Out}), nil
 }

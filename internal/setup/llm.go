@@ -85,7 +85,8 @@ func (h *Host) decodeLLM(c *Config) (*LLM, error) {
 	}
 	var wrong error
 	b, err := factory(func(into any) error {
-		if wrong = l.decode(into, &section{c.Config, func(w string) { c.own = append(c.own, w) }}); wrong != nil {
+		if wrong = l.decode(into, &section{c.Config,
+			func(w string) { c.own = append(c.own, w) }}); wrong != nil {
 			return wrong
 		}
 		return errDecoded
@@ -106,7 +107,8 @@ func (l *LLM) decode(into any, s *section) error {
 	if errors.As(err, &problems); err != nil {
 		problems = slices.DeleteFunc(slices.Clone(problems), func(p error) bool {
 			var e *config.Error
-			return errors.As(p, &e) && errors.Is(e, config.ErrUnknownKey) && strings.HasPrefix(e.Origin.File, stockFile)
+			return errors.As(p, &e) && errors.Is(e, config.ErrUnknownKey) &&
+				strings.HasPrefix(e.Origin.File, stockFile)
 		})
 		switch len(problems) {
 		case 0:
@@ -217,7 +219,8 @@ func (h *Host) OpenLLM(ctx context.Context, l *LLM) (*Model, error) {
 		return nil, err
 	}
 	if b == nil {
-		return nil, exit.With(exit.Backend, errors.New("_target_ "+l.Target+": its factory made no backend"))
+		return nil, exit.With(exit.Backend,
+			errors.New("_target_ "+l.Target+": its factory made no backend"))
 	}
 	return &Model{b, l}, nil
 }
@@ -247,7 +250,8 @@ func closeBackend(b backend.LanguageBackend) {
 // check refuses sampling settings that no backend can use, and prices from which
 // no cost follows.
 func (c *Common) check(cfg *config.Config) error {
-	least := []atLeast{{"context_length", int64(c.ContextLength), 0}, {"max_tokens", int64(c.TokensMax), 0}}
+	least := []atLeast{{"context_length", int64(c.ContextLength), 0},
+		{"max_tokens", int64(c.TokensMax), 0}}
 	if err := checkLeast(cfg, "llm", least); err != nil {
 		return err
 	}
@@ -278,7 +282,8 @@ func (p Price) check(cfg *config.Config) error {
 			return badValue(cfg, "llm.price."+key, "must not be negative")
 		}
 	}
-	for _, need := range [][2]string{{"output", "input"}, {"cached_input", "input"}, {"input", "output"}} {
+	for _, need := range [][2]string{{"output", "input"}, {"cached_input", "input"},
+		{"input", "output"}} {
 		if given[need[0]] != nil && given[need[1]] == nil {
 			return badValue(cfg, "llm.price."+need[0], "is set, but llm.price.%s is not", need[1]).
 				Advise("give both llm.price.input and llm.price.output; 0 is free")

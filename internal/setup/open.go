@@ -135,9 +135,10 @@ func (r *Run) prepare() error {
 	}
 	mode, asks := c.approval(s.Attended && !s.JSON)
 	r.Options = session.Options{
-		Env:     r.Config.Env(dir),
-		Secrets: slices.Concat(r.Config.Secrets(), config.SecretVariables(append(os.Environ(), folder.config().Environ...))),
-		Limits:  c.runLimits(), LongResults: c.LongResults,
+		Env: r.Config.Env(dir),
+		Secrets: slices.Concat(r.Config.Secrets(),
+			config.SecretVariables(append(os.Environ(), folder.config().Environ...))),
+		Limits: c.runLimits(), LongResults: c.LongResults,
 		Approve: mode, Rules: c.ApproveRules, Stream: s.Stream, Text: s.Text, QA: c.QA, Aids: c.aids(),
 		SessionsDir: sessions,
 	}

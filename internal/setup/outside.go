@@ -20,8 +20,8 @@ type Search struct {
 }
 
 func (c *Search) searcher() (*search.Searcher, error) {
-	return search.New(search.Config{Provider: c.Provider, URL: c.URL, APIKey: c.APIKey, Results: c.Results,
-		Timeout: c.Timeout})
+	return search.New(search.Config{Provider: c.Provider, URL: c.URL, APIKey: c.APIKey,
+		Results: c.Results, Timeout: c.Timeout})
 }
 
 func decodeSearch(cfg *config.Config) (*Search, error) {
@@ -33,7 +33,8 @@ func decodeSearch(cfg *config.Config) (*Search, error) {
 	if err := checkLeast(cfg, "search", least); err != nil {
 		return nil, err
 	}
-	if c.Provider == search.Brave && c.APIKey == "" && !cfg.Has("agent.metadata."+search.APIKeyMetadata) {
+	if c.Provider == search.Brave && c.APIKey == "" &&
+		!cfg.Has("agent.metadata."+search.APIKeyMetadata) {
 		return nil, notSet(cfg, "search.api_key", "is not set; Brave wants a key")
 	}
 	s, err := c.searcher()

@@ -12,5 +12,6 @@ func (o *opener) random(decode func(any) error) (backend.LanguageBackend, error)
 	if s.Seed != nil {
 		seed = *s.Seed
 	}
-	return backend.NewRandom(backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength}, uint64(seed)), nil
+	return backend.NewRandom(backend.ScriptedConfig{ModelID: s.ModelID,
+		ContextLength: s.ContextLength}, uint64(seed)), nil
 }

@@ -16,13 +16,14 @@ type remote struct {
 }
 
 func (s *remote) common() *Common {
-	return &Common{ModelID: s.ModelID, ContextLength: s.ContextLength, Tokenizer: s.Tokenizer, Sampling: s.Sampling,
-		TokensMax: s.TokensMax, Price: s.Price, remote: true}
+	return &Common{ModelID: s.ModelID, ContextLength: s.ContextLength, Tokenizer: s.Tokenizer,
+		Sampling: s.Sampling, TokensMax: s.TokensMax, Price: s.Price, remote: true}
 }
 
 func (s *remote) check(in *section) error {
 	if s.lengthNeeded && s.ContextLength == 0 {
-		return notSet(in.Config, "llm.context_length", "is not set, and a FastChat server does not tell it")
+		return notSet(in.Config, "llm.context_length",
+			"is not set, and a FastChat server does not tell it")
 	}
 	return needModel(in.Config, s.ModelID)
 }

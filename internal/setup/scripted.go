@@ -17,6 +17,7 @@ func (o *opener) scripted(decode func(any) error) (backend.LanguageBackend, erro
 	if err := decode(&s); err != nil {
 		return nil, err
 	}
-	return backend.NewScripted(backend.ScriptedConfig{ModelID: s.ModelID, ContextLength: s.ContextLength,
-		Replies: s.Replies, Choices: s.Choices, DeltaDelay: s.DeltaDelay}), nil
+	return backend.NewScripted(backend.ScriptedConfig{ModelID: s.ModelID,
+		ContextLength: s.ContextLength,
+		Replies:       s.Replies, Choices: s.Choices, DeltaDelay: s.DeltaDelay}), nil
 }

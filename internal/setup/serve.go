@@ -68,7 +68,8 @@ func (c *Serve) check(bad func(key, format string, args ...any) error) error {
 		key   string
 		value time.Duration
 	}{
-		{"timeout_first_token", c.FirstTokenWithin}, {"timeout_request", c.RequestWithin}, {"timeout_drain", c.DrainWithin},
+		{"timeout_first_token", c.FirstTokenWithin}, {"timeout_request", c.RequestWithin},
+		{"timeout_drain", c.DrainWithin},
 		{"fastchat_heart_beat", c.FastChatHeartBeat},
 	} {
 		if d.value <= 0 {
@@ -79,7 +80,8 @@ func (c *Serve) check(bad func(key, format string, args ...any) error) error {
 		{"worker_address", c.WorkerAddress}} {
 		if p, err := url.Parse(u.url); u.url != "" &&
 			(err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https") {
-			return bad(u.key, "%q is not an http or https URL like http://127.0.0.1:21001", backend.ShownURL(u.url))
+			return bad(u.key, "%q is not an http or https URL like http://127.0.0.1:21001",
+				backend.ShownURL(u.url))
 		}
 	}
 	for _, text := range c.WorkerAllow {
@@ -114,7 +116,8 @@ func (c *Serve) ReadKey(file string) error {
 	}
 	key := strings.TrimSpace(string(raw))
 	if key == "" || len(raw) > keyFileBytesMax {
-		return exit.Usagef("--api-key-file: %s must hold one key of at most %d bytes", file, keyFileBytesMax)
+		return exit.Usagef("--api-key-file: %s must hold one key of at most %d bytes", file,
+			keyFileBytesMax)
 	}
 	c.APIKey = backend.Secret(key)
 	return nil
@@ -122,8 +125,10 @@ func (c *Serve) ReadKey(file string) error {
 
 // Server is the server's own configuration.
 func (c *Serve) Server(log *slog.Logger) serve.Config {
-	out := serve.Config{ModelNames: c.ModelNames, APIKey: c.APIKey, Origins: c.Origins, RequestsMax: c.RequestsMax,
-		FirstTokenWithin: c.FirstTokenWithin, RequestWithin: c.RequestWithin, DrainWithin: c.DrainWithin, Log: log}
+	out := serve.Config{ModelNames: c.ModelNames, APIKey: c.APIKey, Origins: c.Origins,
+		RequestsMax:      c.RequestsMax,
+		FirstTokenWithin: c.FirstTokenWithin, RequestWithin: c.RequestWithin, DrainWithin: c.DrainWithin,
+		Log: log}
 	if c.FastChat != "" {
 		out.Worker = &serve.WorkerConfig{Controller: c.FastChat, Address: c.WorkerAddress,
 			HeartBeat: c.FastChatHeartBeat, Allow: c.workerAllow}

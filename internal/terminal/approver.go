@@ -77,7 +77,8 @@ func (q *approver) decide(ctx context.Context, p *session.Proposal) (session.Dec
 }
 
 // question shows the call and asks about it.
-func (q *approver) question(ctx context.Context, p *session.Proposal, shown string, cut bool) (string, error) {
+func (q *approver) question(ctx context.Context, p *session.Proposal, shown string, cut bool,
+) (string, error) {
 	show := ""
 	if cut {
 		show = ", [s]how all"
@@ -91,13 +92,14 @@ func (q *approver) question(ctx context.Context, p *session.Proposal, shown stri
 	name := legible.Visible(p.Call.Command)
 	fmt.Fprintf(w, "%s wants to %s:\n%s\n", name, effectWords(p), indented(shown))
 	return q.t.ask(ctx,
-		fmt.Sprintf("allow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ", name, show))
+		fmt.Sprintf("allow? [y]es, [N]o, [a]lways %s in this run%s, [q]uit, or a reason for no: ", name,
+			show))
 }
 
 // effectWords say what a call would do.
 func effectWords(p *session.Proposal) string {
-	words := map[string]string{"write": "write files", "execute": "run code", "network": "reach the network",
-		"read": "read files"}
+	words := map[string]string{"write": "write files", "execute": "run code",
+		"network": "reach the network", "read": "read files"}
 	if w := words[p.Spec.Effect.String()]; w != "" {
 		return w
 	}
@@ -154,7 +156,8 @@ func boundedLine(line string) string {
 		return string(runes)
 	}
 	head, tail := previewColumns-previewTail, len(runes)-previewTail
-	return fmt.Sprintf("%s … %d characters not shown … %s", string(runes[:head]), tail-head, string(runes[tail:]))
+	return fmt.Sprintf("%s … %d characters not shown … %s", string(runes[:head]), tail-head,
+		string(runes[tail:]))
 }
 
 // withoutLongBlanks puts their number in the place of many blank characters in

@@ -58,7 +58,8 @@ func (v *runView) Write(p []byte) (int, error) { return v.shown.Write(p) }
 func watchWait(w *os.File) *Screen {
 	start, dim := time.Now(), styles().Dim
 	return NewScreen(colored(w), columnsOf(w), func(_, tick int) []string {
-		return []string{spinner[tick%len(spinner)] + " " + dim(time.Since(start).Round(time.Second).String())}
+		return []string{spinner[tick%len(spinner)] + " " +
+			dim(time.Since(start).Round(time.Second).String())}
 	})
 }
 
@@ -82,7 +83,8 @@ func styles() session.RenderOptions {
 	}
 	plain := lipgloss.NewStyle().TabWidth(lipgloss.NoTabConversion)
 	return session.RenderOptions{
-		Dim: paint(plain.Faint(true)), Strong: paint(plain.Bold(true)), Bad: paint(plain.Foreground(lipgloss.Red)),
+		Dim: paint(plain.Faint(true)), Strong: paint(plain.Bold(true)),
+		Bad:   paint(plain.Foreground(lipgloss.Red)),
 		Added: paint(plain.Foreground(lipgloss.Green)), Removed: paint(plain.Foreground(lipgloss.Red)),
 	}
 }

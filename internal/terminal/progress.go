@@ -45,5 +45,6 @@ func (p *Progress) Show(text string) {
 func (t *Terminal) Loading(what string) (update func(done float64), end func()) {
 	p := t.Progress()
 	p.after = shownAfter
-	return func(done float64) { p.Show(fmt.Sprintf("%s: %3.0f %%", what, done*100)) }, func() { p.Show("") }
+	return func(done float64) { p.Show(fmt.Sprintf("%s: %3.0f %%", what, done*100)) },
+		func() { p.Show("") }
 }

@@ -40,7 +40,8 @@ type Screen struct {
 
 // NewScreen draws view on w until Close. columns is asked before each drawing.
 func NewScreen(w io.Writer, columns func() int, view View) *Screen {
-	s := &Screen{w: w, columns: columns, view: view, stop: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Screen{w: w, columns: columns, view: view, stop: make(chan struct{}),
+		stopped: make(chan struct{})}
 	go s.run()
 	return s
 }

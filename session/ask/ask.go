@@ -60,7 +60,8 @@ func (q Question) Ask(ctx context.Context, choose Choose, msgs []backend.Message
 		return Answer{}, err
 	}
 	if len(choice.Options) != 2 {
-		return Answer{}, fmt.Errorf("ask: %d options came back scored, not yes and no", len(choice.Options))
+		return Answer{}, fmt.Errorf("ask: %d options came back scored, not yes and no",
+			len(choice.Options))
 	}
 	margin := choice.Options[0].Logprob - choice.Options[1].Logprob
 	if math.IsNaN(margin) {

@@ -154,7 +154,8 @@ func (e Evidence) made() []string {
 
 // touched reports a file, by its path or name, that was created or changed.
 func (e Evidence) touched(name string) bool {
-	return slices.ContainsFunc(e.Touched, func(p string) bool { return p == path.Clean(name) || path.Base(p) == name })
+	return slices.ContainsFunc(e.Touched,
+		func(p string) bool { return p == path.Clean(name) || path.Base(p) == name })
 }
 
 // checkUnaskedFile: where the task asks for no file, or for one, no other is made.

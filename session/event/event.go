@@ -82,7 +82,8 @@ type CallMade struct {
 	Final    bool             `json:"final,omitempty"` // it ends the task: its content is the answer
 	Repaired bool             `json:"repaired"`
 	Repairs  []string         `json:"repairs,omitempty"`
-	Choices  []ChoiceMade     `json:"choices,omitempty"` // of the command and its fields, with probabilities
+	// of the command and its fields, with probabilities
+	Choices []ChoiceMade `json:"choices,omitempty"`
 }
 
 // Approval is a decision about a consequential call.
@@ -355,11 +356,12 @@ func Made(step int, call *command.Call, final bool, repairs []string) *CallMade 
 
 // ChoiceMade is a choice among options by their probabilities.
 type ChoiceMade struct {
-	Field       string         `json:"field"` // "command", or a field of it
-	Method      string         `json:"method"`
-	Options     []ScoredChoice `json:"options"` // the likeliest first
-	More        int            `json:"more,omitempty"`
-	OutsideMass *float64       `json:"outside_mass,omitempty"` // of replies that are none of the options
+	Field   string         `json:"field"` // "command", or a field of it
+	Method  string         `json:"method"`
+	Options []ScoredChoice `json:"options"` // the likeliest first
+	More    int            `json:"more,omitempty"`
+	// of replies that are none of the options
+	OutsideMass *float64 `json:"outside_mass,omitempty"`
 }
 
 // ScoredChoice is one option; Probability is nil where the backend knows none.

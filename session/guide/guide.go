@@ -148,13 +148,16 @@ func OfUser(home string) Guides {
 }
 
 // addSkills reads each SKILL.md of a folder.
-func (g *Guides) addSkills(files fs.FS, name string, read func(string) ([]byte, error), folder string) {
+func (g *Guides) addSkills(files fs.FS, name string, read func(string) ([]byte, error),
+	folder string,
+) {
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
 		return // there are none
 	}
 	if len(entries) > skillsMax {
-		g.Problems = append(g.Problems, fmt.Sprintf("%s has %d entries; %d are looked at", name, len(entries), skillsMax))
+		g.Problems = append(g.Problems, fmt.Sprintf("%s has %d entries; %d are looked at", name,
+			len(entries), skillsMax))
 		entries = entries[:skillsMax]
 	}
 	for _, e := range entries {

@@ -187,8 +187,8 @@ func Find(dir, id string) (string, error) {
 	case 0:
 		return "", &notFoundError{id: id, dir: dir, nearest: nearestID(id, ids)}
 	}
-	return "", fmt.Errorf("sessions: %q fits %d sessions, %s among them: give more of the id", id, len(found),
-		strings.Join(found[:min(3, len(found))], ", "))
+	return "", fmt.Errorf("sessions: %q fits %d sessions, %s among them: give more of the id", id,
+		len(found), strings.Join(found[:min(3, len(found))], ", "))
 }
 
 // nearestID is the id that was meant, if any is near. Part of an id is
@@ -197,7 +197,8 @@ func nearestID(id string, ids []string) string {
 	near, best := "", max(2, len(id)/3)+1
 	for _, candidate := range slices.Backward(ids) { // of equals, the newest
 		n := min(len(id), len(candidate))
-		d := min(levenshtein.ComputeDistance(id, candidate[:n]), levenshtein.ComputeDistance(id, candidate[len(candidate)-n:]))
+		d := min(levenshtein.ComputeDistance(id, candidate[:n]),
+			levenshtein.ComputeDistance(id, candidate[len(candidate)-n:]))
 		if d < best {
 			near, best = candidate, d
 		}

@@ -205,7 +205,8 @@ func (p Phase) Ends() bool { return p == PhaseFinished || p == PhaseLastWords }
 func (p *Phase) UnmarshalText(text []byte) error {
 	name, old := strings.CutPrefix(string(text), "start_")
 	if now, renamed := map[string]Phase{
-		"first": PhaseFresh, "look": PhaseUncertain, "again": PhaseCircling, "other": PhaseStuck, "last": PhaseLastWords,
+		"first": PhaseFresh, "look": PhaseUncertain, "again": PhaseCircling, "other": PhaseStuck,
+		"last": PhaseLastWords,
 	}[name]; old && renamed {
 		*p = now
 		return nil

@@ -235,7 +235,8 @@ func (s *Saved) follow(ev *event.Event) {
 	case *event.Started:
 		s.Result, s.Task = nil, data.Task // resumed, maybe with new words
 		if s.Header.Version == 0 {
-			s.Header = Header{Version: Version, ID: s.Header.ID, Model: data.Model, Task: data.Task, WorkDir: data.WorkDir, Mode: data.Mode}
+			s.Header = Header{Version: Version, ID: s.Header.ID, Model: data.Model, Task: data.Task,
+				WorkDir: data.WorkDir, Mode: data.Mode}
 			s.Started = ev.Time
 		}
 	}
@@ -245,7 +246,8 @@ func (s *Saved) apply(r *Record) error {
 	switch r.Type {
 	case TypeHeader:
 		if r.Header.Version > Version {
-			return fmt.Errorf("written by a later version (format %d, this program knows %d)", r.Header.Version, Version)
+			return fmt.Errorf("written by a later version (format %d, this program knows %d)",
+				r.Header.Version, Version)
 		}
 		s.Header, s.Task, s.Started = *r.Header, r.Header.Task, r.Time
 	case TypeMessage:

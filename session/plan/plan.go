@@ -184,7 +184,8 @@ func filesIn(text string, exists func(string) bool) []string {
 	}
 	for _, w := range namesIn(abbreviation.ReplaceAllString(text, "$1 ")) {
 		isPath := strings.Contains(w, "/")
-		if !strings.HasPrefix(w, "//") && (isPath || dottedName.MatchString(w) || buildFile.MatchString(w) || exists(path.Clean(w))) {
+		if !strings.HasPrefix(w, "//") && (isPath || dottedName.MatchString(w) ||
+			buildFile.MatchString(w) || exists(path.Clean(w))) {
 			add(w)
 		}
 	}
@@ -249,7 +250,8 @@ func mustFollow(earlier, later string, exists func(string) bool) bool {
 	first, second := filesIn(earlier, exists), filesIn(later, exists)
 	for _, f := range second {
 		for _, g := range first {
-			if related(f, g) && (!exists(f) || !exists(g) || changing.MatchString(earlier) || changing.MatchString(later)) {
+			if related(f, g) && (!exists(f) || !exists(g) || changing.MatchString(earlier) ||
+				changing.MatchString(later)) {
 				return true
 			}
 		}

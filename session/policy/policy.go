@@ -45,7 +45,8 @@ type Rule struct {
 // String is the rule as it would stand in a configuration.
 func (r Rule) String() string {
 	var parts []string
-	for _, f := range []struct{ key, value string }{{"command", r.Command}, {"path", r.Path}, {"host", r.Host}, {"do", string(r.Do)}} {
+	for _, f := range []struct{ key, value string }{{"command", r.Command}, {"path", r.Path},
+		{"host", r.Host}, {"do", string(r.Do)}} {
 		if f.value != "" {
 			parts = append(parts, f.key+": "+f.value)
 		}
@@ -90,10 +91,11 @@ func (r *Rule) check(reg *command.Registry) *RuleError {
 	case r.Do == "":
 		return &RuleError{Key: "do", Problem: "is not set", Advice: "it must be allow, ask or deny"}
 	case !slices.Contains(actions, string(r.Do)):
-		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) + near.Hint(string(r.Do), actions),
-			Advice: "it must be allow, ask or deny"}
+		return &RuleError{Key: "do", Problem: fmt.Sprintf("is %q", r.Do) +
+			near.Hint(string(r.Do), actions), Advice: "it must be allow, ask or deny"}
 	case !doublestar.ValidatePattern(r.Path):
-		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q is no glob", r.Path), Advice: `for example "out/**" or "*.txt"`}
+		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q is no glob", r.Path),
+			Advice: `for example "out/**" or "*.txt"`}
 	case strings.HasPrefix(r.Path, "/") || strings.HasPrefix(r.Path, ".."):
 		return &RuleError{Key: "path", Problem: fmt.Sprintf("%q leads out of the work dir", r.Path),
 			Advice: "paths are relative to the work dir"}
@@ -108,7 +110,8 @@ func (r *Rule) check(reg *command.Registry) *RuleError {
 	look := reg.Lookup(r.Command)
 	if look.Match != command.MatchExact && look.Match != command.MatchAlias {
 		return &RuleError{
-			Key: "command", Problem: fmt.Sprintf("unknown command %q", r.Command) + near.Hint(r.Command, reg.Names()),
+			Key: "command", Problem: fmt.Sprintf("unknown command %q", r.Command) +
+				near.Hint(r.Command, reg.Names()),
 			Advice: "known are " + strings.Join(reg.Names(), ", "),
 		}
 	}
@@ -150,7 +153,8 @@ func (r Rule) matches(spec command.Spec, t command.Targets) bool {
 // Withholds finds the rule for which a command that only reads must not show a
 // file that its call does not name: one that forbids it, or one that asks.
 func (r Rules) Withholds(name, path string) (Rule, bool) {
-	rule, found := r.first(command.Spec{Name: name, Effect: command.EffectRead}, command.Targets{Paths: []string{path}})
+	rule, found := r.first(command.Spec{Name: name, Effect: command.EffectRead},
+		command.Targets{Paths: []string{path}})
 	return rule, found && rule.Do != Allow
 }
 
@@ -159,7 +163,8 @@ func (r Rule) covers(t command.Targets) bool {
 	beside := func(names []string, has func(string) bool) bool {
 		return slices.ContainsFunc(names, func(name string) bool { return !has(name) })
 	}
-	return !t.Unclear && len(t.All())+len(t.Hosts) > 0 && !beside(t.All(), r.hasPath) && !beside(t.Hosts, r.hasHost)
+	return !t.Unclear && len(t.All())+len(t.Hosts) > 0 && !beside(t.All(), r.hasPath) &&
+		!beside(t.Hosts, r.hasHost)
 }
 
 func (r Rule) hasPath(p string) bool {
@@ -231,7 +236,8 @@ type Policy struct {
 // Decide says what happens with a call, and by which rule; the zero rule stands
 // for the mode. A call that changes nothing needs no decision but that of a
 // rule. Nothing allows one that may have run before a second time unasked.
-func (p Policy) Decide(call *command.Call, spec command.Spec, workDir string, mayHaveRun bool) (Action, Rule) {
+func (p Policy) Decide(call *command.Call, spec command.Spec, workDir string, mayHaveRun bool,
+) (Action, Rule) {
 	consequential := spec.Effect.Consequential()
 	if p.Mode == ModeNever && consequential {
 		return Deny, Rule{}

@@ -58,7 +58,8 @@ const sentenceRunes = 400
 func FirstSentence(text string) string {
 	text = OneLine(text, sentenceRunes)
 	for i, r := range text {
-		if rest := text[i:]; strings.ContainsRune(".!?", r) && (len(rest) == 1 || rest[1] == ' ') && i > 2 {
+		if rest := text[i:]; strings.ContainsRune(".!?", r) && (len(rest) == 1 || rest[1] == ' ') &&
+			i > 2 {
 			return text[:i+1]
 		}
 	}
@@ -103,7 +104,9 @@ const headShare = 0.65
 
 // Shorten cuts the middle out of text until counted(text) fits tokensMax. leftOut
 // words what is gone, from its lines and characters.
-func Shorten(text string, tokensMax int, counted func(string) int, leftOut func(lines, chars int) string) (string, bool) {
+func Shorten(text string, tokensMax int, counted func(string) int,
+	leftOut func(lines, chars int) string,
+) (string, bool) {
 	text = strings.ToValidUTF8(text, "\uFFFD") // so that characters can be counted and cut
 	tokens := counted(text)
 	if tokens <= tokensMax {

@@ -44,7 +44,8 @@ func New(metadata map[string]string, secrets ...string) Scrubber {
 	add := func(value string) {
 		encoded := encodingsOf(value)
 		forms = append(append(forms, writtenForms(value)...), encoded...)
-		wrapped = append(wrapped, slices.DeleteFunc(encoded, func(f string) bool { return len(f) < wrappedMin })...)
+		wrapped = append(wrapped, slices.DeleteFunc(encoded,
+			func(f string) bool { return len(f) < wrappedMin })...)
 	}
 	for key, value := range metadata {
 		if value == "" || len(value) < secretLenMin && !secretKey.MatchString(key) {
@@ -57,7 +58,8 @@ func New(metadata map[string]string, secrets ...string) Scrubber {
 	}
 	for _, value := range secrets {
 		parts := append(partsOf(value), value)
-		if _, credential, ok := strings.Cut(value, " "); ok && !strings.Contains(credential, " ") { // Bearer …
+		// Bearer …
+		if _, credential, ok := strings.Cut(value, " "); ok && !strings.Contains(credential, " ") {
 			parts = append(parts, credential)
 		}
 		for _, part := range parts {
@@ -89,7 +91,8 @@ func longestFirst(forms []string) []string {
 // asks for none: a short word, which would be hidden wherever it is said.
 func ordinary(value string) bool {
 	const wordMax = 7
-	return len(value) < secretLenMin || len(value) <= wordMax && strings.Trim(value, "abcdefghijklmnopqrstuvwxyz") == ""
+	return len(value) < secretLenMin || len(value) <= wordMax &&
+		strings.Trim(value, "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // secretLineMin is the shortest line of a value of several lines that is hidden
@@ -139,7 +142,8 @@ func encodingsOf(value string) []string {
 		}
 	}
 	for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-		forms = append(forms, alphabet.EncodeToString([]byte(value)), alphabet.WithPadding(base64.NoPadding).EncodeToString([]byte(value)))
+		forms = append(forms, alphabet.EncodeToString([]byte(value)),
+			alphabet.WithPadding(base64.NoPadding).EncodeToString([]byte(value)))
 		for offset := range 3 {
 			forms = append(forms, base64Within(alphabet, value, offset)...)
 		}

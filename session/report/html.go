@@ -91,10 +91,12 @@ func newPage(run *journal.Show) *page {
 	p.Steps = slices.DeleteFunc(p.Steps, func(s *step) bool { return len(s.Items) == 0 })
 	stop := cmp.Or(string(run.Stop), cutOff)
 	p.Facts = [][2]string{
-		{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}, {"ended", stop}, {"steps", fmt.Sprint(run.Steps)},
+		{"session", run.ID}, {"model", run.Model}, {"in", run.WorkDir}, {"ended", stop},
+		{"steps", fmt.Sprint(run.Steps)},
 	}
 	if !run.Started.IsZero() {
-		p.Facts = slices.Insert(p.Facts, 3, [2]string{"started", run.Started.Local().Format(time.DateTime + " MST")})
+		p.Facts = slices.Insert(p.Facts, 3,
+			[2]string{"started", run.Started.Local().Format(time.DateTime + " MST")})
 	}
 	if run.Lost != nil {
 		p.Facts = append(p.Facts, [2]string{"damage", run.Lost.String()})
@@ -110,7 +112,8 @@ func (p *page) begin(number int, costs []journal.StepCost) {
 	s := &step{number: number, Title: fmt.Sprintf("Step %d", number)}
 	for _, c := range costs {
 		if c.Step == number {
-			s.Cost = fmt.Sprintf("prompt tokens: %d evaluated, %d reused; %d generated", c.EvaluatedTokens, c.CachedTokens, c.Generated)
+			s.Cost = fmt.Sprintf("prompt tokens: %d evaluated, %d reused; %d generated", c.EvaluatedTokens,
+				c.CachedTokens, c.Generated)
 		}
 	}
 	p.Steps = append(p.Steps, s)
@@ -180,7 +183,10 @@ func newItem(ev *event.Event) *item {
 	return it
 }
 
-func (it *item) head(class, title, aside string) { it.Class, it.Title, it.Aside = class, title, aside }
+func (it *item) head(class, title, aside string) {
+	it.Class, it.Title, it.Aside = class, title,
+		aside
+}
 
 // part shows how a part of the task began or ended.
 func (it *item) part(data event.Payload) {

@@ -66,7 +66,8 @@ func (o RenderOptions) render(data event.Payload) string {
 		if e.Resumed {
 			resumed = ", resumed"
 		}
-		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, e.Model, e.WorkDir)) + "\n"
+		return o.style(o.Dim, fmt.Sprintf("session %s%s, model %s, in %s", e.ID, resumed, e.Model,
+			e.WorkDir)) + "\n"
 	case *event.Note:
 		if o.Streamed || e.Text == "" {
 			return ""
@@ -143,7 +144,8 @@ func wall(ms int64) time.Duration {
 // SummaryLine is how a run ended and what it cost, in one line.
 func SummaryLine(r *event.Result) string {
 	line := fmt.Sprintf("%s after %d step%s in %s; prompt tokens: %d evaluated, %d reused; %d generated",
-		r.Stop, r.Steps, prose.Plural(r.Steps), wall(r.WallMS), r.Usage.EvaluatedTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens)
+		r.Stop, r.Steps, prose.Plural(r.Steps), wall(r.WallMS), r.Usage.EvaluatedTokens,
+		r.Usage.CachedTokens, r.Usage.CompletionTokens)
 	if u := r.Usage; u.DecodeMS > 0 && u.CompletionTokens > 0 {
 		line += fmt.Sprintf(" at %.0f tokens/s", float64(u.CompletionTokens)/u.DecodeMS*1000)
 	}
@@ -194,7 +196,8 @@ func (o RenderOptions) commands(e *event.Commands) string {
 			}
 		}
 		if len(names) > 0 {
-			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, strings.Join(names, ", "))) + "\n")
+			b.WriteString(o.style(o.Dim, fmt.Sprintf("commands %s: %s", change, strings.Join(names, ", "))) +
+				"\n")
 		}
 	}
 	for _, c := range e.Changes {
@@ -255,7 +258,8 @@ func (o RenderOptions) ofPart(ev event.Event) string {
 		if e.Try > 1 {
 			again = fmt.Sprintf(", try %d", e.Try)
 		}
-		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+prose.OneLine(e.Task, 200)) + "\n"
+		text = o.style(o.Strong, fmt.Sprintf("part %d%s: ", e.Number, again)+prose.OneLine(e.Task, 200)) +
+			"\n"
 	case *event.SubtaskEnded:
 		end := fmt.Sprintf("part %d: %s after %d step%s in %s",
 			e.Number, e.Stop, e.Steps, prose.Plural(e.Steps), wall(e.WallMS))

@@ -45,7 +45,8 @@ const (
 func Questions() map[string]ask.Question {
 	texts := words.Open(prompts)
 	out := map[string]ask.Question{}
-	for name, threshold := range map[string]float64{Writes: 0, Changes: 1.4, Replaces: 1.5, Number: 2.5} {
+	for name, threshold := range map[string]float64{Writes: 0, Changes: 1.4, Replaces: 1.5,
+		Number: 2.5} {
 		out[name] = ask.Question{Text: texts.Say(name, nil), Threshold: threshold}
 	}
 	return out
@@ -61,9 +62,11 @@ type Folder struct {
 // of files, and nothing else. Behind the long fixed part of a run, which asks for
 // replies of another form, the same questions tell much less.
 func (f Folder) About() []backend.Message {
-	return []backend.Message{{Role: backend.RoleUser, Content: words.Open(prompts).Say("about", map[string]any{
-		"Task": strings.ToValidUTF8(f.Task[:min(len(f.Task), taskBytes)], ""), "Names": f.Paths[:min(len(f.Paths), namesMax)],
-	})}}
+	return []backend.Message{{Role: backend.RoleUser,
+		Content: words.Open(prompts).Say("about", map[string]any{
+			"Task":  strings.ToValidUTF8(f.Task[:min(len(f.Task), taskBytes)], ""),
+			"Names": f.Paths[:min(len(f.Paths), namesMax)],
+		})}}
 }
 
 // Of asks the model what a task wants.
@@ -101,15 +104,18 @@ func Of(ctx context.Context, choose ask.Choose, f Folder) (event.Wants, error) {
 // Result picks the file in which the result of a task that writes stands when it
 // is done, with its lead over the next one in nats. A single name that is not
 // there yet needs no asking. Empty: several, or it is not clear.
-func (f Folder) Result(ctx context.Context, choose ask.Choose) (name string, lead float64, err error) {
+func (f Folder) Result(ctx context.Context, choose ask.Choose,
+) (name string, lead float64, err error) {
 	named, there := f.named()
-	missing := slices.DeleteFunc(slices.Clone(named), func(n string) bool { return slices.Contains(there, n) })
+	missing := slices.DeleteFunc(slices.Clone(named),
+		func(n string) bool { return slices.Contains(there, n) })
 	if len(missing) == 1 {
 		return missing[0], leadMin, nil
 	}
 	texts := words.Open(prompts)
 	options := append(f.options(named), texts.Say("several", nil))
-	choice, err := choose(ctx, &backend.Request{Messages: ask.After(f.About(), texts.Say("result", nil))}, options)
+	choice, err := choose(ctx, &backend.Request{Messages: ask.After(f.About(),
+		texts.Say("result", nil))}, options)
 	if err != nil {
 		return "", 0, err
 	}

@@ -70,7 +70,8 @@ func Take(dir string, prev Snapshot) Snapshot {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") || strings.ContainsFunc(path, legible.BreaksLine) {
+		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") ||
+			strings.ContainsFunc(path, legible.BreaksLine) {
 			return nil
 		}
 		if len(snap.files) >= filesMax {
@@ -126,7 +127,8 @@ func (s Snapshot) Named(text string) []string {
 		base := path.Base(p)
 		if words[p] {
 			out = append(out, p)
-		} else if words[base] && (byBase[base] == "" || strings.Count(p, "/") < strings.Count(byBase[base], "/")) {
+		} else if words[base] && (byBase[base] == "" ||
+			strings.Count(p, "/") < strings.Count(byBase[base], "/")) {
 			byBase[base] = p
 		}
 	}
@@ -140,7 +142,10 @@ func (s Snapshot) Named(text string) []string {
 }
 
 // NotInPaths reports a character that ends the name of a file.
-func NotInPaths(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`,;:()[]<>", r) }
+func NotInPaths(r rune) bool {
+	return unicode.IsSpace(r) ||
+		strings.ContainsRune("\"'`,;:()[]<>", r)
+}
 
 // Hash identifies the state: two snapshots with the same files of the same
 // content have the same hash, whenever they were written.
@@ -330,7 +335,8 @@ const fileEndings = `txt|text|md|markdown|rst|log|out|diff|patch|tex|bib|` +
 	`dat|bin|bak|tmp|zip|tar|gz|tgz|bz2|xz|7z|db|sqlite3?|parquet`
 
 var (
-	fileWord   = regexp.MustCompile(`(?i)(?:\./)?[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*\.(?:` + fileEndings + `)\b`)
+	fileWord = regexp.MustCompile(`(?i)(?:\./)?[\p{L}\p{N}_][\p{L}\p{N}_.\-/]*\.(?:` + fileEndings +
+		`)\b`)
 	quotedWord = regexp.MustCompile("[`\"“]([^`\"“”\n]{1,120})[`\"”]|(?:^|[\\s(])'([^'\n]{1,120})'")
 	fileEnding = regexp.MustCompile(`(?i)\.(?:` + fileEndings + `)$`)
 	saysFile   = regexp.MustCompile(`(?i)\bfile(?: called| named)?\s*$`)
@@ -351,14 +357,16 @@ func Mentions(text string) []Mention {
 		name := text[from:to]
 		switch {
 		case strings.ContainsAny(name, ":=()\\*"):
-		case fileEnding.MatchString(name) && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "~"),
+		case fileEnding.MatchString(name) && !strings.HasPrefix(name, "/") &&
+			!strings.HasPrefix(name, "~"),
 			saysFile.MatchString(text[:from-1]) && !strings.ContainsAny(name, " /"):
 			out = append(out, Mention{strings.TrimPrefix(name, "./"), from - 1, to + 1})
 		}
 	}
 	for _, at := range fileWord.FindAllStringIndex(text, mentionsMax) {
 		before, after := text[:at[0]], text[at[1]:]
-		inQuotes := slices.ContainsFunc(out, func(m Mention) bool { return at[0] >= m.Start && at[0] < m.End })
+		inQuotes := slices.ContainsFunc(out,
+			func(m Mention) bool { return at[0] >= m.Start && at[0] < m.End })
 		begun := before != "" && strings.IndexByte("/~:@\\.*=-", before[len(before)-1]) >= 0
 		goesOn := after != "" && strings.IndexByte("/(:", after[0]) >= 0 && !endsThere(after)
 		if inQuotes || begun || goesOn {

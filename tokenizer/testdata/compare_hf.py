@@ -5,6 +5,7 @@ usage: compare_hf.py TOKENIZER.json < texts > ids
 Reads one JSON string a line and writes one JSON list of ids a line. Text of
 special tokens is ordinary text. Needs: pip install 'tokenizers==0.22.*'
 """
+
 import json
 import sys
 

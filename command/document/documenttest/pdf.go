@@ -36,7 +36,8 @@ func PDFOf(contents ...[]byte) []byte {
 		kids = append(kids, fmt.Sprintf("%d 0 R", first+2*i))
 	}
 	w.object("<< /Type /Catalog /Pages 2 0 R >>")
-	w.object(fmt.Sprintf("<< /Type /Pages /Count %d /Kids [%s] >>", len(contents), strings.Join(kids, " ")))
+	w.object(fmt.Sprintf("<< /Type /Pages /Count %d /Kids [%s] >>", len(contents),
+		strings.Join(kids, " ")))
 	w.object("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>")
 	for i, content := range contents {
 		w.object(fmt.Sprintf("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >> /Contents %d 0 R >>", first+2*i+1))
@@ -62,7 +63,8 @@ func (w *writer) stream(data []byte) {
 	z := zlib.NewWriter(&packed)
 	_, _ = z.Write(data) // a buffer takes everything
 	_ = z.Close()
-	w.object(fmt.Sprintf("<< /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream", packed.Len(), packed.String()))
+	w.object(fmt.Sprintf("<< /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream", packed.Len(),
+		packed.String()))
 }
 
 // finish writes the table of objects.
@@ -72,6 +74,7 @@ func (w *writer) finish() []byte {
 	for _, offset := range w.offsets {
 		fmt.Fprintf(&w.out, "%010d 00000 n \n", offset)
 	}
-	fmt.Fprintf(&w.out, "trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n", len(w.offsets)+1, at)
+	fmt.Fprintf(&w.out, "trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n",
+		len(w.offsets)+1, at)
 	return w.out.Bytes()
 }

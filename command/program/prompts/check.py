@@ -6,7 +6,16 @@ import json
 import sys
 import warnings
 
-KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
+KEPT = (
+    ast.Import,
+    ast.ImportFrom,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.AugAssign,
+)
 
 
 def look(name, code):
@@ -30,7 +39,10 @@ def function(node):
     named = a.posonlyargs + a.args
     optional = len(named) - len(a.defaults)
     out = [{"name": arg.arg, "optional": i >= optional} for i, arg in enumerate(named)]
-    out += [{"name": arg.arg, "optional": default is not None} for arg, default in zip(a.kwonlyargs, a.kw_defaults)]
+    out += [
+        {"name": arg.arg, "optional": default is not None}
+        for arg, default in zip(a.kwonlyargs, a.kw_defaults)
+    ]
     return {"name": node.name, "line": node.lineno, "arguments": out}
 
 
@@ -55,12 +67,22 @@ def first_line(node):
 
 
 def text(node):
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def assigned(body):
     for node in body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
         for target in targets:
             for part in ast.walk(target):
                 if isinstance(part, ast.Name):
@@ -69,8 +91,11 @@ def assigned(body):
 
 def reads(node):
     return (
-        isinstance(node, ast.Attribute) and node.attr == "stdin"
-        or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "input"
+        isinstance(node, ast.Attribute)
+        and node.attr == "stdin"
+        or isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "input"
     )
 
 

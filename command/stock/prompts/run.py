@@ -32,7 +32,9 @@ def main():
     os.dup2(empty, 0)
     os.close(empty)
     sys.stdin = open(0)
-    sys.stdout = Output(sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", write_through=True)
+    sys.stdout = Output(
+        sys.stdout.buffer, encoding="utf-8", errors="backslashreplace", write_through=True
+    )
     sys.stderr.reconfigure(errors="backslashreplace")
     end_at_once()
     own_packages(task.get("user"))
@@ -78,11 +80,15 @@ def main_file(source, tree, state):
     import tempfile
 
     known = [(n, e) for n, e in state.names.items() if n in state.loaded]
-    earlier = [f"import {e['module']} as {n}" for n, e in known if e["kind"] == "module" and "." not in n]
+    earlier = [
+        f"import {e['module']} as {n}" for n, e in known if e["kind"] == "module" and "." not in n
+    ]
     earlier += [e["text"] for _, e in known if e["kind"] == "source"]
     guarded = any(isinstance(n, ast.If) and "__name__" in ast.dump(n.test) for n in tree.body)
     body = [n for n in tree.body if defines(n, guarded)]
-    text = "\n".join(earlier + [ast.unparse(n) for n in body]) if hasattr(ast, "unparse") else source
+    text = (
+        "\n".join(earlier + [ast.unparse(n) for n in body]) if hasattr(ast, "unparse") else source
+    )
     path = os.path.join(tempfile.mkdtemp(prefix=".main-"), "code.py")
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
@@ -90,7 +96,9 @@ def main_file(source, tree, state):
 
 
 def defines(node, guarded):
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    if isinstance(
+        node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    ):
         return True
     if not isinstance(node, (ast.Assign, ast.AnnAssign)):
         return False
@@ -166,14 +174,22 @@ def split(source):
     """Compiles the code without its last expression, and that expression."""
     tree = ast.parse(source, NAME)
     last = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr) and not counts_written(tree.body[-1].value):
+    if (
+        tree.body
+        and isinstance(tree.body[-1], ast.Expr)
+        and not counts_written(tree.body[-1].value)
+    ):
         last = compile(ast.Expression(tree.body.pop().value), NAME, "eval")
     return compile(tree, NAME, "exec"), last
 
 
 def counts_written(node):
     """f.write(text) gives a number of characters, which nobody asked for."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.startswith("write")
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr.startswith("write")
+    )
 
 
 def show_last_variable(source, names):
@@ -192,7 +208,9 @@ def results(body, names):
     first; None where a loop left several or none that its end gave a meaning."""
     for statement in reversed(body):
         if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
-            target = statement.targets[-1] if isinstance(statement, ast.Assign) else statement.target
+            target = (
+                statement.targets[-1] if isinstance(statement, ast.Assign) else statement.target
+            )
             if isinstance(target, ast.Name):
                 yield target.id
         elif isinstance(statement, (ast.For, ast.While)):
@@ -209,11 +227,23 @@ def loop_result(loop, names):
     nodes = list(ast.walk(loop))
     added = [n.target for n in nodes if isinstance(n, ast.AugAssign)]
     grown = {base_name(t) for t in added}
-    grown |= {base_name(n) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)}
-    calls = [n.value.func for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    grown |= {
+        base_name(n) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)
+    }
+    calls = [
+        n.value.func for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
+    ]
     grown |= {base_name(f) for f in calls if isinstance(f, ast.Attribute)}
-    anew = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in added}
-    tested = {n.id for n in ast.walk(loop.test) if isinstance(n, ast.Name)} if isinstance(loop, ast.While) else set()
+    anew = {
+        n.id
+        for n in nodes
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in added
+    }
+    tested = (
+        {n.id for n in ast.walk(loop.test) if isinstance(n, ast.Name)}
+        if isinstance(loop, ast.While)
+        else set()
+    )
     grown = [n for n in grown - anew - tested if isinstance(names.get(n), PLAIN)]
     if len(grown) == 1:
         yield grown[0]
@@ -234,9 +264,16 @@ def explain(error, source, state):
         show(error.lineno or 1, (error.text or line(source, error.lineno or 1)).rstrip("\n"))
         print(f"{type(error).__name__}: {error.msg}", file=sys.stderr)
         return
-    calls = [(frame, number) for frame, number in traceback.walk_tb(error.__traceback__) if own(frame.f_code.co_filename)]
+    calls = [
+        (frame, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if own(frame.f_code.co_filename)
+    ]
     # A comprehension has a frame of its own, on the line of the one around it.
-    calls = [list(same)[-1] for _, same in itertools.groupby(calls, lambda c: (c[0].f_code.co_filename, c[1]))]
+    calls = [
+        list(same)[-1]
+        for _, same in itertools.groupby(calls, lambda c: (c[0].f_code.co_filename, c[1]))
+    ]
     frames = traceback.StackSummary.extract(iter(calls))
     if len(frames) > FRAMES_MAX:
         frames = frames[:1] + frames[1 - FRAMES_MAX :]
@@ -246,14 +283,22 @@ def explain(error, source, state):
         sys.stderr.write(text)
     if isinstance(error, ModuleNotFoundError):
         print(f"This is Python {sys.version.split()[0]}, {sys.executable}.", file=sys.stderr)
-    if isinstance(error, OSError) and "multiprocessing" in "".join(f.filename for f in traceback.extract_tb(error.__traceback__)):
-        print("Processes can't share locks or sockets here. Use threads: multiprocessing.pool.ThreadPool or concurrent.futures.ThreadPoolExecutor.", file=sys.stderr)
+    if isinstance(error, OSError) and "multiprocessing" in "".join(
+        f.filename for f in traceback.extract_tb(error.__traceback__)
+    ):
+        print(
+            "Processes can't share locks or sockets here. Use threads: multiprocessing.pool.ThreadPool or concurrent.futures.ThreadPoolExecutor.",
+            file=sys.stderr,
+        )
     if calls:
         show_values(calls[-1][0], frames[-1].line or "")
     show_table(source)
     lost = state.lost.get(getattr(error, "name", None)) if isinstance(error, NameError) else None
     if lost:
-        print(f"{error.name} was not kept from the earlier call: {lost}. Make it again.", file=sys.stderr)
+        print(
+            f"{error.name} was not kept from the earlier call: {lost}. Make it again.",
+            file=sys.stderr,
+        )
 
 
 def show_values(frame, text):
@@ -262,9 +307,11 @@ def show_values(frame, text):
     short = reprlib.Repr()
     short.maxstring = short.maxlong = HINT_MAX
     values = {**frame.f_globals, **frame.f_locals}
-    names = [n for n in dict.fromkeys(re.findall(r"[^\W\d]\w*", text)) if type(values.get(n)) in PLAIN]
+    names = [
+        n for n in dict.fromkeys(re.findall(r"[^\W\d]\w*", text)) if type(values.get(n)) in PLAIN
+    ]
     for name in names[:HINTS_MAX]:
-        print(f"{name} is {short.repr(values[name])[:2 * HINT_MAX]}", file=sys.stderr)
+        print(f"{name} is {short.repr(values[name])[: 2 * HINT_MAX]}", file=sys.stderr)
 
 
 def show_table(source):
@@ -279,15 +326,22 @@ def show_table(source):
         if not table or list(table[0]) == plain_header(name):
             continue
         at = odd_row(table)
-        print(f'After `from tablefile import rows` rows("{name}")[{at}] is {repr(table[at])[: 2 * LINE_MAX]}', file=sys.stderr)
+        print(
+            f'After `from tablefile import rows` rows("{name}")[{at}] is {repr(table[at])[: 2 * LINE_MAX]}',
+            file=sys.stderr,
+        )
         return
 
 
 def odd_row(table):
     """The first row with text where most have numbers, else the first of all."""
-    counts = collections.Counter(k for row in table for k, v in row.items() if isinstance(v, (int, float)))
+    counts = collections.Counter(
+        k for row in table for k, v in row.items() if isinstance(v, (int, float))
+    )
     mostly = {k for k, n in counts.items() if 2 * n > len(table)}
-    return next((at for at, row in enumerate(table) if any(isinstance(row.get(k), str) for k in mostly)), 0)
+    return next(
+        (at for at, row in enumerate(table) if any(isinstance(row.get(k), str) for k in mostly)), 0
+    )
 
 
 def place_of(filename):
@@ -299,7 +353,11 @@ def place_of(filename):
 
 
 def own(filename):
-    return filename == NAME or filename.startswith(EARLIER) or filename.startswith(os.getcwd() + os.sep)
+    return (
+        filename == NAME
+        or filename.startswith(EARLIER)
+        or filename.startswith(os.getcwd() + os.sep)
+    )
 
 
 def line(source, number):

@@ -140,7 +140,10 @@ class State:
         if isinstance(value, types.ModuleType):
             importlib.import_module(value.__name__)
             return {"kind": "module", "module": value.__name__}
-        if getattr(value, "__module__", None) == "__main__" and getattr(value, "__qualname__", None) == name:
+        if (
+            getattr(value, "__module__", None) == "__main__"
+            and getattr(value, "__qualname__", None) == name
+        ):
             if name in defined:
                 return defined[name]
             if self.names.get(name, {}).get("kind") == "source":

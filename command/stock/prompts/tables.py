@@ -48,7 +48,9 @@ def save(table, file):
         import csv
 
         names = list(dict.fromkeys(name for row in table for name in row))
-        writer = csv.DictWriter(f, names, delimiter="\t" if str(file).endswith(".tsv") else ",", lineterminator="\n")
+        writer = csv.DictWriter(
+            f, names, delimiter="\t" if str(file).endswith(".tsv") else ",", lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(table)
 
@@ -74,7 +76,9 @@ def json_table(text):
             value = [json.loads(line) for line in text.splitlines() if line.strip()]
         except ValueError:
             return None
-    lists = [value] if isinstance(value, list) else [v for v in value.values() if isinstance(v, list)]
+    lists = (
+        [value] if isinstance(value, list) else [v for v in value.values() if isinstance(v, list)]
+    )
     lists = [v for v in lists if v and all(isinstance(row, dict) for row in v)]
     return max(lists, key=len, default=None)
 
@@ -105,7 +109,11 @@ def html_table(text):
                 words.extend(data.split())
 
     Page().feed(text)
-    return max(([[" ".join(cell) for cell in row] for row in table if row] for table in tables), key=len, default=None)
+    return max(
+        ([[" ".join(cell) for cell in row] for row in table if row] for table in tables),
+        key=len,
+        default=None,
+    )
 
 
 def markdown_table(text):
@@ -148,7 +156,9 @@ def aligned_table(text):
     if len(lines) < 2:
         return None
     width = max(map(len, lines))
-    blank = "".join(" " if all(not line[at : at + 1].strip() for line in lines) else "x" for at in range(width))
+    blank = "".join(
+        " " if all(not line[at : at + 1].strip() for line in lines) else "x" for at in range(width)
+    )
     wide = [m.span() for m in re.finditer("  +", lines[0])]
     gaps = [m.span() for m in re.finditer("(?<=x) +(?=x)", blank)]
     gaps = [(a, b) for a, b in gaps if any(a < end and start < b for start, end in wide)]
@@ -187,7 +197,10 @@ def numbers(column):
     fits = [bool(PLAIN_NUMBER.fullmatch(plain(cell))) for cell in full]
     if 2 * sum(fits) <= len(full) or any(re.match(r"[-+]?0\d", cell) for cell in full):
         return column
-    return [as_number(plain(cell), cell) if PLAIN_NUMBER.fullmatch(plain(cell)) else cell for cell in column]
+    return [
+        as_number(plain(cell), cell) if PLAIN_NUMBER.fullmatch(plain(cell)) else cell
+        for cell in column
+    ]
 
 
 class Decimal(float):

@@ -19,7 +19,8 @@ const moduleDir = "../lib/agent"
 
 // addDevices loads the CPU module for this processor.
 func addDevices() error {
-	const op, advice = "load the CPU modules", "keep bin/agent and lib/agent together, as the package has them"
+	const op, advice = "load the CPU modules",
+		"keep bin/agent and lib/agent together, as the package has them"
 	exe, err := os.Executable()
 	if err == nil {
 		exe, err = filepath.EvalSymlinks(exe)

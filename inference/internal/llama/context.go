@@ -35,8 +35,10 @@ func (m *Model) NewContext(p ContextParams) (*Context, error) {
 	cp := C.ag_context_params{
 		n_ctx: C.uint32_t(p.Cells), n_batch: C.uint32_t(p.Batch), n_ubatch: C.uint32_t(p.Ubatch),
 		n_seq:     C.uint32_t(p.Sequences),
-		n_outputs: C.uint32_t(p.Outputs), n_threads: C.int32_t(p.Threads), n_threads_batch: C.int32_t(p.ThreadsBatch),
-		kv_type: C.int32_t(p.KVType), flash_attn: C.int32_t(p.FlashAttn), embeddings: C.bool(p.Embeddings),
+		n_outputs: C.uint32_t(p.Outputs), n_threads: C.int32_t(p.Threads),
+		n_threads_batch: C.int32_t(p.ThreadsBatch),
+		kv_type:         C.int32_t(p.KVType), flash_attn: C.int32_t(p.FlashAttn),
+		embeddings: C.bool(p.Embeddings),
 	}
 	var c *C.ag_context
 	var buf C.ag_buf
@@ -101,7 +103,8 @@ func (c *Context) fill(s *Step) {
 	}
 	c.samples = c.samples[:0]
 	for _, x := range s.Samples {
-		c.samples = append(c.samples, C.ag_sample{row: C.int32_t(x.Row), sampler: x.Sampler.(*nativeSampler).c})
+		c.samples = append(c.samples, C.ag_sample{row: C.int32_t(x.Row),
+			sampler: x.Sampler.(*nativeSampler).c})
 	}
 	c.wants = c.wants[:0]
 	for _, w := range s.Wants {
@@ -125,7 +128,8 @@ func (c *Context) read(s *Step) {
 		out.Token, out.IsEnd, out.Logprob = int32(x.token), x.is_end != 0, float32(x.logprob)
 		out.Top = nil
 		for j := range int(x.n_top) {
-			out.Top = append(out.Top, TopLogprob{ID: int32(x.top_ids[j]), Logprob: float32(x.top_logprobs[j])})
+			out.Top = append(out.Top, TopLogprob{ID: int32(x.top_ids[j]),
+				Logprob: float32(x.top_logprobs[j])})
 		}
 	}
 	for i := range c.wants {
@@ -158,12 +162,14 @@ func (c *Context) SeqState(seq int32, bytesMax int64) ([]byte, error) {
 	const op = "read cached tokens"
 	var n C.size_t
 	var buf C.ag_buf
-	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil || n == 0 ||
+	if err := callError(op, C.ag_seq_state_size(c.c, C.int32_t(seq), &n, &buf), &buf); err != nil ||
+		n == 0 ||
 		int64(n) > bytesMax {
 		return nil, err
 	}
 	out := make([]byte, n)
-	code := C.ag_seq_state_get(c.c, C.int32_t(seq), (*C.uint8_t)(&out[0]), C.size_t(len(out)), &n, &buf)
+	code := C.ag_seq_state_get(c.c, C.int32_t(seq), (*C.uint8_t)(&out[0]), C.size_t(len(out)), &n,
+		&buf)
 	return out[:n], callError(op, code, &buf)
 }
 
@@ -175,7 +181,8 @@ func (c *Context) SetSeqState(seq int32, state []byte) (bool, error) {
 	}
 	var n C.size_t
 	var buf C.ag_buf
-	code := C.ag_seq_state_set(c.c, C.int32_t(seq), (*C.uint8_t)(&state[0]), C.size_t(len(state)), &n, &buf)
+	code := C.ag_seq_state_set(c.c, C.int32_t(seq), (*C.uint8_t)(&state[0]), C.size_t(len(state)), &n,
+		&buf)
 	return n > 0, callError("restore cached tokens", code, &buf)
 }
 
@@ -198,7 +205,8 @@ func (c *Context) Embed(ids []int32, n int) ([]float32, error) {
 	var buf C.ag_buf
 	var code C.int
 	c.Hold(func(func() bool) {
-		code = C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]), C.int32_t(n), &buf)
+		code = C.ag_embed(c.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), (*C.float)(&out[0]),
+			C.int32_t(n), &buf)
 	})
 	if err := callError("embed", code, &buf); err != nil {
 		return nil, err

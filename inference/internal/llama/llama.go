@@ -57,7 +57,8 @@ func System() (info SystemInfo, err error) {
 	if err := ready(); err != nil {
 		return info, err
 	}
-	err = described("describe the system", &info, func(json, err *C.ag_buf) C.int { return C.ag_system_info(json, err) })
+	err = described("describe the system", &info,
+		func(json, err *C.ag_buf) C.int { return C.ag_system_info(json, err) })
 	info.Accelerators = accelerators
 	return info, err
 }
@@ -131,7 +132,8 @@ func LoadModel(path string, p ModelParams, progress *Progress) (*Model, error) {
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))
 	cp := C.ag_model_params{
-		gpu_layers: C.int32_t(p.GPULayers), load_mode: C.int32_t(p.LoadMode), main_gpu: C.int32_t(p.MainGPU),
+		gpu_layers: C.int32_t(p.GPULayers), load_mode: C.int32_t(p.LoadMode),
+		main_gpu:   C.int32_t(p.MainGPU),
 		split_mode: -1, vocab_only: C.bool(p.VocabOnly), check_tensors: C.bool(p.CheckTensors),
 		cpu_experts: C.int32_t(p.CPUExperts),
 	}
@@ -228,7 +230,8 @@ func (m *Model) Detokenize(ids []int32, special bool) ([]byte, error) {
 		return nil, nil
 	}
 	var out, buf C.ag_buf
-	code := C.ag_detokenize(m.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(special), &out, &buf)
+	code := C.ag_detokenize(m.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(special), &out,
+		&buf)
 	if err := callError("detokenize", code, &buf); err != nil {
 		C.ag_buf_free(&out)
 		return nil, err
@@ -243,7 +246,8 @@ func (m *Model) Vocab(n int) (*Vocab, error) {
 		return v, nil
 	}
 	var pieces, buf C.ag_buf
-	code := C.ag_vocab_dump(m.c, &pieces, (*C.uint32_t)(&v.Offsets[0]), (*C.uint32_t)(&v.Attrs[0]), &buf)
+	code := C.ag_vocab_dump(m.c, &pieces, (*C.uint32_t)(&v.Offsets[0]), (*C.uint32_t)(&v.Attrs[0]),
+		&buf)
 	if err := callError("read vocabulary", code, &buf); err != nil {
 		C.ag_buf_free(&pieces)
 		return nil, err
@@ -285,8 +289,10 @@ type nativeSampler struct {
 // parsed is an error.
 func (m *Model) NewSampler(p SamplerParams) (Sampler, error) {
 	cp := C.ag_sampler_params{
-		temperature: C.float(p.Temperature), top_k: C.int32_t(p.TopK), top_p: C.float(p.TopP), min_p: C.float(p.MinP),
-		repeat_penalty: C.float(p.RepeatPenalty), repeat_last_n: C.int32_t(p.RepeatLastN), seed: C.uint32_t(p.Seed),
+		temperature: C.float(p.Temperature), top_k: C.int32_t(p.TopK), top_p: C.float(p.TopP),
+		min_p:          C.float(p.MinP),
+		repeat_penalty: C.float(p.RepeatPenalty), repeat_last_n: C.int32_t(p.RepeatLastN),
+		seed:         C.uint32_t(p.Seed),
 		top_logprobs: C.int32_t(p.TopLogprobs), logprobs: C.bool(p.Logprobs),
 		frequency_penalty: C.float(p.Frequency), presence_penalty: C.float(p.Presence),
 	}
@@ -320,7 +326,8 @@ func (s *nativeSampler) Accept(ids []int32, grammarToo bool) error {
 		return nil
 	}
 	var buf C.ag_buf
-	code := C.ag_sampler_accept(s.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(grammarToo), &buf)
+	code := C.ag_sampler_accept(s.c, (*C.int32_t)(&ids[0]), C.int32_t(len(ids)), C.bool(grammarToo),
+		&buf)
 	return callError("accept tokens", code, &buf)
 }
 

@@ -34,7 +34,8 @@ var checkProcessor = sync.OnceValue(func() error {
 	if err != nil || lacking == "" {
 		return err
 	}
-	return &Error{Op: "native engine", Detail: "it was compiled for" + needed + "; this processor lacks " + lacking,
+	return &Error{Op: "native engine", Detail: "it was compiled for" + needed +
+		"; this processor lacks " + lacking,
 		Advice: "build it on this machine (`make agent`), or use the portable package"}
 })
 
@@ -47,14 +48,16 @@ func BufferTypes() (all Buffers, err error) {
 	if err := ready(); err != nil {
 		return all, err
 	}
-	err = described("list buffer types", &all, func(json, err *C.ag_buf) C.int { return C.ag_buffer_types(json, err) })
+	err = described("list buffer types", &all,
+		func(json, err *C.ag_buf) C.int { return C.ag_buffer_types(json, err) })
 	return all, err
 }
 
 // SelfTest multiplies random weights of one type in one buffer type by so many rows
 // each. errors are mean squares relative to a scalar reference's; taken is false where
 // such weights are never put there. It may end the process.
-func SelfTest(buffer string, weightType int, rows []int32, threads int) (errors []float32, taken bool, err error) {
+func SelfTest(buffer string, weightType int, rows []int32, threads int,
+) (errors []float32, taken bool, err error) {
 	if err := ready(); err != nil {
 		return nil, false, err
 	}

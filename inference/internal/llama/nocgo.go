@@ -55,7 +55,10 @@ func (*Model) Detokenize([]int32, bool) ([]byte, error) { return nil, notBuilt("
 func (*Model) Vocab(int) (*Vocab, error) { return nil, notBuilt("read vocabulary") }
 
 // NewSampler fails.
-func (*Model) NewSampler(SamplerParams) (Sampler, error) { return nil, notBuilt("prepare sampling") }
+func (*Model) NewSampler(SamplerParams) (Sampler, error) {
+	return nil,
+		notBuilt("prepare sampling")
+}
 
 // NewContext fails.
 func (*Model) NewContext(ContextParams) (*Context, error) { return nil, notBuilt("create context") }
@@ -73,7 +76,10 @@ type Context struct{}
 func (*Context) Close() {}
 
 // NewSampler fails.
-func (*Context) NewSampler(SamplerParams) (Sampler, error) { return nil, notBuilt("prepare sampling") }
+func (*Context) NewSampler(SamplerParams) (Sampler, error) {
+	return nil,
+		notBuilt("prepare sampling")
+}
 
 // Abort does nothing.
 func (*Context) Abort(bool) {}
@@ -82,7 +88,10 @@ func (*Context) Abort(bool) {}
 func (*Context) Step(*Step) error { return notBuilt("compute") }
 
 // SeqRemove does nothing.
-func (*Context) SeqRemove(_, _, _ int32) (bool, error) { return false, notBuilt("drop cached tokens") }
+func (*Context) SeqRemove(_, _, _ int32) (bool, error) {
+	return false,
+		notBuilt("drop cached tokens")
+}
 
 // SeqCopy does nothing.
 func (*Context) SeqCopy(_, _, _, _ int32) error { return notBuilt("share cached tokens") }
@@ -91,7 +100,10 @@ func (*Context) SeqCopy(_, _, _, _ int32) error { return notBuilt("share cached 
 func (*Context) SeqPosMax(int32) int32 { return -1 }
 
 // SeqState is always nil.
-func (*Context) SeqState(int32, int64) ([]byte, error) { return nil, notBuilt("read cached tokens") }
+func (*Context) SeqState(int32, int64) ([]byte, error) {
+	return nil,
+		notBuilt("read cached tokens")
+}
 
 // SetSeqState does nothing.
 func (*Context) SetSeqState(int32, []byte) (bool, error) {

@@ -236,7 +236,8 @@ type SystemInfo struct {
 // Missing says why a build for accelerators has none; empty where it is not for
 // any, or has one.
 func (s SystemInfo) Missing() string {
-	if s.Accelerators == "" || slices.ContainsFunc(s.Devices, func(d Device) bool { return d.Accelerator }) {
+	if s.Accelerators == "" || slices.ContainsFunc(s.Devices,
+		func(d Device) bool { return d.Accelerator }) {
 		return ""
 	}
 	why := cmp.Or(s.Trouble, "none was found, or its driver is not installed")

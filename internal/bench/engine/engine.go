@@ -83,7 +83,8 @@ type reply struct {
 	first, last time.Duration // from the call to the first and to the last token
 }
 
-func timeReply(ctx context.Context, engine *inference.Engine, req *inference.GenerateRequest) (reply, error) {
+func timeReply(ctx context.Context, engine *inference.Engine, req *inference.GenerateRequest,
+) (reply, error) {
 	var r reply
 	start := time.Now()
 	for out, err := range engine.Generate(ctx, req) {
@@ -120,7 +121,8 @@ func untilLong(work func() (bench.Work, error)) (w bench.Work, err error) {
 
 // Prefill implements bench.Engine.
 func (e *Engine) Prefill(ctx context.Context, n int) (bench.Work, error) {
-	r, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(n), TokensMax: 1})
+	r, err := timeReply(ctx, e.single, &inference.GenerateRequest{Prompt: e.randomPrompt(n),
+		TokensMax: 1})
 	return bench.Work{Tokens: n, Wall: r.first}, err
 }
 
@@ -138,9 +140,11 @@ func (e *Engine) Decode(ctx context.Context, n int) (bench.Work, error) {
 	return untilLong(func() (bench.Work, error) { return decodeAfter(ctx, e.single, e.randomPrompt(1), n, "") })
 }
 
-func decodeAfter(ctx context.Context, engine *inference.Engine, prompt []int32, n int, grammar string,
+func decodeAfter(ctx context.Context, engine *inference.Engine, prompt []int32, n int,
+	grammar string,
 ) (bench.Work, error) {
-	r, err := timeReply(ctx, engine, &inference.GenerateRequest{Prompt: prompt, TokensMax: n + 1, Grammar: grammar})
+	r, err := timeReply(ctx, engine, &inference.GenerateRequest{Prompt: prompt, TokensMax: n + 1,
+		Grammar: grammar})
 	if err == nil && r.tokens < n+1 {
 		err = fmt.Errorf("%w: %d of %d tokens", errEndedEarly, r.tokens, n+1)
 	}
@@ -174,7 +178,8 @@ func (e *Engine) DecodeTogether(ctx context.Context, requests, prompt, n int) (b
 		start := time.Now()
 		for i := range requests {
 			all.Go(func() {
-				replies[i], errs[i] = timeReply(ctx, e.together, &inference.GenerateRequest{Prompt: prompts[i], TokensMax: n + 1})
+				replies[i], errs[i] = timeReply(ctx, e.together,
+					&inference.GenerateRequest{Prompt: prompts[i], TokensMax: n + 1})
 			})
 		}
 		all.Wait()

@@ -30,12 +30,14 @@ func (f *Flags) Add(cmd *cobra.Command) {
 	f.values.Bind(fs, "threads", "llm.threads", 0, "threads; default: one per physical core")
 	f.values.Bind(fs, "ubatch", "llm.ubatch_size", 0, "prompt tokens evaluated at once")
 	f.values.Bind(fs, "kv-type", "llm.kv_type", "", "type of the KV cache")
-	f.values.Bind(fs, "flash-attn", "llm.flash_attn", false, "flash attention; --flash-attn=false switches it off")
+	f.values.Bind(fs, "flash-attn", "llm.flash_attn", false,
+		"flash attention; --flash-attn=false switches it off")
 }
 
 // Values are the settings of the flags that were given, and those that a measurement needs.
 func (f *Flags) Values(contextLength, parallel int) []config.Value {
-	return append(f.values.Values(), Fixed("llm.context_length", contextLength), Fixed("llm.parallel", parallel))
+	return append(f.values.Values(), Fixed("llm.context_length", contextLength),
+		Fixed("llm.parallel", parallel))
 }
 
 // Fixed is a value that a measurement sets.
@@ -44,11 +46,13 @@ func Fixed(key string, value any) config.Value {
 }
 
 // ErrNotLocal says that a measurement needs the engine of this program.
-var ErrNotLocal = exit.With(exit.Usage, errors.New("bench: only a local model can be measured (llm=hf)"))
+var ErrNotLocal = exit.With(exit.Usage,
+	errors.New("bench: only a local model can be measured (llm=hf)"))
 
 // Compose makes the configuration of a measurement. Another backend's model is
 // refused before settings of a local one are put into its section.
-func Compose(a *cli.App, cmd *cobra.Command, args []string, values []config.Value) (*setup.Config, error) {
+func Compose(a *cli.App, cmd *cobra.Command, args []string, values []config.Value,
+) (*setup.Config, error) {
 	cfg, rest, err := a.Compose(cmd, args, nil)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,8 @@ func Compose(a *cli.App, cmd *cobra.Command, args []string, values []config.Valu
 	} else if a.Host.Known(target) && !setup.IsLocal(target) {
 		return nil, ErrNotLocal
 	}
-	if cfg, _, err = a.Compose(cmd, args, values, setup.SectionLLM); err == nil && cfg.LLM.Local() == nil {
+	if cfg, _, err = a.Compose(cmd, args, values, setup.SectionLLM); err == nil &&
+		cfg.LLM.Local() == nil {
 		err = ErrNotLocal
 	}
 	return cfg, err
@@ -80,7 +85,8 @@ func (s *Subject) Close() { s.close() }
 
 // Open opens the configured local model with one sequence, and beside it an
 // engine of several when requests are to run together.
-func Open(a *cli.App, cmd *cobra.Command, f *Flags, args []string, contextLength, parallel int) (*Subject, error) {
+func Open(a *cli.App, cmd *cobra.Command, f *Flags, args []string, contextLength, parallel int,
+) (*Subject, error) {
 	cfg, err := Compose(a, cmd, args, f.Values(contextLength, 1))
 	if err != nil {
 		return nil, err
@@ -110,9 +116,11 @@ func (s *Subject) prepare(ctx context.Context, m *setup.Model, parallel int) (er
 	s.Settings = SettingsOf(m.Local(), b.Model().Path)
 	var together *inference.Engine
 	if parallel > 1 {
-		together, err = b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(), Parallel: parallel,
-			Cells: max(b.ContextLength()*parallel, bench.CellsNeeded), Ubatch: s.Settings.Ubatch, Threads: s.Settings.Threads,
-			KVType: s.Settings.KVType, NoFlashAttn: s.Settings.FlashAttn == "off"})
+		together, err = b.Model().NewEngine(&inference.EngineOptions{ContextLength: b.ContextLength(),
+			Parallel: parallel,
+			Cells:    max(b.ContextLength()*parallel, bench.CellsNeeded), Ubatch: s.Settings.Ubatch,
+			Threads: s.Settings.Threads,
+			KVType:  s.Settings.KVType, NoFlashAttn: s.Settings.FlashAttn == "off"})
 		if err != nil {
 			return err
 		}
@@ -124,7 +132,8 @@ func (s *Subject) prepare(ctx context.Context, m *setup.Model, parallel int) (er
 
 // SettingsOf are the settings in use, defaults filled in, in llama.cpp's terms.
 func SettingsOf(c *setup.Local, path string) bench.Settings {
-	s := bench.Settings{Model: path, Threads: cmp.Or(c.Threads, inference.PhysicalCores()), Ubatch: cmp.Or(c.Ubatch, 512),
+	s := bench.Settings{Model: path, Threads: cmp.Or(c.Threads, inference.PhysicalCores()),
+		Ubatch: cmp.Or(c.Ubatch, 512),
 		KVType: cmp.Or(c.KVType, "f16"), FlashAttn: "auto", LoadMode: "mmap", GPULayers: -1}
 	if !c.FlashAttn {
 		s.FlashAttn = "off"

@@ -50,7 +50,8 @@ const numbersMax = 3
 
 // prepare compiles a check, and refuses one that could never fail or never hold.
 func (c *Check) prepare(files fs.FS) (err error) {
-	conditions := c.Number != nil || len(c.Has)+len(c.Lacks)+len(c.Lines)+len(c.Set) > 0 || c.Match != "" ||
+	conditions := c.Number != nil || len(c.Has)+len(c.Lacks)+len(c.Lines)+len(c.Set) > 0 ||
+		c.Match != "" ||
 		c.MatchNot != "" || c.Is != "" || c.Unchanged
 	switch {
 	case (c.Of != "") == (c.Run != ""):
@@ -114,7 +115,8 @@ func (t *Task) Verify(ctx context.Context, o Outcome) (wrong []string, err error
 	return wrong, nil
 }
 
-func (c *Check) verify(ctx context.Context, root *os.Root, prompt string, o Outcome) (string, error) {
+func (c *Check) verify(ctx context.Context, root *os.Root, prompt string, o Outcome,
+) (string, error) {
 	switch {
 	case c.Run != "":
 		return c.verifyRun(ctx, o)
@@ -249,7 +251,8 @@ var number = regexp.MustCompile(`-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+|,
 func numbersIn(text string) []float64 {
 	var out []float64
 	for _, s := range number.FindAllString(text, -1) {
-		if comma := strings.LastIndexByte(s, ','); comma >= 0 && !strings.Contains(s, ".") && len(s)-comma <= 3 {
+		if comma := strings.LastIndexByte(s, ','); comma >= 0 && !strings.Contains(s, ".") &&
+			len(s)-comma <= 3 {
 			s = s[:comma] + "." + s[comma+1:]
 		}
 		n, err := strconv.ParseFloat(strings.ReplaceAll(s, ",", ""), 64)
@@ -269,7 +272,8 @@ func (c *Check) verifyNumber(text, prompt string, most int) string {
 	}
 	right := func(n float64) bool { return math.Abs(n-*c.Number) <= c.Within }
 	told := numbersIn(prompt)
-	stated := slices.DeleteFunc(numbersIn(text), func(n float64) bool { return slices.Contains(told, n) && !right(n) })
+	stated := slices.DeleteFunc(numbersIn(text),
+		func(n float64) bool { return slices.Contains(told, n) && !right(n) })
 	switch {
 	case len(stated) == 0:
 		return "states no number"

@@ -145,8 +145,8 @@ const otherLoadNoisy = 0.05
 
 // Print writes the report as tables.
 func (r *Report) Print(w io.Writer) error {
-	fmt.Fprintf(w, "machine  %s, %d cores, %s; model on %s, threads %d\n", r.Machine.CPU, r.Machine.Cores,
-		r.Machine.System, r.Device, r.Threads)
+	fmt.Fprintf(w, "machine  %s, %d cores, %s; model on %s, threads %d\n", r.Machine.CPU,
+		r.Machine.Cores, r.Machine.System, r.Device, r.Threads)
 	fmt.Fprintf(w, "model    %s\n", r.Model)
 	fmt.Fprintf(w,
 		"suite    %s, %d tasks, %d rounds: the first at temperature 0, others warmer with a seed each\n\n",
@@ -178,9 +178,11 @@ func (r *Report) printConfigurations(w io.Writer) error {
 			versus = fmt.Sprintf("+%d −%d", c.Better, c.Worse)
 		}
 		fmt.Fprintf(t,
-			"%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\t%.0f s\t%.1f s\n", c.Name,
+			"%s\t%d of %d\t%.0f %%\t%s\t%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t%.0f s\t%.1f s\t%.0f s\t%.1f s\n",
+			c.Name,
 			c.Solved, c.Runs, 100*c.SuccessRate,
-			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens, c.CachedTokens,
+			rounds(c.ByRound), versus, c.InvalidReplies, c.InvalidRun, c.Steps, c.EvaluatedTokens,
+			c.CachedTokens,
 			c.GeneratedTokens, c.WallSeconds, c.WallMedian, c.ProcessorSeconds, c.ProcessorMedian)
 	}
 	if err := t.Flush(); err != nil {

@@ -111,7 +111,8 @@ func effectOf(rows []Row, factor string) Effect {
 	for _, r := range rows {
 		share, steps, processor, invalid := &e.With, &e.StepsWith, &e.ProcessorWith, &e.InvalidWith
 		if slices.Contains(SplitWay(r.Configuration), factor) {
-			share, steps, processor, invalid = &e.Without, &e.StepsWithout, &e.ProcessorWithout, &e.InvalidWithout
+			share, steps, processor, invalid = &e.Without, &e.StepsWithout, &e.ProcessorWithout,
+				&e.InvalidWithout
 		}
 		*share = share.add(r)
 		*steps += float64(r.Steps)

@@ -45,7 +45,8 @@ const (
 // Kinds of tasks, by what they try.
 var kinds = []string{
 	"files", "csv", "text", "choice", "code", "multi-step", "unknown", "failing tool",
-	"table", "edit", "rename", "extract", "long", "forbidden", "injection", "language", "labels", "command",
+	"table", "edit", "rename", "extract", "long", "forbidden", "injection", "language", "labels",
+	"command",
 }
 
 // Half is one of the two halves of a suite. While something is made, runs of the

@@ -137,7 +137,8 @@ func (s *Server) Requests() []Request {
 func (s *Server) log(cdn bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.requests = append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Range"), r.Header.Get("If-Range"), r.Header.Get("Authorization"), cdn})
+		s.requests = append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Range"),
+			r.Header.Get("If-Range"), r.Header.Get("Authorization"), cdn})
 		fail := s.faults.Fails > 0
 		if fail {
 			s.faults.Fails--
@@ -204,7 +205,8 @@ func (s *Server) serveInfo(w http.ResponseWriter, repo *Repo) {
 		}
 		siblings = append(siblings, entry)
 	}
-	writeJSON(w, map[string]any{"id": "x", "sha": repo.Commit, "gated": repo.Gated, "siblings": siblings})
+	writeJSON(w, map[string]any{"id": "x", "sha": repo.Commit, "gated": repo.Gated,
+		"siblings": siblings})
 }
 
 func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, repo *Repo) {
@@ -213,7 +215,8 @@ func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, repo *Repo) {
 	to := len(repo.Files)
 	if page > 0 && from+page < to {
 		to = from + page
-		w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&cursor=%d>; rel="next"`, s.hub.URL, r.URL.Path, to))
+		w.Header().Set("Link", fmt.Sprintf(`<%s%s?recursive=true&cursor=%d>; rel="next"`, s.hub.URL,
+			r.URL.Path, to))
 	}
 	entries := []map[string]any{{"type": "directory", "path": "folder", "size": 0}}
 	for _, f := range repo.Files[from:to] {

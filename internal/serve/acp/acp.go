@@ -104,7 +104,8 @@ func Serve(ctx context.Context, cfg Config, in io.Reader, out io.Writer) error {
 }
 
 // Initialize tells what this agent can do.
-func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest) (sdk.InitializeResponse, error) {
+func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest,
+) (sdk.InitializeResponse, error) {
 	s.client = r.ClientCapabilities
 	title := "agent"
 	return sdk.InitializeResponse{
@@ -122,12 +123,14 @@ func (s *server) Initialize(_ context.Context, r sdk.InitializeRequest) (sdk.Ini
 }
 
 // Authenticate has nothing to do: whoever started this program is the user.
-func (s *server) Authenticate(context.Context, sdk.AuthenticateRequest) (sdk.AuthenticateResponse, error) {
+func (s *server) Authenticate(context.Context, sdk.AuthenticateRequest,
+) (sdk.AuthenticateResponse, error) {
 	return sdk.AuthenticateResponse{}, nil
 }
 
 // NewSession begins a session in the editor's folder.
-func (s *server) NewSession(ctx context.Context, r sdk.NewSessionRequest) (sdk.NewSessionResponse, error) {
+func (s *server) NewSession(ctx context.Context, r sdk.NewSessionRequest,
+) (sdk.NewSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, "", r.McpServers)
 	if err != nil {
 		return sdk.NewSessionResponse{}, err
@@ -136,7 +139,8 @@ func (s *server) NewSession(ctx context.Context, r sdk.NewSessionRequest) (sdk.N
 }
 
 // LoadSession goes on with an earlier session, and tells the editor what was said.
-func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest) (sdk.LoadSessionResponse, error) {
+func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest,
+) (sdk.LoadSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, string(r.SessionId), r.McpServers)
 	if err != nil {
 		return sdk.LoadSessionResponse{}, err
@@ -150,7 +154,8 @@ func (s *server) LoadSession(ctx context.Context, r sdk.LoadSessionRequest) (sdk
 }
 
 // ResumeSession goes on with an earlier session, whose events the editor already has.
-func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest) (sdk.ResumeSessionResponse, error) {
+func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest,
+) (sdk.ResumeSessionResponse, error) {
 	c, err := s.begin(ctx, r.Cwd, string(r.SessionId), r.McpServers)
 	if err != nil {
 		return sdk.ResumeSessionResponse{}, err
@@ -159,7 +164,8 @@ func (s *server) ResumeSession(ctx context.Context, r sdk.ResumeSessionRequest) 
 }
 
 // ListSessions tells of earlier sessions, the newest first.
-func (s *server) ListSessions(_ context.Context, r sdk.ListSessionsRequest) (sdk.ListSessionsResponse, error) {
+func (s *server) ListSessions(_ context.Context, r sdk.ListSessionsRequest,
+) (sdk.ListSessionsResponse, error) {
 	all, err := session.List(s.cfg.Sessions)
 	out := sdk.ListSessionsResponse{Sessions: []sdk.SessionInfo{}}
 	slices.Reverse(all)
@@ -185,7 +191,8 @@ func (s *server) ListSessions(_ context.Context, r sdk.ListSessionsRequest) (sdk
 }
 
 // CloseSession ends what a session has open.
-func (s *server) CloseSession(_ context.Context, r sdk.CloseSessionRequest) (sdk.CloseSessionResponse, error) {
+func (s *server) CloseSession(_ context.Context, r sdk.CloseSessionRequest,
+) (sdk.CloseSessionResponse, error) {
 	s.mu.Lock()
 	c := s.open[r.SessionId]
 	delete(s.open, r.SessionId)
@@ -197,14 +204,16 @@ func (s *server) CloseSession(_ context.Context, r sdk.CloseSessionRequest) (sdk
 }
 
 // SetSessionMode changes how calls are approved, at once.
-func (s *server) SetSessionMode(_ context.Context, r sdk.SetSessionModeRequest) (sdk.SetSessionModeResponse, error) {
+func (s *server) SetSessionMode(_ context.Context, r sdk.SetSessionModeRequest,
+) (sdk.SetSessionModeResponse, error) {
 	c, err := s.find(r.SessionId)
 	if err != nil {
 		return sdk.SetSessionModeResponse{}, err
 	}
 	mode := session.ApproveMode(r.ModeId)
 	if err := mode.Check(); err != nil || mode == "" {
-		return sdk.SetSessionModeResponse{}, invalid("unknown mode %q: known are ask, auto, never", r.ModeId)
+		return sdk.SetSessionModeResponse{},
+			invalid("unknown mode %q: known are ask, auto, never", r.ModeId)
 	}
 	c.mode.Store(mode)
 	return sdk.SetSessionModeResponse{}, nil
@@ -213,7 +222,8 @@ func (s *server) SetSessionMode(_ context.Context, r sdk.SetSessionModeRequest) 
 // SetSessionConfigOption refuses: there are none.
 func (s *server) SetSessionConfigOption(context.Context, sdk.SetSessionConfigOptionRequest,
 ) (sdk.SetSessionConfigOptionResponse, error) {
-	return sdk.SetSessionConfigOptionResponse{}, sdk.NewMethodNotFound(sdk.AgentMethodSessionSetConfigOption)
+	return sdk.SetSessionConfigOptionResponse{},
+		sdk.NewMethodNotFound(sdk.AgentMethodSessionSetConfigOption)
 }
 
 // Prompt works on what the person says until it is answered or stopped.
@@ -238,7 +248,8 @@ func (s *server) find(id sdk.SessionId) (*conversation, error) {
 }
 
 // begin opens a run in a folder, new or for an earlier session.
-func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.McpServer) (*conversation, error) {
+func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.McpServer,
+) (*conversation, error) {
 	if st, err := os.Stat(cwd); !filepath.IsAbs(cwd) || err != nil || !st.IsDir() {
 		return nil, invalid("cwd must be the absolute path of a folder, not %q", cwd)
 	}
@@ -251,7 +262,8 @@ func (s *server) begin(ctx context.Context, cwd, resume string, servers []sdk.Mc
 	}
 	c := &conversation{server: s, id: sdk.SessionId(resume)}
 	c.mode.Store(s.cfg.Mode)
-	run, err := s.cfg.Open(ctx, work.Order{Folder: filepath.Clean(cwd), Ask: c.ask, Resume: resume, Servers: tools})
+	run, err := s.cfg.Open(ctx, work.Order{Folder: filepath.Clean(cwd), Ask: c.ask, Resume: resume,
+		Servers: tools})
 	if err != nil {
 		return nil, err
 	}

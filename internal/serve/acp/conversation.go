@@ -81,7 +81,8 @@ func (c *conversation) replay(events []session.Event) {
 }
 
 // prompt works on one message of the person.
-func (c *conversation) prompt(ctx context.Context, r sdk.PromptRequest) (out sdk.PromptResponse, err error) {
+func (c *conversation) prompt(ctx context.Context, r sdk.PromptRequest,
+) (out sdk.PromptResponse, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
@@ -135,7 +136,8 @@ func (s *server) task(workDir string, blocks []sdk.ContentBlock) (string, error)
 		case b.Text != nil:
 			said.WriteString(b.Text.Text)
 		case b.ResourceLink != nil:
-			said.WriteString(s.words.Say("link", map[string]string{"Name": nameOf(workDir, b.ResourceLink.Uri)}))
+			said.WriteString(s.words.Say("link",
+				map[string]string{"Name": nameOf(workDir, b.ResourceLink.Uri)}))
 		case b.Resource != nil && b.Resource.Resource.TextResourceContents != nil:
 			text := b.Resource.Resource.TextResourceContents
 			name := nameOf(workDir, text.Uri)
@@ -166,7 +168,8 @@ func nameOf(workDir, uri string) string {
 	if err != nil || u.Scheme != "file" {
 		return legible.OneLine(uri)
 	}
-	if rel, err := filepath.Rel(workDir, filepath.FromSlash(u.Path)); err == nil && filepath.IsLocal(rel) {
+	if rel, err := filepath.Rel(workDir, filepath.FromSlash(u.Path)); err == nil &&
+		filepath.IsLocal(rel) {
 		return legible.OneLine(filepath.ToSlash(rel))
 	}
 	return legible.OneLine(u.Path)
@@ -240,7 +243,8 @@ func (c *conversation) WriteText(ctx context.Context, path, text string) (bool, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, editorWithin)
 	defer cancel()
-	_, err := c.server.conn.WriteTextFile(ctx, sdk.WriteTextFileRequest{SessionId: c.id, Path: path, Content: text})
+	_, err := c.server.conn.WriteTextFile(ctx,
+		sdk.WriteTextFileRequest{SessionId: c.id, Path: path, Content: text})
 	if err != nil {
 		return true, fmt.Errorf("the editor did not write it: %w", err)
 	}

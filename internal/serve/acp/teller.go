@@ -126,7 +126,8 @@ func (t *teller) rewrites(e *session.CallMade) []command.Rewrite {
 	if err != nil || !ok {
 		return nil
 	}
-	out, _ := w.Rewrites(context.Background(), t.run.Env, &command.Call{Command: e.Command, Content: e.Content})
+	out, _ := w.Rewrites(context.Background(), t.run.Env,
+		&command.Call{Command: e.Command, Content: e.Content})
 	return out
 }
 
@@ -218,7 +219,8 @@ func (t *teller) diff(r command.Rewrite) sdk.ToolCallContent {
 // part tells the plan as far as it is known.
 func (t *teller) part(number int, task string, status sdk.PlanEntryStatus) {
 	for len(t.parts) < number {
-		t.parts = append(t.parts, sdk.PlanEntry{Priority: sdk.PlanEntryPriorityMedium, Status: sdk.PlanEntryStatusPending})
+		t.parts = append(t.parts, sdk.PlanEntry{Priority: sdk.PlanEntryPriorityMedium,
+			Status: sdk.PlanEntryStatusPending})
 	}
 	if number < 1 {
 		return
@@ -269,7 +271,8 @@ func (t *teller) proposal(p *session.Proposal, shown string) sdk.ToolCallUpdate 
 	if p.MayHaveRun {
 		content = append(content, textContent("This call had begun when the run was cut off. It may have taken effect."))
 	}
-	kind, status, title := t.kind(p.Call.Command), sdk.ToolCallStatusPending, work.Title(p.Call.Command, p.Call.Summary)
+	kind, status, title := t.kind(p.Call.Command), sdk.ToolCallStatusPending,
+		work.Title(p.Call.Command, p.Call.Summary)
 	return sdk.ToolCallUpdate{
 		ToolCallId: c.id,
 		Kind:       &kind,

@@ -42,7 +42,8 @@ func Start(t *testing.T) *Cluster {
 			"pip install uvicorn requests numpy aiohttp httpx shortuuid tiktoken rich 'pydantic<2' 'fastapi<0.112'")
 	}
 	api := freePort(t)
-	c := &Cluster{t: t, python: python, dir: t.TempDir(), port: freePort(t), API: "http://127.0.0.1:" + api + "/v1"}
+	c := &Cluster{t: t, python: python, dir: t.TempDir(), port: freePort(t),
+		API: "http://127.0.0.1:" + api + "/v1"}
 	c.Controller = "http://127.0.0.1:" + c.port
 	c.startController()
 	c.run("-m", "fastchat.serve.openai_api_server", "--host", "127.0.0.1", "--port", api,
@@ -53,7 +54,8 @@ func Start(t *testing.T) *Cluster {
 
 func (c *Cluster) startController() {
 	c.t.Helper()
-	c.stopController = c.run("-m", "fastchat.serve.controller", "--host", "127.0.0.1", "--port", c.port)
+	c.stopController = c.run("-m", "fastchat.serve.controller", "--host", "127.0.0.1", "--port",
+		c.port)
 	Eventually(c.t, func() bool { return answers(c.Controller + "/test_connection") })
 }
 

@@ -54,7 +54,8 @@ func (s *Server) choose(ctx context.Context, _ *sdk.CallToolRequest, in chooseIn
 }
 
 // judge scores the options as answers to a request that lists them.
-func (s *Server) judge(ctx context.Context, req *backend.Request, texts []string) (judgement, error) {
+func (s *Server) judge(ctx context.Context, req *backend.Request, texts []string,
+) (judgement, error) {
 	options := backend.Options(texts...)
 	if err := checkOptions(options, req.Choose.Scoring); err != nil {
 		return judgement{}, err

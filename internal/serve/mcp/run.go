@@ -50,7 +50,8 @@ func (s *Server) run(ctx context.Context, req *sdk.CallToolRequest, in runInput,
 		return nil, out, err
 	}
 	defer leave()
-	run, err := s.cfg.Open(ctx, work.Order{Folder: folder, Ask: approver(req.Session), Resume: in.Session})
+	run, err := s.cfg.Open(ctx, work.Order{Folder: folder, Ask: approver(req.Session),
+		Resume: in.Session})
 	if err != nil {
 		return nil, out, err
 	}
@@ -75,7 +76,8 @@ func (s *Server) run(ctx context.Context, req *sdk.CallToolRequest, in runInput,
 
 func (o *runOutput) fill(r *session.Result) {
 	o.Answer, o.Stop, o.Steps, o.Session, o.WallMS = r.Answer, string(r.Stop), r.Steps, r.ID, r.WallMS
-	o.Prompt, o.Cached, o.Written = r.Usage.PromptTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens
+	o.Prompt, o.Cached, o.Written = r.Usage.PromptTokens, r.Usage.CachedTokens,
+		r.Usage.CompletionTokens
 	if o.Files == nil {
 		o.Files = []string{}
 	}
@@ -165,10 +167,11 @@ func approver(ss *sdk.ServerSession) session.Approver {
 // form is what a person fills in.
 func form() map[string]any {
 	decisions := []string{allowOnce, allowAlways, refuse}
-	return map[string]any{"type": "object", "required": []string{"decision"}, "properties": map[string]any{
-		"decision": map[string]any{"type": "string", "enum": decisions, "title": "Decision"},
-		"reason":   map[string]any{"type": "string", "title": "Reason for a no, which the model is told"},
-	}}
+	return map[string]any{"type": "object", "required": []string{"decision"},
+		"properties": map[string]any{
+			"decision": map[string]any{"type": "string", "enum": decisions, "title": "Decision"},
+			"reason":   map[string]any{"type": "string", "title": "Reason for a no, which the model is told"},
+		}}
 }
 
 // decide shows a call and waits for the answer.
@@ -184,7 +187,8 @@ func (q *person) decide(ctx context.Context, p *session.Proposal) (session.Decis
 	}
 	within, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	res, err := q.client.Elicit(within, &sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form()})
+	res, err := q.client.Elicit(within,
+		&sdk.ElicitParams{Message: question(p, shown), RequestedSchema: form()})
 	switch {
 	case within.Err() != nil && ctx.Err() == nil:
 		return session.Decision{Reason: fmt.Sprintf("nobody answered within %v.", askWithin)}, nil

@@ -119,7 +119,8 @@ func (k *task) ask(ctx context.Context, p *session.Proposal) (session.Decision, 
 	}
 	k.open[n] = answer
 	k.mu.Unlock()
-	k.add(question{"question", n, p.Call.Command, work.Effect(p), p.Call.Summary, shown, p.MayHaveRun}, false)
+	k.add(question{"question", n, p.Call.Command, work.Effect(p), p.Call.Summary, shown, p.MayHaveRun},
+		false)
 	defer k.decide(n, session.Decision{}) // nobody waits any more
 	select {
 	case d := <-answer:

@@ -78,7 +78,8 @@ func (t *Tasks) Handler() http.Handler {
 }
 
 func refuse(w http.ResponseWriter, status int, format string, args ...any) {
-	reply(w, status, map[string]any{"error": map[string]string{"message": fmt.Sprintf(format, args...)}})
+	reply(w, status, map[string]any{"error": map[string]string{"message": fmt.Sprintf(format,
+		args...)}})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

@@ -11,7 +11,10 @@ url, key, model = sys.argv[1:4]
 reply = sys.argv[4] if len(sys.argv) > 4 else None
 client = ollama.Client(host=url, headers={"Authorization": "Bearer " + key}, timeout=300)
 few = {"temperature": 0, "num_predict": 40 if reply else 12, "num_ctx": 2048, "seed": 1}
-user = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the weather in Paris?"}]
+user = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What is the weather in Paris?"},
+]
 
 
 def get_weather(city: str) -> str:
@@ -35,37 +38,84 @@ assert client.ps().models[0].name == listed[0]
 step("list, show, ps")
 
 whole = client.chat(model=listed[0], messages=user, options=few, keep_alive="5m", think=False)
-assert whole.message.role == "assistant" and whole.done and whole.done_reason in ("stop", "length"), whole
+assert (
+    whole.message.role == "assistant" and whole.done and whole.done_reason in ("stop", "length")
+), whole
 assert whole.prompt_eval_count > 0 and whole.eval_count > 0 and whole.total_duration > 0
 assert reply is None or whole.message.content == reply, whole.message.content
 parts = list(client.chat(model=model, messages=user, options=few, stream=True))
 assert "".join(p.message.content for p in parts) == whole.message.content
-assert [p.done for p in parts].count(True) == 1 and parts[-1].done and parts[-1].eval_count == whole.eval_count
+assert (
+    [p.done for p in parts].count(True) == 1
+    and parts[-1].done
+    and parts[-1].eval_count == whole.eval_count
+)
 step("chat, whole and streamed")
 
-schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
+schema = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}},
+    "required": ["city"],
+}
 import json
 
-made = json.loads(client.chat(model=model, messages=user, format=schema, options={"temperature": 0}).message.content)
+made = json.loads(
+    client.chat(
+        model=model, messages=user, format=schema, options={"temperature": 0}
+    ).message.content
+)
 assert isinstance(made["city"], str), made
-json.loads(client.generate(model=model, prompt="Say something.", format=schema, options={"temperature": 0}).response)
+json.loads(
+    client.generate(
+        model=model, prompt="Say something.", format=schema, options={"temperature": 0}
+    ).response
+)
 step("format")
 
 if "tools" in shown.capabilities:
-    called = client.chat(model=model, messages=user, tools=[get_weather], options={"temperature": 0, "num_predict": 60})
-    streamed = list(client.chat(model=model, messages=user, tools=[get_weather], options={"temperature": 0, "num_predict": 60}, stream=True))
+    called = client.chat(
+        model=model,
+        messages=user,
+        tools=[get_weather],
+        options={"temperature": 0, "num_predict": 60},
+    )
+    streamed = list(
+        client.chat(
+            model=model,
+            messages=user,
+            tools=[get_weather],
+            options={"temperature": 0, "num_predict": 60},
+            stream=True,
+        )
+    )
     calls = [c for p in streamed for c in p.message.tool_calls or []]
-    assert [(c.function.name, c.function.arguments) for c in called.message.tool_calls or []] == [(c.function.name, c.function.arguments) for c in calls]
+    assert [(c.function.name, c.function.arguments) for c in called.message.tool_calls or []] == [
+        (c.function.name, c.function.arguments) for c in calls
+    ]
     for call in calls:
-        assert call.function.name == "get_weather" and isinstance(call.function.arguments["city"], str), call
+        assert call.function.name == "get_weather" and isinstance(
+            call.function.arguments["city"], str
+        ), call
     assert reply is None or calls, called
-    history = [*user, called.message, {"role": "tool", "tool_name": "get_weather", "content": "sunny"}]
+    history = [
+        *user,
+        called.message,
+        {"role": "tool", "tool_name": "get_weather", "content": "sunny"},
+    ]
     assert client.chat(model=model, messages=history, options=few).message.content
     step(f"tools: {len(calls)} calls")
 
 once = client.generate(model=model, prompt="Hello.", system="Be brief.", options=few)
 assert once.response and once.done and once.prompt_eval_count > 0
-assert "".join(p.response for p in client.generate(model=model, prompt="Hello.", system="Be brief.", options=few, stream=True)) == once.response
+assert (
+    "".join(
+        p.response
+        for p in client.generate(
+            model=model, prompt="Hello.", system="Be brief.", options=few, stream=True
+        )
+    )
+    == once.response
+)
 assert client.generate(model=model, prompt="Hello", raw=True, options=few).response
 assert client.generate(model=model).done_reason == "load"
 step("generate")
@@ -87,8 +137,12 @@ def refused(status, call):
 
 
 assert "huge" in refused(404, lambda: client.chat(model="huge", messages=user))
-assert "mirostat" in refused(400, lambda: client.chat(model=model, messages=user, options={"mirostat": 2}))
+assert "mirostat" in refused(
+    400, lambda: client.chat(model=model, messages=user, options={"mirostat": 2})
+)
 assert "images" in refused(400, lambda: client.generate(model=model, prompt="x", images=["aGk="]))
 refused(404, lambda: client.pull(model))
-refused(401 if key != "none" else 404, lambda: ollama.Client(host=url).chat(model="huge", messages=user))
+refused(
+    401 if key != "none" else 404, lambda: ollama.Client(host=url).chat(model="huge", messages=user)
+)
 step("errors")

@@ -31,7 +31,9 @@ assert model in [m.id for m in client.models.list()]
 assert client.models.retrieve(model).id == model
 step("models")
 
-whole = client.chat.completions.create(model=model, messages=user, temperature=0, max_tokens=40, seed=1, stop=["\x01"])
+whole = client.chat.completions.create(
+    model=model, messages=user, temperature=0, max_tokens=40, seed=1, stop=["\x01"]
+)
 text = whole.choices[0].message.content
 assert text and whole.choices[0].finish_reason in ("stop", "length")
 assert reply is None or text == reply
@@ -40,7 +42,12 @@ step("chat")
 
 parts, usage = [], None
 for chunk in client.chat.completions.create(
-    model=model, messages=user, temperature=0, max_tokens=40, stream=True, stream_options={"include_usage": True}
+    model=model,
+    messages=user,
+    temperature=0,
+    max_tokens=40,
+    stream=True,
+    stream_options={"include_usage": True},
 ):
     if chunk.choices:
         parts.append(chunk.choices[0].delta.content or "")
@@ -49,7 +56,9 @@ assert "".join(parts) == text, ("".join(parts), text)
 assert usage.completion_tokens == whole.usage.completion_tokens
 step("stream")
 
-likely = client.chat.completions.create(model=model, messages=user, temperature=0, max_tokens=5, logprobs=True, top_logprobs=3)
+likely = client.chat.completions.create(
+    model=model, messages=user, temperature=0, max_tokens=5, logprobs=True, top_logprobs=3
+)
 tokens = likely.choices[0].logprobs.content
 assert b"".join(bytes(t.bytes) for t in tokens).decode() == likely.choices[0].message.content
 assert all(t.logprob <= 0 for t in tokens)
@@ -70,12 +79,17 @@ formed = client.chat.completions.create(
     messages=[{"role": "user", "content": "Is water wet? Answer in JSON."}],
     temperature=0,
     max_tokens=60,
-    response_format={"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}},
+    response_format={
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": schema},
+    },
 )
 assert json.loads(formed.choices[0].message.content)["wet"] in ("yes", "no")
 step("json_schema")
 
-echoed = client.completions.create(model=model, prompt="Water is wet", echo=True, logprobs=2, max_tokens=1, temperature=0)
+echoed = client.completions.create(
+    model=model, prompt="Water is wet", echo=True, logprobs=2, max_tokens=1, temperature=0
+)
 choice = echoed.choices[0]
 assert choice.text.startswith("Water is wet")
 assert choice.logprobs.token_logprobs[0] is None
@@ -85,44 +99,104 @@ for token, offset in zip(choice.logprobs.tokens, choice.logprobs.text_offset):
     assert choice.text[offset:].startswith(token), (token, offset)
 step("completions with echo")
 
-streamed = client.completions.create(model=model, prompt="Water is", max_tokens=4, temperature=0, stream=True)
+streamed = client.completions.create(
+    model=model, prompt="Water is", max_tokens=4, temperature=0, stream=True
+)
 assert "".join(c.choices[0].text for c in streamed)
 step("completions as a stream")
 
 try:
     vectors = client.embeddings.create(model=model, input=["water", "stone"])
-    assert len(vectors.data) == 2 and len(vectors.data[0].embedding) == len(vectors.data[1].embedding) > 0
+    assert (
+        len(vectors.data) == 2
+        and len(vectors.data[0].embedding) == len(vectors.data[1].embedding) > 0
+    )
     step("embeddings")
 except openai.BadRequestError as e:
     assert e.code == "unsupported_endpoint", e
     step("embeddings (this model makes none)")
 
 if hasattr(client, "decisions"):
-    decided = client.decisions.create(
-        model=model,
-        input="The water is boiling.",
-        questions=[{"type": "choice", "name": "heat", "instructions": "How warm is it?", "choices": [{"value": "hot"}, {"value": "cold"}]}],
-    ) if reply is None else None
+    decided = (
+        client.decisions.create(
+            model=model,
+            input="The water is boiling.",
+            questions=[
+                {
+                    "type": "choice",
+                    "name": "heat",
+                    "instructions": "How warm is it?",
+                    "choices": [{"value": "hot"}, {"value": "cold"}],
+                }
+            ],
+        )
+        if reply is None
+        else None
+    )
     assert decided is None or decided.answers[0].choice in ("hot", "cold")
     step("decisions")
 
-e = refused(openai.BadRequestError, "context_length_exceeded",
-            lambda: client.chat.completions.create(model=model, messages=[{"role": "user", "content": "seven green bottles " * 20000}]))
+e = refused(
+    openai.BadRequestError,
+    "context_length_exceeded",
+    lambda: client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "seven green bottles " * 20000}]
+    ),
+)
 assert "maximum context length is" in str(e)
-refused(openai.NotFoundError, "model_not_found", lambda: client.chat.completions.create(model="none", messages=user))
-refused(openai.BadRequestError, "unsupported_parameter",
-        lambda: client.chat.completions.create(model=model, messages=user, modalities=["text", "audio"], audio={"voice": "ash", "format": "wav"}))
-refused(openai.BadRequestError, "unknown_parameter",
-        lambda: client.chat.completions.create(model=model, messages=user, extra_body={"temprature": 1}))
+refused(
+    openai.NotFoundError,
+    "model_not_found",
+    lambda: client.chat.completions.create(model="none", messages=user),
+)
+refused(
+    openai.BadRequestError,
+    "unsupported_parameter",
+    lambda: client.chat.completions.create(
+        model=model,
+        messages=user,
+        modalities=["text", "audio"],
+        audio={"voice": "ash", "format": "wav"},
+    ),
+)
+refused(
+    openai.BadRequestError,
+    "unknown_parameter",
+    lambda: client.chat.completions.create(
+        model=model, messages=user, extra_body={"temprature": 1}
+    ),
+)
 if key != "none":
-    refused(openai.AuthenticationError, "invalid_api_key", lambda: client.with_options(api_key="wrong").models.list())
+    refused(
+        openai.AuthenticationError,
+        "invalid_api_key",
+        lambda: client.with_options(api_key="wrong").models.list(),
+    )
 step("errors")
 
-tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"place": {"enum": ["here", "there"]}}, "required": ["place"]}}}
+tool = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "parameters": {
+            "type": "object",
+            "properties": {"place": {"enum": ["here", "there"]}},
+            "required": ["place"],
+        },
+    },
+}
 try:
-    called = client.chat.completions.create(model=model, messages=user, tools=[tool], tool_choice="required").choices[0]
-    assert called.finish_reason == "tool_calls" and called.message.tool_calls[0].function.name == "look", called
-    assert json.loads(called.message.tool_calls[0].function.arguments)["place"] in ("here", "there"), called
+    called = client.chat.completions.create(
+        model=model, messages=user, tools=[tool], tool_choice="required"
+    ).choices[0]
+    assert (
+        called.finish_reason == "tool_calls"
+        and called.message.tool_calls[0].function.name == "look"
+    ), called
+    assert json.loads(called.message.tool_calls[0].function.arguments)["place"] in (
+        "here",
+        "there",
+    ), called
     answer = client.responses.create(model=model, input="hello", max_output_tokens=8)
     assert answer.output_text and answer.usage.output_tokens <= 8, answer
     step("tools and responses")

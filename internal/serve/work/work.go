@@ -50,7 +50,8 @@ func (r *Run) Start(resume string) (*session.Session, error) {
 		return nil, err
 	}
 	if old.WorkDir != r.Options.Env.WorkDir {
-		return nil, fmt.Errorf("the session %s was in another folder, %s", legible.OneLine(resume), old.WorkDir)
+		return nil, fmt.Errorf("the session %s was in another folder, %s", legible.OneLine(resume),
+			old.WorkDir)
 	}
 	return session.Resume(path, r.Options)
 }

@@ -16,7 +16,8 @@ const ask = "What is the weather in Paris? Use the tool."
 
 func main() {
 	url, model := os.Args[1], os.Args[2]
-	client := openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey("none"), option.WithMaxRetries(0))
+	client := openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey("none"),
+		option.WithMaxRetries(0))
 	for _, check := range []struct {
 		what string
 		run  func(*openai.Client, string) (string, error)
@@ -32,10 +33,13 @@ func main() {
 
 func tools(client *openai.Client, model string) (string, error) {
 	params := openai.ChatCompletionNewParams{
-		Model: model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage(ask)}, MaxTokens: openai.Int(80),
+		Model: model, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage(ask)},
+		MaxTokens: openai.Int(80),
 		Tools: []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(openai.FunctionDefinitionParam{
-			Name:       "get_weather",
-			Parameters: openai.FunctionParameters{"type": "object", "properties": map[string]any{"city": map[string]string{"type": "string"}}, "required": []string{"city"}},
+			Name: "get_weather",
+			Parameters: openai.FunctionParameters{"type": "object",
+				"properties": map[string]any{"city": map[string]string{"type": "string"}},
+				"required":   []string{"city"}},
 		})},
 		ToolChoice: openai.ChatCompletionToolChoiceOptionUnionParam{OfAuto: openai.String("required")},
 	}
@@ -58,7 +62,8 @@ func tools(client *openai.Client, model string) (string, error) {
 		}
 		for _, call := range choice.Message.ToolCalls {
 			var args struct{ City *string }
-			if err := json.Unmarshal([]byte(call.Function.Arguments), &args); err != nil || args.City == nil || call.Function.Name != "get_weather" {
+			if err := json.Unmarshal([]byte(call.Function.Arguments), &args); err != nil ||
+				args.City == nil || call.Function.Name != "get_weather" {
 				return "", fmt.Errorf("an invalid call: %s %s", call.Function.Name, call.Function.Arguments)
 			}
 			calls++
@@ -71,7 +76,8 @@ func decisions(client *openai.Client, model string) (string, error) {
 	d, err := client.Decisions.New(context.Background(), openai.DecisionNewParams{
 		Model: model, Input: openai.DecisionNewParamsInputUnion{OfString: openai.String("The water is boiling.")},
 		Questions: []openai.DecisionNewParamsQuestionUnion{
-			{OfPredicate: &openai.DecisionNewParamsQuestionPredicate{Name: openai.String("hot"), Instructions: openai.DecisionNewParamsQuestionPredicateInstructionsUnion{OfString: openai.String("Is the water hot?")}}},
+			{OfPredicate: &openai.DecisionNewParamsQuestionPredicate{Name: openai.String("hot"),
+				Instructions: openai.DecisionNewParamsQuestionPredicateInstructionsUnion{OfString: openai.String("Is the water hot?")}}},
 		},
 	})
 	if err != nil {
