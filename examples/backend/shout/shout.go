@@ -21,8 +21,7 @@ func (m *Model) CountTokens(_ context.Context, msgs []backend.Message) (n int, e
 	return n, backend.CheckMessages(msgs)
 }
 
-func (m *Model) ChatCompletion(ctx context.Context, req *backend.Request,
-) iter.Seq2[backend.Delta, error] {
+func (m *Model) ChatCompletion(ctx context.Context, req *backend.Request) iter.Seq2[backend.Delta, error] {
 	return backend.Stream(ctx, m, req, func(yield func(string, error) bool) {
 		last := req.Messages[len(req.Messages)-1].Content
 		for word := range strings.SplitAfterSeq(strings.ToUpper(last), " ") {
@@ -33,8 +32,7 @@ func (m *Model) ChatCompletion(ctx context.Context, req *backend.Request,
 	})
 }
 
-func (m *Model) ChooseFromOptions(ctx context.Context, req *backend.Request,
-	options []backend.Option,
+func (m *Model) ChooseFromOptions(ctx context.Context, req *backend.Request, options []backend.Option,
 ) (*backend.Choice, error) {
 	return backend.ChooseByReply(ctx, m, req, options)
 }
