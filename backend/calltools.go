@@ -422,8 +422,8 @@ func (t *toolTurn) left() int {
 	return max(0, t.req.TokensMax-t.usage.CompletionTokens)
 }
 
-func (t *toolTurn) choose(ctx context.Context, chat []Message, prefill string, options,
-	ends []string,
+func (t *toolTurn) choose(ctx context.Context, chat []Message, prefill string,
+	options, ends []string,
 ) (*Choice, error) {
 	req := Request{Messages: chat, Tools: t.req.Tools, Prefill: prefill,
 		Choose: &ChooseConfig{EndTexts: ends}}

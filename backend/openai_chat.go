@@ -293,8 +293,8 @@ func whatInstead(param string) (string, bool) {
 // reports whether the request should be sent again without it.
 func (o *OpenAI) adapt(err error, sent wireFields) bool {
 	remote := toRemoteError(err, o.cfg.APIKey)
-	if remote == nil || remote.Status != http.StatusBadRequest &&
-		remote.Status != http.StatusUnprocessableEntity {
+	if remote == nil ||
+		remote.Status != http.StatusBadRequest && remote.Status != http.StatusUnprocessableEntity {
 		return false
 	}
 	param := remote.refused(sent)

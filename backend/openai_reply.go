@@ -118,8 +118,8 @@ func (r *replyReader) read(ctx context.Context, stream *openai.ChatCompletionStr
 // complete reports whether the reply was whole when the stream ended with err:
 // at its end mark, or after the reason to end was told.
 func (r *replyReader) complete(err error) bool {
-	return err == io.EOF || r.finish != "" &&
-		(errors.Is(err, errCutOff) || errors.Is(err, io.ErrUnexpectedEOF))
+	return err == io.EOF ||
+		r.finish != "" && (errors.Is(err, errCutOff) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // take passes on what a chunk brings.

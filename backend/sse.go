@@ -131,8 +131,8 @@ func (b *sseBody) emit() {
 // or the end mark.
 func isWholeEvent(data []byte) bool {
 	data = bytes.TrimSpace(data)
-	return string(data) == "[DONE]" || len(data) > 0 && data[0] == '{' && data[len(data)-1] == '}' &&
-		balanced(data)
+	return string(data) == "[DONE]" ||
+		len(data) > 0 && data[0] == '{' && data[len(data)-1] == '}' && balanced(data)
 }
 
 // balanced reports whether the braces outside of strings are.

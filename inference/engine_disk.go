@@ -98,8 +98,8 @@ func (e *Engine) untilKept(j *job) int {
 func (e *Engine) keepPrefix(j *job) {
 	held, n := j.slot.cache, j.keep
 	j.keep = 0
-	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n || e.uncuttable() &&
-		len(held) > n ||
+	if e.disk.prefixShelf == nil || n < prefixTokensMin || len(held) < n ||
+		e.uncuttable() && len(held) > n ||
 		e.disk.has(held[:n]) {
 		return
 	}

@@ -333,8 +333,8 @@ func (c *enforcement) array(s map[string]any, p place) error {
 		case isList: // exactly these
 			for _, bound := range []string{"minItems", "maxItems"} {
 				n, err := strconv.Atoi(shortJSON(s[bound]))
-				if err == nil && (bound == "minItems" && n > len(list) || bound == "maxItems" &&
-					n < len(list)) {
+				if err == nil && (bound == "minItems" && n > len(list) ||
+					bound == "maxItems" && n < len(list)) {
 					return p.refuseKeyword(bound, "beside a list of "+strconv.Itoa(len(list))+" "+key)
 				}
 			}

@@ -88,8 +88,8 @@ func (j job) consequential() bool { return j.spec.Effect.Consequential() }
 // approve decides about one call. What was allowed holds for what was shown: if
 // that changed meanwhile it is decided again, if names lead elsewhere refused.
 func (g *gate) approve(ctx context.Context, j job) (Decision, error) {
-	if g.opts.Approver == nil && g.opts.Overseer == nil || !j.consequential() &&
-		len(g.opts.Rules) == 0 {
+	if g.opts.Approver == nil && g.opts.Overseer == nil ||
+		!j.consequential() && len(g.opts.Rules) == 0 {
 		return g.decideOnce(ctx, j)
 	}
 	for range redecidedMax {

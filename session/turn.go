@@ -185,8 +185,8 @@ func (s *Session) hasChoice(spec command.Spec) bool {
 		return len(s.watch.choices(s.talk.task, s.view(aim{}).mustLook(s.phase))) > 1
 	}
 	return slices.ContainsFunc(spec.Slots, func(slot command.Slot) bool {
-		return !slot.Optional && (slot.Kind == command.SlotEnum || slot.Kind == command.SlotFile &&
-			files())
+		return !slot.Optional && (slot.Kind == command.SlotEnum ||
+			slot.Kind == command.SlotFile && files())
 	})
 }
 

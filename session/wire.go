@@ -64,8 +64,8 @@ func (w wire) replyText(ctx context.Context, msgs []backend.Message) (string, en
 // cutInside reports that the reply was cut off within a call. Of JSON it is
 // known where a call ends; other forms go on as long as the reply does.
 func cutInside(parsed salvage.Parsed, end ending) bool {
-	return parsed.Repaired(salvage.RepairTruncated) || end.cut() &&
-		(asText(parsed) || parsed.Repaired(salvage.RepairProse))
+	return parsed.Repaired(salvage.RepairTruncated) ||
+		end.cut() && (asText(parsed) || parsed.Repaired(salvage.RepairProse))
 }
 
 // read makes calls of a reply, or says why none of it can be used. One that was

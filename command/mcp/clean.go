@@ -48,8 +48,8 @@ type secrets struct{ replace *strings.Replacer }
 func newSecrets(c Server) secrets {
 	var values []string
 	for name, value := range c.Env {
-		if len(value) >= plainChars && !harmless.MatchString(value) || len(value) >= secretChars &&
-			secretName.MatchString(name) {
+		if len(value) >= plainChars && !harmless.MatchString(value) ||
+			len(value) >= secretChars && secretName.MatchString(name) {
 			values = append(values, value)
 		}
 	}

@@ -79,8 +79,8 @@ func asMessages(line []byte) (out []byte) {
 			Version           string `json:"jsonrpc"`
 			ID, Result, Error json.RawMessage
 		}
-		if json.Unmarshal(one, &m) != nil || m.Version == "" &&
-			(m.ID == nil || m.Result == nil && m.Error == nil) {
+		if json.Unmarshal(one, &m) != nil ||
+			m.Version == "" && (m.ID == nil || m.Result == nil && m.Error == nil) {
 			return nil
 		}
 		if m.Version == "" {

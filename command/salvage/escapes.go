@@ -51,8 +51,8 @@ func keepsBackslash(text string, start, pos int) bool {
 		return false
 	}
 	before, rest := text[max(start, pos-escapeWindow):pos], text[pos:pos+2]+after
-	return noWord.MatchString(rest[1:]) || inPath(before, rest) || macro.MatchString(rest[1:]) &&
-		inFormula(before, rest)
+	return noWord.MatchString(rest[1:]) || inPath(before, rest) ||
+		macro.MatchString(rest[1:]) && inFormula(before, rest)
 }
 
 // inFormula reports a place between dollar signs, or near a command of LaTeX whose

@@ -100,8 +100,8 @@ func madeUp(answer, text string) []string {
 func (r *reading) extracted(found []string, head map[string]any) *command.Result {
 	out := &command.Result{Text: texts.Say("extract_head", head)}
 	for i, f := range found {
-		if text := out.Text + "\n" + f; i == 0 || len(text) <= r.left &&
-			(r.env.Fits == nil || r.env.Fits(text)) {
+		if text := out.Text + "\n" + f; i == 0 ||
+			len(text) <= r.left && (r.env.Fits == nil || r.env.Fits(text)) {
 			out.Text = text
 			continue
 		}

@@ -203,8 +203,8 @@ func (l *listing) render(head string) *command.Result {
 	out.WriteString(head)
 	for i, f := range l.found {
 		line := "\n" + l.line(f)
-		if i > 0 && (out.Len()+len(line) > l.left || l.env.Fits != nil &&
-			!l.env.Fits(out.String()+line)) {
+		if i > 0 && (out.Len()+len(line) > l.left ||
+			l.env.Fits != nil && !l.env.Fits(out.String()+line)) {
 			l.more += len(l.found) - i
 			break
 		}

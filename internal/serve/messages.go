@@ -113,8 +113,8 @@ type turns []turn
 
 func (t *turns) add(role backend.Role, text string, calls ...backend.ToolCall) {
 	last := len(*t) - 1
-	if last < 0 || (*t)[last].role != role || role == backend.RoleTool || len((*t)[last].calls) > 0 &&
-		text != "" {
+	if last < 0 || (*t)[last].role != role || role == backend.RoleTool ||
+		len((*t)[last].calls) > 0 && text != "" {
 		*t = append(*t, turn{role: role})
 		last++
 	}

@@ -141,8 +141,8 @@ func (m *messageBody) goesOn(ev event) bool {
 	if len(m.Content) == 0 {
 		return false
 	}
-	return ev.Call != nil && ev.Call.Name == "" || ev.Call == nil &&
-		m.Content[len(m.Content)-1].Type == blockOf(ev).Type
+	return ev.Call != nil && ev.Call.Name == "" ||
+		ev.Call == nil && m.Content[len(m.Content)-1].Type == blockOf(ev).Type
 }
 
 // finish takes over how the reply ended and what it cost.

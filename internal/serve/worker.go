@@ -70,8 +70,8 @@ func newWorker(m *model, cfg WorkerConfig) (*worker, error) {
 		if u == "" && name == "worker address" {
 			continue
 		}
-		if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" &&
-			p.Scheme != "https" {
+		if p, err := url.Parse(u); err != nil || p.Host == "" ||
+			p.Scheme != "http" && p.Scheme != "https" {
 			return nil, fmt.Errorf("serve: the %s %q is not an http or https URL like http://127.0.0.1:21001",
 				name, backend.ShownURL(u))
 		}

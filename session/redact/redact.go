@@ -91,8 +91,8 @@ func longestFirst(forms []string) []string {
 // asks for none: a short word, which would be hidden wherever it is said.
 func ordinary(value string) bool {
 	const wordMax = 7
-	return len(value) < secretLenMin || len(value) <= wordMax &&
-		strings.Trim(value, "abcdefghijklmnopqrstuvwxyz") == ""
+	return len(value) < secretLenMin ||
+		len(value) <= wordMax && strings.Trim(value, "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // secretLineMin is the shortest line of a value of several lines that is hidden
